@@ -1,0 +1,1 @@
+"""Frozen types, errors and atomic files: what every room may use."""

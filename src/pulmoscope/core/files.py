@@ -1,0 +1,74 @@
+"""Writing so that a file is there whole or not at all, and naming what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.core.errors import OutputExistsError, ResourceError
+
+NOTICE = (
+    "Research use only. Pulmoscope is decision support for research, not a medical device; "
+    "a physician must read the image. No decision about a patient may rest on this result alone."
+)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write atomically: a reader sees the old file or the whole new one, also after a kill.
+
+    Raises:
+        ResourceError: the disk is full or the folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ResourceError(f"{path}: could not be written ({error.strerror or error})") from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text atomically (see :func:`write_bytes`)."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, in stable key order as given; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_of(content: bytes) -> str:
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def claim_folder(folder: Path, marker: str, force: bool) -> None:
+    """Make a folder for results; refuse when ``marker`` is already in it and ``force`` is not given.
+
+    Raises:
+        OutputExistsError: a result is already there.
+        ResourceError: the folder can't be made.
+    """
+    if (folder / marker).exists() and not force:
+        raise OutputExistsError(folder / marker)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{folder}: could not be made ({error.strerror or error})") from error

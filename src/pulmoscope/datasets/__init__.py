@@ -1,0 +1,1 @@
+"""The published layouts → one table of samples; leak checks; phantoms."""

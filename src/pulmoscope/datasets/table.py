@@ -1,0 +1,88 @@
+"""The one table that every data set becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulmoscope.core.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image.
+
+    Attributes:
+        file: the path as the table names it, relative to the table's root (or absolute).
+        label: the class; empty where unknown.
+        split: ``train``, ``val``, ``test``, ``all`` or empty.
+        patient: an id that tells patients apart, empty where unknown.
+        source: the hospital or collection, empty where unknown.
+        mask: a lung mask's path, empty where there is none.
+    """
+
+    file: str
+    label: str
+    split: str = ""
+    patient: str = ""
+    source: str = ""
+    mask: str = ""
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """All samples of one data set, in a fixed order.
+
+    Attributes:
+        root: the folder that ``Sample.file`` is relative to.
+        layout: the recognised layout's name, e.g. ``manifest`` or ``radiography-database``.
+        samples: the rows.
+        warnings: what the user should know, one line each (``no patient ids: …``).
+    """
+
+    root: Path
+    layout: str
+    samples: tuple[Sample, ...]
+    warnings: tuple[str, ...] = ()
+
+    def path(self, sample: Sample) -> Path:
+        """Where a sample's image lies."""
+        return self.root / sample.file
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every label that occurs, sorted."""
+        return tuple(sorted({sample.label for sample in self.samples if sample.label}))
+
+    def split(self, *names: str) -> SampleTable:
+        """The samples of these splits.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        chosen = tuple(sample for sample in self.samples if sample.split in names)
+        if not chosen:
+            found = ", ".join(sorted({sample.split or "(none)" for sample in self.samples}))
+            raise DatasetError(f"{self.root}: no sample in split {' + '.join(names)} (found: {found})")
+        return SampleTable(self.root, self.layout, chosen, self.warnings)
+
+    def with_labels(self, classes: Sequence[str]) -> SampleTable:
+        """Only the samples of these classes.
+
+        Raises:
+            DatasetError: a class has no sample.
+        """
+        missing = [name for name in classes if name not in self.classes]
+        if missing:
+            raise DatasetError(
+                f"{self.root}: no sample of class {', '.join(missing)} (found: {', '.join(self.classes)})"
+            )
+        chosen = tuple(sample for sample in self.samples if sample.label in classes)
+        return SampleTable(self.root, self.layout, chosen, self.warnings)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)

@@ -1,0 +1,1 @@
+"""The main flows: diagnose, evaluate, audit."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: region, contrast, resampling and augmentation."""

@@ -1,0 +1,128 @@
+"""From an X-ray's pixels to what a network sees: region, contrast, normalisation.
+
+One frozen object, saved in the recipe and in the bundle; training and diagnosis call the very same code.
+The steps are separate methods because training augments between :meth:`XrayPreprocess.frame` and
+:meth:`XrayPreprocess.tensor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.preprocess.lungs import lung_box
+
+
+@dataclass(frozen=True)
+class Framed:
+    """The region that a network sees, and where it lies in the scan.
+
+    Attributes:
+        image: float32 (size, size) in [0, 1].
+        box: the region in pixels of the scan; ``image`` is this region, resampled.
+        lungs_found: False where the lungs were asked for and not found, so the centre square was taken.
+    """
+
+    image: FloatArray
+    box: Box
+    lungs_found: bool
+
+
+@dataclass(frozen=True)
+class XrayPreprocess:
+    """How an X-ray is framed, toned and normalised.
+
+    Attributes:
+        size: side of the square input, px.
+        region: ``full`` squeezes the whole image into the square; ``square`` takes the centre square at the
+            image's own aspect; ``lungs`` takes the box around the lungs (needs a lung map).
+        edge: share of the side that ``square`` cuts off at each border, where letters and frames are.
+        margin: share of the lung box's sides that ``lungs`` adds on every side.
+        contrast: ``none``; ``clahe`` (contrast-limited adaptive histogram equalisation).
+        clahe_clip, clahe_grid: OpenCV's clip limit and number of tiles a side.
+        mean, std: normalisation of the [0, 1] image, equal for all channels.
+        channels: 3 repeats the grey image for networks made for RGB; 1 does not.
+    """
+
+    size: int = 224
+    region: Literal["full", "square", "lungs"] = "full"
+    edge: float = 0.0
+    margin: float = 0.06
+    contrast: Literal["none", "clahe"] = "none"
+    clahe_clip: float = 2.0
+    clahe_grid: int = 8
+    mean: float = 0.5
+    std: float = 0.5
+    channels: Literal[1, 3] = 3
+
+    def frame(self, pixels: FloatArray, lungs: FloatArray | None = None) -> Framed:
+        """Cut out and resample the region.
+
+        Args:
+            pixels: float32 (rows, columns) in [0, 1].
+            lungs: lung probability over the whole image, float32 of any size; needed for ``region="lungs"``.
+        """
+        rows, columns = pixels.shape
+        found = True
+        if self.region == "full":
+            box = Box(0, 0, rows, columns)
+        else:
+            located = (
+                lung_box(lungs, rows, columns, self.margin)
+                if self.region == "lungs" and lungs is not None
+                else None
+            )
+            found = located is not None or self.region == "square"
+            box = located or centre_square(rows, columns, self.edge)
+        return Framed(resample(crop(pixels, box), self.size), box, found)
+
+    def tone(self, image: FloatArray) -> FloatArray:
+        """Harmonise the contrast of a framed image; float32 [0, 1] in and out."""
+        if self.contrast == "none":
+            return image
+        equaliser = cv2.createCLAHE(
+            clipLimit=self.clahe_clip, tileGridSize=(self.clahe_grid, self.clahe_grid)
+        )
+        grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        return np.asarray(equaliser.apply(grey), dtype=np.float32) / np.float32(255)
+
+    def tensor(self, image: FloatArray) -> FloatArray:
+        """Normalise a framed and toned image to float32 (channels, size, size)."""
+        normal = (image - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(np.broadcast_to(normal, (self.channels, *normal.shape)), dtype=np.float32)
+
+    def __call__(self, pixels: FloatArray, lungs: FloatArray | None = None) -> tuple[FloatArray, Framed]:
+        """All steps, as diagnosis takes them: the tensor and where it came from."""
+        framed = self.frame(pixels, lungs)
+        return self.tensor(self.tone(framed.image)), framed
+
+
+def centre_square(rows: int, columns: int, edge: float) -> Box:
+    """The largest centred square, less ``edge`` of its side at every border."""
+    side = min(rows, columns)
+    inner = max(1, round(side * (1 - 2 * edge)))
+    return Box((rows - inner) // 2, (columns - inner) // 2, inner, inner)
+
+
+def crop(pixels: FloatArray, box: Box) -> FloatArray:
+    """Cut out a box; what lies outside the image is black."""
+    rows, columns = pixels.shape
+    top, left = max(0, box.top), max(0, box.left)
+    bottom, right = min(rows, box.top + box.height), min(columns, box.left + box.width)
+    inside = pixels[top:bottom, left:right]
+    if inside.shape == (box.height, box.width):
+        return inside
+    whole = np.zeros((box.height, box.width), dtype=np.float32)
+    whole[top - box.top : bottom - box.top, left - box.left : right - box.left] = inside
+    return whole
+
+
+def resample(pixels: FloatArray, size: int) -> FloatArray:
+    """Resample to (size, size): area averaging when shrinking, so that fine texture does not alias."""
+    shrinking = min(pixels.shape) >= size
+    method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), dtype=np.float32)

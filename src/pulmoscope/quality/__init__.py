@@ -1,0 +1,1 @@
+"""Quality rules and out-of-distribution scores."""

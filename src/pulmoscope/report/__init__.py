@@ -1,0 +1,1 @@
+"""JSON and HTML for people and programs."""

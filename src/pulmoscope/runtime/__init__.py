@@ -1,0 +1,1 @@
+"""Bundles and one `predict(batch)` over OpenVINO, ONNX Runtime or torch."""

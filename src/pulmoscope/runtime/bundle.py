@@ -1,0 +1,137 @@
+"""A bundle: a trained recipe as a folder, with a contract and a checksum for every file.
+
+::
+
+    bundle.json          what is in it, what goes in, what comes out, how it was calibrated
+    model.onnx           image -> logits, features, gradients
+    lungs.onnx           the lung finder, where the preprocessing needs one
+    reference.npz        what the training images looked like to the network (out-of-distribution)
+    MODEL_CARD.md        for people
+
+``model.onnx`` takes ``image`` float32 (batch, channels, size, size) and gives
+
+- ``logits`` (batch, classes), or (batch, 1) for a single sigmoid: the logit of the second class;
+- ``features`` (batch, channels, rows, columns): the last feature maps;
+- ``gradients`` (batch, logits, channels): the derivative of each logit by each feature map, averaged over space,
+  which is Grad-CAM's weight (Selvaraju et al. 2017, equation 1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.files import sha256_of_file, write_json
+from pulmoscope.preprocess.xray import XrayPreprocess
+
+SCHEMA_VERSION = "1.0"
+MANIFEST = "bundle.json"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature."""
+
+    temperature: float = 1.0
+    fitted_on: str = ""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When an answer is referred instead of reported.
+
+    Attributes:
+        confidence: the least probability of the best class.
+        distance: the largest out-of-distribution distance (see ``quality.distribution``); None: not measured.
+    """
+
+    confidence: float = 0.5
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The contents of ``bundle.json``, and the folder that it stands in.
+
+    Attributes:
+        name, version: which model this is.
+        modality: ``XRAY`` or ``CT``.
+        classes: the labels in the order of the logits.
+        preprocess: the very object that training used.
+        recipe: the resolved recipe, as plain data.
+        training_data: counts per split and class, sources, and a fingerprint of all files.
+        metrics: the figures of the model card, each with its data set and split.
+        files: name → sha256.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    modality: str
+    classes: tuple[str, ...]
+    preprocess: XrayPreprocess
+    calibration: Calibration = Calibration()
+    thresholds: Thresholds = Thresholds()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    training_data: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """One checksum for the whole bundle: that of its manifest, which names all others."""
+        return sha256_of_file(self.folder / MANIFEST)
+
+    def save(self) -> Bundle:
+        """Write ``bundle.json`` over the files that lie in the folder, and give back the bundle with checksums."""
+        present = sorted(path for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        sealed = dataclasses.replace(self, files={path.name: sha256_of_file(path) for path in present})
+        plain = dataclasses.asdict(sealed)
+        del plain["folder"]
+        write_json(self.folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **plain})
+        return sealed
+
+
+def built_in() -> Mapping[str, Path]:
+    """The bundles that come with the package: name → folder."""
+    folder = Path(str(files("pulmoscope") / "bundles"))
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))}
+
+
+def load(model: str | Path) -> Bundle:
+    """Load and verify a bundle: a built-in one by name, or a folder.
+
+    Raises:
+        BundleError: no such bundle, a file is missing or changed, or the schema is of another version.
+    """
+    folder = built_in().get(str(model), Path(model))
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        names = ", ".join(built_in()) or "none"
+        raise BundleError(f"{model}: is neither a built-in bundle ({names}) nor a folder with {MANIFEST}")
+    try:
+        plain = json.loads(manifest.read_text(encoding="utf-8"))
+        if plain.pop("schema_version").split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+            raise BundleError(f"{manifest}: schema_version must be {SCHEMA_VERSION.split('.')[0]}.x")
+        plain["classes"] = tuple(plain["classes"])
+        plain["preprocess"] = XrayPreprocess(**plain["preprocess"])
+        plain["calibration"] = Calibration(**plain["calibration"])
+        plain["thresholds"] = Thresholds(**plain["thresholds"])
+        bundle = Bundle(folder=folder, **plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
+    for name, expected in bundle.files.items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder / name}: is missing")
+        if sha256_of_file(folder / name) != expected:
+            raise BundleError(
+                f"{folder / name}: its sha256 differs from the one in {MANIFEST}; the file was changed"
+            )
+    return bundle

@@ -1,0 +1,99 @@
+"""A bundle made ready to predict: preprocessing, lung finder, network, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pulmoscope.core.types import FloatArray
+from pulmoscope.preprocess.lungs import finder_input
+from pulmoscope.preprocess.xray import Framed
+from pulmoscope.runtime.bundle import Bundle, load
+from pulmoscope.runtime.network import Network, Runtime, open_network
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One scan as the network sees it.
+
+    Attributes:
+        tensor: float32 (channels, size, size).
+        framed: which region of the scan that is.
+        lung_share: share of the image that the lung finder takes for lung; None without a finder.
+    """
+
+    tensor: FloatArray
+    framed: Framed
+    lung_share: float | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of a batch.
+
+    Attributes:
+        logits: (batch, classes), or (batch, 1).
+        probabilities: (batch, classes), calibrated, each row sums to 1.
+        features: (batch, channels, rows, columns).
+        gradients: (batch, classes, channels): Grad-CAM weights per class; for a single logit the first class's
+            are the negative of the second's.
+    """
+
+    logits: FloatArray
+    probabilities: FloatArray
+    features: FloatArray
+    gradients: FloatArray
+
+
+class Model:
+    """A loaded bundle. Thread-safe; opens nothing but the bundle's own files."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime = "auto", device: str = "auto") -> None:
+        self.bundle = bundle
+        self._network = open_network(bundle.folder / "model.onnx", runtime, device)
+        self._lungs: Network | None = None
+        if bundle.preprocess.region == "lungs":
+            self._lungs = open_network(bundle.folder / "lungs.onnx", runtime, device)
+
+    @classmethod
+    def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
+        """Load, verify and open a bundle by name or folder (errors: see :func:`bundle.load`)."""
+        return cls(load(model), runtime, device)
+
+    def prepare(self, pixels: FloatArray) -> Prepared:
+        """Turn one X-ray, float32 (rows, columns) in [0, 1], into the network's input."""
+        lungs = self.lung_map(pixels)
+        tensor, framed = self.bundle.preprocess(pixels, lungs)
+        return Prepared(tensor, framed, None if lungs is None else float((lungs > 0.5).mean()))
+
+    def lung_map(self, pixels: FloatArray) -> FloatArray | None:
+        """Lung probability over the whole image, or None where the bundle has no lung finder."""
+        if self._lungs is None:
+            return None
+        return find_lungs(self._lungs, pixels)
+
+    def predict(self, batch: FloatArray) -> Outputs:
+        """Run the network on float32 (batch, channels, size, size)."""
+        found = self._network(batch)
+        logits, gradients = found["logits"], found["gradients"]
+        if logits.shape[1] == 1:
+            gradients = np.concatenate([-gradients, gradients], axis=1)
+        probabilities = calibrated(logits, self.bundle.calibration.temperature)
+        return Outputs(logits, probabilities, found["features"], gradients)
+
+
+def find_lungs(network: Network, pixels: FloatArray) -> FloatArray:
+    """Run a lung finder: its probability map over the whole image."""
+    logits = network(finder_input(pixels)[None])["logits"][0, 0]
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+
+
+def calibrated(logits: FloatArray, temperature: float) -> FloatArray:
+    """Probabilities (batch, classes) from logits / temperature: softmax, or a sigmoid for a single logit."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    if scaled.shape[1] == 1:
+        scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=1)
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

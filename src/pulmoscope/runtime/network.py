@@ -1,0 +1,47 @@
+"""One callable over three runtimes: batch in, named outputs out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pulmoscope.core.errors import ResourceError
+from pulmoscope.core.types import FloatArray
+
+Runtime = Literal["auto", "openvino", "onnx", "torch"]
+
+
+class Network(Protocol):
+    """An opened ONNX file with one input."""
+
+    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for a float32 batch."""
+        ...
+
+
+def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") -> Network:
+    """Open an ONNX file; ``auto`` is OpenVINO on a CPU, and torch where a CUDA device is asked for.
+
+    Raises:
+        ResourceError: the runtime is not installed or the device is not there.
+    """
+    if runtime == "auto":
+        runtime = "torch" if device.startswith("cuda") else "openvino"
+    try:
+        if runtime == "openvino":
+            from pulmoscope.runtime.openvino_backend import OpenVinoNetwork
+
+            return OpenVinoNetwork(path, device)
+        if runtime == "onnx":
+            from pulmoscope.runtime.onnx_backend import OnnxNetwork
+
+            return OnnxNetwork(path, device)
+        from pulmoscope.runtime.torch_backend import TorchNetwork
+
+        return TorchNetwork(path, device)
+    except ModuleNotFoundError as error:
+        extra = {"openvino": "", "onnx": "[onnx]", "torch": "[torch]"}[runtime]
+        raise ResourceError(
+            f"runtime {runtime}: {error.name} is not installed; pip install 'pulmoscope{extra}'"
+        ) from error

@@ -1,0 +1,108 @@
+"""A recipe: one published system as data. Frozen dataclasses; the resolved recipe is saved with every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pulmoscope.preprocess.augment import Augmentation
+from pulmoscope.preprocess.xray import XrayPreprocess
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The network: a backbone, global average pooling, and a head.
+
+    Attributes:
+        backbone: a timm name, or ``cnn`` for system E's baseline.
+        pretrained: take the backbone's weights from timm's hub (ignored where ``weights`` is given).
+        weights: a local safetensors file of the backbone; empty: none.
+        backbone_options: further arguments of ``timm.create_model``, e.g. ``{"pad_type": "same"}``.
+        hidden: units of the ReLU layer between pooling and output; 0: none.
+        dropout: before the output layer.
+        output: ``softmax`` has a logit per class; ``sigmoid`` a single one, that of the second of two classes.
+        filters: base number of filters of ``cnn``.
+    """
+
+    backbone: str
+    pretrained: bool = True
+    weights: str = ""
+    backbone_options: Mapping[str, str] = field(default_factory=dict)
+    hidden: int = 0
+    dropout: float = 0.0
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    filters: int = 32
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own learning rate and frozen part.
+
+    Attributes:
+        name: unique within the recipe.
+        epochs: the most epochs (0 where ``epochs_of`` is given).
+        epochs_of: take as many epochs as this earlier phase needed to reach its best.
+        learning_rate, optimizer, weight_decay, momentum: of this phase (momentum for ``sgd`` only).
+        schedule: ``constant``, or ``cosine`` with a warm-up over the first tenth.
+        frozen: ``none``; ``backbone`` (its BatchNorm statistics too).
+        patience: epochs without a better ``monitor`` before stopping; 0: no early stopping.
+        monitor: ``loss`` or ``accuracy``, of the validation split.
+        train_on: the splits that are learnt from. With ``val`` among them nothing is held out: the last is kept.
+        restart: begin from the initial weights instead of those of the phase before.
+    """
+
+    name: str
+    epochs: int = 0
+    epochs_of: str = ""
+    learning_rate: float = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    frozen: Literal["none", "backbone"] = "none"
+    patience: int = 0
+    monitor: Literal["loss", "accuracy"] = "loss"
+    train_on: tuple[str, ...] = ("train",)
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One system, whole.
+
+    Attributes:
+        name, title: what it is called.
+        paper: the source and its section; ``deviations``: where the recipe differs, and why.
+        published: the figures that the source reports, e.g. ``{"accuracy": 0.8233}``.
+        classes: the class list in order of the logits; empty: whatever the data has. A single logit is that of
+            ``positive`` (moved to second place), or of the second class.
+        preprocess, augment, model, phases: see there.
+        normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (system E).
+        class_weights: weigh the loss by inverse class frequency.
+        label_smoothing: of the cross-entropy.
+        average: exponential moving average of the weights with this decay; 0: none.
+        precision: ``auto`` takes bf16 where the hardware has it, else fp32.
+        grid: what ``tune`` tries: dotted setting → values.
+    """
+
+    name: str
+    title: str
+    paper: str
+    model: ModelSpec
+    phases: tuple[Phase, ...]
+    deviations: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+    modality: Literal["XRAY"] = "XRAY"
+    classes: tuple[str, ...] = ()
+    positive: str = "COVID"
+    preprocess: XrayPreprocess = XrayPreprocess()
+    augment: Augmentation = Augmentation()
+    normalise: Literal["fixed", "data"] = "fixed"
+    class_weights: bool = False
+    label_smoothing: float = 0.0
+    average: float = 0.0
+    batch_size: int = 32
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    seed: int = 20
+    grid: Mapping[str, tuple[float | int | str, ...]] = field(default_factory=dict)
