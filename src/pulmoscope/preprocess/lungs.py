@@ -28,7 +28,7 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     inside = lungs > 0.5
     if inside.mean() < 0.04:
         return None
-    by_row, by_column = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
+    by_row, by_column = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, bottom = by_row[0] / inside.shape[0], (by_row[-1] + 1) / inside.shape[0]
     left, right = by_column[0] / inside.shape[1], (by_column[-1] + 1) / inside.shape[1]
     height, width = bottom - top, right - left
