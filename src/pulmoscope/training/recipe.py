@@ -78,7 +78,7 @@ class Recipe:
         classes: the class list in order of the logits; empty: whatever the data has. A single logit is that of
             ``positive`` (moved to second place), or of the second class.
         preprocess, augment, model, phases: see there.
-        normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (system E).
+        normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
         class_weights: weigh the loss by inverse class frequency.
         label_smoothing: of the cross-entropy.
         average: exponential moving average of the weights with this decay; 0: none.
