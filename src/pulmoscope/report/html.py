@@ -1,0 +1,63 @@
+"""Pages from the package's templates: escaped, strict about missing values, and in need of nothing outside themselves."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pulmoscope import __version__
+from pulmoscope.core.files import NOTICE
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of ``report/templates``, such as ``"diagnosis.html"``.
+
+    Every value is escaped, so that a file name can't become markup. A page extends ``base.html``, which knows
+    ``notice`` and ``version``; the filters ``percent``, ``number`` and ``interval`` write figures.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a value that was not given.
+    """
+    return _environment().get_template(template).render(values)
+
+
+def data_uri(content: bytes, media_type: str = "image/png") -> str:
+    """A picture as a ``data:`` address, so that the page stands alone."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage; what is not quite none or all is never written as 0 or 100."""
+    least = 10**-digits
+    if 0 < share * 100 < least:
+        return f"< {least:g} %"
+    if 100 - least < share * 100 < 100:
+        return f"> {100 - least:g} %"
+    return f"{share * 100:.{digits}f} %"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A figure with fixed decimals."""
+    return f"{value:.{digits}f}"
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """A 95 % interval as ``0.912–0.961``."""
+    return f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pulmoscope", "report/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(notice=NOTICE, version=__version__)
+    environment.filters.update(percent=percent, number=number, interval=interval)
+    return environment
