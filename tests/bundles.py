@@ -1,0 +1,139 @@
+"""Bundles small enough to write in a test, whose evidence is known by construction.
+
+Class *k* is as likely as the *k*-th quadrant of the image is bright: upper left, upper right, lower left, lower
+right. So the answer, its probability and the place of its evidence can be derived by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pulmoscope.preprocess.lungs import FINDER_SIZE
+from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
+
+GRID = 4
+"""Rows and columns of the feature maps; a quadrant is 2 x 2 cells of them."""
+
+PREPROCESS = XrayPreprocess(size=32, mean=0.0, std=1.0, channels=3)
+
+
+def tiny_bundle(
+    folder: Path,
+    classes: tuple[str, ...] = ("COVID", "Normal"),
+    *,
+    single_logit: bool = False,
+    gain: float = 40.0,
+    temperature: float = 1.0,
+    confidence: float = 0.5,
+    distance: float | None = None,
+    preprocess: XrayPreprocess = PREPROCESS,
+    name: str = "tiny",
+) -> Bundle:
+    """Write a bundle into ``folder`` and give it back, sealed with checksums.
+
+    With ``q_k`` the mean of the normalised image over quadrant *k*, logit *k* is ``gain / 4 * q_k``; with
+    ``single_logit`` (two classes) the logit is ``gain / 4 * (q_1 - q_0)``. Feature map *k* is the image, averaged
+    over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
+    diagonal.
+    """
+    assert 2 <= len(classes) <= 4
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(_classifier(len(classes), single_logit, gain, preprocess), folder / "model.onnx")
+    if preprocess.region == "lungs":
+        onnx.save(_lung_finder(), folder / "lungs.onnx")
+    (folder / "MODEL_CARD.md").write_text("# tiny\n\nDrawn by a test; reads no lungs.\n", encoding="utf-8")
+    return Bundle(
+        folder=folder,
+        name=name,
+        version="0.1",
+        modality="XRAY",
+        classes=classes,
+        preprocess=preprocess,
+        calibration=Calibration(temperature=temperature, fitted_on="nothing"),
+        thresholds=Thresholds(confidence=confidence, distance=distance),
+        software={"onnx": onnx.__version__},
+    ).save()
+
+
+def lung_preprocess() -> XrayPreprocess:
+    """:data:`PREPROCESS` with the lung box; its finder takes whatever is darker than the mean for lung."""
+    return replace(PREPROCESS, region="lungs")
+
+
+def quadrants(brightness: tuple[float, ...], size: int = 64) -> np.ndarray:
+    """An image, float32 (size, size), whose quadrants have these brightnesses (missing ones are 0)."""
+    image = np.zeros((size, size), dtype=np.float32)
+    half = size // 2
+    for index, value in enumerate(brightness):
+        row, column = divmod(index, 2)
+        image[row * half : (row + 1) * half, column * half : (column + 1) * half] = value
+    return image
+
+
+def _classifier(classes: int, single_logit: bool, gain: float, preprocess: XrayPreprocess) -> onnx.ModelProto:
+    cell = preprocess.size // GRID
+    grey = np.full((classes, preprocess.channels, 1, 1), 1 / preprocess.channels, dtype=np.float32)
+    mask = np.stack([quadrants((0,) * k + (1,), GRID) for k in range(classes)])[None]
+    head = gain * (np.array([[-1.0], [1.0]]) if single_logit else np.eye(classes)).astype(np.float32)
+    logits = head.shape[1]
+    constants = {
+        "grey": grey,
+        "mask": mask,
+        "head": head,
+        "weights": np.ascontiguousarray(head.T[None] / GRID**2),
+        "tail": np.array([logits, classes], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["image"], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]
+        ),
+        helper.make_node("Conv", ["cells", "grey"], ["maps"]),
+        helper.make_node("Mul", ["maps", "mask"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["vector"]),
+        helper.make_node("MatMul", ["vector", "head"], ["logits"]),
+        helper.make_node("Shape", ["logits"], ["batch"], start=0, end=1),
+        helper.make_node("Concat", ["batch", "tail"], ["shape"], axis=0),
+        helper.make_node("Expand", ["weights", "shape"], ["gradients"]),
+    ]
+    side = preprocess.size
+    return _model(
+        nodes,
+        ["batch", preprocess.channels, side, side],
+        {
+            "logits": ["batch", logits],
+            "features": ["batch", classes, GRID, GRID],
+            "gradients": ["batch", logits, classes],
+        },
+        constants,
+    )
+
+
+def _lung_finder() -> onnx.ModelProto:
+    shape = ["batch", 1, FINDER_SIZE, FINDER_SIZE]
+    nodes = [helper.make_node("Mul", ["image", "gain"], ["logits"])]
+    return _model(nodes, shape, {"logits": shape}, {"gain": np.array([-10.0], dtype=np.float32)})
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    image: list[str | int],
+    outputs: dict[str, list[str | int]],
+    constants: dict[str, np.ndarray],
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in outputs.items()],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
