@@ -1,4 +1,4 @@
-"""What is done before and after the lung finder network: its input, and the box that its map gives."""
+"""What is done before and after the lung finder network: its input, its map, and the box that the map gives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,29 @@ import numpy as np
 from pulmoscope.core.types import Box, FloatArray
 
 FINDER_SIZE = 128
-"""Side of the lung finder's square input, px; the whole image is squeezed into it."""
+"""Side of the lung finder's square input, px."""
+
+LEAST_SHARE = 0.06
+"""Lungs that cover less of the image than this are no lungs (healthy films: 0.2 to 0.4)."""
 
 
 def finder_input(pixels: FloatArray) -> FloatArray:
-    """The lung finder's input: float32 (1, FINDER_SIZE, FINDER_SIZE), zero mean and unit spread."""
-    small = cv2.resize(pixels, (FINDER_SIZE, FINDER_SIZE), interpolation=cv2.INTER_AREA)
-    spread = float(small.std())
-    return np.asarray((small - small.mean()) / max(spread, 1e-3), dtype=np.float32)[None]
+    """The lung finder's input: float32 (1, FINDER_SIZE, FINDER_SIZE) in [0, 1].
+
+    The whole image at its own aspect, black beside it, its grey values stretched from the 1st to the 99th percentile.
+    """
+    top, left, height, width = _letterbox(*pixels.shape)
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(small, (1, 99))
+    canvas = np.zeros((1, FINDER_SIZE, FINDER_SIZE), dtype=np.float32)
+    canvas[0, top : top + height, left : left + width] = np.clip((small - low) / max(high - low, 0.03), 0, 1)
+    return canvas
+
+
+def finder_map(probability: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Cut the part of the finder's answer (FINDER_SIZE, FINDER_SIZE) that shows the image of (rows, columns)."""
+    top, left, height, width = _letterbox(rows, columns)
+    return probability[top : top + height, left : left + width]
 
 
 def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box | None:
@@ -23,17 +38,44 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
 
     Args:
         lungs: lung probability over the whole image, float32, any size.
-        margin: share of the box's height and width that is added on every side.
+        rows, columns: of the image that the box is for.
+        margin: share of the lungs' height and width that is added on every side, within the image.
     """
-    inside = lungs > 0.5
-    if inside.mean() < 0.04:
+    inside = _largest_parts(lungs > 0.5)
+    if inside.mean() <= LEAST_SHARE:
         return None
-    by_row, by_column = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    top, bottom = by_row[0] / inside.shape[0], (by_row[-1] + 1) / inside.shape[0]
-    left, right = by_column[0] / inside.shape[1], (by_column[-1] + 1) / inside.shape[1]
-    height, width = bottom - top, right - left
-    top, left = top - margin * height, left - margin * width
-    height, width = height * (1 + 2 * margin), width * (1 + 2 * margin)
-    return Box(
-        round(top * rows), round(left * columns), max(1, round(height * rows)), max(1, round(width * columns))
+    found_rows, found_columns = np.nonzero(inside)
+    (top, bottom), (left, right) = (np.quantile(found, (0.01, 0.99)) for found in (found_rows, found_columns))
+    height, width = bottom - top + 1, right - left + 1
+    right_lung = float((found_columns < (left + right) / 2).mean())
+    plausible = (
+        width > 0.30 * inside.shape[1]
+        and height > 0.25 * inside.shape[0]
+        and 0.55 < (width / inside.shape[1] * columns) / (height / inside.shape[0] * rows) < 2.4
+        and 0.15 < right_lung < 0.85
     )
+    if not plausible:
+        return None
+    down, across = rows / inside.shape[0], columns / inside.shape[1]
+    first_row = max(0, round((top - margin * height) * down))
+    first_column = max(0, round((left - margin * width) * across))
+    last_row = min(rows, round((bottom + 1 + margin * height) * down))
+    last_column = min(columns, round((right + 1 + margin * width) * across))
+    return Box(first_row, first_column, last_row - first_row, last_column - first_column)
+
+
+def _letterbox(rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Where the image lies in the finder's square: top, left, height, width."""
+    scale = FINDER_SIZE / max(rows, columns)
+    height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
+    return (FINDER_SIZE - height) // 2, (FINDER_SIZE - width) // 2, height, width
+
+
+def _largest_parts(inside: np.ndarray) -> np.ndarray:
+    """Keep the two largest connected parts, the second only if it is no crumb."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if count <= 2:
+        return inside
+    kept = [1 + part for part in np.argsort(-areas)[:2] if areas[part] >= 0.15 * areas.max()]
+    return np.isin(labels, kept)

@@ -1,0 +1,48 @@
+"""The lung finder: a small U-Net (Ronneberger et al. 2015), 0.4 million parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skip connections; each step halves or doubles the side.
+
+    Args:
+        widths: channels at each level, finest first. The input's side must be divisible by 2 ** (levels - 1).
+    """
+
+    def __init__(self, widths: Sequence[int] = (16, 16, 32, 64, 96)) -> None:
+        super().__init__()
+        inputs = (1, *widths[:-1])
+        self.encoders = nn.ModuleList(_block(i, o) for i, o in zip(inputs, widths, strict=True))
+        steps = range(len(widths) - 1, 0, -1)
+        self.decoders = nn.ModuleList(_block(widths[n] + widths[n - 1], widths[n - 1]) for n in steps)
+        self.output = nn.Conv2d(widths[0], 1, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Lung logits (batch, 1, rows, columns) of images of the same shape, values in [0, 1]."""
+        levels: list[Tensor] = []
+        for encoder in self.encoders:
+            image = encoder(functional.max_pool2d(image, 2) if levels else image)
+            levels.append(image)
+        for decoder, skip in zip(self.decoders, reversed(levels[:-1]), strict=True):
+            coarse = functional.interpolate(image, scale_factor=2.0, mode="nearest")
+            image = decoder(torch.cat([coarse, skip], dim=1))
+        logits: Tensor = self.output(image)
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
