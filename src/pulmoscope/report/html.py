@@ -1,4 +1,4 @@
-"""Pages from the package's templates: escaped, strict about missing values, and in need of nothing outside themselves."""
+"""Pages from the package's templates: escaped, strict about missing values, complete in themselves."""
 
 from __future__ import annotations
 
