@@ -1,0 +1,32 @@
+"""Which network a recipe asks for. Plain data: reading it needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The network: a backbone, global average pooling, and a head.
+
+    Attributes:
+        backbone: a timm name, or ``cnn`` for system E's baseline.
+        pretrained: take the backbone's weights from timm's hub (ignored where ``weights`` is given).
+        weights: a local safetensors file of the backbone; empty: none.
+        backbone_options: further arguments of ``timm.create_model``, e.g. ``{"pad_type": "same"}``.
+        hidden: units of the ReLU layer between pooling and output; 0: none.
+        dropout: before the output layer.
+        output: ``softmax`` has a logit per class; ``sigmoid`` a single one, that of the second of two classes.
+        filters: base number of filters of ``cnn``.
+    """
+
+    backbone: str
+    pretrained: bool = True
+    weights: str = ""
+    backbone_options: Mapping[str, str] = field(default_factory=dict)
+    hidden: int = 0
+    dropout: float = 0.0
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    filters: int = 32
