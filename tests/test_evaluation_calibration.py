@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulmoscope.evaluation.calibration import BINS, TEMPERATURES, fit_temperature, reliability
+
+
+def test_temperature_by_hand() -> None:
+    # Always +-2 with three of four right: the best share is 0.75, so the logit's quotient is ln 3.
+    logits, labels = [[2.0], [2.0], [2.0], [2.0]], [1, 1, 1, 0]
+    assert fit_temperature(logits, labels) == pytest.approx(2 / np.log(3), rel=1e-4)
+
+
+def test_one_logit_equals_two() -> None:
+    rng = np.random.default_rng(2)
+    single = rng.normal(size=(60, 1)) * 3
+    labels = (rng.random(60) < 0.5).astype(int)
+    both = np.concatenate([np.zeros_like(single), single], axis=1)
+    assert fit_temperature(single, labels) == pytest.approx(fit_temperature(both, labels), rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.5, 4.0])
+def test_finds_back_the_factor_by_which_logits_were_inflated(factor: float) -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20_000, 3)) * 2
+    powers = np.exp(logits)
+    thresholds = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    labels = np.minimum((rng.random((20_000, 1)) > thresholds).sum(axis=1), 2)
+    assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.05)
+
+
+def test_separable_logits_end_at_the_bound() -> None:
+    assert fit_temperature([[0.1, 0.0], [0.0, 0.1]], [0, 1]) == pytest.approx(TEMPERATURES[0], rel=0.01)
+
+
+def test_shapes_must_fit() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        fit_temperature([[1.0, 2.0]], [0, 1])
+    with pytest.raises(ValueError, match="labels"):
+        fit_temperature(np.zeros((0, 2)), [])
+
+
+def test_reliability_by_hand() -> None:
+    bins = reliability([[0.9, 0.1], [0.88, 0.12], [0.4, 0.6], [0.0, 1.0]], [0, 1, 1, 1])
+    assert len(bins) == BINS == 15
+    # 0.9 and 0.88 lie in (13/15, 14/15], 0.6 = 9/15 in (8/15, 9/15], 1 in the last.
+    filled = {round(own.high * 15): own for own in bins if own.images}
+    assert sorted(filled) == [9, 14, 15]
+    assert (filled[14].images, filled[14].accuracy) == (2, 0.5)
+    assert filled[14].confidence == pytest.approx(0.89)
+    assert bins[0].confidence is None
+    assert bins[0].accuracy is None
