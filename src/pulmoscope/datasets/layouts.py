@@ -1,0 +1,95 @@
+"""Recognising a data set's layout and reading it as one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.datasets import covid_chestxray, folders, manifest, radiography
+from pulmoscope.datasets.table import SampleTable
+
+SEED = 0
+"""Splits that a layout does not have are drawn with this seed, so that they are the same everywhere."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a data set lies on disk.
+
+    Attributes:
+        looks_like: what a user sees in the folder, in a line or two.
+        recognise: is the data set at this path of this layout?
+        read: the table; samples have empty splits where the layout has none.
+    """
+
+    looks_like: str
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path], SampleTable]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "manifest": Layout(
+        "manifest.csv with the columns file,label,split,patient,source (and mask, if there are lung masks)",
+        manifest.recognise,
+        manifest.read,
+    ),
+    "covid-chestxray-dataset": Layout(
+        "metadata.csv with patientid, finding, view, modality, folder, filename; pictures in images/",
+        covid_chestxray.recognise,
+        covid_chestxray.read,
+    ),
+    "radiography-database": Layout(
+        "COVID/images/, Normal/images/, Lung_Opacity/images/, Viral Pneumonia/images/; masks/ beside images/ and "
+        "<class>.metadata.xlsx where there are any",
+        radiography.recognise,
+        radiography.read,
+    ),
+    "class-folders": Layout(
+        "a folder per class with its pictures, or train/<class>/, val/<class>/, test/<class>/",
+        folders.recognise,
+        folders.read,
+    ),
+}
+
+
+def load(path: Path, layout: str | None = None) -> SampleTable:
+    """Read a data set: a folder in one of the layouts, or a ``manifest.csv``.
+
+    Where the layout has no splits they are drawn, always the same: 70 % train, 15 % val, 15 % test, of every class,
+    with one patient's images and near-duplicates together. That reads all images.
+
+    Args:
+        layout: a name in :data:`LAYOUTS`; default: recognised.
+
+    Raises:
+        DatasetError: nothing is there, the layout is unknown, or the data set breaks one of its rules.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: there is no such data set (a folder, or a manifest.csv)")
+    if layout is None:
+        layout = next((name for name, known in LAYOUTS.items() if known.recognise(path)), None)
+        if layout is None:
+            raise DatasetError(f"{path}: is in none of the layouts {', '.join(LAYOUTS)}; see `datasets list`")
+    if layout not in LAYOUTS:
+        raise DatasetError(f"{layout}: is no layout (there are: {', '.join(LAYOUTS)})")
+    table = LAYOUTS[layout].read(path)
+    if not table.samples:
+        raise DatasetError(f"{path}: a data set has at least one image (found: none in layout {layout})")
+    if any(sample.split for sample in table):
+        return table
+    return _draw_splits(table)
+
+
+def _draw_splits(table: SampleTable) -> SampleTable:
+    # cv2 and the image readers are only needed here, and take time to import
+    from pulmoscope.datasets.splits import assign_splits, image_groups
+
+    samples = assign_splits(table.samples, seed=SEED, groups=image_groups(table.root, table.samples))
+    drawn = (
+        f"no splits: drawn here (70 % train, 15 % val, 15 % test, seed {SEED}; one patient's images and "
+        "near-duplicates stay together)"
+    )
+    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn))

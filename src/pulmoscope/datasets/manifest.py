@@ -1,0 +1,117 @@
+"""The layout ``manifest``: one CSV file that names every image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import write_text
+from pulmoscope.datasets.table import Sample, SampleTable
+
+NAME = "manifest.csv"
+COLUMNS = ("file", "label", "split", "patient", "source")
+SPLITS = ("train", "val", "test", "all", "")
+
+
+def recognise(path: Path) -> bool:
+    """A CSV file, or a folder with a ``manifest.csv``."""
+    return (path.is_file() and path.suffix.lower() == ".csv") or (path / NAME).is_file()
+
+
+def read(path: Path) -> SampleTable:
+    """Read a manifest; files are relative to it, or absolute.
+
+    Raises:
+        DatasetError: a column is missing, the table is empty, a file is named twice, or a split has another name
+            than train, val, test or all.
+    """
+    file = path / NAME if path.is_dir() else path
+    rows = read_csv(file, COLUMNS)
+    samples: list[Sample] = []
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        sample = Sample(**{name: row[name] for name in (*COLUMNS, "mask") if name in row})
+        if not sample.file:
+            raise DatasetError(f"{file}, line {line}: column file must not be empty")
+        if sample.split not in SPLITS:
+            raise DatasetError(
+                f"{file}, line {line}: split must be train, val, test, all or empty (found: {sample.split})"
+            )
+        if sample.file in seen:
+            raise DatasetError(
+                f"{file}, line {line}: a file is named once (found: {sample.file} also in line {seen[sample.file]})"
+            )
+        seen[sample.file] = line
+        samples.append(sample)
+    return SampleTable(file.parent, "manifest", tuple(samples), tuple(_warnings(samples)))
+
+
+def _warnings(samples: Sequence[Sample]) -> list[str]:
+    """What the reader of the table should know about its gaps."""
+    warnings = patient_warnings(samples)
+    unlabelled = sum(not sample.label for sample in samples)
+    if unlabelled:
+        warnings.append(f"no label: {unlabelled} of {len(samples)} images")
+    unsplit = sum(not sample.split for sample in samples)
+    if 0 < unsplit < len(samples):
+        warnings.append(f"no split: {unsplit} of {len(samples)} images belong to no split and are left aside")
+    return warnings
+
+
+def patient_warnings(samples: Sequence[Sample]) -> list[str]:
+    """A line when patients are unknown: then splits can't be known to be by patient."""
+    unknown = sum(not sample.patient for sample in samples)
+    if not unknown:
+        return []
+    return [
+        f"no patient ids: {unknown} of {len(samples)} images; a patient may be in two splits without being seen"
+    ]
+
+
+def write(path: Path, samples: Sequence[Sample]) -> None:
+    """Write a manifest atomically.
+
+    Raises:
+        ResourceError: it can't be written.
+    """
+    text = io.StringIO()
+    columns = (*COLUMNS, "mask") if any(sample.mask for sample in samples) else COLUMNS
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([getattr(sample, name) for name in columns] for sample in samples)
+    write_text(path, text.getvalue())
+
+
+def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with their line numbers; values stripped, columns in lower case.
+
+    Raises:
+        DatasetError: not a CSV in UTF-8, a column is missing, there is no row, or a row is short or long.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            header = [name.strip().lower() for name in next(reader, [])]
+            missing = [name for name in columns if name not in header]
+            if missing:
+                found = ", ".join(header) or "an empty file"
+                raise DatasetError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
+            rows = []
+            for values in reader:
+                if not any(values):
+                    continue
+                if len(values) != len(header):
+                    raise DatasetError(
+                        f"{file}, line {reader.line_num}: a row has as many values as the header, {len(header)} "
+                        f"(found: {len(values)})"
+                    )
+                row = dict(zip(header, (value.strip() for value in values), strict=True))
+                rows.append((reader.line_num, row))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: must be a CSV file in UTF-8 (found: {error})") from error
+    if not rows:
+        raise DatasetError(f"{file}: a table has at least one row below its header (found: none)")
+    return rows
