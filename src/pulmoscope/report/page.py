@@ -1,0 +1,157 @@
+"""A diagnosis as one HTML page that needs nothing outside itself, in words for a clinician."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality
+from pulmoscope.report.diagnosis import SCHEMA_VERSION, input_sha256
+from pulmoscope.report.html import percent, render
+
+SYNTHETIC = "synthetic"
+"""Code of the flag of an image that a program drew."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the page shows, each as a ``data:`` address.
+
+    Attributes:
+        scan: the image.
+        overlays: one per explanation, in their order: the image under its heat map at full strength.
+        scale: the heat map's colours from no to most evidence, left to right; empty without explanations.
+    """
+
+    scan: str
+    overlays: tuple[str, ...] = ()
+    scale: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the model card on one data set; ``low`` and ``high`` bound its 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
+    """The page ``report.html``.
+
+    The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
+    ``thresholds``, ``training_data`` (counts, sources) and ``metrics``, which maps a data set's name to
+    ``{"role": "internal" | "external", "images": n, "figures": {name: {"value", "low", "high"}}}``.
+    """
+    scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
+    ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
+    return render(
+        "diagnosis.html",
+        name=scan.files[0].name if scan.files else scan.name,
+        modality="Chest X-ray" if scan.modality is Modality.XRAY else "Chest CT",
+        label=prediction.label,
+        probability=prediction.probabilities[prediction.label],
+        ranked=ranked,
+        referred=prediction.decision is Decision.REFER,
+        reason=prediction.reason,
+        verdict=diagnosis.quality.verdict,
+        flags=diagnosis.quality.flags,
+        flag_title=flag_title,
+        synthetic=is_synthetic(diagnosis),
+        pictures=pictures,
+        targets=[explanation.target for explanation in diagnosis.explanations],
+        calibration=card.get("calibration", {}),
+        of_hundred=of_hundred(prediction.probabilities[prediction.label]),
+        threshold=card.get("thresholds", {}).get("confidence"),
+        classes=list(prediction.probabilities),
+        training=training_facts(card.get("training_data", {})),
+        figures=figure_table(card.get("metrics", {})),
+        figure_title=figure_title,
+        model=diagnosis.model,
+        files=scan.files,
+        sha256=input_sha256(scan),
+        size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
+        view=scan.view,
+        spacing_mm=scan.spacing_mm,
+        timings_s=diagnosis.timings_s,
+        software=diagnosis.software,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def is_synthetic(diagnosis: Diagnosis) -> bool:
+    """Whether the image says of itself that a program drew it."""
+    return any(flag.code == SYNTHETIC for flag in (*diagnosis.scan.remarks, *diagnosis.quality.flags))
+
+
+def flag_title(flag: Flag) -> str:
+    """A flag's code as words."""
+    return flag.code.replace("_", " ").replace("-", " ").capitalize()
+
+
+def figure_title(name: str) -> str:
+    """A metric's name as words; abbreviations stay as they are."""
+    known = {"auroc": "AUROC", "mcc": "MCC", "macro_f1": "Macro-F1", "ece": "Calibration error"}
+    return known.get(name, name.replace("_", " ")[:1].upper() + name.replace("_", " ")[1:])
+
+
+def of_hundred(probability: float) -> str:
+    """How many of 100 images, as words that claim no more than the figure does."""
+    count = round(probability * 100)
+    if count >= 100:
+        return "more than 99"
+    return "fewer than 1" if count < 1 else f"about {count}"
+
+
+def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Counts per split and class, and the sources, each as a title and a sentence."""
+    facts = []
+    for split, counts in training.get("counts", {}).items():
+        total = sum(counts.values())
+        parts = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+        facts.append((f"Images to {_purpose(split)}", f"{total:,} ({parts})"))
+    sources = training.get("sources", ())
+    if sources:
+        listed = (
+            [f"{name} ({count:,})" for name, count in sources.items()]
+            if isinstance(sources, Mapping)
+            else list(sources)
+        )
+        facts.append(("Sources", ", ".join(listed)))
+    return facts
+
+
+def figure_table(
+    metrics: Mapping[str, Any],
+) -> dict[str, Sequence[Any]]:
+    """The model card's figures side by side: ``sets`` (name, role, images) and ``rows`` (figure, one per set)."""
+    sets = [(name, held.get("role", ""), held.get("images")) for name, held in metrics.items()]
+    names = list(dict.fromkeys(figure for held in metrics.values() for figure in held.get("figures", {})))
+    rows = [
+        (name, [_figure(held.get("figures", {}).get(name)) for held in metrics.values()]) for name in names
+    ]
+    return {"sets": sets, "rows": rows}
+
+
+def summary(diagnosis: Diagnosis) -> list[str]:
+    """The answer in a few plain lines, for a terminal."""
+    prediction = diagnosis.prediction
+    verdict = "reported" if prediction.decision is Decision.REPORT else "referred: a person must decide"
+    lines = ["Synthetic image, drawn by a program; no patient."] if is_synthetic(diagnosis) else []
+    lines += [
+        f"Most probable   {prediction.label} ({percent(prediction.probabilities[prediction.label])})",
+        f"Decision        {verdict}",
+        f"Why             {prediction.reason}",
+        f"Image quality   {diagnosis.quality.verdict}",
+    ]
+    return lines + [f"                {flag_title(flag)}: {flag.detail}" for flag in diagnosis.quality.flags]
+
+
+def _purpose(split: str) -> str:
+    return {"train": "train", "val": "choose and calibrate", "test": "test"}.get(split, split)
+
+
+def _figure(found: Mapping[str, float] | None) -> Figure | None:
+    return None if found is None else Figure(found["value"], found.get("low"), found.get("high"))
