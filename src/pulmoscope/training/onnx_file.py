@@ -1,0 +1,220 @@
+"""From a torch network to ``model.onnx``, and the proof that the file says what torch says.
+
+Weights are stored in half precision and computed in single (``docs/decisions/0002``): BatchNorm is folded into the
+convolution before it, the weights are rounded to half *in torch*, and the exporter's file is then narrowed without any
+loss. So torch and the file hold the very same numbers and must agree to rounding errors of the arithmetic alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.files import write_bytes
+from pulmoscope.core.types import FloatArray
+from pulmoscope.models.classifier import Classifier
+from pulmoscope.runtime.network import Runtime, open_network
+
+OPSET = 18
+OUTPUTS = ("logits", "features", "gradients")
+SMALL_BYTES = 1024
+"""Tensors up to this size stay in single precision: nothing is won by narrowing them."""
+
+TOLERANCE = 1e-3
+"""Largest difference between the file's outputs and torch's, in standard deviations of the output."""
+
+ROUNDING_TOLERANCE = 0.05
+"""Largest change of a logit by storing the weights in half precision, in standard deviations of the logits."""
+
+
+def write_onnx(network: Classifier, path: Path, images: FloatArray) -> Mapping[str, float]:
+    """Write a trained network as ONNX, and check it on a fixed set of inputs with every installed runtime.
+
+    Args:
+        network: on the CPU, in eval mode; it is left as it is.
+        path: the file to write. Where the check fails it is removed.
+        images: float32 (n, channels, size, size), what to check with.
+
+    Returns:
+        runtime → largest difference found, in standard deviations; ``half``: the change by rounding the weights.
+
+    Raises:
+        BundleError: the file's outputs differ from torch's, or half precision can't hold the weights.
+    """
+    stored = half_network(network, images[:1])
+    trained, expected = outputs(network, images), outputs(stored, images)
+    differences = {"half": difference(expected["logits"], trained["logits"])}
+    if not differences["half"] <= ROUNDING_TOLERANCE:
+        raise BundleError(
+            f"{path}: half precision moves the logits by at most {ROUNDING_TOLERANCE} of their spread "
+            f"(found: {differences['half']:.2g}); the weights don't fit"
+        )
+    write_bytes(path, narrowed(traced(stored, images[:2])).SerializeToString())
+    return differences | verify(path, expected, images)
+
+
+def verify(path: Path, expected: Mapping[str, FloatArray], images: FloatArray) -> dict[str, float]:
+    """Compare an ONNX file's outputs with the expected ones: on OpenVINO, and on ONNX Runtime where installed.
+
+    Returns:
+        runtime → largest difference of any output, in standard deviations of that output.
+
+    Raises:
+        BundleError: they differ by more than :data:`TOLERANCE`; the file is removed.
+    """
+    runtimes: list[Runtime] = ["openvino"]
+    if importlib.util.find_spec("onnxruntime"):
+        runtimes.append("onnx")
+    worst: dict[str, float] = {}
+    for runtime in runtimes:
+        found = open_network(path, runtime, "cpu")(images)
+        for name in OUTPUTS:
+            apart = difference(found[name], expected[name])
+            if not apart <= TOLERANCE:
+                path.unlink()
+                raise BundleError(
+                    f"{path}: export refused: {name} on {runtime} must equal torch's within {TOLERANCE} of "
+                    f"their spread (found: {apart:.2g})"
+                )
+            worst[runtime] = max(worst.get(runtime, 0.0), apart)
+    return worst
+
+
+def outputs(network: Classifier, images: FloatArray) -> dict[str, FloatArray]:
+    """What torch says: logits, features and gradients of float32 (n, channels, size, size)."""
+    with torch.no_grad():
+        found = network.explainable(torch.from_numpy(images))
+    return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
+
+
+def difference(found: FloatArray, expected: FloatArray) -> float:
+    """Largest absolute difference, in standard deviations of ``expected`` (infinite where the shapes differ)."""
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
+
+
+def half_network(network: Classifier, image: FloatArray) -> Classifier:
+    """A copy with BatchNorm folded away and filters and matrices rounded to numbers that half precision has."""
+    stored = copy.deepcopy(network).eval()
+    for convolution, norm in _folding_pairs(stored, torch.from_numpy(image)):
+        _fold(convolution, norm)
+    with torch.no_grad():
+        for weight in stored.parameters():
+            if weight.ndim >= 2:
+                weight.copy_(weight.half().float())
+    return stored
+
+
+def _folding_pairs(network: nn.Module, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Every BatchNorm whose input is what a convolution put out, seen while one image runs through."""
+    made: list[tuple[Tensor, nn.Conv2d]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def after_convolution(module: nn.Conv2d, _: Any, output: Tensor) -> None:
+        made.append((output, module))
+
+    def before_norm(module: nn.BatchNorm2d, arguments: tuple[Tensor, ...]) -> None:
+        pairs.extend((convolution, module) for output, convolution in made if output is arguments[0])
+
+    handles = [
+        module.register_forward_hook(after_convolution)
+        if isinstance(module, nn.Conv2d)
+        else module.register_forward_pre_hook(before_norm)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    ]
+    with torch.no_grad():
+        network(image)
+    for handle in handles:
+        handle.remove()
+    return pairs
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Move a BatchNorm's statistics into the convolution before it, and leave the identity (eps 0) in its place."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
+    )
+    norm.reset_running_stats()
+    norm.eps = 0.0
+    with torch.no_grad():
+        norm.weight.fill_(1)
+        norm.bias.fill_(0)
+
+
+class _Explainable(nn.Module):
+    """A classifier whose forward is ``explainable``: what is exported."""
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.network.explainable(image)
+
+
+def traced(network: Classifier, images: FloatArray) -> onnx.ModelProto:
+    """The exporter's ONNX model, float32, with any batch size.
+
+    ``images`` holds two images: a single one would let the exporter take the batch size for a constant.
+    """
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        # torch 2.13's exporter calls its own deprecated helper; nothing that we could write differently.
+        warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+        path = Path(folder) / "traced.onnx"
+        torch.onnx.export(
+            _Explainable(network).eval(),
+            (torch.from_numpy(images),),
+            path,
+            input_names=["image"],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        return onnx.load(path)
+
+
+def narrowed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store every float32 weight above :data:`SMALL_BYTES` that half precision holds exactly as half and a Cast.
+
+    The exporter's notes (source lines, module names) are dropped. Changes ``model`` and gives it back.
+    """
+    graph = model.graph
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        single = numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            half = single.astype(np.float16)
+        if single.nbytes <= SMALL_BYTES or not np.array_equal(half.astype(np.float32), single):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        cast = helper.make_node("Cast", [f"{name}.half"], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+        graph.node.insert(0, cast)
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    del graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
