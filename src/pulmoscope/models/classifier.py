@@ -2,26 +2,178 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pulmoscope.core.errors import RecipeError, ResourceError
+from pulmoscope.models.cnn import BaselineCnn
 from pulmoscope.models.spec import ModelSpec
+from pulmoscope.runtime.torchvision_shim import declare_missing_operators
+
+declare_missing_operators()
+
+import timm  # noqa: E402  (torchvision, which timm imports, needs the line above)
+from timm.models import adapt_input_conv  # noqa: E402
+
+
+class Head(nn.Module):
+    """[Linear - ReLU -] dropout - Linear, on pooled features (batch, maps)."""
+
+    def __init__(self, maps: int, hidden: int, dropout: float, logits: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(maps, hidden) if hidden else None
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden or maps, logits)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Logits (batch, logits)."""
+        if self.hidden is not None:
+            pooled = torch.relu(self.hidden(pooled))
+        logits: Tensor = self.output(self.dropout(pooled))
+        return logits
+
+    def slope(self, pooled: Tensor) -> Tensor:
+        """The derivative of each logit by each pooled feature, dropout off: (batch, logits, maps).
+
+        The head is linear on either side of each ReLU: its slope is the product of its weights, less the units
+        that are off.
+        """
+        if self.hidden is None:
+            return self.output.weight.unsqueeze(0).repeat(pooled.shape[0], 1, 1)
+        active = (self.hidden(pooled) > 0).to(pooled.dtype)
+        slope: Tensor = (self.output.weight.unsqueeze(0) * active.unsqueeze(1)) @ self.hidden.weight
+        return slope
 
 
 class Classifier(nn.Module):
     """Image (batch, channels, size, size) -> logits (batch, logits)."""
 
-    backbone: nn.Module
-    head: nn.Module
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def features(self, image: Tensor) -> Tensor:
+        """The last feature maps (batch, maps, rows, columns)."""
+        maps: Tensor = self.backbone.forward_features(image)  # type: ignore[operator]
+        return maps
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (batch, logits)."""
-        raise NotImplementedError
+        logits: Tensor = self.head(pool(self.features(image)))
+        return logits
 
     def explainable(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, features (batch, maps, rows, columns), gradients (batch, logits, maps); in eval mode."""
-        raise NotImplementedError
+        """What a bundle's network gives, in eval mode.
+
+        Returns:
+            logits (batch, logits); features (batch, maps, rows, columns); gradients (batch, logits, maps): the
+            derivative of each logit by each feature map, averaged over space (Selvaraju et al. 2017, equation 1).
+            As pooling is a mean, that is the head's slope over the number of positions.
+        """
+        features = self.features(image)
+        pooled = pool(features)
+        positions = features.shape[2] * features.shape[3]
+        return self.head(pooled), features, self.head.slope(pooled) / positions
+
+
+def pool(features: Tensor) -> Tensor:
+    """Global average pooling: (batch, maps, rows, columns) -> (batch, maps)."""
+    return features.mean(dim=(2, 3))
 
 
 def build(spec: ModelSpec, classes: int, channels: int) -> Classifier:
-    """The network of a recipe; ``classes`` is the number of logits."""
-    raise NotImplementedError
+    """The network of a recipe, with its backbone's pretrained weights where the recipe asks for them.
+
+    Args:
+        spec: which network.
+        classes: number of logits.
+        channels: of the input image.
+
+    Raises:
+        RecipeError: timm has no such backbone or option, or the weights file does not fit.
+        ResourceError: the pretrained weights can't be fetched.
+    """
+    backbone: nn.Module
+    if spec.backbone == "cnn":
+        if spec.weights:
+            raise RecipeError(f"model.weights={spec.weights}: the backbone cnn is trained from scratch")
+        backbone = BaselineCnn(spec.filters, channels)
+    else:
+        backbone = _timm_backbone(spec, channels)
+    return Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
+
+
+def _maps(backbone: nn.Module) -> int:
+    maps = backbone.num_features
+    assert isinstance(maps, int)
+    return maps
+
+
+def _timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
+    options: dict[str, Any] = {
+        "num_classes": 0,
+        "global_pool": "",
+        "in_chans": channels,
+        **spec.backbone_options,
+    }
+    if spec.backbone not in timm.list_models() and spec.backbone not in timm.list_pretrained():
+        raise RecipeError(f"model.backbone={spec.backbone}: neither cnn nor the name of a timm model")
+    from_hub = spec.pretrained and not spec.weights
+    retries = logging.getLogger("huggingface_hub")
+    level = retries.level
+    try:
+        retries.setLevel(logging.ERROR)  # a hub that can't be reached is told once, below
+        backbone: nn.Module = timm.create_model(spec.backbone, pretrained=from_hub, **options)
+    except TypeError as error:
+        raise RecipeError(f"model.backbone_options: {spec.backbone} does not take them ({error})") from error
+    except Exception as error:
+        # The hub's client raises errors of three libraries for one thing: no connection, no weights.
+        if not from_hub:
+            raise
+        raise ResourceError(
+            f"pretrained weights of {spec.backbone} could not be fetched from timm's hub ({type(error).__name__}); "
+            "give a file with --set model.weights=PATH, or start from scratch with --set model.pretrained=false"
+        ) from error
+    finally:
+        retries.setLevel(level)
+    if spec.weights:
+        _load(backbone, Path(spec.weights), channels)
+    if hasattr(backbone, "pre_logits"):
+        backbone.pre_logits = nn.Identity()  # VGG's fully connected layers: part of its own head, not of ours
+    return backbone
+
+
+def _load(backbone: nn.Module, file: Path, channels: int) -> None:
+    """Load a state dict strictly, its classifier excepted; half precision becomes single."""
+    if not file.is_file():
+        raise RecipeError(f"model.weights={file}: there is no such file")
+    try:
+        found = load_file(file)
+    except SafetensorError as error:
+        raise RecipeError(f"model.weights={file}: not a safetensors file ({error})") from error
+    config = backbone.default_cfg
+    assert isinstance(config, dict)
+    own_head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in found.items()
+        if not name.startswith(own_head)
+    }
+    if channels != 3 and first in state:
+        state[first] = adapt_input_conv(channels, state[first])
+    expected = backbone.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        wanted = tuple(expected[name].shape) if name in expected else "has none"
+        held = tuple(state[name].shape) if name in state else "has none"
+        if wanted != held:
+            raise RecipeError(
+                f"model.weights={file}: does not fit the backbone ({name}: file {held}, network {wanted})"
+            )
+    backbone.load_state_dict(state)

@@ -1,0 +1,56 @@
+"""The recipes: one file a system, and the one table of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import (
+    xray_4class_densenet121,
+    xray_4class_efficientnet,
+    xray_4class_mobilenetv2,
+    xray_4class_resnet50,
+    xray_4class_vgg16,
+    xray_binary_cnn,
+    xray_binary_resnet50v2,
+    xray_covid,
+)
+
+RECIPES: Mapping[str, Recipe] = {
+    module.RECIPE.name: module.RECIPE
+    for module in (
+        xray_binary_cnn,
+        xray_binary_resnet50v2,
+        xray_4class_resnet50,
+        xray_4class_mobilenetv2,
+        xray_4class_efficientnet,
+        xray_4class_vgg16,
+        xray_4class_densenet121,
+        xray_covid,
+    )
+}
+
+
+def find(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe {name} (there are: {', '.join(RECIPES)})")
+    return RECIPES[name]
+
+
+def as_run(recipe: Recipe) -> str:
+    """How a recipe's network and its start differ from the published ones; empty where they do not."""
+    published = RECIPES.get(recipe.name)
+    if published is None:
+        return ""
+    notes = []
+    if recipe.model.backbone != published.model.backbone:
+        notes.append(f"run on {recipe.model.backbone} instead of the published {published.model.backbone}")
+    if published.model.pretrained and not recipe.model.pretrained and not recipe.model.weights:
+        notes.append("trained from scratch instead of from ImageNet weights")
+    return "; ".join(notes)
