@@ -45,3 +45,17 @@ def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") ->
         raise ResourceError(
             f"runtime {runtime}: {error.name} is not installed; pip install 'pulmoscope{extra}'"
         ) from error
+
+
+def cuda_index(device: str) -> int | None:
+    """The number of the CUDA device that ``cuda`` (0) or ``cuda:N`` names; None for ``auto`` and ``cpu``.
+
+    Raises:
+        ResourceError: it is none of these.
+    """
+    if device in ("auto", "cpu"):
+        return None
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise ResourceError(f"device must be auto, cpu, cuda or cuda:N (found: {device})")
+    return int(number or "0")

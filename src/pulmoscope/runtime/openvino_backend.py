@@ -1,0 +1,91 @@
+"""OpenVINO on the CPU: the default runtime, quick to start, and silent on the network."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pulmoscope.core.errors import BundleError, ResourceError
+from pulmoscope.core.types import FloatArray
+
+
+def import_quietly() -> Any:
+    """Import OpenVINO without its model converter, and so without its telemetry.
+
+    ``import openvino`` also imports ``openvino.tools.ovc``, which sends an «import» event to Google Analytics
+    through ``openvino_telemetry`` unless the user has opted out. OpenVINO takes both modules for optional, so an
+    entry None in ``sys.modules``, which lets their import fail, is all it takes. The converter is given free again
+    (without telemetry it uses its own stub); telemetry stays shut for the life of the process. It halves the time
+    of the import, too.
+    """
+    if sys.modules.get("openvino") is not None:
+        return sys.modules["openvino"]
+    converter = "openvino.tools.ovc"
+    blocked: dict[str, ModuleType | None] = {converter: None, "openvino_telemetry": None}
+    sys.modules.update(blocked)  # type: ignore[arg-type]  # None is the documented way to halt an import
+    try:
+        import openvino
+    finally:
+        del sys.modules[converter]
+    return openvino
+
+
+class OpenVinoNetwork:
+    """An ONNX file compiled for the CPU. Thread-safe.
+
+    Computes in float32, also where the CPU has bfloat16: an answer must not depend on the machine. Images are run
+    one by one, as many at a time as OpenVINO has streams (one a core on small machines): on a CPU that is as quick
+    as a batch or quicker (MobileNetV2 at 224 x 224 on 2 cores: 224 images/s against 110 in batches of 32), takes no
+    memory for the batch, and makes a batch equal to its images one by one to the last bit.
+
+    Args:
+        path: the ONNX file; its single input has the batch as first axis.
+        device: ``auto`` or ``cpu``.
+
+    Raises:
+        ResourceError: another device was asked for.
+        BundleError: the file can't be read or compiled.
+    """
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        if device not in ("auto", "cpu"):
+            raise ResourceError(f"runtime openvino: device must be auto or cpu (found: {device})")
+        openvino = import_quietly()
+        settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            shape = model.input().partial_shape
+            shape[0] = 1
+            model.reshape(shape)
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(f"{path}: OpenVINO can't read this network ({reason})") from error
+        self._names = [output.any_name for output in self._compiled.outputs]
+        self._streams = ThreadPoolExecutor(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._local = threading.local()
+
+    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for a float32 batch."""
+        images = [batch[index : index + 1] for index in range(len(batch))]
+        answers = [self._one(images[0])] if len(images) == 1 else list(self._streams.map(self._one, images))
+        return {
+            name: np.concatenate([answer[place] for answer in answers])
+            for place, name in enumerate(self._names)
+        }
+
+    def _one(self, image: FloatArray) -> list[FloatArray]:
+        """All outputs of one image, on the calling thread's own request."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        request = self._local.request
+        request.infer([image])
+        return [np.array(request.get_output_tensor(place).data) for place in range(len(self._names))]

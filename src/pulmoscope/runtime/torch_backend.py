@@ -1,0 +1,74 @@
+"""PyTorch, on the CPU or a CUDA device, from the same ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pulmoscope.core.errors import BundleError, ResourceError
+from pulmoscope.core.types import FloatArray
+from pulmoscope.runtime.network import cuda_index
+from pulmoscope.runtime.torchvision_shim import declare_missing_operators
+
+declare_missing_operators()
+
+import onnx  # noqa: E402  (onnx2torch imports torchvision, so the operators must be there first)
+import onnx2torch  # noqa: E402
+
+
+class TorchNetwork:
+    """An ONNX file as a torch module in inference mode, in float32.
+
+    On CUDA convolutions are computed without TF32, for the whole process: an answer must not depend on the device.
+
+    Args:
+        path: the ONNX file, with a single input.
+        device: ``auto`` (CUDA where it is), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ResourceError: the device is not there.
+        BundleError: the file can't be read, or has an operator that onnx2torch does not know.
+    """
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        index = cuda_index(device)
+        if device == "auto" and torch.cuda.is_available():
+            index = 0
+        if index is not None and index >= torch.cuda.device_count():
+            raise ResourceError(
+                f"runtime torch: no device {device}; torch sees {torch.cuda.device_count()} CUDA device(s)"
+            )
+        self._device = torch.device("cpu" if index is None else f"cuda:{index}")
+        if index is not None:
+            torch.backends.cudnn.allow_tf32 = False
+        try:
+            model = onnx.load(path)
+            widen_stored_weights(model.graph)
+            self._module = onnx2torch.convert(model).eval().to(self._device)
+        except Exception as error:  # protobuf's and onnx2torch's errors share no nearer base class
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{path}: torch can't read this network ({reason})") from error
+        self._names = [output.name for output in model.graph.output]
+
+    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for a float32 batch."""
+        with torch.inference_mode():
+            found = self._module(torch.from_numpy(batch).to(self._device))
+            tensors = [found] if isinstance(found, torch.Tensor) else found
+            return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
+
+
+def widen_stored_weights(graph: onnx.GraphProto) -> None:
+    """Replace each weight that is stored as float16 and cast to float32 by the float32 weight, in place.
+
+    Bundles store weights so to halve their size; onnx2torch wants a layer's weights as such, not as a cast's result.
+    """
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in stored]:
+        if node.attribute[0].i == onnx.TensorProto.FLOAT:
+            wide = onnx.numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
+            graph.initializer.append(onnx.numpy_helper.from_array(wide, node.output[0]))
+            graph.node.remove(node)
