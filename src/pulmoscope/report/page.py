@@ -83,7 +83,7 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
 
 def is_synthetic(diagnosis: Diagnosis) -> bool:
     """Whether the image says of itself that a program drew it."""
-    return any(flag.code == SYNTHETIC for flag in (*diagnosis.scan.remarks, *diagnosis.quality.flags))
+    return any(flag.code == SYNTHETIC for flag in diagnosis.quality.flags)
 
 
 def flag_title(flag: Flag) -> str:
@@ -135,23 +135,27 @@ def figure_table(
     return {"sets": sets, "rows": rows}
 
 
-def summary(diagnosis: Diagnosis) -> list[str]:
-    """The answer in a few plain lines, for a terminal."""
-    prediction = diagnosis.prediction
-    verdict = "reported" if prediction.decision is Decision.REPORT else "referred: a person must decide"
-    lines = ["Synthetic image, drawn by a program; no patient."] if is_synthetic(diagnosis) else []
-    lines += [
-        f"Most probable   {prediction.label} ({percent(prediction.probabilities[prediction.label])})",
+def summary(plain: Mapping[str, Any]) -> list[str]:
+    """The answer of a ``diagnosis.json`` in a few plain lines, for a terminal."""
+    prediction, quality = plain["prediction"], plain["quality"]
+    label = prediction["label"]
+    verdict = "report" if prediction["decision"] == Decision.REPORT else "refer: a person must decide"
+    synthetic = any(flag["code"] == SYNTHETIC for flag in quality["flags"])
+    return [
+        *(["Synthetic image: a program drew it, there is no patient."] if synthetic else []),
+        f"Most probable   {label}, {percent(prediction['probabilities'][label])}",
         f"Decision        {verdict}",
-        f"Why             {prediction.reason}",
-        f"Image quality   {diagnosis.quality.verdict}",
+        f"Reason          {prediction['reason']}",
+        f"Image quality   {quality['verdict']}",
+        *(f"                {flag['code'].replace('_', ' ')}: {flag['detail']}" for flag in quality["flags"]),
     ]
-    return lines + [f"                {flag_title(flag)}: {flag.detail}" for flag in diagnosis.quality.flags]
 
 
 def _purpose(split: str) -> str:
     return {"train": "train", "val": "choose and calibrate", "test": "test"}.get(split, split)
 
 
-def _figure(found: Mapping[str, float] | None) -> Figure | None:
-    return None if found is None else Figure(found["value"], found.get("low"), found.get("high"))
+def _figure(found: Mapping[str, float | None] | None) -> Figure | None:
+    if found is None or found["value"] is None:
+        return None
+    return Figure(found["value"], found.get("low"), found.get("high"))

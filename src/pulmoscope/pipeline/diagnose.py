@@ -1,0 +1,308 @@
+"""The main flow: image → scan → quality → prediction → decision → explanation; for one image and for thousands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from pulmoscope import __version__
+from pulmoscope.core.errors import InputError
+from pulmoscope.core.files import write_json
+from pulmoscope.core.software import versions
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.explain.gradcam import grad_cam, place
+from pulmoscope.io import Entry, read_entry, read_scan
+from pulmoscope.pipeline import outputs as files
+from pulmoscope.quality import rules
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
+from pulmoscope.runtime.model import Model, Outputs, Prepared
+
+Reports = Literal["all", "positive", "none"]
+"""Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
+
+NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid"})
+"""Classes, in lower case, that say that nothing was found; every other class is positive."""
+
+_SHOWN = 0.05
+"""Least probability of a class, other than the most probable one, whose evidence is shown."""
+
+_BATCH = 8
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input of a run.
+
+    Attributes:
+        name: the input as the user named it.
+        folder: the name of its folder within the run's.
+        plain: its ``diagnosis.json``; None where it was refused.
+        report: its page; None where none was written.
+        error: why it was refused.
+        kept: whether an interrupted run had already diagnosed it.
+    """
+
+    name: str
+    folder: str
+    plain: Mapping[str, Any] | None = None
+    report: Path | None = None
+    error: InputError | None = None
+    kept: bool = False
+
+    def entry(self) -> dict[str, Any]:
+        """This outcome in ``index.json``."""
+        if self.error is not None:
+            return refused_entry(self.name, self.error.rule, self.error.value, str(self.error))
+        assert self.plain is not None
+        report = f"{self.folder}/{files.REPORT}" if self.report else None
+        return diagnosed_entry(self.name, self.folder, self.plain, report)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A scan, what the quality rules say of it, and what the network will see."""
+
+    scan: Scan
+    prepared: Prepared
+    flags: tuple[Flag, ...]
+    timings_s: Mapping[str, float]
+
+
+def diagnose(
+    source: str | Path | Scan, model: str | Path | Model = "xray-covid", *, explain: bool = True
+) -> Diagnosis:
+    """Diagnose one image.
+
+    Args:
+        source: a file, or a scan that was already read.
+        model: a built-in bundle's name, a bundle's folder, or an opened model (quicker for several images).
+        explain: also compute heat maps, for the most probable class and every other of at least 5 %.
+
+    Raises:
+        InputError: the image is refused.
+        BundleError: there is no such bundle, or it is damaged.
+        ResourceError: the runtime is not there.
+    """
+    opened = model if isinstance(model, Model) else Model.load(model)
+    start = perf_counter()
+    scan = source if isinstance(source, Scan) else read_scan(source)
+    seen = _look(opened, scan, perf_counter() - start)
+    start = perf_counter()
+    answer = opened.predict(seen.prepared.tensor[None])
+    diagnosis = _conclude(opened, seen, answer, perf_counter() - start)
+    return _explained(diagnosis, seen, answer) if explain else diagnosis
+
+
+def diagnose_many(
+    entries: Sequence[Entry], model: Model, out: Path, *, reports: Reports = "all", force: bool = False
+) -> Iterator[Outcome]:
+    """Diagnose many images in flat memory, and write each one's files and the run's ``index.json``.
+
+    Reading, preparing and writing run in threads, ahead of and behind the network. A run that was killed goes on
+    when it is started again: what is complete is kept. Outcomes come in the order of ``entries``; the index is
+    written after the last one was taken.
+
+    Raises:
+        OutputExistsError: ``out`` has a complete run in it and ``force`` is not given.
+        ResourceError: the disk is full, or the folder can't be written.
+    """
+    files.claim(out, force)
+    identity = _identity(model)
+    listed = []
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as threads:
+        read = _ahead(threads, partial(_read, model, identity, out, reports), entries, 2 * _BATCH)
+        answered = _answered(model, read)
+        for outcome in _ahead(threads, partial(_finish, out, reports), answered, _BATCH):
+            listed.append(outcome.entry())
+            yield outcome
+    write_json(out / files.INDEX, to_index(identity, listed, __version__))
+
+
+def _read(
+    model: Model, identity: Mapping[str, str], out: Path, reports: Reports, entry: Entry
+) -> Outcome | _Seen:
+    """Read one input: refused, already done by a killed run, or ready for the network."""
+    start = perf_counter()
+    result = read_entry(entry)
+    if result.scan is None:
+        return Outcome(result.name, result.slug, error=result.error)
+    plain = files.kept(out / result.slug, result.scan, identity)
+    if plain is not None:
+        report = out / result.slug / files.REPORT
+        prediction = plain["prediction"]
+        if report.exists() or not _wanted(reports, prediction["label"], prediction["decision"]):
+            return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
+    return _look(model, result.scan, perf_counter() - start)
+
+
+def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
+    """Prepare a scan and check its quality."""
+    start = perf_counter()
+    prepared = model.prepare(scan.pixels[0])
+    between = perf_counter()
+    flags = (*scan.remarks, *rules.check(scan.pixels[0], prepared.lung_share))
+    timings_s = {"read": read_s, "prepare": between - start, "quality": perf_counter() - between}
+    return _Seen(scan, prepared, flags, timings_s)
+
+
+def _answered(
+    model: Model, read: Iterable[Outcome | _Seen]
+) -> Iterator[Outcome | tuple[_Seen, Outputs, Diagnosis]]:
+    """Run the network over what is ready, batch by batch, in order."""
+    rest = iter(read)
+    while batch := list(islice(rest, _BATCH)):
+        ready = [item for item in batch if isinstance(item, _Seen)]
+        if ready:
+            start = perf_counter()
+            answers = model.predict(np.stack([seen.prepared.tensor for seen in ready]))
+            share_s = (perf_counter() - start) / len(ready)
+        number = 0
+        for item in batch:
+            if isinstance(item, Outcome):
+                yield item
+                continue
+            answer = _row(answers, number)
+            number += 1
+            yield item, answer, _conclude(model, item, answer, share_s)
+
+
+def _finish(out: Path, reports: Reports, item: Outcome | tuple[_Seen, Outputs, Diagnosis]) -> Outcome:
+    """Explain where it is wanted, and write the files."""
+    if isinstance(item, Outcome):
+        return item
+    seen, answer, diagnosis = item
+    wanted = _wanted(reports, diagnosis.prediction.label, diagnosis.prediction.decision)
+    if wanted:
+        diagnosis = _explained(diagnosis, seen, answer)
+    folder = out / diagnosis.scan.name
+    plain = files.save(diagnosis, folder, wanted)
+    name = diagnosis.scan.files[0].name
+    return Outcome(name, diagnosis.scan.name, plain, folder / files.REPORT if wanted else None)
+
+
+def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> Diagnosis:
+    """Put together what is known of a scan, and decide."""
+    bundle = model.bundle
+    reference = _reference(bundle.folder, bundle.files.get("reference.npz"))
+    strange = () if reference is None else reference.check(answer.features, bundle.thresholds.distance)
+    quality = Quality((*seen.flags, *strange))
+    shares = [round(float(share), 6) for share in answer.probabilities[0]]
+    return Diagnosis(
+        scan=seen.scan,
+        model=_identity(model),
+        quality=quality,
+        prediction=decide(
+            dict(zip(bundle.classes, shares, strict=True)), quality, bundle.thresholds.confidence
+        ),
+        timings_s={**seen.timings_s, "predict": predict_s},
+        software=_software(tuple(name for name in ("onnxruntime", "torch") if name in sys.modules)),
+        card={
+            "calibration": asdict(bundle.calibration),
+            "thresholds": asdict(bundle.thresholds),
+            "training_data": bundle.training_data,
+            "metrics": bundle.metrics,
+        },
+    )
+
+
+def decide(probabilities: Mapping[str, float], quality: Quality, confidence: float) -> Prediction:
+    """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
+    best = max(probabilities.values())
+    refused = [flag for flag in quality.flags if flag.severity is Severity.REFUSE]
+    if refused:
+        others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].detail}{others}"
+    elif best < confidence:
+        decision = Decision.REFER
+        reason = f"the most probable class has {best:.3f}, below the model's threshold of {confidence:.2f}"
+    else:
+        decision = Decision.REPORT
+        reason = (
+            f"the most probable class has {best:.3f}, at or above the model's threshold of {confidence:.2f}"
+        )
+        if quality.verdict == "warn":
+            reason += "; mind the quality warnings"
+    return Prediction(probabilities, decision, f"{reason[0].upper()}{reason[1:]}.")
+
+
+def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
+    """Add the heat maps of the classes that are in play, the most probable one first."""
+    start = perf_counter()
+    rows, columns = seen.scan.pixels.shape[1:]
+    label, shares = diagnosis.prediction.label, diagnosis.prediction.probabilities
+    targets = sorted(
+        (name for name, share in shares.items() if name == label or share >= _SHOWN),
+        key=lambda name: (name != label, -shares[name]),
+    )
+    classes = list(shares)
+    maps = tuple(
+        Explanation(
+            "grad-cam",
+            target,
+            place(
+                grad_cam(answer.features[0], answer.gradients[0, classes.index(target)]),
+                seen.prepared.framed.box,
+                rows,
+                columns,
+            ),
+        )
+        for target in targets
+    )
+    timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
+    return replace(diagnosis, explanations=maps, timings_s=timings_s)
+
+
+def _wanted(reports: Reports, label: str, decision: str) -> bool:
+    positive = label.lower() not in NEGATIVE or decision == Decision.REFER
+    return reports == "all" or (reports == "positive" and positive)
+
+
+def _row(answers: Outputs, number: int) -> Outputs:
+    """One scan's answer, still as a batch (of one)."""
+    one = slice(number, number + 1)
+    return Outputs(
+        answers.logits[one], answers.probabilities[one], answers.features[one], answers.gradients[one]
+    )
+
+
+def _identity(model: Model) -> dict[str, str]:
+    return {"name": model.bundle.name, "version": model.bundle.version, "sha256": model.bundle.sha256}
+
+
+@cache
+def _software(runtimes: tuple[str, ...]) -> dict[str, str]:
+    return versions(*runtimes)
+
+
+@cache
+def _reference(folder: Path, sha256: str | None) -> Reference | None:
+    """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
+    return None if sha256 is None else Reference.load(folder / "reference.npz")
+
+
+def _ahead(
+    threads: ThreadPoolExecutor, work: Callable[[_In], _Out], items: Iterable[_In], limit: int
+) -> Iterator[_Out]:
+    """Results in order, with at most ``limit`` under way or waiting to be taken."""
+    waiting: deque[Future[_Out]] = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) >= limit:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,152 @@
+"""The files of a run of ``diagnose``: what is written, what a killed run has left, and what ``--force`` removes.
+
+::
+
+    OUT/index.json                  every input with its outcome; written last, so that its presence means «complete»
+    OUT/<slug>/diagnosis.json       written after its neighbours, so that its presence means the same of them
+    OUT/<slug>/report.html
+    OUT/<slug>/heat-<class>.png     the heat map over the image, at the image's own size
+    OUT/<slug>/heat-<class>.npy     the heat map alone: float16 (rows, columns) in [0, 1]
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pulmoscope import __version__
+from pulmoscope.core.errors import OutputExistsError, ResourceError
+from pulmoscope.core.files import write_bytes, write_json, write_text
+from pulmoscope.core.types import Diagnosis, FloatArray, Scan
+from pulmoscope.explain.overlay import overlay
+from pulmoscope.report.diagnosis import heat_names, input_sha256, to_json
+from pulmoscope.report.html import data_uri
+from pulmoscope.report.page import Pictures, to_html
+
+INDEX, DIAGNOSIS, REPORT = "index.json", "diagnosis.json", "report.html"
+
+_SAVED_OPACITY = 0.5
+_PAGE_SIDE = 768
+"""Longest side of a picture within the page, px: sharp on a screen, small in the file."""
+
+
+def claim(out: Path, force: bool) -> None:
+    """Make the folder for a run; with ``force`` remove what a complete run before has left.
+
+    A killed run has no index: its results stay, and :func:`kept` decides about each.
+
+    Raises:
+        OutputExistsError: a complete run is there and ``force`` is not given.
+        ResourceError: the folder can't be made or cleared.
+    """
+    index = out / INDEX
+    if index.exists() and not force:
+        raise OutputExistsError(index)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if index.exists():
+            for folder in _folders(index):
+                _clear(out / folder)
+            index.unlink()
+    except OSError as error:
+        raise ResourceError(f"{out}: could not be made ready ({error.strerror or error})") from error
+
+
+def kept(folder: Path, scan: Scan, model: Mapping[str, str]) -> dict[str, Any] | None:
+    """The ``diagnosis.json`` that a killed run has left for the same image, model and version; None without one."""
+    try:
+        found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
+        same = (
+            found["input"]["sha256"] == input_sha256(scan)
+            and [file["name"] for file in found["input"]["files"]] == [file.name for file in scan.files]
+            and found["model"] == dict(model)
+            and found["software"]["pulmoscope"] == __version__
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if same else None
+
+
+def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, Any]:
+    """Write a diagnosis into its folder, in place of an older one, and give back what ``diagnosis.json`` holds.
+
+    Args:
+        report: also write the page; the heat maps are written where the diagnosis has them.
+
+    Raises:
+        ResourceError: the disk is full or the folder can't be written.
+    """
+    try:
+        _clear(folder)
+    except OSError as error:
+        raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
+    pixels = diagnosis.scan.pixels[0]
+    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True):
+        picture = overlay(pixels, explanation.heat, _SAVED_OPACITY)
+        write_bytes(folder / f"{name}.png", _encoded(picture, ".png", cv2.IMWRITE_PNG_COMPRESSION, 1))
+        write_bytes(folder / f"{name}.npy", _npy(explanation.heat))
+    if report:
+        write_text(folder / REPORT, to_html(diagnosis, pictures(diagnosis)))
+    plain = to_json(diagnosis)
+    write_json(folder / DIAGNOSIS, plain)
+    return plain
+
+
+def pictures(diagnosis: Diagnosis) -> Pictures:
+    """The page's pictures, at most 768 px a side."""
+    pixels = _shrunk(diagnosis.scan.pixels[0])
+    grey = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    heats = [_shrunk(explanation.heat) for explanation in diagnosis.explanations]
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
+    return Pictures(
+        scan=_jpeg(grey),
+        overlays=tuple(_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
+        scale=_jpeg(overlay(np.zeros_like(ramp), ramp, 1.0)) if heats else "",
+    )
+
+
+def _folders(index: Path) -> list[str]:
+    """The folders that a complete run has made, by its index; only names, so that nothing beyond them is reached."""
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["inputs"]
+        names = [str(entry["folder"]) for entry in listed if "folder" in entry]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if Path(name).name == name]
+
+
+def _clear(folder: Path) -> None:
+    for pattern in (DIAGNOSIS, REPORT, "heat-*.png", "heat-*.npy"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _shrunk(pixels: FloatArray) -> FloatArray:
+    rows, columns = pixels.shape
+    scale = _PAGE_SIDE / max(rows, columns)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _jpeg(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    return data_uri(_encoded(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 90), "image/jpeg")
+
+
+def _encoded(picture: np.ndarray[Any, np.dtype[np.uint8]], suffix: str, option: int, value: int) -> bytes:
+    """A picture, grey or RGB, as a file's bytes."""
+    blue_first = picture[..., ::-1] if picture.ndim == 3 else picture
+    return bytes(cv2.imencode(suffix, np.ascontiguousarray(blue_first), [option, value])[1])
+
+
+def _npy(heat: FloatArray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, heat.astype(np.float16))
+    return stream.getvalue()
