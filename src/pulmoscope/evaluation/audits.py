@@ -1,0 +1,219 @@
+"""Does a model look at lungs or at shortcuts? Images with the lungs, or the surroundings, taken away.
+
+Every perturbation is done to the raw image, before any preprocessing, so that no crop or equalisation can bring back
+what was taken. All take and give float32 (rows, columns) in [0, 1], and none changes its argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.evaluation.bootstrap import Estimate
+from pulmoscope.evaluation.metrics import Metrics, Predictions
+
+GOOD, BAD = 0.60, 0.75
+"""AUROC without the lungs: up to GOOD the surroundings say next to nothing, above BAD the model reads them."""
+
+DROP_GOOD, DROP_BAD = 0.02, 0.10
+"""Loss of AUROC without the border: up to DROP_GOOD the model does without it, above DROP_BAD it leans on it."""
+
+NOISE_SEED = 20
+
+
+def central_box(rows: int, columns: int, area: float) -> Box:
+    """The centred box with this share of the area: each of its sides is the square root of it."""
+    height, width = round(rows * math.sqrt(area)), round(columns * math.sqrt(area))
+    return Box((rows - height) // 2, (columns - width) // 2, height, width)
+
+
+def blackout(pixels: FloatArray, area: float = 0.6) -> FloatArray:
+    """The central ``area`` set to black: what remains holds next to no lung."""
+    return _filled(pixels, area, lambda inside, outside: np.zeros_like(inside))
+
+
+def centre_grey(pixels: FloatArray, area: float = 0.6) -> FloatArray:
+    """The central ``area`` set to the mean of its surroundings, so that not even its brightness remains."""
+    return _filled(pixels, area, lambda inside, outside: np.full_like(inside, outside))
+
+
+def centre_noise(pixels: FloatArray, area: float = 0.6) -> FloatArray:
+    """The central ``area`` replaced with uniform noise, the same for every image of a size."""
+    rng = np.random.default_rng(NOISE_SEED)
+    return _filled(pixels, area, lambda inside, outside: rng.random(inside.shape, dtype=np.float32))
+
+
+def centre_blurred(pixels: FloatArray, area: float = 0.6) -> FloatArray:
+    """The central ``area`` blurred with a Gaussian of 1/16 of the shorter side: outlines remain, texture goes."""
+    sigma = min(pixels.shape) / 16
+    return _filled(pixels, area, lambda inside, outside: cv2.GaussianBlur(inside, (0, 0), sigma))
+
+
+def border_removed(pixels: FloatArray, edge: float = 0.12) -> FloatArray:
+    """The outer ``edge`` of each side set to black: letters, frames, shoulders and collimation go."""
+    rows, columns = pixels.shape
+    top, left = round(rows * edge), round(columns * edge)
+    image = np.zeros_like(pixels)
+    image[top : rows - top, left : columns - left] = pixels[top : rows - top, left : columns - left]
+    return image
+
+
+def _filled(pixels: FloatArray, area: float, fill: Callable[[FloatArray, float], FloatArray]) -> FloatArray:
+    box = central_box(pixels.shape[0], pixels.shape[1], area)
+    inside = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+    image = pixels.copy()
+    surroundings = pixels.size - box.height * box.width
+    outside = float(pixels.sum() - pixels[inside].sum()) / max(surroundings, 1)
+    image[inside] = fill(pixels[inside], outside)
+    return image
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One way to take something away.
+
+    Attributes:
+        code, title: stable name, and name for people.
+        takes: ``nothing``; ``lungs`` (what remains should not tell the classes apart); ``texture`` (for
+            comparison only: outlines may rightly tell them apart); ``border`` (what remains should do as well).
+        what: one sentence on what is done and what it shows.
+        apply: the function; None leaves the image alone.
+    """
+
+    code: str
+    title: str
+    takes: Literal["nothing", "lungs", "texture", "border"]
+    what: str
+    apply: Callable[[FloatArray], FloatArray] | None
+
+
+CLEAN = Perturbation("clean", "As it is", "nothing", "The image as it was read.", None)
+
+PERTURBATIONS = (
+    CLEAN,
+    Perturbation(
+        "blackout",
+        "Centre black",
+        "lungs",
+        "The central 60 % of the area is black. What is still told apart is told by the surroundings.",
+        blackout,
+    ),
+    Perturbation(
+        "centre_grey",
+        "Centre grey",
+        "lungs",
+        "The central 60 % has the mean grey of the surroundings.",
+        centre_grey,
+    ),
+    Perturbation(
+        "centre_noise",
+        "Centre noise",
+        "lungs",
+        "The central 60 % is the same noise in every image.",
+        centre_noise,
+    ),
+    Perturbation(
+        "centre_blurred",
+        "Centre blurred",
+        "texture",
+        "The central 60 % is strongly blurred: outlines and coarse density remain, texture is gone.",
+        centre_blurred,
+    ),
+    Perturbation(
+        "border_removed",
+        "Border black",
+        "border",
+        "The outer 12 % of each side is black. A model that reads lungs loses little.",
+        border_removed,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What is left of a model's answers under one perturbation.
+
+    Attributes:
+        auroc: of the pair COVID against Normal where there is one, else the mean over the classes.
+        accuracy: over all classes.
+        same_answer: share of files that are called the same as without the perturbation.
+        verdict: ``good``, ``doubtful``, ``bad``; ``none`` where the perturbation is for comparison, or too little
+            is known.
+    """
+
+    perturbation: Perturbation
+    auroc: Estimate
+    accuracy: Estimate
+    same_answer: float | None
+    verdict: Literal["good", "doubtful", "bad", "none"]
+    says: str
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "code": self.perturbation.code,
+            "title": self.perturbation.title,
+            "takes": self.perturbation.takes,
+            "what": self.perturbation.what,
+            "auroc": self.auroc.plain(),
+            "accuracy": self.accuracy.plain(),
+            "same_answer": self.same_answer,
+            "verdict": self.verdict,
+            "says": self.says,
+        }
+
+
+def headline_auroc(metrics: Metrics) -> Estimate:
+    """The AUROC that an audit compares: of the pair where there is one, else the mean over the classes."""
+    return (metrics.pairwise or metrics).scores["macro_auroc"]
+
+
+def judge(
+    perturbation: Perturbation,
+    metrics: Metrics,
+    clean: Metrics,
+    predictions: Predictions,
+    clean_predictions: Predictions,
+) -> Audited:
+    """Compare a perturbed run with the clean one."""
+    auroc, before = headline_auroc(metrics), headline_auroc(clean)
+    answers = dict(zip(clean_predictions.files, clean_predictions.predicted, strict=True))
+    pairs = [
+        (answers[file], called)
+        for file, called in zip(predictions.files, predictions.predicted, strict=True)
+        if file in answers
+    ]
+    verdict, says = _verdict(perturbation.takes, auroc.value, before.value)
+    return Audited(
+        perturbation=perturbation,
+        auroc=auroc,
+        accuracy=metrics.scores["accuracy"],
+        same_answer=sum(one == other for one, other in pairs) / len(pairs) if pairs else None,
+        verdict=verdict,
+        says=says,
+    )
+
+
+def _verdict(
+    takes: str, auroc: float | None, clean: float | None
+) -> tuple[Literal["good", "doubtful", "bad", "none"], str]:
+    if takes in ("nothing", "texture"):
+        return "none", "for comparison"
+    if auroc is None or clean is None:
+        return "none", "the data hold too few classes to tell"
+    if takes == "border":
+        lost = clean - auroc
+        if lost <= DROP_GOOD:
+            return "good", "does without the border"
+        return ("bad", "leans on the border") if lost > DROP_BAD else ("doubtful", "uses the border in part")
+    # An AUROC far below one half is the same knowledge with the sign turned round.
+    told = max(auroc, 1 - auroc)
+    if told <= GOOD:
+        return "good", "the surroundings say next to nothing"
+    return ("bad", "reads the surroundings") if told > BAD else ("doubtful", "reads the surroundings in part")

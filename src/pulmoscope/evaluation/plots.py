@@ -1,0 +1,148 @@
+"""The pictures of an evaluation, as PNG. Drawn without pyplot: no global state, safe in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from pulmoscope.evaluation.calibration import Bin
+from pulmoscope.evaluation.metrics import Metrics, Predictions
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, told apart with any colour vision; lines differ in their dashes as well."""
+
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+
+_INK, _GRID = "#16212b", "#dbe2e8"
+
+
+def confusion_matrix(metrics: Metrics) -> bytes:
+    """Counts of (label, predicted), shaded by the share of the label."""
+    classes = list(metrics.by_class)
+    counts = np.array(metrics.confusion)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    side = 2.6 + 0.85 * len(classes)
+    figure, axes = _figure(side + 0.6, side)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        text = f"{count}\n{shares[row, column]:.0%}" if totals[row, 0] else "–"
+        colour = "white" if shares[row, column] > 0.55 else _INK
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("called")
+    axes.set_ylabel("label")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return _png(figure)
+
+
+def roc(predictions: Predictions, metrics: Metrics) -> bytes:
+    """Sensitivity over 1 - specificity for every class against the rest."""
+    figure, axes = _figure(5.6, 4.8)
+    axes.plot([0, 1], [0, 1], color="#8b98a3", linewidth=1)
+    for index, name, positive, scores in _one_against_rest(predictions):
+        false_share, true_share, _ = roc_curve(positive, scores)
+        _line(
+            axes, index, false_share, true_share, f"{name}: {metrics.by_class[name]['auroc'].value or 0:.3f}"
+        )
+    _unit_square(axes, "1 − specificity", "sensitivity")
+    axes.legend(title="AUROC", loc="lower right", frameon=False)
+    return _png(figure)
+
+
+def precision_recall(predictions: Predictions, metrics: Metrics) -> bytes:
+    """Precision over recall for every class against the rest."""
+    figure, axes = _figure(5.6, 4.8)
+    for index, name, positive, scores in _one_against_rest(predictions):
+        precision, recall, _ = precision_recall_curve(positive, scores)
+        value = metrics.by_class[name]["average_precision"].value or 0
+        _line(axes, index, recall, precision, f"{name}: {value:.3f}", steps=True)
+    _unit_square(axes, "recall (sensitivity)", "precision")
+    axes.legend(title="Average precision", loc="lower left", frameon=False)
+    return _png(figure)
+
+
+def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
+    """How often the answer is right over how sure it is, with the images per bin below."""
+    figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    filled = [own for own in bins if own.images]
+    axes.plot([0, 1], [0, 1], color="#8b98a3", linewidth=1)
+    axes.plot(
+        [own.confidence for own in filled],
+        [own.accuracy for own in filled],
+        color=COLOURS[0],
+        marker="o",
+        label=f"calibration error {error:.3f}",
+    )
+    _unit_square(axes, "", "share that is right")
+    axes.legend(loc="upper left", frameon=False)
+    width = bins[0].high - bins[0].low
+    below.bar([own.low for own in bins], [own.images for own in bins], width, align="edge", color=COLOURS[5])
+    below.set_xlabel("probability of the called class")
+    below.set_ylabel("images")
+    _plain(below)
+    return _png(figure)
+
+
+def _one_against_rest(predictions: Predictions) -> list[tuple[int, str, np.ndarray, np.ndarray]]:
+    known = predictions.select(predictions.truth >= 0)
+    found = []
+    for index, name in enumerate(known.classes):
+        positive = known.truth == index
+        if positive.any() and not positive.all():
+            found.append((index, name, positive, known.probabilities[:, index]))
+    return found
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _line(axes: Axes, index: int, x: np.ndarray, y: np.ndarray, label: str, *, steps: bool = False) -> None:
+    axes.plot(
+        x,
+        y,
+        color=COLOURS[index % len(COLOURS)],
+        linestyle=DASHES[index % len(DASHES)],
+        linewidth=1.8,
+        label=label,
+        drawstyle="steps-post" if steps else "default",
+    )
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=130, facecolor="white", metadata={"Software": None})
+    return content.getvalue()
