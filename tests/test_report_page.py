@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from diagnoses import CARD, SYNTHETIC, UNDEREXPOSED, a_diagnosis
+from pulmoscope.core.files import NOTICE
+from pulmoscope.core.types import Decision, Diagnosis
+from pulmoscope.report.diagnosis import to_json
+from pulmoscope.report.page import Figure, Pictures, figure_table, of_hundred, summary, to_html
+
+DRAWN = "data:image/png;base64,AAAA"
+
+
+def page_of(diagnosis: Diagnosis) -> str:
+    return to_html(diagnosis, Pictures(DRAWN, (DRAWN,) * len(diagnosis.explanations), DRAWN))
+
+
+class Loads(HTMLParser):
+    """Everything that a page would fetch, and every tag that it opens."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "action", "poster", "data")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def words(page: str) -> str:
+    return " ".join(Loads(page).text.split())
+
+
+def test_the_page_stands_alone() -> None:
+    page = page_of(a_diagnosis())
+    assert all(address.startswith("data:") for address in Loads(page).addresses)
+    assert not re.search(r"url\(|@import|https?://|<link[^>]+stylesheet", page)
+
+
+def test_the_page_says_what_a_reader_needs() -> None:
+    said = words(page_of(a_diagnosis(flags=(UNDEREXPOSED,))))
+    for expected in (
+        "91.2 %",
+        "The most probable class has 0.912.",
+        "Underexposed. median grey at least 0.20 (found: 0.11)",
+        "about 91 can be expected to be COVID",
+        "temperature 1.31, fitted on a drawn validation split",
+        "internal, 580 images",
+        "external, 312 images",
+        "0.935–0.968",
+        "0.871",
+        "3,000 (1,600 COVID, 1,400 Normal)",
+        "hospital A, hospital B",
+        "can only choose among COVID, Normal, Viral Pneumonia",
+        "ab" * 32,
+        "64 × 48 px, 0.140 × 0.140 mm a pixel, view PA",
+        "openvino 2026.1",
+        NOTICE,
+    ):
+        assert expected in said
+
+
+def test_a_referred_scan_is_headed_so() -> None:
+    assert "<h1>Referred: a person must decide</h1>" in page_of(a_diagnosis(decision=Decision.REFER))
+    assert "<h1>COVID</h1>" in page_of(a_diagnosis())
+
+
+def test_a_drawn_image_is_called_synthetic() -> None:
+    assert "Synthetic image." in words(page_of(a_diagnosis(flags=(SYNTHETIC,))))
+    assert "Synthetic image." not in words(page_of(a_diagnosis()))
+
+
+@pytest.mark.parametrize(
+    "name", ['"><img src=http://evil/x onerror=alert(1)>.png', "<script>alert(1)</script>.png"]
+)
+def test_a_file_name_never_becomes_markup(name: str) -> None:
+    honest, nasty = Loads(page_of(a_diagnosis())), Loads(page_of(a_diagnosis(name=name)))
+    assert nasty.tags == honest.tags
+    assert nasty.addresses == honest.addresses
+    assert name in nasty.text
+
+
+def test_there_is_one_button_per_heat_map_and_one_for_none() -> None:
+    assert Loads(page_of(a_diagnosis())).tags.count("input") == 2 + 1 + 1  # and the slider
+    alone = page_of(a_diagnosis(targets=()))
+    assert "input" not in Loads(alone).tags
+    assert "No heat map was asked for" in alone
+
+
+def test_a_bundle_without_figures_says_so() -> None:
+    diagnosis = a_diagnosis()
+    bare = Diagnosis(
+        diagnosis.scan, diagnosis.model, diagnosis.quality, diagnosis.prediction, software=diagnosis.software
+    )
+    said = words(page_of(bare))
+    assert "This bundle brings no figures" in said
+    assert "were not calibrated" in said
+
+
+def test_figures_stand_side_by_side() -> None:
+    table = figure_table(CARD["metrics"])
+    assert table["sets"] == [("drawn test", "internal", 580), ("drawn elsewhere", "external", 312)]
+    assert table["rows"] == [
+        ("accuracy", [Figure(0.953, 0.935, 0.968), None]),
+        ("auroc", [None, Figure(0.871, 0.812, 0.918)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.002, "fewer than 1"),
+        (0.006, "about 1"),
+        (0.934, "about 93"),
+        (0.994, "about 99"),
+        (0.999, "more than 99"),
+    ],
+)
+def test_of_a_hundred_images(probability: float, said: str) -> None:
+    assert of_hundred(probability) == said
+
+
+def test_the_summary_is_plain() -> None:
+    lines = summary(to_json(a_diagnosis(flags=(SYNTHETIC, UNDEREXPOSED), decision=Decision.REFER)))
+    assert lines[0].startswith("Synthetic image")
+    assert "COVID, 91.2 %" in lines[1]
+    assert "refer" in lines[2]
+    assert lines[-1].endswith("underexposed: median grey at least 0.20 (found: 0.11)")
