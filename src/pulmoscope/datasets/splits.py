@@ -15,6 +15,7 @@ import numpy as np
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.datasets.fingerprint import BoolArray, connected, dhash, near_duplicates
 from pulmoscope.datasets.table import Sample
+from pulmoscope.io import read_pixels
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.15, "test": 0.15})
 
@@ -40,28 +41,25 @@ def assign_splits(
     """
     if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6) or min(fractions.values()) <= 0:
         raise DatasetError(f"split fractions must be positive and sum to 1 (found: {dict(fractions)})")
-    if groups is None:
-        groups = [
-            ("patient", sample.patient) if sample.patient else ("file", sample.file) for sample in samples
-        ]
     members: dict[Hashable, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        members[group].append(index)
-    ordered = sorted(members.values(), key=lambda group: min(samples[index].file for index in group))
+    for index, sample in enumerate(samples):
+        own = ("patient", sample.patient) if sample.patient else ("file", sample.file)
+        members[own if groups is None else groups[index]].append(index)
+    ordered = sorted(members.values(), key=lambda found: min(samples[index].file for index in found))
     shuffled = [ordered[index] for index in np.random.default_rng(seed).permutation(len(ordered))]
     shuffled.sort(key=len, reverse=True)
 
     total = Counter(sample.label for sample in samples)
     lacking = {(split, label): share for split, share in fractions.items() for label in total}
     chosen: dict[int, str] = {}
-    for group in shuffled:
-        shares = {label: n / total[label] for label, n in Counter(samples[i].label for i in group).items()}
+    for together in shuffled:
+        shares = {label: n / total[label] for label, n in Counter(samples[i].label for i in together).items()}
         split = max(
             fractions, key=lambda name: sum(share * lacking[name, label] for label, share in shares.items())
         )
         for label, share in shares.items():
             lacking[split, label] -= share
-        chosen.update(dict.fromkeys(group, split))
+        chosen.update(dict.fromkeys(together, split))
     return tuple(dataclasses.replace(sample, split=chosen[index]) for index, sample in enumerate(samples))
 
 
@@ -87,8 +85,6 @@ def image_groups(root: Path, samples: Sequence[Sample]) -> list[int]:
 
 
 def _hash(path: Path) -> BoolArray | None:
-    from pulmoscope.io import read_pixels
-
     try:
         return dhash(read_pixels(path))
     except InputError:

@@ -1,0 +1,173 @@
+"""``pulmoscope datasets``: check, list and show data sets, and draw synthetic ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pulmoscope.datasets.check import CheckReport
+
+app = typer.Typer(help="Check, list and show data sets; draw synthetic ones.", no_args_is_help=True)
+
+Data = Annotated[Path, typer.Argument(help="A data set's folder, or a manifest.csv.", show_default=False)]
+LayoutName = Annotated[
+    str | None, typer.Option("--layout", help="The layout's name (see `datasets list`); default: recognised.")
+]
+
+
+@app.command("list")
+def list_layouts() -> None:
+    """The layouts that are read, and what they look like."""
+    from pulmoscope.datasets.layouts import LAYOUTS
+
+    table = _table("layout", "what is in the folder")
+    for name, layout in LAYOUTS.items():
+        table.add_row(name, layout.looks_like)
+    _show(table)
+
+
+@app.command("show")
+def show(data: Data, layout: LayoutName = None) -> None:
+    """Counts per class and split, the sources, and the first rows."""
+    from pulmoscope.datasets import load
+
+    table = load(data, layout)
+    typer.echo(f"{data}: {len(table)} images, layout {table.layout}")
+    splits = sorted({sample.split for sample in table})
+    counts = Counter((sample.label, sample.split) for sample in table)
+    grid = _table("class", *[split or "(no split)" for split in splits], "all", numbers=True)
+    for label in sorted({sample.label for sample in table}):
+        row = [counts[label, split] for split in splits]
+        grid.add_row(label or "(no label)", *map(str, row), str(sum(row)))
+    _show(grid)
+    sources = Counter(sample.source or "(unknown)" for sample in table)
+    typer.echo("Sources: " + ", ".join(f"{name} {images}" for name, images in sources.most_common()))
+    rows = _table("file", "label", "split", "source", "mask")
+    for sample in table.samples[:5]:
+        rows.add_row(sample.file, sample.label, sample.split, sample.source, sample.mask)
+    _show(rows)
+    for warning in table.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command("check")
+def check(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for check.json and check.html.")
+    ] = None,
+    layout: LayoutName = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,
+) -> None:
+    """Look for what makes results wrong: leaks, duplicates, damaged files, shortcuts."""
+    import json
+
+    from pulmoscope.core.files import claim_folder, write_json, write_text
+    from pulmoscope.datasets import load
+    from pulmoscope.datasets.check import check as check_table
+
+    if out is not None:
+        claim_folder(out, "check.json", force)
+    table = load(data, layout)
+    with _progress("reading images") as progress:
+        report = check_table(table, progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _print_report(report)
+    if out is not None:
+        from pulmoscope.report.dataset_check import to_html
+
+        write_text(out / "check.html", to_html(report, table))
+        write_json(out / "check.json", report.to_json())
+        typer.echo(str(out / "check.html"), err=as_json)
+
+
+@app.command("phantom")
+def phantom(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")],
+    kind: Annotated[str, typer.Option(help="What to draw: xray.")] = "xray",
+    count: Annotated[int, typer.Option(min=1, help="How many pictures in all; the classes take turns.")] = 1,
+    classes: Annotated[
+        str, typer.Option(help="Comma-separated: Normal, COVID, Viral Pneumonia, Tuberculosis.")
+    ] = "Normal",
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Side, px.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
+    masks: Annotated[bool, typer.Option("--masks", help="Write the true lung masks, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Draw synthetic radiographs: of no patient, for trying things out."""
+    from pulmoscope.datasets.phantom_folder import write_phantoms
+
+    if kind != "xray":
+        raise typer.BadParameter(f"must be xray (found: {kind})", param_hint="--kind")
+    names = [name.strip() for name in classes.split(",")]
+    with _progress("drawing") as progress:
+        table = write_phantoms(
+            out, count, names, seed=seed, size=size, masks=masks, force=force, progress=progress
+        )
+    typer.echo(f"{out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv")
+
+
+def _print_report(report: CheckReport) -> None:
+    typer.echo(f"{report.data}: {report.images} images, layout {report.layout}")
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for count in report.counts:
+        counts[count.label, count.source, count.split] += count.images
+    splits = sorted({count.split for count in report.counts})
+    grid = _table("class", "source", *[split or "(no split)" for split in splits], numbers=True)
+    for label, source in sorted({(count.label, count.source) for count in report.counts}):
+        row = [str(counts[label, source, split]) for split in splits]
+        grid.add_row(label or "(no label)", source or "(unknown)", *row)
+    _show(grid)
+    pixels = _table("split", "class", "images", "mean", "s.d.", numbers=True)
+    for part in report.pixels:
+        row = [str(part.images), f"{part.mean:.3f}", f"{part.sd:.3f}"]
+        pixels.add_row(part.split or "(no split)", part.label or "all", *row)
+    _show(pixels)
+    for problem in report.problems:
+        typer.echo(problem)
+    verdicts = _table("", "rule", "what was found")
+    for one in report.verdicts:
+        verdicts.add_row(one.verdict, one.rule, one.sentence)
+    _show(verdicts)
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _table(*columns: str, numbers: bool = False) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(columns):
+        table.add_column(name, justify="right" if numbers and position > 1 else "left", overflow="fold")
+    return table
+
+
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(table)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, so that standard output stays clean."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
