@@ -32,6 +32,8 @@ from pulmoscope.preprocess.xray import XrayPreprocess
 
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
+PARTS = ("MODEL_CARD.md", "lungs.onnx", "model.onnx", "reference.npz")
+"""The files that a bundle may consist of; a training run has others beside them, which are not the bundle's."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Bundle:
         return sha256_of_file(self.folder / MANIFEST)
 
     def save(self) -> Bundle:
-        """Write ``bundle.json`` over the files that lie in the folder, and give back the bundle with checksums."""
-        present = sorted(path for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
+        present = [self.folder / name for name in PARTS if (self.folder / name).is_file()]
         sealed = dataclasses.replace(self, files={path.name: sha256_of_file(path) for path in present})
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
