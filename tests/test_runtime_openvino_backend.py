@@ -53,6 +53,13 @@ def test_threads_that_share_a_network_each_get_their_own_answer(tmp_path: Path) 
     assert wrong == []
 
 
+def test_a_fresh_process_may_begin_with_a_batch(tmp_path: Path) -> None:
+    """Its images are the first that several threads infer; OpenVINO can deadlock there (see import_quietly)."""
+    model = tiny_bundle(tmp_path).folder / "model.onnx"
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", INFER, model], check=True, timeout=30, capture_output=True)
+
+
 def test_an_inference_opens_no_network_connection(tmp_path: Path) -> None:
     model = tiny_bundle(tmp_path / "bundle").folder / "model.onnx"
     ended = run_without_network([sys.executable, "-c", INFER, model], tmp_path / "run")

@@ -15,6 +15,8 @@ import numpy as np
 from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import FloatArray
 
+_importing = threading.Lock()
+
 
 def import_quietly() -> Any:
     """Import OpenVINO without its model converter, and so without its telemetry.
@@ -24,17 +26,23 @@ def import_quietly() -> Any:
     entry None in ``sys.modules``, which lets their import fail, is all it takes. The converter is given free again
     (without telemetry it uses its own stub); telemetry stays shut for the life of the process. It halves the time
     of the import, too.
+
+    The first use of a tensor's ``data`` is made here, by one thread: OpenVINO 2026.4 deadlocks when two threads make
+    it at once (a static that is initialised on first use gives up the interpreter lock meanwhile).
     """
-    if sys.modules.get("openvino") is not None:
-        return sys.modules["openvino"]
     converter = "openvino.tools.ovc"
-    blocked: dict[str, ModuleType | None] = {converter: None, "openvino_telemetry": None}
-    sys.modules.update(blocked)  # type: ignore[arg-type]  # None is the documented way to halt an import
-    try:
-        import openvino
-    finally:
-        del sys.modules[converter]
-    return openvino
+    with _importing:
+        new = sys.modules.get("openvino") is None
+        if new:
+            blocked: dict[str, ModuleType | None] = {converter: None, "openvino_telemetry": None}
+            sys.modules.update(blocked)  # type: ignore[arg-type]  # None is the documented way to halt an import
+        try:
+            import openvino
+        finally:
+            if new:
+                del sys.modules[converter]
+        openvino.Tensor(np.zeros(1, dtype=np.float32)).data  # noqa: B018
+        return openvino
 
 
 class OpenVinoNetwork:
