@@ -68,7 +68,8 @@ class Bundle:
         preprocess: the very object that training used.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
-        metrics: the figures of the model card, each with its data set and split.
+        metrics: the figures of the model card: data set → ``role`` (internal or external), ``images``, ``figures``.
+        verified: runtime → largest difference of an output from the trained network's, in standard deviations.
         files: name → sha256.
     """
 
@@ -83,6 +84,7 @@ class Bundle:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    verified: Mapping[str, float] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
