@@ -1,0 +1,78 @@
+"""``pulmoscope audit``: does a model look at lungs, or at shortcuts?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from pulmoscope.apps.cli.diagnose import Runtime
+from pulmoscope.apps.cli.evaluate import (
+    Bootstrap,
+    Data,
+    Device,
+    Force,
+    Layout,
+    ModelName,
+    Out,
+    Split,
+    WithRuntime,
+    chosen,
+    figure,
+    progress_bar,
+    tell_failures,
+)
+
+
+def command(
+    model: ModelName,
+    data: Data,
+    out: Out,
+    split: Split = "test",
+    layout: Layout = None,
+    runtime: WithRuntime = Runtime.AUTO,
+    device: Device = "auto",
+    bootstrap: Bootstrap = 1000,
+    force: Force = False,
+) -> None:
+    """Evaluate a model with the lungs, or the border, taken out of every image.
+
+    Writes audit.json, report.html with examples, and the predictions under every perturbation.
+    """
+    from pulmoscope.pipeline.audit import audit
+    from pulmoscope.runtime.model import Model
+
+    table = chosen(data, layout, split)
+    opened = Model.load(model, runtime.value, device)
+    with progress_bar("Auditing") as progress:
+        found = audit(
+            opened,
+            table,
+            out,
+            split=split,
+            bootstrap=bootstrap,
+            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
+            force=force,
+            progress=progress,
+        )
+    tell_failures(found)
+    _tell(found)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: AUROC, {found['method']['auroc']}")
+    view.add_column("")
+    view.add_column("AUROC", justify="right", no_wrap=True)
+    view.add_column("95 % interval", justify="right", no_wrap=True)
+    view.add_column("")
+    for row in found["results"]:
+        view.add_row(row["title"], *figure(row["auroc"]), row["says"])
+    Console().print(view)

@@ -1,0 +1,135 @@
+"""``pulmoscope evaluate``: predictions, figures with intervals, and a page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pulmoscope.apps.cli.diagnose import Runtime
+
+if TYPE_CHECKING:
+    from pulmoscope.datasets import SampleTable
+
+ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
+]
+Split = Annotated[str, typer.Option(help="Which split; `all` takes every image.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+Layout = Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+WithRuntime = Annotated[Runtime, typer.Option(help="What runs the network.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace results that are already there.")]
+
+_SHOWN_FAILURES = 10
+_ROWS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "mcc": "MCC",
+    "macro_f1": "Macro-F1",
+    "macro_auroc": "AUROC, mean over classes",
+    "calibration_error": "Calibration error",
+    "brier": "Brier score",
+}
+
+
+def command(
+    model: ModelName,
+    data: Data,
+    out: Out,
+    split: Split = "test",
+    layout: Layout = None,
+    runtime: WithRuntime = Runtime.AUTO,
+    device: Device = "auto",
+    bootstrap: Bootstrap = 1000,
+    force: Force = False,
+) -> None:
+    """Evaluate a model on labelled images.
+
+    Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained.
+    """
+    from pulmoscope.pipeline.evaluate import evaluate
+    from pulmoscope.runtime.model import Model
+
+    table = chosen(data, layout, split)
+    opened = Model.load(model, runtime.value, device)
+    with progress_bar("Evaluating") as progress:
+        found = evaluate(
+            opened,
+            table,
+            out,
+            split=split,
+            bootstrap=bootstrap,
+            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
+            force=force,
+            progress=progress,
+        )
+    tell_failures(found)
+    _tell(found)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
+    """The data set's split, or all of it; its warnings go to stderr."""
+    from pulmoscope.datasets import load
+
+    table = load(data, layout)
+    for warning in table.warnings:
+        typer.echo(f"pulmoscope: {data}: {warning}", err=True)
+    return table if split == "all" else table.split(split)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, moved by calling what this gives with (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tell_failures(found: Mapping[str, Any]) -> None:
+    """One line on stderr for each of the first files without a prediction."""
+    failures = found["data"]["failures"]
+    for failure in failures[:_SHOWN_FAILURES]:
+        typer.echo(f"pulmoscope: left out: {failure['reason']}", err=True)
+    if len(failures) > _SHOWN_FAILURES:
+        typer.echo(f"pulmoscope: left out: {len(failures) - _SHOWN_FAILURES} more files", err=True)
+
+
+def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    """An estimate and its interval as text."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    return "-" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f}–{high:.3f}"
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(
+        box=box.SIMPLE_HEAD, title=f"{found['model']['name']} on {found['data']['predicted']} images"
+    )
+    for name in ("", "value", "95 % interval"):
+        view.add_column(name, justify="right" if name else "left", no_wrap=True)
+    if found["overall"] is not None:
+        for key, name in _ROWS.items():
+            view.add_row(name, *figure(found["overall"]["scores"][key]))
+    if (pair := found["pairwise"]) is not None:
+        name = f"{pair['positive']} against {pair['negative']}"
+        view.add_row(f"{name}: AUROC", *figure(pair["scores"]["macro_auroc"]))
+        view.add_row(f"{name}: accuracy", *figure(pair["scores"]["accuracy"]))
+    for row in found["outside_classes"]:
+        for name, share in row["called"].items():
+            view.add_row(f"{row['source']} {row['label']} called {name}", *figure(share))
+    Console().print(view)

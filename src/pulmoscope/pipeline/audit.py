@@ -1,0 +1,127 @@
+"""From a model and a table of labelled images to what the model still tells apart without lungs, or without borders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, judge
+from pulmoscope.evaluation.metrics import PAIR, Predictions
+from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.io import read_pixels
+from pulmoscope.pipeline.evaluate import data_facts, model_facts
+from pulmoscope.pipeline.pictures import grey, jpeg
+from pulmoscope.pipeline.predict import Progress, predict_table, write_predictions
+from pulmoscope.report.audit import Example, View, audit_page
+from pulmoscope.runtime.model import Model
+
+SCHEMA_VERSION = "1.0"
+EXAMPLES = 3
+"""Classes of which an example is shown."""
+
+
+def audit(
+    model: Model,
+    table: SampleTable,
+    out: Path,
+    *,
+    split: str = "",
+    bootstrap: int = 1000,
+    seed: int = 20,
+    command: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model under every perturbation, on the images whose labels it knows.
+
+    Writes ``predictions-<perturbation>.csv``, ``report.html`` and, last, ``audit.json``.
+
+    Returns:
+        The content of ``audit.json``.
+
+    Raises:
+        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        DatasetError: no image could be read, or none has a label among the model's classes.
+    """
+    claim_folder(out, "audit.json", force)
+    known = replace(table, samples=tuple(sample for sample in table if sample.label in model.bundle.classes))
+    if not known.samples:
+        raise DatasetError(
+            f"{table.root}: no label is one of the model's classes {', '.join(model.bundle.classes)} "
+            f"(found: {', '.join(table.classes) or 'none'})"
+        )
+    answers: dict[str, Predictions] = {}
+    for step, perturbation in enumerate(PERTURBATIONS):
+        told = _shifted(progress, step * len(known), len(PERTURBATIONS) * len(known))
+        answers[perturbation.code], failures = predict_table(model, known, perturbation.apply, told)
+        write_predictions(out / f"predictions-{perturbation.code}.csv", answers[perturbation.code])
+    measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
+    clean = measured[CLEAN.code]
+    results = [
+        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code]) for own in PERTURBATIONS
+    ]
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "model": model_facts(model),
+        "data": data_facts(known, split, answers[CLEAN.code], failures),
+        "method": {
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "interval": "95 % percentile bootstrap",
+            "resampled_by": clean.resampled_by,
+            "auroc": f"{PAIR[0]} against {PAIR[1]}"
+            if clean.pairwise
+            else "mean over the classes, one against rest",
+            "auroc_without_lungs": {"good_to": GOOD, "bad_above": BAD},
+            "auroc_lost_without_border": {"good_to": DROP_GOOD, "bad_above": DROP_BAD},
+        },
+        "results": [result.plain() for result in results],
+        "command": command,
+        "software": versions("scikit-learn"),
+        "notice": NOTICE,
+    }
+    write_text(out / "report.html", audit_page(found, _examples(known, answers)))
+    write_json(out / "audit.json", found)
+    return found
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
+def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Example]:
+    """The first image of each class, under every perturbation."""
+    clean = answers[CLEAN.code]
+    labels = sorted(set(clean.labels), key=lambda name: (name not in PAIR, name))[:EXAMPLES]
+    paths = {sample.file: table.path(sample) for sample in table}
+    examples = []
+    for label in labels:
+        row = clean.labels.index(label)
+        pixels = _shrunk(read_pixels(paths[clean.files[row]]))
+        views = []
+        for perturbation in PERTURBATIONS:
+            given = answers[perturbation.code]
+            image = pixels if perturbation.apply is None else perturbation.apply(pixels)
+            shares = given.probabilities[row]
+            called = given.classes[int(shares.argmax())]
+            views.append(View(perturbation.title, jpeg(grey(image)), called, float(shares.max())))
+        examples.append(Example(clean.files[row], label, tuple(views)))
+    return examples
+
+
+def _shrunk(pixels: FloatArray, side: int = 512) -> FloatArray:
+    scale = min(1.0, side / max(pixels.shape))
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

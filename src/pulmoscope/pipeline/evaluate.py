@@ -1,0 +1,149 @@
+"""From a model and a table of labelled images to predictions, figures, pictures and a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.core.files import NOTICE, claim_folder, write_bytes, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.calibration import BINS, reliability
+from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
+from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
+from pulmoscope.pipeline.worst import worst_cases
+from pulmoscope.report.evaluation import evaluation_page, worst_page
+from pulmoscope.runtime.model import Model
+
+SCHEMA_VERSION = "1.0"
+
+
+def evaluate(
+    model: Model,
+    table: SampleTable,
+    out: Path,
+    *,
+    split: str = "",
+    bootstrap: int = 1000,
+    seed: int = 20,
+    command: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model on every image of a table.
+
+    Writes ``predictions.csv``, the pictures, ``report.html``, ``worst.html`` and, last, ``metrics.json``.
+
+    Args:
+        split: what the table is called in the results.
+        command: how to do it again, for the results.
+        progress: told how many images are done.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        DatasetError: no image could be read.
+    """
+    claim_folder(out, "metrics.json", force)
+    predictions, failures = predict_table(model, table, progress=progress)
+    write_predictions(out / "predictions.csv", predictions)
+    known = predictions.select(predictions.truth >= 0)
+    metrics = measure(known, bootstrap, seed) if len(known) else None
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "model": model_facts(model),
+        "data": data_facts(table, split, predictions, failures),
+        "method": {
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "interval": "95 % percentile bootstrap",
+            "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
+        },
+        **_figures(predictions, known, metrics, bootstrap, seed),
+        "command": command,
+        "software": versions("scikit-learn"),
+        "notice": NOTICE,
+    }
+    pictures = _pictures(known, metrics) if metrics else {}
+    for name, content in pictures.items():
+        write_bytes(out / f"{name}.png", content)
+    write_text(out / "report.html", evaluation_page(found, pictures))
+    write_text(out / "worst.html", worst_page(found, worst_cases(model, table, known)))
+    write_json(out / "metrics.json", found)
+    return found
+
+
+def model_facts(model: Model) -> dict[str, Any]:
+    """Which model, for results."""
+    bundle = model.bundle
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sha256": bundle.sha256,
+        "classes": list(bundle.classes),
+        "temperature": bundle.calibration.temperature,
+    }
+
+
+def data_facts(
+    table: SampleTable, split: str, predictions: Predictions, failures: tuple[Failure, ...]
+) -> dict[str, Any]:
+    """Which data, for results."""
+    return {
+        "layout": table.layout,
+        "split": split,
+        "images": len(table),
+        "predicted": len(predictions),
+        "labels": dict(sorted(Counter(predictions.labels).items())),
+        "sources": dict(sorted(Counter(predictions.sources).items())),
+        "sha256": table_checksum(table),
+        "warnings": list(table.warnings),
+        "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def _figures(
+    predictions: Predictions, known: Predictions, metrics: Metrics | None, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    sources = sorted(set(known.sources))
+    by_source = {
+        source: measure(known.select([own == source for own in known.sources]), bootstrap, seed)
+        for source in sources
+    }
+    return {
+        "overall": metrics.plain() if metrics else None,
+        "pairwise": _pairwise(metrics),
+        "by_source": {
+            source: {**found.plain(), "pairwise": _pairwise(found)} for source, found in by_source.items()
+        },
+        "outside_classes": outside_classes(predictions, bootstrap, seed),
+        "reliability": [asdict(own) for own in reliability(known.probabilities, known.truth)]
+        if metrics
+        else [],
+    }
+
+
+def _pairwise(metrics: Metrics | None) -> dict[str, Any] | None:
+    if metrics is None or metrics.pairwise is None:
+        return None
+    positive, negative = PAIR
+    return {"positive": positive, "negative": negative, **metrics.pairwise.plain()}
+
+
+def _pictures(known: Predictions, metrics: Metrics) -> dict[str, bytes]:
+    error = metrics.scores["calibration_error"].value or 0.0
+    pictures = {
+        "confusion": plots.confusion_matrix(metrics),
+        "reliability": plots.reliability_curve(reliability(known.probabilities, known.truth), error),
+    }
+    if sum(count > 0 for count in metrics.counts.values()) > 1:
+        pictures["roc"] = plots.roc(known, metrics)
+        pictures["precision_recall"] = plots.precision_recall(known, metrics)
+    return pictures

@@ -1,0 +1,139 @@
+"""A model's answers for a whole table of images: read ahead in threads, in constant memory, in the table's order."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pulmoscope.core.errors import DatasetError, InputError
+from pulmoscope.core.files import write_text
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.io import read_pixels
+from pulmoscope.runtime.model import Model
+
+BATCH = 16
+_AHEAD = 4 * BATCH
+"""Images that are read before they are needed: what bounds the memory."""
+
+Transform = Callable[[FloatArray], FloatArray]
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file without a prediction, as the table names it, and the reason in one line."""
+
+    file: str
+    reason: str
+
+
+def predict_table(
+    model: Model,
+    table: SampleTable,
+    transform: Transform | None = None,
+    progress: Progress | None = None,
+) -> tuple[Predictions, tuple[Failure, ...]]:
+    """Predict every image of a table; every row carries the name of the file that it was read from.
+
+    Args:
+        transform: done to the raw image, float32 (rows, columns) in [0, 1], before all preprocessing.
+        progress: told after every batch.
+
+    Returns:
+        The predictions of the readable images in the table's order, and the others with their reasons.
+
+    Raises:
+        DatasetError: no image could be read.
+    """
+    samples: list[Sample] = []
+    failures: list[Failure] = []
+    probabilities: list[FloatArray] = []
+    logits: list[FloatArray] = []
+
+    def prepared(sample: Sample) -> FloatArray | InputError:
+        return _prepare(model, table.path(sample), transform)
+
+    done = 0
+    stream = _ahead(prepared, table)
+    while batch := list(islice(stream, BATCH)):
+        ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
+        failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
+        if ready:
+            outputs = model.predict(np.stack([tensor for _, tensor in ready]))
+            samples += [sample for sample, _ in ready]
+            probabilities.append(outputs.probabilities)
+            logits.append(outputs.logits)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(table))
+    if not samples:
+        reason = f"; the first: {failures[0].reason}" if failures else ""
+        raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
+    found = Predictions(
+        files=tuple(sample.file for sample in samples),
+        labels=tuple(sample.label for sample in samples),
+        patients=tuple(sample.patient for sample in samples),
+        sources=tuple(sample.source for sample in samples),
+        classes=model.bundle.classes,
+        probabilities=np.concatenate(probabilities).astype(np.float64),
+        logits=np.concatenate(logits).astype(np.float64),
+    )
+    return found, tuple(failures)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write ``file,patient,source,label,predicted,p_<class>…``; files as the table names them.
+
+    Probabilities have all digits that a float32 has, so that every figure can be computed again from the file.
+    """
+    content = StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    names = [f"p_{name}" for name in predictions.classes]
+    writer.writerow(["file", "patient", "source", "label", "predicted", *names])
+    columns = (
+        predictions.files,
+        predictions.patients,
+        predictions.sources,
+        predictions.labels,
+        predictions.predicted,
+    )
+    for *texts, shares in zip(*columns, predictions.probabilities.astype(np.float32), strict=True):
+        writer.writerow([*texts, *(str(share) for share in shares)])
+    write_text(path, content.getvalue())
+
+
+def _prepare(model: Model, path: Path, transform: Transform | None) -> FloatArray | InputError:
+    try:
+        pixels = read_pixels(path)
+    except InputError as error:
+        return error
+    return model.prepare(pixels if transform is None else transform(pixels)).tensor
+
+
+def _ahead(
+    work: Callable[[Sample], FloatArray | InputError], samples: Iterable[Sample]
+) -> Iterator[tuple[Sample, FloatArray | InputError]]:
+    """Each sample with the result of ``work``, in order, with at most ``_AHEAD`` results waiting."""
+    waiting: deque[tuple[Sample, Future[FloatArray | InputError]]] = deque()
+    rest = iter(samples)
+    threads = ThreadPoolExecutor(os.cpu_count())
+    try:
+        waiting.extend((sample, threads.submit(work, sample)) for sample in islice(rest, _AHEAD))
+        while waiting:
+            sample, future = waiting.popleft()
+            yield sample, future.result()
+            waiting.extend((sample, threads.submit(work, sample)) for sample in islice(rest, 1))
+    finally:
+        threads.shutdown(cancel_futures=True)

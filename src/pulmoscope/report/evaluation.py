@@ -1,0 +1,77 @@
+"""The pages of an evaluation, from the content of ``metrics.json`` and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulmoscope.report.html import data_uri, render
+
+SCORES = {
+    "accuracy": ("Accuracy", "share of all images that are called rightly"),
+    "balanced_accuracy": (
+        "Balanced accuracy",
+        "mean of the classes' sensitivities: every class counts the same",
+    ),
+    "mcc": ("MCC", "Matthews' correlation: 1 all right, 0 no better than one constant answer"),
+    "macro_f1": ("Macro-F1", "mean over classes of the harmonic mean of precision and sensitivity"),
+    "macro_auroc": ("AUROC", "mean over classes: chance that an image of the class ranks above another"),
+    "calibration_error": (
+        "Calibration error",
+        "mean gap between stated probability and share right; 0 is best",
+    ),
+    "brier": ("Brier score", "sum over classes of squared errors of the probabilities; 0 is best, 2 worst"),
+}
+MEASURES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+}
+PICTURES = {
+    "confusion": "Confusion matrix: rows are labels, columns what the model called them; shares are of the row.",
+    "roc": "ROC curve, each class against the rest.",
+    "precision_recall": "Precision–recall curve, each class against the rest.",
+    "reliability": "Reliability: on the diagonal, a stated 80 % is right in 80 % of cases. Below: images per bin.",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One wrong answer; the pictures are JPEG, the maps lie over the image."""
+
+    file: str
+    source: str
+    label: str
+    called: str
+    probability: float
+    label_probability: float
+    picture: bytes
+    called_map: bytes
+    label_map: bytes
+
+
+def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page ``report.html``.
+
+    Args:
+        found: the content of ``metrics.json``.
+        pictures: PNG by name, see :data:`PICTURES`; those that are missing are left out.
+    """
+    return render(
+        "evaluation.html",
+        found=found,
+        scores=SCORES,
+        measures=MEASURES,
+        pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],
+    )
+
+
+def worst_page(found: Mapping[str, Any], cases: Sequence[Case]) -> str:
+    """The page ``worst.html``: the wrong answers, most sure first."""
+    shown = [
+        (case, *(data_uri(own, "image/jpeg") for own in (case.picture, case.called_map, case.label_map)))
+        for case in cases
+    ]
+    return render("worst.html", found=found, cases=shown)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.calibration import reliability
+from pulmoscope.evaluation.metrics import Predictions, evaluate
+
+
+def predictions(classes: tuple[str, ...], count: int = 60) -> Predictions:
+    rng = np.random.default_rng(4)
+    truth = rng.integers(len(classes), size=count)
+    shares = rng.dirichlet(np.ones(len(classes)), size=count)
+    return Predictions(
+        files=tuple(map(str, range(count))),
+        labels=tuple(classes[number] for number in truth),
+        patients=("",) * count,
+        sources=("",) * count,
+        classes=classes,
+        probabilities=shares,
+    )
+
+
+def test_every_picture_is_a_png_with_something_on_it() -> None:
+    own = predictions(("COVID", "Normal", "Tuberculosis", "Viral Pneumonia"))
+    metrics = evaluate(own, 0)
+    bins = reliability(own.probabilities, own.truth)
+    for content in (
+        plots.confusion_matrix(metrics),
+        plots.roc(own, metrics),
+        plots.precision_recall(own, metrics),
+        plots.reliability_curve(bins, 0.1),
+    ):
+        picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+        assert min(picture.shape[:2]) > 400
+        assert picture[0, 0].tolist() == [255, 255, 255]
+        assert len(np.unique(picture)) > 20
+
+
+def test_same_predictions_same_bytes() -> None:
+    own = predictions(("COVID", "Normal"))
+    metrics = evaluate(own, 0)
+    assert plots.roc(own, metrics) == plots.roc(own, metrics)
+
+
+def test_classes_that_the_data_lack_are_left_out() -> None:
+    own = predictions(("COVID", "Normal", "Tuberculosis"))
+    two = own.select([label != "Tuberculosis" for label in own.labels])
+    metrics = evaluate(two, 0)
+    assert plots.roc(two, metrics).startswith(b"\x89PNG")
+    assert plots.confusion_matrix(metrics).startswith(b"\x89PNG")

@@ -1,0 +1,95 @@
+"""Audits of a model that is known to look at brightness: within the lungs' place, or in a corner."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from bundles import tiny_bundle
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.audit import audit
+from pulmoscope.runtime.model import Model
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "audit.schema.json"
+CODES = ["clean", "blackout", "centre_grey", "centre_noise", "centre_blurred", "border_removed"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Model(tiny_bundle(tmp_path_factory.mktemp("bundle"), gain=10))
+
+
+def draw(root: Path, where: tuple[slice, slice]) -> SampleTable:
+    """Six images that differ only in a patch of the upper left quadrant, which is bright in COVID."""
+    samples = []
+    for number in range(6):
+        label = "COVID" if number < 3 else "Normal"
+        image = np.tile(np.linspace(60, 120, 96), (96, 1))
+        image[where] = (220 if label == "COVID" else 40) + number
+        cv2.imwrite(str(root / f"{number}.png"), image.astype(np.uint8))
+        samples.append(Sample(f"{number}.png", label, "test"))
+    cv2.imwrite(str(root / "x.png"), image.astype(np.uint8))
+    return SampleTable(root, "manifest", (*samples, Sample("x.png", "Pneumonia", "test")))
+
+
+def test_a_model_that_reads_the_centre(model: Model, tmp_path: Path) -> None:
+    table = draw(tmp_path, (slice(20, 40), slice(20, 40)))
+    seen: list[tuple[int, int]] = []
+    found = audit(model, table, tmp_path / "out", bootstrap=100, progress=lambda *at: seen.append(at))
+    assert json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8")) == found
+    assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
+    results = {result["code"]: result for result in found["results"]}
+    assert list(results) == CODES
+    assert results["clean"]["auroc"]["value"] == 1
+    for code in ("blackout", "centre_grey", "centre_noise"):
+        # Nothing is left that differs: all images tie.
+        assert results[code]["auroc"]["value"] == 0.5
+        assert results[code]["verdict"] == "good"
+    assert results["border_removed"]["auroc"]["value"] == 1
+    assert results["border_removed"]["verdict"] == "good"
+    assert found["method"]["auroc"] == "COVID against Normal"
+    assert found["data"]["images"] == 6
+    assert seen == [(done, 36) for done in (6, 12, 18, 24, 30, 36)]
+
+
+def test_a_model_that_reads_a_mark_in_the_corner(model: Model, tmp_path: Path) -> None:
+    table = draw(tmp_path, (slice(0, 9), slice(0, 40)))
+    found = audit(model, table, tmp_path / "out", bootstrap=100)
+    results = {result["code"]: result for result in found["results"]}
+    for code in ("blackout", "centre_grey", "centre_noise"):
+        assert results[code]["auroc"]["value"] == 1
+        assert results[code]["verdict"] == "bad"
+        assert results[code]["says"] == "reads the surroundings"
+    assert results["border_removed"]["auroc"]["value"] == 0.5
+    assert results["border_removed"]["verdict"] == "bad"
+
+
+def test_page_and_predictions(model: Model, tmp_path: Path) -> None:
+    table = draw(tmp_path, (slice(20, 40), slice(20, 40)))
+    out = tmp_path / "out"
+    audit(model, table, out, split="test", bootstrap=10)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://", page)
+    assert all(address.startswith("data:") for address in re.findall(r'src="([^"]*)"', page))
+    assert page.count("data:image/jpeg") == 2 * len(CODES)
+    assert "the surroundings say next to nothing" in page
+    for code in CODES:
+        with (out / f"predictions-{code}.csv").open(encoding="utf-8", newline="") as stream:
+            assert [row["file"] for row in csv.DictReader(stream)] == [f"{n}.png" for n in range(6)]
+    with pytest.raises(OutputExistsError):
+        audit(model, table, out)
+
+
+def test_unknown_labels_are_an_error(model: Model, tmp_path: Path) -> None:
+    table = draw(tmp_path, (slice(20, 40), slice(20, 40)))
+    strange = SampleTable(table.root, "manifest", table.samples[-1:])
+    with pytest.raises(DatasetError, match="Pneumonia"):
+        audit(model, strange, tmp_path / "out")
