@@ -92,14 +92,23 @@ def load_frames(
     )
 
 
+def lung_finder() -> Path:
+    """The lung finder that comes with the package.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    network = Path(str(files("pulmoscope") / "bundles" / "xray-lungs" / "lungs.onnx"))
+    if not network.is_file():
+        raise RecipeError("preprocess.region=lungs: this installation has no lung finder (xray-lungs)")
+    return network
+
+
 def _framer(preprocess: XrayPreprocess) -> Callable[[Path], npt.NDArray[np.uint8]]:
     """What turns a file into a framed image, uint8 (size, size)."""
     finder = None
     if preprocess.region == "lungs":
-        network = Path(str(files("pulmoscope") / "bundles" / "xray-lungs" / "lungs.onnx"))
-        if not network.is_file():
-            raise RecipeError("preprocess.region=lungs: this installation has no lung finder (xray-lungs)")
-        finder = open_network(network)
+        finder = open_network(lung_finder())
 
     def frame(path: Path) -> npt.NDArray[np.uint8]:
         pixels = read_pixels(path)
@@ -126,7 +135,9 @@ class FramedImages(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
         image = self.frames.images[key[2]].astype(np.float32) / np.float32(255)
-        return torch.from_numpy(self._input(image, key)), int(self.frames.labels[key[2]])
+        return torch.from_numpy(np.require(self._input(image, key), requirements="W")), int(
+            self.frames.labels[key[2]]
+        )
 
     def _input(self, image: FloatArray, key: Key) -> FloatArray:
         """The one place that says what comes first: augment the raw image, then harmonise what came out."""

@@ -1,4 +1,4 @@
-"""The one training loop, on Lightning: phases in order, resumable after a kill to the same weights.
+"""The one training loop: a recipe's phases in order, resumable after a kill to the same weights.
 
 A run is a folder::
 
@@ -6,20 +6,38 @@ A run is a folder::
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     outputs.npz            what it says of train and val without augmentation (see :func:`save_outputs`)
-    curves.csv, curves.png, tensorboard/, checkpoints/
+    curves.csv, curves.png, tensorboard/
+    checkpoints/           while it is under way
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
+from pulmoscope.core.errors import OutputExistsError, RecipeError
+from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.models.classifier import Classifier
-from pulmoscope.training.data import Frames
+from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.training import curves, settings
+from pulmoscope.training.data import Frames, load_frames
+from pulmoscope.training.hardware import clear_about_resources, find_device
+from pulmoscope.training.learner import Job
+from pulmoscope.training.outputs import save_outputs
+from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.state import PhaseState
+from pulmoscope.training.summary import describe_data, summarise
+
+SCHEMA_VERSION = "1.0"
 
 
 @dataclass(frozen=True)
@@ -38,12 +56,28 @@ class TrainedRun:
 
     def network(self) -> Classifier:
         """The kept network, on the CPU in eval mode."""
-        raise NotImplementedError
+        model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
+        network = build(model, logits_of(self.recipe), self.recipe.preprocess.channels)
+        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        return network.eval()
+
+
+def logits_of(recipe: Recipe) -> int:
+    """Number of logits of a resolved recipe."""
+    return 1 if recipe.model.output == "sigmoid" else len(recipe.classes)
 
 
 def load_run(folder: Path) -> TrainedRun:
-    """Open a finished run (RecipeError where the folder holds none)."""
-    raise NotImplementedError
+    """Open a finished run.
+
+    Raises:
+        RecipeError: the folder holds none, or its recipe is of another version.
+    """
+    if not (folder / "run.json").is_file():
+        raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["recipe"]
+    summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return TrainedRun(folder, settings.from_plain(recipe), summary)
 
 
 def fit(
@@ -58,5 +92,157 @@ def fit(
     progress: bool = True,
     frames: Frames | None = None,
 ) -> TrainedRun:
-    """Train. ``frames``: the table's images, framed already (several runs on the same images share them)."""
-    raise NotImplementedError
+    """Train a recipe on a table's splits train and val.
+
+    The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
+
+    Args:
+        recipe: with its settings; see :func:`resolve`.
+        run: the folder of the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: processes that prepare data; 0: the training process itself.
+        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        force: replace a run that is in this folder.
+        progress: show bars and figures on standard error.
+        frames: the images of train and val, framed already (several runs on the same images share them).
+
+    Raises:
+        OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
+        RecipeError: a setting makes no sense, the run to resume had other settings, or the loss is no number.
+        DatasetError, InputError: the data are not complete.
+        ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
+    """
+    where = find_device(device)
+    with clear_about_resources(f"training {run}"), torch.random.fork_rng():
+        recipe = resolve(recipe, table)
+        if frames is None:
+            frames = load_frames(
+                table.split("train", "val"), recipe.preprocess, recipe.classes, progress=progress
+            )
+        if recipe.normalise == "data":
+            mean, std = frames.statistics()
+            recipe = dataclasses.replace(
+                recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=mean, std=std)
+            )
+        data = describe_data(frames, table, recipe.classes)
+        begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        if _claim(run, begun, resume, force):
+            return load_run(run)
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        states = _run_phases(network, recipe, frames, run, where, workers, progress)
+        _finish(run, recipe, network, frames, states, where, data)
+    return load_run(run)
+
+
+def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
+    """Fill in what depends on the data, and check what the types can't say.
+
+    An empty class list becomes the table's classes; with a single logit ``positive`` goes to second place. A single
+    logit tells two classes apart: with more, the output becomes a softmax.
+
+    Raises:
+        RecipeError: no phase, a phase's name or length makes no sense, or there is one class only.
+    """
+    classes = recipe.classes or table.classes
+    if len(classes) < 2:
+        raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
+    if len(classes) == 2 and recipe.positive in classes:
+        classes = (*(name for name in classes if name != recipe.positive), recipe.positive)
+    names: list[str] = []
+    for phase in recipe.phases:
+        if phase.name in names or "/" in phase.name or not phase.name:
+            raise RecipeError(f"phases: the name {phase.name!r} must be a file name and unique")
+        if phase.epochs_of and phase.epochs_of not in names:
+            raise RecipeError(
+                f"phases.{phase.name}.epochs_of={phase.epochs_of}: no earlier phase of that name"
+            )
+        if not phase.epochs_of and phase.epochs < 1:
+            raise RecipeError(f"phases.{phase.name}.epochs={phase.epochs}: must be at least 1")
+        names.append(phase.name)
+    if not names:
+        raise RecipeError(f"{recipe.name}: has no phase")
+    if recipe.batch_size < 2:
+        raise RecipeError(f"batch_size={recipe.batch_size}: must be at least 2")
+    model = recipe.model
+    if model.output == "sigmoid" and len(classes) != 2:
+        model = dataclasses.replace(model, output="softmax")
+    return dataclasses.replace(recipe, classes=classes, model=model)
+
+
+def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bool:
+    """Make the folder this run's. True: the run is finished already.
+
+    Raises:
+        OutputExistsError, RecipeError: see :func:`fit`.
+    """
+    marker = run / "recipe.json"
+    if marker.exists() and not resume and not force:
+        raise OutputExistsError(marker)
+    if marker.exists() and resume and not force:
+        before = json.loads(marker.read_text(encoding="utf-8"))
+        changed = _difference(before, json.loads(json.dumps(begun)))
+        if changed:
+            raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
+        return (run / "run.json").is_file()
+    for name in ("run.json", "recipe.json", "weights.safetensors"):
+        (run / name).unlink(missing_ok=True)
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    write_json(marker, begun)
+    return False
+
+
+def _difference(one: Any, other: Any, path: str = "") -> str:
+    """Where two JSON values first differ, with both values; empty where they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys((*one, *other)):
+            found = _difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+            if found:
+                return found
+        return ""
+    return "" if one == other else f"{path} ({one}, now {other})"
+
+
+def _run_phases(
+    network: Classifier,
+    recipe: Recipe,
+    frames: Frames,
+    run: Path,
+    device: torch.device,
+    workers: int,
+    progress: bool,
+) -> dict[str, PhaseState]:
+    """Train ``network`` through all phases; phase name → how it went."""
+    initial = {name: value.clone() for name, value in network.state_dict().items()}
+    states: dict[str, PhaseState] = {}
+    for place, phase in enumerate(recipe.phases):
+        epochs = states[phase.epochs_of].best_epoch if phase.epochs_of else phase.epochs
+        job = Job(recipe, place, epochs, frames, run / "checkpoints", workers)
+        if phase.restart:
+            network.load_state_dict(initial)
+        rows = [row for state in states.values() for row in state.rows]
+        states[phase.name] = run_phase(network, job, rows, run, device, progress)
+    return states
+
+
+def _finish(
+    run: Path,
+    recipe: Recipe,
+    network: Classifier,
+    frames: Frames,
+    states: Mapping[str, PhaseState],
+    device: torch.device,
+    data: Mapping[str, Any],
+) -> None:
+    """Write the results; ``run.json`` last, so that it stands for a whole run."""
+    rows = [row for state in states.values() for row in state.rows]
+    curves.write_table(rows, run / "curves.csv")
+    curves.draw(rows, run / "curves.png")
+    save_outputs(network, recipe, frames, device, run / "outputs.npz")
+    kept = run / "checkpoints" / f"{len(states) - 1}-{recipe.phases[-1].name}.safetensors"
+    write_bytes(run / "weights.safetensors", kept.read_bytes())
+    summary = {"schema_version": SCHEMA_VERSION, **summarise(recipe, states, device), "data": data}
+    write_json(run / "run.json", summary)
+    shutil.rmtree(run / "checkpoints")

@@ -1,0 +1,80 @@
+"""Which device and precision a run takes, and a clear word when memory or disk runs out."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from pulmoscope.core.errors import ResourceError
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ResourceError: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ResourceError(f"device {name}: must be auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda") or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ResourceError(f"device {name}: is not there (CUDA devices: {torch.cuda.device_count()})")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ResourceError(f"device {name}: this torch finds no CUDA device")
+        return torch.device("cuda", device.index or 0)
+    return torch.device("cpu")
+
+
+def find_precision(asked: str, device: torch.device) -> Precision:
+    """bf16 where asked for, or with ``auto`` where the hardware computes in it; else single precision."""
+    if asked == "auto":
+        asked = "bf16" if _computes_in_bf16(device) else "32"
+    return "bf16-mixed" if asked == "bf16" else "32-true"
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for these
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+
+
+@contextmanager
+def clear_about_resources(doing: str) -> Iterator[None]:
+    """Turn the many ways in which memory and disk run out into one ResourceError.
+
+    Args:
+        doing: what was going on, for the message.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(_memory(doing)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise ResourceError(_memory(doing)) from error
+        if "No space left" in str(error):
+            raise ResourceError(_disk(doing)) from error
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ResourceError(_disk(doing)) from error
+
+
+def _memory(doing: str) -> str:
+    return f"{doing}: memory ran out; try a smaller --set batch_size=… or --set preprocess.size=…"
+
+
+def _disk(doing: str) -> str:
+    return f"{doing}: the disk is full; make room and go on with --resume"

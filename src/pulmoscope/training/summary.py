@@ -1,0 +1,79 @@
+"""The contents of ``run.json``: what was learnt from, how it went, and with what."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from pulmoscope import __version__
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.data import Frames
+from pulmoscope.training.hardware import find_precision
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import as_run
+from pulmoscope.training.state import PhaseState
+
+
+def describe_data(frames: Frames, table: SampleTable, classes: Sequence[str]) -> dict[str, Any]:
+    """Counts per split and class, counts per source, and a fingerprint of all framed images and their labels."""
+    counts = {
+        split: {
+            name: int((frames.labels[frames.places(split)] == label).sum())
+            for label, name in enumerate(classes)
+        }
+        for split in ("train", "val")
+    }
+    named = set(frames.files)
+    sources = Counter(sample.source or "unknown" for sample in table if sample.file in named)
+    digest = hashlib.sha256(frames.images.tobytes())
+    for file, split, label in zip(frames.files, frames.splits, frames.labels, strict=True):
+        digest.update(f"{file}\t{split}\t{classes[label]}\n".encode())
+    return {
+        "counts": counts,
+        "sources": dict(sorted(sources.items())),
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def summarise(recipe: Recipe, states: Mapping[str, PhaseState], device: torch.device) -> dict[str, Any]:
+    """How the run went. ``val_…`` and ``best_epoch`` are of the last phase that held ``val`` out."""
+    phases = [_phase(name, state) for name, state in states.items()]
+    judged = [phase for phase in phases if phase["val_loss"] is not None]
+    last = judged[-1] if judged else {"val_loss": None, "val_accuracy": None, "best_epoch": None}
+    rows = [row for state in states.values() for row in state.rows]
+    return {
+        "recipe": recipe.name,
+        "as_run": as_run(recipe),
+        "classes": list(recipe.classes),
+        "val_loss": last["val_loss"],
+        "val_accuracy": last["val_accuracy"],
+        "best_epoch": last["best_epoch"],
+        "epochs": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "val_held_out": all("val" not in phase.train_on for phase in recipe.phases),
+        "phases": phases,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": find_precision(recipe.precision, device),
+        "software": {
+            "pulmoscope": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "lightning", "numpy")},
+        },
+    }
+
+
+def _phase(name: str, state: PhaseState) -> dict[str, Any]:
+    best = state.rows[state.best_epoch - 1]
+    return {
+        "name": name,
+        "epochs": state.epochs,
+        "best_epoch": state.best_epoch,
+        "seconds": round(sum(row["seconds"] for row in state.rows), 1),
+        **{key: best[key] for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+    }
