@@ -14,7 +14,7 @@ from pulmoscope.core.errors import InputError
 from pulmoscope.datasets.confounding import Probe, SourceShare, cramers_v, shortcut_probe, source_shares
 from pulmoscope.datasets.fingerprint import connected, near_duplicates
 from pulmoscope.datasets.measure import HISTOGRAM_BINS, Measured, measure_all
-from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 from pulmoscope.datasets.verdicts import Verdict, judge
 
 SCHEMA_VERSION = "1.0"
@@ -128,6 +128,11 @@ class CheckReport:
     verdicts: tuple[Verdict, ...] = ()
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split that occurs, in the order of use."""
+        return tuple(sorted({count.split for count in self.counts}, key=SPLITS.index))
+
+    @property
     def verdict(self) -> Literal["ok", "warn", "fail"]:
         """The worst of all verdicts."""
         found = {one.verdict for one in self.verdicts}
@@ -193,7 +198,8 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
 
 def _counts(table: Iterable[Sample]) -> tuple[Count, ...]:
     counts = Counter((sample.label, sample.split, sample.source) for sample in table)
-    return tuple(Count(*key, images) for key, images in sorted(counts.items()))
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0], SPLITS.index(item[0][1]), item[0][2]))
+    return tuple(Count(*key, images) for key, images in ordered)
 
 
 def _file_kinds(samples: Sequence[Sample], measured: Sequence[Measured]) -> tuple[FileKind, ...]:
@@ -212,7 +218,9 @@ def _pixel_statistics(samples: Sequence[Sample], measured: Sequence[Measured]) -
         if sample.label:
             by_part[sample.split, sample.label].append(found)
     statistics = []
-    for (split, label), members in sorted(by_part.items()):
+    for (split, label), members in sorted(
+        by_part.items(), key=lambda item: (SPLITS.index(item[0][0]), item[0][1])
+    ):
         mean = float(np.mean([found.mean for found in members]))
         square = float(np.mean([found.square for found in members]))
         sd = float(np.sqrt(max(0.0, square - mean**2)))

@@ -51,8 +51,9 @@ class Probe:
 
     @property
     def excess(self) -> float:
-        """0: no better than guessing; 1: the class is known without looking at the lungs."""
-        return max(0.0, (self.balanced_accuracy - self.chance) / (1 - self.chance))
+        """0: no better than guessing; 1: the class is known without looking at the lungs. The best tree counts."""
+        best = max(self.balanced_accuracy, self.by_feature[0][1])
+        return max(0.0, (best - self.chance) / (1 - self.chance))
 
 
 def cramers_v(first: Sequence[str], second: Sequence[str]) -> float | None:
@@ -69,7 +70,7 @@ def cramers_v(first: Sequence[str], second: Sequence[str]) -> float | None:
     total = observed.sum()
     expected = observed.sum(axis=1, keepdims=True) * observed.sum(axis=0, keepdims=True) / total
     chi_squared = float(((observed - expected) ** 2 / expected).sum())
-    return float(np.sqrt(chi_squared / (total * (min(observed.shape) - 1))))
+    return min(1.0, float(np.sqrt(chi_squared / (total * (min(observed.shape) - 1)))))
 
 
 def source_shares(labels: Sequence[str], sources: Sequence[str]) -> tuple[SourceShare, ...]:

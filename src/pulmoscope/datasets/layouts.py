@@ -90,6 +90,6 @@ def _draw_splits(table: SampleTable) -> SampleTable:
     samples = assign_splits(table.samples, seed=SEED, groups=image_groups(table.root, table.samples))
     drawn = (
         f"no splits: drawn here (70 % train, 15 % val, 15 % test, seed {SEED}; one patient's images and "
-        "near-duplicates stay together)"
+        "near-duplicates stay together); `datasets show DATA -o manifest.csv` keeps them"
     )
     return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn))

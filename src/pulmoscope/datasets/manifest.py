@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_text
-from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 
 NAME = "manifest.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
-SPLITS = ("train", "val", "test", "all", "")
 
 
 def recognise(path: Path) -> bool:
@@ -83,6 +83,24 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     writer.writerow(columns)
     writer.writerows([getattr(sample, name) for name in columns] for sample in samples)
     write_text(path, text.getvalue())
+
+
+def write_absolute(path: Path, table: SampleTable) -> None:
+    """Write a table as a manifest that may lie anywhere: its files are absolute.
+
+    Raises:
+        ResourceError: it can't be written.
+    """
+    root = table.root.resolve()
+    write(
+        path,
+        [
+            dataclasses.replace(
+                sample, file=str(root / sample.file), mask=str(root / sample.mask) if sample.mask else ""
+            )
+            for sample in table
+        ],
+    )
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

@@ -71,11 +71,11 @@ def draw_xray(seed: int | np.random.Generator, finding: Finding = "Normal", size
 
 def _placement(rng: np.random.Generator) -> np.ndarray:
     """How the patient stands before the detector: a little turned, shifted, nearer or farther."""
-    angle, wide, high = rng.normal(0, 0.025), rng.uniform(0.86, 1.06), rng.uniform(0.86, 1.08)
+    angle, wide, high = rng.normal(0, 0.035), rng.uniform(0.84, 1.08), rng.uniform(0.84, 1.08)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.array([[wide, rng.normal(0, 0.012)], [0, high]])
     centre = np.array([0.5, 0.47])
-    shift = centre + rng.normal(0, 0.02, 2) - linear @ centre
+    shift = centre + rng.normal(0, 0.025, 2) - linear @ centre
     return np.hstack([linear, shift[:, None]])
 
 
@@ -148,7 +148,7 @@ def _lung_markings(canvas: Canvas, lungs: FloatArray, rng: np.random.Generator) 
 
 def _soft_parts(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
     """Breasts or chest muscles, gas in the stomach, and what is uneven in everybody."""
-    soft = np.float32(0.022) * cloud(rng, canvas.size, 7)
+    soft = np.float32(0.03) * cloud(rng, canvas.size, 7)
     strength, drop = rng.uniform(0.0, 0.085), rng.uniform(0, 0.05)
     angle = np.linspace(0, 2 * np.pi, 40)
     for side in (-1, 1):

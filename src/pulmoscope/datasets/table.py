@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 
+SPLITS = ("train", "val", "test", "all", "")
+"""Every name that a split can have, in the order of use; empty: in none."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -54,6 +57,11 @@ class SampleTable:
     def classes(self) -> tuple[str, ...]:
         """Every label that occurs, sorted."""
         return tuple(sorted({sample.label for sample in self.samples if sample.label}))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split that occurs, in the order of :data:`SPLITS`."""
+        return tuple(sorted({sample.split for sample in self.samples}, key=SPLITS.index))
 
     def split(self, *names: str) -> SampleTable:
         """The samples of these splits.

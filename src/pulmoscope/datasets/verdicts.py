@@ -72,7 +72,7 @@ def _classes(report: CheckReport) -> Verdict:
 
 
 def _splits(report: CheckReport) -> Verdict:
-    splits = sorted({count.split for count in report.counts})
+    splits = report.splits
     if "" in splits:
         return Verdict("splits", "warn", "Some images belong to no split and are left aside.")
     if len(splits) < 2:

@@ -28,14 +28,13 @@ def to_html(report: CheckReport, table: SampleTable) -> str:
     Args:
         table: the checked data set; a few of its images are read again for the sample pictures.
     """
-    splits = sorted({count.split for count in report.counts})
     return render(
         "dataset_check.html",
         report=report,
         name=Path(report.data).resolve().name,
         badges={"ok": "ok", "warn": "warn", "fail": "bad"},
-        splits=splits,
-        counts=_count_rows(report.counts, splits),
+        splits=report.splits,
+        counts=_count_rows(report.counts, report.splits),
         statistics_of={(part.split, part.label): part for part in report.pixels},
         labels=sorted({count.label for count in report.counts}),
         kinds=_kind_rows(report.files),
@@ -48,7 +47,7 @@ def to_html(report: CheckReport, table: SampleTable) -> str:
     )
 
 
-def _count_rows(counts: tuple[Count, ...], splits: list[str]) -> list[dict[str, Any]]:
+def _count_rows(counts: tuple[Count, ...], splits: tuple[str, ...]) -> list[dict[str, Any]]:
     found: Counter[tuple[str, str, str]] = Counter()
     for count in counts:
         found[count.label, count.source, count.split] += count.images
@@ -78,11 +77,16 @@ def _kind_rows(files: tuple[FileKind, ...]) -> list[dict[str, Any]]:
                 "label": label,
                 "formats": ", ".join(f"{name} {images}" for name, images in formats.most_common()),
                 "common": f"{common.columns} × {common.rows} ({common.images})",
-                "widths": f"{min(k.columns for k in kinds)} … {max(k.columns for k in kinds)}",
-                "heights": f"{min(k.rows for k in kinds)} … {max(k.rows for k in kinds)}",
+                "widths": _range([kind.columns for kind in kinds]),
+                "heights": _range([kind.rows for kind in kinds]),
             }
         )
     return rows
+
+
+def _range(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}–{high}" if low < high else str(low)
 
 
 def _sample_pictures(table: SampleTable) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -35,17 +35,27 @@ def list_layouts() -> None:
 
 
 @app.command("show")
-def show(data: Data, layout: LayoutName = None) -> None:
+def show(
+    data: Data,
+    layout: LayoutName = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Also write the table as a manifest: drawn splits are kept in it."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")] = False,
+) -> None:
     """Counts per class and split, the sources, and the first rows."""
-    from pulmoscope.datasets import load
+    from pulmoscope.core.errors import OutputExistsError
+    from pulmoscope.datasets import load, manifest
 
+    if out is not None and out.exists() and not force:
+        raise OutputExistsError(out)
     table = load(data, layout)
     typer.echo(f"{data}: {len(table)} images, layout {table.layout}")
-    splits = sorted({sample.split for sample in table})
     counts = Counter((sample.label, sample.split) for sample in table)
-    grid = _table("class", *[split or "(no split)" for split in splits], "all", numbers=True)
+    grid = _table("class", *[split or "(no split)" for split in table.splits], "all", numbers_from=1)
     for label in sorted({sample.label for sample in table}):
-        row = [counts[label, split] for split in splits]
+        row = [counts[label, split] for split in table.splits]
         grid.add_row(label or "(no label)", *map(str, row), str(sum(row)))
     _show(grid)
     sources = Counter(sample.source or "(unknown)" for sample in table)
@@ -54,6 +64,9 @@ def show(data: Data, layout: LayoutName = None) -> None:
     for sample in table.samples[:5]:
         rows.add_row(sample.file, sample.label, sample.split, sample.source, sample.mask)
     _show(rows)
+    if out is not None:
+        manifest.write_absolute(out, table)
+        typer.echo(str(out))
     for warning in table.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -125,13 +138,12 @@ def _print_report(report: CheckReport) -> None:
     counts: Counter[tuple[str, str, str]] = Counter()
     for count in report.counts:
         counts[count.label, count.source, count.split] += count.images
-    splits = sorted({count.split for count in report.counts})
-    grid = _table("class", "source", *[split or "(no split)" for split in splits], numbers=True)
+    grid = _table("class", "source", *[split or "(no split)" for split in report.splits], numbers_from=2)
     for label, source in sorted({(count.label, count.source) for count in report.counts}):
-        row = [str(counts[label, source, split]) for split in splits]
+        row = [str(counts[label, source, split]) for split in report.splits]
         grid.add_row(label or "(no label)", source or "(unknown)", *row)
     _show(grid)
-    pixels = _table("split", "class", "images", "mean", "s.d.", numbers=True)
+    pixels = _table("split", "class", "images", "mean", "s.d.", numbers_from=2)
     for part in report.pixels:
         row = [str(part.images), f"{part.mean:.3f}", f"{part.sd:.3f}"]
         pixels.add_row(part.split or "(no split)", part.label or "all", *row)
@@ -146,13 +158,18 @@ def _print_report(report: CheckReport) -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _table(*columns: str, numbers: bool = False) -> Table:
+def _table(*columns: str, numbers_from: int | None = None) -> Table:
+    """A table whose columns hold numbers from position ``numbers_from`` on."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, name in enumerate(columns):
-        table.add_column(name, justify="right" if numbers and position > 1 else "left", overflow="fold")
+        table.add_column(
+            name,
+            justify="left" if numbers_from is None or position < numbers_from else "right",
+            overflow="fold",
+        )
     return table
 
 
