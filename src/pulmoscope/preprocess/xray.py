@@ -112,7 +112,10 @@ def crop(pixels: FloatArray, box: Box) -> FloatArray:
     """Cut out a box; what lies outside the image is black."""
     rows, columns = pixels.shape
     top, left = max(0, box.top), max(0, box.left)
-    bottom, right = min(rows, box.top + box.height), min(columns, box.left + box.width)
+    bottom, right = (
+        max(top, min(rows, box.top + box.height)),
+        max(left, min(columns, box.left + box.width)),
+    )
     inside = pixels[top:bottom, left:right]
     if inside.shape == (box.height, box.width):
         return inside

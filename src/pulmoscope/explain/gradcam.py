@@ -1,0 +1,68 @@
+"""Grad-CAM: which part of an image speaks for a class.
+
+Selvaraju et al., «Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization», ICCV 2017.
+A bundle's network gives the feature maps and the weights of equation 1; this is equation 2, and the way back into
+the image.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.types import Box, Explanation, FloatArray, Scan
+from pulmoscope.preprocess.xray import crop
+from pulmoscope.runtime.model import Outputs, Prepared
+
+
+def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
+    """The evidence for one class: ReLU of the weighted sum of the feature maps, over its maximum.
+
+    Args:
+        features: (channels, rows, columns).
+        weights: (channels,), the derivative of the class's logit by each map, averaged over space.
+
+    Returns:
+        float32 (rows, columns) in [0, 1]; 0 everywhere where nothing speaks for the class. It is never shifted: a
+        normaliser that stretches the least and the greatest value to [0, 1] shows evidence where there is none.
+    """
+    evidence = np.maximum(np.tensordot(weights.astype(np.float64), features.astype(np.float64), axes=1), 0)
+    most = float(evidence.max())
+    return np.asarray(evidence / most if most > 0 else evidence, dtype=np.float32)
+
+
+def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:
+    """Lay a map over the part of the scan that it was computed from.
+
+    Bilinear, with cells as areas: cell *i* of *n* is centred at (i + 1/2) / n of the box, as pooling has it.
+
+    Args:
+        cam: float32, of any size, over the whole box.
+        box: the region in pixels of the scan; it may reach beyond the scan.
+        rows, columns: of the scan.
+
+    Returns:
+        float32 (rows, columns); 0 outside the box.
+    """
+    inside = np.asarray(
+        cv2.resize(cam, (box.width, box.height), interpolation=cv2.INTER_LINEAR), dtype=np.float32
+    )
+    return np.ascontiguousarray(crop(inside, Box(-box.top, -box.left, rows, columns)))
+
+
+def explain(
+    outputs: Outputs, index: int, prepared: Prepared, target_index: int, target: str, scan: Scan
+) -> Explanation:
+    """The Grad-CAM of one image of a batch, at its scan's own size.
+
+    Args:
+        outputs: what the network said of the batch.
+        index: the image within the batch.
+        prepared: that image as the network saw it.
+        target_index, target: the class whose evidence is wanted, by number and name. For a single logit the
+            first class's evidence is that of the negative logit (its gradients have the other sign).
+        scan: where the image came from.
+    """
+    cam = grad_cam(outputs.features[index], outputs.gradients[index, target_index])
+    rows, columns = scan.pixels.shape[1:]
+    return Explanation("grad-cam", target, place(cam, prepared.framed.box, rows, columns))

@@ -1,0 +1,36 @@
+"""An image under its heat map, as a picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import FloatArray
+
+
+def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> npt.NDArray[np.uint8]:
+    """Lay a heat map over a grey image.
+
+    The colours are matplotlib's inferno: equal steps of heat look equal, also to colour-blind eyes and in grey print.
+    The more heat, the less transparent: where there is none, the image is untouched.
+
+    Args:
+        pixels: float32 (rows, columns) in [0, 1].
+        heat: float32 (rows, columns) in [0, 1].
+        opacity: of the greatest heat, 0 to 1.
+
+    Returns:
+        uint8 (rows, columns, 3), red, green, blue.
+    """
+    levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
+    colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    grey = np.clip(pixels, 0, 1)[..., None] * np.float32(255)
+    share = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
+    return np.asarray(np.rint(grey + share * (colour - grey)), dtype=np.uint8)
+
+
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encode uint8 (rows, columns) or (rows, columns, 3: red, green, blue) as PNG."""
+    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".png", stored)[1])
