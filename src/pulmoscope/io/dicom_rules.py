@@ -1,0 +1,140 @@
+"""Which DICOM files are chest X-rays, told by their tags.
+
+Messages name a tag and, where it is a coded one that can't identify a patient, its value; never a description.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from pulmoscope.core.errors import UnreadableError, UnsuitableError
+from pulmoscope.core.types import Flag, Severity
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Computed Radiography, Digital X-Ray (for presentation, for processing), Secondary Capture of any kind.
+_SOP_CLASSES = ("1", "1.1", "1.1.1", "7", "7.1", "7.2", "7.3", "7.4")
+_XRAY = ("CR", "DX", "RG")
+_ANY = ("OT", "SC")  # may be anything, so only what says that it shows a chest
+_CHEST = re.compile(r"CHEST|THORAX|TORAX|TORACE|THORAC|LUNG|PULMO|POUMON", re.IGNORECASE)
+_ELSEWHERE = re.compile(
+    r"ABDOM|PELVI|SPINE|LUMBAR|CERVIC|SKULL|HEAD|KNEE|ANKLE|FOOT|HAND|WRIST|ELBOW|SHOULDER|HIP|FEMUR|TIBIA|"
+    r"HUMERUS|FOREARM|FINGER|EXTREMIT|BREAST|MAMMO|KUB",
+    re.IGNORECASE,
+)
+_LATERAL = re.compile(r"\b(LAT|LATERAL)\b", re.IGNORECASE)
+_VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT")
+_NOT_FRONTAL = ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT")
+_DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """A coded element's first value, in capitals; empty where it is absent."""
+    value = next(iter(values(dataset, keyword)), "")
+    return str(value).strip().upper()
+
+
+def values(dataset: Dataset, keyword: str) -> list[Any]:
+    """An element's values; none where it is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    return list(value) if not isinstance(value, str | bytes) and hasattr(value, "__iter__") else [value]
+
+
+def check_kind(dataset: Dataset, name: str) -> None:
+    """Refuse what is no single X-ray image.
+
+    Raises:
+        UnreadableError: there are no pixels.
+        UnsuitableError: by modality, SOP class, image type, frames, or because it is raw detector data.
+    """
+    modality = code(dataset, "Modality")
+    if modality not in _XRAY + _ANY:
+        said = "Modality is CR, DX or RG" + ("; CT is not read by this version" if modality == "CT" else "")
+        raise UnsuitableError(name, said, f"Modality {modality}" if modality else "no Modality")
+    kind = UID(str(dataset.get("SOPClassUID", "")))
+    if kind and kind not in [_STORAGE + known for known in _SOP_CLASSES]:
+        raise UnsuitableError(name, "SOPClassUID is that of an X-ray image", kind.name)
+    for word in values(dataset, "ImageType"):
+        if str(word).strip().upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM"):
+            raise UnsuitableError(name, "ImageType is not that of a localizer", str(word).strip().upper())
+    if code(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        raise UnsuitableError(name, "PresentationIntentType is FOR PRESENTATION", "FOR PROCESSING")
+    frames = int(code(dataset, "NumberOfFrames") or 1)
+    if frames != 1:
+        raise UnsuitableError(name, "NumberOfFrames is 1", frames)
+    if "PixelData" not in dataset:
+        raise UnreadableError(name, "the file holds PixelData", "none: truncated, or not an image")
+
+
+def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
+    """Refuse what does not show a chest; a flag where the file does not say.
+
+    BodyPartExamined decides; where it is empty, the descriptions of study, series and protocol do.
+
+    Raises:
+        UnsuitableError: another part of the body, or an image of any kind that does not say that it is a chest.
+    """
+    rule = "BodyPartExamined is CHEST, THORAX or LUNG"
+    part = code(dataset, "BodyPartExamined")
+    if part:
+        if not _CHEST.search(part) or _ELSEWHERE.search(part):
+            raise UnsuitableError(name, rule, part)
+        return ()
+    modality = code(dataset, "Modality")
+    if modality in _ANY:
+        raise UnsuitableError(name, f"{rule} where Modality is {modality}", "no BodyPartExamined")
+    described = list(descriptions(dataset))
+    if any(_CHEST.search(text) for text in described):
+        return ()
+    if any(_ELSEWHERE.search(text) for text in described):
+        raise UnsuitableError(name, rule, "none, and the description names another part of the body")
+    return (Flag("body-part-unknown", Severity.WARN, f"{rule} (found: the file does not say)"),)
+
+
+def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
+    """The projection where the file says, and a flag that refers the image where it is not frontal."""
+    view = code(dataset, "ViewPosition")
+    sideways = view in _NOT_FRONTAL or code(dataset, "PatientOrientation")[:1] in ("A", "P")
+    if not view and any(_LATERAL.search(text) for text in descriptions(dataset)):
+        sideways = True
+    flags: tuple[Flag, ...] = ()
+    if sideways:
+        found = view if view in _VIEWS else "lateral by PatientOrientation or description"
+        flags = (Flag("lateral", Severity.REFUSE, f"the view is frontal, PA or AP (found: {found})"),)
+    return (view if view in _VIEWS else None), flags
+
+
+def descriptions(dataset: Dataset) -> Iterator[str]:
+    """Free texts that may name the part of the body. They may name the patient too: never shown."""
+    return (str(dataset.get(keyword, "")) for keyword in _DESCRIPTIONS)
+
+
+def spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """(row, column) distance in mm: in the patient where calibrated, else on the detector; None where not said."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        found = [float(value) for value in values(dataset, keyword)]
+        if len(found) == 2 and all(0 < value < 100 for value in found):
+            return found[0], found[1]
+    return None
+
+
+def turns(dataset: Dataset) -> tuple[bool, bool, bool] | None:
+    """What brings the image upright, by PatientOrientation: transpose first, then flip rows, flip columns.
+
+    Upright means that rows run to the patient's left and columns to the feet (``L\\F``); in a lateral view only
+    that columns run to the feet. None where the file does not say, or says what no upright patient can be.
+    """
+    along = [str(value).strip().upper()[:1] for value in values(dataset, "PatientOrientation")]
+    if len(along) != 2 or not all(along):
+        return None
+    transpose = along[0] in "HF"
+    row, column = reversed(along) if transpose else along
+    if row not in "LRAP" or column not in "HF":
+        return None
+    return transpose, column == "H", row == "R"

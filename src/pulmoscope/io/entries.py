@@ -1,0 +1,269 @@
+"""Which images the given paths hold: files, folders, zips. Cheap: nothing is decoded here, nothing extracted."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pulmoscope.core.errors import InputError, UnreadableError
+
+LARGEST_FILE = 512 * 2**20
+"""bytes; a file or zip member beyond it is refused unread."""
+LARGEST_RATIO = 200
+"""Unpacked / packed bytes of a member above 1 MiB, and of a whole zip: more is a decompression bomb."""
+
+_IMAGES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".bmp",
+    ".dcm",
+    ".dicom",
+    ".ima",
+    ".zip",
+}
+# fmt: off
+_SIDE_FILES = {
+    ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".rst",
+    ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt",
+    ".pdf", ".html", ".htm", ".css", ".js", ".xml", ".yaml", ".yml", ".toml",
+    ".ini", ".cfg", ".log", ".sql", ".db", ".py", ".ipynb", ".sh", ".sha256", ".md5", ".bib",
+}
+# fmt: on
+_SIDE_NAMES = {"DICOMDIR", "README", "LICENSE", "LICENCE", "__MACOSX"}
+
+
+class Archive:
+    """A zip that its entries share: opened on first use, read by several threads at once, closed with the last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._open: zipfile.ZipFile | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archive, (self.path,)
+
+    @property
+    def zip(self) -> zipfile.ZipFile:
+        """The open zip.
+
+        Raises:
+            OSError, zipfile.BadZipFile: it can't be opened, or is no whole zip.
+        """
+        with self._lock:
+            if self._open is None:
+                self._open = zipfile.ZipFile(self.path)
+            return self._open
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file within a zip."""
+
+    archive: Archive
+    info: zipfile.ZipInfo
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One input that will be read, or is already known to be refused.
+
+    Attributes:
+        name: as the user named it; a member of a zip as ``archive.zip/member``.
+        slug: a file-system-safe name, unique among the entries of one call, and the same for the same inputs.
+        source: where the bytes are, or why the input is refused.
+    """
+
+    name: str
+    slug: str
+    source: Path | Member | InputError
+
+    def read_bytes(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            UnreadableError: missing, no regular file, too large, a bomb, protected by a password, damaged.
+        """
+        if isinstance(self.source, InputError):
+            raise self.source
+        if isinstance(self.source, Member):
+            return _member_bytes(self.name, self.source)
+        return _file_bytes(self.name, self.source)
+
+
+def entries(paths: Sequence[Path]) -> Iterator[Entry]:
+    """Every image that the paths hold, in a fixed order: as given, folders and zips sorted.
+
+    A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
+    image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
+    """
+    taken = {"index.json"}  # the pipeline's own file beside the slugs
+    for given in paths:
+        count = 0
+        for name, relative, source in _expand(Path(given)):
+            count += 1
+            yield Entry(name, _unique(slug_of(relative), taken), source)
+        if count == 0:
+            empty = UnreadableError(_shown(given), "a folder or zip holds at least one image", "none")
+            yield Entry(_shown(given), _unique(slug_of(Path(given).name), taken), empty)
+
+
+Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source
+
+
+def _expand(path: Path) -> Iterator[Found]:
+    """The images of one path as given."""
+    if path.is_dir():
+        yield from _folder(path, path)
+    elif _is_zip(path):
+        yield from _zip(path, "")
+    else:
+        yield _shown(path), path.name, path
+
+
+def _folder(folder: Path, root: Path) -> Iterator[Found]:
+    """The images of a folder and its folders, one folder's listing in memory at a time."""
+    try:
+        with os.scandir(folder) as listing:
+            children = sorted((item.name, item.is_dir(follow_symlinks=False)) for item in listing)
+    except OSError as error:
+        problem = UnreadableError(_shown(folder), "a folder can be listed", error.strerror)
+        yield _shown(folder), str(folder.relative_to(root)), problem
+        return
+    for name, is_folder in children:
+        path = folder / name
+        if _left_out(name):
+            continue
+        relative = path.relative_to(root)
+        if is_folder:
+            yield from _folder(path, root)
+        elif _is_zip(path):
+            yield from _zip(path, f"{relative.with_suffix('')}/")
+        else:
+            yield _shown(path), str(relative), path
+
+
+def _zip(path: Path, prefix: str) -> Iterator[Found]:
+    """The images of a zip, or the reason why it is refused."""
+    archive = Archive(path)
+    try:
+        members = sorted(archive.zip.infolist(), key=lambda info: info.filename)
+        unpacked, packed = sum(info.file_size for info in members), path.stat().st_size
+        if unpacked > LARGEST_FILE and unpacked > LARGEST_RATIO * packed:
+            raise UnreadableError(
+                _shown(path),
+                f"a zip unpacks to at most {LARGEST_RATIO} times its size",
+                f"{unpacked // packed} times",
+            )
+    except InputError as error:
+        yield _shown(path), prefix or path.name, error
+        return
+    except Exception as error:  # damaged directories end in errors of many classes
+        broken = UnreadableError(_shown(path), "a zip is whole and undamaged", error)
+        yield _shown(path), prefix or path.name, broken
+        return
+    for info in members:
+        parts = [part for part in re.split(r"[/\\]", info.filename) if part]
+        if info.is_dir():
+            continue
+        name = f"{_shown(path)}/{_shown(info.filename)}"
+        if ".." in parts or not parts or re.match(r"[/\\]|[A-Za-z]:", info.filename):
+            escaping = UnreadableError(name, "a zip member's name stays within the zip", info.filename)
+            yield name, prefix + "/".join(part for part in parts if part != ".."), escaping
+        elif not any(_left_out(part) for part in parts):
+            yield name, prefix + info.filename, Member(archive, info)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file calls itself a zip and begins like one (an empty zip included)."""
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+    except OSError:
+        return False  # then reading it as an image tells why
+
+
+def _left_out(name: str) -> bool:
+    """Whether a file or folder within what was given is passed over."""
+    path = PurePosixPath(name)
+    return (
+        name.startswith(".")
+        or name in _SIDE_NAMES
+        or path.suffix.lower() in _SIDE_FILES
+        or name.lower() in ("thumbs.db", "desktop.ini")
+    )
+
+
+def _file_bytes(name: str, path: Path) -> bytes:
+    """Read a file that is regular and not too large."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError(name, "an input is a regular file")
+        if status.st_size > LARGEST_FILE:
+            raise UnreadableError(name, _size_rule(), f"{status.st_size // 2**20} MiB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnreadableError(name, "a file can be opened", reason) from error
+
+
+def _member_bytes(name: str, member: Member) -> bytes:
+    """Read a zip member into memory, after its header has been checked."""
+    info = member.info
+    if info.flag_bits & 1:
+        raise UnreadableError(name, "a zip is not protected by a password")
+    if info.file_size > LARGEST_FILE:
+        raise UnreadableError(name, _size_rule(), f"{info.file_size // 2**20} MiB")
+    if info.file_size > max(2**20, LARGEST_RATIO * info.compress_size):
+        ratio = info.file_size // max(1, info.compress_size)
+        raise UnreadableError(
+            name, f"a zip member unpacks to at most {LARGEST_RATIO} times its size", f"{ratio} times"
+        )
+    try:
+        return member.archive.zip.read(info)  # stops at file_size, and checks the CRC
+    except Exception as error:  # damaged streams end in errors of many classes
+        raise UnreadableError(name, "a zip member is whole and undamaged", error) from error
+
+
+def _size_rule() -> str:
+    return f"a file has at most {LARGEST_FILE // 2**20} MiB"
+
+
+def _shown(path: Path | str) -> str:
+    """A path as one printable line of valid Unicode."""
+    text = os.fsencode(path).decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def slug_of(relative: str) -> str:
+    """A file-system-safe name from a relative path: ``COVID/images/x 1.png`` → ``COVID_images_x_1``."""
+    path = PurePosixPath(relative)
+    stem = str(path.with_suffix("")) if path.suffix.lower() in _IMAGES else relative
+    safe = re.sub(r"[^\w.-]+", "_", _shown(stem)).strip("._-")
+    # Long names keep their end, which is what tells files apart; 120 bytes leave room for suffixes.
+    return safe.encode()[-120:].decode("utf-8", "ignore").strip("._-") or "image"
+
+
+def _unique(slug: str, taken: set[str]) -> str:
+    """The slug, or with the first free of -2, -3 …, regardless of capitals; noted as taken."""
+    candidate, number = slug, 1
+    while candidate.casefold() in taken:
+        number += 1
+        candidate = f"{slug}-{number}"
+    taken.add(candidate.casefold())
+    return candidate

@@ -1,0 +1,101 @@
+"""What every decoder gives, and the rules that every image must keep, whatever its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import Flag, FloatArray, Severity
+
+SMALLEST_SIDE = 64
+"""px; below it a chest X-ray shows nothing."""
+MOST_PIXELS = 100_000_000
+"""Checked in the header, before decoding: a decompression bomb stays packed."""
+LONGEST_ASPECT = 3
+"""Longer side / shorter side; what is longer is a strip, not a chest."""
+LEAST_SPREAD = 0.02
+"""Between the 1st and the 99th percentile of the pixels, which lie in [0, 1]."""
+SAMPLED = 128
+"""At most about this many rows and columns are looked at for spread and colour."""
+COLOUR_STEP = 24
+"""Grey levels of 255 between two channels: more is colour, less is JPEG's rounding."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image that keeps the rules.
+
+    Attributes:
+        pixels: float32 (rows, columns) in [0, 1], air dark, upright.
+        spacing_mm: (row, column) distance of the pixels, None where the file does not say.
+        view: the projection, where the file says.
+        remarks: what was done or noticed.
+    """
+
+    pixels: FloatArray
+    spacing_mm: tuple[float, float] | None = None
+    view: str | None = None
+    remarks: tuple[Flag, ...] = ()
+
+
+def check_size(name: str, rows: int, columns: int) -> None:
+    """Refuse, by its header, what is too small, too large or too long.
+
+    Raises:
+        UnsuitableError: a rule on the size is broken.
+    """
+    found = f"{rows} x {columns}"
+    if min(rows, columns) < SMALLEST_SIDE:
+        raise UnsuitableError(
+            name, f"an image has at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels (rows x columns)", found
+        )
+    if rows * columns > MOST_PIXELS:
+        raise UnsuitableError(name, f"an image has at most {MOST_PIXELS // 10**6} million pixels", found)
+    if max(rows, columns) > LONGEST_ASPECT * min(rows, columns):
+        raise UnsuitableError(name, f"an image is at most {LONGEST_ASPECT} times longer than wide", found)
+
+
+def check_content(name: str, pixels: FloatArray) -> None:
+    """Refuse an image that is constant or nearly empty.
+
+    Args:
+        name: the image, for the message.
+        pixels: float32 (rows, columns) in [0, 1].
+
+    Raises:
+        UnsuitableError: less than ``LEAST_SPREAD`` lies between the 1st and the 99th percentile.
+    """
+    ordered = np.sort(sampled(pixels), axis=None)
+    low, high = ordered[ordered.size // 100], ordered[-1 - ordered.size // 100]
+    if high - low < LEAST_SPREAD:
+        raise UnsuitableError(
+            name,
+            "an image is not empty: 98 % of its pixels span at least "
+            f"{100 * LEAST_SPREAD:.0f} % of the grey range",
+            f"{100 * float(high - low):.1f} %",
+        )
+
+
+def sampled(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Every so-many-th row and column, about ``SAMPLED`` of each; a view."""
+    rows, columns = pixels.shape[:2]
+    return pixels[:: max(1, rows // SAMPLED), :: max(1, columns // SAMPLED)]
+
+
+def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Flag, ...]]:
+    """Luminance (ITU-R BT.601) of an 8-bit RGB image, and a flag where it really has colour.
+
+    It has, where in more than 1 % of the pixels two channels differ by more than ``COLOUR_STEP``.
+    """
+    channels = sampled(np.asarray(image)).astype(np.int16)
+    coloured = float(np.mean(np.ptp(channels, axis=2) > COLOUR_STEP))
+    flags: tuple[Flag, ...] = ()
+    if coloured > 0.01:
+        detail = f"an X-ray is grey (found: {100 * coloured:.0f} % of the pixels are coloured)"
+        flags = (Flag("colour", Severity.WARN, detail),)
+    return np.asarray(image.convert("L")), flags

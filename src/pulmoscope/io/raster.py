@@ -1,0 +1,234 @@
+"""PNG, JPEG, TIFF, WebP and BMP → picture.
+
+Grey values: 1 and 8 bits a channel are divided by the largest value. 16 bits are divided by 2^b − 1, where b, at
+least 8, is the smallest number of bits that holds the largest pixel, because scanners store 10 or 12 bits in 16.
+Colour becomes luminance; what is transparent becomes black; EXIF's orientation is obeyed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
+from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
+from pulmoscope.io.quiet import quieten_decoders, silence_libtiff
+
+# Pillow's own classes instead of Image.open: the content has already told the format, and Image.open would apply
+# its own limit on the number of pixels, which is a process-wide setting.
+_OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "TIFF": TiffImageFile,
+    "WebP": WebPImageFile,
+    "BMP": BmpImageFile,
+}
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+_DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, how many bytes they have
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+
+Grey = tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[Flag, ...]]
+
+
+def decode(data: bytes, name: str, kind: str) -> Picture:
+    """Decode one image.
+
+    Args:
+        data: the whole file.
+        name: the file, for messages.
+        kind: ``PNG``, ``JPEG``, ``TIFF``, ``WebP`` or ``BMP``, as its content says.
+
+    Raises:
+        UnreadableError: damaged, truncated, or pixels of a kind that is not supported.
+        UnsuitableError: several pages; too small, too large, too long; empty.
+    """
+    quieten_decoders()
+    if kind == "TIFF":
+        silence_libtiff()
+    try:
+        image = _OPENERS[kind](BytesIO(data))
+        check_size(name, image.height, image.width)
+        if getattr(image, "is_animated", False):
+            raise UnsuitableError(name, "a file holds one image", "several pages or frames")
+        check_whole(data, name, kind, image)
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        image.load()
+        grey, remarks = to_grey(image, data, name, orientation)
+    except InputError:
+        raise
+    except Exception as error:  # decoders meet damaged bytes with errors of any class
+        raise UnreadableError(name, f"a {kind} file is whole and undamaged", error) from error
+    if orientation in range(2, 9):
+        detail = f"turned upright as EXIF says (found: orientation {orientation})"
+        remarks = (*remarks, Flag("turned", Severity.INFO, detail))
+    pixels = scale(grey)
+    check_content(name, pixels)
+    return Picture(pixels, remarks=remarks)
+
+
+def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:
+    """Integers to float32 in [0, 1], by the module's rule."""
+    bits = 8 if grey.dtype == np.uint8 else max(8, int(grey.max()).bit_length())
+    return np.divide(grey, np.float32(2**bits - 1), dtype=np.float32)
+
+
+def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
+    """Find the damage that Pillow would overlook.
+
+    Raises:
+        UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end; a part of a TIFF lies beyond the
+            file's end; a WebP is shorter than it says.
+    """
+    if kind == "PNG":
+        check_png(data, name)
+    elif kind == "JPEG":
+        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            raise UnreadableError(name, "a JPEG ends with its end-of-image marker", "none: truncated")
+    elif isinstance(image, TiffImageFile):
+        end = tiff_end(data, image)
+        if end > len(data):
+            raise UnreadableError(
+                name, f"a TIFF lies within its {len(data)} bytes", f"up to byte {end}: truncated"
+            )
+    elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise UnreadableError(name, "a WebP is as long as it says", f"{len(data)} bytes: truncated")
+
+
+def tiff_end(data: bytes, image: TiffImageFile) -> int:
+    """Where the last of a TIFF's directory, strips and tiles ends, in bytes from the file's start."""
+    order = "<" if data.startswith(b"II") else ">"
+    (directory,) = struct.unpack_from(f"{order}I", data, 4)
+    (tags,) = struct.unpack_from(f"{order}H", data, directory)
+    ends: list[int] = [directory + 2 + 12 * tags + 4]
+    for offsets, counts in _DATA_OFFSETS:
+        spans = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
+        ends += [start + count for start, count in spans]
+    return max(ends)
+
+
+def check_png(data: bytes, name: str) -> None:
+    """Check every chunk's CRC up to the end chunk, and that the pixels are all there (PNG specification, 5.3 and 10).
+
+    Raises:
+        UnreadableError: a checksum is wrong, the file ends before its end chunk, or there are too few pixels.
+    """
+    view, start, kind, packed = memoryview(data), 8, b"", []
+    while kind != b"IEND":
+        if start + 12 > len(data):
+            raise UnreadableError(name, "a PNG ends with its end chunk", "none: truncated")
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 8 + length
+        if end + 4 > len(data):
+            raise UnreadableError(name, "a PNG's chunks lie within the file", "truncated")
+        if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise UnreadableError(name, "a PNG chunk's checksum is right", f"wrong at byte {start}")
+        if kind == b"IDAT":
+            packed.append(view[start + 8 : end])
+        start = end + 4
+    columns, rows, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    needed = 0 if interlaced else rows * (1 + (columns * depth * _PNG_CHANNELS[colour] + 7) // 8)
+    found = inflated_size(packed, needed)
+    if found < needed:
+        raise UnreadableError(name, f"a PNG of this size has {needed} bytes of pixels", f"{found}")
+
+
+def inflated_size(packed: list[memoryview], enough: int) -> int:
+    """How many bytes a zlib stream in pieces holds, counted up to ``enough`` in little memory.
+
+    Raises:
+        zlib.error: the stream is damaged.
+    """
+    inflating, size = zlib.decompressobj(), 0
+    for piece in packed:
+        rest: bytes | memoryview = piece
+        while rest and size < enough:
+            size += len(inflating.decompress(rest, 2**20))
+            rest = inflating.unconsumed_tail
+    return size
+
+
+def to_grey(image: ImageFile, data: bytes, name: str, orientation: int) -> Grey:
+    """The upright grey values of a loaded image, uint8 or uint16 (rows, columns), and what was noticed.
+
+    Raises:
+        UnreadableError: pixels of a kind that is not supported.
+    """
+    if is_deep_colour(image, data):
+        if orientation != 1:
+            raise UnreadableError(name, "an image of 16-bit colour is stored upright", orientation)
+        return grey_of_deep_colour(data, name)
+    upright: Image.Image = image
+    if not isinstance(image, TiffImageFile):  # which Pillow turns while loading
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        deep = np.asarray(upright).astype(np.uint16)
+        # Pillow inverts TIFF's «white is zero» for 8 bits, not for 16.
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+            deep = np.uint16(2 ** max(8, int(deep.max()).bit_length()) - 1) - deep
+        return deep, ()
+    if upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
+        return grey_of_alpha(upright.convert("RGBA"))
+    if upright.mode in ("1", "L"):
+        return np.asarray(upright.convert("L")), ()
+    if upright.mode in ("P", "RGB", "YCbCr"):
+        return grey_of_colour(upright.convert("RGB"))
+    raise UnreadableError(
+        name, "pixels are grey, palette or RGB of 1, 8 or 16 bits a channel", f"Pillow mode {upright.mode}"
+    )
+
+
+def grey_of_alpha(image: Image.Image) -> Grey:
+    """Grey of an RGBA image laid over black."""
+    alpha = image.getchannel("A")
+    grey, flags = grey_of_colour(image.convert("RGB"))
+    if alpha.getextrema() == (255, 255):
+        return grey, flags
+    detail = "an X-ray has no transparent parts (they were laid over black)"
+    covered = np.rint(grey * (np.asarray(alpha) / np.float32(255))).astype(np.uint8)
+    return covered, (*flags, Flag("alpha", Severity.WARN, detail))
+
+
+def is_deep_colour(image: ImageFile, data: bytes) -> bool:
+    """Whether a PNG or TIFF has several channels of 16 bits, which Pillow would cut to 8."""
+    if isinstance(image, PngImageFile):
+        return data[24] == 16 and data[25] != 0
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+        return len(bits) > 1 and max(bits) > 8
+    return False
+
+
+def grey_of_deep_colour(data: bytes, name: str) -> Grey:
+    """Luminance (ITU-R BT.601) of a 16-bit RGB or RGBA image, laid over black.
+
+    Raises:
+        UnreadableError: OpenCV can't decode it.
+    """
+    import cv2  # a tenth of a second, for a rare kind of file
+
+    found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.ndim != 3 or found.dtype != np.uint16:
+        raise UnreadableError(name, "an image of 16-bit colour is RGB or RGBA")
+    grey = found[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
+    flags: tuple[Flag, ...] = ()
+    limit = max(1, int(found[..., :3].max()))
+    if np.mean(np.ptp(found[..., :3].astype(np.int32), axis=2) > limit / 10) > 0.01:
+        flags = (Flag("colour", Severity.WARN, "an X-ray is grey (found: 16-bit colour)"),)
+    if found.shape[2] == 4 and found[..., 3].min() < 65535:
+        grey = grey * (found[..., 3] / 65535)
+        detail = "an X-ray has no transparent parts (they were laid over black)"
+        flags = (*flags, Flag("alpha", Severity.WARN, detail))
+    return np.rint(grey).astype(np.uint16), flags
