@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -53,6 +54,22 @@ def learning_rate(phase: Phase, done: float) -> float:
     if done < 0.1:
         return phase.learning_rate * max(done, 0.001) / 0.1
     return phase.learning_rate * (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
+
+
+def optimizer_of(phase: Phase, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """The phase's optimiser for these weights."""
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay
+        )
+    kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
+    return kind(weights, phase.learning_rate, weight_decay=phase.weight_decay)
+
+
+def class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """Inverse frequency per class, float32 (classes,); the mean over the samples is 1."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy((len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -152,16 +169,8 @@ class Learner(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The phase's optimiser, with the momenta of the epochs before."""
-        phase = self.job.phase
         free = [weight for weight in self.network.parameters() if weight.requires_grad]
-        optimizer: torch.optim.Optimizer
-        if phase.optimizer == "sgd":
-            optimizer = torch.optim.SGD(
-                free, phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay
-            )
-        else:
-            kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
-            optimizer = kind(free, phase.learning_rate, weight_decay=phase.weight_decay)
+        optimizer = optimizer_of(self.job.phase, free)
         if self.state.optimizer:
             optimizer.load_state_dict(self.state.optimizer)
         return optimizer
@@ -273,9 +282,8 @@ def average_of(network: Classifier, decay: float) -> AveragedModel:
 
 
 def _class_weights(job: Job) -> Tensor | None:
-    """Inverse frequency per class of what is learnt from; the mean over the samples is 1."""
+    """Of what is learnt from, where the recipe weighs the loss."""
     if not job.recipe.class_weights:
         return None
     labels = job.frames.labels[job.frames.places(*job.phase.train_on)]
-    counts = np.bincount(labels, minlength=len(job.recipe.classes))
-    return torch.from_numpy((len(labels) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
+    return class_weights(labels, len(job.recipe.classes))

@@ -119,11 +119,7 @@ def fit(
             frames = load_frames(
                 table.split("train", "val"), recipe.preprocess, recipe.classes, progress=progress
             )
-        if recipe.normalise == "data":
-            mean, std = frames.statistics()
-            recipe = dataclasses.replace(
-                recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=mean, std=std)
-            )
+        recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if _claim(run, begun, resume, force):
@@ -169,6 +165,14 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     if model.output == "sigmoid" and len(classes) != 2:
         model = dataclasses.replace(model, output="softmax")
     return dataclasses.replace(recipe, classes=classes, model=model)
+
+
+def measured(recipe: Recipe, frames: Frames) -> Recipe:
+    """With the mean and standard deviation of train and val, where the recipe normalises so."""
+    if recipe.normalise == "fixed":
+        return recipe
+    mean, std = frames.statistics()
+    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=mean, std=std))
 
 
 def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bool:
