@@ -131,6 +131,14 @@ def test_same_answer_is_compared_by_file() -> None:
     assert judge(CLEAN, evaluate(flipped, 0), evaluate(clean, 0), flipped, clean).same_answer == 0
 
 
+def test_a_model_that_knows_nothing_gets_no_praise() -> None:
+    own = ranked("cnncnccn")
+    for code in ("blackout", "border_removed"):
+        found = judge(BY_CODE[code], evaluate(own, 0), evaluate(own, 0), own, own)
+        assert found.verdict == "none"
+        assert "in the first place" in found.says
+
+
 def test_one_class_gives_no_verdict() -> None:
     own = ranked("cc")
     found = judge(BY_CODE["blackout"], evaluate(own, 0), evaluate(own, 0), own, own)

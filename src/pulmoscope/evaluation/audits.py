@@ -209,13 +209,19 @@ def _verdict(
         return "none", "for comparison"
     if auroc is None or clean is None:
         return "none", "the data hold too few classes to tell"
+    if _told(clean) <= GOOD:
+        return "none", "the model hardly tells the classes apart in the first place"
     if takes == "border":
         lost = clean - auroc
         if lost <= DROP_GOOD:
             return "good", "does without the border"
         return ("bad", "leans on the border") if lost > DROP_BAD else ("doubtful", "uses the border in part")
-    # An AUROC far below one half is the same knowledge with the sign turned round.
-    told = max(auroc, 1 - auroc)
-    if told <= GOOD:
+    if _told(auroc) <= GOOD:
         return "good", "the surroundings say next to nothing"
-    return ("bad", "reads the surroundings") if told > BAD else ("doubtful", "reads the surroundings in part")
+    bad = _told(auroc) > BAD
+    return ("bad", "reads the surroundings") if bad else ("doubtful", "reads the surroundings in part")
+
+
+def _told(auroc: float) -> float:
+    """An AUROC far below one half is the same knowledge with the sign turned round."""
+    return max(auroc, 1 - auroc)

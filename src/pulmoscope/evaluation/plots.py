@@ -34,12 +34,12 @@ def confusion_matrix(metrics: Metrics) -> bytes:
     counts = np.array(metrics.confusion)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    side = 2.6 + 0.85 * len(classes)
-    figure, axes = _figure(side + 0.6, side)
+    side = max(4.4, 2.2 + 0.6 * len(classes))
+    figure, axes = _figure(side + 0.7, side)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count}\n{shares[row, column]:.0%}" if totals[row, 0] else "–"
-        colour = "white" if shares[row, column] > 0.55 else _INK
+        colour = "white" if shares[row, column] > 0.65 else _INK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
