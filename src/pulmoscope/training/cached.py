@@ -1,0 +1,131 @@
+"""Training a head on features of its frozen backbone, computed once: minutes instead of hours for a whole grid.
+
+It is the frozen phase of a recipe with one difference: an image has :data:`VARIANTS` augmented variants, which the
+epochs take in turn, instead of a new one every epoch.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.files import write_bytes
+from pulmoscope.models.classifier import Head, build, pool
+from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
+from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
+from pulmoscope.training.loop import logits_of
+from pulmoscope.training.recipe import Recipe
+
+VARIANTS = 4
+FEATURES = "features.npz"
+
+
+def frozen_throughout(recipe: Recipe) -> bool:
+    """Whether no phase of the recipe moves the backbone, so that its features can be computed once."""
+    return all(phase.frozen == "backbone" for phase in recipe.phases)
+
+
+def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool = True) -> None:
+    """Compute ``features.npz``: ``train`` float32 (variants, images, maps), ``val`` (images, maps), and labels.
+
+    Args:
+        recipe: resolved; its backbone's pretrained weights are what is computed with.
+        frames: the images of train and val.
+
+    Raises:
+        RecipeError, ResourceError: the backbone or its weights are not there.
+    """
+    network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
+
+    def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
+        images = FramedImages(frames, recipe.preprocess, recipe.augment if augmented else None, recipe.seed)
+        order = EpochOrder(frames.places(split), recipe.batch_size, 0, recipe.seed, shuffle=False)
+        passes = []
+        for variant in range(variants):
+            order.set_epoch(variant)
+            batches = track(
+                loader(images, order, workers=0),
+                description=f"features of {split}, variant {variant + 1} of {variants}",
+                console=Console(stderr=True),
+                transient=True,
+                disable=not progress,
+            )
+            passes.append(torch.cat([_features(network, batch) for batch, _ in batches]).numpy())
+        return np.stack(passes)
+
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        train=pooled("train", VARIANTS, augmented=True),
+        train_labels=frames.labels[frames.places("train")],
+        val=pooled("val", 1, augmented=False)[0],
+        val_labels=frames.labels[frames.places("val")],
+    )
+    write_bytes(folder / FEATURES, stream.getvalue())
+
+
+def _features(network: Any, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return pool(network.features(images.contiguous(memory_format=torch.channels_last)))
+
+
+def fit_head(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Train the head of the recipe's first phase on :func:`write_features`' file.
+
+    Returns:
+        ``val_accuracy`` and ``val_loss`` of the best epoch (by the phase's monitor), ``best_epoch`` and ``epochs``.
+
+    Raises:
+        RecipeError: the loss is no number any more.
+    """
+    with np.load(folder / FEATURES) as found:
+        train, val = torch.from_numpy(found["train"]), torch.from_numpy(found["val"])
+        labels, val_labels = torch.from_numpy(found["train_labels"]), torch.from_numpy(found["val_labels"])
+    phase = recipe.phases[0]
+    torch.manual_seed(recipe.seed)
+    head = Head(train.shape[2], recipe.model.hidden, recipe.model.dropout, logits_of(recipe))
+    weights = class_weights(labels.numpy(), len(recipe.classes)) if recipe.class_weights else None
+    optimizer = optimizer_of(phase, list(head.parameters()))
+    best: dict[str, Any] = {}
+    epoch = 0
+    while epoch < phase.epochs and not 0 < phase.patience <= epoch - best.get("best_epoch", epoch):
+        order = np.random.default_rng([recipe.seed, 0, epoch]).permutation(len(labels))
+        head.train()
+        batches = np.array_split(order, -(-len(order) // recipe.batch_size))
+        for number, batch in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(phase, (epoch + number / len(batches)) / phase.epochs)
+            loss = loss_of(
+                head(train[epoch % len(train), batch]), labels[batch], weights, recipe.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        epoch += 1
+        judged = _judge(head, val, val_labels)
+        if not np.isfinite(judged["val_loss"]):
+            raise RecipeError(f"the loss is no number any more in epoch {epoch}; try a smaller learning_rate")
+        if not best or _better(judged, best, phase.monitor):
+            best = {**judged, "best_epoch": epoch}
+    return {**best, "epochs": epoch}
+
+
+def _judge(head: Head, features: Tensor, labels: Tensor) -> dict[str, float]:
+    head.eval()
+    with torch.no_grad():
+        logits = head(features)
+    return {"val_accuracy": correct(logits, labels) / len(labels), "val_loss": float(loss_of(logits, labels))}
+
+
+def _better(judged: dict[str, float], best: dict[str, float], monitor: str) -> bool:
+    if monitor == "accuracy":
+        return judged["val_accuracy"] > best["val_accuracy"]
+    return judged["val_loss"] < best["val_loss"]
