@@ -5,7 +5,6 @@ A run is a folder::
     recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
-    outputs.npz            what it says of train and val without augmentation (see :func:`save_outputs`)
     curves.csv, curves.png, tensorboard/
     checkpoints/           while it is under way
 """
@@ -31,7 +30,6 @@ from pulmoscope.training import curves, settings
 from pulmoscope.training.data import Frames, load_frames
 from pulmoscope.training.hardware import clear_about_resources, find_device
 from pulmoscope.training.learner import Job
-from pulmoscope.training.outputs import save_outputs
 from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.state import PhaseState
@@ -128,7 +126,7 @@ def fit(
         network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         states = _run_phases(network, recipe, frames, run, where, workers, progress)
-        _finish(run, recipe, network, frames, states, where, data)
+        _finish(run, recipe, states, where, data)
     return load_run(run)
 
 
@@ -234,8 +232,6 @@ def _run_phases(
 def _finish(
     run: Path,
     recipe: Recipe,
-    network: Classifier,
-    frames: Frames,
     states: Mapping[str, PhaseState],
     device: torch.device,
     data: Mapping[str, Any],
@@ -244,7 +240,6 @@ def _finish(
     rows = [row for state in states.values() for row in state.rows]
     curves.write_table(rows, run / "curves.csv")
     curves.draw(rows, run / "curves.png")
-    save_outputs(network, recipe, frames, device, run / "outputs.npz")
     kept = run / "checkpoints" / f"{len(states) - 1}-{recipe.phases[-1].name}.safetensors"
     write_bytes(run / "weights.safetensors", kept.read_bytes())
     summary = {"schema_version": SCHEMA_VERSION, **summarise(recipe, states, device), "data": data}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from pulmoscope import __version__
+from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.data import Frames
 from pulmoscope.training.hardware import find_precision
@@ -60,11 +58,7 @@ def summarise(recipe: Recipe, states: Mapping[str, PhaseState], device: torch.de
         "phases": phases,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": find_precision(recipe.precision, device),
-        "software": {
-            "pulmoscope": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "timm", "lightning", "numpy")},
-        },
+        "software": versions("torch", "timm", "lightning"),
     }
 
 

@@ -1,0 +1,98 @@
+"""``pulmoscope train``: a recipe, a data set, a run that is a bundle when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pulmoscope.datasets.table import SampleTable
+    from pulmoscope.training.loop import TrainedRun
+    from pulmoscope.training.recipe import Recipe
+
+    _Train = Callable[[SampleTable, Path], TrainedRun]
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the run.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, key=value; see `pulmoscope recipes show NAME`."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validate with this many folds, patients kept whole.")
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that is in the folder.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a run that is in the folder.")] = False,
+    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
+    ] = 0,
+) -> None:
+    """Train a recipe on the splits train and val of a data set.
+
+    The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
+    --resume and ends with the same weights.
+    """
+    from pulmoscope.datasets.layouts import load
+    from pulmoscope.training.loop import fit
+    from pulmoscope.training.recipes import as_run, find
+    from pulmoscope.training.settings import apply
+
+    chosen = apply(find(recipe), set_ or [])
+    table = load(data, layout)
+    for warning in table.warnings:
+        typer.echo(f"pulmoscope: {warning}", err=True)
+    note = as_run(chosen)
+    typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
+
+    def trained(part: SampleTable, folder: Path) -> TrainedRun:
+        return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
+
+    if folds:
+        _cross_validate(chosen, table, folds, out, trained)
+    else:
+        _train(table, out, trained)
+
+
+def _train(table: SampleTable, out: Path, trained: _Train) -> None:
+    from pulmoscope.training.export import export_bundle
+
+    run = trained(table, out)
+    _tell(run)
+    export_bundle(out, table)
+    typer.echo(f"Model: {out}")
+
+
+def _cross_validate(recipe: Recipe, table: SampleTable, count: int, out: Path, trained: _Train) -> None:
+    from pulmoscope.training.folds import cross_validate
+
+    summary = cross_validate(recipe, table, count, out, trained)
+    for result in summary["folds"]:
+        typer.echo(f"fold {result['fold']}: accuracy {result['val_accuracy']}, loss {result['val_loss']}")
+    accuracy = summary["val_accuracy"]
+    if accuracy is not None:
+        typer.echo(f"accuracy {accuracy['mean']:.4f}, s.d. over folds {accuracy['sd']:.4f}")
+    typer.echo(f"Summary: {out / 'summary.json'}")
+
+
+def _tell(run: TrainedRun) -> None:
+    summary = run.summary
+    if summary["val_accuracy"] is not None:
+        typer.echo(
+            f"best epoch {summary['best_epoch']}: held-out accuracy {summary['val_accuracy']:.4f}, "
+            f"loss {summary['val_loss']:.4f}"
+        )
+    typer.echo(
+        f"{summary['epochs']} epochs in {summary['seconds']:.0f} s; curves: {run.folder / 'curves.png'}"
+    )

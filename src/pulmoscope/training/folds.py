@@ -1,0 +1,78 @@
+"""Cross-validation: the splits train and val shared out anew, patients kept whole; one run a fold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import write_json
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.loop import TrainedRun
+from pulmoscope.training.recipe import Recipe
+
+SCHEMA_VERSION = "1.0"
+
+
+def folds(table: SampleTable, count: int, seed: int) -> list[SampleTable]:
+    """``count`` tables of the same samples of train and val, each with another part as ``val``.
+
+    The parts have about equal shares of each class, and all images of a patient in one; an image whose patient is not
+    known stands for itself.
+
+    Raises:
+        DatasetError: fewer than two folds, or fewer patients in a class than folds.
+    """
+    pool = table.split("train", "val")
+    labels = np.array([sample.label for sample in pool])
+    groups = np.array([sample.patient or f"image {sample.file}" for sample in pool])
+    fewest = min(len(set(groups[labels == label])) for label in pool.classes)
+    if not 2 <= count <= fewest:
+        raise DatasetError(f"--folds {count}: must be from 2 to {fewest}, the patients of the rarest class")
+    parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(groups, labels, groups)
+    tables = []
+    for _, held_out in parts:
+        chosen = set(held_out.tolist())
+        samples = tuple(
+            dataclasses.replace(sample, split="val" if place in chosen else "train")
+            for place, sample in enumerate(pool)
+        )
+        tables.append(dataclasses.replace(pool, samples=samples))
+    return tables
+
+
+def cross_validate(
+    recipe: Recipe,
+    table: SampleTable,
+    count: int,
+    out: Path,
+    fit: Callable[[SampleTable, Path], TrainedRun],
+) -> dict[str, Any]:
+    """Train every fold in ``out/fold-<n>`` and write ``out/summary.json``.
+
+    Args:
+        fit: trains one table in one folder.
+
+    Returns:
+        The summary: each fold's validation loss and accuracy, their mean and standard deviation.
+    """
+    classes = recipe.classes or table.classes
+    runs = [
+        fit(part, out / f"fold-{number}")
+        for number, part in enumerate(folds(table.with_labels(classes), count, recipe.seed), 1)
+    ]
+    kept = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds")
+    results = [{"fold": n, **{key: run.summary[key] for key in kept}} for n, run in enumerate(runs, 1)]
+    summary: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "recipe": recipe.name, "folds": results}
+    for key in ("val_accuracy", "val_loss"):
+        values = [result[key] for result in results if result[key] is not None]
+        summary[key] = (
+            {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))} if values else None
+        )
+    write_json(out / "summary.json", summary)
+    return summary

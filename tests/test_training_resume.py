@@ -1,0 +1,76 @@
+"""A run that is killed with SIGKILL at a random moment and resumed ends with the weights of one left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+# Two phases, early stopping, averaging, dropout, warm-up: all that has a state. Says on stdout when an epoch is over.
+CHILD = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import drawn
+from pulmoscope.training import learner
+from pulmoscope.training.loop import fit
+from pulmoscope.training.recipes import find
+from pulmoscope.training.settings import apply
+
+films, run, step = Path(sys.argv[1]), Path(sys.argv[2]), learner.Learner.training_step
+
+def told(self, batch, batch_idx):
+    print(self.job.place, self.state.epochs, batch_idx, flush=True)
+    return step(self, batch, batch_idx)
+
+learner.Learner.training_step = told
+recipe = apply(
+    find("xray-binary-resnet50v2"),
+    ["model.backbone=cnn", "model.filters=4", "model.hidden=8", "preprocess.size=32", "batch_size=8", "average=0.9",
+     "phases.frozen.epochs=5", "phases.frozen.patience=3", "phases.fine-tune.schedule=cosine",
+     "phases.frozen.frozen=none"],
+)
+fit(recipe, drawn.table(films, 12, classes=("COVID", "Normal")), run, device="cpu", resume=True, progress=False)
+"""
+
+
+def start(run: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(run.with_suffix(".films")), str(run)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def steps(child: subprocess.Popen[str]) -> list[str]:
+    with child:
+        assert child.stdout is not None
+        seen = list(child.stdout)
+    assert child.returncode == 0
+    return seen
+
+
+def test_killed_run_ends_like_one_left_alone(tmp_path: Path) -> None:
+    alone = start(tmp_path / "alone")
+    moment = random.Random(5).randrange(
+        3, 18
+    )  # the shortest course has 18 steps: 4 epochs, and twice 1, of 3
+    with start(tmp_path / "killed") as killed:
+        assert killed.stdout is not None
+        for _ in range(moment):
+            assert killed.stdout.readline()
+        killed.send_signal(signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "run.json").exists()
+
+    rest = steps(start(tmp_path / "killed"))
+
+    assert 0 < len(rest) < len(steps(alone))
+    for name in ("weights.safetensors", "recipe.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
