@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.preprocess.lungs import finder_input
+from pulmoscope.preprocess.lungs import finder_input, finder_map
 from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network
@@ -21,12 +21,17 @@ class Prepared:
     Attributes:
         tensor: float32 (channels, size, size).
         framed: which region of the scan that is.
-        lung_share: share of the image that the lung finder takes for lung; None without a finder.
+        lungs: lung probability over the whole scan, small, as the lung finder gives it; None without a finder.
     """
 
     tensor: FloatArray
     framed: Framed
-    lung_share: float | None
+    lungs: FloatArray | None
+
+    @property
+    def lung_share(self) -> float | None:
+        """Share of the scan that the lung finder takes for lung; None without a finder."""
+        return None if self.lungs is None else float((self.lungs > 0.5).mean())
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Model:
         """Turn one X-ray, float32 (rows, columns) in [0, 1], into the network's input."""
         lungs = self.lung_map(pixels)
         tensor, framed = self.bundle.preprocess(pixels, lungs)
-        return Prepared(tensor, framed, None if lungs is None else float((lungs > 0.5).mean()))
+        return Prepared(tensor, framed, lungs)
 
     def lung_map(self, pixels: FloatArray) -> FloatArray | None:
         """Lung probability over the whole image, or None where the bundle has no lung finder."""
@@ -85,9 +90,9 @@ class Model:
 
 
 def find_lungs(network: Network, pixels: FloatArray) -> FloatArray:
-    """Run a lung finder: its probability map over the whole image."""
+    """Run a lung finder: its probability map over the whole image, at most FINDER_SIZE a side."""
     logits = network(finder_input(pixels)[None])["logits"][0, 0]
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+    return finder_map(np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32), *pixels.shape)
 
 
 def calibrated(logits: FloatArray, temperature: float) -> FloatArray:
