@@ -60,7 +60,7 @@ def roc(predictions: Predictions, metrics: Metrics) -> bytes:
             axes, index, false_share, true_share, f"{name}: {metrics.by_class[name]['auroc'].value or 0:.3f}"
         )
     _unit_square(axes, "1 − specificity", "sensitivity")
-    axes.legend(title="AUROC", loc="lower right", frameon=False)
+    axes.legend(title="AUROC", loc="best", frameon=False)
     return _png(figure)
 
 
@@ -72,7 +72,7 @@ def precision_recall(predictions: Predictions, metrics: Metrics) -> bytes:
         value = metrics.by_class[name]["average_precision"].value or 0
         _line(axes, index, recall, precision, f"{name}: {value:.3f}", steps=True)
     _unit_square(axes, "recall (sensitivity)", "precision")
-    axes.legend(title="Average precision", loc="lower left", frameon=False)
+    axes.legend(title="Average precision", loc="best", frameon=False)
     return _png(figure)
 
 
@@ -91,7 +91,7 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
         label=f"calibration error {error:.3f}",
     )
     _unit_square(axes, "", "share that is right")
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="best", frameon=False)
     width = bins[0].high - bins[0].low
     below.bar([own.low for own in bins], [own.images for own in bins], width, align="edge", color=COLOURS[5])
     below.set_xlabel("probability of the called class")
