@@ -12,7 +12,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.datasets.confounding import Probe, SourceShare, cramers_v, shortcut_probe, source_shares
-from pulmoscope.datasets.fingerprint import connected, near_duplicates
+from pulmoscope.datasets.fingerprint import BITS, connected, near_duplicates
 from pulmoscope.datasets.measure import HISTOGRAM_BINS, Measured, measure_all
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 from pulmoscope.datasets.verdicts import Verdict, judge
@@ -166,7 +166,7 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         if not isinstance(result, InputError)
     ]
     samples, measured = [sample for sample, _ in readable], [found for _, found in readable]
-    pairs = near_duplicates(np.array([found.hash for found in measured]).reshape(len(measured), -1))
+    pairs = near_duplicates(np.array([found.hash for found in measured]).reshape(-1, BITS))
     groups = connected(len(measured), [(one, other) for one, other, _ in pairs])
     labelled = [index for index, sample in enumerate(samples) if sample.label]
     sourced = [sample for sample in table if sample.label and sample.source]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.datasets.fingerprint import BoolArray, connected, dhash, near_duplicates
+from pulmoscope.datasets.fingerprint import BITS, BoolArray, connected, dhash, near_duplicates
 from pulmoscope.datasets.table import Sample
 from pulmoscope.io import read_pixels
 
@@ -74,7 +74,7 @@ def image_groups(root: Path, samples: Sequence[Sample]) -> list[int]:
     pairs = [
         (readable[one], readable[other])
         for one, other, _ in near_duplicates(
-            np.array([found for found in hashes if found is not None]).reshape(len(readable), -1)
+            np.array([found for found in hashes if found is not None]).reshape(-1, BITS)
         )
     ]
     first_of: dict[str, int] = {}
