@@ -36,6 +36,10 @@ class UNet(nn.Module):
         logits: Tensor = self.output(image)
         return logits
 
+    def explainable(self, image: Tensor) -> tuple[Tensor]:
+        """What is exported: the logits alone."""
+        return (self(image),)
+
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(

@@ -1,6 +1,8 @@
 """Augmentation of a framed X-ray: the published recipes' small changes, and our own that hide shortcuts.
 
-Filled in by the recipes; every probability is per image. All take and give float32 (rows, columns) in [0, 1].
+Shortcuts are what tells the hospital instead of the disease: sharpness and resolution of the source, its grey scale,
+compression, noise, letters, frames and cables. Where every image may have any of them, none can carry the label.
+All functions take and give float32 (rows, columns) in [0, 1]; everything is drawn from the generator given.
 """
 
 from __future__ import annotations
@@ -21,32 +23,124 @@ class Augmentation:
         shift: largest shift, share of the side; ``shift_rows`` False moves columns only (system E).
         rotate_deg: largest rotation either way.
         zoom: largest relative change of scale (0.2: 0.8 … 1.2).
+        squeeze: largest relative change of height against width.
         flip: probability of a left-right flip.
+        film: strength of the changes of exposure, sharpness, resolution, noise and compression, 0 … 1.
+        clutter: strength of drawn frames, letters, cables and patches, 0 … 1.
+        contrast: probability that the contrast harmonisation that follows is of another strength than usual.
     """
 
     shift: float = 0.0
     shift_rows: bool = True
     rotate_deg: float = 0.0
     zoom: float = 0.0
+    squeeze: float = 0.0
     flip: float = 0.0
+    film: float = 0.0
+    clutter: float = 0.0
+    contrast: float = 0.0
 
     def __call__(self, image: FloatArray, rng: np.random.Generator) -> FloatArray:
         """One random variant of ``image``."""
-        return warp(image, self, rng)
+        image = _warped(image, self, rng)
+        if self.film:
+            image = _another_film(image, self.film, rng)
+        if self.clutter:
+            image = _cluttered(image, self.clutter, rng)
+        return image
+
+    def contrast_factor(self, rng: np.random.Generator) -> float:
+        """By what to multiply the strength of the contrast harmonisation: 1, or between 0 and 2."""
+        return float(rng.uniform(0, 2)) if rng.random() < self.contrast else 1.0
 
 
-def warp(image: FloatArray, settings: Augmentation, rng: np.random.Generator) -> FloatArray:
-    """Shift, rotate, zoom and flip in one resampling; what comes in from outside is black."""
+def _warped(image: FloatArray, settings: Augmentation, rng: np.random.Generator) -> FloatArray:
+    """Shift, rotate, zoom, squeeze and flip in one resampling.
+
+    What comes in from outside is black, or with ``clutter`` any grey: a border's tone tells nothing then.
+    """
     rows, columns = image.shape
-    scale = 1 + rng.uniform(-settings.zoom, settings.zoom)
-    matrix = cv2.getRotationMatrix2D(
-        ((columns - 1) / 2, (rows - 1) / 2), rng.uniform(-settings.rotate_deg, settings.rotate_deg), scale
-    )
-    matrix[0, 2] += rng.uniform(-settings.shift, settings.shift) * columns
-    matrix[1, 2] += rng.uniform(-settings.shift, settings.shift) * rows * settings.shift_rows
-    if rng.random() < settings.flip:
-        matrix[0] *= -1
-        matrix[0, 2] += columns - 1
-    return np.asarray(
-        cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR), dtype=np.float32
-    )
+    zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
+    angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
+    squeeze = np.sqrt(1 + rng.uniform(-settings.squeeze, settings.squeeze))
+    mirror = -1.0 if rng.random() < settings.flip else 1.0
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.diag([zoom * squeeze * mirror, zoom / squeeze])
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    shift = rng.uniform(-settings.shift, settings.shift, 2) * (columns, rows * settings.shift_rows)
+    matrix = np.column_stack([linear, centre + shift - linear @ centre])
+    outside = float(rng.random()) if rng.random() < settings.clutter / 2 else 0.0
+    warped = cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderValue=outside)
+    return np.asarray(warped, dtype=np.float32)
+
+
+def _another_film(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
+    """As if another machine had made it, another clinic stored it."""
+    side = image.shape[0]
+    if rng.random() < 0.3 * strength:
+        small = max(24, int(side * rng.uniform(0.4, 0.9)))
+        reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(reduced, image.shape[::-1], interpolation=cv2.INTER_CUBIC))
+    elif rng.random() < 0.3 * strength:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3)))
+    if rng.random() < 0.25 * strength:
+        image = image + rng.uniform(0.2, 1.5) * (
+            image - cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.5))
+        )
+    if rng.random() < 0.3 * strength:
+        slope = np.linspace(-1, 1, side, dtype=np.float32)
+        image = image + slope * rng.uniform(-0.25, 0.25) + slope[:, None] * rng.uniform(-0.25, 0.25)
+    if rng.random() < 0.8 * strength:
+        image = np.clip(image, 0, 1) ** np.exp(rng.uniform(-0.55, 0.55))
+    if rng.random() < 0.3 * strength:
+        image = np.clip(image, 0, 1)
+        image = image + rng.uniform(-1.2, 1.2) * image * (1 - image) * (2 * image - 1)
+    if rng.random() < 0.5 * strength:
+        image = (image - 0.5) * rng.uniform(0.5, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
+    if rng.random() < 0.3 * strength:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0.005, 0.035)
+        image = image + (cv2.GaussianBlur(noise, (0, 0), 0.8) * 1.8 if rng.random() < 0.4 else noise)
+    image = np.clip(image, 0, 1).astype(np.float32)
+    if rng.random() < 0.3 * strength:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 91))]
+        _, stored = cv2.imencode(".jpg", np.rint(image * 255).astype(np.uint8), quality)
+        image = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE).astype(np.float32) / np.float32(255)
+    return image
+
+
+def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
+    """Frames, letters, cables and patches on top: what surrounds or covers lungs in any hospital."""
+    drawn = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # OpenCV draws letters on 8 bits only
+    side = drawn.shape[0]
+    if rng.random() < 0.2 * strength:
+        for turn in range(4):
+            if rng.random() < 0.5:
+                np.rot90(drawn, turn)[: rng.integers(1, max(2, int(side * 0.12)))] = _grey(rng)
+    if rng.random() < 0.25 * strength:
+        for _ in range(rng.integers(1, 4)):
+            text = "".join(rng.choice(list("LRABCDP0123456789->:"), rng.integers(1, 7)))
+            corner = (int(rng.integers(0, int(side * 0.9))), int(rng.integers(8, side)))
+            font, scale = int(rng.integers(0, 4)), rng.uniform(0.25, 0.8) * side / 160
+            cv2.putText(
+                drawn, text, corner, font, scale, int(rng.choice([0, 220, 255])), int(rng.integers(1, 3))
+            )
+    if rng.random() < 0.15 * strength:
+        for _ in range(rng.integers(1, 4)):
+            start, bend, end = rng.uniform(-0.1, 1.1, (3, 2)) * side
+            along = np.linspace(0, 1, 16)[:, None]
+            curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
+            points = [curve.astype(np.int32)]
+            cv2.polylines(
+                drawn, points, isClosed=False, color=int(rng.integers(190, 256)), thickness=int(rng.integers(1, 3))
+            )
+    if rng.random() < 0.35 * strength:
+        for _ in range(rng.integers(1, 4)):
+            height, width = (rng.uniform(0.05, 0.25, 2) * side).astype(int)
+            top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
+            drawn[top : top + height, left : left + width] = _grey(rng)
+    return drawn.astype(np.float32) / np.float32(255)
+
+
+def _grey(rng: np.random.Generator) -> int:
+    """Black, white, or any grey, 0 … 255."""
+    return int(rng.choice([0, 255, rng.integers(0, 256)]))

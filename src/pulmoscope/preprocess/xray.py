@@ -42,7 +42,8 @@ class XrayPreprocess:
             image's own aspect; ``lungs`` takes the box around the lungs (needs a lung map).
         edge: share of the side that ``square`` cuts off at each border, where letters and frames are.
         margin: share of the lung box's sides that ``lungs`` adds on every side.
-        contrast: ``none``; ``clahe`` (contrast-limited adaptive histogram equalisation).
+        contrast: ``none``; ``stretch`` (1st to 99th percentile of the region to [0, 1]); ``clahe`` (stretched, then
+            contrast-limited adaptive histogram equalisation, Zuiderveld 1994).
         clahe_clip, clahe_grid: OpenCV's clip limit and number of tiles a side.
         mean, std: normalisation of the [0, 1] image, equal for all channels.
         channels: 3 repeats the grey image for networks made for RGB; 1 does not.
@@ -52,9 +53,9 @@ class XrayPreprocess:
     region: Literal["full", "square", "lungs"] = "full"
     edge: float = 0.0
     margin: float = 0.06
-    contrast: Literal["none", "clahe"] = "none"
+    contrast: Literal["none", "stretch", "clahe"] = "none"
     clahe_clip: float = 2.0
-    clahe_grid: int = 8
+    clahe_grid: int = 4
     mean: float = 0.5
     std: float = 0.5
     channels: Literal[1, 3] = 3
@@ -80,15 +81,21 @@ class XrayPreprocess:
             box = located or centre_square(rows, columns, self.edge)
         return Framed(resample(crop(pixels, box), self.size), box, found)
 
-    def tone(self, image: FloatArray) -> FloatArray:
-        """Harmonise the contrast of a framed image; float32 [0, 1] in and out."""
+    def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:
+        """Harmonise the contrast of a framed image; float32 [0, 1] in and out.
+
+        Args:
+            image: float32 (rows, columns) in [0, 1].
+            factor: multiplies the strength of CLAHE; other than 1 in training only.
+        """
         if self.contrast == "none":
             return image
-        equaliser = cv2.createCLAHE(
-            clipLimit=self.clahe_clip, tileGridSize=(self.clahe_grid, self.clahe_grid)
-        )
-        grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        return np.asarray(equaliser.apply(grey), dtype=np.float32) / np.float32(255)
+        low, high = np.percentile(image[::2, ::2], (1, 99))
+        grey = np.clip((image - low) * (255 / max(high - low, 0.03)), 0, 255).astype(np.uint8)
+        if self.contrast == "clahe" and factor > 0:
+            tiles = (self.clahe_grid, self.clahe_grid)
+            grey = cv2.createCLAHE(clipLimit=self.clahe_clip * factor, tileGridSize=tiles).apply(grey)
+        return np.asarray(grey, dtype=np.float32) / np.float32(255)
 
     def tensor(self, image: FloatArray) -> FloatArray:
         """Normalise a framed and toned image to float32 (channels, size, size)."""

@@ -141,9 +141,11 @@ class FramedImages(Dataset[tuple[torch.Tensor, int]]):
 
     def _input(self, image: FloatArray, key: Key) -> FloatArray:
         """The one place that says what comes first: augment the raw image, then harmonise what came out."""
+        factor = 1.0
         if self.augment is not None:
-            image = self.augment(image, np.random.default_rng([self.seed, *key]))
-        return self.preprocess.tensor(self.preprocess.tone(image))
+            rng = np.random.default_rng([self.seed, *key])
+            image, factor = self.augment(image, rng), self.augment.contrast_factor(rng)
+        return self.preprocess.tensor(self.preprocess.tone(image, factor))
 
     def __len__(self) -> int:
         return len(self.frames.labels)

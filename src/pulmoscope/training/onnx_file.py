@@ -26,10 +26,14 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier
+from pulmoscope.models.unet import UNet
 from pulmoscope.runtime.network import Runtime, open_network
 
 OPSET = 18
 OUTPUTS = ("logits", "features", "gradients")
+"""What a classifier's file puts out; a lung finder's, the first alone."""
+
+Exportable = Classifier | UNet
 SMALL_BYTES = 1024
 """Tensors up to this size stay in single precision: nothing is won by narrowing them."""
 
@@ -40,7 +44,7 @@ ROUNDING_TOLERANCE = 0.05
 """Largest change of a logit by storing the weights in half precision, in standard deviations of the logits."""
 
 
-def write_onnx(network: Classifier, path: Path, images: FloatArray) -> Mapping[str, float]:
+def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[str, float]:
     """Write a trained network as ONNX, and check it on a fixed set of inputs with every installed runtime.
 
     Args:
@@ -81,7 +85,7 @@ def verify(path: Path, expected: Mapping[str, FloatArray], images: FloatArray) -
     worst: dict[str, float] = {}
     for runtime in runtimes:
         found = open_network(path, runtime, "cpu")(images)
-        for name in OUTPUTS:
+        for name in expected:
             apart = difference(found[name], expected[name])
             if not apart <= TOLERANCE:
                 path.unlink()
@@ -93,11 +97,16 @@ def verify(path: Path, expected: Mapping[str, FloatArray], images: FloatArray) -
     return worst
 
 
-def outputs(network: Classifier, images: FloatArray) -> dict[str, FloatArray]:
+def names(network: Exportable) -> tuple[str, ...]:
+    """The names of what a network's file puts out."""
+    return OUTPUTS if isinstance(network, Classifier) else OUTPUTS[:1]
+
+
+def outputs(network: Exportable, images: FloatArray) -> dict[str, FloatArray]:
     """What torch says: logits, features and gradients of float32 (n, channels, size, size)."""
     with torch.no_grad():
         found = network.explainable(torch.from_numpy(images))
-    return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
+    return {name: value.numpy() for name, value in zip(names(network), found, strict=True)}
 
 
 def difference(found: FloatArray, expected: FloatArray) -> float:
@@ -107,7 +116,7 @@ def difference(found: FloatArray, expected: FloatArray) -> float:
     return float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
 
 
-def half_network(network: Classifier, image: FloatArray) -> Classifier:
+def half_network(network: Exportable, image: FloatArray) -> Exportable:
     """A copy with BatchNorm folded away and filters and matrices rounded to numbers that half precision has."""
     stored = copy.deepcopy(network).eval()
     for convolution, norm in _folding_pairs(stored, torch.from_numpy(image)):
@@ -160,17 +169,17 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 class _Explainable(nn.Module):
-    """A classifier whose forward is ``explainable``: what is exported."""
+    """A network whose forward is ``explainable``: what is exported."""
 
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, network: Exportable) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return self.network.explainable(image)
 
 
-def traced(network: Classifier, images: FloatArray) -> onnx.ModelProto:
+def traced(network: Exportable, images: FloatArray) -> onnx.ModelProto:
     """The exporter's ONNX model, float32, with any batch size.
 
     ``images`` holds two images: a single one would let the exporter take the batch size for a constant.
@@ -184,7 +193,7 @@ def traced(network: Classifier, images: FloatArray) -> onnx.ModelProto:
             (torch.from_numpy(images),),
             path,
             input_names=["image"],
-            output_names=list(OUTPUTS),
+            output_names=list(names(network)),
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
