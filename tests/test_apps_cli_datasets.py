@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from films import film, save, write_manifest
+from pulmoscope.apps.cli.datasets import app
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets import load
+from pulmoscope.datasets.layouts import LAYOUTS
+
+
+def run(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for number in range(6):
+        save(folder / f"{number}.png", film(number))
+    write_manifest(
+        folder,
+        [
+            {
+                "file": f"{n}.png",
+                "label": ("COVID", "Normal")[n % 2],
+                "split": ("train", "test")[n // 2 % 2],
+                "source": "north",
+            }
+            for n in range(6)
+        ],
+    )
+    return folder
+
+
+def test_list_names_every_layout() -> None:
+    said = run("list").stdout
+    assert all(name in said for name in LAYOUTS)
+
+
+def test_show_counts_and_warns(data: Path) -> None:
+    result = run("show", data)
+    assert "6 images, layout manifest" in result.stdout
+    assert "Sources: north 6" in result.stdout
+    assert "warning: no patient ids" in result.stderr
+
+
+def test_show_keeps_drawn_splits_in_a_manifest(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / "data" / "COVID" / f"{number}.png", film(number))
+    kept = tmp_path / "kept.csv"
+    run("show", tmp_path / "data", "-o", kept)
+    drawn, read = load(tmp_path / "data"), load(kept)
+    assert [(s.label, s.split) for s in read] == [(s.label, s.split) for s in drawn]
+    assert all(read.path(sample).is_file() for sample in read)
+    with pytest.raises(OutputExistsError):
+        run("show", tmp_path / "data", "-o", kept)
+    run("show", tmp_path / "data", "-o", kept, "--force")
+
+
+def test_check_prints_verdicts_and_writes_both_reports(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("check", data, "-o", out)
+    assert "near-duplicates" in result.stdout
+    assert result.stdout.rstrip().endswith("check.html")
+    assert json.loads((out / "check.json").read_text(encoding="utf-8"))["images"] == 6
+    assert (out / "check.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    with pytest.raises(OutputExistsError):
+        run("check", data, "-o", out)
+    run("check", data, "-o", out, "--force")
+
+
+def test_check_json_is_all_of_standard_output(data: Path) -> None:
+    report = json.loads(run("check", data, "--json").stdout)
+    assert report["schema_version"] == "1.0"
+    assert report["verdict"] in ("ok", "warn", "fail")
+
+
+def test_check_of_nothing_is_a_data_set_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="there is no such data set"):
+        run("check", tmp_path / "absent")
+
+
+def test_phantom_makes_a_folder_that_can_be_checked(tmp_path: Path) -> None:
+    said = run("phantom", "--kind", "xray", "--seed", "7", "--size", "64", "-o", tmp_path / "one").stdout
+    assert "1 synthetic radiographs" in said
+    classes = "COVID, Normal"
+    run("phantom", "-o", tmp_path / "many", "--count", "8", "--classes", classes, "--size", "64", "--masks")
+    assert load(tmp_path / "many").classes == ("COVID", "Normal")
+    with pytest.raises(OutputExistsError):
+        run("phantom", "-o", tmp_path / "one", "--size", "64")
+    run("phantom", "-o", tmp_path / "one", "--size", "64", "--force")
+
+
+def test_phantom_of_another_kind_is_a_usage_error(tmp_path: Path) -> None:
+    result = run("phantom", "--kind", "mri", "-o", tmp_path, code=2)
+    assert "must be xray" in result.stderr
+
+
+def test_the_command_starts_without_heavy_libraries() -> None:
+    code = (
+        "import sys; import pulmoscope.apps.cli.datasets; "
+        "print([name for name in ('cv2', 'numpy', 'sklearn', 'jinja2', 'openpyxl') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
