@@ -188,7 +188,7 @@ def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bo
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
-    for name in ("run.json", "recipe.json", "weights.safetensors"):
+    for name in ("run.json", "recipe.json", "weights.safetensors", "bundle.json"):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
