@@ -1,0 +1,64 @@
+"""``pulmoscope tune``: a recipe's whole grid, in parallel, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting that is not tuned, key=value."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time, one thread each; default: one a core.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="The most epochs of a trial; default: the recipe's.")
+    ] = None,
+    cached_features: Annotated[
+        bool | None,
+        typer.Option(
+            "--cached-features/--whole-network",
+            help="Compute a frozen backbone's features once, with 4 augmented variants an image, and train heads "
+            "alone; default: where the backbone stays frozen.",
+        ),
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
+) -> None:
+    """Try every combination of a recipe's grid on the splits train and val.
+
+    Writes table.csv, table.md, plot.png and best.json. A search that was killed goes on when the same command is
+    given again.
+    """
+    from pulmoscope.datasets.layouts import load
+    from pulmoscope.training.recipes import find
+    from pulmoscope.training.settings import apply
+    from pulmoscope.training.trial import as_settings
+    from pulmoscope.training.tune import tune
+
+    chosen = apply(find(recipe), set_ or [])
+    table = load(data, layout)
+    for warning in table.warnings:
+        typer.echo(f"pulmoscope: {warning}", err=True)
+    best = tune(
+        chosen,
+        table,
+        out,
+        jobs=jobs,
+        epochs=epochs,
+        cached_features=cached_features,
+        force=force,
+    )
+    typer.echo(f"best: trial {best['trial']}, validation accuracy {best['val_accuracy']:.4f}")
+    typer.echo(" ".join(f"--set {setting}" for setting in as_settings(best["settings"])))
+    typer.echo(f"Table: {out / 'table.md'}")

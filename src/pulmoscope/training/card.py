@@ -1,0 +1,303 @@
+"""MODEL_CARD.md, written from a bundle's own facts; and the figures that an evaluation adds to them.
+
+The headings follow Mitchell et al. 2019, «Model cards for model reporting».
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.files import NOTICE, write_text
+from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, load
+from pulmoscope.training import settings
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import RECIPES, as_run
+
+CARD = "MODEL_CARD.md"
+NAMES = {"macro_auroc": "auroc"}
+"""Figures that are called otherwise in a card than in ``metrics.json``."""
+
+
+def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
+    """Record an evaluation or an audit in a bundle and in its card.
+
+    Args:
+        folder: the bundle's.
+        key: the name of the column, e.g. ``test`` or ``external``; an older one of this name is replaced.
+        found: the content of ``metrics.json`` or ``audit.json``, of this bundle.
+
+    Raises:
+        BundleError: the bundle is damaged, or ``found`` is of another model or holds no figures.
+    """
+    bundle = load(folder)
+    try:
+        model = (found["model"]["name"], found["model"]["version"], found["model"]["classes"])
+        figures = recorded(bundle, found)
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{folder}: only a metrics.json or audit.json can be recorded ({error})") from error
+    if model != (bundle.name, bundle.version, list(bundle.classes)):
+        raise BundleError(
+            f"{folder}: only figures of this bundle can be recorded (found: {model[0]} {model[1]}, "
+            f"classes {', '.join(model[2])})"
+        )
+    updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures})
+    write_text(bundle.folder / CARD, model_card(updated))
+    return updated.save()
+
+
+def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of ``Bundle.metrics``. Data are external when training knows none of their sources."""
+    data = found["data"]
+    shared = set(data["sources"]) & set(bundle.training_data.get("sources", ()))
+    if "results" in found:
+        role = "audit"
+        figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
+    else:
+        role = "internal" if shared else "external"
+        figures = key_figures(found["overall"], found["pairwise"])
+        positive = bundle.recipe.get("positive", "")
+        for row in found["outside_classes"]:
+            if positive in row["called"]:
+                name = f"{row['source']}_{row['label']}_called_{positive}"
+                figures[name] = _estimate(row["called"][positive])
+    return {
+        "role": role,
+        "what": f"split {data['split'] or 'all'} of {', '.join(name or 'unknown' for name in data['sources'])}",
+        "images": data["predicted"],
+        "figures": figures,
+        "data_sha256": data["sha256"],
+        "command": found["command"],
+    }
+
+
+def key_figures(
+    overall: Mapping[str, Any] | None, pairwise: Mapping[str, Any] | None
+) -> dict[str, dict[str, float | None]]:
+    """A card's figures, name → value, low, high, from ``Metrics.plain()`` of all classes and of the pair."""
+    figures: dict[str, dict[str, float | None]] = {}
+    if overall is not None:
+        for name, estimate in overall["scores"].items():
+            figures[NAMES.get(name, name)] = _estimate(estimate)
+        for label, measures in overall["by_class"].items():
+            for name in ("sensitivity", "specificity"):
+                figures[f"{name}_{label}"] = _estimate(measures[name])
+    if pairwise is not None:
+        positive, negative = pairwise.get("positive", "COVID"), pairwise.get("negative", "Normal")
+        for name, own in (("macro_auroc", "AUROC"), ("accuracy", "accuracy")):
+            figures[f"{own}_{positive}_against_{negative}"] = _estimate(pairwise["scores"][name])
+    return figures
+
+
+def _estimate(found: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: found[name] for name in ("value", "low", "high")}
+
+
+def model_card(bundle: Bundle) -> str:
+    """The card as Markdown."""
+    recipe = settings.from_plain(bundle.recipe)
+    sections = {
+        "What it is": _what(bundle, recipe),
+        "Intended use": _use(bundle),
+        "Recipe": _recipe(recipe),
+        "Training data": _data(bundle),
+        "What the network sees": _sees(recipe),
+        "Figures": _figures(bundle),
+        "Calibration and referral": _calibration(bundle),
+        "Known limits": _limits(bundle),
+        "Licence": [
+            "Code and weights: Apache-2.0. The data keep their own terms: "
+            + (bundle.training_data.get("terms") or "not stated; see the data's source.")
+        ],
+        "How to make it again": ["```", *_commands(recipe), "```"],
+        "Versions": _versions(bundle),
+    }
+    lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
+    for title, content in sections.items():
+        lines += ["", f"## {title}", "", *content]
+    return "\n".join(lines) + "\n"
+
+
+def _what(bundle: Bundle, recipe: Recipe) -> list[str]:
+    kind = {"XRAY": "frontal chest X-ray", "CT": "chest CT"}[bundle.modality]
+    return [
+        f"{recipe.title}. A classifier for one {kind} at a time; its classes are {', '.join(bundle.classes)}. "
+        f"Network: {recipe.model.backbone}, input {recipe.preprocess.size} x {recipe.preprocess.size}."
+    ]
+
+
+def _use(bundle: Bundle) -> list[str]:
+    return [
+        "- For research on image diagnosis: methods, data quality, shortcuts and their measurement.",
+        "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
+        "- Not for children, for lateral views, for images of screens or prints, or for other body parts.",
+        f"- It knows {len(bundle.classes)} classes only: any other disease is called one of them, or referred.",
+    ]
+
+
+def _recipe(recipe: Recipe) -> list[str]:
+    phases = "; ".join(
+        f"{phase.name}: "
+        + (f"as many epochs as {phase.epochs_of}" if phase.epochs_of else f"at most {phase.epochs} epochs")
+        + f", {phase.optimizer} at {phase.learning_rate:g}, {phase.schedule}"
+        + (f", {phase.frozen} frozen" if phase.frozen != "none" else "")
+        + (f", patience {phase.patience}" if phase.patience else "")
+        for phase in recipe.phases
+    )
+    published = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in recipe.published.items())
+    return [
+        f"- `{recipe.name}`; source: {recipe.paper}",
+        *([f"- Published figures: {published}"] if published else []),
+        *([f"- Differs from the source: {recipe.deviations}"] if recipe.deviations else []),
+        *([f"- As run: {as_run(recipe)}"] if as_run(recipe) else []),
+        f"- Phases: {phases}; batches of {recipe.batch_size}, seed {recipe.seed}",
+    ]
+
+
+def _data(bundle: Bundle) -> list[str]:
+    data = bundle.training_data
+    counts = [
+        f"- {split}: {sum(own.values()):,} images ({', '.join(f'{name} {count:,}' for name, count in own.items())})"
+        for split, own in data.get("counts", {}).items()
+    ]
+    sources = ", ".join(f"{name} ({count:,})" for name, count in data.get("sources", {}).items())
+    return [
+        *counts,
+        f"- Sources: {sources or 'unknown'}",
+        f"- Patients known for {data.get('patients_known', 0):,} images",
+        f"- Terms: {data.get('terms') or 'not stated'}",
+        f"- SHA-256 over content, split and label of all files: `{data.get('sha256', 'unknown')}`",
+    ]
+
+
+def _sees(recipe: Recipe) -> list[str]:
+    own = recipe.preprocess
+    region = {
+        "full": "The whole image, squeezed into a square",
+        "square": f"The centre square at the image's own aspect, less {own.edge:.0%} of its side at each border",
+        "lungs": "The box around the lungs that the lung finder sees, with a margin of "
+        f"{own.margin:.0%}; where it sees no lungs, the centre square",
+    }[own.region]
+    tone = "" if own.contrast == "none" else f"; contrast: {own.contrast.upper()}"
+    neutral = type(recipe.augment)()
+    augmented = [
+        f"{field.name.replace('_', ' ')} {getattr(recipe.augment, field.name)}"
+        for field in dataclasses.fields(recipe.augment)
+        if getattr(recipe.augment, field.name) != getattr(neutral, field.name)
+    ]
+    return [
+        f"- {region}; {own.size} x {own.size} pixels, {own.channels} channel(s){tone}; "
+        f"normalised with mean {own.mean:.4g} and standard deviation {own.std:.4g}.",
+        f"- Drawn anew for every training image and epoch: {', '.join(augmented) or 'nothing'}.",
+    ]
+
+
+def _figures(bundle: Bundle) -> list[str]:
+    """One table: a row a figure, a column a data set."""
+    if not bundle.metrics:
+        return ["None recorded."]
+    sets = bundle.metrics
+    names = list(dict.fromkeys(name for found in sets.values() for name in found["figures"]))
+    rows = [
+        ["", *(f"{key} ({found['role']})" for key, found in sets.items())],
+        ["---"] * (len(sets) + 1),
+        ["images", *(f"{found['images']:,}" for found in sets.values())],
+        *(
+            [name.replace("_", " "), *(_cell(found["figures"].get(name)) for found in sets.values())]
+            for name in names
+        ),
+    ]
+    return [
+        "95 % bootstrap intervals, resampled by patient where known.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        *(f"- {key}: {found['what']}" for key, found in sets.items()),
+    ]
+
+
+def _cell(figure: Mapping[str, float | None] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "–"
+    interval = "" if figure["low"] is None else f" ({figure['low']:.3f}–{figure['high']:.3f})"
+    return f"{figure['value']:.3f}{interval}"
+
+
+def _calibration(bundle: Bundle) -> list[str]:
+    distance = bundle.thresholds.distance
+    return [
+        f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
+        f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}"
+        + (
+            f", and images farther from the training images than {distance:.3g} (99 % of the validation images are "
+            "nearer)."
+            if distance is not None
+            else "."
+        ),
+    ]
+
+
+def _limits(bundle: Bundle) -> list[str]:
+    data = bundle.training_data
+    single = [
+        f"{source} ({next(iter(own))})"
+        for source, own in data.get("classes_by_source", {}).items()
+        if len(own) == 1
+    ]
+    roles = {found["role"] for found in bundle.metrics.values()}
+    return [
+        "- Public collections of these diseases come from different hospitals, devices and ages for each class. A "
+        "network can tell those apart without looking at the lungs; figures on data of the same collections are "
+        "too good.",
+        *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
+        *([] if "external" in roles else ["- No figure from another hospital is recorded."]),
+        *([] if "audit" in roles else ["- No audit for shortcuts is recorded."]),
+        *(f"- {warning}" for warning in data.get("warnings", ())),
+        "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
+    ]
+
+
+def _commands(recipe: Recipe) -> list[str]:
+    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
+    for change in changed_settings(recipe):
+        train += ["--set", change]
+    return [shlex.join(train), "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION"]
+
+
+def changed_settings(recipe: Recipe) -> list[str]:
+    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
+    if recipe.name not in RECIPES:
+        return []
+    before = dict(_leaves(settings.to_plain(RECIPES[recipe.name])))
+    measured = ("preprocess.mean", "preprocess.std") if recipe.normalise == "data" else ()
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in _leaves(settings.to_plain(recipe))
+        if before.get(name) != value and name not in measured and not name.startswith("grid.")
+    ]
+
+
+def _leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything that is no group; phases are numbered."""
+    if isinstance(plain, Mapping):
+        parts = [(str(key), value) for key, value in plain.items()]
+    elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
+        parts = [(str(place), value) for place, value in enumerate(plain)]
+    else:
+        yield path, plain
+        return
+    for key, value in parts:
+        yield from _leaves(value, f"{path}.{key}" if path else key)
+
+
+def _versions(bundle: Bundle) -> list[str]:
+    verified = ", ".join(f"{name} {value:.1g}" for name, value in bundle.verified.items())
+    return [
+        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {own}' for name, own in bundle.software.items())}",
+        f"- Largest difference from the trained network, in standard deviations of the output: "
+        f"{verified or 'not measured'}",
+    ]

@@ -1,0 +1,208 @@
+"""From a finished training run to a bundle that diagnoses: network file, calibration, thresholds, reference, card.
+
+Everything after the network file is measured through that very file, as diagnosis will run it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pulmoscope.core.files import write_bytes
+from pulmoscope.core.software import versions
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.calibration import fit_temperature
+from pulmoscope.evaluation.metrics import Metrics, Predictions
+from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds
+from pulmoscope.runtime.model import Model, calibrated
+from pulmoscope.training import settings
+from pulmoscope.training.card import key_figures, model_card
+from pulmoscope.training.data import FramedImages, Frames, load_frames, lung_finder
+from pulmoscope.training.loop import TrainedRun, load_run
+from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.recipe import Recipe
+
+VERSION = "1.0"
+CHECK_NOISE, CHECK_IMAGES = 8, 16
+"""How many inputs the network file is checked with: seeded noise, and images of the validation split."""
+
+SURE = 0.975
+"""Share of the reported validation answers that must be right at the confidence threshold."""
+
+CANDIDATES = tuple(step / 100 for step in range(50, 100, 5))
+BATCH = 32
+
+
+def export_bundle(
+    run: Path,
+    table: SampleTable,
+    name: str | None = None,
+    version: str = VERSION,
+    *,
+    terms: str = "",
+    progress: bool = True,
+) -> Bundle:
+    """Make a finished run's folder a bundle.
+
+    Args:
+        run: the folder of a finished run; ``bundle.json`` and its parts are written into it, over older ones.
+        table: what the run was trained on.
+        name: of the bundle; None: the recipe's name.
+        terms: the data's licence or terms of use, for the model card.
+
+    Raises:
+        BundleError: the network file does not say what torch says; no ``bundle.json`` is left then.
+        RecipeError: the folder holds no finished run.
+        DatasetError, InputError: the images can't be read.
+    """
+    trained = load_run(run)
+    recipe = trained.recipe
+    (run / MANIFEST).unlink(missing_ok=True)
+    known = table.split("train", "val").with_labels(recipe.classes)
+    frames = load_frames(known, recipe.preprocess, recipe.classes, progress)
+    images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
+    verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
+    if recipe.preprocess.region == "lungs":
+        write_bytes(run / "lungs.onnx", lung_finder().read_bytes())
+    draft = Bundle(
+        folder=run,
+        name=name or recipe.name,
+        version=version,
+        modality=recipe.modality,
+        classes=recipe.classes,
+        preprocess=recipe.preprocess,
+        recipe=settings.to_plain(_without_folders(recipe)),
+        training_data=_training_data(trained, known, terms),
+        verified=verified,
+        software=versions("torch", "timm", "onnx", "onnxruntime"),
+    )
+    bundle = _measured(draft, known, frames, images, held_out=bool(trained.summary["val_held_out"]))
+    write_bytes(run / "MODEL_CARD.md", model_card(bundle).encode())
+    return bundle.save()
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the bundle says of some images: logits (n, logits), pooled features (n, maps), labels (n,)."""
+
+    logits: FloatArray
+    pooled: FloatArray
+    labels: npt.NDArray[np.int64]
+
+
+def _check_inputs(images: FramedImages) -> FloatArray:
+    """The fixed set: seeded noise, and the first images of the validation split."""
+    shape = (CHECK_NOISE, images.preprocess.channels, images.preprocess.size, images.preprocess.size)
+    noise = np.random.default_rng(20).standard_normal(shape, dtype=np.float32)
+    return np.concatenate([noise, _tensors(images, images.frames.places("val")[:CHECK_IMAGES])])
+
+
+def _tensors(images: FramedImages, places: npt.NDArray[np.int64]) -> FloatArray:
+    return torch.stack([images[0, 0, int(place)][0] for place in places]).numpy()
+
+
+def _answers(model: Model, images: FramedImages, split: str) -> _Answers:
+    places = images.frames.places(split)
+    outputs = [
+        model.predict(_tensors(images, places[start : start + BATCH]))
+        for start in range(0, len(places), BATCH)
+    ]
+    return _Answers(
+        np.concatenate([output.logits for output in outputs]),
+        np.concatenate([output.features.mean(axis=(2, 3)) for output in outputs]),
+        images.frames.labels[places],
+    )
+
+
+def _measured(
+    draft: Bundle, table: SampleTable, frames: Frames, images: FramedImages, held_out: bool
+) -> Bundle:
+    """The draft with calibration, thresholds and validation figures; writes ``reference.npz``."""
+    model = Model(draft)
+    train, val = _answers(model, images, "train"), _answers(model, images, "val")
+    temperature = fit_temperature(val.logits, val.labels)
+    shares = calibrated(val.logits, temperature)
+    reference = Reference.fit(train.pooled, train.labels)
+    reference = reference.with_limit(reference.distance(val.pooled))
+    write_bytes(draft.folder / "reference.npz", reference.to_bytes())
+    fitted_on = f"val, {len(val.labels)} images" + ("" if held_out else "; training has seen them")
+    return dataclasses.replace(
+        draft,
+        calibration=Calibration(temperature, fitted_on),
+        thresholds=Thresholds(confidence_threshold(shares, val.labels), reference.limit),
+        metrics={"val": _validation(draft, table, frames, shares, held_out)},
+    )
+
+
+def confidence_threshold(
+    probabilities: FloatArray, labels: npt.NDArray[np.int64], sure: float = SURE
+) -> float:
+    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.5.
+
+    Args:
+        probabilities: (images, classes), calibrated.
+        labels: (images,) class numbers.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    for candidate in CANDIDATES:
+        reported = confidence >= candidate
+        if reported.any() and right[reported].mean() >= sure:
+            return candidate
+    return CANDIDATES[0]
+
+
+def _validation(
+    draft: Bundle, table: SampleTable, frames: Frames, shares: FloatArray, held_out: bool
+) -> dict[str, Any]:
+    samples = [sample for sample in table if sample.split == "val"]
+    assert [sample.file for sample in samples] == [frames.files[place] for place in frames.places("val")]
+    predictions = Predictions(
+        files=tuple(sample.file for sample in samples),
+        labels=tuple(sample.label for sample in samples),
+        patients=tuple(sample.patient for sample in samples),
+        sources=tuple(sample.source for sample in samples),
+        classes=draft.classes,
+        probabilities=shares.astype(np.float64),
+    )
+    found: Metrics = measure(predictions)
+    pairwise = found.pairwise.plain() if found.pairwise and len(draft.classes) > 2 else None
+    return {
+        "role": "internal",
+        "what": "validation split: " + ("chosen and calibrated on" if held_out else "trained on, too"),
+        "images": found.images,
+        "figures": key_figures(found.plain(), pairwise),
+    }
+
+
+def _without_folders(recipe: Recipe) -> Recipe:
+    """A bundle travels: of the weights that its backbone began with it names the file only."""
+    model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
+    return dataclasses.replace(recipe, model=model)
+
+
+def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mapping[str, Any]:
+    """Counts, sources, patients, checksum and terms; no file names."""
+    by_source: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in table:
+        by_source[sample.source or "unknown"][sample.label] += 1
+    return {
+        **trained.summary["data"],
+        "classes_by_source": {source: dict(sorted(own.items())) for source, own in sorted(by_source.items())},
+        "layout": table.layout,
+        "patients_known": sum(bool(sample.patient) for sample in table),
+        "sha256": table_checksum(table),
+        "warnings": list(table.warnings),
+        "terms": terms,
+    }
