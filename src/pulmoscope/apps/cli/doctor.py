@@ -1,0 +1,137 @@
+"""``pulmoscope doctor``: what is installed, what works, and what is missing."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pulmoscope.runtime.network import Runtime
+
+LEAST_FREE_GIB = 1.0
+"""Free disk space below this is pointed out."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's: ``ok``, ``missing`` (optional), or ``broken`` (then nothing can be diagnosed)."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def command() -> None:
+    """Check this installation. Exit code 1: something essential is broken."""
+    broken = False
+    for check in [*_machine(), *_packages(), *_bundles(), *_runtimes()]:
+        typer.echo(f"{check.state:<8} {check.what:<26} {check.detail}")
+        broken |= check.state == "broken"
+    if broken:
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Check]:
+    yield Check("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    state = "ok" if free >= LEAST_FREE_GIB else "missing"
+    yield Check("free disk space here", state, f"{free:.1f} GiB")
+
+
+def _packages() -> Iterator[Check]:
+    """Each requirement of the package: one without an extra is essential."""
+    yield Check("pulmoscope", "ok", version("pulmoscope"))
+    extras: dict[str, list[str]] = {}
+    for line in requires("pulmoscope") or []:
+        name = line.split(";")[0].strip()
+        package = re.split(r"[^\w.-]", name)[0]
+        extra = line.partition("extra == ")[2].strip("\"'")
+        found = _version(package)
+        if extra:
+            extras.setdefault(extra, []).extend([package] if found is None else [])
+        else:
+            yield Check(
+                package, "broken" if found is None else "ok", found or f"is not installed; needed: {name}"
+            )
+    for extra, absent in extras.items():
+        state = "missing" if absent else "ok"
+        yield Check(f"extra {extra}", state, f"without {', '.join(absent)}" if absent else "all there")
+
+
+def _bundles() -> Iterator[Check]:
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.runtime.bundle import built_in, load
+
+    if not built_in():
+        yield Check("built-in models", "missing", "none")
+    for name in built_in():
+        try:
+            yield Check(f"model {name}", "ok", f"{load(name).version}, all checksums right")
+        except BundleError as error:
+            yield Check(f"model {name}", "broken", str(error))
+
+
+def _runtimes() -> Iterator[Check]:
+    """One inference of the first built-in model in each runtime; OpenVINO is the essential one."""
+    runtimes: tuple[Runtime, ...] = ("openvino", "onnx", "torch")
+    for runtime in runtimes:
+        yield _runtime(runtime)
+    if "torch" in sys.modules:
+        yield _devices()
+
+
+def _runtime(runtime: Runtime) -> Check:
+    import numpy as np
+
+    from pulmoscope.core.errors import BundleError, ResourceError
+    from pulmoscope.runtime.bundle import built_in, load
+    from pulmoscope.runtime.model import Model
+
+    package = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}[runtime]
+    failed = "broken" if runtime == "openvino" else "missing"
+    installed = _version(package)
+    if installed is None:
+        return Check(f"runtime {runtime}", failed, f"{package} is not installed")
+    if not built_in():
+        return Check(f"runtime {runtime}", "ok", f"{package} {installed}; no model to try it on")
+    try:
+        start = perf_counter()
+        bundle = load(next(iter(built_in())))
+        model = Model(bundle, runtime, "cpu")
+        opened = perf_counter()
+        shape = (1, bundle.preprocess.channels, bundle.preprocess.size, bundle.preprocess.size)
+        model.predict(np.zeros(shape, dtype=np.float32))
+        first = perf_counter()
+        model.predict(np.zeros(shape, dtype=np.float32))
+    except (BundleError, ResourceError) as error:
+        return Check(f"runtime {runtime}", failed, str(error))
+    return Check(
+        f"runtime {runtime}",
+        "ok",
+        f"{package} {installed}: opened in {opened - start:.2f} s, "
+        f"an image takes {(perf_counter() - first) * 1000:.0f} ms",
+    )
+
+
+def _devices() -> Check:
+    torch = sys.modules["torch"]
+    count = torch.cuda.device_count()
+    names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
+    return Check("CUDA devices", "ok" if count else "missing", names or "none; the CPU is used")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

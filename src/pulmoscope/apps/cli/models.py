@@ -1,0 +1,141 @@
+"""``pulmoscope models``: list, show and check bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pulmoscope.runtime.bundle import Bundle
+
+app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
+
+Name = Annotated[
+    str, typer.Argument(help="A built-in model's name, or a bundle's folder.", show_default=False)
+]
+
+
+@app.command("list")
+def list_models() -> None:
+    """The models that come with Pulmoscope."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pulmoscope.runtime.bundle import built_in, load
+
+    if not built_in():
+        typer.echo("No built-in models.")
+        return
+    table = Table("name", "version", "classes", "MiB", "figures")
+    for name in built_in():
+        bundle = load(name)
+        table.add_row(
+            name,
+            bundle.version,
+            ", ".join(bundle.classes),
+            f"{_size_mib(bundle):.1f}",
+            _headline(bundle.metrics),
+        )
+    Console().print(table)
+
+
+@app.command("show")
+def show(model: Name) -> None:
+    """What goes into a model and comes out, how it was calibrated and measured, and its card."""
+    from pulmoscope.runtime.bundle import load
+
+    bundle = load(model)
+    seen = bundle.preprocess
+    calibration, thresholds = bundle.calibration, bundle.thresholds
+    distance = "not measured" if thresholds.distance is None else f"{thresholds.distance:g}"
+    lines = {
+        "name": f"{bundle.name} {bundle.version}",
+        "sha256": bundle.sha256,
+        "modality": bundle.modality,
+        "classes": ", ".join(bundle.classes),
+        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {seen.region}, contrast {seen.contrast}, "
+        f"mean {seen.mean:g}, s.d. {seen.std:g}",
+        "calibration": f"temperature {calibration.temperature:g}"
+        + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
+        "referred": f"below a probability of {thresholds.confidence:g}; beyond a distance of {distance}",
+        "files": ", ".join(bundle.files),
+        "size": f"{_size_mib(bundle):.1f} MiB",
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:<12} {value}")
+    for title, content in (("metrics", bundle.metrics), ("training data", bundle.training_data)):
+        typer.echo(f"\n{title}")
+        for name, value in _flat(content):
+            typer.echo(f"  {name}: {value}")
+    card = bundle.folder / "MODEL_CARD.md"
+    if card.is_file():
+        typer.echo("\n" + card.read_text(encoding="utf-8"))
+
+
+@app.command("check")
+def check(model: Name) -> None:
+    """Verify a bundle: every file by its checksum, its contract, and that its networks answer as it says."""
+    import numpy as np
+
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.runtime.bundle import load
+    from pulmoscope.runtime.model import Model
+
+    bundle = load(model)
+    seen = bundle.preprocess
+    outputs = Model(bundle).predict(np.zeros((1, seen.channels, seen.size, seen.size), dtype=np.float32))
+    if outputs.probabilities.shape != (1, len(bundle.classes)):
+        raise BundleError(
+            f"{model}: {len(bundle.classes)} classes, but the network gives {outputs.probabilities.shape[1]}"
+        )
+    if outputs.gradients.shape != (1, len(bundle.classes), outputs.features.shape[1]):
+        raise BundleError(f"{model}: the network's gradients do not fit its features and classes")
+    typer.echo(f"{model}: {bundle.name} {bundle.version} is whole, {len(bundle.files)} files verified")
+
+
+@app.command("record")
+def record(
+    model: Annotated[Path, typer.Argument(help="A bundle's folder.", show_default=False)],
+    metrics: Annotated[
+        Path, typer.Option(help="The metrics.json of `evaluate` or the audit.json of `audit`, of this bundle.")
+    ],
+    as_: Annotated[
+        str, typer.Option("--as", help="What the figures are called in the card, e.g. test or external.")
+    ],
+) -> None:
+    """Add the figures of an evaluation or an audit to a bundle and its model card."""
+    import json
+
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.training.card import add_metrics
+
+    try:
+        found = json.loads(metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{metrics}: is no JSON that can be read ({error})") from error
+    bundle = add_metrics(model, as_, found)
+    typer.echo(f"{model}: {as_} recorded, {len(bundle.metrics[as_]['figures'])} figures")
+
+
+def _size_mib(bundle: Bundle) -> float:
+    return sum((Path(bundle.folder) / name).stat().st_size for name in bundle.files) / 2**20
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    """The first few figures of a bundle, on one line."""
+    figures = [(name, value) for name, value in _flat(metrics) if isinstance(value, int | float)]
+    return ", ".join(f"{name} {value:g}" for name, value in figures[:4])
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested figures as lines: ``test.accuracy`` and its value."""
+    lines: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{prefix}{name}.")
+        else:
+            lines.append((f"{prefix}{name}", value))
+    return lines

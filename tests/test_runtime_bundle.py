@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from bundles import lung_preprocess, tiny_bundle
+from pulmoscope.core.errors import BundleError
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, built_in, load
+
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "bundle.schema.json"
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **changes}))
+
+
+def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    saved = tiny_bundle(
+        tmp_path, ("a", "b", "c"), temperature=1.7, distance=3.5, confidence=0.8, preprocess=lung_preprocess()
+    )
+    full = replace(saved, recipe={"name": "x", "phases": [{"epochs": 3}]}, metrics={"accuracy": 0.9}).save()
+    assert load(tmp_path) == full
+    assert load(str(tmp_path)).calibration == Calibration(1.7, "nothing")
+    assert load(tmp_path).thresholds == Thresholds(0.8, 3.5)
+    assert load(tmp_path).classes == ("a", "b", "c")
+    assert load(tmp_path).preprocess.region == "lungs"
+
+
+def test_every_part_is_sealed_with_its_checksum_and_nothing_else_is(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, preprocess=lung_preprocess())
+    (tmp_path / "weights.safetensors").write_bytes(b"of training")
+    sealed = bundle.save()
+    assert set(sealed.files) == {"MODEL_CARD.md", "lungs.onnx", "model.onnx"}
+    for name, checksum in sealed.files.items():
+        assert checksum == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert sealed.sha256 == hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("distance", [None, 2.5])
+def test_a_saved_bundle_keeps_its_schema(tmp_path: Path, distance: float | None) -> None:
+    tiny_bundle(tmp_path, distance=distance)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    plain = json.loads((tmp_path / MANIFEST).read_text(encoding="utf-8"))
+    validator.validate(plain)
+    for name in plain:
+        assert not validator.is_valid({key: value for key, value in plain.items() if key != name})
+    assert not validator.is_valid({**plain, "classes": ["one"]})
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "MODEL_CARD.md"])
+def test_a_changed_file_is_found(tmp_path: Path, name: str) -> None:
+    tiny_bundle(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / name).write_bytes(bytes(content))
+    with pytest.raises(BundleError, match=rf"{name}: its sha256 differs"):
+        load(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx: is missing"):
+        load(tmp_path)
+
+
+def test_another_major_version_is_refused_and_a_minor_one_is_read(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path)
+    edit(tmp_path, schema_version="1.9")
+    assert isinstance(load(tmp_path), Bundle)
+    edit(tmp_path, schema_version="2.0")
+    with pytest.raises(BundleError, match=r"schema_version must be 1\.x"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preprocess": {"size": 32, "colour": "green"}},
+        {"calibration": None},
+        {"classes": 3},
+        {"surprise": 1},
+        {"schema_version": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_that_breaks_the_contract_is_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    tiny_bundle(tmp_path)
+    edit(tmp_path, **change)
+    with pytest.raises(BundleError, match=r"bundle\.json: ") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match=r"bundle\.json: "):
+        load(tmp_path)
+
+
+def test_what_is_neither_a_name_nor_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is neither a built-in bundle"):
+        load(tmp_path / "nowhere")
+
+
+def test_the_bundles_that_come_with_the_package_are_whole_and_small() -> None:
+    for name, folder in built_in().items():
+        bundle = load(name)
+        assert bundle.name == name
+        assert sum((folder / part).stat().st_size for part in bundle.files) <= 8 * 2**20
+        schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+        Draft202012Validator(schema).validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
