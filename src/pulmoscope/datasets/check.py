@@ -261,7 +261,7 @@ def _patient_leaks(table: SampleTable) -> tuple[PatientLeak, ...]:
         if sample.patient:
             example[sample.patient].setdefault(sample.split, sample.file)
     return tuple(
-        PatientLeak(tuple(sorted(files)), tuple(files[split] for split in sorted(files)))
+        PatientLeak(splits, tuple(files[split] for split in splits))
         for files in example.values()
-        if len(files) > 1
+        if len(splits := tuple(sorted(files, key=SPLITS.index))) > 1
     )

@@ -8,7 +8,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.manifest import patient_warnings
 from pulmoscope.datasets.table import Sample, SampleTable
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"})
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

@@ -47,6 +47,10 @@ def judge(report: CheckReport) -> tuple[Verdict, ...]:
     )
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _files(report: CheckReport) -> Verdict:
     count = len(report.problems)
     if not count:
@@ -89,11 +93,13 @@ def _identical(report: CheckReport) -> Verdict:
     identical = [pair for pair in report.pairs if pair.identical]
     leaks = sum(pair.leaks for pair in identical)
     if leaks:
-        text = f"{leaks} pairs of identical files are in two splits: test results will be too good."
+        text = f"{_count(leaks, 'pair')} of identical files in two splits: test results will be too good."
         return Verdict("identical files", "fail", text)
     if identical:
         return Verdict(
-            "identical files", "warn", f"{len(identical)} pairs of identical files, each within one split."
+            "identical files",
+            "warn",
+            f"{_count(len(identical), 'pair')} of identical files, each within one split.",
         )
     return Verdict("identical files", "ok", "No file is there twice.")
 
@@ -104,21 +110,21 @@ def _near_duplicates(report: CheckReport) -> Verdict:
     if leaking:
         bad = len(leaking) > FAIL_NEAR_LEAKS * report.readable
         text = (
-            f"{sum(pair.leaks for pair in near)} pairs of near-duplicates are in two splits "
+            f"{_count(sum(pair.leaks for pair in near), 'pair')} of near-duplicates in two splits "
             f"({len(leaking)} images, {len(leaking) / report.readable:.1%}): look at them."
         )
         return Verdict("near-duplicates", "fail" if bad else "warn", text)
     if near:
-        text = f"{len(near)} pairs of near-duplicates, each within one split: they count as one image."
+        text = (
+            f"{_count(len(near), 'pair')} of near-duplicates, each within one split: they count as one image."
+        )
         return Verdict("near-duplicates", "warn", text)
     return Verdict("near-duplicates", "ok", "No two pictures look nearly the same.")
 
 
 def _patients(report: CheckReport) -> Verdict:
     if report.patient_leaks:
-        text = (
-            f"{len(report.patient_leaks)} patients have images in several splits: results will be too good."
-        )
+        text = f"{_count(len(report.patient_leaks), 'patient')} with images in several splits: results will be too good."
         return Verdict("patients", "fail", text)
     if report.unknown_patients:
         text = (
@@ -135,8 +141,8 @@ def _labels(report: CheckReport) -> Verdict:
     if not conflicts:
         return Verdict("labels", "ok", "No picture has two labels.")
     text = (
-        f"{len(conflicts)} pairs of the same or nearly the same picture have different labels "
-        f"({identical} of them identical files)."
+        f"{_count(len(conflicts), 'pair')} of the same or nearly the same picture with different labels "
+        f"(identical files: {identical})."
     )
     return Verdict("labels", "fail" if identical else "warn", text)
 
