@@ -124,7 +124,8 @@ def _near_duplicates(report: CheckReport) -> Verdict:
 
 def _patients(report: CheckReport) -> Verdict:
     if report.patient_leaks:
-        text = f"{_count(len(report.patient_leaks), 'patient')} with images in several splits: results will be too good."
+        count = _count(len(report.patient_leaks), "patient")
+        text = f"{count} with images in several splits: results will be too good."
         return Verdict("patients", "fail", text)
     if report.unknown_patients:
         text = (
