@@ -19,6 +19,9 @@ def list_recipes() -> None:
     width = max(map(len, RECIPES))
     for name, recipe in RECIPES.items():
         typer.echo(f"{name:{width}}  {recipe.title}")
+    typer.echo(
+        f"{'xray-lungs':{width}}  The lung finder that recipes with region=lungs use (needs films with masks)"
+    )
 
 
 @app.command("show")

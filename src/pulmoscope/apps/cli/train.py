@@ -42,8 +42,11 @@ def command(
     """Train a recipe on the splits train and val of a data set.
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
-    --resume and ends with the same weights.
+    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks.
     """
+    if recipe == "xray-lungs":
+        _train_lungs(data, layout, out, force)
+        return
     from pulmoscope.datasets.layouts import load
     from pulmoscope.training.loop import fit
     from pulmoscope.training.recipes import as_run, find
@@ -63,6 +66,16 @@ def command(
         _cross_validate(chosen, table, folds, out, trained)
     else:
         _train(table, out, trained)
+
+
+def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:
+    from pulmoscope.datasets.layouts import load
+    from pulmoscope.training.lungs import LungRecipe, train_lung_finder
+
+    result = train_lung_finder(LungRecipe(), load(data, layout), out, force=force)
+    for split, dice in result["dice"].items():
+        typer.echo(f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films")
+    typer.echo(f"Lung finder: {out / 'lungs.onnx'}")
 
 
 def _train(table: SampleTable, out: Path, trained: _Train) -> None:
