@@ -42,7 +42,7 @@ def test_linear_exact_and_sigmoid_windows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "function"), [(0, "LINEAR"), (0.5, "LINEAR"), (-1, "SIGMOID"), (9, "CUBIC")]
+    ("width", "function"), [(0, "LINEAR"), (0.5, "LINEAR"), (-1, "SIGMOID"), (np.nan, "LINEAR"), (9, "CUBIC")]
 )
 def test_impossible_windows_are_refused(width: float, function: str) -> None:
     with pytest.raises(ValueError, match="no such window"):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from films import chest, film
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.io.picture import check_content, check_size, grey_of_colour
+from radiographs import chest, ramp
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_constant_and_nearly_empty_images_are_refused() -> None:
 
 
 def test_equal_channels_are_grey_to_the_last_bit() -> None:
-    grey = film()
+    grey = ramp()
     found, flags = grey_of_colour(Image.fromarray(np.stack([grey] * 3, axis=2)))
     np.testing.assert_array_equal(found, grey)
     assert flags == ()

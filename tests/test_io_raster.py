@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from films import chest, encoded, film
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.io.raster import decode
+from radiographs import chest, encoded, ramp
 
-FILM = film()
-GREY = FILM / np.float32(255)
+RAMP = ramp()
+GREY = RAMP / np.float32(255)
 
 
 def codes(data: bytes, kind: str) -> list[str]:
@@ -28,22 +28,22 @@ def expect(data: bytes, kind: str, pixels: np.ndarray, atol: float = 1e-6) -> No
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
 def test_8_bit_grey_is_divided_by_255(kind: str) -> None:
-    expect(encoded(FILM, kind), kind, GREY)
-    assert decode(encoded(FILM, kind), "x", kind).remarks == ()
+    expect(encoded(RAMP, kind), kind, GREY)
+    assert decode(encoded(RAMP, kind), "x", kind).remarks == ()
 
 
 @pytest.mark.parametrize("options", [{"quality": 95}, {"quality": 95, "progressive": True}])
 def test_jpeg_is_read_within_its_loss(options: dict[str, object]) -> None:
-    expect(encoded(FILM, "JPEG", **options), "JPEG", GREY, atol=0.02)
+    expect(encoded(RAMP, "JPEG", **options), "JPEG", GREY, atol=0.02)
 
 
 def test_webp_is_read() -> None:
-    expect(encoded(Image.fromarray(FILM).convert("RGB"), "WEBP", lossless=True), "WebP", GREY)
+    expect(encoded(Image.fromarray(RAMP).convert("RGB"), "WEBP", lossless=True), "WebP", GREY)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
 def test_compressed_tiff_is_read(compression: str) -> None:
-    expect(encoded(FILM, "TIFF", compression=compression), "TIFF", GREY)
+    expect(encoded(RAMP, "TIFF", compression=compression), "TIFF", GREY)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -53,17 +53,17 @@ def test_compressed_tiff_is_read(compression: str) -> None:
 def test_16_bit_grey_is_divided_by_the_smallest_range_that_holds_it(
     kind: str, top: int, divisor: int
 ) -> None:
-    deep = film(top=top)
+    deep = ramp(top=top)
     expect(encoded(deep, kind), kind, deep / np.float32(divisor))
 
 
 def test_16_bit_grey_of_small_values_keeps_8_bits() -> None:
-    small = FILM.astype(np.uint16) // 2
+    small = RAMP.astype(np.uint16) // 2
     expect(encoded(small, "PNG"), "PNG", small / np.float32(255))
 
 
 def test_big_endian_16_bit_tiff_is_read() -> None:
-    deep = film(top=4095)
+    deep = ramp(top=4095)
     header = b"MM\0*" + struct.pack(">I", 8)
     tags = [(256, 4, 100), (257, 4, 80), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 200), (277, 3, 1)]
     tags += [(278, 4, 80), (279, 4, 16000)]
@@ -79,7 +79,7 @@ def test_big_endian_16_bit_tiff_is_read() -> None:
 
 @pytest.mark.parametrize("top", [255, 4095])
 def test_white_is_zero_tiff_is_inverted(top: int) -> None:
-    stored = film(top=top)
+    stored = ramp(top=top)
     data = encoded(stored, "TIFF")
     black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0))
     assert black_is_zero in data
@@ -88,12 +88,12 @@ def test_white_is_zero_tiff_is_inverted(top: int) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
 def test_rgb_of_equal_channels_is_grey(kind: str) -> None:
-    expect(encoded(Image.fromarray(FILM).convert("RGB"), kind), kind, GREY)
-    assert codes(encoded(Image.fromarray(FILM).convert("RGB"), kind), kind) == []
+    expect(encoded(Image.fromarray(RAMP).convert("RGB"), kind), kind, GREY)
+    assert codes(encoded(Image.fromarray(RAMP).convert("RGB"), kind), kind) == []
 
 
 def test_colour_is_flagged() -> None:
-    image = np.stack([FILM, FILM // 2, FILM // 4], axis=2)
+    image = np.stack([RAMP, RAMP // 2, RAMP // 4], axis=2)
     luminance = image @ np.array([0.299, 0.587, 0.114]) / 255
     expect(encoded(image, "PNG"), "PNG", luminance, atol=0.003)
     assert codes(encoded(image, "PNG"), "PNG") == ["colour"]
@@ -101,16 +101,16 @@ def test_colour_is_flagged() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_palette_and_1_bit_images_are_read(kind: str) -> None:
-    palette = Image.fromarray(FILM).convert("P")
+    palette = Image.fromarray(RAMP).convert("P")
     inverted = [255 - value for value in range(256) for _ in range(3)]
     palette.putpalette(inverted)
     shown = np.asarray(palette.convert("L")) / np.float32(255)
     expect(encoded(palette, kind), kind, shown)
-    expect(encoded(Image.fromarray(FILM > 127), kind), kind, (FILM > 127).astype(np.float32))
+    expect(encoded(Image.fromarray(RAMP > 127), kind), kind, (RAMP > 127).astype(np.float32))
 
 
 def test_opaque_alpha_is_ignored_and_transparency_laid_over_black() -> None:
-    opaque = Image.fromarray(FILM).convert("RGBA")
+    opaque = Image.fromarray(RAMP).convert("RGBA")
     expect(encoded(opaque, "PNG"), "PNG", GREY)
     assert codes(encoded(opaque, "PNG"), "PNG") == []
     half = np.array(opaque)
@@ -119,11 +119,11 @@ def test_opaque_alpha_is_ignored_and_transparency_laid_over_black() -> None:
     black = np.concatenate([np.zeros((40, 100)), GREY[40:] / 5])
     expect(encoded(half, "PNG"), "PNG", black, atol=0.003)
     assert codes(encoded(half, "PNG"), "PNG") == ["alpha"]
-    assert codes(encoded(Image.fromarray(FILM), "PNG", transparency=0), "PNG") == ["alpha"]
+    assert codes(encoded(Image.fromarray(RAMP), "PNG", transparency=0), "PNG") == ["alpha"]
 
 
 def test_16_bit_colour_keeps_its_depth() -> None:
-    deep = film(top=4095)
+    deep = ramp(top=4095)
     as_read = np.stack([deep, deep, deep], axis=2)
     for extension, kind in ((".png", "PNG"), (".tiff", "TIFF")):
         data = cv2.imencode(extension, as_read)[1].tobytes()
@@ -141,14 +141,14 @@ def test_16_bit_colour_keeps_its_depth() -> None:
 
 # What has to be stored so that it is upright after the reader has obeyed the tag (EXIF 2.3, 4.6.4).
 STORED = {
-    1: FILM,
-    2: FILM[:, ::-1],
-    3: FILM[::-1, ::-1],
-    4: FILM[::-1],
-    5: FILM.T,
-    6: np.rot90(FILM, 1),
-    7: FILM[::-1, ::-1].T,
-    8: np.rot90(FILM, -1),
+    1: RAMP,
+    2: RAMP[:, ::-1],
+    3: RAMP[::-1, ::-1],
+    4: RAMP[::-1],
+    5: RAMP.T,
+    6: np.rot90(RAMP, 1),
+    7: RAMP[::-1, ::-1].T,
+    8: np.rot90(RAMP, -1),
 }
 
 
@@ -164,16 +164,16 @@ def test_exif_orientation_is_obeyed(kind: str, orientation: int) -> None:
 
 
 def test_several_pages_are_refused() -> None:
-    pages = [Image.fromarray(FILM), Image.fromarray(FILM)]
+    pages = [Image.fromarray(RAMP), Image.fromarray(RAMP)]
     for kind, read_as in (("TIFF", "TIFF"), ("PNG", "PNG"), ("WEBP", "WebP")):
-        second = Image.fromarray(255 - FILM)
+        second = Image.fromarray(255 - RAMP)
         data = encoded(pages[0], kind, save_all=True, append_images=[second])
         with pytest.raises(UnsuitableError, match="holds one image"):
             decode(data, "x", read_as)
 
 
 def test_unsupported_pixels_are_refused() -> None:
-    for image in (Image.fromarray(FILM).convert("F"), Image.fromarray(FILM).convert("CMYK")):
+    for image in (Image.fromarray(RAMP).convert("F"), Image.fromarray(RAMP).convert("CMYK")):
         with pytest.raises(UnreadableError, match=f"Pillow mode {image.mode}"):
             decode(encoded(image, "TIFF"), "x", "TIFF")
 
@@ -196,7 +196,7 @@ def test_a_huge_png_header_is_refused_before_decoding() -> None:
 
 def test_a_png_of_too_few_rows_is_refused() -> None:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 100, 80, 8, 0, 0, 0, 0))
-    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in FILM[:70]))
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in RAMP[:70]))
     data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
     with pytest.raises(UnreadableError, match=r"8080 bytes of pixels .found: 7070"):
         decode(data, "x", "PNG")

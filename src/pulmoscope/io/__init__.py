@@ -4,7 +4,7 @@
 ``read_pixels`` read one file and raise.
 """
 
-from pulmoscope.io.entries import Entry, entries
-from pulmoscope.io.read import ReadResult, read, read_entry, read_pixels, read_xray
+from pulmoscope.io.inputs import Entry, entries
+from pulmoscope.io.reading import ReadResult, read, read_entry, read_pixels, read_xray
 
 __all__ = ["Entry", "ReadResult", "entries", "read", "read_entry", "read_pixels", "read_xray"]

@@ -38,7 +38,7 @@ from pulmoscope.core.types import Flag, FloatArray, Severity
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.grey import robust_range, stretch, window
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
-from pulmoscope.io.quiet import quieten_decoders
+from pulmoscope.io.quiet import quieten_decoders, with_complaints
 
 _JPEGS = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _WITH_END_MARKER = (*_JPEGS, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
@@ -50,6 +50,7 @@ _NATIVE = (
 )
 _LAST_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _LARGEST_INFLATED = 512 * 2**20  # bytes
+_LARGEST_VALUE = 1e12  # far beyond any sensible rescale, and far from floating point's limits
 _FEWEST_STEPS = 16  # stored grey steps that must lie in a range that is taken from the pixels
 
 Stored = npt.NDArray[np.integer]
@@ -124,11 +125,22 @@ def stored_values(dataset: Dataset, data: bytes, name: str) -> Stored:
     elif syntax in _WITH_END_MARKER:
         plugin = "gdcm"
     else:
-        raise UnreadableError(name, "the transfer syntax is one that can be decoded", syntax.name)
+        raise UnreadableError(
+            name, "the transfer syntax is one that can be decoded", rules.shown(syntax.name)
+        )
     if syntax not in _NATIVE:
         check_stream(dataset, data, name, ends_with_marker=syntax in _WITH_END_MARKER)
-    if syntax == JPEGExtended12Bit and bits > 8:
-        return extended_jpeg(dataset)
+    if syntax in (JPEGLossless, JPEGLosslessSV1) or (syntax == JPEGExtended12Bit and bits > 8):
+        values, complaint = with_complaints(
+            lambda: (
+                extended_jpeg(dataset)
+                if syntax == JPEGExtended12Bit
+                else np.asarray(pixel_array(dataset, decoding_plugin="gdcm"))
+            )
+        )
+        if complaint:
+            raise UnreadableError(name, "a compressed image is undamaged", complaint)
+        return values
     return np.asarray(pixel_array(dataset, decoding_plugin=plugin))
 
 
@@ -180,7 +192,9 @@ def grey_pixels(dataset: Dataset, stored: Stored, name: str) -> tuple[FloatArray
         return np.divide(grey, np.float32(255), dtype=np.float32), flags
     if stored.ndim != 2 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise UnreadableError(
-            name, "PhotometricInterpretation is MONOCHROME1, MONOCHROME2 or 8-bit colour", photometric
+            name,
+            "PhotometricInterpretation is MONOCHROME1, MONOCHROME2 or 8-bit colour",
+            rules.shown(photometric),
         )
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
     lowest = -(2 ** (bits - 1)) if signed else 0
@@ -197,6 +211,8 @@ def grey_table(
     bits = int(dataset.BitsStored)
     stored = np.arange(lowest, lowest + 2**bits)
     values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    if not np.abs(values).max() < _LARGEST_VALUE:  # nor is it NaN
+        raise UnreadableError(name, f"rescaled values are below {_LARGEST_VALUE:.0e}")
     padding = padding_of(dataset, stored)
     flags: tuple[Flag, ...] = ()
     table = voi(dataset, values)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, UID_dictionary
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, Severity
@@ -27,6 +27,7 @@ _ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 _LATERAL = re.compile(r"\b(LAT|LATERAL)\b", re.IGNORECASE)
+_STANDARD_NAMES = {entry[0] for entry in UID_dictionary.values()}
 _VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT")
 _NOT_FRONTAL = ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT")
 _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
@@ -36,6 +37,12 @@ def code(dataset: Dataset, keyword: str) -> str:
     """A coded element's first value, in capitals; empty where it is absent."""
     value = next(iter(values(dataset, keyword)), "")
     return str(value).strip().upper()
+
+
+def shown(text: str) -> str:
+    """A code or a name of the standard for a message; in a damaged file it may hold a neighbouring element."""
+    known = text in _STANDARD_NAMES or re.fullmatch(r"[A-Z0-9 _/-]{1,16}|[0-9.]{1,64}", text)
+    return text if known else "not a known code"
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
@@ -56,10 +63,10 @@ def check_kind(dataset: Dataset, name: str) -> None:
     modality = code(dataset, "Modality")
     if modality not in _XRAY + _ANY:
         said = "Modality is CR, DX or RG" + ("; CT is not read by this version" if modality == "CT" else "")
-        raise UnsuitableError(name, said, f"Modality {modality}" if modality else "no Modality")
+        raise UnsuitableError(name, said, f"Modality {shown(modality)}" if modality else "no Modality")
     kind = UID(str(dataset.get("SOPClassUID", "")))
     if kind and kind not in [_STORAGE + known for known in _SOP_CLASSES]:
-        raise UnsuitableError(name, "SOPClassUID is that of an X-ray image", kind.name)
+        raise UnsuitableError(name, "SOPClassUID is that of an X-ray image", shown(kind.name))
     for word in values(dataset, "ImageType"):
         if str(word).strip().upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM"):
             raise UnsuitableError(name, "ImageType is not that of a localizer", str(word).strip().upper())
@@ -84,7 +91,7 @@ def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
     part = code(dataset, "BodyPartExamined")
     if part:
         if not _CHEST.search(part) or _ELSEWHERE.search(part):
-            raise UnsuitableError(name, rule, part)
+            raise UnsuitableError(name, rule, shown(part))
         return ()
     modality = code(dataset, "Modality")
     if modality in _ANY:

@@ -24,10 +24,13 @@ def window(values: FloatValues, centre: float, width: float, function: str = "LI
     Raises:
         ValueError: the width or the function is none that the standard knows.
     """
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or not width > 0:
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or not (
+        width > 0 and np.isfinite([centre, width]).all()
+    ):
         raise ValueError(f"no such window: {function}, width {width}")
     if function == "SIGMOID":
-        exponent = np.clip(-4 * (values - centre) / width, -700, 700)
+        with np.errstate(over="ignore"):
+            exponent = np.clip(-4 * (values - centre) / width, -700, 700)
         return np.asarray(1 / (1 + np.exp(exponent)), dtype=np.float32)
     if function == "LINEAR":
         if width < 1:
@@ -35,14 +38,16 @@ def window(values: FloatValues, centre: float, width: float, function: str = "LI
         centre, width = centre - 0.5, width - 1
     if width == 0:
         return np.asarray(values > centre, dtype=np.float32)
-    return np.asarray(np.clip((values - centre) / width + 0.5, 0, 1), dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinity is clipped as well
+        return np.asarray(np.clip((values - centre) / width + 0.5, 0, 1), dtype=np.float32)
 
 
 def stretch(values: FloatValues, low: float, high: float) -> FloatArray:
     """``low`` and below become 0, ``high`` and above 1, linear between; all 0 where they are equal."""
     if not high > low:
         return np.zeros(values.shape, dtype=np.float32)
-    return np.asarray(np.clip((values - low) / (high - low), 0, 1), dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinity is clipped as well
+        return np.asarray(np.clip((values - low) / (high - low), 0, 1), dtype=np.float32)
 
 
 def robust_range(values: FloatValues, counts: npt.NDArray[np.int64]) -> tuple[float, float]:

@@ -10,14 +10,20 @@ import ctypes
 import functools
 import importlib.util
 import logging
+import os
 import re
+import tempfile
 import threading
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 _FILTERS = [
     ("ignore", None, kind, re.compile(r"(PIL|pydicom)\."), 0) for kind in (UserWarning, RuntimeWarning)
 ]
 _LOCK = threading.Lock()
+_Result = TypeVar("_Result")
+_LIBJPEG = re.compile(r"Corrupt JPEG|Invalid JPEG|Bogus|Huffman|marker")
 
 
 def quieten_decoders() -> None:
@@ -45,3 +51,22 @@ def silence_libtiff() -> None:
         set_handler = ctypes.CDLL(extension.origin if extension else None).TIFFSetErrorHandler
         set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
         set_handler(None)
+
+
+def with_complaints(decode: Callable[[], _Result]) -> tuple[_Result, str]:
+    """Call GDCM, and give with its result what its libjpeg printed: the only sign of a damaged lossless JPEG.
+
+    There is no setting for it, so the process's stderr leads to a file for these milliseconds. GDCM holds Python's
+    lock meanwhile, so that other threads hardly write then.
+    """
+    with _LOCK, tempfile.TemporaryFile() as caught:
+        stderr = os.dup(2)
+        try:
+            os.dup2(caught.fileno(), 2)
+            result = decode()
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        caught.seek(0)
+        lines = caught.read().decode("ascii", "replace").splitlines()
+    return result, next((line for line in lines if _LIBJPEG.search(line)), "")

@@ -10,7 +10,7 @@ from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import FloatArray, Modality, Scan, SourceFile
 from pulmoscope.io import raster
-from pulmoscope.io.entries import Entry, entries, slug_of
+from pulmoscope.io.inputs import Entry, entries, slug_of
 from pulmoscope.io.picture import Picture
 
 _MAGIC = {
