@@ -88,7 +88,7 @@ def _tissue(canvas: Canvas, anatomy: Anatomy, lungs: FloatArray, rng: np.random.
     air = canvas.depth(lungs, 0.075)
     tissue = thickness - air * (0.43 - 0.04 * down)
     tissue += 0.13 * canvas.depth(canvas.area(anatomy.heart_shadow()), 0.13)
-    tissue += 0.13 * canvas.depth(canvas.area(anatomy.abdomen()), 0.05) * body
+    tissue += 0.13 * canvas.blur(canvas.depth(canvas.area(anatomy.abdomen()), 0.05), 0.016) * body
     tissue += _middle(canvas, rng)
     tissue += _bones(canvas, anatomy, lungs)
     tissue += _lung_markings(canvas, lungs, rng)
@@ -127,8 +127,17 @@ def _bones(canvas: Canvas, anatomy: Anatomy, lungs: FloatArray) -> FloatArray:
     back = bone(anatomy.posterior_ribs(), 0.022, 0.62)
     front = bone(anatomy.anterior_ribs(), 0.020, 0.7)
     collar = bone(anatomy.clavicles(), 0.025, 0.75)
+    arms = canvas.lines(
+        [*anatomy.arms(), *[path[:1].repeat(2, 0) for path in anatomy.arms()]], [0.04] * 2 + [0.085] * 2
+    )
     blades = canvas.blur(canvas.lines(anatomy.scapulae(), [0.012] * 2), 0.003)
-    return np.asarray(cage * (0.105 * back + 0.05 * front) + 0.095 * collar + 0.05 * blades, dtype=np.float32)
+    return np.asarray(
+        cage * (0.105 * back + 0.05 * front)
+        + 0.095 * collar
+        + 0.05 * blades
+        + 0.075 * canvas.blur(arms, 0.006),
+        dtype=np.float32,
+    )
 
 
 def _lung_markings(canvas: Canvas, lungs: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -143,7 +152,7 @@ def _lung_markings(canvas: Canvas, lungs: FloatArray, rng: np.random.Generator) 
         )
         total += 0.9 * canvas.blur(canvas.lines([knot], [0.035]), 0.014)
     texture = 0.5 * cloud(rng, canvas.size, 48) + 0.5 * cloud(rng, canvas.size, 110)
-    return np.asarray(inside * (0.075 * np.minimum(total, 1.2) + 0.022 * texture), dtype=np.float32)
+    return np.asarray(inside * (0.066 * np.minimum(total, 1.2) + 0.026 * texture), dtype=np.float32)
 
 
 def _soft_parts(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:

@@ -151,8 +151,8 @@ class Anatomy:
         """Neck, shoulders with upper arms, chest wall and waist; runs out of the picture."""
         w = self.wall
         half = [
-            (0.440, -0.10), (0.428, 0.000), (0.395, 0.055), (0.290, 0.085), (0.150, 0.105),
-            (0.020, 0.140), (-0.120, 0.210), (-0.300, 0.400), (-0.340, 1.000), (-0.180, 1.000),
+            (0.440, -0.10), (0.428, 0.000), (0.395, 0.055), (0.290, 0.082), (0.150, 0.095),
+            (0.020, 0.122), (-0.120, 0.200), (-0.300, 0.400), (-0.340, 1.000), (-0.180, 1.000),
             (-0.075, 0.760), (-0.008 - w, 0.535), (0.026 - w, 0.610), (0.030 - w, 0.750),
             (0.024 - w, 0.900), (0.016 - w, 1.150),
         ]  # fmt: skip
@@ -197,8 +197,15 @@ class Anatomy:
 
     def clavicles(self) -> list[Points]:
         """The two collar bones, each a flat S from the breast bone outwards."""
-        half = [(0.032, 0.212), (0.110, 0.186), (0.200, 0.160), (0.290, 0.118), (0.400, 0.100)]
+        half = [(0.032, 0.215), (0.110, 0.194), (0.200, 0.174), (0.290, 0.146), (0.385, 0.142)]
         return [smooth([(0.5 + side * x, y) for x, y in half], closed=False) for side in (-1, 1)]
+
+    def arms(self) -> list[Points]:
+        """The two upper arm bones: from the head in the shoulder joint down and out of the picture."""
+        return [
+            np.array([[0.5 + side * x, y] for x, y in ((0.425, 0.165), (0.470, 0.240), (0.545, 0.620))])
+            for side in (-1, 1)
+        ]
 
     def scapulae(self) -> list[Points]:
         """The inner edges of the two shoulder blades."""
