@@ -11,14 +11,16 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import load
 from pulmoscope.datasets.phantom import FINDINGS
 from pulmoscope.datasets.phantom_folder import DESCRIPTION, SINGLE, write_phantoms
-from pulmoscope.io import read_pixels
+from pulmoscope.io import read_xray
 
 
 def test_one_picture_lies_beside_its_manifest(tmp_path: Path) -> None:
     table = write_phantoms(tmp_path, seed=7, size=96)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.csv", SINGLE]
     assert load(tmp_path).samples == table.samples
-    assert read_pixels(tmp_path / SINGLE).shape == (96, 96)
+    scan = read_xray(tmp_path / SINGLE)
+    assert scan.pixels.shape == (1, 96, 96)
+    assert [flag.code for flag in scan.remarks] == ["synthetic"]
 
 
 def test_a_data_set_of_all_classes(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.phantom import FINDINGS, Finding, draw_xray
 from pulmoscope.datasets.splits import FRACTIONS, assign_splits
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io.raster import SYNTHETIC
 
 SOURCE = "phantom"
-DESCRIPTION = "Synthetic chest radiograph, drawn by Pulmoscope. No patient."
+DESCRIPTION = f"{SYNTHETIC}, drawn by Pulmoscope. No patient."
 SINGLE = "phantom-xray.png"
 
 

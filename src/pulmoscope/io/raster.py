@@ -36,6 +36,9 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "WebP": WebPImageFile,
     "BMP": BmpImageFile,
 }
+SYNTHETIC = "Synthetic chest radiograph"
+"""How the «Description» in the PNG text of a picture begins that a program drew; a diagnosis has to say so."""
+
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
 _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, how many bytes they have
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -74,6 +77,9 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
     if orientation in range(2, 9):
         detail = f"turned upright as EXIF says (found: orientation {orientation})"
         remarks = (*remarks, Flag("turned", Severity.INFO, detail))
+    if str(image.info.get("Description", "")).startswith(SYNTHETIC):
+        detail = "a program drew this image, there is no patient (its PNG text says so)"
+        remarks = (*remarks, Flag("synthetic", Severity.INFO, detail))
     pixels = scale(grey)
     check_content(name, pixels)
     return Picture(pixels, remarks=remarks)
