@@ -43,7 +43,9 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     Raises:
         RecipeError, ResourceError: the backbone or its weights are not there.
     """
-    network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)  # decides a backbone without pretrained weights
+        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
 
     def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
         images = FramedImages(frames, recipe.preprocess, recipe.augment if augmented else None, recipe.seed)

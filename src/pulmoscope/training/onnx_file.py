@@ -34,6 +34,9 @@ OUTPUTS = ("logits", "features", "gradients")
 """What a classifier's file puts out; a lung finder's, the first alone."""
 
 Exportable = Classifier | UNet
+RUNTIMES: Mapping[Runtime, str] = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}
+"""What a file is verified with, and the package that each needs; all but the first are extras."""
+
 SMALL_BYTES = 1024
 """Tensors up to this size stay in single precision: nothing is won by narrowing them."""
 
@@ -66,12 +69,12 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
             f"{path}: half precision moves the logits by at most {ROUNDING_TOLERANCE} of their spread "
             f"(found: {differences['half']:.2g}); the weights don't fit"
         )
-    write_bytes(path, narrowed(traced(stored, images[:2])).SerializeToString())
+    write_bytes(path, narrowed(pooled(traced(stored, images[:2]))).SerializeToString())
     return differences | verify(path, expected, images)
 
 
 def verify(path: Path, expected: Mapping[str, FloatArray], images: FloatArray) -> dict[str, float]:
-    """Compare an ONNX file's outputs with the expected ones: on OpenVINO, and on ONNX Runtime where installed.
+    """Compare an ONNX file's outputs with the expected ones on every runtime that is installed.
 
     Returns:
         runtime → largest difference of any output, in standard deviations of that output.
@@ -79,11 +82,8 @@ def verify(path: Path, expected: Mapping[str, FloatArray], images: FloatArray) -
     Raises:
         BundleError: they differ by more than :data:`TOLERANCE`; the file is removed.
     """
-    runtimes: list[Runtime] = ["openvino"]
-    if importlib.util.find_spec("onnxruntime"):
-        runtimes.append("onnx")
     worst: dict[str, float] = {}
-    for runtime in runtimes:
+    for runtime in [own for own, package in RUNTIMES.items() if importlib.util.find_spec(package)]:
         found = open_network(path, runtime, "cpu")(images)
         for name in expected:
             apart = difference(found[name], expected[name])
@@ -201,6 +201,29 @@ def traced(network: Exportable, images: FloatArray) -> onnx.ModelProto:
             verbose=False,
         )
         return onnx.load(path)
+
+
+def pooled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Say GlobalAveragePool where the exporter says mean over rows and columns: onnx2torch knows no other.
+
+    Changes ``model`` and gives it back.
+    """
+    graph = model.graph
+    constants = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type != "ReduceMean" or sorted(constants[node.input[1]] % 4) != [2, 3]:
+            continue
+        kept = next((own.i for own in node.attribute if own.name == "keepdims"), 1)
+        image, result = node.input[0], node.output[0]
+        maps = result if kept else f"{result}.maps"
+        node.CopyFrom(helper.make_node("GlobalAveragePool", [image], [maps], name=node.name))
+        if not kept:
+            flat = helper.make_node("Flatten", [maps], [result], name=f"{node.name}.flat")
+            graph.node.insert(list(graph.node).index(node) + 1, flat)
+    used = {name for node in graph.node for name in node.input}
+    for weight in [own for own in graph.initializer if own.name not in used]:
+        graph.initializer.remove(weight)
+    return model
 
 
 def narrowed(model: onnx.ModelProto) -> onnx.ModelProto:
