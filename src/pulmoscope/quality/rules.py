@@ -1,0 +1,165 @@
+"""What can be said of an X-ray's quality without its diagnosis.
+
+Thresholds were set on real films and on copies of them that were turned, tilted, inverted, darkened, brightened or
+cut (every second validation film of the four-class set, 350; 280 films of two other sources; 250 films with lung masks;
+copies of a quarter of them). Undamaged films that a rule flags, in per cent of the three sets:
+
+==============  =====================  ============================================================
+rule            flagged wrongly, %     damaged copies found, %
+==============  =====================  ============================================================
+exposure        0, 0, 0                darkened to 0.15: 100; brightened 2.5-fold: 99
+low contrast    0, 0, 0                compressed to a tenth of the range: 100
+turned 90°      0.3, 0.7, 0            95, 84, 99 (and 2, 8, 0 as inverted)
+upside down     0.9, 0, 0              86, 97, 100
+tilted          0.3, 0, 0              30°: 90, 93, 98; 20°: 28, 37, 6
+inverted        0.3, 0, 0              95, 82, 100 (and 3, 15, 0 as turned)
+no lungs        0.3, 0, 0              left half of a film: 66, 47, 46 (most others as inverted)
+cut off         0.9, 0.4, 0            upper half of a film: 91, 76, 95
+==============  =====================  ============================================================
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.types import Flag, FloatArray, Quality, Scan, Severity
+from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
+
+DARK = 0.35
+"""A film whose 95th percentile is below this is underexposed (films: 0.50 and more)."""
+SATURATED, MOST_SATURATED = 0.995, 0.15
+"""A film with a larger share of pixels at or above ``SATURATED`` is overexposed (films: up to 0.055)."""
+LEAST_SPREAD = 0.2
+"""Least distance of the 2nd and 98th percentiles (films: 0.26 and more)."""
+LEAST_SIDE = 200
+"""Fewer pixels than this a side show less than the networks were trained on (256)."""
+LUNG_SHARE = (LEAST_SHARE, 0.65)
+"""Lungs cover this share of a chest film (films: 0.11 to 0.55)."""
+SPINE = 0.06
+"""How much darker than its sides the middle strip is in a negative (films: 0.02 darker in 1 %)."""
+STRIPS = 0.05
+"""How much clearer a horizontal spine is than a vertical one in a film that lies on its side."""
+UPSIDE_DOWN = 0.12
+"""How much brighter the top of the middle is than its bottom, the abdomen, in a film on its head."""
+MOST_TILT = 25.0
+"""Greatest slope of the line between the lungs' centres, degrees (films: 98 % within 18)."""
+BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
+"""Greatest shares of the lower and the lateral borders that lung may touch (99 % of films: 0.13 and 0.49)."""
+
+_SIDE = 48
+
+
+def check(
+    scan: Scan, lungs: FloatArray | None, distance: float | None = None, limit: float | None = None
+) -> Quality:
+    """All flags of an X-ray: the reader's remarks, then exposure, position, lungs and distribution.
+
+    Args:
+        scan: an X-ray, of one slice.
+        lungs: lung probability over the whole image, float32 of any size; None where there is no lung finder.
+        distance, limit: see :func:`unlike_training`.
+    """
+    pixels = scan.pixels[0]
+    return Quality(
+        (
+            *scan.remarks,
+            *_exposure(pixels),
+            *_position(pixels, lungs),
+            *(() if lungs is None else _lungs(lungs, *pixels.shape)),
+            *unlike_training(distance, limit),
+        )
+    )
+
+
+def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, ...]:
+    """Refuse an image whose ``quality.distribution`` distance is beyond the bundle's limit (None: not measured)."""
+    if distance is None or limit is None or distance <= limit:
+        return ()
+    detail = f"the image is within {limit:.2f} of the training images (found: {distance:.2f})"
+    return (Flag("out-of-distribution", Severity.REFUSE, detail),)
+
+
+def _exposure(pixels: FloatArray) -> list[Flag]:
+    flags = []
+    low, high, bright = (float(value) for value in np.percentile(pixels, (2, 95, 98)))
+    saturated = float((pixels >= SATURATED).mean())
+    if high < DARK:
+        flags.append(_warn("underexposed", f"95 % of the pixels reach beyond {DARK} (found: {high:.2f})"))
+    if saturated > MOST_SATURATED:
+        rule = f"at most {MOST_SATURATED:.0%} of the pixels are white"
+        flags.append(_warn("overexposed", f"{rule} (found: {saturated:.0%})"))
+    if bright - low < LEAST_SPREAD:
+        rule = f"grey values span at least {LEAST_SPREAD} of the range"
+        flags.append(_warn("low-contrast", f"{rule} (found: {bright - low:.2f})"))
+    if min(pixels.shape) < LEAST_SIDE:
+        rows, columns = pixels.shape
+        rule = f"the shorter side has at least {LEAST_SIDE} pixels"
+        flags.append(_warn("low-resolution", f"{rule} (found: {rows} x {columns})"))
+    return flags
+
+
+def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
+    """At most one flag: spine, abdomen and lungs say how the film lies, and whether it is a negative."""
+    small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    low, high = np.percentile(small, (2, 98))
+    small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
+    upright, lying = _spine(small), _spine(small.T)
+    if lying - upright > STRIPS and lying + upright > 0:
+        found = f"(found: {lying:.2f} across, {upright:.2f} along)"
+        return (_refuse("rotated", f"the spine runs from top to bottom, not from side to side {found}"),)
+    if upright < -SPINE and lying + upright <= 0:
+        rule = "the spine is brighter than the lungs, not darker as in a negative"
+        return (_refuse("looks-inverted", f"{rule} (found: {upright:.2f})"),)
+    abdomen = float(small[-12:, 14:34].mean() - small[:12, 14:34].mean())
+    if abdomen < -UPSIDE_DOWN:
+        rule = "the abdomen is at the bottom, brighter than the neck at the top"
+        return (_refuse("rotated", f"{rule} (found: {abdomen:.2f})"),)
+    tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
+    if tilt is not None and tilt > MOST_TILT:
+        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
+        return (_warn("rotated", f"{rule} (found: {tilt:.0f})"),)
+    return ()
+
+
+def _spine(small: FloatArray) -> float:
+    """How much brighter the upright middle strip is than the two fields beside it, where lungs are."""
+    beside = (small[12:32, 7:19].mean() + small[12:32, 29:41].mean()) / 2
+    return float(small[12:32, 21:27].mean() - beside)
+
+
+def _tilt(lungs: FloatArray, rows: int, columns: int) -> float | None:
+    """Slope in degrees of the line between the centres of the two lungs; None where there are not two."""
+    parts, _, stats, centres = cv2.connectedComponentsWithStats((lungs > 0.5).astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if parts < 3:
+        return None
+    first, second = np.argsort(-areas)[:2]
+    if areas[second] < 0.15 * areas[first]:
+        return None
+    across, down = np.abs(centres[1 + first] - centres[1 + second])
+    return float(np.degrees(np.arctan2(down / lungs.shape[0] * rows, across / lungs.shape[1] * columns)))
+
+
+def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
+    inside = lungs > 0.5
+    share = float(inside.mean())
+    least, most = LUNG_SHARE
+    if not least <= share <= most:
+        rule = f"lungs cover {least:.0%} to {most:.0%} of a chest film"
+        return [_refuse("not-a-chest", f"{rule} (found: {share:.0%})")]
+    if lung_box(lungs, rows, columns, 0) is None:
+        return [_refuse("not-a-chest", "two lungs of plausible size and place are found (found: none)")]
+    bottom, side = float(inside[-1].mean()), float(max(inside[:, 0].mean(), inside[:, -1].mean()))
+    if bottom > BOTTOM_CUT or side > SIDE_CUT:
+        rule = f"at most {BOTTOM_CUT:.0%} of the lower and {SIDE_CUT:.0%} of a lateral border are lung"
+        return [_warn("cropped", f"{rule} (found: {bottom:.0%}, {side:.0%})")]
+    return []
+
+
+def _warn(code: str, detail: str) -> Flag:
+    return Flag(code, Severity.WARN, detail)
+
+
+def _refuse(code: str, detail: str) -> Flag:
+    return Flag(code, Severity.REFUSE, detail)
