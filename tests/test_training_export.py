@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import drawn
+import numpy as np
+import onnx
+import pytest
+import torch
+from bundles import lung_preprocess, tiny_bundle
+from onnx import TensorProto, numpy_helper
+
+from pulmoscope.core.errors import BundleError, RecipeError
+from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.calibration import fit_temperature
+from pulmoscope.io import read_pixels
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.runtime.bundle import Bundle
+from pulmoscope.runtime.model import Model
+from pulmoscope.training import data, export, onnx_file, settings
+from pulmoscope.training.loop import fit, load_run
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import find
+
+SMALL = ("preprocess.size=32", "phases.0.epochs=2", "batch_size=8", "model.filters=8", "precision=32")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
+    return drawn.table(tmp_path_factory.mktemp("drawn"), train=10, val=6, classes=("COVID", "Normal"))
+
+
+@pytest.fixture(scope="module")
+def small() -> Recipe:
+    return settings.apply(find("xray-binary-cnn"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def bundle(small: Recipe, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    fit(small, table, run, device="cpu", progress=False)
+    return export.export_bundle(run, table, "mine", terms="drawn by a test", progress=False)
+
+
+def images(model: Model, table: SampleTable, split: str) -> np.ndarray:
+    """The images of a split as diagnosis prepares them: from the file, in single precision."""
+    return np.stack([model.prepare(read_pixels(table.path(sample))).tensor for sample in table.split(split)])
+
+
+def test_the_run_is_a_bundle_that_says_what_torch_says(bundle: Bundle, table: SampleTable) -> None:
+    model = Model.load(bundle.folder)
+    found = model.predict(images(model, table, "val"))
+    network = load_run(bundle.folder).network()
+    with torch.no_grad():
+        logits, features, gradients = network.explainable(torch.from_numpy(images(model, table, "val")))
+    np.testing.assert_allclose(found.logits, logits.numpy(), atol=0.02 * float(logits.std()))
+    np.testing.assert_allclose(found.features, features.numpy(), atol=0.02 * float(features.std()))
+    one = gradients.numpy()
+    both = np.concatenate([-one, one], axis=1)  # system E: the negative logit stands for the other class
+    np.testing.assert_allclose(found.gradients, both, atol=0.02 * float(both.std()))
+    assert bundle.classes == ("Normal", "COVID")
+
+
+def test_the_temperature_is_fitted_on_what_the_bundle_says_of_val(bundle: Bundle, table: SampleTable) -> None:
+    model = Model.load(bundle.folder)
+    logits = model.predict(images(model, table, "val")).logits
+    labels = [bundle.classes.index(sample.label) for sample in table.split("val")]
+    assert bundle.calibration.temperature == pytest.approx(fit_temperature(logits, labels), rel=0.05)
+    assert bundle.calibration.fitted_on == "val, 12 images"
+
+
+def test_the_distance_lets_99_of_100_validation_images_pass(bundle: Bundle, table: SampleTable) -> None:
+    model = Model.load(bundle.folder)
+    reference = Reference.from_bytes((bundle.folder / "reference.npz").read_bytes())
+    pooled = model.predict(images(model, table, "val")).features.mean(axis=(2, 3))
+    expected = np.quantile(reference.distance(pooled), 0.99)
+    assert bundle.thresholds.distance == pytest.approx(expected, rel=0.02)
+    assert bundle.thresholds.distance == reference.limit
+
+
+def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, table: SampleTable) -> None:
+    facts = bundle.training_data
+    assert facts["counts"] == {"train": {"Normal": 10, "COVID": 10}, "val": {"Normal": 6, "COVID": 6}}
+    assert facts["sources"] == {"drawn": 32}
+    assert facts["sha256"] == table_checksum(table.split("train", "val"))
+    assert facts["terms"] == "drawn by a test"
+    assert bundle.metrics["val"]["role"] == "internal"
+    assert bundle.metrics["val"]["images"] == 12
+    assert set(bundle.files) == {"MODEL_CARD.md", "model.onnx", "reference.npz"}
+    assert (bundle.folder / "weights.safetensors").is_file()
+    written = (bundle.folder / "bundle.json").read_text() + (bundle.folder / "MODEL_CARD.md").read_text()
+    assert str(table.root) not in written
+    assert str(bundle.folder) not in written
+
+
+def test_a_weights_file_is_named_without_its_folder(small: Recipe) -> None:
+    model = replace(small.model, weights="/home/someone/weights.safetensors")
+    assert export._without_folders(replace(small, model=model)).model.weights == "weights.safetensors"
+
+
+def test_the_network_file_is_small_beside_the_weights(bundle: Bundle) -> None:
+    stored = sum(numpy_helper.to_array(own).nbytes for own in _weights(bundle.folder / "model.onnx"))
+    parameters = sum(own.numel() for own in load_run(bundle.folder).network().parameters())
+    assert stored < 2.6 * parameters
+
+
+def _weights(path: Path) -> list[onnx.TensorProto]:
+    return list(onnx.load(path).graph.initializer)
+
+
+def test_a_network_file_that_says_something_else_is_refused(
+    bundle: Bundle, table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run(bundle.folder)
+    monkeypatch.setattr(export, "write_onnx", broken(onnx_file.narrowed, monkeypatch))
+    before = (run.folder / "bundle.json").read_bytes()
+    card, network = (run.folder / "MODEL_CARD.md").read_bytes(), (run.folder / "model.onnx").read_bytes()
+    with pytest.raises(BundleError, match="export refused"):
+        export.export_bundle(run.folder, table, progress=False)
+    assert not (run.folder / "bundle.json").exists()
+    assert not (run.folder / "model.onnx").exists()
+    (run.folder / "bundle.json").write_bytes(before)
+    (run.folder / "MODEL_CARD.md").write_bytes(card)
+    (run.folder / "model.onnx").write_bytes(network)
+
+
+def broken(
+    narrowed: Callable[[onnx.ModelProto], onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., object]:
+    """``write_onnx`` with an exporter that spoils one weight of the last layer."""
+
+    def spoilt(model: onnx.ModelProto) -> onnx.ModelProto:
+        narrow = narrowed(model)
+        weight = [own for own in narrow.graph.initializer if own.data_type == TensorProto.FLOAT][-1]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + np.float32(0.5), weight.name))
+        return narrow
+
+    monkeypatch.setattr(onnx_file, "narrowed", spoilt)
+    return onnx_file.write_onnx
+
+
+def test_a_bundle_that_sees_lungs_carries_its_finder(
+    small: Recipe, table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = tiny_bundle(tmp_path / "finder", preprocess=lung_preprocess()).folder / "lungs.onnx"
+    monkeypatch.setattr(data, "lung_finder", lambda: finder)
+    monkeypatch.setattr(export, "lung_finder", lambda: finder)
+    lungs = settings.apply(small, ["preprocess.region=lungs", "phases.0.epochs=1", "model.output=softmax"])
+    fit(lungs, table, tmp_path / "run", device="cpu", progress=False)
+    made = export.export_bundle(tmp_path / "run", table, progress=False)
+    assert (tmp_path / "run" / "lungs.onnx").read_bytes() == finder.read_bytes()
+    assert "lungs.onnx" in made.files
+    model = Model.load(tmp_path / "run")
+    assert model.prepare(read_pixels(table.path(table.samples[0]))).lung_share is not None
+
+
+def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no finished training run"):
+        export.export_bundle(tmp_path, table, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "threshold"),
+    [
+        ([0.9, 0.8, 0.7], [True, True, True], 0.5),  # all right: report everything
+        ([0.9, 0.8, 0.57], [True, True, False], 0.6),  # the wrong one lies below 0.6
+        ([0.9, 0.83, 0.7], [True, False, True], 0.85),
+        ([0.97, 0.9], [False, True], 0.5),  # no threshold keeps the surest wrong answer out: the default
+    ],
+)
+def test_the_confidence_threshold_is_the_lowest_that_is_sure_enough(
+    confidence: list[float], right: list[bool], threshold: float
+) -> None:
+    shares = np.array([[own, 1 - own] for own in confidence], dtype=np.float32)
+    labels = np.array([0 if own else 1 for own in right], dtype=np.int64)
+    assert export.confidence_threshold(shares, labels) == threshold
+
+
+def test_97_5_percent_right_is_sure_enough() -> None:
+    shares = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (40, 1))
+    labels = np.zeros(40, dtype=np.int64)
+    labels[0] = 1  # 39 of 40 are 97.5 %
+    assert export.confidence_threshold(shares, labels) == 0.5
+    labels[1] = 1
+    shares[2:, 0], shares[2:, 1] = 0.8, 0.2
+    assert export.confidence_threshold(shares, labels) == 0.65
+
+
+def test_figures_of_what_was_trained_on_are_called_so(
+    small: Recipe, table: SampleTable, tmp_path: Path
+) -> None:
+    everything = settings.apply(small, ["phases.0.train_on=train,val", "phases.0.epochs=1"])
+    fit(everything, table, tmp_path, device="cpu", progress=False)
+    made = export.export_bundle(tmp_path, table, progress=False)
+    assert made.calibration.fitted_on.endswith("training has seen them")
+    assert "trained on, too" in json.loads((tmp_path / "bundle.json").read_text())["metrics"]["val"]["what"]
