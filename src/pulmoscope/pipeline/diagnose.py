@@ -20,9 +20,9 @@ from pulmoscope import __version__
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Prediction, Quality, Scan, Severity
-from pulmoscope.explain.gradcam import grad_cam, place
-from pulmoscope.io import Entry, read_entry, read_scan
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.explain import gradcam
+from pulmoscope.io import Entry, read_entry, read_xray
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.quality import rules
 from pulmoscope.quality.distribution import Reference
@@ -100,7 +100,7 @@ def diagnose(
     """
     opened = model if isinstance(model, Model) else Model.load(model)
     start = perf_counter()
-    scan = source if isinstance(source, Scan) else read_scan(source)
+    scan = source if isinstance(source, Scan) else read_xray(Path(source))
     seen = _look(opened, scan, perf_counter() - start)
     start = perf_counter()
     answer = opened.predict(seen.prepared.tensor[None])
@@ -155,7 +155,7 @@ def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
     start = perf_counter()
     prepared = model.prepare(scan.pixels[0])
     between = perf_counter()
-    flags = (*scan.remarks, *rules.check(scan.pixels[0], prepared.lung_share))
+    flags = rules.check(scan, prepared.lungs).flags
     timings_s = {"read": read_s, "prepare": between - start, "quality": perf_counter() - between}
     return _Seen(scan, prepared, flags, timings_s)
 
@@ -199,8 +199,8 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
     """Put together what is known of a scan, and decide."""
     bundle = model.bundle
     reference = _reference(bundle.folder, bundle.files.get("reference.npz"))
-    strange = () if reference is None else reference.check(answer.features, bundle.thresholds.distance)
-    quality = Quality((*seen.flags, *strange))
+    distance = None if reference is None else float(reference.distance(answer.features.mean(axis=(2, 3)))[0])
+    quality = Quality((*seen.flags, *rules.unlike_training(distance, bundle.thresholds.distance)))
     shares = [round(float(share), 6) for share in answer.probabilities[0]]
     return Diagnosis(
         scan=seen.scan,
@@ -243,7 +243,6 @@ def decide(probabilities: Mapping[str, float], quality: Quality, confidence: flo
 def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
     """Add the heat maps of the classes that are in play, the most probable one first."""
     start = perf_counter()
-    rows, columns = seen.scan.pixels.shape[1:]
     label, shares = diagnosis.prediction.label, diagnosis.prediction.probabilities
     targets = sorted(
         (name for name, share in shares.items() if name == label or share >= _SHOWN),
@@ -251,16 +250,7 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
     )
     classes = list(shares)
     maps = tuple(
-        Explanation(
-            "grad-cam",
-            target,
-            place(
-                grad_cam(answer.features[0], answer.gradients[0, classes.index(target)]),
-                seen.prepared.framed.box,
-                rows,
-                columns,
-            ),
-        )
+        gradcam.explain(answer, 0, seen.prepared, classes.index(target), target, seen.scan)
         for target in targets
     )
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
@@ -292,7 +282,7 @@ def _software(runtimes: tuple[str, ...]) -> dict[str, str]:
 @cache
 def _reference(folder: Path, sha256: str | None) -> Reference | None:
     """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
-    return None if sha256 is None else Reference.load(folder / "reference.npz")
+    return None if sha256 is None else Reference.from_bytes((folder / "reference.npz").read_bytes())
 
 
 def _ahead(
