@@ -75,6 +75,13 @@ def test_what_is_missing_or_empty_is_one_refused_entry(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".zip", "nul\0.zip", "file.png/inner.png"])
+def test_names_that_no_file_can_have_are_refused(name: str, tmp_path: Path) -> None:
+    put(tmp_path / "file.png")
+    (entry,) = entries([tmp_path / name])
+    assert "a file can be opened (found: " in refusal(entry)
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert "regular file" in refusal(next(entries([tmp_path / "pipe.png"])))

@@ -209,6 +209,14 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum() -> None:
         decode(bytes(data), "x", "PNG")
 
 
+@pytest.mark.parametrize("place", [100, 3000, -400])
+def test_a_flipped_bit_in_a_deflated_tiff_is_found_by_its_checksum(place: int) -> None:
+    data = bytearray(encoded(chest(), "TIFF", compression="tiff_adobe_deflate"))
+    data[place] ^= 16
+    with pytest.raises(UnreadableError, match="whole and undamaged"):
+        decode(bytes(data), "x", "TIFF")
+
+
 VALID = {
     "PNG": encoded(chest(), "PNG"),
     "JPEG": encoded(chest(), "JPEG"),

@@ -5,7 +5,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import warnings
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -98,23 +97,6 @@ def test_importing_the_room_brings_no_dicom_library() -> None:
     code = "import sys, pulmoscope.io; print([m for m in ('pydicom', 'gdcm', 'cv2', 'torch') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
-
-
-def test_warnings_of_decoders_are_kept_back_and_others_are_not(tmp_path: Path) -> None:
-    exif = encoded(chest(), "TIFF")
-    # An entry of an unknown type in the directory: Pillow warns, and the picture is fine.
-    broken = exif.replace(struct.pack("<HHI", 284, 3, 1), struct.pack("<HHI", 284, 99, 1))
-    assert broken != exif
-    (tmp_path / "a.tif").write_bytes(broken)
-    elements = {"SpecificCharacterSet": "ISO_IR 100", "ViewPosition": "", "SeriesDescription": "PA"}
-    path = dicom_file(tmp_path / "b.dcm", chest(), **elements)
-    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"NO_SUCH_IR"))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        results = list(read([tmp_path]))
-        warnings.warn("ours", UserWarning, stacklevel=1)
-    assert [str(item.message) for item in caught] == ["ours"]
-    assert all(result.scan for result in results)
 
 
 def satisfies_contract(scan: Scan) -> bool:

@@ -48,6 +48,11 @@ _NATIVE = (
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
 )
+_PLUGINS = {
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, *JPEG2000TransferSyntaxes), "pillow"),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "gdcm"),
+    RLELossless: "pydicom",
+}
 _LAST_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _LARGEST_INFLATED = 512 * 2**20  # bytes
 _LARGEST_VALUE = 1e12  # far beyond any sensible rescale, and far from floating point's limits
@@ -81,8 +86,8 @@ def decode(data: bytes, name: str) -> Picture:
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with errors of any class
-        # Only the class: pydicom's messages quote elements.
-        raise UnreadableError(name, "a DICOM file is whole and undamaged", type(error).__name__) from error
+        # Only its class, and no chain: pydicom's messages quote elements.
+        raise UnreadableError(name, "a DICOM file is whole and undamaged", type(error).__name__) from None
 
 
 @functools.cache
@@ -118,30 +123,20 @@ def stored_values(dataset: Dataset, data: bytes, name: str) -> Stored:
         raise UnreadableError(name, "BitsAllocated is 8 or 16", f"{bits}, BitsStored {dataset.BitsStored}")
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     dataset.file_meta.TransferSyntaxUID = syntax
-    if syntax in _NATIVE or syntax == RLELossless:
-        plugin = "pydicom" if syntax == RLELossless else ""
-    elif syntax in JPEG2000TransferSyntaxes or syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-        plugin = "pillow"
-    elif syntax in _WITH_END_MARKER:
-        plugin = "gdcm"
-    else:
-        raise UnreadableError(
-            name, "the transfer syntax is one that can be decoded", rules.shown(syntax.name)
-        )
+    if syntax not in (*_NATIVE, RLELossless, *_WITH_END_MARKER):
+        rule = "the transfer syntax is one that can be decoded"
+        raise UnreadableError(name, rule, rules.shown(syntax.name))
     if syntax not in _NATIVE:
-        check_stream(dataset, data, name, ends_with_marker=syntax in _WITH_END_MARKER)
-    if syntax in (JPEGLossless, JPEGLosslessSV1) or (syntax == JPEGExtended12Bit and bits > 8):
-        values, complaint = with_complaints(
-            lambda: (
-                extended_jpeg(dataset)
-                if syntax == JPEGExtended12Bit
-                else np.asarray(pixel_array(dataset, decoding_plugin="gdcm"))
-            )
-        )
-        if complaint:
-            raise UnreadableError(name, "a compressed image is undamaged", complaint)
-        return values
-    return np.asarray(pixel_array(dataset, decoding_plugin=plugin))
+        check_stream(dataset, data, name, ends_with_marker=syntax != RLELossless)
+    if syntax == JPEGExtended12Bit and bits > 8:
+        values, complaint = with_complaints(lambda: extended_jpeg(dataset))
+    elif syntax in (JPEGLossless, JPEGLosslessSV1):
+        values, complaint = with_complaints(lambda: pixel_array(dataset, decoding_plugin="gdcm"))
+    else:
+        values, complaint = pixel_array(dataset, decoding_plugin=_PLUGINS.get(syntax, "")), ""
+    if complaint:
+        raise UnreadableError(name, "a compressed image is undamaged", complaint)
+    return np.asarray(values)
 
 
 def check_stream(dataset: Dataset, data: bytes, name: str, *, ends_with_marker: bool) -> None:

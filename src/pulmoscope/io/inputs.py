@@ -125,7 +125,7 @@ Found = tuple[str, str, Path | Member | InputError]  # name, path relative to wh
 
 def _expand(path: Path) -> Iterator[Found]:
     """The images of one path as given."""
-    if path.is_dir():
+    if _is_folder(path):
         yield from _folder(path, path)
     elif _is_zip(path):
         yield from _zip(path, "")
@@ -186,14 +186,22 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
             yield name, prefix + info.filename, Member(archive, info)
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False where it can't be told, and then reading it as a file tells why."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _is_zip(path: Path) -> bool:
     """Whether a file calls itself a zip and begins like one (an empty zip included)."""
-    if path.suffix.lower() != ".zip" or not path.is_file():
-        return False
     try:
+        if path.suffix.lower() != ".zip" or not path.is_file():
+            return False
         with path.open("rb") as stream:
             return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-    except OSError:
+    except (OSError, ValueError):
         return False  # then reading it as an image tells why
 
 

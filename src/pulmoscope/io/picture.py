@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +69,11 @@ def check_content(name: str, pixels: FloatArray) -> None:
     Raises:
         UnsuitableError: less than ``LEAST_SPREAD`` lies between the 1st and the 99th percentile.
     """
-    ordered = np.sort(sampled(pixels), axis=None)
-    low, high = ordered[ordered.size // 100], ordered[-1 - ordered.size // 100]
+    rows, columns = pixels.shape
+    sample = pixels[:: max(1, rows // SAMPLED), :: max(1, columns // SAMPLED)].ravel()
+    tail = sample.size // 100
+    ordered = np.partition(sample, (tail, sample.size - 1 - tail))
+    low, high = ordered[tail], ordered[-1 - tail]
     if high - low < LEAST_SPREAD:
         raise UnsuitableError(
             name,
@@ -81,18 +83,13 @@ def check_content(name: str, pixels: FloatArray) -> None:
         )
 
 
-def sampled(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every so-many-th row and column, about ``SAMPLED`` of each; a view."""
-    rows, columns = pixels.shape[:2]
-    return pixels[:: max(1, rows // SAMPLED), :: max(1, columns // SAMPLED)]
-
-
 def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Flag, ...]]:
     """Luminance (ITU-R BT.601) of an 8-bit RGB image, and a flag where it really has colour.
 
     It has, where in more than 1 % of the pixels two channels differ by more than ``COLOUR_STEP``.
     """
-    channels = sampled(np.asarray(image)).astype(np.int16)
+    size = min(image.width, SAMPLED), min(image.height, SAMPLED)
+    channels = np.asarray(image.resize(size, Image.Resampling.NEAREST)).astype(np.int16)
     coloured = float(np.mean(np.ptp(channels, axis=2) > COLOUR_STEP))
     flags: tuple[Flag, ...] = ()
     if coloured > 0.01:

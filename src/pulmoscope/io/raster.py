@@ -39,7 +39,8 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
 SYNTHETIC = "Synthetic chest radiograph"
 """How the «Description» in the PNG text of a picture begins that a program drew; a diagnosis has to say so."""
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
+_DEFLATE = (8, 32946)
 _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, how many bytes they have
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 
@@ -95,8 +96,8 @@ def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
     """Find the damage that Pillow would overlook.
 
     Raises:
-        UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end; a part of a TIFF lies beyond the
-            file's end; a WebP is shorter than it says.
+        UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end; a TIFF breaks one of
+            :func:`check_tiff`; a WebP is shorter than it says.
     """
     if kind == "PNG":
         check_png(data, name)
@@ -104,25 +105,33 @@ def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise UnreadableError(name, "a JPEG ends with its end-of-image marker", "none: truncated")
     elif isinstance(image, TiffImageFile):
-        end = tiff_end(data, image)
-        if end > len(data):
-            raise UnreadableError(
-                name, f"a TIFF lies within its {len(data)} bytes", f"up to byte {end}: truncated"
-            )
+        check_tiff(data, name, image)
     elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise UnreadableError(name, "a WebP is as long as it says", f"{len(data)} bytes: truncated")
 
 
-def tiff_end(data: bytes, image: TiffImageFile) -> int:
-    """Where the last of a TIFF's directory, strips and tiles ends, in bytes from the file's start."""
+def check_tiff(data: bytes, name: str, image: TiffImageFile) -> None:
+    """Check that directory, strips and tiles lie within the file, and the checksums of deflated ones.
+
+    Raises:
+        UnreadableError: something lies beyond the end.
+        zlib.error: a deflated strip or tile is damaged; libtiff does not always read as far as its checksum.
+    """
     order = "<" if data.startswith(b"II") else ">"
     (directory,) = struct.unpack_from(f"{order}I", data, 4)
     (tags,) = struct.unpack_from(f"{order}H", data, directory)
-    ends: list[int] = [directory + 2 + 12 * tags + 4]
+    spans: list[tuple[int, int]] = []
     for offsets, counts in _DATA_OFFSETS:
-        spans = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
-        ends += [start + count for start, count in spans]
-    return max(ends)
+        spans += zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
+    end = max([directory + 2 + 12 * tags + 4, *(start + count for start, count in spans)])
+    if end > len(data):
+        raise UnreadableError(
+            name, f"a TIFF lies within its {len(data)} bytes", f"up to byte {end}: truncated"
+        )
+    if image.tag_v2.get(_COMPRESSION) in _DEFLATE:
+        most = 8 * image.width * image.height + 2**20  # four channels of 16 bits, and some padding of tiles
+        for start, count in spans:
+            most -= inflated_size([memoryview(data)[start : start + count]], most)
 
 
 def check_png(data: bytes, name: str) -> None:
@@ -188,9 +197,9 @@ def to_grey(image: ImageFile, data: bytes, name: str, orientation: int) -> Grey:
     if upright.mode in ("LA", "PA", "RGBA") or "transparency" in upright.info:
         return grey_of_alpha(upright.convert("RGBA"))
     if upright.mode in ("1", "L"):
-        return np.asarray(upright.convert("L")), ()
+        return np.asarray(upright if upright.mode == "L" else upright.convert("L")), ()
     if upright.mode in ("P", "RGB", "YCbCr"):
-        return grey_of_colour(upright.convert("RGB"))
+        return grey_of_colour(upright if upright.mode == "RGB" else upright.convert("RGB"))
     raise UnreadableError(
         name, "pixels are grey, palette or RGB of 1, 8 or 16 bits a channel", f"Pillow mode {upright.mode}"
     )
