@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.models.spec import ModelSpec
+
+SMALL = ModelSpec(backbone="cnn", filters=4)
+
+
+def image(channels: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand((3, channels, 48, 64), generator=torch.Generator().manual_seed(seed))
+
+
+def gradients_by_autograd(network: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """d logit / d map averaged over space, by torch's own differentiation: (batch, logits, maps)."""
+    features = network.features(images).detach().requires_grad_()
+    logits = network.head(features.mean(dim=(2, 3)))
+    slopes = [
+        torch.autograd.grad(logits[:, k].sum(), features, retain_graph=True)[0]
+        for k in range(logits.shape[1])
+    ]
+    return torch.stack([slope.mean(dim=(2, 3)) for slope in slopes], dim=1)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+@pytest.mark.parametrize("logits", [1, 4])
+def test_gradients_are_those_of_autograd(hidden: int, logits: int) -> None:
+    torch.manual_seed(1)
+    network = build(ModelSpec(backbone="cnn", filters=4, hidden=hidden, dropout=0.5), logits, 1).eval()
+
+    said, features, gradients = network.explainable(image(1))
+
+    torch.testing.assert_close(said, network(image(1)))
+    torch.testing.assert_close(features, network.features(image(1)))
+    torch.testing.assert_close(gradients, gradients_by_autograd(network, image(1)))
+
+
+def test_maps_of_the_baseline_are_a_sixteenth_of_the_image() -> None:
+    assert build(SMALL, 1, 1).eval().features(image(1)).shape == (3, 8, 3, 4)
+
+
+def test_local_weights_are_loaded_in_single_precision_without_their_classifier(tmp_path: Path) -> None:
+    source = build(ModelSpec(backbone="mobilenetv2_035", pretrained=False), 2, 3)
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in source.backbone.state_dict().items()
+    }
+    save_file({**state, "classifier.weight": torch.zeros(1000, 1280)}, tmp_path / "weights.safetensors")
+
+    network = build(
+        ModelSpec(backbone="mobilenetv2_035", weights=str(tmp_path / "weights.safetensors")), 5, 3
+    )
+
+    loaded = network.backbone.state_dict()
+    assert all(value.dtype != torch.float16 for value in loaded.values())
+    assert all(torch.equal(loaded[name], value.to(loaded[name].dtype)) for name, value in state.items())
+    assert network.eval()(image(3)).shape == (3, 5)
+
+
+def test_colour_weights_fit_a_grey_input_by_their_sum(tmp_path: Path) -> None:
+    source = build(ModelSpec(backbone="mobilenetv2_035", pretrained=False), 2, 3).eval()
+    save_file(source.backbone.state_dict(), tmp_path / "weights.safetensors")
+
+    grey = build(
+        ModelSpec(backbone="mobilenetv2_035", weights=str(tmp_path / "weights.safetensors")), 2, 1
+    ).eval()
+
+    one = image(1)
+    torch.testing.assert_close(
+        grey.features(one), source.features(one.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        (ModelSpec("no_such_net"), "neither cnn nor the name of a timm model"),
+        (ModelSpec("cnn", weights="here"), "trained from scratch"),
+        (ModelSpec("mobilenetv2_035", weights="nowhere.safetensors"), "no such file"),
+        (ModelSpec("mobilenetv2_035", pretrained=False, backbone_options={"wings": "2"}), "wings"),
+    ],
+)
+def test_what_can_not_be_built_is_told_in_one_line(spec: ModelSpec, rule: str) -> None:
+    with pytest.raises(RecipeError, match=rule) as error:
+        build(spec, 2, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file(build(SMALL, 1, 3).backbone.state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(RecipeError, match=r"does not fit the backbone \(.*: file .*, network .*\)"):
+        build(ModelSpec("mobilenetv2_035", weights=str(tmp_path / "weights.safetensors")), 2, 3)
+
+
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(RecipeError, match="not a safetensors file"):
+        build(ModelSpec("mobilenetv2_035", weights=str(tmp_path / "weights.safetensors")), 2, 3)
+
+
+def test_the_imagenet_weights_at_hand_fit(shared: Path) -> None:
+    file = shared / "weights" / "mobilenetv2_100_imagenet.safetensors"
+    spec = ModelSpec("mobilenetv2_100", weights=str(file), backbone_options={"pad_type": "same"})
+    assert build(spec, 4, 3).eval()(image(3)).shape == (3, 4)

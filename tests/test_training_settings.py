@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training import settings
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import RECIPES, as_run, find
+
+TRANSFER = find("xray-binary-resnet50v2")
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "recipe.schema.json"
+
+
+def test_every_kind_of_setting() -> None:
+    changed = settings.apply(
+        TRANSFER,
+        [
+            "model.weights=some/file=1.safetensors",
+            "model.backbone_options.pad_type=same",
+            "phases.0.epochs=3",
+            "phases.fine-tune.learning_rate=1e-4",
+            "phases.all-data.train_on=train",
+            "phases.frozen.restart=yes",
+            "classes=COVID, Viral Pneumonia",
+            "preprocess.region=lungs",
+            "preprocess.channels=1",
+            "augment.flip=0.5",
+        ],
+    )
+    assert changed.model.weights == "some/file=1.safetensors"
+    assert changed.model.backbone_options == {"pad_type": "same"}
+    assert (changed.phases[0].epochs, changed.phases[2].learning_rate) == (3, 1e-4)
+    assert changed.phases[1].train_on == ("train",)
+    assert changed.phases[0].restart is True
+    assert changed.classes == ("COVID", "Viral Pneumonia")
+    assert (changed.preprocess.region, changed.preprocess.channels, changed.augment.flip) == ("lungs", 1, 0.5)
+    assert changed.model.hidden == TRANSFER.model.hidden
+    assert TRANSFER.phases[0].epochs == 60
+
+
+def test_an_empty_list_clears() -> None:
+    assert settings.apply(TRANSFER, ["classes="]).classes == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("batch_size", "key=value"),
+        ("batchsize=3", "possible: augment, average, batch_size"),
+        ("model.width=3", "possible: backbone, backbone_options"),
+        ("phases.3.epochs=3", "possible: 0, 1, 2, all-data, fine-tune, frozen"),
+        ("phases.0.epochs=many", "must be of type int"),
+        ("phases.0.optimizer=sdg", "one of adam, adamw, sgd"),
+        ("class_weights=maybe", "true or false"),
+        ("model=resnet50", "group of settings"),
+        ("phases=2", "name one of its parts"),
+        ("seed.low=2", "below a single value"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_is_possible(setting: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says) as error:
+        settings.apply(TRANSFER, [setting])
+    assert "\n" not in str(error.value)
+
+
+@given(
+    rate=st.floats(1e-8, 1e3, allow_nan=False),
+    size=st.integers(1, 4096),
+    classes=st.lists(st.text("abcXYZ 09-_", min_size=1).map(str.strip).filter(bool), max_size=5),
+)
+def test_what_is_written_as_a_setting_is_read_back(rate: float, size: int, classes: list[str]) -> None:
+    changed = settings.apply(
+        TRANSFER,
+        [f"phases.1.learning_rate={rate}", f"preprocess.size={size}", f"classes={','.join(classes)}"],
+    )
+    assert (changed.phases[1].learning_rate, changed.preprocess.size) == (rate, size)
+    assert changed.classes == tuple(classes)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    plain = json.loads(json.dumps(settings.to_plain(recipe)))
+    assert settings.from_plain(plain) == recipe
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    data = {"counts": {"train": {"a": 1}, "val": {"a": 1}}, "sources": {"x": 2}, "fingerprint": "0" * 64}
+    jsonschema.validate({"schema_version": "1.0", "recipe": plain, "data": data}, schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"colour": 1}, "no setting colour"),
+        ({"batch_size": "8"}, "recipe.batch_size: must be of type int"),
+        ({"precision": "int8"}, "recipe.precision: must be one of auto, 32, bf16"),
+        ({"model": 3}, "recipe.model: must be a group"),
+        ({"phases": [{"epochs": 2}]}, "recipe.phases: .*name"),
+    ],
+)
+def test_a_damaged_recipe_file_is_told(change: dict[str, object], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        settings.from_plain({**settings.to_plain(TRANSFER), **change})
+
+
+def test_an_unknown_recipe_is_told_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"xray-binary-cnn, .*xray-covid"):
+        find("xray")
+
+
+def test_another_backbone_is_said_so() -> None:
+    assert as_run(TRANSFER) == ""
+    other = settings.apply(TRANSFER, ["model.backbone=mobilenetv2_100", "model.pretrained=false"])
+    assert as_run(other) == (
+        "run on mobilenetv2_100 instead of the published resnetv2_50; "
+        "trained from scratch instead of from ImageNet weights"
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_grid_names_settings_there_are(recipe: Recipe) -> None:
+    for path, values in recipe.grid.items():
+        for value in values:
+            settings.apply(recipe, [f"{path}={value}"])
+
+
+def test_published_grids_are_whole() -> None:
+    def points(name: str) -> int:
+        total = 1
+        for values in find(name).grid.values():
+            total *= len(values)
+        return total
+
+    assert points("xray-binary-cnn") == 54
+    assert points("xray-binary-resnet50v2") == 27
