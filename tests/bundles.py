@@ -62,7 +62,7 @@ def tiny_bundle(
 
 
 def lung_preprocess() -> XrayPreprocess:
-    """:data:`PREPROCESS` with the lung box; its finder takes whatever is darker than the mean for lung."""
+    """:data:`PREPROCESS` with the lung box; its finder takes whatever is darker than middle grey for lung."""
     return replace(PREPROCESS, region="lungs")
 
 
@@ -117,8 +117,12 @@ def _classifier(classes: int, single_logit: bool, gain: float, preprocess: XrayP
 
 def _lung_finder() -> onnx.ModelProto:
     shape = ["batch", 1, FINDER_SIZE, FINDER_SIZE]
-    nodes = [helper.make_node("Mul", ["image", "gain"], ["logits"])]
-    return _model(nodes, shape, {"logits": shape}, {"gain": np.array([-10.0], dtype=np.float32)})
+    nodes = [
+        helper.make_node("Sub", ["middle", "image"], ["dark"]),
+        helper.make_node("Mul", ["dark", "gain"], ["logits"]),
+    ]
+    constants = {"middle": np.array([0.5], dtype=np.float32), "gain": np.array([10.0], dtype=np.float32)}
+    return _model(nodes, shape, {"logits": shape}, constants)
 
 
 def _model(
