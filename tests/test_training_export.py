@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import drawn
 import numpy as np
 import onnx
 import pytest
 import torch
-from bundles import lung_preprocess, tiny_bundle
 from onnx import TensorProto, numpy_helper
 
+import drawn
+from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import BundleError, RecipeError
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable

@@ -70,6 +70,11 @@ class Job:
         """Where the outcome is written."""
         return self.folder / f"{self.trial.number:03d}.json"
 
+    @property
+    def run(self) -> Path:
+        """Where the trial trains."""
+        return self.folder / f"{self.trial.number:03d}"
+
 
 def grid(recipe: Recipe, epochs: int | None = None) -> tuple[Trial, ...]:
     """Every combination of the recipe's grid, the last setting changing fastest.
@@ -124,7 +129,7 @@ def failure(reason: str) -> dict[str, Any]:
 
 
 def record(job: Job, outcome: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Write a trial's outcome; from then on it is not run again."""
+    """Write a trial's outcome and drop its run; from then on it is not done again."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "trial": job.trial.number,
@@ -133,6 +138,7 @@ def record(job: Job, outcome: Mapping[str, Any], seconds: float) -> dict[str, An
         "seconds": round(seconds, 1),
     }
     write_json(job.result, content)
+    shutil.rmtree(job.run, ignore_errors=True)
     return content
 
 
@@ -164,16 +170,13 @@ def _trained(job: Job) -> dict[str, Any]:
     """Validation accuracy and loss of the best epoch, which epoch that was, and how many there were."""
     if job.cached_features:
         return fit_head(job.trial.recipe, job.cache)
-    run = job.folder / f"{job.trial.number:03d}"
     trained = fit(
         job.trial.recipe,
         job.table,
-        run,
+        job.run,
         device="cpu",
         force=True,
         progress=False,
         frames=read_cache(job.cache),
     )
-    outcome = {key: trained.summary[key] for key in ("val_accuracy", "val_loss", "best_epoch", "epochs")}
-    shutil.rmtree(run)
-    return outcome
+    return {key: trained.summary[key] for key in ("val_accuracy", "val_loss", "best_epoch", "epochs")}

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import drawn
+from pulmoscope.training import settings
+from pulmoscope.training.cached import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
+from pulmoscope.training.data import Frames, load_frames
+from pulmoscope.training.loop import measured
+from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.recipes import find
+from pulmoscope.training.trial import grid
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    small = [
+        "preprocess.size=32",
+        "preprocess.channels=1",
+        "batch_size=8",
+        "model.backbone=cnn",
+        "model.pretrained=false",
+        "phases.frozen.epochs=6",
+    ]
+    return grid(settings.apply(find("xray-binary-resnet50v2"), small))[0].recipe
+
+
+@pytest.fixture(scope="module")
+def frames(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Frames:
+    table = drawn.table(tmp_path_factory.mktemp("drawn"), train=12, val=6, classes=("COVID", "Normal"))
+    return load_frames(table, recipe.preprocess, recipe.classes, progress=False)
+
+
+@pytest.fixture(scope="module")
+def cache(recipe: Recipe, frames: Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    write_features(measured(recipe, frames), frames, folder, progress=False)
+    return folder
+
+
+def test_only_a_backbone_that_never_moves_can_be_cached(recipe: Recipe) -> None:
+    assert frozen_throughout(recipe)
+    assert not frozen_throughout(find("xray-binary-resnet50v2"))
+    assert not frozen_throughout(find("xray-binary-cnn"))
+
+
+def test_every_image_has_its_variants_and_val_is_as_it_is(frames: Frames, cache: Path) -> None:
+    with np.load(cache / FEATURES) as found:
+        features = {name: found[name] for name in found.files}
+    assert features["train"].shape == (VARIANTS, 24, 64)
+    assert features["val"].shape == (12, 64)
+    assert not np.allclose(features["train"][0], features["train"][1])
+    np.testing.assert_array_equal(features["train_labels"], frames.labels[frames.places("train")])
+    np.testing.assert_array_equal(features["val_labels"], frames.labels[frames.places("val")])
+
+
+def test_a_head_stops_early_and_reports_its_best_epoch(recipe: Recipe, cache: Path) -> None:
+    patient = replace(recipe, phases=(replace(recipe.phases[0], epochs=40, patience=3, learning_rate=0.3),))
+    found = fit_head(patient, cache)
+    assert found["epochs"] == min(40, found["best_epoch"] + 3)
+    assert 0 <= found["val_accuracy"] <= 1
+
+
+def test_the_same_head_is_trained_again(recipe: Recipe, cache: Path) -> None:
+    assert fit_head(recipe, cache) == fit_head(recipe, cache)
+    assert fit_head(recipe, cache) != fit_head(replace(recipe, seed=recipe.seed + 1), cache)
+
+
+def test_a_head_learns_what_can_be_told_apart(recipe: Recipe, tmp_path: Path) -> None:
+    """Two classes a unit apart in one feature: a linear head must tell them apart."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(64) % 2
+    features = rng.normal(0, 0.1, (64, 4)).astype(np.float32)
+    features[:, 2] += labels
+    np.savez(
+        tmp_path / FEATURES,
+        train=np.stack([features, features]),
+        train_labels=labels,
+        val=features,
+        val_labels=labels,
+    )
+    phase = replace(recipe.phases[0], epochs=30, learning_rate=0.05)
+    model = replace(recipe.model, hidden=0, dropout=0.0)
+    found = fit_head(replace(recipe, phases=(phase,), model=model), tmp_path)
+    assert found["val_accuracy"] == 1.0
+    assert found["val_loss"] < 0.5
