@@ -100,7 +100,8 @@ def check(model: Name) -> None:
 def record(
     model: Annotated[Path, typer.Argument(help="A bundle's folder.", show_default=False)],
     metrics: Annotated[
-        Path, typer.Option(help="The metrics.json of `evaluate` or the audit.json of `audit`, of this bundle.")
+        Path,
+        typer.Option(help="The metrics.json of `evaluate` or the audit.json of `audit`, of this bundle."),
     ],
     as_: Annotated[
         str, typer.Option("--as", help="What the figures are called in the card, e.g. test or external.")
