@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bundles import tiny_bundle
+from pulmoscope.apps.cli import app
+from pulmoscope.runtime import bundle
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One built-in model, the tiny one."""
+    tiny_bundle(tmp_path / "tiny")
+    monkeypatch.setattr(bundle, "built_in", lambda: {"tiny": tmp_path / "tiny"})
+    return tmp_path / "tiny"
+
+
+def test_a_sound_installation_passes_and_every_runtime_is_tried(built_in: Path) -> None:
+    ended = RUNNER.invoke(app, ["doctor"])
+    assert ended.exit_code == 0, ended.stdout
+    lines = ended.stdout.splitlines()
+    assert any(line.split() == ["ok", "openvino", version("openvino")] for line in lines)
+    assert "all checksums right" in ended.stdout
+    for runtime in ("openvino", "onnx", "torch"):
+        (line,) = [line for line in lines if f"runtime {runtime}" in line]
+        assert line.startswith("ok")
+        assert "an image takes" in line
+
+
+def test_a_damaged_built_in_model_is_broken(built_in: Path) -> None:
+    (built_in / "model.onnx").write_bytes(b"damaged")
+    ended = RUNNER.invoke(app, ["doctor"])
+    assert ended.exit_code == 1
+    assert any(line.startswith("broken") and "sha256 differs" in line for line in ended.stdout.splitlines())

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulmoscope.core.types import Box
+from pulmoscope.preprocess.xray import XrayPreprocess, centre_square, crop, resample
+
+SIDES = st.integers(1, 90)
+
+
+def ramp(rows: int, columns: int) -> np.ndarray:
+    return np.arange(rows * columns, dtype=np.float32).reshape(rows, columns) / (rows * columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "edge", "expected"),
+    [
+        (100, 100, 0.0, Box(0, 0, 100, 100)),
+        (100, 160, 0.0, Box(0, 30, 100, 100)),
+        (160, 100, 0.1, Box(40, 10, 80, 80)),
+        (3, 3, 0.49, Box(1, 1, 1, 1)),
+    ],
+)
+def test_centre_square_by_hand(rows: int, columns: int, edge: float, expected: Box) -> None:
+    assert centre_square(rows, columns, edge) == expected
+
+
+def test_what_a_crop_takes_from_outside_is_black() -> None:
+    pixels = np.array([[1, 2], [3, 4]], dtype=np.float32)
+    found = crop(pixels, Box(-1, 1, 4, 2))
+    assert found.tolist() == [[0, 0], [2, 0], [4, 0], [0, 0]]
+
+
+@given(SIDES, SIDES, st.integers(-60, 120), st.integers(-60, 120), st.integers(1, 100), st.integers(1, 100))
+def test_a_crop_is_a_window_on_the_image_in_endless_black(
+    rows: int, columns: int, top: int, left: int, height: int, width: int
+) -> None:
+    pixels = ramp(rows, columns) + 1
+    endless = np.pad(pixels, 250)[250 + top :, 250 + left :][:height, :width]
+    np.testing.assert_array_equal(crop(pixels, Box(top, left, height, width)), endless)
+
+
+def test_shrinking_averages_areas() -> None:
+    pixels = np.zeros((4, 4), dtype=np.float32)
+    pixels[::2, ::2] = 1
+    np.testing.assert_allclose(resample(pixels, 2), np.full((2, 2), 0.25))
+
+
+@given(st.integers(8, 80), st.integers(8, 80), st.floats(0, 1, width=32), st.integers(4, 64))
+def test_a_constant_image_stays_so_at_every_size(rows: int, columns: int, value: float, size: int) -> None:
+    found = resample(np.full((rows, columns), value, dtype=np.float32), size)
+    assert found.shape == (size, size)
+    np.testing.assert_allclose(found, value, atol=1e-5)
+
+
+@pytest.mark.parametrize("region", ["full", "square", "lungs"])
+def test_the_frame_is_its_box_resampled(region: str) -> None:
+    pixels = ramp(120, 200)
+    framed = XrayPreprocess(size=32, region=region, edge=0.1).frame(pixels)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(framed.image, resample(crop(pixels, framed.box), 32))
+    assert framed.box == (Box(0, 0, 120, 200) if region == "full" else Box(12, 52, 96, 96))
+    assert framed.lungs_found == (region != "lungs")
+
+
+def test_the_tensor_is_normalised_and_repeated() -> None:
+    image = np.array([[0.0, 0.5], [0.75, 1.0]], dtype=np.float32)
+    tensor = XrayPreprocess(size=2, mean=0.5, std=0.25, channels=3).tensor(image)
+    assert tensor.dtype == np.float32
+    assert tensor.flags.c_contiguous
+    for channel in tensor:
+        assert channel.tolist() == [[-2, 0], [1, 2]]
+    assert XrayPreprocess(size=2, channels=1).tensor(image).shape == (1, 2, 2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_clahe_stays_in_range_and_spreads_a_flat_image(seed: int) -> None:
+    flat = 0.5 + 0.05 * np.random.default_rng(seed).random((64, 64), dtype=np.float32)
+    toned = XrayPreprocess(size=64, contrast="clahe").tone(flat)
+    assert toned.dtype == np.float32
+    assert toned.min() >= 0
+    assert toned.max() <= 1
+    assert toned.std() > flat.std()
+
+
+def test_without_contrast_the_image_is_left_alone() -> None:
+    image = ramp(8, 8)
+    assert XrayPreprocess(size=8).tone(image) is image
+
+
+@given(st.integers(20, 90), st.integers(20, 90), st.sampled_from(["full", "square", "lungs"]))
+def test_one_call_is_all_steps(rows: int, columns: int, region: str) -> None:
+    preprocess = XrayPreprocess(size=24, region=region, contrast="clahe")  # type: ignore[arg-type]
+    pixels = ramp(rows, columns)
+    tensor, framed = preprocess(pixels)
+    np.testing.assert_array_equal(tensor, preprocess.tensor(preprocess.tone(preprocess.frame(pixels).image)))
+    assert tensor.shape == (3, 24, 24)
+    assert framed.image.shape == (24, 24)
