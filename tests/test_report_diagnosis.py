@@ -43,7 +43,7 @@ def test_it_says_what_was_found() -> None:
         "files": [{"name": "chest.png", "sha256": "ab" * 32}],
         "sha256": "ab" * 32,
         "slices": 1,
-        "spacing_mm": [1.0, 0.14, 0.14],
+        "spacing_mm": [0.0, 0.14, 0.14],
     }
     assert plain["prediction"]["label"] == "COVID"
     assert plain["prediction"]["decision"] == "report"

@@ -19,12 +19,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json, write_text
 from pulmoscope.core.types import Diagnosis, FloatArray, Scan
-from pulmoscope.explain.overlay import overlay
+from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.report.diagnosis import heat_names, input_sha256, to_json
 from pulmoscope.report.html import data_uri
 from pulmoscope.report.page import Pictures, to_html
@@ -89,7 +90,7 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
     pixels = diagnosis.scan.pixels[0]
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True):
         picture = overlay(pixels, explanation.heat, _SAVED_OPACITY)
-        write_bytes(folder / f"{name}.png", _encoded(picture, ".png", cv2.IMWRITE_PNG_COMPRESSION, 1))
+        write_bytes(folder / f"{name}.png", png(picture))
         write_bytes(folder / f"{name}.npy", _npy(explanation.heat))
     if report:
         write_text(folder / REPORT, to_html(diagnosis, pictures(diagnosis)))
@@ -136,14 +137,11 @@ def _shrunk(pixels: FloatArray) -> FloatArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def _jpeg(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    return data_uri(_encoded(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 90), "image/jpeg")
-
-
-def _encoded(picture: np.ndarray[Any, np.dtype[np.uint8]], suffix: str, option: int, value: int) -> bytes:
-    """A picture, grey or RGB, as a file's bytes."""
-    blue_first = picture[..., ::-1] if picture.ndim == 3 else picture
-    return bytes(cv2.imencode(suffix, np.ascontiguousarray(blue_first), [option, value])[1])
+def _jpeg(picture: npt.NDArray[np.uint8]) -> str:
+    """A picture, grey or RGB, as a ``data:`` address."""
+    blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    content = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    return data_uri(content.tobytes(), "image/jpeg")
 
 
 def _npy(heat: FloatArray) -> bytes:
