@@ -13,6 +13,9 @@ FINDER_SIZE = 128
 LEAST_SHARE = 0.06
 """Lungs that cover less of the image than this are no lungs (healthy films: 0.2 to 0.4)."""
 
+FLATTEST = 0.8
+"""Least height of the box, in widths: a dense lower zone hides the lungs' base from the finder, not from us."""
+
 
 def finder_input(pixels: FloatArray) -> FloatArray:
     """The lung finder's input: float32 (1, FINDER_SIZE, FINDER_SIZE) in [0, 1].
@@ -59,8 +62,9 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     down, across = rows / inside.shape[0], columns / inside.shape[1]
     first_row = max(0, round((top - margin * height) * down))
     first_column = max(0, round((left - margin * width) * across))
-    last_row = min(rows, round((bottom + 1 + margin * height) * down))
     last_column = min(columns, round((right + 1 + margin * width) * across))
+    last_row = round((bottom + 1 + margin * height) * down)
+    last_row = min(rows, max(last_row, first_row + round(FLATTEST * (last_column - first_column))))
     return Box(first_row, first_column, last_row - first_row, last_column - first_column)
 
 

@@ -29,7 +29,7 @@ from pulmoscope.models.unet import UNet
 from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.hardware import keep_freed_memory
+from pulmoscope.training.hardware import find_precision, keep_freed_memory
 from pulmoscope.training.lung_films import FilmMaker
 from pulmoscope.training.onnx_file import write_onnx
 
@@ -42,7 +42,7 @@ class LungRecipe:
 
     name: str = "xray-lungs"
     title: str = "Lung finder: a small U-Net on films with lung masks"
-    steps: int = 700
+    steps: int = 600
     batch_size: int = 24
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
@@ -88,6 +88,8 @@ def _trained(recipe: LungRecipe, films: FilmMaker, progress: bool) -> UNet:
     """The loop: AdamW with one cycle over all steps; cross-entropy + 1 − soft Dice."""
     keep_freed_memory()
     network = UNet().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    bf16 = find_precision("auto", torch.device("cpu")) == "bf16-mixed"
     optimizer = torch.optim.AdamW(
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -97,7 +99,9 @@ def _trained(recipe: LungRecipe, films: FilmMaker, progress: bool) -> UNet:
     steps = range(recipe.steps)
     for _ in track(steps, "training", console=Console(stderr=True), transient=True, disable=not progress):
         images, masks = films.batch(recipe.batch_size)
-        logits = network(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        logits = logits.float()
         lungs = logits.sigmoid()
         overlap = 2 * (lungs * masks).sum((1, 2, 3)) + 1
         dice = overlap / (lungs.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
@@ -106,6 +110,7 @@ def _trained(recipe: LungRecipe, films: FilmMaker, progress: bool) -> UNet:
         loss.backward()
         optimizer.step()
         cycle.step()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
     return network.eval()
 
 
