@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pulmoscope.pipeline.diagnose import Outcome
+    from pulmoscope.pipeline.diagnose import Outcome, Reports
 
 FEW = 20
 """Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
@@ -62,9 +62,8 @@ def command(
     from pulmoscope.runtime.model import Model
 
     found = list(entries(inputs))
-    reports = report.value if report is not Report.AUTO else "all" if len(found) <= FEW else "positive"
     opened = Model.load(model, runtime.value, device)
-    stream = diagnose_many(found, opened, out, reports=reports, force=force)
+    stream = diagnose_many(found, opened, out, reports=_reports(report, len(found)), force=force)
     tally = _Tally()
     for outcome in stream if quiet or len(found) == 1 else _shown(stream, len(found)):
         tally.add(outcome)
@@ -75,6 +74,13 @@ def command(
     if not quiet and len(found) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
+
+
+def _reports(report: Report, inputs: int) -> Reports:
+    """Whose pages are written, with ``auto`` decided."""
+    if report is Report.NONE:
+        return "none"
+    return "all" if report is Report.ALL or (report is Report.AUTO and inputs <= FEW) else "positive"
 
 
 class _Tally:
