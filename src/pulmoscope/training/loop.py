@@ -111,8 +111,11 @@ def fit(
         ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
     """
     where = find_device(device)
-    with clear_about_resources(f"training {run}"), torch.random.fork_rng():
+    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    with clear_about_resources(f"training {run}"), own_seeds:
         recipe = resolve(recipe, table)
+        table.split("train").with_labels(recipe.classes)
+        table.split("val")
         if frames is None:
             frames = load_frames(
                 table.split("train", "val"), recipe.preprocess, recipe.classes, progress=progress

@@ -19,7 +19,7 @@ RECIPE = Recipe(
     published={"accuracy": 0.76, "validation_accuracy_frozen": 0.81},
     classes=("Normal", "COVID"),
     preprocess=XrayPreprocess(size=128),
-    augment=Augmentation(shift=0.1, shift_rows=False, rotate_deg=15, zoom=0.2),
+    augment=Augmentation(shift=0.1, shift_rows=False, rotate_deg=15.0, zoom=0.2),
     normalise="data",
     model=ModelSpec(backbone="resnetv2_50", hidden=128, dropout=0.3, output="sigmoid"),
     batch_size=64,

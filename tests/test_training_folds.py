@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.training.folds import cross_validate, folds
+from pulmoscope.training.loop import TrainedRun
+from pulmoscope.training.recipes import find
+
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "folds.schema.json"
+
+
+def table(patients: int = 6) -> SampleTable:
+    """Two classes, 12 images each of train and val and one of test; each patient has several."""
+    samples = [
+        Sample(f"{label}{n}.png", label, "val" if n % 4 == 0 else "train", f"{label}-{n % patients}")
+        for label in ("COVID", "Normal")
+        for n in range(12)
+    ]
+    return SampleTable(Path(), "manifest", (*samples, Sample("t.png", "COVID", "test", "COVID-0")))
+
+
+def test_every_image_is_held_out_once_and_patients_stay_whole() -> None:
+    parts = folds(table(), 3, seed=1)
+    held_out = [sample.file for part in parts for sample in part if sample.split == "val"]
+    assert sorted(held_out) == sorted(sample.file for sample in table().split("train", "val"))
+    for part in parts:
+        patients = {split: {s.patient for s in part if s.split == split} for split in ("train", "val")}
+        assert not patients["train"] & patients["val"]
+        assert {s.label for s in part if s.split == "val"} == {"COVID", "Normal"}
+        assert len(part) == 24
+    assert [part.samples for part in folds(table(), 3, seed=1)] == [part.samples for part in parts]
+
+
+def test_images_without_a_patient_stand_alone() -> None:
+    samples = tuple(Sample(f"{label}{n}", label, "train") for label in "ab" for n in range(4))
+    parts = folds(SampleTable(Path(), "manifest", samples), 4, seed=0)
+    assert [sum(sample.split == "val" for sample in part) for part in parts] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_number_of_folds_that_can_not_be_is_told(count: int) -> None:
+    with pytest.raises(DatasetError, match=f"--folds {count}: must be from 2 to 6"):
+        folds(table(), count, seed=0)
+
+
+def test_the_summary_is_of_all_folds(tmp_path: Path) -> None:
+    accuracies = iter((0.8, 0.9, 1.0))
+    recipe = find("xray-binary-cnn")
+
+    def fit(part: SampleTable, folder: Path) -> TrainedRun:
+        figures = {
+            "val_accuracy": next(accuracies),
+            "val_loss": 0.5,
+            "best_epoch": 1,
+            "epochs": 2,
+            "seconds": 3.0,
+        }
+        return TrainedRun(folder, recipe, figures)
+
+    summary = cross_validate(recipe, table(), 3, tmp_path, fit)
+
+    assert summary["val_accuracy"] == {"mean": pytest.approx(0.9), "sd": pytest.approx(0.1)}
+    assert [fold["val_accuracy"] for fold in summary["folds"]] == [0.8, 0.9, 1.0]
+    written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert written == summary
+    jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))

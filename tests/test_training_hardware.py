@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from pulmoscope.core.errors import ResourceError
+from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["tpu", "gpu", "cuda:99", "cuda:-1", "", "mps:x"])
+def test_a_device_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(ResourceError, match=f"device {name}: "):
+        find_device(name)
+
+
+def test_precision_is_as_asked() -> None:
+    cpu = torch.device("cpu")
+    assert find_precision("32", cpu) == "32-true"
+    assert find_precision("bf16", cpu) == "bf16-mixed"
+    assert find_precision("auto", cpu) in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "memory ran out"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (RuntimeError("file write failed: No space left on device"), "disk is full"),
+    ],
+)
+def test_running_out_is_told_in_one_line(error: Exception, says: str) -> None:
+    with pytest.raises(ResourceError, match=f"here: .*{says}") as told, clear_about_resources("here"):
+        raise error
+    assert "\n" not in str(told.value)
+
+
+def test_memory_that_is_really_not_there_is_told() -> None:
+    with pytest.raises(ResourceError, match="memory ran out"), clear_about_resources("here"):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shape"), clear_about_resources("here"):
+        raise RuntimeError("shape")
+    with pytest.raises(PermissionError), clear_about_resources("here"):
+        raise PermissionError(errno.EACCES, "denied")

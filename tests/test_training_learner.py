@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pulmoscope.models.classifier import build
+from pulmoscope.models.spec import ModelSpec
+from pulmoscope.training.learner import average_of, correct, learning_rate, loss_of
+from pulmoscope.training.recipe import Phase
+
+LOGITS = torch.tensor([[2.0], [-1.0], [0.5]])
+LABELS = torch.tensor([1, 0, 0])
+
+
+def test_a_single_logit_is_judged_as_binary_cross_entropy() -> None:
+    expected = functional.binary_cross_entropy_with_logits(LOGITS[:, 0], LABELS.float())
+    torch.testing.assert_close(loss_of(LOGITS, LABELS), expected)
+    smooth = functional.binary_cross_entropy_with_logits(LOGITS[:, 0], LABELS.float() * 0.8 + 0.1)
+    torch.testing.assert_close(loss_of(LOGITS, LABELS, smoothing=0.2), smooth)
+
+
+def test_class_weights_weigh_the_mean() -> None:
+    single = functional.binary_cross_entropy_with_logits(LOGITS[:, 0], LABELS.float(), reduction="none")
+    expected = (3 * single[0] + single[1] + single[2]) / 5
+    torch.testing.assert_close(loss_of(LOGITS, LABELS, torch.tensor([1.0, 3.0])), expected)
+
+
+def test_correct_counts_the_right_answers() -> None:
+    assert correct(LOGITS, LABELS) == 2
+    assert correct(torch.tensor([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]]), torch.tensor([1, 2])) == 1
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    cosine = Phase("x", epochs=10, learning_rate=0.2, schedule="cosine")
+    assert learning_rate(cosine, 0.05) == pytest.approx(0.1)
+    assert learning_rate(cosine, 0.1) == pytest.approx(0.2)
+    assert learning_rate(cosine, 0.55) == pytest.approx(0.1)  # half of the way down
+    assert learning_rate(cosine, 1.0) == pytest.approx(0.0)
+    assert 0 < learning_rate(cosine, 0.0) < 0.01
+    assert learning_rate(Phase("x", epochs=10, learning_rate=0.2), 0.9) == 0.2
+
+
+def test_the_average_follows_weights_and_statistics() -> None:
+    network = build(ModelSpec(backbone="cnn", filters=2), 1, 1)
+    average = average_of(network, decay=0.5)
+    kept = average.module
+
+    def set_all(value: float) -> None:
+        with torch.no_grad():
+            network.head.output.bias.fill_(value)
+            network.backbone.layers[0][1].running_mean.fill_(value)
+
+    for value in (0.0, 1.0, 1.0):
+        set_all(value)
+        average.update_parameters(network)
+
+    # The first update copies; then the decay is min(0.5, 2/11) and min(0.5, 3/12): 1 - 2/11 · 3/12 = 21/22.
+    torch.testing.assert_close(kept.head.output.bias, torch.full((1,), 21 / 22))
+    torch.testing.assert_close(kept.backbone.layers[0][1].running_mean, torch.full((2,), 21 / 22))

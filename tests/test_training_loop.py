@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import drawn
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.models.classifier import build
+from pulmoscope.training import settings
+from pulmoscope.training.learner import Learner
+from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve
+from pulmoscope.training.recipe import Phase, Recipe
+from pulmoscope.training.recipes import find
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+TINY = settings.apply(
+    find("xray-binary-cnn"),
+    ["model.filters=8", "preprocess.size=32", "batch_size=8", "phases.train.epochs=2"],
+)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
+    return drawn.table(tmp_path_factory.mktemp("films"), train=12, val=4)
+
+
+def train(
+    recipe: Recipe, table: SampleTable, run: Path, *changes: str, phases: tuple[Phase, ...] = ()
+) -> TrainedRun:
+    changed = settings.apply(recipe, changes)
+    changed = dataclasses.replace(changed, phases=phases or changed.phases)
+    return fit(changed, table, run, device="cpu", progress=False)
+
+
+def test_a_run_learns_and_is_whole(films: SampleTable, tmp_path: Path) -> None:
+    run = train(TINY, films, tmp_path / "run", "phases.train.epochs=12", "phases.train.learning_rate=0.01")
+
+    assert run.summary["val_accuracy"] >= 0.9
+    assert run.recipe.classes == ("Normal", "COVID")
+    assert run.recipe.preprocess.mean != 0.5  # measured
+    for name, schema in (("run.json", "run"), ("recipe.json", "recipe")):
+        content = json.loads((run.folder / name).read_text(encoding="utf-8"))
+        jsonschema.validate(
+            content, json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
+        )
+    assert run.summary["data"]["counts"] == {
+        "train": {"Normal": 12, "COVID": 12},
+        "val": {"Normal": 4, "COVID": 4},
+    }
+    with (run.folder / "curves.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, run.summary["epochs"] + 1))
+    losses = [float(row["val_loss"]) for row in rows]
+    assert run.summary["val_loss"] == min(losses) == losses[run.summary["best_epoch"] - 1]
+    assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run.folder / "tensorboard").iterdir())
+    assert not (run.folder / "checkpoints").exists()
+    assert load_run(run.folder) == run
+
+
+def test_the_network_kept_gives_the_figures_reported(films: SampleTable, tmp_path: Path) -> None:
+    from pulmoscope.training.data import EpochOrder, FramedImages, load_frames, loader
+
+    run = train(TINY, films, tmp_path / "run", "precision=32", "phases.train.epochs=4")
+    frames = load_frames(films.split("val"), run.recipe.preprocess, run.recipe.classes, progress=False)
+    images = FramedImages(frames, run.recipe.preprocess, None, 0)
+    order = EpochOrder(frames.places("val"), 8, 0, 0, shuffle=False)
+    (batch, labels), *rest = loader(images, order, 0)
+    with torch.no_grad():
+        logits = run.network()(batch)[:, 0]
+
+    assert not rest
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+    assert run.summary["val_loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert run.summary["val_accuracy"] == pytest.approx(float(((logits > 0) == labels.bool()).float().mean()))
+
+
+def test_the_same_seed_gives_the_same_weights(films: SampleTable, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    weights = [
+        (train(TINY, films, tmp_path / name, f"seed={seed}").folder / "weights.safetensors").read_bytes()
+        for name, seed in (("one", 1), ("two", 1), ("three", 2))
+    ]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_frozen_backbone_stays_as_it_is_with_its_statistics(films: SampleTable, tmp_path: Path) -> None:
+    run = train(TINY, films, tmp_path / "run", "phases.train.frozen=backbone")
+    torch.manual_seed(TINY.seed)
+    initial = build(TINY.model, 1, 1).state_dict()
+    kept = load_file(run.folder / "weights.safetensors")
+    changed = {name for name, value in kept.items() if not torch.equal(value, initial[name])}
+    assert changed == {"head.output.weight", "head.output.bias"}
+
+
+def test_a_restarted_phase_begins_anew_and_takes_the_epochs_of_the_best(
+    films: SampleTable, tmp_path: Path
+) -> None:
+    phases = (
+        Phase("first", epochs=4, learning_rate=1e-2),
+        Phase(
+            "again",
+            epochs_of="first",
+            learning_rate=0.0,
+            optimizer="sgd",
+            train_on=("train", "val"),
+            restart=True,
+        ),
+    )
+    run = train(TINY, films, tmp_path / "run", phases=phases)
+    first, again = run.summary["phases"]
+
+    assert again["epochs"] == first["best_epoch"]
+    assert again["val_loss"] is None
+    assert run.summary["val_loss"] == first["val_loss"]
+    assert not run.summary["val_held_out"]
+    torch.manual_seed(TINY.seed)
+    initial = build(TINY.model, 1, 1).state_dict()
+    kept = load_file(run.folder / "weights.safetensors")
+    assert all(
+        torch.equal(kept[name], initial[name]) for name, _ in build(TINY.model, 1, 1).named_parameters()
+    )
+
+
+def test_early_stopping_waits_its_patience(films: SampleTable, tmp_path: Path) -> None:
+    # With a learning rate of zero and frozen statistics no epoch is better than the first.
+    run = train(
+        TINY,
+        films,
+        tmp_path / "run",
+        *("phases.train.epochs=9", "phases.train.patience=2", "phases.train.learning_rate=0"),
+        *("phases.train.frozen=backbone", "phases.train.optimizer=sgd"),
+    )
+    assert (run.summary["epochs"], run.summary["best_epoch"]) == (3, 1)
+
+
+def test_a_run_is_not_replaced_by_accident(films: SampleTable, tmp_path: Path) -> None:
+    run = train(TINY, films, tmp_path / "run")
+    kept = (run.folder / "weights.safetensors").read_bytes()
+
+    with pytest.raises(OutputExistsError, match="--force"):
+        fit(TINY, films, run.folder, device="cpu", progress=False)
+    assert fit(TINY, films, run.folder, device="cpu", resume=True, progress=False).summary == run.summary
+    other = settings.apply(TINY, ["model.dropout=0.1"])
+    with pytest.raises(RecipeError, match=r"recipe\.model\.dropout \(0\.3, now 0\.1\)"):
+        fit(other, films, run.folder, device="cpu", resume=True, progress=False)
+    assert (run.folder / "weights.safetensors").read_bytes() == kept
+    assert fit(other, films, run.folder, device="cpu", force=True, progress=False).recipe.model.dropout == 0.1
+
+
+def test_a_diverging_run_is_told(films: SampleTable, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="phase train: the loss is no number"):
+        train(TINY, films, tmp_path / "run", "phases.train.learning_rate=1e30", "phases.train.optimizer=sgd")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_an_interrupt_stays_an_interrupt(
+    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(learner: Learner, batch: object, batch_idx: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "training_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, films, tmp_path / "run")
+
+
+def test_progress_is_told_on_standard_error(
+    films: SampleTable, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fit(TINY, films, tmp_path / "run", device="cpu")
+    said = capfd.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    assert [line.split(":")[0] for line in lines] == ["train 1/2", "train 2/2"]
+    assert "held out: loss" in lines[0]
+    assert lines[0].endswith("best")
+
+
+def test_data_without_a_validation_split_are_refused(tmp_path: Path) -> None:
+    table = drawn.table(tmp_path, train=2, val=0, test=1)
+    with pytest.raises(DatasetError, match="split val"):
+        train(TINY, table, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("phases.0.epochs=0", "at least 1"),
+        ("phases.0.epochs_of=later", "no earlier phase"),
+        ("phases.0.name=a/b", "file name"),
+        ("batch_size=1", "at least 2"),
+        ("classes=COVID", "at least two"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(change: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        resolve(settings.apply(TINY, [change]), drawn.named(drawn.CLASSES))
