@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -26,6 +27,7 @@ from pulmoscope.training.loop import fit, load_run
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import find
 
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 SMALL = ("preprocess.size=32", "phases.0.epochs=2", "batch_size=8", "model.filters=8", "precision=32")
 
 
@@ -92,6 +94,9 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
     assert bundle.metrics["val"]["images"] == 12
     assert set(bundle.files) == {"MODEL_CARD.md", "model.onnx", "reference.npz"}
     assert (bundle.folder / "weights.safetensors").is_file()
+    schema = json.loads((SCHEMAS / "bundle.schema.json").read_text())
+    manifest = json.loads((bundle.folder / "bundle.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(manifest)
     written = (bundle.folder / "bundle.json").read_text() + (bundle.folder / "MODEL_CARD.md").read_text()
     assert str(table.root) not in written
     assert str(bundle.folder) not in written

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import jsonschema
 import pytest
 
 import drawn
@@ -18,6 +19,8 @@ from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import find
 from pulmoscope.training.tune import tune
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 # No network has -1 filters: half of the trials fail.
 GRID = {"model.filters": (4, -1), "phases.train.learning_rate": (1e-2, 1e-3)}
@@ -91,6 +94,15 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_missing(folder: Path) 
     assert str(written["trial"]) == rows[0]["trial"] == str(best["trial"])
     chosen = settings.apply(recipe(), written["set"])
     assert chosen.phases[0].learning_rate == float(rows[0]["phases.train.learning_rate"])
+    found = {
+        "tune": [out / "tune.json"],
+        "best": [out / "best.json"],
+        "trial": (out / "trials").glob("*.json"),
+    }
+    for name, files in found.items():
+        schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+        for file in files:
+            jsonschema.Draft202012Validator(schema).validate(json.loads(file.read_text()))
     picture = cv2.imread(str(out / "plot.png"))
     assert picture is not None
     assert picture.std() > 1

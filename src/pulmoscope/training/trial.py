@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pulmoscope.core.errors import RecipeError
@@ -144,26 +142,23 @@ def record(job: Job, outcome: Mapping[str, Any], seconds: float) -> dict[str, An
 
 def write_cache(frames: Frames, folder: Path) -> None:
     """Keep framed images for the processes of all trials; the last file written is the images."""
-    write_bytes(folder / "labels.npy", _npy(frames.labels))
-    write_json(folder / "names.json", {"splits": frames.splits, "files": frames.files})
-    write_bytes(folder / IMAGES, _npy(frames.images))
+    stream = io.BytesIO()
+    np.savez(stream, labels=frames.labels, splits=np.array(frames.splits), files=np.array(frames.files))
+    write_bytes(folder / "labels.npz", stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, frames.images)
+    write_bytes(folder / IMAGES, stream.getvalue())
 
 
 def read_cache(folder: Path) -> Frames:
     """What :func:`write_cache` kept; the images stay on disk, and in memory once for all processes."""
-    names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
-    return Frames(
-        np.load(folder / IMAGES, mmap_mode="r"),
-        np.load(folder / "labels.npy"),
-        tuple(names["splits"]),
-        tuple(names["files"]),
-    )
-
-
-def _npy(array: npt.NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
+    with np.load(folder / "labels.npz") as found:
+        return Frames(
+            np.load(folder / IMAGES, mmap_mode="r"),
+            found["labels"],
+            tuple(found["splits"].tolist()),
+            tuple(found["files"].tolist()),
+        )
 
 
 def _trained(job: Job) -> dict[str, Any]:

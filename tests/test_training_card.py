@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bundles import tiny_bundle
+from pulmoscope.apps.cli import app
+from pulmoscope.core.errors import BundleError
+from pulmoscope.runtime.bundle import Bundle, load
+from pulmoscope.training import settings
+from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
+from pulmoscope.training.recipes import RECIPES, find
+
+
+def estimate(value: float | None) -> dict[str, Any]:
+    bound = None if value is None else value / 2
+    return {"value": value, "low": bound, "high": value, "usable": 10}
+
+
+OVERALL = {
+    "scores": {"accuracy": estimate(0.75), "macro_auroc": estimate(0.875), "mcc": estimate(None)},
+    "by_class": {
+        "COVID": {"images": 4, "sensitivity": estimate(0.5), "specificity": estimate(1.0)},
+        "Normal": {"images": 4, "sensitivity": estimate(1.0), "specificity": estimate(0.5)},
+    },
+}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A bundle as training leaves it, in a network of a test's own."""
+    recipe = settings.apply(find("xray-binary-cnn"), ["model.filters=8", "classes=COVID,Normal"])
+    training_data = {
+        "counts": {"train": {"COVID": 3, "Normal": 1200}, "val": {"COVID": 1, "Normal": 2}},
+        "sources": {"here": 1202, "there": 4},
+        "classes_by_source": {"here": {"Normal": 1202}, "there": {"COVID": 3, "Normal": 1}},
+        "warnings": ["no patient ids: splits can't be by patient"],
+        "terms": "for research only",
+    }
+    bare = tiny_bundle(tmp_path / "bundle", temperature=1.5, confidence=0.65, distance=2.5)
+    return replace(bare, recipe=settings.to_plain(recipe), training_data=training_data).save()
+
+
+def evaluation(bundle: Bundle, sources: dict[str, int]) -> dict[str, Any]:
+    return {
+        "model": {"name": bundle.name, "version": bundle.version, "classes": list(bundle.classes)},
+        "data": {"split": "test", "sources": sources, "predicted": 8, "sha256": "0" * 64},
+        "overall": OVERALL,
+        "pairwise": {"positive": "COVID", "negative": "Normal", "scores": OVERALL["scores"]},
+        "outside_classes": [
+            {"source": "nih", "label": "Pneumonia", "images": 9, "called": {"COVID": estimate(0.25)}}
+        ],
+        "command": "pulmoscope evaluate",
+    }
+
+
+def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
+    card = model_card(bundle)
+    for fact in (
+        "# tiny 0.1",
+        "classes are COVID, Normal",
+        "train: 1,203 images (COVID 3, Normal 1,200)",
+        "Sources: here (1,202), there (4)",
+        "Sources that hold a single class: here (Normal).",
+        "no patient ids: splits can't be by patient",
+        "Terms: for research only",
+        "Temperature 1.500",
+        "less sure than 0.65",
+        "than 2.5 (",
+        "Published figures: accuracy 0.79",
+        "rotate deg 15.0",
+        "128 x 128 pixels",
+        "No figure from another hospital is recorded.",
+        "No audit for shortcuts is recorded.",
+        "pulmoscope train xray-binary-cnn --data DATA -o RUN --set model.filters=8",
+        "Apache-2.0",
+        "not a medical device",
+    ):
+        assert fact in card
+
+
+def test_figures_are_a_column_for_each_data_set(bundle: Bundle) -> None:
+    add_metrics(bundle.folder, "test", evaluation(bundle, {"here": 8}))
+    made = add_metrics(bundle.folder, "external", evaluation(bundle, {"nih": 8}))
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "|  | test (internal) | external (external) |" in card
+    assert "| accuracy | 0.750 (0.375–0.750) | 0.750 (0.375–0.750) |" in card
+    assert "| mcc | – | – |" in card
+    assert "| AUROC COVID against Normal | 0.875 (0.438–0.875) |" in card
+    assert "| nih Pneumonia called COVID | 0.250" in card
+    assert "No figure from another hospital is recorded." not in card
+    assert load(bundle.folder) == made  # the checksums are those of the new card
+
+
+def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
+    audit = evaluation(bundle, {"here": 8}) | {
+        "results": [{"code": "clean", "auroc": estimate(0.9)}, {"code": "blackout", "auroc": estimate(0.5)}]
+    }
+    made = add_metrics(bundle.folder, "audit", audit)
+    assert made.metrics["audit"]["role"] == "audit"
+    assert made.metrics["audit"]["figures"]["auroc_blackout"] == {"value": 0.5, "low": 0.25, "high": 0.5}
+    assert "No audit" not in (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:
+    other = evaluation(replace(bundle, name="other"), {"here": 8})
+    with pytest.raises(BundleError, match=r"only figures of this bundle .* other 0\.1"):
+        add_metrics(bundle.folder, "test", other)
+    with pytest.raises(BundleError, match=r"only a metrics\.json or audit\.json"):
+        add_metrics(bundle.folder, "test", {"schema_version": "1.0"})
+    assert load(bundle.folder).metrics == {}
+
+
+def test_record_on_the_command_line(bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "metrics.json"
+    command = ["models", "record", str(bundle.folder), "--metrics", str(file), "--as", "external"]
+    assert isinstance(CliRunner().invoke(app, command).exception, BundleError)
+    file.write_text(json.dumps(evaluation(bundle, {"nih": 8})))
+    ended = CliRunner().invoke(app, command)
+    assert ended.exit_code == 0
+    assert load(bundle.folder).metrics["external"]["images"] == 8
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_command_in_the_card_gives_the_same_recipe(name: str) -> None:
+    changes = [
+        "seed=7",
+        "classes=Normal,COVID",
+        "phases.0.epochs=3",
+        "model.pretrained=false",
+        "batch_size=5",
+    ]
+    changed = settings.apply(find(name), changes)
+    assert settings.apply(find(name), changed_settings(changed)) == changed
+    assert changed_settings(find(name)) == []
+
+
+def test_a_pair_is_named_by_its_classes() -> None:
+    figures = key_figures(None, {"positive": "A", "negative": "B", "scores": OVERALL["scores"]})
+    assert list(figures) == ["AUROC_A_against_B", "accuracy_A_against_B"]
