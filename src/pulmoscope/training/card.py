@@ -110,7 +110,7 @@ def model_card(bundle: Bundle) -> str:
         "Calibration and referral": _calibration(bundle),
         "Known limits": _limits(bundle),
         "Licence": [
-            "Code and weights: Apache-2.0. The data keep their own terms: "
+            "Code: Apache-2.0. The weights were learnt from data that keep their own terms: "
             + (bundle.training_data.get("terms") or "not stated; see the data's source.")
         ],
         "How to make it again": ["```", *_commands(recipe), "```"],
