@@ -206,3 +206,9 @@ def test_data_without_a_validation_split_are_refused(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_told(change: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         resolve(settings.apply(TINY, [change]), drawn.named(drawn.CLASSES))
+
+
+def test_weights_that_do_not_fit_leave_nothing_behind(films: SampleTable, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such file"):
+        train(TINY, films, tmp_path / "run", "model.backbone=mobilenetv2_035", "model.weights=nowhere")
+    assert not (tmp_path / "run").exists()

@@ -116,6 +116,9 @@ def fit(
         recipe = resolve(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         if frames is None:
             frames = load_frames(
                 table.split("train", "val"), recipe.preprocess, recipe.classes, progress=progress
@@ -125,9 +128,6 @@ def fit(
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if _claim(run, begun, resume, force):
             return load_run(run)
-        torch.manual_seed(recipe.seed)
-        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         states = _run_phases(network, recipe, frames, run, where, workers, progress)
         _finish(run, recipe, states, where, data)
     return load_run(run)
