@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,10 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
     pixels = _shrunk(diagnosis.scan.pixels[0])
     grey = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     heats = [_shrunk(explanation.heat) for explanation in diagnosis.explanations]
-    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
     return Pictures(
         scan=_jpeg(grey),
         overlays=tuple(_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
-        scale=_jpeg(overlay(np.zeros_like(ramp), ramp, 1.0)) if heats else "",
+        scale=_scale() if heats else "",
     )
 
 
@@ -135,6 +135,13 @@ def _shrunk(pixels: FloatArray) -> FloatArray:
         return pixels
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+@cache
+def _scale() -> str:
+    """The heat map's colours, from none to the greatest heat."""
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
+    return _jpeg(overlay(np.zeros_like(ramp), ramp, 1.0))
 
 
 def _jpeg(picture: npt.NDArray[np.uint8]) -> str:

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundles import tiny_bundle
+from no_network import run_without_network
+from pulmoscope.datasets.phantom_folder import write_phantoms
+
+COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli import main; main()", "diagnose"]
+
+
+def diagnose(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle")).folder
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_phantoms(folder, count=3, size=256)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("film")
+    table = write_phantoms(folder, size=256)
+    return folder / table.samples[0].file
+
+
+def test_one_image_in_plain_words(tmp_path: Path, model: Path, film: Path) -> None:
+    done = diagnose(film, "--model", model, "-o", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = tmp_path / "out" / film.stem / "report.html"
+    assert report.is_file()
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Synthetic image")
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["Most probable", "Decision", "Reason"]
+    assert f"Report          {report}" in lines
+    assert "Synthetic image." in report.read_text(encoding="utf-8")
+
+
+def test_a_second_run_is_refused_in_one_line_until_forced(tmp_path: Path, model: Path, film: Path) -> None:
+    arguments = (film, "--model", model, "-o", tmp_path / "out", "--quiet")
+    assert diagnose(*arguments).stdout == ""
+    again = diagnose(*arguments)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "--force" in again.stderr
+    assert diagnose(*arguments, "--force").returncode == 0
+
+
+def test_some_refused_is_3_all_refused_is_4(tmp_path: Path, model: Path, film: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "cut.png").write_bytes(film.read_bytes()[:500])
+    (bad / "empty.png").write_bytes(b"")
+    all_refused = diagnose(bad, "--model", model, "-o", tmp_path / "all")
+    assert all_refused.returncode == 4
+    refusals = [line for line in all_refused.stderr.splitlines() if line.startswith("pulmoscope: refused:")]
+    assert [name in line for name, line in zip(("cut.png", "empty.png"), refusals, strict=True)] == [
+        True,
+        True,
+    ]
+    assert "Traceback" not in all_refused.stderr
+    (bad / "good.png").write_bytes(film.read_bytes())
+    some = diagnose(bad, "--model", model, "-o", tmp_path / "some")
+    assert some.returncode == 3
+    assert "1 diagnosed" in some.stdout
+    assert "2 refused" in some.stdout
+    index = json.loads((tmp_path / "some/index.json").read_text(encoding="utf-8"))
+    assert [entry["outcome"] for entry in index["inputs"]] == ["refused", "refused", "diagnosed"]
+
+
+def test_several_images_get_a_line_each(tmp_path: Path, model: Path, films: Path) -> None:
+    done = diagnose(films, "--model", model, "-o", tmp_path / "out", "--report", "none")
+    assert done.returncode == 0
+    assert [line.count("Normal-000") for line in done.stdout.splitlines()] == [1, 1, 1, 0]
+    assert not list((tmp_path / "out").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--model", "no-such-model"), ("--runtime", "abacus"), ("--device", "toaster"), ("--report", "some")],
+)
+def test_wrong_usage_is_2(tmp_path: Path, film: Path, model: Path, arguments: tuple[str, str]) -> None:
+    named = () if arguments[0] == "--model" else ("--model", model)
+    done = diagnose(film, "-o", tmp_path / "out", *named, *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert arguments[1] in done.stderr
+
+
+def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, model: Path, film: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = diagnose(film, "--model", model, "-o", tmp_path / "file")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_it_opens_no_network_and_no_torch(tmp_path: Path, model: Path, film: Path) -> None:
+    program = (
+        "import sys\n"
+        "from pulmoscope.apps.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program, "diagnose", film, "--model", model, "-o", tmp_path / "out"]
+    silence = run_without_network(command, tmp_path / "record")
+    assert silence.attempts == ()
+    assert (silence.returncode, silence.stderr.strip()) == (0, "False")

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+import pulmoscope
+from bundles import quadrants, tiny_bundle
+from pulmoscope.core.errors import InputError, OutputExistsError
+from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
+from pulmoscope.io import entries
+from pulmoscope.pipeline.diagnose import Outcome, decide, diagnose, diagnose_many
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.report.diagnosis import to_json
+from pulmoscope.runtime.model import Model
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+SIDE = 256
+
+
+def picture(path: Path, *brightness: float) -> Path:
+    """A picture whose quadrants have these brightnesses."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.rint(quadrants(brightness, SIDE) * 255).astype(np.uint8))
+    return path
+
+
+def folder_of(folder: Path, count: int) -> Path:
+    """Pictures by turns of COVID (upper left bright) and Normal (upper right), each a little different."""
+    for number in range(count):
+        bright = 0.8 + number / 1000
+        picture(
+            folder / f"{number:03d}.png", *((bright, 0.1) if number % 2 == 0 else (0.1, bright)), 0.4, 0.4
+        )
+    return folder
+
+
+def run(inputs: Path, model: Model, out: Path, **options: object) -> list[Outcome]:
+    return list(diagnose_many(list(entries([inputs])), model, out, **options))  # type: ignore[arg-type]
+
+
+def without_timings(path: Path) -> dict[str, object]:
+    plain: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    plain.pop("timings_s")
+    return plain
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle")).folder
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> Model:
+    return Model.load(bundle)
+
+
+def test_one_file_is_diagnosed(tmp_path: Path, bundle: Path) -> None:
+    found = pulmoscope.diagnose(picture(tmp_path / "chest.png", 0.8, 0.7, 0.4, 0.4), bundle)
+    # logit k is gain / 4 = 10 times the mean brightness of quadrant k; 8-bit grey values
+    difference = 10 * (np.rint(0.8 * 255) - np.rint(0.7 * 255)) / 255
+    assert found.prediction.label == "COVID"
+    assert found.prediction.probabilities["COVID"] == pytest.approx(1 / (1 + np.exp(-difference)), abs=1e-5)
+    assert sum(found.prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert found.model["name"] == "tiny"
+    assert set(found.timings_s) == {"read", "prepare", "quality", "predict", "explain"}
+
+
+def test_the_evidence_is_shown_where_it_is(tmp_path: Path, model: Model) -> None:
+    found = diagnose(picture(tmp_path / "chest.png", 0.8, 0.7, 0.4, 0.4), model)
+    covid, normal = found.explanations  # 0.73 and 0.27: both are in play, the more probable one first
+    assert (covid.target, normal.target) == ("COVID", "Normal")
+    assert covid.heat.shape == (SIDE, SIDE)
+    half = SIDE // 2
+    assert covid.heat[: half - 40, : half - 40].min() == pytest.approx(1, abs=0.01)
+    assert covid.heat[half + 40 :].max() == 0
+    assert normal.heat[: half - 40, half + 40 :].min() == pytest.approx(1, abs=0.01)
+
+
+def test_only_classes_in_play_are_explained_and_only_when_asked(tmp_path: Path, model: Model) -> None:
+    path = picture(tmp_path / "chest.png", 0.1, 0.9, 0.4, 0.4)
+    assert [shown.target for shown in diagnose(path, model).explanations] == ["Normal"]
+    assert diagnose(path, model, explain=False).explanations == ()
+
+
+def test_a_scan_that_was_read_already_is_taken(model: Model) -> None:
+    pixels = quadrants((0.1, 0.9, 0.4, 0.4), SIDE)[None]
+    scan = Scan("mine", Modality.XRAY, pixels, (SourceFile("mine.png", "00" * 32),))
+    assert diagnose(scan, model).prediction.label == "Normal"
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path, model: Model) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.png"):
+        diagnose(tmp_path / "empty.png", model)
+
+
+REFUSED = Flag("rotated", Severity.REFUSE, "the spine is upright (found: 0.1)")
+WARNED = Flag("underexposed", Severity.WARN, "bright enough (found: 0.1)")
+
+
+@pytest.mark.parametrize(
+    ("flags", "best", "decision", "word"),
+    [
+        ((), 0.7, Decision.REPORT, "0.700, at or above"),
+        ((), 0.6, Decision.REPORT, "threshold of 0.60"),
+        ((), 0.599, Decision.REFER, "0.599, below"),
+        ((WARNED,), 0.9, Decision.REPORT, "mind the quality"),
+        ((WARNED, REFUSED), 0.99, Decision.REFER, "the spine is upright"),
+        ((REFUSED, REFUSED), 0.99, Decision.REFER, "and 1 more"),
+    ],
+)
+def test_the_decision_has_its_reason(
+    flags: tuple[Flag, ...], best: float, decision: Decision, word: str
+) -> None:
+    found = decide({"COVID": best, "Normal": 1 - best}, Quality(flags), 0.6)
+    assert found.decision is decision
+    assert word in found.reason
+    assert found.reason.endswith(".")
+    assert "\n" not in found.reason
+
+
+def test_an_image_unlike_the_training_images_is_referred(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    bundle = tiny_bundle(folder, distance=3.0)
+    pooled = np.random.default_rng(1).normal(0.02, 0.001, (60, 2)).astype(np.float32)
+    reference = Reference.fit(pooled, np.arange(60) % 2)
+    (folder / "reference.npz").write_bytes(reference.to_bytes())
+    bundle.save()
+    found = diagnose(picture(tmp_path / "chest.png", 0.9, 0.1, 0.4, 0.4), folder)
+    assert "out-of-distribution" in [flag.code for flag in found.quality.flags]
+    assert found.prediction.decision is Decision.REFER
+
+
+def test_a_batch_says_what_single_images_get(tmp_path: Path, model: Model) -> None:
+    images = folder_of(tmp_path / "in", 19)
+    outcomes = run(images, model, tmp_path / "out")
+    assert [outcome.folder for outcome in outcomes] == [f"{number:03d}" for number in range(19)]
+    for outcome in outcomes:
+        alone = to_json(diagnose(images / f"{outcome.folder}.png", model))
+        assert outcome.plain is not None
+        for part in ("input", "model", "quality", "prediction", "explanations", "software", "notice"):
+            assert outcome.plain[part] == alone[part]
+        assert outcome.plain == json.loads((tmp_path / "out" / outcome.folder / "diagnosis.json").read_text())
+
+
+def test_a_run_writes_what_its_schemas_say(tmp_path: Path, model: Model) -> None:
+    images = folder_of(tmp_path / "in", 3)
+    (images / "empty.png").write_bytes(b"")
+    run(images, model, tmp_path / "out")
+    index = json.loads((tmp_path / "out/index.json").read_text(encoding="utf-8"))
+    validate(index, "index")
+    assert index["counts"] | {"report": 0, "refer": 0} == {
+        "inputs": 4,
+        "diagnosed": 3,
+        "refused": 1,
+        "report": 0,
+        "refer": 0,
+    }
+    refused = index["inputs"][3]
+    assert refused["input"].endswith("empty.png")
+    assert refused["message"] == f"{refused['input']}: {refused['rule']} (found: {refused['value']})"
+    for entry in index["inputs"][:3]:
+        validate(json.loads((tmp_path / "out" / entry["folder"] / "diagnosis.json").read_text()), "diagnosis")
+        assert (tmp_path / "out" / entry["report"]).is_file()
+
+
+def validate(plain: object, name: str) -> None:
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(plain, schema, jsonschema.Draft202012Validator)
+
+
+def test_pages_are_written_for_whom_they_were_asked(tmp_path: Path) -> None:
+    # a bundle that is never too unsure, on images that no quality rule refuses
+    folder = tiny_bundle(tmp_path / "bundle").folder
+    model = Model.load(folder)
+    images = folder_of(tmp_path / "in", 2)
+    for reports in ("all", "positive", "none"):
+        outcomes = run(images, model, tmp_path / reports, reports=reports)
+        for outcome in outcomes:
+            assert outcome.plain is not None
+            prediction = outcome.plain["prediction"]
+            positive = prediction["label"] == "COVID" or prediction["decision"] == "refer"
+            wanted = reports == "all" or (reports == "positive" and positive)
+            assert (outcome.report is not None) == wanted
+            assert sorted(path.suffix for path in (tmp_path / reports / outcome.folder).iterdir()) == (
+                [".html", ".json", ".npy", ".png"] if wanted else [".json"]
+            )
+
+
+def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 3), tmp_path / "out"
+    run(images, model, out)
+    with pytest.raises(OutputExistsError, match=r"index\.json"):
+        run(images, model, out)
+    (images / "002.png").unlink()
+    outcomes = run(images, model, out, force=True)
+    assert [outcome.kept for outcome in outcomes] == [False, False]
+    assert not (out / "002" / "diagnosis.json").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pulmoscope.io import entries
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.runtime.model import Model
+
+images, bundle, out = map(Path, sys.argv[1:])
+for number, _ in enumerate(diagnose_many(list(entries([images])), Model.load(bundle), out)):
+    if number == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_goes_on(tmp_path: Path, bundle: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 40), tmp_path / "out"
+    child = subprocess.run([sys.executable, "-c", KILLED, str(images), str(bundle), str(out)])
+    assert child.returncode == -signal.SIGKILL
+    assert not (out / "index.json").exists()
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*/diagnosis.json")}
+    assert 5 <= len(written) < 40
+    outcomes = run(images, model, out)
+    assert sum(outcome.kept for outcome in outcomes) == len(written)
+    assert all(path.stat().st_mtime_ns == then for path, then in written.items())
+    run(images, model, tmp_path / "unbroken")
+    assert (out / "index.json").read_text() == (tmp_path / "unbroken/index.json").read_text()
+    for path in (tmp_path / "unbroken").glob("*/diagnosis.json"):
+        assert without_timings(path) == without_timings(out / path.relative_to(tmp_path / "unbroken"))
+
+
+def test_what_another_model_or_image_left_is_done_anew(tmp_path: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 3), tmp_path / "out"
+    run(images, model, out)
+    (out / "index.json").unlink()
+    picture(images / "001.png", 0.9, 0.1, 0.3, 0.3)
+    assert [outcome.kept for outcome in run(images, model, out)] == [True, False, True]
+    (out / "index.json").unlink()
+    other = Model.load(tiny_bundle(tmp_path / "other", temperature=2.0).folder)
+    assert [outcome.kept for outcome in run(images, other, out)] == [False] * 3
+
+
+def test_pages_that_are_missing_are_made_up_for(tmp_path: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 2), tmp_path / "out"
+    run(images, model, out, reports="none")
+    (out / "index.json").unlink()
+    outcomes = run(images, model, out, reports="all")
+    assert [outcome.kept for outcome in outcomes] == [False, False]
+    assert all(outcome.report is not None and outcome.report.is_file() for outcome in outcomes)
+
+
+def test_a_damaged_result_of_a_killed_run_is_done_anew(tmp_path: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 1), tmp_path / "out"
+    (out / "000").mkdir(parents=True)
+    (out / "000" / "diagnosis.json").write_text("[1, 2", encoding="utf-8")
+    assert [outcome.kept for outcome in run(images, model, out)] == [False]
+
+
+def tagged_film(path: Path, names: Sequence[str], part: str) -> None:
+    """A small digital radiograph whose every patient tag carries a word to look for."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    dataset = Dataset()
+    for name in names:
+        setattr(dataset, name, "20010203" if name.endswith("Date") else "ZZTOPSECRET")
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", part, "PA"
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
+    dataset.Rows = dataset.Columns = SIDE
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    ramp = np.linspace(0, 0.1, SIDE)
+    pixels = np.rint((quadrants((0.8, 0.7, 0.4, 0.4), SIDE) + ramp) * 4095).astype(np.uint16)
+    dataset.PixelData = pixels.tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path, enforce_file_format=True)
+
+
+PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "AccessionNumber", "StudyDate")
+PLACE = ("InstitutionName", "ReferringPhysicianName", "OperatorsName", "StudyID", "StudyDescription")
+
+
+@pytest.mark.parametrize(("part", "refused"), [("CHEST", False), ("ABDOMEN", True)])
+def test_nothing_that_identifies_a_patient_is_written(
+    tmp_path: Path, model: Model, part: str, refused: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    tagged_film(tmp_path / "in" / "film.dcm", PATIENT + PLACE, part)
+    (outcome,) = run(tmp_path / "in", model, tmp_path / "out")
+    assert (outcome.error is not None) == refused
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) >= (1 if refused else 5)
+    for content in (str(outcome).encode(), *(path.read_bytes() for path in written)):
+        assert b"ZZTOPSECRET" not in content
+        assert b"20010203" not in content

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diagnoses import a_diagnosis
+from pulmoscope import __version__
+from pulmoscope.core.errors import OutputExistsError, ResourceError
+from pulmoscope.core.types import Diagnosis, Explanation
+from pulmoscope.pipeline.outputs import claim, kept, pictures, save
+from pulmoscope.report.diagnosis import to_json
+
+
+def diagnosis_of(rows: int, columns: int) -> Diagnosis:
+    found = a_diagnosis(targets=("COVID",))
+    ramp = np.tile(np.linspace(0, 1, columns, dtype=np.float32), (rows, 1))
+    return replace(
+        found,
+        scan=replace(found.scan, pixels=ramp[None]),
+        explanations=(Explanation("grad-cam", "COVID", ramp),),
+        software={"pulmoscope": __version__},
+    )
+
+
+def test_the_heat_map_is_saved_as_picture_and_array_at_the_images_own_size(tmp_path: Path) -> None:
+    found = diagnosis_of(40, 60)
+    plain = save(found, tmp_path / "chest")
+    assert plain == to_json(found)
+    assert json.loads((tmp_path / "chest/diagnosis.json").read_text(encoding="utf-8")) == plain
+    heat = np.load(tmp_path / "chest/heat-COVID.npy", allow_pickle=False)
+    assert heat.dtype == np.float16
+    np.testing.assert_allclose(heat, found.explanations[0].heat, atol=1e-3)
+    shown = cv2.imread(str(tmp_path / "chest/heat-COVID.png"), cv2.IMREAD_COLOR)
+    assert shown.shape == (40, 60, 3)
+    assert shown[:, 0].max() == 0  # no heat: the image, black there, is untouched
+    blue, _, red = shown[0, 45]  # inferno is orange at three quarters
+    assert red > blue
+
+
+def test_saving_again_leaves_nothing_of_before(tmp_path: Path) -> None:
+    save(diagnosis_of(40, 60), tmp_path)
+    save(replace(diagnosis_of(40, 60), explanations=()), tmp_path, report=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["diagnosis.json"]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((40, 60), (40, 60)), ((1536, 768), (768, 384)), ((1, 5000), (1, 768))]
+)
+def test_the_pages_pictures_are_small(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    made = pictures(diagnosis_of(*size))
+    for address in (made.scan, *made.overlays):
+        content = base64.b64decode(re.sub(r"^data:image/jpeg;base64,", "", address))
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2] == shown
+
+
+def test_a_result_is_kept_only_for_the_same_image_model_and_version(tmp_path: Path) -> None:
+    found = diagnosis_of(40, 60)
+    plain = save(found, tmp_path)
+    assert kept(tmp_path, found.scan, found.model) == plain
+    assert kept(tmp_path, found.scan, {**found.model, "sha256": "00" * 32}) is None
+    assert kept(tmp_path / "nothing", found.scan, found.model) is None
+    (file,) = found.scan.files
+    assert kept(tmp_path, replace(found.scan, files=(replace(file, sha256="00" * 32),)), found.model) is None
+    save(replace(found, software={"pulmoscope": "0.0.0"}), tmp_path)
+    assert kept(tmp_path, found.scan, found.model) is None
+
+
+def test_force_removes_results_and_nothing_else(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    save(diagnosis_of(40, 60), outside)
+    out = tmp_path / "out"
+    save(diagnosis_of(40, 60), out / "chest")
+    (out / "chest" / "notes.txt").write_text("mine", encoding="utf-8")
+    inputs = [{"folder": "chest"}, {"folder": "../outside"}, {"folder": ".."}, {"input": "refused.png"}]
+    (out / "index.json").write_text(json.dumps({"inputs": inputs}), encoding="utf-8")
+    with pytest.raises(OutputExistsError):
+        claim(out, force=False)
+    claim(out, force=True)
+    assert sorted(path.name for path in out.rglob("*")) == ["chest", "notes.txt"]
+    assert (outside / "diagnosis.json").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ResourceError, match=r"^[^\n]*file/out[^\n]*$"):
+        claim(tmp_path / "file" / "out", force=False)
+    with pytest.raises(ResourceError, match=r"^[^\n]*file[^\n]*$"):
+        save(diagnosis_of(40, 60), tmp_path / "file" / "chest")
