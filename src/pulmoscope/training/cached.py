@@ -18,8 +18,9 @@ from torch import Tensor
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.models.classifier import Head, build, pool
+from pulmoscope.models.classifier import Classifier, Head, build, pool
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
+from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
 from pulmoscope.training.loop import logits_of
 from pulmoscope.training.recipe import Recipe
@@ -46,6 +47,8 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # decides a backbone without pretrained weights
         network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
+    network.to(memory_format=torch.channels_last)
+    half = find_precision(recipe.precision, torch.device("cpu")) == "bf16-mixed"  # as in training
 
     def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
         images = FramedImages(frames, recipe.preprocess, recipe.augment if augmented else None, recipe.seed)
@@ -60,7 +63,7 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
                 transient=True,
                 disable=not progress,
             )
-            passes.append(torch.cat([_features(network, batch) for batch, _ in batches]).numpy())
+            passes.append(torch.cat([_features(network, batch, half) for batch, _ in batches]).numpy())
         return np.stack(passes)
 
     stream = io.BytesIO()
@@ -74,9 +77,9 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     write_bytes(folder / FEATURES, stream.getvalue())
 
 
-def _features(network: Any, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        return pool(network.features(images.contiguous(memory_format=torch.channels_last)))
+def _features(network: Classifier, images: Tensor, half: bool) -> Tensor:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        return pool(network.features(images.contiguous(memory_format=torch.channels_last))).float()
 
 
 def fit_head(recipe: Recipe, folder: Path) -> dict[str, Any]:
