@@ -47,7 +47,7 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # decides a backbone without pretrained weights
         network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs miss it
     half = find_precision(recipe.precision, torch.device("cpu")) == "bf16-mixed"  # as in training
 
     def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
