@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Trains every published recipe on a four-class data set and measures it: the rows of the table in docs/results.md.
+#
+#   benchmarks/recipes.sh DATA EXTERNAL BACKBONE.safetensors OUT
+#
+# DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
+# BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which the recipes whose own backbone is not
+# at hand are run. The schedules are shortened to about two hours on two cores. A run that was interrupted goes on
+# when the script is started again.
+set -euo pipefail
+data=$1 external=$2 weights=$3 out=$4
+mobilenet=(--set model.backbone=mobilenetv2_100 --set model.backbone_options.pad_type=same
+    --set "model.weights=$weights")
+normal=(--set preprocess.mean=0.5 --set preprocess.std=0.5)
+
+measured() { # NAME RECIPE SETTINGS...: train, and measure at home, elsewhere, and with the lungs blacked out
+    local name=$1 recipe=$2 run=$out/$1
+    shift 2
+    [ -f "$run/bundle.json" ] || pulmoscope train "$recipe" --data "$data" -o "$run" --resume "$@"
+    [ -f "$run/test/metrics.json" ] || pulmoscope evaluate "$run" --data "$data" -o "$run/test" --force
+    [ -f "$run/external/metrics.json" ] ||
+        pulmoscope evaluate "$run" --data "$external" --split all -o "$run/external" --force
+    [ -f "$run/audit/audit.json" ] || pulmoscope audit "$run" --data "$data" -o "$run/audit" --force
+}
+
+measured mobilenetv2 xray-4class-mobilenetv2 --set "model.weights=$weights"
+measured mobilenetv2-binary xray-4class-mobilenetv2 --set "model.weights=$weights" --set classes=Normal,COVID
+measured binary-cnn xray-binary-cnn
+measured binary-resnet50v2 xray-binary-resnet50v2 "${mobilenet[@]}" --set phases.frozen.epochs=10
+measured resnet50 xray-4class-resnet50 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=8 \
+    --set phases.train.learning_rate=1e-4
+measured vgg16 xray-4class-vgg16 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
+    --set phases.train.learning_rate=1e-4
+measured densenet121 xray-4class-densenet121 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
+    --set phases.train.learning_rate=1e-4
+measured efficientnet xray-4class-efficientnet --set model.pretrained=false --set phases.train.epochs=5 \
+    --set phases.train.learning_rate=1e-3
+python3 "$(dirname "$0")/table.py" "$out"
