@@ -13,7 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -186,9 +185,5 @@ def loader(images: FramedImages, order: EpochOrder, workers: int) -> DataLoader[
         batch_sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        multiprocessing_context="spawn" if workers else None,  # forking a process that has threads can hang
     )
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)  # OpenCV's thread pool does not survive the fork that made this process

@@ -28,7 +28,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.training import curves, settings
 from pulmoscope.training.data import Frames, load_frames
-from pulmoscope.training.hardware import clear_about_resources, find_device
+from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe
@@ -111,6 +111,7 @@ def fit(
         ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
     """
     where = find_device(device)
+    keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     with clear_about_resources(f"training {run}"), own_seeds:
         recipe = resolve(recipe, table)
