@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 import drawn
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
@@ -173,6 +174,28 @@ def test_an_interrupt_stays_an_interrupt(
     monkeypatch.setattr(Learner, "training_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, films, tmp_path / "run")
+
+
+def test_a_run_goes_on_alike_with_worker_processes(
+    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(TINY, films, tmp_path / "whole")
+    step = Learner.training_step
+
+    def stop_in_second_epoch(learner: Learner, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if learner.state.epochs == 1:
+            raise ConnectionAbortedError("stopped")
+        return step(learner, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "training_step", stop_in_second_epoch)
+        with pytest.raises(ConnectionAbortedError):
+            train(TINY, films, tmp_path / "parts")
+    parts = fit(TINY, films, tmp_path / "parts", device="cpu", workers=1, resume=True, progress=False)
+
+    assert parts.summary["val_loss"] == whole.summary["val_loss"]
+    weights = [(run.folder / "weights.safetensors").read_bytes() for run in (whole, parts)]
+    assert weights[0] == weights[1]
 
 
 def test_progress_is_told_on_standard_error(

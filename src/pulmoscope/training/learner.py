@@ -147,6 +147,7 @@ class Learner(lightning.LightningModule):
         network.backbone.requires_grad_(job.phase.frozen != "backbone")
         self.register_buffer("class_weights", _class_weights(job), persistent=False)
         self._loader = job.loader(*job.phase.train_on, learn=True)
+        self._draw_order()  # at once: worker processes begin to prepare images before the epoch starts
         self._began = 0.0
         self._losses: list[Tensor] = []
         self._right = self._seen = 0
@@ -175,11 +176,14 @@ class Learner(lightning.LightningModule):
             optimizer.load_state_dict(self.state.optimizer)
         return optimizer
 
-    def on_train_epoch_start(self) -> None:
-        """Draw the epoch's order; a frozen backbone keeps its BatchNorm statistics too."""
+    def _draw_order(self) -> None:
         order = self._loader.batch_sampler
         assert isinstance(order, EpochOrder)
         order.set_epoch(self.state.epochs)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's order; a frozen backbone keeps its BatchNorm statistics too."""
+        self._draw_order()
         if self.job.phase.frozen == "backbone":
             self.network.backbone.eval()
         self._began = time.perf_counter()
