@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check clean
 
 demo: $(VENV)/.base
-	$(BIN)/pulmoscope datasets phantom --kind xray --seed 7 -o out/demo/phantom --force
+	$(BIN)/pulmoscope datasets phantom --kind xray --classes COVID --seed 7 -o out/demo/phantom --force
 	$(BIN)/pulmoscope diagnose out/demo/phantom -o out/demo/diagnosis --force
 
 test: $(VENV)/.test check

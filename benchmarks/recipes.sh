@@ -23,8 +23,9 @@ measured() { # NAME RECIPE SETTINGS...: train, and measure at home, elsewhere, a
     [ -f "$run/audit/audit.json" ] || pulmoscope audit "$run" --data "$data" -o "$run/audit" --force
 }
 
-measured mobilenetv2 xray-4class-mobilenetv2 --set "model.weights=$weights"
-measured mobilenetv2-binary xray-4class-mobilenetv2 --set "model.weights=$weights" --set classes=Normal,COVID
+measured mobilenetv2 xray-4class-mobilenetv2 --set "model.weights=$weights" --set phases.train.epochs=6
+measured mobilenetv2-binary xray-4class-mobilenetv2 --set "model.weights=$weights" --set classes=Normal,COVID \
+    --set phases.train.epochs=6
 measured binary-cnn xray-binary-cnn
 measured binary-resnet50v2 xray-binary-resnet50v2 "${mobilenet[@]}" --set phases.frozen.epochs=10
 measured resnet50 xray-4class-resnet50 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=8 \
