@@ -24,13 +24,18 @@ CARD = {
     "thresholds": {"confidence": 0.6, "distance": None},
     "training_data": {
         "counts": {"train": {"COVID": 1600, "Normal": 1400}, "val": {"COVID": 40, "Normal": 60}},
-        "sources": ["hospital A", "hospital B"],
+        "sources": {"hospital A": 2000, "hospital B": 1100},
+        "terms": "CC0",
     },
     "metrics": {
         "drawn test": {
             "role": "internal",
+            "what": "split test of hospital A",
             "images": 580,
-            "figures": {"accuracy": {"value": 0.953, "low": 0.935, "high": 0.968}},
+            "figures": {
+                "accuracy": {"value": 0.953, "low": 0.935, "high": 0.968},
+                "brier": {"value": 0.1, "low": None, "high": None},
+            },
         },
         "drawn elsewhere": {
             "role": "external",
@@ -39,6 +44,12 @@ CARD = {
                 "accuracy": {"value": None, "low": None, "high": None},
                 "auroc": {"value": 0.871, "low": 0.812, "high": 0.918},
             },
+        },
+        "audit": {
+            "role": "audit",
+            "what": "split test of hospital A",
+            "images": 580,
+            "figures": {"auroc_blackout": {"value": 0.703, "low": 0.66, "high": 0.744}},
         },
     },
 }

@@ -9,7 +9,7 @@ from diagnoses import CARD, SYNTHETIC, UNDEREXPOSED, a_diagnosis
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis
 from pulmoscope.report.diagnosis import to_json
-from pulmoscope.report.page import Figure, Pictures, figure_table, of_hundred, summary, to_html
+from pulmoscope.report.page import Figure, Pictures, figure_table, figure_title, of_hundred, summary, to_html
 
 DRAWN = "data:image/png;base64,AAAA"
 
@@ -63,7 +63,11 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "0.935–0.968",
         "0.871",
         "3,000 (1,600 COVID, 1,400 Normal)",
-        "hospital A, hospital B",
+        "hospital A (2,000), hospital B (1,100)",
+        "CC0",
+        "drawn test: split test of hospital A.",
+        "AUROC blackout",
+        "0.660–0.744",
         "can only choose among COVID, Normal, Viral Pneumonia",
         "ab" * 32,
         "64 × 48 px, 0.140 × 0.140 mm a pixel, view PA",
@@ -111,12 +115,31 @@ def test_a_bundle_without_figures_says_so() -> None:
 
 
 def test_figures_stand_side_by_side() -> None:
-    table = figure_table(CARD["metrics"])
-    assert table["sets"] == [("drawn test", "internal", 580), ("drawn elsewhere", "external", 312)]
+    table = figure_table(CARD["metrics"], audit=False)
+    assert table["sets"] == [
+        ("drawn test", "internal", 580, "split test of hospital A"),
+        ("drawn elsewhere", "external", 312, ""),
+    ]
     assert table["rows"] == [
         ("accuracy", [Figure(0.953, 0.935, 0.968), None]),
         ("auroc", [None, Figure(0.871, 0.812, 0.918)]),
     ]
+    assert figure_table(CARD["metrics"], audit=True)["rows"] == [
+        ("auroc_blackout", [Figure(0.703, 0.66, 0.744)])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("auroc", "AUROC"),
+        ("calibration_error", "Calibration error"),
+        ("AUROC_COVID_against_Normal", "AUROC COVID against Normal"),
+        ("sensitivity_Viral Pneumonia", "Sensitivity Viral Pneumonia"),
+    ],
+)
+def test_a_figures_name_becomes_words(name: str, title: str) -> None:
+    assert figure_title(name) == title
 
 
 @pytest.mark.parametrize(

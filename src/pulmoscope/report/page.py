@@ -10,6 +10,9 @@ from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, input_sha256
 from pulmoscope.report.html import percent, render
 
+IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
+"""Figures that the page leaves to the bundle's MODEL_CARD.md."""
+
 SYNTHETIC = "synthetic"
 """Code of the flag of an image that a program drew."""
 
@@ -42,8 +45,9 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
     """The page ``report.html``.
 
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
-    ``thresholds``, ``training_data`` (counts, sources) and ``metrics``, which maps a data set's name to
-    ``{"role": "internal" | "external", "images": n, "figures": {name: {"value", "low", "high"}}}``.
+    ``thresholds``, ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
+    ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n, "figures": {name: {"value", "low",
+    "high"}}}``.
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
@@ -67,7 +71,8 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         threshold=card.get("thresholds", {}).get("confidence"),
         classes=list(prediction.probabilities),
         training=training_facts(card.get("training_data", {})),
-        figures=figure_table(card.get("metrics", {})),
+        figures=figure_table(card.get("metrics", {}), audit=False),
+        audits=figure_table(card.get("metrics", {}), audit=True),
         figure_title=figure_title,
         model=diagnosis.model,
         files=scan.files,
@@ -92,9 +97,9 @@ def flag_title(flag: Flag) -> str:
 
 
 def figure_title(name: str) -> str:
-    """A metric's name as words; abbreviations stay as they are."""
-    known = {"auroc": "AUROC", "mcc": "MCC", "macro_f1": "Macro-F1", "ece": "Calibration error"}
-    return known.get(name, name.replace("_", " ")[:1].upper() + name.replace("_", " ")[1:])
+    """A figure's name as words; abbreviations and class names stay as they are."""
+    first, *others = name.split("_")
+    return " ".join(["AUROC" if first == "auroc" else first[:1].upper() + first[1:], *others])
 
 
 def of_hundred(probability: float) -> str:
@@ -120,19 +125,28 @@ def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
             else list(sources)
         )
         facts.append(("Sources", ", ".join(listed)))
+    if training.get("terms"):
+        facts.append(("Terms of the data", str(training["terms"])))
     return facts
 
 
-def figure_table(
-    metrics: Mapping[str, Any],
-) -> dict[str, Sequence[Any]]:
-    """The model card's figures side by side: ``sets`` (name, role, images) and ``rows`` (figure, one per set)."""
-    sets = [(name, held.get("role", ""), held.get("images")) for name, held in metrics.items()]
-    names = list(dict.fromkeys(figure for held in metrics.values() for figure in held.get("figures", {})))
-    rows = [
-        (name, [_figure(held.get("figures", {}).get(name)) for held in metrics.values()]) for name in names
-    ]
-    return {"sets": sets, "rows": rows}
+def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[Any]]:
+    """Figures side by side: ``sets`` (name, role, images, what) and ``rows`` (figure, one per set).
+
+    Args:
+        metrics: of the model card.
+        audit: of the audits, else of the internal and external data.
+    """
+    chosen = {name: held for name, held in metrics.items() if (held["role"] == "audit") == audit}
+    names = dict.fromkeys(figure for held in chosen.values() for figure in held["figures"])
+    return {
+        "sets": [(name, held["role"], held["images"], held.get("what", "")) for name, held in chosen.items()],
+        "rows": [
+            (name, [_figure(held["figures"].get(name)) for held in chosen.values()])
+            for name in names
+            if name not in IN_THE_CARD_ONLY
+        ],
+    }
 
 
 def summary(plain: Mapping[str, Any]) -> list[str]:
