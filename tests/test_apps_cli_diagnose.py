@@ -11,7 +11,7 @@ from bundles import tiny_bundle
 from no_network import run_without_network
 from pulmoscope.datasets.phantom_folder import write_phantoms
 
-COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli import main; main()", "diagnose"]
+COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli.main import main; main()", "diagnose"]
 
 
 def diagnose(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, model: Pa
 def test_it_opens_no_network_and_no_torch(tmp_path: Path, model: Path, film: Path) -> None:
     program = (
         "import sys\n"
-        "from pulmoscope.apps.cli import main\n"
+        "from pulmoscope.apps.cli.main import main\n"
         "try:\n    main()\n"
         "finally:\n    print('torch' in sys.modules, file=sys.stderr)\n"
     )

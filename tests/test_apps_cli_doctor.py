@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bundles import tiny_bundle
-from pulmoscope.apps.cli import app
+from pulmoscope.apps.cli.main import app
 from pulmoscope.runtime import bundle
 
 RUNNER = CliRunner()

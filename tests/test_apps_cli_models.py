@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bundles import tiny_bundle
-from pulmoscope.apps.cli import app
+from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime.bundle import built_in
 

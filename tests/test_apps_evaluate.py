@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bundles import quadrants, tiny_bundle
-from pulmoscope.apps.cli import app
+from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 
 RUNNER = CliRunner()

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import drawn
-from pulmoscope.apps.cli import app
+from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import OutputExistsError, RecipeError
 from pulmoscope.training.recipes import RECIPES
 

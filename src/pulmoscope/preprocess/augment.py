@@ -104,7 +104,7 @@ def _another_film(image: FloatArray, strength: float, rng: np.random.Generator) 
     if rng.random() < 0.3 * strength:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 91))]
         _, stored = cv2.imencode(".jpg", np.rint(image * 255).astype(np.uint8), quality)
-        image = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE).astype(np.float32) / np.float32(255)
+        image = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), dtype=np.float32) / np.float32(255)
     return image
 
 
@@ -143,4 +143,5 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
 
 def _grey(rng: np.random.Generator) -> int:
     """Black, white, or any grey, 0 … 255."""
-    return int(rng.choice([0, 255, rng.integers(0, 256)]))
+    greys = [0, 255, int(rng.integers(0, 256))]
+    return int(rng.choice(greys))
