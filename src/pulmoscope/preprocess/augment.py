@@ -131,7 +131,11 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
             curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
             points = [curve.astype(np.int32)]
             cv2.polylines(
-                drawn, points, isClosed=False, color=int(rng.integers(190, 256)), thickness=int(rng.integers(1, 3))
+                drawn,
+                points,
+                isClosed=False,
+                color=int(rng.integers(190, 256)),
+                thickness=int(rng.integers(1, 3)),
             )
     if rng.random() < 0.35 * strength:
         for _ in range(rng.integers(1, 4)):
