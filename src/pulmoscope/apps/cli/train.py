@@ -33,6 +33,7 @@ def command(
         bool, typer.Option("--resume", help="Go on with the run that is in the folder.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that is in the folder.")] = False,
+    terms: Annotated[str, typer.Option(help="The data's licence or terms of use, for the model card.")] = "",
     layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
@@ -65,7 +66,7 @@ def command(
     if folds:
         _cross_validate(chosen, table, folds, out, trained)
     else:
-        _train(table, out, trained)
+        _train(table, out, trained, terms)
 
 
 def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:
@@ -78,12 +79,12 @@ def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None
     typer.echo(f"Lung finder: {out / 'lungs.onnx'}")
 
 
-def _train(table: SampleTable, out: Path, trained: _Train) -> None:
+def _train(table: SampleTable, out: Path, trained: _Train, terms: str) -> None:
     from pulmoscope.training.export import export_bundle
 
     run = trained(table, out)
     _tell(run)
-    export_bundle(out, table)
+    export_bundle(out, table, terms=terms)
     typer.echo(f"Model: {out}")
 
 
