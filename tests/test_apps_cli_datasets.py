@@ -66,6 +66,18 @@ def test_show_keeps_drawn_splits_in_a_manifest(tmp_path: Path) -> None:
     run("show", tmp_path / "data", "-o", kept, "--force")
 
 
+def test_a_manifest_shown_into_the_folder_settles_its_splits(tmp_path: Path) -> None:
+    data, moved = tmp_path / "data", tmp_path / "moved"
+    for number in range(6):
+        save(data / "COVID" / f"{number}.png", film(number))
+    drawn = load(data)
+    run("show", data, "-o", data / "manifest.csv")
+    data.rename(moved)
+    settled = load(moved)
+    assert settled.samples == drawn.samples
+    assert not any("drawn here" in line for line in settled.warnings)
+
+
 def test_check_prints_verdicts_and_writes_both_reports(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run("check", data, "-o", out)
@@ -98,6 +110,16 @@ def test_phantom_makes_a_folder_that_can_be_checked(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         run("phantom", "-o", tmp_path / "one", "--size", "64")
     run("phantom", "-o", tmp_path / "one", "--size", "64", "--force")
+
+
+def test_several_phantoms_are_of_two_classes_and_can_be_trained_on(tmp_path: Path) -> None:
+    run("phantom", "-o", tmp_path / "many", "--count", "12", "--size", "64")
+    table = load(tmp_path / "many")
+    assert {(sample.label, sample.split) for sample in table} == {
+        (label, split) for label in ("COVID", "Normal") for split in ("train", "val", "test")
+    }
+    run("phantom", "-o", tmp_path / "one", "--size", "64")
+    assert load(tmp_path / "one").classes == ("Normal",)
 
 
 def test_phantom_of_another_kind_is_a_usage_error(tmp_path: Path) -> None:

@@ -40,7 +40,11 @@ def show(
     layout: LayoutName = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Also write the table as a manifest: drawn splits are kept in it."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="Also write the table as a manifest; as DATA/manifest.csv it is what DATA means from then on.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")] = False,
 ) -> None:
@@ -50,7 +54,8 @@ def show(
 
     if out is not None and out.exists() and not force:
         raise OutputExistsError(out)
-    table = load(data, layout)
+    with _progress("reading images") as progress:
+        table = load(data, layout, progress)
     typer.echo(f"{data}: {len(table)} images, layout {table.layout}")
     counts = Counter((sample.label, sample.split) for sample in table)
     grid = _table("class", *[split or "(no split)" for split in table.splits], "all", numbers_from=1)
@@ -65,7 +70,7 @@ def show(
         rows.add_row(sample.file, sample.label, sample.split, sample.source, sample.mask)
     _show(rows)
     if out is not None:
-        manifest.write_absolute(out, table)
+        manifest.write_table(out, table)
         typer.echo(str(out))
     for warning in table.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -92,7 +97,8 @@ def check(
 
     if out is not None:
         claim_folder(out, "check.json", force)
-    table = load(data, layout)
+    with _progress("drawing splits") as progress:
+        table = load(data, layout, progress)
     with _progress("reading images") as progress:
         report = check_table(table, progress)
     if as_json:
@@ -113,8 +119,12 @@ def phantom(
     kind: Annotated[str, typer.Option(help="What to draw: xray.")] = "xray",
     count: Annotated[int, typer.Option(min=1, help="How many pictures in all; the classes take turns.")] = 1,
     classes: Annotated[
-        str, typer.Option(help="Comma-separated: Normal, COVID, Viral Pneumonia, Tuberculosis.")
-    ] = "Normal",
+        str | None,
+        typer.Option(
+            help="Comma-separated: Normal, COVID, Viral Pneumonia, Tuberculosis. Default: Normal; of several "
+            "pictures Normal,COVID."
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Side, px.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
     masks: Annotated[bool, typer.Option("--masks", help="Write the true lung masks, too.")] = False,
@@ -125,6 +135,8 @@ def phantom(
 
     if kind != "xray":
         raise typer.BadParameter(f"must be xray (found: {kind})", param_hint="--kind")
+    if classes is None:
+        classes = "Normal" if count == 1 else "Normal,COVID"
     names = [name.strip() for name in classes.split(",")]
     with _progress("drawing") as progress:
         table = write_phantoms(
