@@ -48,3 +48,27 @@ def test_without_splits_they_are_drawn_the_same_every_time(tmp_path: Path) -> No
     assert any(line.startswith("no splits: drawn here") for line in table.warnings)
     in_train = [sample.label for sample in table if sample.split == "train"]
     assert (in_train.count("COVID"), in_train.count("Normal")) == (7, 7)
+
+
+def test_val_is_drawn_from_train_where_there_is_only_train_and_test(tmp_path: Path) -> None:
+    for label, first in (("COVID", 0), ("Normal", 100)):
+        for number in range(10):
+            save(tmp_path / "train" / label / f"{number}.png", film(first + number, 64))
+        save(tmp_path / "train" / label / "0-again.jpg", film(first, 64) * 0.9)
+        save(tmp_path / "test" / label / "0.png", film(first + 50, 64))
+    table = load(tmp_path)
+    assert table.splits == ("train", "val", "test")
+    assert {s.file for s in table if s.split == "test"} == {"test/COVID/0.png", "test/Normal/0.png"}
+    split_of = {sample.file: sample.split for sample in table}
+    for label in table.classes:
+        assert split_of[f"train/{label}/0.png"] == split_of[f"train/{label}/0-again.jpg"]
+        assert sum(s.split == "val" and s.label == label for s in table) in (1, 2)
+    assert any(
+        line.startswith("no val: drawn here from train (85 % train, 15 % val") for line in table.warnings
+    )
+
+
+def test_a_folder_with_only_a_test_split_is_left_as_it_is(tmp_path: Path) -> None:
+    for name in ("test/COVID/a.png", "test/Normal/b.png"):
+        touch(tmp_path / name)
+    assert load(tmp_path).splits == ("test",)

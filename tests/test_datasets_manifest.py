@@ -101,7 +101,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_an_absolute_manifest_may_lie_anywhere(tmp_path: Path) -> None:
     table = SampleTable(tmp_path / "data", "class-folders", (Sample("COVID/a.png", "COVID", "train"),))
     (tmp_path / "kept").mkdir()
-    manifest.write_absolute(tmp_path / "kept" / "mine.csv", table)
+    manifest.write_table(tmp_path / "kept" / "mine.csv", table)
     found = load(tmp_path / "kept" / "mine.csv")
     assert found.path(found.samples[0]) == (tmp_path / "data" / "COVID" / "a.png").resolve()
     assert found.samples[0].mask == ""

@@ -55,14 +55,19 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def load(path: Path, layout: str | None = None) -> SampleTable:
+def load(
+    path: Path, layout: str | None = None, progress: Callable[[int, int], None] | None = None
+) -> SampleTable:
     """Read a data set: a folder in one of the layouts, or a ``manifest.csv``.
 
-    Where the layout has no splits they are drawn, always the same: 70 % train, 15 % val, 15 % test, of every class,
-    with one patient's images and near-duplicates together. That reads all images.
+    Splits that a folder does not have are drawn, with one patient's images and near-duplicates together: without any,
+    70 % train, 15 % val, 15 % test of every class; with train but no val, 15 % of train as val. That reads the images.
+    The same images get the same splits wherever they lie; see :func:`~pulmoscope.datasets.splits.assign_splits` for
+    what one image more changes. A manifest that has splits is taken as it is.
 
     Args:
         layout: a name in :data:`LAYOUTS`; default: recognised.
+        progress: called with (images read, images to read) where splits are drawn.
 
     Raises:
         DatasetError: nothing is there, the layout is unknown, or the data set breaks one of its rules.
@@ -78,18 +83,27 @@ def load(path: Path, layout: str | None = None) -> SampleTable:
     table = LAYOUTS[layout].read(path)
     if not table.samples:
         raise DatasetError(f"{path}: a data set has at least one image (found: none in layout {layout})")
-    if any(sample.split for sample in table):
-        return table
-    return _draw_splits(table)
+    splits = set(table.splits)
+    if splits == {""}:
+        return _draw(table, "", progress)
+    if "train" in splits and "val" not in splits and layout != "manifest":
+        return _draw(table, "train", progress)
+    return table
 
 
-def _draw_splits(table: SampleTable) -> SampleTable:
+def _draw(table: SampleTable, split: str, progress: Callable[[int, int], None] | None) -> SampleTable:
+    """Share out the samples of one split: those in none into all three, those of train into train and val."""
     # cv2 and the image readers are only needed here, and take time to import
-    from pulmoscope.datasets.splits import assign_splits, image_groups
+    from pulmoscope.datasets.splits import FRACTIONS, VAL_FROM_TRAIN, assign_splits, image_groups
 
-    samples = assign_splits(table.samples, seed=SEED, groups=image_groups(table.root, table.samples))
-    drawn = (
-        f"no splits: drawn here (70 % train, 15 % val, 15 % test, seed {SEED}; one patient's images and "
-        "near-duplicates stay together); `datasets show DATA -o manifest.csv` keeps them"
+    fractions = VAL_FROM_TRAIN if split else FRACTIONS
+    pool = [sample for sample in table if sample.split == split]
+    drawn = iter(assign_splits(pool, fractions, SEED, image_groups(table.root, pool, progress)))
+    samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
+    what = "no val: drawn here from train" if split else "no splits: drawn here"
+    shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
+    warning = (
+        f"{what} ({shares}; one patient's images and near-duplicates stay together). Every command reads all images "
+        "for that, and added images can move others: `pulmoscope datasets show DATA -o DATA/manifest.csv` settles it"
     )
-    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn))
+    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, warning))

@@ -85,18 +85,23 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_absolute(path: Path, table: SampleTable) -> None:
-    """Write a table as a manifest that may lie anywhere: its files are absolute.
+def write_table(path: Path, table: SampleTable) -> None:
+    """Write a table as a manifest: files below the manifest's folder relative to it, all others absolute.
 
     Raises:
         ResourceError: it can't be written.
     """
-    root = table.root.resolve()
+    root, folder = table.root.resolve(), path.parent.resolve()
+
+    def place(file: str) -> str:
+        whole = root / file
+        return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
+
     write(
         path,
         [
             dataclasses.replace(
-                sample, file=str(root / sample.file), mask=str(root / sample.mask) if sample.mask else ""
+                sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else ""
             )
             for sample in table
         ],
