@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 
@@ -28,4 +30,13 @@ def test_content_and_labels_count_and_nothing_else(tmp_path: Path) -> None:
 def test_absent_files_are_left_out(tmp_path: Path) -> None:
     there = table(tmp_path / "here", a="one")
     more = replace(there, samples=(*there.samples, Sample("absent", "x")))
+    assert table_checksum(more) == table_checksum(there)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").is_file(), reason="needs a file that is there and can't be read"
+)
+def test_files_that_can_not_be_read_are_left_out(tmp_path: Path) -> None:
+    there = table(tmp_path / "here", a="one")
+    more = replace(there, samples=(*there.samples, Sample("/proc/self/mem", "x")))
     assert table_checksum(more) == table_checksum(there)
