@@ -62,13 +62,17 @@ def sha256_of_file(path: Path) -> str:
 def claim_folder(folder: Path, marker: str, force: bool) -> None:
     """Make a folder for results; refuse when ``marker`` is already in it and ``force`` is not given.
 
+    The marker is written last, so that its presence means «complete». With ``force`` an old one is removed first:
+    a run that is killed leaves none beside its new files.
+
     Raises:
         OutputExistsError: a result is already there.
-        ResourceError: the folder can't be made.
+        ResourceError: the folder can't be made or cleared.
     """
     if (folder / marker).exists() and not force:
         raise OutputExistsError(folder / marker)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / marker).unlink(missing_ok=True)
     except OSError as error:
-        raise ResourceError(f"{folder}: could not be made ({error.strerror or error})") from error
+        raise ResourceError(f"{folder}: could not be made ready ({error.strerror or error})") from error

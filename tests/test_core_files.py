@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pulmoscope.core.errors import OutputExistsError, ResourceError
+from pulmoscope.core.files import claim_folder
+
+
+def test_a_complete_result_is_kept_until_forced(tmp_path: Path) -> None:
+    (tmp_path / "done.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "other.csv").write_text("1", encoding="utf-8")
+    with pytest.raises(OutputExistsError, match=r"done\.json: already exists"):
+        claim_folder(tmp_path, "done.json", force=False)
+    assert (tmp_path / "done.json").exists()
+
+
+def test_force_removes_the_marker_before_anything_is_written(tmp_path: Path) -> None:
+    """A forced run that is killed must not look complete by the marker of the run before."""
+    (tmp_path / "done.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "other.csv").write_text("1", encoding="utf-8")
+    claim_folder(tmp_path, "done.json", force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.csv"]
+
+
+def test_a_folder_is_made_and_one_that_can_not_be_is_told_in_one_line(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "new" / "deep", "done.json", force=False)
+    assert (tmp_path / "new" / "deep").is_dir()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ResourceError, match=r"^[^\n]*file/out[^\n]*$"):
+        claim_folder(tmp_path / "file" / "out", "done.json", force=True)
