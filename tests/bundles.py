@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
 
 GRID = 4
@@ -40,13 +41,17 @@ def tiny_bundle(
     With ``q_k`` the mean of the normalised image over quadrant *k*, logit *k* is ``gain / 4 * q_k``; with
     ``single_logit`` (two classes) the logit is ``gain / 4 * (q_1 - q_0)``. Feature map *k* is the image, averaged
     over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
-    diagonal.
+    diagonal. With ``distance`` the training images are said to have been nearly black.
     """
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_classifier(len(classes), single_logit, gain, preprocess), folder / "model.onnx")
     if preprocess.region == "lungs":
         onnx.save(_lung_finder(), folder / "lungs.onnx")
+    if distance is not None:
+        pooled = np.random.default_rng(1).normal(0.02, 0.001, (60, len(classes))).astype(np.float32)
+        reference = Reference.fit(pooled, np.arange(60) % len(classes))
+        (folder / "reference.npz").write_bytes(reference.to_bytes())
     (folder / "MODEL_CARD.md").write_text("# tiny\n\nDrawn by a test; reads no lungs.\n", encoding="utf-8")
     return Bundle(
         folder=folder,

@@ -33,8 +33,8 @@ def test_check_passes_a_whole_bundle_and_refuses_a_changed_one(tmp_path: Path) -
     tiny_bundle(tmp_path)
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])
     assert ended.exit_code == 0
-    assert "tiny 0.1 is whole, 2 files verified" in ended.stdout
-    (tmp_path / "MODEL_CARD.md").write_text("another")
+    assert "tiny 0.1 is whole, 1 files verified" in ended.stdout
+    (tmp_path / "model.onnx").write_bytes(b"another")
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])
     assert isinstance(ended.exception, BundleError)
 

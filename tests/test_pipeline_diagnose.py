@@ -18,7 +18,6 @@ from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
 from pulmoscope.io import entries
 from pulmoscope.pipeline.diagnose import Outcome, decide, diagnose, diagnose_many
-from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.model import Model
 
@@ -129,13 +128,8 @@ def test_the_decision_has_its_reason(
 
 
 def test_an_image_unlike_the_training_images_is_referred(tmp_path: Path) -> None:
-    folder = tmp_path / "bundle"
-    bundle = tiny_bundle(folder, distance=3.0)
-    pooled = np.random.default_rng(1).normal(0.02, 0.001, (60, 2)).astype(np.float32)
-    reference = Reference.fit(pooled, np.arange(60) % 2)
-    (folder / "reference.npz").write_bytes(reference.to_bytes())
-    bundle.save()
-    found = diagnose(picture(tmp_path / "chest.png", 0.9, 0.1, 0.4, 0.4), folder)
+    bundle = tiny_bundle(tmp_path / "bundle", distance=3.0)
+    found = diagnose(picture(tmp_path / "chest.png", 0.9, 0.1, 0.4, 0.4), bundle.folder)
     assert "out-of-distribution" in [flag.code for flag in found.quality.flags]
     assert found.prediction.decision is Decision.REFER
 

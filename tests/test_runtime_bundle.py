@@ -37,7 +37,7 @@ def test_every_part_is_sealed_with_its_checksum_and_nothing_else_is(tmp_path: Pa
     bundle = tiny_bundle(tmp_path, preprocess=lung_preprocess())
     (tmp_path / "weights.safetensors").write_bytes(b"of training")
     sealed = bundle.save()
-    assert set(sealed.files) == {"MODEL_CARD.md", "lungs.onnx", "model.onnx"}
+    assert set(sealed.files) == {"lungs.onnx", "model.onnx"}
     for name, checksum in sealed.files.items():
         assert checksum == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     assert sealed.sha256 == hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest()
@@ -56,9 +56,9 @@ def test_a_saved_bundle_keeps_its_schema(tmp_path: Path, distance: float | None)
     assert not validator.is_valid({**plain, "classes": ["one"]})
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "MODEL_CARD.md"])
+@pytest.mark.parametrize("name", ["model.onnx", "lungs.onnx"])
 def test_a_changed_file_is_found(tmp_path: Path, name: str) -> None:
-    tiny_bundle(tmp_path)
+    tiny_bundle(tmp_path, preprocess=lung_preprocess())
     content = bytearray((tmp_path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(bytes(content))
@@ -70,6 +70,30 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.onnx: is missing"):
+        load(tmp_path)
+
+
+def test_a_card_that_was_written_anew_harms_no_bundle(tmp_path: Path) -> None:
+    """A kill between card and manifest leaves a new card beside the old manifest, also one that vouches for it."""
+    bundle = tiny_bundle(tmp_path)
+    edit(tmp_path, files={**bundle.files, "MODEL_CARD.md": "00" * 32})
+    (tmp_path / "MODEL_CARD.md").write_text("# new\n", encoding="utf-8")
+    assert load(tmp_path).name == bundle.name
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "lungs.onnx", "reference.npz"])
+def test_a_manifest_that_does_not_name_a_part_it_needs_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = tiny_bundle(tmp_path, preprocess=lung_preprocess(), distance=2.0)
+    edit(tmp_path, files={part: checksum for part, checksum in bundle.files.items() if part != name})
+    with pytest.raises(BundleError, match=rf"files must name {name}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.5, float("nan"), float("inf"), "warm"])
+def test_a_temperature_that_can_not_divide_is_refused(tmp_path: Path, temperature: object) -> None:
+    tiny_bundle(tmp_path)
+    edit(tmp_path, calibration={"temperature": temperature, "fitted_on": ""})
+    with pytest.raises(BundleError, match=r"bundle\.json: "):
         load(tmp_path)
 
 

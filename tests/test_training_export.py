@@ -92,7 +92,7 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
     assert facts["terms"] == "drawn by a test"
     assert bundle.metrics["val"]["role"] == "internal"
     assert bundle.metrics["val"]["images"] == 12
-    assert set(bundle.files) == {"MODEL_CARD.md", "model.onnx", "reference.npz"}
+    assert set(bundle.files) == {"model.onnx", "reference.npz"}
     assert (bundle.folder / "weights.safetensors").is_file()
     schema = json.loads((SCHEMAS / "bundle.schema.json").read_text())
     manifest = json.loads((bundle.folder / "bundle.json").read_text())

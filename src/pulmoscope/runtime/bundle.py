@@ -6,7 +6,7 @@
     model.onnx           image -> logits, features, gradients
     lungs.onnx           the lung finder, where the preprocessing needs one
     reference.npz        what the training images looked like to the network (out-of-distribution)
-    MODEL_CARD.md        for people
+    MODEL_CARD.md        for people; not under checksum, as it is only written from the manifest
 
 ``model.onnx`` takes ``image`` float32 (batch, channels, size, size) and gives
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -32,8 +33,9 @@ from pulmoscope.preprocess.xray import XrayPreprocess
 
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
-PARTS = ("MODEL_CARD.md", "lungs.onnx", "model.onnx", "reference.npz")
-"""The files that a bundle may consist of; a training run has others beside them, which are not the bundle's."""
+CARD = "MODEL_CARD.md"
+PARTS = ("lungs.onnx", "model.onnx", "reference.npz")
+"""The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def load(model: str | Path) -> Bundle:
     """Load and verify a bundle: a built-in one by name, or a folder.
 
     Raises:
-        BundleError: no such bundle, a file is missing or changed, or the schema is of another version.
+        BundleError: no such bundle, a file is missing or changed, the schema is of another version, or the
+            manifest contradicts itself.
     """
     folder = built_in().get(str(model), Path(model))
     manifest = folder / MANIFEST
@@ -129,9 +132,12 @@ def load(model: str | Path) -> Bundle:
         plain["calibration"] = Calibration(**plain["calibration"])
         plain["thresholds"] = Thresholds(**plain["thresholds"])
         bundle = Bundle(folder=folder, **plain)
+        _check_contract(bundle)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
     for name, expected in bundle.files.items():
+        if name == CARD:  # of a manifest from before the card was left out
+            continue
         if not (folder / name).is_file():
             raise BundleError(f"{folder / name}: is missing")
         if sha256_of_file(folder / name) != expected:
@@ -139,3 +145,26 @@ def load(model: str | Path) -> Bundle:
                 f"{folder / name}: its sha256 differs from the one in {MANIFEST}; the file was changed"
             )
     return bundle
+
+
+def _check_contract(bundle: Bundle) -> None:
+    """Refuse a manifest that lacks a part it needs, or whose temperature can't divide.
+
+    Raises:
+        BundleError: which rule is broken.
+    """
+    needed = {
+        "model.onnx": True,
+        "lungs.onnx": bundle.preprocess.region == "lungs",
+        "reference.npz": bundle.thresholds.distance is not None,
+    }
+    for name, must in needed.items():
+        if must and name not in bundle.files:
+            raise BundleError(
+                f"{bundle.folder / MANIFEST}: files must name {name} (found: {', '.join(bundle.files) or 'none'})"
+            )
+    temperature = bundle.calibration.temperature
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise BundleError(
+            f"{bundle.folder / MANIFEST}: the temperature must be above 0 (found: {temperature})"
+        )
