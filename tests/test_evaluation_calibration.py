@@ -30,8 +30,14 @@ def test_finds_back_the_factor_by_which_logits_were_inflated(factor: float) -> N
     assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.05)
 
 
-def test_separable_logits_end_at_the_bound() -> None:
-    assert fit_temperature([[0.1, 0.0], [0.0, 0.1]], [0, 1]) == pytest.approx(TEMPERATURES[0], rel=0.01)
+def test_without_an_error_nothing_becomes_surer_than_the_network_said() -> None:
+    assert fit_temperature([[0.1, 0.0], [0.0, 0.1]], [0, 1]) == pytest.approx(1, rel=0.01)
+    assert fit_temperature([[0.1], [-0.1]], [1, 0]) == pytest.approx(1, rel=0.01)
+
+
+def test_with_one_error_the_temperature_keeps_its_bound() -> None:
+    # 49 of 50 right at a logit of 0.1: the likeliest quotient, ln 49, would take a temperature of 0.026.
+    assert fit_temperature([[0.1]] * 50, [1] * 49 + [0]) == pytest.approx(TEMPERATURES[0], rel=0.01)
 
 
 def test_shapes_must_fit() -> None:

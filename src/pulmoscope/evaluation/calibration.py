@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 BINS = 15
 """Equal-width bins of the top class's probability, as in Guo et al. 2017."""
 
-TEMPERATURES = (0.05, 20.0)
-"""Where the temperature is looked for. On separable data the likelihood has no best; the bound is taken then."""
+TEMPERATURES = (0.5, 20.0)
+"""Where the temperature is looked for: below one half it would more than double what the network claims."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Bin:
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The temperature that makes held-out labels most likely (Guo et al. 2017, section 4.2).
+    """The temperature that makes held-out labels most likely (Guo et al. 2017, section 4.2), within TEMPERATURES.
+
+    Where every answer is right, the likelihood grows without end as the temperature falls, and says nothing about
+    how sure is too sure; the temperature is then at least 1.
 
     Args:
         logits: (images, classes), or (images, 1) for a single sigmoid, that of class 1.
@@ -53,9 +56,12 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         total = np.logaddexp.reduce(scores / temperature, axis=1)
         return float((total - right / temperature).mean())
 
+    low, high = TEMPERATURES
+    if (scores.argmax(axis=1) == truth).all():
+        low = 1.0
     # Convex in 1 / temperature, so with one minimum in its logarithm.
     found = minimize_scalar(
-        negative_log_likelihood, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6}
+        negative_log_likelihood, bounds=np.log((low, high)), method="bounded", options={"xatol": 1e-6}
     )
     return float(np.exp(found.x))
 
