@@ -371,9 +371,24 @@ def test_a_damaged_length_does_not_bring_the_patients_name_into_the_message() ->
     data = bytearray(dicom_bytes(dicom_dataset(RAMP)))
     modality = data.find(b"\x08\0\x60\0CS")
     data[modality + 6] = 60  # so that Modality swallows what follows, the name included
-    with pytest.raises(UnsuitableError, match="not a known code") as caught:
+    with pytest.raises(UnsuitableError, match="another value") as caught:
         decode(bytes(data), "x")
     assert "secret" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("value", ["DOE JANE", "123456", "19700101"])
+@pytest.mark.parametrize("keyword", ["Modality", "BodyPartExamined"])
+def test_a_misused_coded_element_is_not_shown(keyword: str, value: str) -> None:
+    data = dicom_bytes(dicom_dataset(RAMP, **{keyword: value}))
+    with pytest.raises(InputError, match="another value") as caught:
+        decode(data, "x")
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("Modality", "MR"), ("BodyPartExamined", "ABDOMEN")])
+def test_a_defined_term_is_shown(keyword: str, value: str) -> None:
+    with pytest.raises(UnsuitableError, match=value):
+        decode(dicom_bytes(dicom_dataset(RAMP, **{keyword: value})), "x")
 
 
 def test_a_damaged_lossless_jpeg_is_refused_and_its_decoder_silent(

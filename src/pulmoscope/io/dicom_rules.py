@@ -1,6 +1,7 @@
 """Which DICOM files are chest X-rays, told by their tags.
 
-Messages name a tag and, where it is a coded one that can't identify a patient, its value; never a description.
+Messages name a tag and, where it is one of the standard's own terms, its value; never a description, and nothing
+else that stands in a coded element: where a tag is misused, it may be a name or a number of a patient.
 """
 
 from __future__ import annotations
@@ -28,6 +29,24 @@ _ELSEWHERE = re.compile(
 )
 _LATERAL = re.compile(r"\b(LAT|LATERAL)\b", re.IGNORECASE)
 _STANDARD_NAMES = {entry[0] for entry in UID_dictionary.values()}
+# Defined terms of Modality (PS3.3 C.7.3.1.1.1), Body Part Examined (PS3.16 annex L) and Photometric Interpretation
+# (PS3.3 C.7.6.3.1.2).
+_TERMS = frozenset(
+    """
+    AR ASMT AU BDUS BI BMD CR CT DG DX ECG EPS ES GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR NM OAM OCT OP OPM OPT
+    OPV OSS OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT RWV SC SEG SM SMR SR SRF STAIN TG
+    US VA XA XC
+    ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS CALF
+    CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX COLON CORNEA CORONARYARTERY
+    CSPINE CTSPINE DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FINGER FOOT FOREARM GALLBLADDER HAND
+    HEAD HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LLEG LSPINE LSSPINE LUNG
+    MANDIBLE MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY PANCREAS
+    PAROTID PATELLA PELVIS PENIS PHARYNX PROSTATE RECTUM RIB SCALP SCAPULA SCLERA SCROTUM SHOULDER SKULL SPINE SPLEEN
+    SSPINE STERNUM STOMACH TESTIS THIGH THORAX THUMB THYMUS THYROID TIBIA TLSPINE TOE TONGUE TRACHEA TSPINE URETER
+    URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA
+    MONOCHROME1 MONOCHROME2 RGB HSV ARGB CMYK YBR_FULL YBR_FULL_422 YBR_PARTIAL_422 YBR_PARTIAL_420 YBR_ICT YBR_RCT
+    """.split()
+) | {"PALETTE COLOR"}
 _VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL", "LAT")
 _NOT_FRONTAL = ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT")
 _DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName")
@@ -40,9 +59,9 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A code or a name of the standard for a message; in a damaged file it may hold a neighbouring element."""
-    known = text in _STANDARD_NAMES or re.fullmatch(r"[A-Z0-9 _/-]{1,16}|[0-9.]{1,64}", text)
-    return text if known else "not a known code"
+    """A term, name or UID of the standard for a message; for anything else, that it is another value."""
+    known = text in _TERMS or text in _STANDARD_NAMES or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
+    return text if known else "another value"
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
