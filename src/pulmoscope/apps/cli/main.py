@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import typer
@@ -28,12 +29,35 @@ app.command("doctor")(doctor.command)
 
 
 def main() -> None:
-    """Run the command line; an error that is the user's business ends in one line and exit code 2."""
+    """Run the command line; an error that is the user's business ends in one line and exit code 2.
+
+    So does a command that needs a package of an extra that is not installed: training on a base install, say.
+    """
     try:
         app()
     except PulmoscopeError as error:
         typer.echo(f"pulmoscope: {error}", err=True)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = _extra_with(error.name or "")
+        if extra is None:
+            raise
+        typer.echo(
+            f"pulmoscope: this needs {error.name}, which comes with the extra {extra}: "
+            f"pip install 'pulmoscope[{extra}]', or '.[{extra}]' in a clone",
+            err=True,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("pulmoscope: interrupted; run the same command again to go on", err=True)
         sys.exit(130)
+
+
+def _extra_with(module: str) -> str | None:
+    """The first of this package's extras that brings a module; None where none does."""
+    from importlib.metadata import requires
+
+    name = re.escape(module.partition(".")[0])
+    wanted = re.compile(rf"{name}(?![\w.-]).*extra == ['\"](\w+)['\"]")
+    found = (wanted.match(line) for line in requires("pulmoscope") or [])
+    return next((match.group(1) for match in found if match), None)

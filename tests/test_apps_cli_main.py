@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BLOCKED = "import sys; sys.modules[{module!r}] = None; from pulmoscope.apps.cli.main import main; main()"
+
+
+def run_without(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command line in a process in which a module can't be imported, as if it were not installed."""
+    command = [sys.executable, "-c", BLOCKED.format(module=module), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_training_on_a_base_install_names_the_extra_in_one_line(tmp_path: Path) -> None:
+    for label in ("COVID", "Normal"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / "a.png").write_bytes(b"")
+    command = ("train", "xray-covid", "--data", tmp_path / "data", "-o", tmp_path / "run")
+    done = run_without("torch", *command)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "pulmoscope: this needs torch, which comes with the extra train: "
+        "pip install 'pulmoscope[train]', or '.[train]' in a clone"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_base_install_is_not_taken_for_a_missing_extra(tmp_path: Path) -> None:
+    done = run_without("numpy", "datasets", "phantom", "-o", tmp_path)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
