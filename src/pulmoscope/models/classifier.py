@@ -151,13 +151,19 @@ def _timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
 
 
 def _load(backbone: nn.Module, file: Path, channels: int) -> None:
-    """Load a state dict strictly, its classifier excepted; half precision becomes single."""
+    """Load a state dict strictly, its classifier excepted; half precision becomes single.
+
+    The file holds a backbone as timm names it, or a whole network as a run leaves it (``weights.safetensors``).
+    """
     if not file.is_file():
         raise RecipeError(f"model.weights={file}: there is no such file")
     try:
         found = load_file(file)
     except SafetensorError as error:
         raise RecipeError(f"model.weights={file}: not a safetensors file ({error})") from error
+    if any(name.startswith("backbone.") for name in found):
+        parts = ((name.partition("."), value) for name, value in found.items())
+        found = {name: value for (part, _, name), value in parts if part == "backbone"}
     config = backbone.default_cfg
     assert isinstance(config, dict)
     own_head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
