@@ -62,18 +62,18 @@ def test_a_turned_film_is_refused_with_or_without_a_lung_map(turns: int, expecte
     assert codes(np.rot90(pixels, turns), np.rot90(lungs, turns).copy())["rotated"] == "refuse"
 
 
-@pytest.mark.parametrize(("degrees", "flagged"), [(10, False), (-10, False), (35, True), (-35, True)])
-def test_a_strong_tilt_is_warned_of(degrees: float, flagged: bool) -> None:
+@pytest.mark.parametrize(("degrees", "flagged"), [(10, False), (-10, False), (25, True), (-25, True)])
+def test_a_strong_tilt_is_refused(degrees: float, flagged: bool) -> None:
     matrix = cv2.getRotationMatrix2D((127.5, 127.5), degrees, 0.8)
     pixels, lungs = (
         cv2.warpAffine(image, matrix, (256, 256)) for image in (film(lungs_drawn()), lungs_drawn())
     )
-    assert codes(pixels, lungs) == ({"rotated": "warn"} if flagged else {})
+    assert codes(pixels, lungs) == ({"rotated": "refuse"} if flagged else {})
 
 
 def test_the_tilt_is_measured_in_the_film_s_own_geometry() -> None:
     """A map is smaller than its film, and may have been squeezed."""
-    matrix = cv2.getRotationMatrix2D((127.5, 127.5), 20, 0.8)
+    matrix = cv2.getRotationMatrix2D((127.5, 127.5), 14, 0.8)
     pixels, lungs = (
         cv2.warpAffine(image, matrix, (256, 256)) for image in (film(lungs_drawn()), lungs_drawn())
     )
@@ -89,8 +89,8 @@ def test_a_negative_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda film: 0.05 + 0.3 * film, "underexposed"),
-        (lambda film: np.clip(film * 2, 0, 1), "overexposed"),
+        (lambda film: 0.05 + 0.37 * film, "underexposed"),
+        (lambda film: np.clip(film * 1.3, 0, 1), "overexposed"),
         (lambda film: 0.5 + 0.1 * film, "low-contrast"),
         (lambda film: cv2.resize(film, (180, 240)), "low-resolution"),
     ],
@@ -99,6 +99,20 @@ def test_a_negative_is_refused() -> None:
 def test_poor_exposure_is_warned_of(change, expected: str) -> None:  # type: ignore[no-untyped-def]
     lungs = lungs_drawn()
     assert codes(change(film(lungs)), lungs) == {expected: "warn"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda film: 0.3 * film, "underexposed"),
+        (lambda film: np.clip(film * 2, 0, 1), "overexposed"),
+        (lambda film: np.full_like(film, 0.2) + 0.09 * film, "underexposed"),
+    ],
+    ids=["dark", "bright", "dark and flat"],
+)
+def test_an_exposure_that_can_not_be_judged_is_refused(change, expected: str) -> None:  # type: ignore[no-untyped-def]
+    lungs = lungs_drawn()
+    assert codes(change(film(lungs)), lungs)[expected] == "refuse"
 
 
 @pytest.mark.parametrize(
