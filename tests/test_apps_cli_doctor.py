@@ -33,6 +33,20 @@ def test_a_sound_installation_passes_and_every_runtime_is_tried(built_in: Path) 
         assert "an image takes" in line
 
 
+def test_a_library_that_can_not_be_loaded_is_one_line(
+    built_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_shared_library() -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file:\nno such file")
+
+    monkeypatch.setattr(bundle, "built_in", without_shared_library)
+    ended = RUNNER.invoke(app, ["doctor"])
+    assert ended.exit_code == 1
+    broken = [line for line in ended.stdout.splitlines() if line.startswith("broken")]
+    assert [line.split()[1] for line in broken] == ["models", "runtimes"]
+    assert all("libGL.so.1" in line for line in broken)
+
+
 def test_a_damaged_built_in_model_is_broken(built_in: Path) -> None:
     (built_in / "model.onnx").write_bytes(b"damaged")
     ended = RUNNER.invoke(app, ["doctor"])

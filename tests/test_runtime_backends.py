@@ -160,3 +160,23 @@ def test_a_runtime_that_is_not_installed_names_what_to_install(
 
 def test_devices_by_their_names() -> None:
     assert [cuda_index(name) for name in ("auto", "cpu", "cuda", "cuda:0", "cuda:3")] == [None, None, 0, 0, 3]
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError])
+def test_a_runtime_whose_shared_library_is_missing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """onnxruntime tells so by an ImportError, torch by an OSError."""
+
+    class Broken:
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "onnxruntime":
+                raise error("libgomp.so.1: cannot open shared object file\nno such file")
+
+    write_network(tmp_path / "model.onnx")
+    for name in [name for name in sys.modules if name.split(".")[0] == "onnxruntime"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "pulmoscope.runtime.onnx_backend", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(ResourceError, match=r"^runtime onnx: can't be loaded \(libgomp[^\n]*\)$"):
+        open_network(tmp_path / "model.onnx", "onnx")

@@ -24,7 +24,7 @@ def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") ->
     """Open an ONNX file; ``auto`` is OpenVINO on a CPU, and torch where a CUDA device is asked for.
 
     Raises:
-        ResourceError: the runtime is not installed or the device is not there.
+        ResourceError: the runtime is not installed or can't be loaded, or the device is not there.
     """
     if runtime == "auto":
         runtime = "torch" if device.startswith("cuda") else "openvino"
@@ -45,6 +45,9 @@ def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") ->
         raise ResourceError(
             f"runtime {runtime}: {error.name} is not installed; pip install 'pulmoscope{extra}'"
         ) from error
+    except (ImportError, OSError) as error:  # a shared library is missing; torch tells so by OSError
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ResourceError(f"runtime {runtime}: can't be loaded ({reason})") from error
 
 
 def cuda_index(device: str) -> int | None:

@@ -34,11 +34,25 @@ class Check:
 def command() -> None:
     """Check this installation. Exit code 1: something essential is broken."""
     broken = False
-    for check in [*_machine(), *_packages(), *_bundles(), *_runtimes()]:
+    for check in _checks():
         typer.echo(f"{check.state:<8} {check.what:<26} {check.detail}")
         broken |= check.state == "broken"
     if broken:
         raise typer.Exit(1)
+
+
+def _checks() -> Iterator[Check]:
+    """Every check; a library that can't be loaded, such as for want of a shared one, ends its own part only."""
+    for what, part in (
+        ("machine", _machine),
+        ("packages", _packages),
+        ("models", _bundles),
+        ("runtimes", _runtimes),
+    ):
+        try:
+            yield from part()
+        except ImportError as error:
+            yield Check(what, "broken", " ".join(f"can't be looked at: {error}".split()))
 
 
 def _machine() -> Iterator[Check]:
