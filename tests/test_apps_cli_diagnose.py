@@ -100,6 +100,18 @@ def test_wrong_usage_is_2(tmp_path: Path, film: Path, model: Path, arguments: tu
     assert arguments[1] in done.stderr
 
 
+def test_its_own_results_are_no_inputs(tmp_path: Path, model: Path, film: Path) -> None:
+    (tmp_path / "film.png").write_bytes(film.read_bytes())
+    out = tmp_path / "results"
+    for _ in range(2):
+        assert diagnose(tmp_path, "--model", model, "-o", out, "--force").returncode == 0
+        index = json.loads((out / "index.json").read_text(encoding="utf-8"))
+        assert [entry["folder"] for entry in index["inputs"]] == ["film"]
+    into_itself = diagnose(tmp_path, "--model", model, "-o", tmp_path)
+    assert into_itself.returncode == 2
+    assert "is one of the inputs" in into_itself.stderr
+
+
 def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, model: Path, film: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     done = diagnose(film, "--model", model, "-o", tmp_path / "file")

@@ -109,6 +109,18 @@ def test_zip_members_are_entries_and_nothing_is_extracted(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [archive]
 
 
+def test_the_folder_of_the_results_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.png")
+    put(tmp_path / "results" / "a" / "heat-COVID.png")
+    put(tmp_path / "b" / "results" / "c.png")
+    put(tmp_path / "heat.npy")
+    monkeypatch.chdir(tmp_path)
+    for without in (tmp_path / "results", Path("results"), Path("b/../results")):
+        slugs = [entry.slug for entry in entries([tmp_path], without=without)]
+        assert slugs == ["a", "b_results_c"]
+    assert [entry.slug for entry in entries([tmp_path])] == ["a", "b_results_c", "results_a_heat-COVID"]
+
+
 def test_a_zip_in_a_folder_is_opened(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     packed(tmp_path / "films.zip", {"a.png": b"x"})

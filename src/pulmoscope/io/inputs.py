@@ -38,7 +38,7 @@ _SIDE_FILES = {
     ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".rst",
     ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt",
     ".pdf", ".html", ".htm", ".css", ".js", ".xml", ".yaml", ".yml", ".toml",
-    ".ini", ".cfg", ".log", ".sql", ".db", ".py", ".ipynb", ".sh", ".sha256", ".md5", ".bib",
+    ".npy", ".npz", ".ini", ".cfg", ".log", ".sql", ".db", ".py", ".ipynb", ".sh", ".sha256", ".md5", ".bib",
 }
 # fmt: on
 _SIDE_NAMES = {"DICOMDIR", "README", "LICENSE", "LICENCE", "__MACOSX"}
@@ -103,8 +103,12 @@ class Entry:
         return _file_bytes(self.name, self.source)
 
 
-def entries(paths: Sequence[Path]) -> Iterator[Entry]:
+def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entry]:
     """Every image that the paths hold, in a fixed order: as given, folders and zips sorted.
+
+    Args:
+        paths: files, folders and zips.
+        without: a folder that is passed over where it lies within one of the paths: that of the results.
 
     A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
@@ -112,7 +116,7 @@ def entries(paths: Sequence[Path]) -> Iterator[Entry]:
     taken = {"index.json"}  # the pipeline's own file beside the slugs
     for given in paths:
         count = 0
-        for name, relative, source in _expand(Path(given)):
+        for name, relative, source in _expand(Path(given), without and without.resolve()):
             count += 1
             yield Entry(name, _unique(slug_of(relative), taken), source)
         if count == 0:
@@ -123,17 +127,17 @@ def entries(paths: Sequence[Path]) -> Iterator[Entry]:
 Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source
 
 
-def _expand(path: Path) -> Iterator[Found]:
+def _expand(path: Path, without: Path | None) -> Iterator[Found]:
     """The images of one path as given."""
     if _is_folder(path):
-        yield from _folder(path, path)
+        yield from _folder(path, path, without)
     elif _is_zip(path):
         yield from _zip(path, "")
     else:
         yield _shown(path), path.name, path
 
 
-def _folder(folder: Path, root: Path) -> Iterator[Found]:
+def _folder(folder: Path, root: Path, without: Path | None) -> Iterator[Found]:
     """The images of a folder and its folders, one folder's listing in memory at a time."""
     try:
         with os.scandir(folder) as listing:
@@ -148,7 +152,8 @@ def _folder(folder: Path, root: Path) -> Iterator[Found]:
             continue
         relative = path.relative_to(root)
         if is_folder:
-            yield from _folder(path, root)
+            if without is None or path.resolve() != without:
+                yield from _folder(path, root, without)
         elif _is_zip(path):
             yield from _zip(path, f"{relative.with_suffix('')}/")
         else:

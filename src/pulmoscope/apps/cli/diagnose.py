@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pulmoscope.apps.cli.console import progress_bar
+
 if TYPE_CHECKING:
     from pulmoscope.pipeline.diagnose import Outcome, Reports
 
@@ -57,11 +59,14 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
+    from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries
     from pulmoscope.pipeline.diagnose import diagnose_many
     from pulmoscope.runtime.model import Model
 
-    found = list(entries(inputs))
+    if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
+        raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
+    found = list(entries(inputs, without=out))
     opened = Model.load(model, runtime.value, device)
     stream = diagnose_many(found, opened, out, reports=_reports(report, len(found)), force=force)
     tally = _Tally()
@@ -130,7 +135,7 @@ def _tell(outcome: Outcome, alone: bool) -> None:
 
 def _shown(stream: Iterable[Outcome], total: int) -> Iterator[Outcome]:
     """The same outcomes, under a progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(stream, "Diagnosing", total, console=Console(stderr=True), transient=True))
+    with progress_bar("Diagnosing") as progress:
+        for done, outcome in enumerate(stream, start=1):
+            progress(done, total)
+            yield outcome

@@ -1,0 +1,28 @@
+"""What the commands show on a terminal beside plain lines: tables and progress. rich is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show(table: Table) -> None:
+    """Print a table; brackets in its cells are text, as file and class names may hold them."""
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, so that stdout stays clean, moved by calling what this gives with (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
