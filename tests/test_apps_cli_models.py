@@ -20,6 +20,14 @@ def test_list_names_every_built_in_model() -> None:
         assert name in ended.stdout
 
 
+def test_list_takes_brackets_for_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_bundle(tmp_path, ("[/a]", "[b]"))
+    monkeypatch.setattr("pulmoscope.runtime.bundle.built_in", lambda: {"tiny": tmp_path})
+    ended = RUNNER.invoke(app, ["models", "list"])
+    assert ended.exit_code == 0, ended.output
+    assert "[/a], [b]" in ended.stdout
+
+
 def test_show_tells_the_contract_the_calibration_and_the_card(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path, ("alpha", "beta"), temperature=1.25, confidence=0.7)
     ended = RUNNER.invoke(app, ["models", "show", str(tmp_path)])

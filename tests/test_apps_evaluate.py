@@ -54,6 +54,29 @@ def test_evaluate(model: Path, sheet: Path, tmp_path: Path) -> None:
     assert RUNNER.invoke(app, [*arguments, "--force"]).exit_code == 0
 
 
+def test_brackets_in_names_are_text(sheet: Path, tmp_path: Path) -> None:
+    """rich would take them for markup, and end in an error where it closes what was not opened."""
+    model = tiny_bundle(tmp_path / "bundle", ("COVID", "[/b]Normal[red]"), name="[/tiny]").folder
+    rows = sheet.read_text(encoding="utf-8").replace(",Normal,", ",[/b]Normal[red],")
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8")
+    for command in ("evaluate", "audit"):
+        arguments = [command, str(model), "--data", str(tmp_path / "manifest.csv"), "--bootstrap", "0"]
+        done = RUNNER.invoke(app, [*arguments, "-o", str(tmp_path / command)])
+        assert done.exit_code == 0, done.output
+        assert "[/tiny]" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that even root can't read")
+def test_a_file_that_can_not_be_read_is_left_out(model: Path, sheet: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked.png").symlink_to("/proc/self/mem")
+    rows = sheet.read_text(encoding="utf-8") + "locked.png,COVID,test,p10,here\n"
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8")
+    arguments = ["evaluate", str(model), "--data", str(tmp_path / "manifest.csv"), "--bootstrap", "0"]
+    done = RUNNER.invoke(app, [*arguments, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "locked.png" in done.stderr
+
+
 def test_all_splits_or_one_that_is_not_there(model: Path, sheet: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(model), "--data", str(sheet), "-o", str(tmp_path), "--bootstrap", "0"]
     assert RUNNER.invoke(app, [*arguments, "--split", "all"]).exit_code == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from pulmoscope.apps.cli.console import progress_bar, show
 from pulmoscope.apps.cli.diagnose import Runtime
 from pulmoscope.apps.cli.evaluate import (
     Bootstrap,
@@ -22,7 +23,6 @@ from pulmoscope.apps.cli.evaluate import (
     WithRuntime,
     chosen,
     figure,
-    progress_bar,
     tell_failures,
 )
 
@@ -65,7 +65,6 @@ def command(
 
 def _tell(found: Mapping[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     view = Table(box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: AUROC, {found['method']['auroc']}")
@@ -75,4 +74,4 @@ def _tell(found: Mapping[str, Any]) -> None:
     view.add_column("")
     for row in found["results"]:
         view.add_row(row["title"], *figure(row["auroc"]), row["says"])
-    Console().print(view)
+    show(view)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pulmoscope.apps.cli.console import progress_bar, show
 from pulmoscope.apps.cli.diagnose import Runtime
 
 if TYPE_CHECKING:
@@ -86,17 +86,6 @@ def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
     return table if split == "all" else table.split(split)
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, moved by calling what this gives with (done, total)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def tell_failures(found: Mapping[str, Any]) -> None:
     """One line on stderr for each of the first files without a prediction."""
     failures = found["data"]["failures"]
@@ -114,7 +103,6 @@ def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
 
 def _tell(found: Mapping[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     view = Table(
@@ -132,4 +120,4 @@ def _tell(found: Mapping[str, Any]) -> None:
     for row in found["outside_classes"]:
         for name, share in row["called"].items():
             view.add_row(f"{row['source']} {row['label']} called {name}", *figure(share))
-    Console().print(view)
+    show(view)

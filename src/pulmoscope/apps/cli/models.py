@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pulmoscope.apps.cli.console import show as show_table
+
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle
 
@@ -21,7 +23,6 @@ Name = Annotated[
 @app.command("list")
 def list_models() -> None:
     """The models that come with Pulmoscope."""
-    from rich.console import Console
     from rich.table import Table
 
     from pulmoscope.runtime.bundle import built_in, load
@@ -39,7 +40,7 @@ def list_models() -> None:
             f"{_size_mib(bundle):.1f}",
             _headline(bundle.metrics),
         )
-    Console().print(table)
+    show_table(table)
 
 
 @app.command("show")
