@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_a_model_that_reads_the_centre(model: Model, tmp_path: Path) -> None:
         assert results[code]["verdict"] == "good"
     assert results["border_removed"]["auroc"]["value"] == 1
     assert results["border_removed"]["verdict"] == "good"
+    network = (model.bundle.folder / "model.onnx").read_bytes()
+    assert found["model"]["weights_sha256"] == hashlib.sha256(network).hexdigest()
     assert found["method"]["auroc"] == "COVID against Normal"
     assert found["data"]["images"] == 6
     assert seen == [(done, 36) for done in (6, 12, 18, 24, 30, 36)]
@@ -86,6 +89,14 @@ def test_page_and_predictions(model: Model, tmp_path: Path) -> None:
             assert [row["file"] for row in csv.DictReader(stream)] == [f"{n}.png" for n in range(6)]
     with pytest.raises(OutputExistsError):
         audit(model, table, out)
+
+
+def test_a_file_that_can_not_be_read_is_named_once(model: Model, tmp_path: Path) -> None:
+    table = draw(tmp_path, (slice(20, 40), slice(20, 40)))
+    (tmp_path / "5.png").write_bytes(b"no image")
+    found = audit(model, table, tmp_path / "out", bootstrap=0)
+    assert [failure["file"] for failure in found["data"]["failures"]] == ["5.png"]
+    assert (found["data"]["images"], found["data"]["predicted"]) == (6, 5)
 
 
 def test_unknown_labels_are_an_error(model: Model, tmp_path: Path) -> None:

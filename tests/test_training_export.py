@@ -160,7 +160,7 @@ def test_a_bundle_that_sees_lungs_carries_its_finder(
     assert (tmp_path / "run" / "lungs.onnx").read_bytes() == finder.read_bytes()
     assert "lungs.onnx" in made.files
     model = Model.load(tmp_path / "run")
-    assert model.prepare(read_pixels(table.path(table.samples[0]))).lung_share is not None
+    assert model.prepare(read_pixels(table.path(table.samples[0]))).lungs is not None
 
 
 def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> None:

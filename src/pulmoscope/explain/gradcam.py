@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Box, Explanation, FloatArray, Scan
+from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.xray import crop
 from pulmoscope.runtime.model import Outputs, Prepared
 
@@ -51,18 +51,17 @@ def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:
 
 
 def explain(
-    outputs: Outputs, index: int, prepared: Prepared, target_index: int, target: str, scan: Scan
-) -> Explanation:
-    """The Grad-CAM of one image of a batch, at its scan's own size.
+    outputs: Outputs, index: int, prepared: Prepared, target: int, rows: int, columns: int
+) -> FloatArray:
+    """The Grad-CAM of one image of a batch, at its scan's own size: float32 (rows, columns), see :func:`place`.
 
     Args:
         outputs: what the network said of the batch.
         index: the image within the batch.
         prepared: that image as the network saw it.
-        target_index, target: the class whose evidence is wanted, by number and name. For a single logit the
-            first class's evidence is that of the negative logit (its gradients have the other sign).
-        scan: where the image came from.
+        target: the number of the class whose evidence is wanted. For a single logit the first class's evidence
+            is that of the negative logit (its gradients have the other sign).
+        rows, columns: of the scan.
     """
-    cam = grad_cam(outputs.features[index], outputs.gradients[index, target_index])
-    rows, columns = scan.pixels.shape[1:]
-    return Explanation("grad-cam", target, place(cam, prepared.framed.box, rows, columns))
+    cam = grad_cam(outputs.features[index], outputs.gradients[index, target])
+    return place(cam, prepared.framed.box, rows, columns)

@@ -7,27 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, judge
 from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_pixels
 from pulmoscope.pipeline.evaluate import data_facts, model_facts
-from pulmoscope.pipeline.pictures import grey, jpeg
-from pulmoscope.pipeline.predict import Progress, predict_table, write_predictions
+from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
+from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.report.audit import Example, View, audit_page
 from pulmoscope.runtime.model import Model
 
 SCHEMA_VERSION = "1.0"
 EXAMPLES = 3
 """Classes of which an example is shown."""
+SIDE = 300
+"""Longest side of a picture, px."""
 
 
 def audit(
@@ -61,31 +59,18 @@ def audit(
             f"(found: {', '.join(table.classes) or 'none'})"
         )
     answers: dict[str, Predictions] = {}
+    failures: tuple[Failure, ...] = ()
     for step, perturbation in enumerate(PERTURBATIONS):
         told = _shifted(progress, step * len(known), len(PERTURBATIONS) * len(known))
-        answers[perturbation.code], failures = predict_table(model, known, perturbation.apply, told)
+        answers[perturbation.code], failed = predict_table(model, known, perturbation.apply, told)
+        if perturbation is CLEAN:
+            failures = failed
         write_predictions(out / f"predictions-{perturbation.code}.csv", answers[perturbation.code])
-    measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
-    clean = measured[CLEAN.code]
-    results = [
-        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code]) for own in PERTURBATIONS
-    ]
     found = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(known, split, answers[CLEAN.code], failures),
-        "method": {
-            "bootstrap": bootstrap,
-            "seed": seed,
-            "interval": "95 % percentile bootstrap",
-            "resampled_by": clean.resampled_by,
-            "auroc": f"{PAIR[0]} against {PAIR[1]}"
-            if clean.pairwise
-            else "mean over the classes, one against rest",
-            "auroc_without_lungs": {"good_to": GOOD, "bad_above": BAD},
-            "auroc_lost_without_border": {"good_to": DROP_GOOD, "bad_above": DROP_BAD},
-        },
-        "results": [result.plain() for result in results],
+        **_judged(answers, bootstrap, seed),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
@@ -93,6 +78,28 @@ def audit(
     write_text(out / "report.html", audit_page(found, _examples(known, answers)))
     write_json(out / "audit.json", found)
     return found
+
+
+def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int) -> dict[str, Any]:
+    """``method`` and ``results``: every perturbation beside the images as they are."""
+    measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
+    clean = measured[CLEAN.code]
+    results = [
+        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code]) for own in PERTURBATIONS
+    ]
+    compared = f"{PAIR[0]} against {PAIR[1]}" if clean.pairwise else "mean over the classes, one against rest"
+    return {
+        "method": {
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "interval": "95 % percentile bootstrap",
+            "resampled_by": clean.resampled_by,
+            "auroc": compared,
+            "auroc_without_lungs": {"good_to": GOOD, "bad_above": BAD},
+            "auroc_lost_without_border": {"good_to": DROP_GOOD, "bad_above": DROP_BAD},
+        },
+        "results": [result.plain() for result in results],
+    }
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
@@ -109,7 +116,7 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
     examples = []
     for label in labels:
         row = clean.labels.index(label)
-        pixels = _shrunk(read_pixels(paths[clean.files[row]]))
+        pixels = shrunk(read_pixels(paths[clean.files[row]]), SIDE)
         views = []
         for perturbation in PERTURBATIONS:
             given = answers[perturbation.code]
@@ -119,9 +126,3 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
             views.append(View(perturbation.title, jpeg(grey(image)), called, float(shares.max())))
         examples.append(Example(clean.files[row], label, tuple(views)))
     return examples
-
-
-def _shrunk(pixels: FloatArray, side: int = 512) -> FloatArray:
-    scale = min(1.0, side / max(pixels.shape))
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,10 +19,11 @@ from pulmoscope import __version__
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Prediction, Quality, Scan, Severity
 from pulmoscope.explain import gradcam
 from pulmoscope.io import Entry, read_entry, read_xray
 from pulmoscope.pipeline import outputs as files
+from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.quality import rules
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
@@ -40,8 +40,8 @@ _SHOWN = 0.05
 
 _BATCH = 8
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
+_MOST_KEPT = 4_000_000
+"""Pixels of a scan that may wait for its page, of which there are some 30: a larger one is read again instead."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A scan, what the quality rules say of it, and what the network will see."""
+    """A scan, what the quality rules say of it, and what the network will see.
+
+    ``entry`` is there where the scan has let go of its pixels.
+    """
 
     scan: Scan
     prepared: Prepared
     flags: tuple[Flag, ...]
     timings_s: Mapping[str, float]
+    entry: Entry | None = None
+
+    def light(self, entry: Entry) -> _Seen:
+        """The same without the pixels, which the network no longer needs."""
+        nothing = np.empty((1, 0, 0), dtype=np.float32)
+        return replace(self, scan=replace(self.scan, pixels=nothing), entry=entry)
 
 
 def diagnose(
@@ -122,32 +131,31 @@ def diagnose_many(
         ResourceError: the disk is full, or the folder can't be written.
     """
     files.claim(out, force)
-    identity = _identity(model)
     listed = []
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as threads:
-        read = _ahead(threads, partial(_read, model, identity, out, reports), entries, 2 * _BATCH)
+        read = ahead(threads, partial(_read, model, out, reports), entries, 2 * _BATCH)
         answered = _answered(model, read)
-        for outcome in _ahead(threads, partial(_finish, out, reports), answered, _BATCH):
+        for outcome in ahead(threads, partial(_finish, out, reports), answered, _BATCH):
             listed.append(outcome.entry())
             yield outcome
-    write_json(out / files.INDEX, to_index(identity, listed, __version__))
+    write_json(out / files.INDEX, to_index(model.identity, listed, __version__))
 
 
-def _read(
-    model: Model, identity: Mapping[str, str], out: Path, reports: Reports, entry: Entry
-) -> Outcome | _Seen:
+def _read(model: Model, out: Path, reports: Reports, entry: Entry) -> Outcome | _Seen:
     """Read one input: refused, already done by a killed run, or ready for the network."""
     start = perf_counter()
     result = read_entry(entry)
     if result.scan is None:
+        files.clear(out / result.slug)
         return Outcome(result.name, result.slug, error=result.error)
-    plain = files.kept(out / result.slug, result.scan, identity)
+    plain = files.kept(out / result.slug, result.scan, model.identity)
     if plain is not None:
         report = out / result.slug / files.REPORT
         prediction = plain["prediction"]
         if report.exists() or not _wanted(reports, prediction["label"], prediction["decision"]):
             return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
-    return _look(model, result.scan, perf_counter() - start)
+    seen = _look(model, result.scan, perf_counter() - start)
+    return seen.light(entry) if reports == "none" or result.scan.pixels.size > _MOST_KEPT else seen
 
 
 def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
@@ -188,6 +196,11 @@ def _finish(out: Path, reports: Reports, item: Outcome | tuple[_Seen, Outputs, D
     seen, answer, diagnosis = item
     wanted = _wanted(reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     if wanted:
+        if seen.entry is not None:
+            again = read_entry(seen.entry)
+            if again.scan is None:
+                return Outcome(again.name, again.slug, error=again.error)
+            diagnosis = replace(diagnosis, scan=again.scan)
         diagnosis = _explained(diagnosis, seen, answer)
     folder = out / diagnosis.scan.name
     plain = files.save(diagnosis, folder, wanted)
@@ -204,7 +217,7 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
     shares = [round(float(share), 6) for share in answer.probabilities[0]]
     return Diagnosis(
         scan=seen.scan,
-        model=_identity(model),
+        model=model.identity,
         quality=quality,
         prediction=decide(
             dict(zip(bundle.classes, shares, strict=True)), quality, bundle.thresholds.confidence
@@ -249,8 +262,13 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
         key=lambda name: (name != label, -shares[name]),
     )
     classes = list(shares)
+    rows, columns = diagnosis.scan.pixels.shape[1:]
     maps = tuple(
-        gradcam.explain(answer, 0, seen.prepared, classes.index(target), target, seen.scan)
+        Explanation(
+            "grad-cam",
+            target,
+            gradcam.explain(answer, 0, seen.prepared, classes.index(target), rows, columns),
+        )
         for target in targets
     )
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
@@ -270,10 +288,6 @@ def _row(answers: Outputs, number: int) -> Outputs:
     )
 
 
-def _identity(model: Model) -> dict[str, str]:
-    return {"name": model.bundle.name, "version": model.bundle.version, "sha256": model.bundle.sha256}
-
-
 @cache
 def _software(runtimes: tuple[str, ...]) -> dict[str, str]:
     return versions(*runtimes)
@@ -283,16 +297,3 @@ def _software(runtimes: tuple[str, ...]) -> dict[str, str]:
 def _reference(folder: Path, sha256: str | None) -> Reference | None:
     """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
     return None if sha256 is None else Reference.from_bytes((folder / "reference.npz").read_bytes())
-
-
-def _ahead(
-    threads: ThreadPoolExecutor, work: Callable[[_In], _Out], items: Iterable[_In], limit: int
-) -> Iterator[_Out]:
-    """Results in order, with at most ``limit`` under way or waiting to be taken."""
-    waiting: deque[Future[_Out]] = deque()
-    for item in items:
-        waiting.append(threads.submit(work, item))
-        if len(waiting) >= limit:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

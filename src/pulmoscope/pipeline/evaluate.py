@@ -84,9 +84,8 @@ def model_facts(model: Model) -> dict[str, Any]:
     """Which model, for results."""
     bundle = model.bundle
     return {
-        "name": bundle.name,
-        "version": bundle.version,
-        "sha256": bundle.sha256,
+        **model.identity,
+        "weights_sha256": bundle.files["model.onnx"],
         "classes": list(bundle.classes),
         "temperature": bundle.calibration.temperature,
     }

@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +26,7 @@ from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json, write_text
 from pulmoscope.core.types import Diagnosis, FloatArray, Scan
 from pulmoscope.explain.overlay import overlay, png
+from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
 from pulmoscope.report.diagnosis import heat_names, input_sha256, to_json
 from pulmoscope.report.html import data_uri
 from pulmoscope.report.page import Pictures, to_html
@@ -54,7 +54,7 @@ def claim(out: Path, force: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if index.exists():
             for folder in _folders(index):
-                _clear(out / folder)
+                clear(out / folder)
             index.unlink()
     except OSError as error:
         raise ResourceError(f"{out}: could not be made ready ({error.strerror or error})") from error
@@ -84,10 +84,7 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
     Raises:
         ResourceError: the disk is full or the folder can't be written.
     """
-    try:
-        _clear(folder)
-    except OSError as error:
-        raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
+    clear(folder)
     pixels = diagnosis.scan.pixels[0]
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True):
         picture = overlay(pixels, explanation.heat, _SAVED_OPACITY)
@@ -100,13 +97,26 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
     return plain
 
 
+def clear(folder: Path) -> None:
+    """Remove what an earlier run has left of an input, the diagnosis first; nothing else is touched.
+
+    Raises:
+        ResourceError: the folder can't be written.
+    """
+    try:
+        for pattern in (DIAGNOSIS, REPORT, "heat-*.png", "heat-*.npy"):
+            for path in folder.glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
+
+
 def pictures(diagnosis: Diagnosis) -> Pictures:
     """The page's pictures, at most 768 px a side."""
-    pixels = _shrunk(diagnosis.scan.pixels[0])
-    grey = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    heats = [_shrunk(explanation.heat) for explanation in diagnosis.explanations]
+    pixels = shrunk(diagnosis.scan.pixels[0], _PAGE_SIDE)
+    heats = [shrunk(explanation.heat, _PAGE_SIDE) for explanation in diagnosis.explanations]
     return Pictures(
-        scan=_jpeg(grey),
+        scan=_jpeg(grey(pixels)),
         overlays=tuple(_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
         scale=_scale() if heats else "",
     )
@@ -122,21 +132,6 @@ def _folders(index: Path) -> list[str]:
     return [name for name in names if Path(name).name == name]
 
 
-def _clear(folder: Path) -> None:
-    for pattern in (DIAGNOSIS, REPORT, "heat-*.png", "heat-*.npy"):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
-def _shrunk(pixels: FloatArray) -> FloatArray:
-    rows, columns = pixels.shape
-    scale = _PAGE_SIDE / max(rows, columns)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-
-
 @cache
 def _scale() -> str:
     """The heat map's colours, from none to the greatest heat."""
@@ -146,9 +141,7 @@ def _scale() -> str:
 
 def _jpeg(picture: npt.NDArray[np.uint8]) -> str:
     """A picture, grey or RGB, as a ``data:`` address."""
-    blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    content = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return data_uri(content.tobytes(), "image/jpeg")
+    return data_uri(jpeg(picture), "image/jpeg")
 
 
 def _npy(heat: FloatArray) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.io import read_pixels
+from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.runtime.model import Model
 
 BATCH = 16
@@ -62,22 +63,20 @@ def predict_table(
     probabilities: list[FloatArray] = []
     logits: list[FloatArray] = []
 
-    def prepared(sample: Sample) -> FloatArray | InputError:
-        return _prepare(model, table.path(sample), transform)
-
     done = 0
-    stream = _ahead(prepared, table)
-    while batch := list(islice(stream, BATCH)):
-        ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
-        failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
-        if ready:
-            outputs = model.predict(np.stack([tensor for _, tensor in ready]))
-            samples += [sample for sample, _ in ready]
-            probabilities.append(outputs.probabilities)
-            logits.append(outputs.logits)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(table))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        stream = ahead(threads, partial(_prepared, model, table, transform), table, _AHEAD)
+        while batch := list(islice(stream, BATCH)):
+            ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
+            failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
+            if ready:
+                outputs = model.predict(np.stack([tensor for _, tensor in ready]))
+                samples += [sample for sample, _ in ready]
+                probabilities.append(outputs.probabilities)
+                logits.append(outputs.logits)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(table))
     if not samples:
         reason = f"; the first: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
@@ -114,26 +113,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     write_text(path, content.getvalue())
 
 
-def _prepare(model: Model, path: Path, transform: Transform | None) -> FloatArray | InputError:
+def _prepared(
+    model: Model, table: SampleTable, transform: Transform | None, sample: Sample
+) -> tuple[Sample, FloatArray | InputError]:
+    """A sample as the network sees it, or why it can't be read."""
     try:
-        pixels = read_pixels(path)
+        pixels = read_pixels(table.path(sample))
     except InputError as error:
-        return error
-    return model.prepare(pixels if transform is None else transform(pixels)).tensor
-
-
-def _ahead(
-    work: Callable[[Sample], FloatArray | InputError], samples: Iterable[Sample]
-) -> Iterator[tuple[Sample, FloatArray | InputError]]:
-    """Each sample with the result of ``work``, in order, with at most ``_AHEAD`` results waiting."""
-    waiting: deque[tuple[Sample, Future[FloatArray | InputError]]] = deque()
-    rest = iter(samples)
-    threads = ThreadPoolExecutor(os.cpu_count())
-    try:
-        waiting.extend((sample, threads.submit(work, sample)) for sample in islice(rest, _AHEAD))
-        while waiting:
-            sample, future = waiting.popleft()
-            yield sample, future.result()
-            waiting.extend((sample, threads.submit(work, sample)) for sample in islice(rest, 1))
-    finally:
-        threads.shutdown(cancel_futures=True)
+        return sample, error
+    return sample, model.prepare(pixels if transform is None else transform(pixels)).tensor

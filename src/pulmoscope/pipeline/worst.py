@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.metrics import Predictions
-from pulmoscope.explain.gradcam import grad_cam, place
+from pulmoscope.explain.gradcam import explain
 from pulmoscope.explain.overlay import overlay
 from pulmoscope.io import read_pixels
-from pulmoscope.pipeline.pictures import grey, jpeg
+from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
 from pulmoscope.report.evaluation import Case
 from pulmoscope.runtime.model import Model
 
 CASES = 24
+SIDE = 300
+"""Longest side of a picture, px."""
 
 
 def worst_cases(model: Model, table: SampleTable, predictions: Predictions, count: int = CASES) -> list[Case]:
@@ -36,7 +34,13 @@ def worst_cases(model: Model, table: SampleTable, predictions: Predictions, coun
         pixels = read_pixels(paths[file])
         shares = predictions.probabilities[index]
         called = int(shares.argmax())
-        explained = explainer(model, pixels)
+        prepared = model.prepare(pixels)
+        outputs = model.predict(prepared.tensor[None])
+        small = shrunk(pixels, SIDE)
+        called_map, label_map = (
+            jpeg(overlay(small, shrunk(explain(outputs, 0, prepared, target, *pixels.shape), SIDE)))
+            for target in (called, label)
+        )
         cases.append(
             Case(
                 file=file,
@@ -45,22 +49,9 @@ def worst_cases(model: Model, table: SampleTable, predictions: Predictions, coun
                 called=predictions.classes[called],
                 probability=float(shares[called]),
                 label_probability=float(shares[label]),
-                picture=jpeg(grey(pixels)),
-                called_map=jpeg(explained(called)),
-                label_map=jpeg(explained(label)),
+                picture=jpeg(grey(small)),
+                called_map=called_map,
+                label_map=label_map,
             )
         )
     return cases
-
-
-def explainer(model: Model, pixels: FloatArray) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """The image, float32 (rows, columns), under its Grad-CAM map for a class number: uint8 (rows, columns, 3)."""
-    prepared = model.prepare(pixels)
-    outputs = model.predict(prepared.tensor[None])
-    rows, columns = pixels.shape
-
-    def explained(target: int) -> npt.NDArray[np.uint8]:
-        cam = grad_cam(outputs.features[0], outputs.gradients[0, target])
-        return overlay(pixels, place(cam, prepared.framed.box, rows, columns))
-
-    return explained

@@ -28,11 +28,6 @@ class Prepared:
     framed: Framed
     lungs: FloatArray | None
 
-    @property
-    def lung_share(self) -> float | None:
-        """Share of the scan that the lung finder takes for lung; None without a finder."""
-        return None if self.lungs is None else float((self.lungs > 0.5).mean())
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -53,10 +48,16 @@ class Outputs:
 
 
 class Model:
-    """A loaded bundle. Thread-safe; opens nothing but the bundle's own files."""
+    """A loaded bundle. Thread-safe; opens nothing but the bundle's own files.
+
+    Attributes:
+        bundle: what was loaded.
+        identity: its name, version and sha256, as results name it.
+    """
 
     def __init__(self, bundle: Bundle, runtime: Runtime = "auto", device: str = "auto") -> None:
         self.bundle = bundle
+        self.identity = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
         self._network = open_network(bundle.folder / "model.onnx", runtime, device)
         self._lungs: Network | None = None
         if bundle.preprocess.region == "lungs":
