@@ -14,7 +14,7 @@ class ModelSpec:
     Attributes:
         backbone: a timm name, or ``cnn`` for system E's baseline.
         pretrained: take the backbone's weights from timm's hub (ignored where ``weights`` is given).
-        weights: a local safetensors file of the backbone; empty: none.
+        weights: a local safetensors file of the backbone, or a run's ``weights.safetensors``; empty: none.
         backbone_options: further arguments of ``timm.create_model``, e.g. ``{"pad_type": "same"}``.
         hidden: units of the ReLU layer between pooling and output; 0: none.
         dropout: before the output layer.
