@@ -71,7 +71,8 @@ def test_a_manifest_shown_into_the_folder_settles_its_splits(tmp_path: Path) -> 
     for number in range(6):
         save(data / "COVID" / f"{number}.png", film(number))
     drawn = load(data)
-    run("show", data, "-o", data / "manifest.csv")
+    assert "to settle them" in run("show", data).stderr
+    assert "to settle them" not in run("show", data, "-o", data / "manifest.csv").stderr
     data.rename(moved)
     settled = load(moved)
     assert settled.samples == drawn.samples

@@ -14,6 +14,12 @@ from pulmoscope.datasets.table import SampleTable
 SEED = 0
 """Splits that a layout does not have are drawn with this seed, so that they are the same everywhere."""
 
+UNSETTLED = (
+    "drawn splits are drawn anew by every command, from all images, and an added image can move another; "
+    "to settle them: pulmoscope datasets show DATA -o DATA/manifest.csv"
+)
+"""The warning that goes with drawn splits, until they are written down."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -102,8 +108,5 @@ def _draw(table: SampleTable, split: str, progress: Callable[[int, int], None] |
     samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
     what = "no val: drawn here from train" if split else "no splits: drawn here"
     shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
-    warning = (
-        f"{what} ({shares}; one patient's images and near-duplicates stay together). Every command reads all images "
-        "for that, and added images can move others: `pulmoscope datasets show DATA -o DATA/manifest.csv` settles it"
-    )
-    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, warning))
+    drawn_here = f"{what} ({shares}; one patient's images and near-duplicates stay together)"
+    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn_here, UNSETTLED))

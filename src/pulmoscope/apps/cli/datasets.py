@@ -51,6 +51,7 @@ def show(
     """Counts per class and split, the sources, and the first rows."""
     from pulmoscope.core.errors import OutputExistsError
     from pulmoscope.datasets import load, manifest
+    from pulmoscope.datasets.layouts import UNSETTLED
 
     if out is not None and out.exists() and not force:
         raise OutputExistsError(out)
@@ -73,7 +74,8 @@ def show(
         manifest.write_table(out, table)
         typer.echo(str(out))
     for warning in table.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        if out is None or warning != UNSETTLED:
+            typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command("check")
