@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pulmoscope.apps.cli.console import progress_bar
+from pulmoscope.apps.cli.console import show as show_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,7 @@ def list_layouts() -> None:
     table = _table("layout", "what is in the folder")
     for name, layout in LAYOUTS.items():
         table.add_row(name, layout.looks_like)
-    _show(table)
+    show_table(table)
 
 
 @app.command("show")
@@ -55,7 +56,7 @@ def show(
 
     if out is not None and out.exists() and not force:
         raise OutputExistsError(out)
-    with _progress("reading images") as progress:
+    with progress_bar("Reading images") as progress:
         table = load(data, layout, progress)
     typer.echo(f"{data}: {len(table)} images, layout {table.layout}")
     counts = Counter((sample.label, sample.split) for sample in table)
@@ -63,13 +64,13 @@ def show(
     for label in sorted({sample.label for sample in table}):
         row = [counts[label, split] for split in table.splits]
         grid.add_row(label or "(no label)", *map(str, row), str(sum(row)))
-    _show(grid)
+    show_table(grid)
     sources = Counter(sample.source or "(unknown)" for sample in table)
     typer.echo("Sources: " + ", ".join(f"{name} {images}" for name, images in sources.most_common()))
     rows = _table("file", "label", "split", "source", "mask")
     for sample in table.samples[:5]:
         rows.add_row(sample.file, sample.label, sample.split, sample.source, sample.mask)
-    _show(rows)
+    show_table(rows)
     if out is not None:
         manifest.write_table(out, table)
         typer.echo(str(out))
@@ -99,9 +100,9 @@ def check(
 
     if out is not None:
         claim_folder(out, "check.json", force)
-    with _progress("drawing splits") as progress:
+    with progress_bar("Drawing splits") as progress:
         table = load(data, layout, progress)
-    with _progress("reading images") as progress:
+    with progress_bar("Reading images") as progress:
         report = check_table(table, progress)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
@@ -140,7 +141,7 @@ def phantom(
     if classes is None:
         classes = "Normal" if count == 1 else "Normal,COVID"
     names = [name.strip() for name in classes.split(",")]
-    with _progress("drawing") as progress:
+    with progress_bar("Drawing") as progress:
         table = write_phantoms(
             out, count, names, seed=seed, size=size, masks=masks, force=force, progress=progress
         )
@@ -156,18 +157,18 @@ def _print_report(report: CheckReport) -> None:
     for label, source in sorted({(count.label, count.source) for count in report.counts}):
         row = [str(counts[label, source, split]) for split in report.splits]
         grid.add_row(label or "(no label)", source or "(unknown)", *row)
-    _show(grid)
+    show_table(grid)
     pixels = _table("split", "class", "images", "mean", "s.d.", numbers_from=2)
     for part in report.pixels:
         row = [str(part.images), f"{part.mean:.3f}", f"{part.sd:.3f}"]
         pixels.add_row(part.split or "(no split)", part.label or "all", *row)
-    _show(pixels)
+    show_table(pixels)
     for problem in report.problems:
         typer.echo(problem)
     verdicts = _table("", "rule", "what was found")
     for one in report.verdicts:
         verdicts.add_row(one.verdict, one.rule, one.sentence)
-    _show(verdicts)
+    show_table(verdicts)
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -185,20 +186,3 @@ def _table(*columns: str, numbers_from: int | None = None) -> Table:
             overflow="fold",
         )
     return table
-
-
-def _show(table: Table) -> None:
-    from rich.console import Console
-
-    Console(markup=False, highlight=False).print(table)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, so that standard output stays clean."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

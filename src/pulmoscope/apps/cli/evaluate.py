@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import progress_bar, show
+from pulmoscope.apps.cli.data import load_data
 from pulmoscope.apps.cli.diagnose import Runtime
 
 if TYPE_CHECKING:
@@ -78,11 +79,7 @@ def command(
 
 def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
     """The data set's split, or all of it; its warnings go to stderr."""
-    from pulmoscope.datasets import load
-
-    table = load(data, layout)
-    for warning in table.warnings:
-        typer.echo(f"pulmoscope: {data}: {warning}", err=True)
+    table = load_data(data, layout)
     return table if split == "all" else table.split(split)
 
 
