@@ -121,6 +121,41 @@ def test_another_backbone_is_said_so() -> None:
     )
 
 
+def test_the_hubs_weights_with_other_padding_are_said_so() -> None:
+    ours = find("xray-covid")
+    assert "hub's weights, which were trained with symmetric padding" in as_run(ours)
+    for change in ("model.weights=w.safetensors", "model.backbone_options.pad_type="):
+        assert as_run(settings.apply(ours, [change])) == ""
+    assert as_run(settings.apply(ours, ["model.pretrained=false"])) == (
+        "trained from scratch instead of from ImageNet weights"
+    )
+
+
+def test_leaves_are_settings_by_name_or_number() -> None:
+    plain = {
+        "size": 3,
+        "none": {},
+        "phases": [{"name": "a", "epochs": 2}, {"name": "b", "epochs": 4}],
+        "to": ["x"],
+    }
+    assert dict(settings.leaves(plain)) == {
+        "size": 3,
+        "phases.a.epochs": 2,
+        "phases.b.epochs": 4,
+        "to": ["x"],
+    }
+    numbered = dict(settings.leaves(plain, numbered=True))
+    assert numbered["phases.1.name"] == "b"
+    assert numbered["phases.1.epochs"] == 4
+    assert [settings.as_text(value) for value in (True, 1e-5, "x", ["a", "b"], [])] == [
+        "true",
+        "1e-05",
+        "x",
+        "a,b",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_grid_names_settings_there_are(recipe: Recipe) -> None:
     for path, values in recipe.grid.items():

@@ -6,8 +6,9 @@ Everything follows from the fields' types in :mod:`pulmoscope.training.recipe`; 
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pulmoscope.core.errors import RecipeError
@@ -52,6 +53,37 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
     recipe = _typed(plain, Recipe, "recipe")
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def leaves(plain: Any, path: str = "", *, numbered: bool = False) -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of all settings in plain data; groups are gone into.
+
+    Args:
+        plain: what :func:`to_plain` gives, or a part of it.
+        path: where that part lies.
+        numbered: name phases by their place, not by their name (which is a setting itself then).
+    """
+    if isinstance(plain, Mapping):
+        parts = [(str(key), value) for key, value in plain.items()]
+    elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
+        parts = [
+            (str(place), phase)
+            if numbered
+            else (phase["name"], {key: value for key, value in phase.items() if key != "name"})
+            for place, phase in enumerate(plain)
+        ]
+    else:
+        yield path, plain
+        return
+    for key, value in parts:
+        yield from leaves(value, f"{path}.{key}" if path else key, numbered=numbered)
+
+
+def as_text(value: Any) -> str:
+    """A value of :func:`leaves` as ``--set`` takes it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _changed(node: Any, kind: Any, path: list[str], text: str, whole: str) -> Any:

@@ -44,7 +44,7 @@ def find(name: str) -> Recipe:
 
 
 def as_run(recipe: Recipe) -> str:
-    """How a recipe's network and its start differ from the published ones; empty where they do not."""
+    """How a recipe's network and its start differ from what is published and from each other; empty: not at all."""
     published = RECIPES.get(recipe.name)
     if published is None:
         return ""
@@ -53,4 +53,10 @@ def as_run(recipe: Recipe) -> str:
         notes.append(f"run on {recipe.model.backbone} instead of the published {published.model.backbone}")
     if published.model.pretrained and not recipe.model.pretrained and not recipe.model.weights:
         notes.append("trained from scratch instead of from ImageNet weights")
+    hub = recipe.model.pretrained and not recipe.model.weights
+    if hub and recipe.model.backbone_options.get("pad_type") == "same":
+        notes.append(
+            "begins with the hub's weights, which were trained with symmetric padding and ImageNet's mean and s.d.; "
+            "pad_type=same, mean and std are those of weights ported from TensorFlow, as model.weights=PATH gives them"
+        )
     return "; ".join(notes)

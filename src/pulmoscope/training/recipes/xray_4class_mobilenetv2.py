@@ -20,6 +20,8 @@ RECIPE = Recipe(
     ),
     preprocess=XrayPreprocess(size=224),
     augment=Augmentation(shift=0.04, rotate_deg=7.0, zoom=0.08),
+    # Padding, mean and s.d. of the ImageNet weights ported from TensorFlow, which a file gives (model.weights=PATH);
+    # with the hub's own, trained otherwise, `as_run` says so.
     model=ModelSpec(backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, dropout=0.2),
     batch_size=32,
     phases=(

@@ -15,6 +15,8 @@ RECIPE = Recipe(
     augment=Augmentation(
         shift=0.06, rotate_deg=12, zoom=0.15, squeeze=0.12, flip=0.5, film=0.8, clutter=0.6, contrast=0.5
     ),
+    # Padding, mean and s.d. of the ImageNet weights ported from TensorFlow, which a file gives (model.weights=PATH);
+    # with the hub's own, trained otherwise, `as_run` says so.
     model=ModelSpec(backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, dropout=0.2),
     label_smoothing=0.05,
     average=0.998,

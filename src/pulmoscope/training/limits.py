@@ -1,0 +1,82 @@
+"""What a recipe's settings may be beyond their types: told before anything is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training import settings
+from pulmoscope.training.recipe import Phase, Recipe
+
+ANY = math.inf
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "preprocess.size": (32, 4096),  # the backbones halve a side five times
+    "preprocess.edge": (0, 0.45),
+    "preprocess.margin": (0, 1),
+    "preprocess.clahe_clip": (0.01, 1000),
+    "preprocess.clahe_grid": (1, 64),
+    "preprocess.mean": (0, 1),
+    "preprocess.std": (0.001, 10),
+    "augment.shift": (0, 1),
+    "augment.rotate_deg": (0, 180),
+    "augment.zoom": (0, 0.9),
+    "augment.squeeze": (0, 0.9),
+    "augment.flip": (0, 1),
+    "augment.film": (0, 1),
+    "augment.clutter": (0, 1),
+    "augment.contrast": (0, 1),
+    "model.hidden": (0, ANY),
+    "model.dropout": (0, 0.99),
+    "model.filters": (1, ANY),
+    "label_smoothing": (0, 0.99),
+    "average": (0, 0.99999),
+    "batch_size": (2, ANY),  # BatchNorm needs two
+    "seed": (0, 2**32 - 1),
+}
+PHASE_LIMITS: Mapping[str, tuple[float, float]] = {
+    "epochs": (0, ANY),
+    "learning_rate": (0, ANY),
+    "weight_decay": (0, ANY),
+    "momentum": (0, 0.9999),
+    "patience": (0, ANY),
+}
+SPLITS = ("train", "val")
+
+
+def check(recipe: Recipe) -> None:
+    """Is every setting within its limits, and do the phases fit together?
+
+    Raises:
+        RecipeError: one is not; the message names the setting, its limits and the value.
+    """
+    _check_values(dict(settings.leaves(settings.to_plain(recipe))), LIMITS)
+    if not recipe.phases:
+        raise RecipeError(f"{recipe.name}: has no phase")
+    earlier: list[str] = []
+    for phase in recipe.phases:
+        _check_phase(phase, earlier)
+        earlier.append(phase.name)
+
+
+def _check_values(
+    values: Mapping[str, object], limits: Mapping[str, tuple[float, float]], at: str = ""
+) -> None:
+    for name, (low, high) in limits.items():
+        value = values[name]
+        if isinstance(value, int | float) and not (low <= value <= high and math.isfinite(value)):
+            most = "" if high == ANY else f" and at most {high:g}"
+            raise RecipeError(f"{at}{name}={value}: must be at least {low:g}{most}")
+
+
+def _check_phase(phase: Phase, earlier: list[str]) -> None:
+    at = f"phases.{phase.name}."
+    if phase.name in earlier or "/" in phase.name or not phase.name:
+        raise RecipeError(f"phases: the name {phase.name!r} must be a file name and unique")
+    _check_values(vars(phase), PHASE_LIMITS, at)
+    if phase.epochs_of and phase.epochs_of not in earlier:
+        raise RecipeError(f"{at}epochs_of={phase.epochs_of}: no earlier phase of that name")
+    if not phase.epochs_of and phase.epochs < 1:
+        raise RecipeError(f"{at}epochs={phase.epochs}: must be at least 1")
+    if not phase.train_on or not set(phase.train_on) <= set(SPLITS):
+        raise RecipeError(f"{at}train_on={','.join(phase.train_on)}: must be {', '.join(SPLITS)} or both")

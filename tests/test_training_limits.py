@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training import limits, settings
+from pulmoscope.training.limits import check
+from pulmoscope.training.recipe import Phase, Recipe
+from pulmoscope.training.recipes import RECIPES, find
+
+TRANSFER = find("xray-binary-resnet50v2")
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
+    check(recipe)
+    for path, values in recipe.grid.items():
+        for value in values:
+            check(settings.apply(recipe, [f"{path}={value}"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("model.dropout=2", r"model\.dropout=2\.0: must be at least 0 and at most 0\.99"),
+        ("model.filters=0", r"model\.filters=0: must be at least 1"),
+        ("model.hidden=-1", "at least 0"),
+        ("preprocess.size=0", r"preprocess\.size=0: must be at least 32 and at most 4096"),
+        ("preprocess.std=0", "at least 0.001"),
+        ("preprocess.edge=0.5", r"at most 0\.45"),
+        ("preprocess.clahe_grid=0", "at least 1"),
+        ("augment.film=1.5", r"augment\.film=1\.5: must be at least 0 and at most 1"),
+        ("augment.flip=-0.1", "at least 0"),
+        ("augment.zoom=1", r"at most 0\.9"),
+        ("label_smoothing=1", r"at most 0\.99"),
+        ("average=1", r"at most 0\.99999"),
+        ("batch_size=1", "at least 2"),
+        ("seed=-1", r"seed=-1: must be at least 0 and at most 4\.29497e\+09"),
+        ("phases.1.learning_rate=-1", r"phases\.all-data\.learning_rate=-1\.0: must be at least 0$"),
+        ("phases.0.learning_rate=inf", "at least 0"),
+        ("phases.0.learning_rate=nan", "at least 0"),
+        ("phases.0.momentum=1", r"at most 0\.9999"),
+        ("phases.0.weight_decay=-1", "at least 0"),
+        ("phases.0.patience=-1", "at least 0"),
+        ("phases.0.epochs=0", r"phases\.frozen\.epochs=0: must be at least 1"),
+        ("phases.0.epochs=-3", "at least 0"),
+        ("phases.0.epochs_of=later", "no earlier phase"),
+        ("phases.0.name=a/b", "file name"),
+        ("phases.1.name=frozen", "unique"),
+        ("phases.0.train_on=foo", r"phases\.frozen\.train_on=foo: must be train, val or both"),
+        ("phases.0.train_on=", "train, val or both"),
+    ],
+)
+def test_what_is_beyond_the_limits_is_told_in_one_line(change: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says) as told:
+        check(settings.apply(TRANSFER, [change]))
+    assert "\n" not in str(told.value)
+
+
+def test_a_recipe_has_a_phase() -> None:
+    with pytest.raises(RecipeError, match="has no phase"):
+        check(dataclasses.replace(TRANSFER, phases=()))
+
+
+def test_every_limit_is_of_a_setting_there_is() -> None:
+    assert limits.LIMITS.keys() <= dict(settings.leaves(settings.to_plain(TRANSFER))).keys()
+    assert limits.PHASE_LIMITS.keys() <= {field.name for field in dataclasses.fields(Phase)}
+
+
+def test_the_ends_are_within() -> None:
+    check(
+        settings.apply(TRANSFER, ["augment.flip=1", "model.dropout=0", "seed=0", "phases.0.learning_rate=0"])
+    )
