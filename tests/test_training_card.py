@@ -12,7 +12,7 @@ from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime.bundle import Bundle, load
-from pulmoscope.training import settings
+from pulmoscope.training import card, settings
 from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
 from pulmoscope.training.recipes import RECIPES, find
 
@@ -48,7 +48,13 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def evaluation(bundle: Bundle, sources: dict[str, int]) -> dict[str, Any]:
     return {
-        "model": {"name": bundle.name, "version": bundle.version, "classes": list(bundle.classes)},
+        "model": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "weights_sha256": bundle.files["model.onnx"],
+            "classes": list(bundle.classes),
+            "temperature": 1.5,
+        },
         "data": {"split": "test", "sources": sources, "predicted": 8, "sha256": "0" * 64},
         "overall": OVERALL,
         "pairwise": {"positive": "COVID", "negative": "Normal", "scores": OVERALL["scores"]},
@@ -60,7 +66,7 @@ def evaluation(bundle: Bundle, sources: dict[str, int]) -> dict[str, Any]:
 
 
 def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
-    card = model_card(bundle)
+    text = model_card(bundle)
     for fact in (
         "# tiny 0.1",
         "classes are COVID, Normal",
@@ -81,20 +87,57 @@ def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
         "Apache-2.0",
         "not a medical device",
     ):
-        assert fact in card
+        assert fact in text
 
 
 def test_figures_are_a_column_for_each_data_set(bundle: Bundle) -> None:
     add_metrics(bundle.folder, "test", evaluation(bundle, {"here": 8}))
     made = add_metrics(bundle.folder, "external", evaluation(bundle, {"nih": 8}))
-    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "|  | test (internal) | external (external) |" in card
-    assert "| accuracy | 0.750 (0.375–0.750) | 0.750 (0.375–0.750) |" in card
-    assert "| mcc | – | – |" in card
-    assert "| AUROC COVID against Normal | 0.875 (0.438–0.875) |" in card
-    assert "| nih Pneumonia called COVID | 0.250" in card
-    assert "No figure from another hospital is recorded." not in card
-    assert load(bundle.folder) == made  # the checksums are those of the new card
+    text = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "|  | test (internal) | external (external) |" in text
+    assert "| accuracy | 0.750 (0.375–0.750) | 0.750 (0.375–0.750) |" in text
+    assert "| mcc | – | – |" in text
+    assert "| AUROC COVID against Normal | 0.875 (0.438–0.875) |" in text
+    assert "| nih Pneumonia called COVID | 0.250" in text
+    assert "No figure from another hospital is recorded." not in text
+    assert load(bundle.folder) == made
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "trained", "role"),
+    [
+        ({"here": 8}, {"here": 9, "there": 1}, "internal"),
+        ({"here": 8, "": 1}, {"here": 9}, "internal"),
+        ({"nih": 8}, {"here": 9}, "external"),
+        ({"": 8}, {"unknown": 9}, "unknown"),
+        ({"": 8}, {"here": 9}, "unknown"),
+        ({"nih": 8}, {"here": 9, "unknown": 1}, "unknown"),
+        ({"nih": 8}, {}, "unknown"),
+    ],
+)
+def test_only_named_sources_that_training_does_not_know_are_external(
+    bundle: Bundle, evaluated: dict[str, int], trained: dict[str, int], role: str
+) -> None:
+    known = replace(bundle, training_data={**bundle.training_data, "sources": trained}).save()
+    made = add_metrics(known.folder, "test", evaluation(known, evaluated))
+    assert made.metrics["test"]["role"] == role
+    said = "No figure from another hospital is recorded." in (bundle.folder / "MODEL_CARD.md").read_text(
+        encoding="utf-8"
+    )
+    assert said == (role != "external")
+
+
+def test_a_kill_between_manifest_and_card_leaves_a_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, content: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(card, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add_metrics(bundle.folder, "test", evaluation(bundle, {"here": 8}))
+    assert load(bundle.folder).metrics["test"]["images"] == 8
 
 
 def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
@@ -109,8 +152,13 @@ def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
 
 def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:
     other = evaluation(replace(bundle, name="other"), {"here": 8})
-    with pytest.raises(BundleError, match=r"only figures of this bundle .* other 0\.1"):
+    with pytest.raises(BundleError, match=r"only figures of this bundle .*name: tiny, found: other"):
         add_metrics(bundle.folder, "test", other)
+    for fact, value in (("weights_sha256", "0" * 64), ("temperature", 1.25), ("classes", ["COVID"])):
+        same_name = evaluation(bundle, {"here": 8})
+        same_name["model"][fact] = value
+        with pytest.raises(BundleError, match=rf"only figures of this bundle .*{fact}: "):
+            add_metrics(bundle.folder, "test", same_name)
     with pytest.raises(BundleError, match=r"only a metrics\.json or audit\.json"):
         add_metrics(bundle.folder, "test", {"schema_version": "1.0"})
     assert load(bundle.folder).metrics == {}

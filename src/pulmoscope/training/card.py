@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
-from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, load
+from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, load
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, as_run
 
-CARD = "MODEL_CARD.md"
 NAMES = {"macro_auroc": "auroc"}
 """Figures that are called otherwise in a card than in ``metrics.json``."""
+UNKNOWN = "unknown"
 
 
 def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
@@ -36,29 +36,43 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
     """
     bundle = load(folder)
     try:
-        model = (found["model"]["name"], found["model"]["version"], found["model"]["classes"])
+        _check_model(bundle, found["model"])
         figures = recorded(bundle, found)
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"{folder}: only a metrics.json or audit.json can be recorded ({error})") from error
-    if model != (bundle.name, bundle.version, list(bundle.classes)):
+    except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(
-            f"{folder}: only figures of this bundle can be recorded (found: {model[0]} {model[1]}, "
-            f"classes {', '.join(model[2])})"
-        )
-    updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures})
+            f"{folder}: only a metrics.json or audit.json of this version can be recorded ({error})"
+        ) from error
+    updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
+    # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
     write_text(bundle.folder / CARD, model_card(updated))
-    return updated.save()
+    return updated
+
+
+def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
+    """Are these facts those of the bundle's own network, calibrated as it is?"""
+    own = {
+        "name": bundle.name,
+        "version": bundle.version,
+        "classes": list(bundle.classes),
+        "weights_sha256": bundle.files["model.onnx"],
+        "temperature": bundle.calibration.temperature,
+    }
+    for name, value in own.items():
+        if model[name] != value:
+            raise BundleError(
+                f"{bundle.folder}: only figures of this bundle can be recorded "
+                f"({name}: {value}, found: {model[name]})"
+            )
 
 
 def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry of ``Bundle.metrics``. Data are external when training knows none of their sources."""
+    """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
     data = found["data"]
-    shared = set(data["sources"]) & set(bundle.training_data.get("sources", ()))
     if "results" in found:
         role = "audit"
         figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
     else:
-        role = "internal" if shared else "external"
+        role = role_of(data["sources"], bundle.training_data.get("sources", {}))
         figures = key_figures(found["overall"], found["pairwise"])
         positive = bundle.recipe.get("positive", "")
         for row in found["outside_classes"]:
@@ -67,12 +81,28 @@ def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
                 figures[name] = _estimate(row["called"][positive])
     return {
         "role": role,
-        "what": f"split {data['split'] or 'all'} of {', '.join(name or 'unknown' for name in data['sources'])}",
+        "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}",
         "images": data["predicted"],
         "figures": figures,
         "data_sha256": data["sha256"],
         "command": found["command"],
     }
+
+
+def named(source: str) -> str:
+    """A source as bundles and cards spell it: ``unknown`` where the table names none."""
+    return source or UNKNOWN
+
+
+def role_of(evaluated: Iterable[str], trained: Iterable[str]) -> str:
+    """``internal`` where training knows a source, ``external`` where it knows none of them, else ``unknown``.
+
+    Data whose source is not named may be training's own: they are never external.
+    """
+    sources, known = set(map(named, evaluated)), set(map(named, trained))
+    if (sources & known) - {UNKNOWN}:
+        return "internal"
+    return "external" if sources and known and UNKNOWN not in sources | known else UNKNOWN
 
 
 def key_figures(
@@ -236,7 +266,7 @@ def _calibration(bundle: Bundle) -> list[str]:
             f", and images farther from the training images than {distance:.3g} (99 % of the validation images are "
             "nearer)."
             if distance is not None
-            else "."
+            else ". How far an image is from the training images was not measured."
         ),
     ]
 
@@ -272,26 +302,13 @@ def changed_settings(recipe: Recipe) -> list[str]:
     """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
     if recipe.name not in RECIPES:
         return []
-    before = dict(_leaves(settings.to_plain(RECIPES[recipe.name])))
+    before = dict(settings.leaves(settings.to_plain(RECIPES[recipe.name]), numbered=True))
     measured = ("preprocess.mean", "preprocess.std") if recipe.normalise == "data" else ()
     return [
-        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in _leaves(settings.to_plain(recipe))
+        f"{name}={settings.as_text(value)}"
+        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
         if before.get(name) != value and name not in measured and not name.startswith("grid.")
     ]
-
-
-def _leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of everything that is no group; phases are numbered."""
-    if isinstance(plain, Mapping):
-        parts = [(str(key), value) for key, value in plain.items()]
-    elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
-        parts = [(str(place), value) for place, value in enumerate(plain)]
-    else:
-        yield path, plain
-        return
-    for key, value in parts:
-        yield from _leaves(value, f"{path}.{key}" if path else key)
 
 
 def _versions(bundle: Bundle) -> list[str]:

@@ -11,11 +11,15 @@ import torch
 
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.card import named
 from pulmoscope.training.data import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import as_run
 from pulmoscope.training.state import PhaseState
+
+SUMMARY = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds", "val_held_out", "data")
+"""What other modules read of ``run.json``."""
 
 
 def describe_data(frames: Frames, table: SampleTable, classes: Sequence[str]) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def describe_data(frames: Frames, table: SampleTable, classes: Sequence[str]) ->
         }
         for split in ("train", "val")
     }
-    named = set(frames.files)
-    sources = Counter(sample.source or "unknown" for sample in table if sample.file in named)
+    framed = set(frames.files)
+    sources = Counter(named(sample.source) for sample in table if sample.file in framed)
     digest = hashlib.sha256(frames.images.tobytes())
     for file, split, label in zip(frames.files, frames.splits, frames.labels, strict=True):
         digest.update(f"{file}\t{split}\t{classes[label]}\n".encode())
