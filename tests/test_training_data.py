@@ -53,6 +53,29 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
         load_frames(table, SMALL, drawn.CLASSES, progress=False)
 
 
+def test_all_damaged_images_are_named_at_once(tmp_path: Path) -> None:
+    table = drawn.table(tmp_path, train=6, val=1)
+    bad = [sample.file for sample in table][::11]
+    for file in bad:
+        (tmp_path / file).write_bytes(b"\x89PNG and nothing more")
+    with pytest.raises(DatasetError, match="3 of 28 images can't be read") as told:
+        load_frames(table, SMALL, drawn.CLASSES, progress=False)
+    lines = str(told.value).splitlines()
+    assert len(lines) == 1 + 3
+    assert all(file in line for file, line in zip(bad, lines[1:], strict=True))
+
+
+def test_no_more_than_twenty_damaged_images_are_named(tmp_path: Path) -> None:
+    table = drawn.table(tmp_path, train=5, val=1)
+    for sample in table:
+        table.path(sample).unlink()
+    with pytest.raises(DatasetError) as told:
+        load_frames(table, SMALL, drawn.CLASSES, progress=False)
+    lines = str(told.value).splitlines()
+    assert len(lines) == 1 + 20 + 1
+    assert lines[-1].strip() == "and 4 more"
+
+
 def test_statistics_are_those_of_all_pixels(frames: Frames) -> None:
     mean, spread = frames.statistics()
     assert mean == pytest.approx(float((frames.images / 255.0).mean()), abs=1e-9)

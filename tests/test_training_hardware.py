@@ -43,6 +43,19 @@ def test_running_out_is_told_in_one_line(error: Exception, says: str) -> None:
     assert "\n" not in str(told.value)
 
 
+def test_what_helps_is_said_as_it_applies() -> None:
+    with (
+        pytest.raises(ResourceError, match="go on with the same command"),
+        clear_about_resources("here", "the same command"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(ResourceError, match="try fewer films"),
+        clear_about_resources("here", relief="fewer films"),
+    ):
+        raise MemoryError
+
+
 def test_memory_that_is_really_not_there_is_told() -> None:
     with pytest.raises(ResourceError, match="memory ran out"), clear_about_resources("here"):
         torch.empty(2**60, dtype=torch.uint8)

@@ -122,6 +122,19 @@ def test_another_search_in_the_same_folder_is_refused(folder: Path, change: str)
         tune(settings.apply(recipe(), [change]), table(folder), folder / "out", progress=False)
 
 
+def test_another_search_is_refused_before_the_images_are_read(folder: Path) -> None:
+    gone = replace(table(folder), root=folder / "nowhere")
+    with pytest.raises(OutputExistsError, match=r"tune\.json"):
+        tune(settings.apply(recipe(), ["seed=1"]), gone, folder / "out", progress=False)
+
+
+def test_a_damaged_search_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tune.json").write_text("{")
+    with pytest.raises(RecipeError, match=r"tune\.json: is damaged .*--force") as told:
+        tune(recipe(), table(folder), tmp_path, progress=False)
+    assert "\n" not in str(told.value)
+
+
 def test_features_of_a_backbone_that_learns_are_not_cached(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="can't be cached"):
         tune(recipe(), table(folder), tmp_path, cached_features=True, progress=False)

@@ -61,10 +61,11 @@ class RecipeError(PulmoscopeError):
 
 
 class OutputExistsError(PulmoscopeError):
-    """A result is already where a new one should go."""
+    """A result is already where a new one should go; ``resumable``: --resume would go on with it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: already exists; give another folder, or --force to replace it")
+    def __init__(self, path: Path, *, resumable: bool = False) -> None:
+        resume = "--resume to go on with it, " if resumable else ""
+        super().__init__(f"{path}: already exists; give {resume}another folder, or --force to replace it")
 
 
 class ResourceError(PulmoscopeError):

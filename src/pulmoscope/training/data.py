@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,19 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.errors import DatasetError, InputError, RecipeError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.table import SampleTable
+from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
+
+T = TypeVar("T")
+
+NAMED = 20
+"""How many bad images a message names."""
 
 Key = tuple[int, int, int]
 """Phase, epoch, and the image's place: what one variant of an image depends on, besides the seed."""
@@ -67,28 +72,57 @@ def load_frames(
 
     Raises:
         DatasetError: a class has no image.
-        InputError: an image can't be read; the message names it.
+        InputError, DatasetError: an image can't be read, or several; all are named.
         RecipeError: the recipe needs the lung finder, and it is not there.
     """
     chosen = table.with_labels(classes)
     frame = _framer(preprocess)
-    with ThreadPoolExecutor() as pool:
-        framed = list(
-            track(
-                pool.map(lambda sample: frame(chosen.path(sample)), chosen),
-                description="reading images",
-                total=len(chosen),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not progress,
-            )
-        )
+    framed = read_all(chosen, lambda sample: frame(chosen.path(sample)), progress)
     return Frames(
         np.stack(framed),
         np.array([list(classes).index(sample.label) for sample in chosen], dtype=np.int64),
         tuple(sample.split for sample in chosen),
         tuple(sample.file for sample in chosen),
     )
+
+
+def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) -> list[T]:
+    """What ``read`` gives for every sample, in parallel threads.
+
+    Learning from less than was asked for would change the result without a word, so nothing is left out: images that
+    can't be read are refused, all of them at once.
+
+    Raises:
+        InputError: one image can't be read.
+        DatasetError: several can't; the message has a line for each, up to :data:`NAMED`.
+    """
+
+    def tried(sample: Sample) -> T | InputError:
+        try:
+            return read(sample)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        found = list(
+            track(
+                pool.map(tried, table),
+                description="reading images",
+                total=len(table),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not progress,
+            )
+        )
+    bad = [item for item in found if isinstance(item, InputError)]
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
+        lines = [str(error) for error in bad[:NAMED]]
+        more = [f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
+        rule = f"{table.root}: {len(bad)} of {len(table)} images can't be read"
+        raise DatasetError("\n  ".join([rule, *lines, *more]))
+    return [item for item in found if not isinstance(item, InputError)]
 
 
 def lung_finder() -> Path:

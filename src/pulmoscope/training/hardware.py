@@ -51,34 +51,40 @@ def _computes_in_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
-def clear_about_resources(doing: str) -> Iterator[None]:
+def clear_about_resources(
+    doing: str,
+    go_on: str = "--resume",
+    relief: str = "a smaller --set batch_size=… or --set preprocess.size=…",
+) -> Iterator[None]:
     """Turn the many ways in which memory and disk run out into one ResourceError.
 
     Args:
         doing: what was going on, for the message.
+        go_on: how to go on when the disk has room again.
+        relief: what needs less memory.
     """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(_memory(doing)) from error
+        raise ResourceError(_memory(doing, relief)) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise ResourceError(_memory(doing)) from error
+            raise ResourceError(_memory(doing, relief)) from error
         if "No space left" in str(error):
-            raise ResourceError(_disk(doing)) from error
+            raise ResourceError(_disk(doing, go_on)) from error
         raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ResourceError(_disk(doing)) from error
+        raise ResourceError(_disk(doing, go_on)) from error
 
 
-def _memory(doing: str) -> str:
-    return f"{doing}: memory ran out; try a smaller --set batch_size=… or --set preprocess.size=…"
+def _memory(doing: str, relief: str) -> str:
+    return f"{doing}: memory ran out; try {relief}"
 
 
-def _disk(doing: str) -> str:
-    return f"{doing}: the disk is full; make room and go on with --resume"
+def _disk(doing: str, go_on: str) -> str:
+    return f"{doing}: the disk is full; make room and go on with {go_on}"
 
 
 def keep_freed_memory() -> None:

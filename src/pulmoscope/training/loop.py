@@ -20,22 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pulmoscope.core.errors import OutputExistsError, RecipeError
 from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
-from pulmoscope.training import curves, settings
+from pulmoscope.runtime.bundle import MANIFEST, PARTS
+from pulmoscope.training import curves, limits, settings
 from pulmoscope.training.data import Frames, load_frames
 from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.state import PhaseState
-from pulmoscope.training.summary import describe_data, summarise
+from pulmoscope.training.state import PhaseState, read_json
+from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 
 SCHEMA_VERSION = "1.0"
+RECIPE = "recipe.json"
+RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,19 @@ class TrainedRun:
     summary: Mapping[str, Any]
 
     def network(self) -> Classifier:
-        """The kept network, on the CPU in eval mode."""
+        """The kept network, on the CPU in eval mode.
+
+        Raises:
+            RecipeError: its weights are damaged or gone.
+        """
         model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
         network = build(model, logits_of(self.recipe), self.recipe.preprocess.channels)
-        network.load_state_dict(load_file(self.folder / "weights.safetensors"))
+        file = self.folder / "weights.safetensors"
+        try:
+            network.load_state_dict(load_file(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RecipeError(f"{file}: is damaged ({reason}); start anew with --force") from error
         return network.eval()
 
 
@@ -69,13 +82,23 @@ def load_run(folder: Path) -> TrainedRun:
     """Open a finished run.
 
     Raises:
-        RecipeError: the folder holds none, or its recipe is of another version.
+        RecipeError: the folder holds none, its files are damaged, or its recipe is of another version.
     """
     if not (folder / "run.json").is_file():
         raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
-    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["recipe"]
-    summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    recipe = read_json(folder / "recipe.json", "recipe")["recipe"]
+    summary = read_json(folder / "run.json", *SUMMARY)
     return TrainedRun(folder, settings.from_plain(recipe), summary)
+
+
+def check_free(run: Path, resume: bool, force: bool) -> None:
+    """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
+
+    Raises:
+        OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
+    """
+    if (run / RECIPE).exists() and not resume and not force:
+        raise OutputExistsError(run / RECIPE, resumable=True)
 
 
 def fit(
@@ -110,6 +133,7 @@ def fit(
         DatasetError, InputError: the data are not complete.
         ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
     """
+    check_free(run, resume, force)
     where = find_device(device)
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
@@ -141,28 +165,14 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     logit tells two classes apart: with more, the output becomes a softmax.
 
     Raises:
-        RecipeError: no phase, a phase's name or length makes no sense, or there is one class only.
+        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.training.limits`), or there is one class.
     """
+    limits.check(recipe)
     classes = recipe.classes or table.classes
     if len(classes) < 2:
         raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
     if len(classes) == 2 and recipe.positive in classes:
         classes = (*(name for name in classes if name != recipe.positive), recipe.positive)
-    names: list[str] = []
-    for phase in recipe.phases:
-        if phase.name in names or "/" in phase.name or not phase.name:
-            raise RecipeError(f"phases: the name {phase.name!r} must be a file name and unique")
-        if phase.epochs_of and phase.epochs_of not in names:
-            raise RecipeError(
-                f"phases.{phase.name}.epochs_of={phase.epochs_of}: no earlier phase of that name"
-            )
-        if not phase.epochs_of and phase.epochs < 1:
-            raise RecipeError(f"phases.{phase.name}.epochs={phase.epochs}: must be at least 1")
-        names.append(phase.name)
-    if not names:
-        raise RecipeError(f"{recipe.name}: has no phase")
-    if recipe.batch_size < 2:
-        raise RecipeError(f"batch_size={recipe.batch_size}: must be at least 2")
     model = recipe.model
     if model.output == "sigmoid" and len(classes) != 2:
         model = dataclasses.replace(model, output="softmax")
@@ -183,16 +193,14 @@ def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bo
     Raises:
         OutputExistsError, RecipeError: see :func:`fit`.
     """
-    marker = run / "recipe.json"
-    if marker.exists() and not resume and not force:
-        raise OutputExistsError(marker)
-    if marker.exists() and resume and not force:
-        before = json.loads(marker.read_text(encoding="utf-8"))
+    marker = run / RECIPE
+    if marker.exists() and not force:
+        before = read_json(marker)
         changed = _difference(before, json.loads(json.dumps(begun)))
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
-    for name in ("run.json", "recipe.json", "weights.safetensors", "bundle.json"):
+    for name in (MANIFEST, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,24 @@ class PhaseState:
             raise RecipeError(
                 f"{file}: is not a checkpoint of this version; start anew with --force"
             ) from error
+
+
+def read_json(file: Path, *keys: str) -> dict[str, Any]:
+    """Read what training wrote of itself.
+
+    Raises:
+        RecipeError: the file can't be read, is no JSON object, or lacks one of these keys.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{file}: is damaged ({error}); start anew with --force") from error
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing or not isinstance(content, dict):
+        raise RecipeError(
+            f"{file}: is damaged (no {', '.join(missing) or 'object'}); start anew with --force"
+        )
+    return content
 
 
 def save_weights(network: nn.Module, file: Path) -> None:

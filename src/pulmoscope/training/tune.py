@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -30,9 +29,11 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
 from pulmoscope.training.cached import FEATURES, VARIANTS, frozen_throughout, write_features
 from pulmoscope.training.data import load_frames
+from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import measured, resolve
 from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.state import read_json
 from pulmoscope.training.trial import (
     IMAGES,
     SCHEMA_VERSION,
@@ -46,6 +47,8 @@ from pulmoscope.training.trial import (
     write_cache,
 )
 from pulmoscope.training.tune_table import Outcome, ranked, write_results
+
+MARKER = "tune.json"
 
 
 def tune(
@@ -78,9 +81,11 @@ def tune(
         The best trial's outcome.
 
     Raises:
-        RecipeError: no grid; ``cached_features`` for a backbone that moves; all trials failed.
+        RecipeError: no grid; ``cached_features`` for a backbone that moves; a damaged file of the search that is
+            to go on; all trials failed.
         OutputExistsError: ``out`` holds another search.
         DatasetError, InputError: the images can't be used.
+        ResourceError: memory or disk ran out.
     """
     known = table.split("train", "val")
     recipe = resolve(recipe, known)
@@ -88,38 +93,62 @@ def tune(
     cached = frozen_throughout(trials[0].recipe) if cached_features is None else cached_features
     if cached and not frozen_throughout(trials[0].recipe):
         raise RecipeError(f"{recipe.name}: its backbone is trained; its features can't be cached")
-    _claim(out, _searched(recipe, known, trials, cached), force)
+    searched = _searched(recipe, trials, cached)
+    if not force:
+        _refuse_another(out, searched)  # before the images are read, which takes long
+    data = {"images": len(known), "sha256": table_checksum(known)}
+    _claim(out, {**searched, "data": data}, force)
+    with clear_about_resources(f"tuning in {out}", "the same command"):
+        return _search(recipe, known, trials, out, cached, jobs or os.cpu_count() or 1, progress)
+
+
+def _search(
+    recipe: Recipe,
+    known: SampleTable,
+    trials: tuple[Trial, ...],
+    out: Path,
+    cached: bool,
+    jobs: int,
+    progress: bool,
+) -> Outcome:
     cache, folder = out / "cache", out / "trials"
     work = [Job(trial, known, cache, folder, cached) for trial in trials]
     todo = [job for job in work if not job.result.is_file()]
     if todo:
         _fill_cache(recipe, known, cache, cached, progress)
-        _work_off(todo, len(work), jobs or os.cpu_count() or 1, progress)
+        _work_off(todo, len(work), jobs, progress)
         shutil.rmtree(cache)
     return write_results(out, recipe, [_outcome(job) for job in work])
 
 
-def _searched(recipe: Recipe, table: SampleTable, trials: tuple[Trial, ...], cached: bool) -> dict[str, Any]:
-    """What makes two searches the same."""
+def _searched(recipe: Recipe, trials: tuple[Trial, ...], cached: bool) -> dict[str, Any]:
+    """What makes two searches on the same data the same."""
     return {
         "schema_version": SCHEMA_VERSION,
         "recipe": settings.to_plain(recipe),
         "phases": {phase.name: phase.epochs for phase in trials[0].recipe.phases},
         "trials": len(trials),
         "feature_variants": VARIANTS if cached else None,
-        "data": {"images": len(table), "sha256": table_checksum(table)},
     }
+
+
+def _refuse_another(out: Path, searched: Mapping[str, Any]) -> None:
+    """Refuse a folder with a search that differs in any of ``searched``."""
+    marker = out / MARKER
+    if marker.is_file():
+        before = read_json(marker)
+        if any(before.get(key) != value for key, value in searched.items()):
+            raise OutputExistsError(marker)
 
 
 def _claim(out: Path, searched: Mapping[str, Any], force: bool) -> None:
     """Make the folder, or go on with the same search in it."""
-    marker = out / "tune.json"
     if force:
         for old in (out / "trials", out / "cache"):
             shutil.rmtree(old, ignore_errors=True)
-    elif marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) != searched:
-        raise OutputExistsError(marker)
-    write_json(marker, searched)
+    else:
+        _refuse_another(out, searched)
+    write_json(out / MARKER, searched)
 
 
 def _fill_cache(recipe: Recipe, table: SampleTable, cache: Path, cached: bool, progress: bool) -> None:
@@ -143,5 +172,4 @@ def _work_off(todo: list[Job], total: int, jobs: int, progress: bool) -> None:
 
 
 def _outcome(job: Job) -> Outcome:
-    found: Outcome = json.loads(job.result.read_text(encoding="utf-8"))
-    return found
+    return read_json(job.result, "status", "trial", "settings", "seconds")
