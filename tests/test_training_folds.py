@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import jsonschema
+import numpy as np
 import pytest
 
+import drawn
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.training.folds import cross_validate, folds
@@ -41,6 +44,19 @@ def test_images_without_a_patient_stand_alone() -> None:
     samples = tuple(Sample(f"{label}{n}", label, "train") for label in "ab" for n in range(4))
     parts = folds(SampleTable(Path(), "manifest", samples), 4, seed=0)
     assert [sum(sample.split == "val" for sample in part) for part in parts] == [2, 2, 2, 2]
+
+
+def test_near_duplicates_stay_together(tmp_path: Path) -> None:
+    films = drawn.table(tmp_path, train=6, val=0, classes=("COVID", "Normal"))
+    rng = np.random.default_rng(1)
+    for one, again in zip(films.samples[::2], films.samples[1::2], strict=True):  # the same picture, brighter
+        grey = cv2.resize(rng.integers(0, 200, (9, 9), dtype=np.uint8), (90, 90))
+        assert cv2.imwrite(str(films.path(one)), grey)
+        assert cv2.imwrite(str(films.path(again)), grey + 20)
+    for part in folds(films, 3, seed=0):
+        splits = [sample.split for sample in part]
+        assert splits[::2] == splits[1::2]
+        assert splits.count("val") == 4
 
 
 @pytest.mark.parametrize("count", [1, 7])

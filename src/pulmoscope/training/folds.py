@@ -1,4 +1,4 @@
-"""Cross-validation: the splits train and val shared out anew, patients kept whole; one run a fold."""
+"""Cross-validation: train and val shared out anew, patients and near-duplicates kept together; one run a fold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
+from pulmoscope.datasets.splits import image_groups
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.loop import TrainedRun
 from pulmoscope.training.recipe import Recipe
@@ -22,18 +23,21 @@ SCHEMA_VERSION = "1.0"
 def folds(table: SampleTable, count: int, seed: int) -> list[SampleTable]:
     """``count`` tables of the same samples of train and val, each with another part as ``val``.
 
-    The parts have about equal shares of each class, and all images of a patient in one; an image whose patient is not
-    known stands for itself.
+    The parts have about equal shares of each class, and all images of a patient in one, near-duplicates too (so every
+    image is read); an image whose patient is not known stands for itself.
 
     Raises:
         DatasetError: fewer than two folds, or fewer patients in a class than folds.
     """
     pool = table.split("train", "val")
     labels = np.array([sample.label for sample in pool])
-    groups = np.array([sample.patient or f"image {sample.file}" for sample in pool])
+    groups = np.array(image_groups(pool.root, pool.samples))
     fewest = min(len(set(groups[labels == label])) for label in pool.classes)
     if not 2 <= count <= fewest:
-        raise DatasetError(f"--folds {count}: must be from 2 to {fewest}, the patients of the rarest class")
+        raise DatasetError(
+            f"--folds {count}: must be from 2 to {fewest}, the patients of the rarest class "
+            "(near-duplicate images count as one)"
+        )
     parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(groups, labels, groups)
     tables = []
     for _, held_out in parts:
