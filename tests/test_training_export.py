@@ -14,13 +14,13 @@ from onnx import TensorProto, numpy_helper
 
 import drawn
 from bundles import lung_preprocess, tiny_bundle
-from pulmoscope.core.errors import BundleError, RecipeError
+from pulmoscope.core.errors import BundleError, RecipeError, ResourceError
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import Bundle
+from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training import data, export, onnx_file, settings
 from pulmoscope.training.loop import fit, load_run
@@ -161,6 +161,32 @@ def test_a_bundle_that_sees_lungs_carries_its_finder(
     assert "lungs.onnx" in made.files
     model = Model.load(tmp_path / "run")
     assert model.prepare(read_pixels(table.path(table.samples[0]))).lungs is not None
+
+
+def test_one_image_a_class_gives_a_bundle_without_distances(small: Recipe, tmp_path: Path) -> None:
+    lone = drawn.table(tmp_path / "films", train=1, val=2, classes=("COVID", "Normal"))
+    run = tmp_path / "run"
+    fit(settings.apply(small, ["phases.0.epochs=1"]), lone, run, device="cpu", progress=False)
+    (run / "reference.npz").write_bytes(b"of a run before")
+    made = export.export_bundle(run, lone, progress=False)
+    assert made.thresholds.distance is None
+    assert set(made.files) == {"model.onnx"}
+    assert load(run) == made
+    assert "is not measured" in made.training_data["warnings"][-1]
+    assert "was not measured" in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_memory_that_runs_out_is_told(
+    bundle: Bundle, table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(export, "load_frames", too_large)
+    before = (bundle.folder / "bundle.json").read_bytes()
+    with pytest.raises(ResourceError, match=r"exporting .*: memory ran out"):
+        export.export_bundle(bundle.folder, table, progress=False)
+    (bundle.folder / "bundle.json").write_bytes(before)
 
 
 def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> None:

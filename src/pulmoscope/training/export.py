@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
@@ -25,11 +26,13 @@ from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds
-from pulmoscope.runtime.model import Model, calibrated
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, load
+from pulmoscope.runtime.model import calibrated
+from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
-from pulmoscope.training.card import key_figures, model_card
+from pulmoscope.training.card import key_figures, model_card, named
 from pulmoscope.training.data import FramedImages, Frames, load_frames, lung_finder
+from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.recipe import Recipe
@@ -43,6 +46,10 @@ SURE = 0.975
 
 CANDIDATES = tuple(step / 100 for step in range(50, 100, 5))
 BATCH = 32
+NO_REFERENCE = (
+    "too few different training images: how far an image is from them is not measured, so strange images are not "
+    "referred for being so"
+)
 
 
 def export_bundle(
@@ -66,7 +73,24 @@ def export_bundle(
         BundleError: the network file does not say what torch says; no ``bundle.json`` is left then.
         RecipeError: the folder holds no finished run.
         DatasetError, InputError: the images can't be read.
+        ResourceError: memory or disk ran out.
     """
+    with clear_about_resources(f"exporting {run}"):
+        return _export(run, table, name, version, terms, progress)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether the folder is a whole bundle already."""
+    try:
+        load(folder)
+    except BundleError:
+        return False
+    return True
+
+
+def _export(
+    run: Path, table: SampleTable, name: str | None, version: str, terms: str, progress: bool
+) -> Bundle:
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
@@ -113,15 +137,14 @@ def _tensors(images: FramedImages, places: npt.NDArray[np.int64]) -> FloatArray:
     return torch.stack([images[0, 0, int(place)][0] for place in places]).numpy()
 
 
-def _answers(model: Model, images: FramedImages, split: str) -> _Answers:
+def _answers(network: Network, images: FramedImages, split: str) -> _Answers:
     places = images.frames.places(split)
     outputs = [
-        model.predict(_tensors(images, places[start : start + BATCH]))
-        for start in range(0, len(places), BATCH)
+        network(_tensors(images, places[start : start + BATCH])) for start in range(0, len(places), BATCH)
     ]
     return _Answers(
-        np.concatenate([output.logits for output in outputs]),
-        np.concatenate([output.features.mean(axis=(2, 3)) for output in outputs]),
+        np.concatenate([output["logits"] for output in outputs]),
+        np.concatenate([output["features"].mean(axis=(2, 3)) for output in outputs]),
         images.frames.labels[places],
     )
 
@@ -130,20 +153,35 @@ def _measured(
     draft: Bundle, table: SampleTable, frames: Frames, images: FramedImages, held_out: bool
 ) -> Bundle:
     """The draft with calibration, thresholds and validation figures; writes ``reference.npz``."""
-    model = Model(draft)
-    train, val = _answers(model, images, "train"), _answers(model, images, "val")
+    network = open_network(draft.folder / "model.onnx")
+    train, val = _answers(network, images, "train"), _answers(network, images, "val")
     temperature = fit_temperature(val.logits, val.labels)
     shares = calibrated(val.logits, temperature)
-    reference = Reference.fit(train.pooled, train.labels)
-    reference = reference.with_limit(reference.distance(val.pooled))
-    write_bytes(draft.folder / "reference.npz", reference.to_bytes())
+    reference = _reference(train, val)
+    (draft.folder / "reference.npz").unlink(missing_ok=True)
+    if reference is None:
+        known = [*draft.training_data["warnings"], NO_REFERENCE]
+        draft = dataclasses.replace(draft, training_data={**draft.training_data, "warnings": known})
+    else:
+        write_bytes(draft.folder / "reference.npz", reference.to_bytes())
     fitted_on = f"val, {len(val.labels)} images" + ("" if held_out else "; training has seen them")
     return dataclasses.replace(
         draft,
         calibration=Calibration(temperature, fitted_on),
-        thresholds=Thresholds(confidence_threshold(shares, val.labels), reference.limit),
+        thresholds=Thresholds(
+            confidence_threshold(shares, val.labels), None if reference is None else reference.limit
+        ),
         metrics={"val": _validation(draft, table, frames, shares, held_out)},
     )
+
+
+def _reference(train: _Answers, val: _Answers) -> Reference | None:
+    """How training images lie; None where those of a class do not differ, as a single one does not from itself."""
+    try:
+        reference = Reference.fit(train.pooled, train.labels)
+    except np.linalg.LinAlgError:
+        return None
+    return reference.with_limit(reference.distance(val.pooled))
 
 
 def confidence_threshold(
@@ -196,7 +234,7 @@ def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mappi
     """Counts, sources, patients, checksum and terms; no file names."""
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:
-        by_source[sample.source or "unknown"][sample.label] += 1
+        by_source[named(sample.source)][sample.label] += 1
     return {
         **trained.summary["data"],
         "classes_by_source": {source: dict(sorted(own.items())) for source, own in sorted(by_source.items())},
