@@ -7,7 +7,7 @@ Dice coefficients on the validation and test films, and ``weights.safetensors``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,27 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.table import SampleTable
+from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.models.unet import UNet
 from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.hardware import find_precision, keep_freed_memory
+from pulmoscope.training.data import read_all
+from pulmoscope.training.hardware import clear_about_resources, find_precision, keep_freed_memory
 from pulmoscope.training.lung_films import FilmMaker
 from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.recipes.xray_lungs import LungRecipe
+from pulmoscope.training.state import save_weights
 
 SCHEMA_VERSION = "1.0"
-
-
-@dataclass(frozen=True)
-class LungRecipe:
-    """How the lung finder is trained: AdamW with one cycle, cross-entropy plus soft Dice loss."""
-
-    name: str = "xray-lungs"
-    title: str = "Lung finder: a small U-Net on films with lung masks"
-    steps: int = 600
-    batch_size: int = 24
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-3
-    seed: int = 20
+MARKER = "lungs.json"
 
 
 def train_lung_finder(
@@ -55,32 +45,37 @@ def train_lung_finder(
     """Train on the table's train split, measure on val and test; gives back the contents of ``lungs.json``.
 
     Raises:
-        DatasetError: samples have no mask.
+        DatasetError: samples have no mask, or several films or masks can't be read.
         InputError: a film or mask can't be read.
         OutputExistsError: ``run`` holds a lung finder already.
+        ResourceError: memory or disk ran out.
     """
-    claim_folder(run, "lungs.json", force)
+    claim_folder(run, MARKER, force)
+    (run / MARKER).unlink(missing_ok=True)
+    with clear_about_resources(f"training {run}", "--force", "fewer films"):
+        return _train(recipe, table, run, progress)
+
+
+def _train(recipe: LungRecipe, table: SampleTable, run: Path, progress: bool) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
-    images, masks = _training_films(table.split("train"))
+    present = sorted({sample.split for sample in table})
+    films = {name: _films(table.split(name), progress) for name in dict.fromkeys(("train", *present))}
+    images, masks = films["train"]
     network = _trained(recipe, FilmMaker(images, masks, recipe.seed), progress)
-    save_file(
-        {name: value.contiguous() for name, value in network.state_dict().items()},
-        run / "weights.safetensors",
-    )
+    save_weights(network, run / "weights.safetensors")
     checked = FilmMaker(images, masks, recipe.seed + 1).batch(16)[0].numpy()
     write_onnx(network, run / "lungs.onnx", checked)
-    present = {sample.split for sample in table}
     dice = {
         name: measure(run / "lungs.onnx", table.split(name)) for name in ("val", "test") if name in present
     }
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": asdict(recipe),
-        "films": {name: len(table.split(name)) for name in sorted(present)},
+        "films": {name: len(table.split(name)) for name in present},
         "dice": dice,
         "sha256": sha256_of_file(run / "lungs.onnx"),
     }
-    write_json(run / "lungs.json", result)
+    write_json(run / MARKER, result)
     return result
 
 
@@ -126,13 +121,16 @@ def measure(lungs_onnx: Path, table: SampleTable) -> dict[str, float]:
     return {"mean": float(np.mean(found)), "least": float(np.min(found)), "films": len(found)}
 
 
-def _training_films(table: SampleTable) -> tuple[Tensor, Tensor]:
-    """Films and masks, squeezed into the finder's square."""
+def _films(table: SampleTable, progress: bool) -> tuple[Tensor, Tensor]:
+    """Films and masks, squeezed into the finder's square; of every split, so that a bad one is told before training."""
     side = (FINDER_SIZE, FINDER_SIZE)
-    films = [
-        cv2.resize(read_pixels(table.path(sample)), side, interpolation=cv2.INTER_AREA) for sample in table
-    ]
-    masks = [cv2.resize(_mask(table, sample.mask), side, interpolation=cv2.INTER_AREA) for sample in table]
+
+    def squeezed(sample: Sample) -> tuple[FloatArray, FloatArray]:
+        pair = read_pixels(table.path(sample)), _mask(table, sample.mask)
+        film, mask = (cv2.resize(own, side, interpolation=cv2.INTER_AREA) for own in pair)
+        return np.asarray(film), np.asarray(mask)
+
+    films, masks = zip(*read_all(table, squeezed, progress), strict=True)
     return torch.from_numpy(np.stack(films))[:, None], torch.from_numpy(np.stack(masks))[:, None]
 
 
@@ -140,4 +138,7 @@ def _mask(table: SampleTable, name: str) -> FloatArray:
     """A mask as float32 (rows, columns), 1 inside the lungs."""
     if not name:
         raise DatasetError(f"{table.root}: every sample needs a mask to train the lung finder")
-    return (read_pixels(table.root / name) > 0.5).astype(np.float32)
+    mask = read_pixels(table.root / name) > 0.5
+    if not mask.any():
+        raise DatasetError(f"{table.root / name}: a lung mask shows lungs (found: none)")
+    return mask.astype(np.float32)
