@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 import drawn
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import OutputExistsError, RecipeError
-from pulmoscope.training.recipes import RECIPES
+from pulmoscope.datasets.phantom_folder import write_phantoms
+from pulmoscope.runtime.bundle import load
+from pulmoscope.training.recipes import RECIPES, xray_lungs
 
 SHORT = [
     *("--set", "model.filters=4", "--set", "preprocess.size=32", "--set", "batch_size=8"),
@@ -71,11 +74,52 @@ def test_a_recipe_becomes_a_model_that_can_be_trained_once(films: Path, tmp_path
         "COVID",
     ]
 
-    with pytest.raises(OutputExistsError, match="--force"):
-        run("train", "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", *SHORT)
-    assert (
-        run("train", "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", "--resume", *SHORT) == said
-    )
+    with pytest.raises(OutputExistsError, match=r"--resume .*--force"):  # told before the data are looked for
+        run("train", "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *SHORT)
+
+
+def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: Path, tmp_path: Path) -> None:
+    command = ["train", "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", "--resume", *SHORT]
+    said = run(*command)
+    recorded = replace(load(tmp_path / "run"), metrics={"test": {"role": "internal"}}).save()
+
+    assert run(*command) == said
+    assert load(tmp_path / "run") == recorded
+
+    (tmp_path / "run" / "model.onnx").write_bytes(b"damaged")
+    assert run(*command) == said
+    assert "test" not in load(tmp_path / "run").metrics  # made again, from the run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--set", "steps=3"],
+        ["--resume"],
+        ["--folds", "2"],
+        ["--device", "cpu"],
+        ["--workers", "1"],
+        ["--terms", "free"],
+    ],
+)
+def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"xray-lungs: {options[0]} can't be given"):
+        run("train", "xray-lungs", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *options)
+
+
+def test_the_lung_finder_is_shown_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "steps=600\n" in run("recipes", "show", "xray-lungs")
+    with pytest.raises(RecipeError, match="--set does not apply"):
+        run("recipes", "show", "xray-lungs", "--set", "steps=3")
+
+    monkeypatch.setattr(xray_lungs, "RECIPE", replace(xray_lungs.RECIPE, steps=1, batch_size=2))
+    write_phantoms(tmp_path / "films", count=8, size=96, masks=True)
+    command = ["train", "xray-lungs", "--data", tmp_path / "films", "-o", tmp_path / "run"]
+    said = run(*command)
+    assert "test: Dice" in said
+    assert said.endswith(f"Lung finder: {tmp_path / 'run' / 'lungs.onnx'}\n")
+    with pytest.raises(OutputExistsError, match=r"lungs\.json"):
+        run(*command)
 
 
 def test_folds_are_runs_of_their_own(films: Path, tmp_path: Path) -> None:
@@ -85,8 +129,13 @@ def test_folds_are_runs_of_their_own(films: Path, tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["folds"]) == 2
 
 
-def test_a_wrong_setting_is_told_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no setting batchsize"):
-        run(
-            "train", "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", tmp_path, "--set", "batchsize=3"
-        )
+@pytest.mark.parametrize("command", ["train", "tune"])
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [("batchsize=3", "no setting batchsize"), ("model.dropout=2", r"dropout=2\.0: must be")],
+)
+def test_a_wrong_setting_is_told_before_anything_is_read(
+    command: str, setting: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=says):
+        run(command, "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", tmp_path, "--set", setting)

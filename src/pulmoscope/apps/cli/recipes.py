@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,14 +12,14 @@ app = typer.Typer(help="List and show the recipes that `train` and `tune` take."
 @app.command("list")
 def list_recipes() -> None:
     """Every recipe's name and title."""
-    from pulmoscope.training.recipes import RECIPES
+    from pulmoscope.training.recipes import RECIPES, xray_lungs
 
-    width = max(map(len, RECIPES))
-    for name, recipe in RECIPES.items():
-        typer.echo(f"{name:{width}}  {recipe.title}")
-    typer.echo(
-        f"{'xray-lungs':{width}}  The lung finder that recipes with region=lungs use (needs films with masks)"
-    )
+    finder = xray_lungs.RECIPE
+    titles = {name: recipe.title for name, recipe in RECIPES.items()}
+    titles[finder.name] = f"{finder.title}; recipes with region=lungs use it"
+    width = max(map(len, titles))
+    for name, title in titles.items():
+        typer.echo(f"{name:{width}}  {title}")
 
 
 @app.command("show")
@@ -32,10 +30,15 @@ def show(
     ] = None,
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
-    from pulmoscope.training.recipes import as_run, find
-    from pulmoscope.training.settings import apply, to_plain
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.recipes import as_run, find, xray_lungs
+    from pulmoscope.training.settings import apply, as_text, leaves, to_plain
 
+    if name == xray_lungs.RECIPE.name:
+        _show_lung_finder(set_)
+        return
     recipe = apply(find(name), set_ or [])
+    check(recipe)
     typer.echo(f"{recipe.name}: {recipe.title}\n")
     typer.echo(f"Source      {recipe.paper}")
     if recipe.published:
@@ -47,25 +50,24 @@ def show(
     plain = to_plain(recipe)
     for said in ("name", "title", "paper", "deviations", "published", "modality", "grid"):
         del plain[said]
-    for path, value in _flat(plain):
-        typer.echo(f"  {path}={value}")
+    for path, value in leaves(plain):
+        typer.echo(f"  {path}={as_text(value)}")
     if recipe.grid:
         typer.echo("\nGrid that `tune` tries:")
         for path, values in recipe.grid.items():
             typer.echo(f"  {path}: {', '.join(map(str, values))}")
 
 
-def _flat(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Settings as ``--set`` takes them: phases by name, lists with commas."""
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{path}.{key}" if path else key)
-    elif isinstance(node, list) and node and isinstance(node[0], Mapping):
-        for part in node:
-            yield from _flat(
-                {key: value for key, value in part.items() if key != "name"}, f"{path}.{part['name']}"
-            )
-    elif isinstance(node, list):
-        yield path, ",".join(map(str, node))
-    elif not isinstance(node, Mapping):
-        yield path, node if isinstance(node, str) else json.dumps(node)
+def _show_lung_finder(set_: list[str] | None) -> None:
+    from dataclasses import asdict
+
+    from pulmoscope.core.errors import RecipeError
+    from pulmoscope.training.recipes import xray_lungs
+
+    finder = xray_lungs.RECIPE
+    if set_:
+        raise RecipeError(f"{finder.name}: its settings are fixed; --set does not apply")
+    typer.echo(f"{finder.name}: {finder.title}\n\nSettings, fixed:")
+    for key, value in asdict(finder).items():
+        if key not in ("name", "title"):
+            typer.echo(f"  {key}={value}")

@@ -46,17 +46,19 @@ def command(
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks.
     """
     if recipe == "xray-lungs":
+        given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--workers": workers}
+        _refuse([*(name for name, value in given.items() if value), *["--device"] * (device != "auto")])
         _train_lungs(data, layout, out, force)
         return
-    from pulmoscope.datasets.layouts import load
-    from pulmoscope.training.loop import fit
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.loop import check_free, fit
     from pulmoscope.training.recipes import as_run, find
     from pulmoscope.training.settings import apply
 
     chosen = apply(find(recipe), set_ or [])
-    table = load(data, layout)
-    for warning in table.warnings:
-        typer.echo(f"pulmoscope: {warning}", err=True)
+    check(chosen)
+    check_free(out / "fold-1" if folds else out, resume, force)
+    table = _loaded(data, layout)
     note = as_run(chosen)
     typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
 
@@ -69,22 +71,44 @@ def command(
         _train(table, out, trained, terms)
 
 
-def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:
+def _loaded(data: Path, layout: str | None) -> SampleTable:
+    """The data set, its warnings said."""
     from pulmoscope.datasets.layouts import load
-    from pulmoscope.training.lungs import LungRecipe, train_lung_finder
 
-    result = train_lung_finder(LungRecipe(), load(data, layout), out, force=force)
+    table = load(data, layout)
+    for warning in table.warnings:
+        typer.echo(f"pulmoscope: {warning}", err=True)
+    return table
+
+
+def _refuse(options: list[str]) -> None:
+    from pulmoscope.core.errors import RecipeError
+
+    if options:
+        raise RecipeError(f"xray-lungs: {', '.join(options)} can't be given; its settings are fixed")
+
+
+def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:
+    from pulmoscope.core.files import claim_folder
+    from pulmoscope.training.lungs import MARKER, train_lung_finder
+    from pulmoscope.training.recipes.xray_lungs import RECIPE
+
+    claim_folder(out, MARKER, force)
+    result = train_lung_finder(RECIPE, _loaded(data, layout), out, force=force)
     for split, dice in result["dice"].items():
         typer.echo(f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films")
     typer.echo(f"Lung finder: {out / 'lungs.onnx'}")
 
 
 def _train(table: SampleTable, out: Path, trained: _Train, terms: str) -> None:
-    from pulmoscope.training.export import export_bundle
+    from pulmoscope.training.export import export_bundle, is_bundle
 
     run = trained(table, out)
     _tell(run)
-    export_bundle(out, table, terms=terms)
+    if not is_bundle(
+        out
+    ):  # it is one only where a finished run was resumed: exporting again would drop its figures
+        export_bundle(out, table, terms=terms)
     typer.echo(f"Model: {out}")
 
 

@@ -41,12 +41,14 @@ def command(
     given again.
     """
     from pulmoscope.datasets.layouts import load
+    from pulmoscope.training.limits import check
     from pulmoscope.training.recipes import find
     from pulmoscope.training.settings import apply
     from pulmoscope.training.trial import as_settings
     from pulmoscope.training.tune import tune
 
     chosen = apply(find(recipe), set_ or [])
+    check(chosen)
     table = load(data, layout)
     for warning in table.warnings:
         typer.echo(f"pulmoscope: {warning}", err=True)
