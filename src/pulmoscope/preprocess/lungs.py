@@ -47,10 +47,10 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     inside = _largest_parts(lungs > 0.5)
     if inside.mean() <= LEAST_SHARE:
         return None
-    found_rows, found_columns = np.nonzero(inside)
-    (top, bottom), (left, right) = (np.quantile(found, (0.01, 0.99)) for found in (found_rows, found_columns))
+    by_row, by_column = inside.sum(axis=1), inside.sum(axis=0)
+    (top, bottom), (left, right) = _span(by_row), _span(by_column)
     height, width = bottom - top + 1, right - left + 1
-    right_lung = float((found_columns < (left + right) / 2).mean())
+    right_lung = float(by_column[: int(np.ceil((left + right) / 2))].sum() / by_column.sum())
     plausible = (
         width > 0.30 * inside.shape[1]
         and height > 0.25 * inside.shape[0]
@@ -82,4 +82,17 @@ def _largest_parts(inside: np.ndarray) -> np.ndarray:
     if count <= 2:
         return inside
     kept = [1 + part for part in np.argsort(-areas)[:2] if areas[part] >= 0.15 * areas.max()]
-    return np.isin(labels, kept)
+    chosen = np.zeros(count, dtype=bool)
+    chosen[kept] = True
+    return chosen[labels]
+
+
+def _span(counts: np.ndarray) -> tuple[float, float]:
+    """The 1st and 99th percentile of positions, given how many there are at each: ``np.quantile``, but quicker."""
+    places = np.array([0.01, 0.99]) * (counts.sum() - 1)
+    below = np.floor(places)
+    reached = counts.cumsum()
+    lower = np.searchsorted(reached, below, side="right")
+    upper = np.searchsorted(reached, np.ceil(places), side="right")
+    low, high = lower + (upper - lower) * (places - below)
+    return float(low), float(high)

@@ -54,7 +54,7 @@ BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
 """Greatest shares of the lower and the lateral borders that lung may touch (99 % of films: 0.13 and 0.49)."""
 
 _SIDE = 48
-_SAMPLES = 256
+_SAMPLES = 128
 
 
 def check(scan: Scan, lungs: FloatArray | None) -> Quality:
