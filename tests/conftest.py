@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes depends on what else the machine does; it says nothing about the code.
+settings.register_profile("pulmoscope", deadline=None)
+settings.load_profile("pulmoscope")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pulmoscope.apps.cli.data import load_data
+
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
     from pulmoscope.training.loop import TrainedRun
@@ -58,7 +60,7 @@ def command(
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
     check_free(out / "fold-1" if folds else out, resume, force)
-    table = _loaded(data, layout)
+    table = load_data(data, layout)
     note = as_run(chosen)
     typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
 
@@ -69,16 +71,6 @@ def command(
         _cross_validate(chosen, table, folds, out, trained)
     else:
         _train(table, out, trained, terms)
-
-
-def _loaded(data: Path, layout: str | None) -> SampleTable:
-    """The data set, its warnings said."""
-    from pulmoscope.datasets.layouts import load
-
-    table = load(data, layout)
-    for warning in table.warnings:
-        typer.echo(f"pulmoscope: {warning}", err=True)
-    return table
 
 
 def _refuse(options: list[str]) -> None:
@@ -94,7 +86,7 @@ def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None
     from pulmoscope.training.recipes.xray_lungs import RECIPE
 
     claim_folder(out, MARKER, force)
-    result = train_lung_finder(RECIPE, _loaded(data, layout), out, force=force)
+    result = train_lung_finder(RECIPE, load_data(data, layout), out, force=force)
     for split, dice in result["dice"].items():
         typer.echo(f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films")
     typer.echo(f"Lung finder: {out / 'lungs.onnx'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pulmoscope.apps.cli.data import load_data
+
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
@@ -40,7 +42,6 @@ def command(
     Writes table.csv, table.md, plot.png and best.json. A search that was killed goes on when the same command is
     given again.
     """
-    from pulmoscope.datasets.layouts import load
     from pulmoscope.training.limits import check
     from pulmoscope.training.recipes import find
     from pulmoscope.training.settings import apply
@@ -49,9 +50,7 @@ def command(
 
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
-    table = load(data, layout)
-    for warning in table.warnings:
-        typer.echo(f"pulmoscope: {warning}", err=True)
+    table = load_data(data, layout)
     best = tune(
         chosen,
         table,
