@@ -84,7 +84,7 @@ def _largest_parts(inside: np.ndarray) -> np.ndarray:
     kept = [1 + part for part in np.argsort(-areas)[:2] if areas[part] >= 0.15 * areas.max()]
     chosen = np.zeros(count, dtype=bool)
     chosen[kept] = True
-    return chosen[labels]
+    return np.asarray(chosen[labels])
 
 
 def _span(counts: np.ndarray) -> tuple[float, float]:
