@@ -96,6 +96,14 @@ def test_a_scan_that_was_read_already_is_taken(model: Model) -> None:
     assert diagnose(scan, model).prediction.label == "Normal"
 
 
+def test_the_runtime_that_was_used_is_told_and_no_other(bundle: Path) -> None:
+    import onnxruntime  # noqa: F401  (loaded in this process, and yet not used by OpenVINO's answer)
+
+    scan = Scan("mine", Modality.XRAY, quadrants((0.1, 0.9, 0.4, 0.4), SIDE)[None], ())
+    assert "onnxruntime" not in diagnose(scan, Model.load(bundle)).software
+    assert "onnxruntime" in diagnose(scan, Model.load(bundle, "onnx")).software
+
+
 def test_an_unreadable_file_is_refused(tmp_path: Path, model: Model) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"empty\.png"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +27,7 @@ from pulmoscope.quality import rules
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
+from pulmoscope.runtime.network import Runtime
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
@@ -223,7 +223,7 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
             dict(zip(bundle.classes, shares, strict=True)), quality, bundle.thresholds.confidence
         ),
         timings_s={**seen.timings_s, "predict": predict_s},
-        software=_software(tuple(name for name in ("onnxruntime", "torch") if name in sys.modules)),
+        software=_software(model.runtime),
         card={
             "calibration": asdict(bundle.calibration),
             "thresholds": asdict(bundle.thresholds),
@@ -289,8 +289,9 @@ def _row(answers: Outputs, number: int) -> Outputs:
 
 
 @cache
-def _software(runtimes: tuple[str, ...]) -> dict[str, str]:
-    return versions(*runtimes)
+def _software(runtime: Runtime) -> dict[str, str]:
+    """Versions; OpenVINO's is among those that are always told."""
+    return versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(runtime, [])))
 
 
 @cache

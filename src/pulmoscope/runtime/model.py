@@ -12,7 +12,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.lungs import finder_input, finder_map
 from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
-from pulmoscope.runtime.network import Network, Runtime, open_network
+from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Model:
     Attributes:
         bundle: what was loaded.
         identity: its name, version and sha256, as results name it.
+        runtime: what runs its networks.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime = "auto", device: str = "auto") -> None:
         self.bundle = bundle
         self.identity = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
+        self.runtime = resolved(runtime, device)
         parts = ["model.onnx"] + ["lungs.onnx"] * (bundle.preprocess.region == "lungs")
         with (
             ThreadPoolExecutor() as threads

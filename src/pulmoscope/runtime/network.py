@@ -26,8 +26,7 @@ def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") ->
     Raises:
         ResourceError: the runtime is not installed or can't be loaded, or the device is not there.
     """
-    if runtime == "auto":
-        runtime = "torch" if device.startswith("cuda") else "openvino"
+    runtime = resolved(runtime, device)
     try:
         if runtime == "openvino":
             from pulmoscope.runtime.openvino_backend import OpenVinoNetwork
@@ -48,6 +47,13 @@ def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") ->
     except (ImportError, OSError) as error:  # a shared library is missing; torch tells so by OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ResourceError(f"runtime {runtime}: can't be loaded ({reason})") from error
+
+
+def resolved(runtime: Runtime, device: str) -> Runtime:
+    """The runtime that ``auto`` stands for with a device; any other as it is."""
+    if runtime != "auto":
+        return runtime
+    return "torch" if device.startswith("cuda") else "openvino"
 
 
 def cuda_index(device: str) -> int | None:
