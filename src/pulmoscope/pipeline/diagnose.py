@@ -200,7 +200,7 @@ def _finish(out: Path, reports: Reports, item: Outcome | tuple[_Seen, Outputs, D
             again = read_entry(seen.entry)
             if again.scan is None:
                 return Outcome(again.name, again.slug, error=again.error)
-            diagnosis = replace(diagnosis, scan=again.scan)
+            diagnosis = replace(diagnosis, scan=replace(diagnosis.scan, pixels=again.scan.pixels))
         diagnosis = _explained(diagnosis, seen, answer)
     folder = out / diagnosis.scan.name
     plain = files.save(diagnosis, folder, wanted)
