@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import jsonschema
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, as_run, find
@@ -105,6 +107,16 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 def test_a_damaged_recipe_file_is_told(change: dict[str, object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         settings.from_plain({**settings.to_plain(TRANSFER), **change})
+
+
+def test_a_bundles_schema_knows_every_choice_of_preprocessing() -> None:
+    known = json.loads((SCHEMA.parent / "bundle.schema.json").read_text(encoding="utf-8"))
+    choices = {
+        name: own for name, own in get_type_hints(XrayPreprocess).items() if get_origin(own) is Literal
+    }
+    assert choices.keys() == {"region", "contrast", "channels"}
+    for name, own in choices.items():
+        assert known["properties"]["preprocess"]["properties"][name]["enum"] == list(get_args(own))
 
 
 def test_an_unknown_recipe_is_told_with_those_there_are() -> None:

@@ -65,7 +65,7 @@ def _check_values(
     for name, (low, high) in limits.items():
         value = values[name]
         if isinstance(value, int | float) and not (low <= value <= high and math.isfinite(value)):
-            most = "" if high == ANY else f" and at most {high:g}"
+            most = "" if high == ANY else f" and at most {high:.10g}"
             raise RecipeError(f"{at}{name}={value}: must be at least {low:g}{most}")
 
 

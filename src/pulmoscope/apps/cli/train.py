@@ -53,12 +53,16 @@ def command(
         _train_lungs(data, layout, out, force)
         return
     from pulmoscope.training.limits import check
-    from pulmoscope.training.loop import check_free, fit
     from pulmoscope.training.recipes import as_run, find
     from pulmoscope.training.settings import apply
 
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
+    from pulmoscope.training.loop import (
+        check_free,
+        fit,
+    )  # torch, which takes seconds: not for a wrong setting
+
     check_free(out / "fold-1" if folds else out, resume, force)
     table = load_data(data, layout)
     note = as_run(chosen)
