@@ -58,10 +58,8 @@ def command(
 
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
-    from pulmoscope.training.loop import (
-        check_free,
-        fit,
-    )  # torch, which takes seconds: not for a wrong setting
+    # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.training.loop import check_free, fit
 
     check_free(out / "fold-1" if folds else out, resume, force)
     table = load_data(data, layout)

@@ -45,11 +45,13 @@ def command(
     from pulmoscope.training.limits import check
     from pulmoscope.training.recipes import find
     from pulmoscope.training.settings import apply
-    from pulmoscope.training.trial import as_settings
-    from pulmoscope.training.tune import tune
 
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
+    # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.training.trial import as_settings
+    from pulmoscope.training.tune import tune
+
     table = load_data(data, layout)
     best = tune(
         chosen,
