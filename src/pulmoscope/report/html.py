@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pulmoscope import __version__
 from pulmoscope.core.files import NOTICE
+from pulmoscope.core.software import versions
 
 
 def render(template: str, **values: Any) -> str:
@@ -58,6 +58,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(notice=NOTICE, version=__version__)
+    environment.globals.update(notice=NOTICE, version=versions()["pulmoscope"])
     environment.filters.update(percent=percent, number=number, interval=interval)
     return environment
