@@ -7,7 +7,7 @@ import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
 
-FINDER_SIZE = 128
+FINDER_SIZE = 80
 """Side of the lung finder's square input, px."""
 
 LEAST_SHARE = 0.06

@@ -1,7 +1,7 @@
 """Training of the lung finder (``xray-lungs``): a small U-Net on films with lung masks.
 
 Not one of the published systems: a tool that the recipes with ``region="lungs"`` share. The run's folder holds
-``lungs.onnx`` (input ``image`` (batch, 1, 128, 128), output ``logits`` of the same shape), ``lungs.json`` with the
+``lungs.onnx`` (input ``image`` (batch, 1, 80, 80), output ``logits`` of the same shape), ``lungs.json`` with the
 Dice coefficients on the validation and test films, and ``weights.safetensors``.
 """
 
