@@ -276,40 +276,6 @@ def test_a_refused_input_keeps_no_older_diagnosis(tmp_path: Path, model: Model) 
     assert [path.name for path in (out / "001").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("most", [0, 10**9])
-def test_a_large_scan_is_read_again_for_its_page(
-    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, most: int
-) -> None:
-    """Whether its pixels were kept or read again can't be told from the files."""
-    images = folder_of(tmp_path / "in", 3)
-    run(images, model, tmp_path / "before")
-    monkeypatch.setattr("pulmoscope.pipeline.diagnose._MOST_KEPT", most)
-    run(images, model, tmp_path / "after")
-    for path in (tmp_path / "before").glob("*/heat-*"):
-        assert path.read_bytes() == (tmp_path / "after" / path.relative_to(tmp_path / "before")).read_bytes()
-    for path in (tmp_path / "before").glob("*/diagnosis.json"):
-        assert without_timings(path) == without_timings(
-            tmp_path / "after" / path.relative_to(tmp_path / "before")
-        )
-
-
-def test_a_large_image_that_goes_away_before_its_page_is_refused(
-    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = folder_of(tmp_path / "in", 1)
-    monkeypatch.setattr("pulmoscope.pipeline.diagnose._MOST_KEPT", 0)
-    predict = Model.predict
-
-    def predict_and_remove(self: Model, batch: np.ndarray) -> object:
-        (images / "000.png").unlink()
-        return predict(self, batch)
-
-    monkeypatch.setattr(Model, "predict", predict_and_remove)
-    (outcome,) = run(images, model, tmp_path / "out")
-    assert outcome.error is not None
-    assert "000.png" in str(outcome.error)
-
-
 def tagged_film(path: Path, names: Sequence[str], part: str) -> None:
     """A small digital radiograph whose every patient tag carries a word to look for."""
     from pydicom.dataset import Dataset, FileMetaDataset

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
-
-import numpy as np
 
 from pulmoscope import __version__
 from pulmoscope.core.errors import InputError
@@ -37,11 +34,6 @@ NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid"
 
 _SHOWN = 0.05
 """Least probability of a class, other than the most probable one, whose evidence is shown."""
-
-_BATCH = 8
-
-_MOST_KEPT = 4_000_000
-"""Pixels of a scan that may wait for its page, of which there are some 30: a larger one is read again instead."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +67,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A scan, what the quality rules say of it, and what the network will see.
-
-    ``entry`` is there where the scan has let go of its pixels.
-    """
+    """A scan, what the quality rules say of it, and what the network will see."""
 
     scan: Scan
     prepared: Prepared
     flags: tuple[Flag, ...]
     timings_s: Mapping[str, float]
-    entry: Entry | None = None
-
-    def light(self, entry: Entry) -> _Seen:
-        """The same without the pixels, which the network no longer needs."""
-        nothing = np.empty((1, 0, 0), dtype=np.float32)
-        return replace(self, scan=replace(self.scan, pixels=nothing), entry=entry)
 
 
 def diagnose(
@@ -110,10 +93,7 @@ def diagnose(
     opened = model if isinstance(model, Model) else Model.load(model)
     start = perf_counter()
     scan = source if isinstance(source, Scan) else read_xray(Path(source))
-    seen = _look(opened, scan, perf_counter() - start)
-    start = perf_counter()
-    answer = opened.predict(seen.prepared.tensor[None])
-    diagnosis = _conclude(opened, seen, answer, perf_counter() - start)
+    diagnosis, seen, answer = _diagnosed(opened, scan, perf_counter() - start)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
 
 
@@ -122,9 +102,9 @@ def diagnose_many(
 ) -> Iterator[Outcome]:
     """Diagnose many images in flat memory, and write each one's files and the run's ``index.json``.
 
-    Reading, preparing and writing run in threads, ahead of and behind the network. A run that was killed goes on
-    when it is started again: what is complete is kept. Outcomes come in the order of ``entries``; the index is
-    written after the last one was taken.
+    Each image goes through all stages in one thread, so that only as many as there are threads are in memory. A run
+    that was killed goes on when it is started again: what is complete is kept. Outcomes come in the order of
+    ``entries``; the index is written after the last one was taken.
 
     Raises:
         OutputExistsError: ``out`` has a complete run in it and ``force`` is not given.
@@ -132,30 +112,42 @@ def diagnose_many(
     """
     files.claim(out, force)
     listed = []
-    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as threads:
-        read = ahead(threads, partial(_read, model, out, reports), entries, 2 * _BATCH)
-        answered = _answered(model, read)
-        for outcome in ahead(threads, partial(_finish, out, reports), answered, _BATCH):
+    workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
+    with ThreadPoolExecutor(workers) as threads:
+        for outcome in ahead(threads, partial(_one, model, out, reports), entries, 8 * workers):
             listed.append(outcome.entry())
             yield outcome
     write_json(out / files.INDEX, to_index(model.identity, listed, __version__))
 
 
-def _read(model: Model, out: Path, reports: Reports, entry: Entry) -> Outcome | _Seen:
-    """Read one input: refused, already done by a killed run, or ready for the network."""
+def _one(model: Model, out: Path, reports: Reports, entry: Entry) -> Outcome:
+    """One input, from its file to its results: refused, already done by a killed run, or diagnosed."""
     start = perf_counter()
     result = read_entry(entry)
     if result.scan is None:
         files.clear(out / result.slug)
         return Outcome(result.name, result.slug, error=result.error)
-    plain = files.kept(out / result.slug, result.scan, model.identity)
+    folder = out / result.slug
+    report = folder / files.REPORT
+    plain = files.kept(folder, result.scan, model.identity)
     if plain is not None:
-        report = out / result.slug / files.REPORT
         prediction = plain["prediction"]
         if report.exists() or not _wanted(reports, prediction["label"], prediction["decision"]):
             return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
-    seen = _look(model, result.scan, perf_counter() - start)
-    return seen.light(entry) if reports == "none" or result.scan.pixels.size > _MOST_KEPT else seen
+    diagnosis, seen, answer = _diagnosed(model, result.scan, perf_counter() - start)
+    wanted = _wanted(reports, diagnosis.prediction.label, diagnosis.prediction.decision)
+    if wanted:
+        diagnosis = _explained(diagnosis, seen, answer)
+    plain = files.save(diagnosis, folder, wanted)
+    return Outcome(result.name, result.slug, plain, report if wanted else None)
+
+
+def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, _Seen, Outputs]:
+    """Quality, prediction and decision of a scan, and what they rest on."""
+    seen = _look(model, scan, read_s)
+    start = perf_counter()
+    answer = model.predict(seen.prepared.tensor[None])
+    return _conclude(model, seen, answer, perf_counter() - start), seen, answer
 
 
 def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
@@ -166,46 +158,6 @@ def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
     flags = rules.check(scan, prepared.lungs).flags
     timings_s = {"read": read_s, "prepare": between - start, "quality": perf_counter() - between}
     return _Seen(scan, prepared, flags, timings_s)
-
-
-def _answered(
-    model: Model, read: Iterable[Outcome | _Seen]
-) -> Iterator[Outcome | tuple[_Seen, Outputs, Diagnosis]]:
-    """Run the network over what is ready, batch by batch, in order."""
-    rest = iter(read)
-    while batch := list(islice(rest, _BATCH)):
-        ready = [item for item in batch if isinstance(item, _Seen)]
-        if ready:
-            start = perf_counter()
-            answers = model.predict(np.stack([seen.prepared.tensor for seen in ready]))
-            share_s = (perf_counter() - start) / len(ready)
-        number = 0
-        for item in batch:
-            if isinstance(item, Outcome):
-                yield item
-                continue
-            answer = _row(answers, number)
-            number += 1
-            yield item, answer, _conclude(model, item, answer, share_s)
-
-
-def _finish(out: Path, reports: Reports, item: Outcome | tuple[_Seen, Outputs, Diagnosis]) -> Outcome:
-    """Explain where it is wanted, and write the files."""
-    if isinstance(item, Outcome):
-        return item
-    seen, answer, diagnosis = item
-    wanted = _wanted(reports, diagnosis.prediction.label, diagnosis.prediction.decision)
-    if wanted:
-        if seen.entry is not None:
-            again = read_entry(seen.entry)
-            if again.scan is None:
-                return Outcome(again.name, again.slug, error=again.error)
-            diagnosis = replace(diagnosis, scan=replace(diagnosis.scan, pixels=again.scan.pixels))
-        diagnosis = _explained(diagnosis, seen, answer)
-    folder = out / diagnosis.scan.name
-    plain = files.save(diagnosis, folder, wanted)
-    name = diagnosis.scan.files[0].name
-    return Outcome(name, diagnosis.scan.name, plain, folder / files.REPORT if wanted else None)
 
 
 def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> Diagnosis:
@@ -278,14 +230,6 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
 def _wanted(reports: Reports, label: str, decision: str) -> bool:
     positive = label.lower() not in NEGATIVE or decision == Decision.REFER
     return reports == "all" or (reports == "positive" and positive)
-
-
-def _row(answers: Outputs, number: int) -> Outputs:
-    """One scan's answer, still as a batch (of one)."""
-    one = slice(number, number + 1)
-    return Outputs(
-        answers.logits[one], answers.probabilities[one], answers.features[one], answers.gradients[one]
-    )
 
 
 @cache
