@@ -134,6 +134,20 @@ def test_lungs_that_run_over_the_lower_border_are_cut_off() -> None:
     assert codes(film(lungs_drawn()), tall) == {"cropped": "warn"}
 
 
+@pytest.mark.parametrize(("share", "torn"), [(1.0, True), (0.5, True), (0.15, False)])
+def test_a_step_across_the_film_is_torn_data(share: float, torn: bool) -> None:
+    pixels = film(lungs_drawn())
+    pixels[136:, : round(share * SIDE)] -= 0.1
+    assert codes(pixels, lungs_drawn()) == ({"torn": "refuse"} if torn else {})
+
+
+def test_a_frame_is_no_torn_data() -> None:
+    pixels, lungs = film(lungs_drawn()), lungs_drawn()
+    pixels[:40] = pixels[-30:] = 0
+    lungs[:40] = 0
+    assert "torn" not in codes(pixels, lungs)
+
+
 def test_remarks_of_the_reader_come_first_and_count() -> None:
     lateral = Flag("lateral", Severity.REFUSE, "the view is frontal (found: LL)")
     assert codes(film(lungs_drawn()), None, remarks=(lateral,)) == {"lateral": "refuse"}

@@ -92,18 +92,36 @@ def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:
     return np.divide(grey, np.float32(2**bits - 1), dtype=np.float32)
 
 
+def check_jpeg(data: bytes, name: str, mode: str) -> None:
+    """Decode once more with libjpeg's warnings taken for what they mostly are: bits that have flipped.
+
+    A JPEG has no checksum; Pillow passes over codes that make no sense and shows whatever comes out.
+
+    Raises:
+        UnreadableError: libjpeg warns of damaged data.
+    """
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="GRAY" if mode == "L" else "RGB", strict=True)
+    except ValueError as error:
+        raise UnreadableError(name, "a JPEG's data are whole and undamaged", error) from error
+
+
 def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
     """Find the damage that Pillow would overlook.
 
     Raises:
-        UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end; a TIFF breaks one of
-            :func:`check_tiff`; a WebP is shorter than it says.
+        UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end, or breaks
+            one of :func:`check_jpeg`; a TIFF breaks one of :func:`check_tiff`; a WebP is shorter than it says.
     """
     if kind == "PNG":
         check_png(data, name)
     elif kind == "JPEG":
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise UnreadableError(name, "a JPEG ends with its end-of-image marker", "none: truncated")
+        if image.mode in ("L", "RGB"):
+            check_jpeg(data, name, image.mode)
     elif isinstance(image, TiffImageFile):
         check_tiff(data, name, image)
     elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
