@@ -59,6 +59,11 @@ def test_a_second_run_is_refused_in_one_line_until_forced(tmp_path: Path, model:
     assert diagnose(*arguments, "--force").returncode == 0
 
 
+def test_a_run_that_refused_everything_stands_in_no_ones_way(tmp_path: Path, model: Path, film: Path) -> None:
+    assert diagnose(tmp_path / "flim.png", "--model", model, "-o", tmp_path / "out").returncode == 4
+    assert diagnose(film, "--model", model, "-o", tmp_path / "out").returncode == 0
+
+
 def test_some_refused_is_3_all_refused_is_4(tmp_path: Path, model: Path, film: Path) -> None:
     bad = tmp_path / "bad"
     bad.mkdir()

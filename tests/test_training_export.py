@@ -200,7 +200,11 @@ def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> 
         ([0.9, 0.8, 0.7], [True, True, True], 0.5),  # all right: report everything
         ([0.9, 0.8, 0.57], [True, True, False], 0.6),  # the wrong one lies below 0.6
         ([0.9, 0.83, 0.7], [True, False, True], 0.85),
-        ([0.97, 0.9], [False, True], 0.5),  # no threshold keeps the surest wrong answer out: the default
+        (
+            [0.97, 0.9],
+            [False, True],
+            0.95,
+        ),  # no threshold keeps the surest wrong answer out: report the least
     ],
 )
 def test_the_confidence_threshold_is_the_lowest_that_is_sure_enough(

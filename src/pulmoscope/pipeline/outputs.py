@@ -41,19 +41,20 @@ _PAGE_SIDE = 768
 def claim(out: Path, force: bool) -> None:
     """Make the folder for a run; with ``force`` remove what a complete run before has left.
 
-    A killed run has no index: its results stay, and :func:`kept` decides about each.
+    A killed run has no index: its results stay, and :func:`kept` decides about each. A run that refused everything has
+    nothing to lose: the next one takes its place.
 
     Raises:
         OutputExistsError: a complete run is there and ``force`` is not given.
         ResourceError: the folder can't be made or cleared.
     """
     index = out / INDEX
-    if index.exists() and not force:
+    if index.exists() and not force and _folders(index) != []:
         raise OutputExistsError(index)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if index.exists():
-            for folder in _folders(index):
+            for folder in _folders(index) or []:
                 clear(out / folder)
             index.unlink()
     except OSError as error:
@@ -122,13 +123,16 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
     )
 
 
-def _folders(index: Path) -> list[str]:
-    """The folders that a complete run has made, by its index; only names, so that nothing beyond them is reached."""
+def _folders(index: Path) -> list[str] | None:
+    """The folders that a complete run has made, by its index; None where that can't be read.
+
+    Only names, so that nothing beyond them is reached.
+    """
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))["inputs"]
         names = [str(entry["folder"]) for entry in listed if "folder" in entry]
     except (ValueError, KeyError, TypeError):
-        return []
+        return None
     return [name for name in names if Path(name).name == name]
 
 

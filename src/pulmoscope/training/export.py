@@ -187,7 +187,7 @@ def _reference(train: _Answers, val: _Answers) -> Reference | None:
 def confidence_threshold(
     probabilities: FloatArray, labels: npt.NDArray[np.int64], sure: float = SURE
 ) -> float:
-    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.5.
+    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.95.
 
     Args:
         probabilities: (images, classes), calibrated.
@@ -198,7 +198,7 @@ def confidence_threshold(
         reported = confidence >= candidate
         if reported.any() and right[reported].mean() >= sure:
             return candidate
-    return CANDIDATES[0]
+    return CANDIDATES[-1]
 
 
 def _validation(
