@@ -87,7 +87,7 @@ def test_large_weights_are_stored_as_half_and_nothing_tells_of_the_machine(
 
 def test_the_network_is_left_as_it_is(network: Classifier) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    half = onnx_file.half_network(network, IMAGES[:1])
+    half = onnx_file.folded(network, IMAGES[:1], half=True)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(torch.equal(w, w.half().float()) for w in half.parameters() if w.ndim >= 2)
 
@@ -115,17 +115,19 @@ def test_a_changed_file_is_refused_and_removed(
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float16(1.02), weight.name))
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    expected = onnx_file.outputs(onnx_file.half_network(network, IMAGES[:1]), IMAGES)
+    expected = onnx_file.outputs(onnx_file.folded(network, IMAGES[:1], half=True), IMAGES)
     with pytest.raises(BundleError, match=r"export refused: \w+ on openvino must equal torch's within 0.001"):
         onnx_file.verify(path, expected, IMAGES)
     assert not path.exists()
 
 
-def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+def test_weights_beyond_half_precision_are_stored_in_single(tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = build(ModelSpec(backbone="cnn", pretrained=False, filters=8), 2, 1).eval()
     with torch.no_grad():
-        network.head.output.weight.mul_(1e6)
-    with pytest.raises(BundleError, match="half precision"):
-        onnx_file.write_onnx(network, tmp_path / "model.onnx", IMAGES)
-    assert not list(tmp_path.iterdir())
+        network.head.output.weight.mul_(1e6)  # beyond 65,504, half precision's greatest number
+    differences = onnx_file.write_onnx(network, tmp_path / "model.onnx", IMAGES)
+    assert "half" not in differences
+    assert max(differences.values()) < 1e-3
+    model = onnx.load(tmp_path / "model.onnx")
+    assert TensorProto.FLOAT16 not in {weight.data_type for weight in model.graph.initializer}
