@@ -28,7 +28,7 @@ measured mobilenetv2-binary xray-4class-mobilenetv2 --set "model.weights=$weight
     --set phases.train.epochs=6
 measured binary-cnn xray-binary-cnn
 measured binary-resnet50v2 xray-binary-resnet50v2 "${mobilenet[@]}" --set phases.frozen.epochs=10
-measured resnet50 xray-4class-resnet50 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=8 \
+measured resnet50 xray-4class-resnet50 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
     --set phases.train.learning_rate=1e-4
 measured vgg16 xray-4class-vgg16 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
     --set phases.train.learning_rate=1e-4
