@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box
-from pulmoscope.preprocess.lungs import FINDER_SIZE, finder_input, finder_map, lung_box
+from pulmoscope.preprocess.lungs import FINDER_SIZE, finder_input, finder_map, lung_box, lung_hull
 
 
 def two_lungs() -> np.ndarray:
@@ -78,3 +78,17 @@ def test_the_finder_does_not_see_exposure(gain: float, offset: float) -> None:
     film = np.random.default_rng(3).random((150, 120), dtype=np.float32)
     exposed = np.asarray(film * np.float32(gain * 0.5) + np.float32(offset))
     np.testing.assert_allclose(finder_input(exposed), finder_input(film), atol=2e-2)
+
+
+def test_the_hull_by_hand() -> None:
+    hull = lung_hull(two_lungs(), 200, 100)
+    corners = {(float(x), float(y)) for x, y in hull}
+    assert corners == {(15.5, 41.0), (84.5, 41.0), (84.5, 159.0), (15.5, 159.0)}  # of pixels' centres
+
+
+def test_a_hull_whose_base_is_hidden_reaches_further_down() -> None:
+    flat = two_lungs()
+    flat[50:] = 0  # rows 20 to 49: 29 high, 69 wide
+    hull = lung_hull(flat, 100, 100)
+    assert hull[:, 1].min() == 20.5
+    assert hull[:, 1].max() == pytest.approx(20.5 + 0.8 * 69)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box
-from pulmoscope.preprocess.xray import XrayPreprocess, centre_square, crop, resample
+from pulmoscope.preprocess.xray import XrayPreprocess, centre_square, crop, only_within, resample
 
 SIDES = st.integers(1, 90)
 
@@ -98,3 +98,31 @@ def test_one_call_is_all_steps(rows: int, columns: int, region: str) -> None:
     np.testing.assert_array_equal(tensor, preprocess.tensor(preprocess.tone(preprocess.frame(pixels).image)))
     assert tensor.shape == (3, 24, 24)
     assert framed.image.shape == (24, 24)
+
+
+def test_what_lies_outside_the_hull_can_say_nothing() -> None:
+    triangle = np.array([[0.5, 0.1], [0.9, 0.9], [0.1, 0.9]], dtype=np.float32)
+    image = np.random.default_rng(1).random((100, 100), dtype=np.float32)
+    image[70, 50] = 7
+    shown = only_within(image, triangle)
+    assert shown[70, 50] == pytest.approx(7)
+    far = np.zeros((100, 100), dtype=bool)
+    far[:50, :15] = far[:50, 85:] = True
+    assert np.ptp(shown[far]) == 0
+    assert shown[0, 0] == pytest.approx(0.5, abs=0.02)  # the mean inside
+    other = np.where(far, 1 - image, image)
+    np.testing.assert_array_equal(only_within(np.asarray(other), triangle), shown)
+
+
+def test_hidden_is_only_what_lies_beyond_the_lungs() -> None:
+    lungs = np.zeros((50, 50), dtype=np.float32)
+    lungs[10:40, 8:20] = lungs[10:40, 30:42] = 1
+    pixels = ramp(200, 200)
+    box = XrayPreprocess(size=64, region="lungs").frame(pixels, lungs)
+    hull = XrayPreprocess(size=64, region="lungs", hull=True).frame(pixels, lungs)
+    assert box.box == hull.box
+    np.testing.assert_allclose(hull.image[8:56, 8:56], box.image[8:56, 8:56], atol=1e-6)
+    assert abs(hull.image[0, 0] - box.image[0, 0]) > 0.1
+    unfound = XrayPreprocess(size=64, region="lungs", hull=True).frame(pixels, np.zeros_like(lungs))
+    assert not unfound.lungs_found
+    np.testing.assert_array_equal(unfound.image, resample(crop(pixels, unfound.box), 64))

@@ -1,4 +1,4 @@
-"""What is done before and after the lung finder network: its input, its map, and the box that the map gives."""
+"""What is done before and after the lung finder network: its input, its map, and the box and hull of that map."""
 
 from __future__ import annotations
 
@@ -66,6 +66,24 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     last_row = round((bottom + 1 + margin * height) * down)
     last_row = min(rows, max(last_row, first_row + round(FLATTEST * (last_column - first_column))))
     return Box(first_row, first_column, last_row - first_row, last_column - first_column)
+
+
+def lung_hull(lungs: FloatArray, rows: int, columns: int) -> FloatArray:
+    """The convex hull of both lungs, heart and spine between them included, in an image of (rows, columns).
+
+    Args:
+        lungs: as for :func:`lung_box`, which must have found lungs in it.
+
+    Returns:
+        float32 (points, 2): x and y in pixels of the image.
+    """
+    inside = _largest_parts(lungs > 0.5).astype(np.uint8)
+    scale = np.array([columns / inside.shape[1], rows / inside.shape[0]], dtype=np.float32)
+    hull = (cv2.convexHull(cv2.findNonZero(inside))[:, 0] + np.float32(0.5)) * scale
+    (left, top), (right, bottom) = hull.min(axis=0), hull.max(axis=0)
+    stretch = max(1.0, FLATTEST * (right - left) / (bottom - top))
+    hull[:, 1] = top + (hull[:, 1] - top) * stretch
+    return np.asarray(hull, dtype=np.float32)
 
 
 def _letterbox(rows: int, columns: int) -> tuple[int, int, int, int]:

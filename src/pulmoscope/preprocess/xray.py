@@ -14,7 +14,13 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
-from pulmoscope.preprocess.lungs import lung_box
+from pulmoscope.preprocess.lungs import lung_box, lung_hull
+
+HULL_ROOM = 0.03
+"""How far beyond the lungs' hull is still shown, in sides of the framed image: pleura, and the finder's errors."""
+
+HULL_FADE = 0.006
+"""Standard deviation of the soft edge of what is shown, in sides."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class XrayPreprocess:
             image's own aspect; ``lungs`` takes the box around the lungs (needs a lung map).
         edge: share of the side that ``square`` cuts off at each border, where letters and frames are.
         margin: share of the lung box's sides that ``lungs`` adds on every side.
+        hull: with ``lungs``, hide what lies outside the convex hull of both lungs: shoulders, letters, frames.
         contrast: ``none``; ``stretch`` (1st to 99th percentile of the region to [0, 1]); ``clahe`` (stretched, then
             contrast-limited adaptive histogram equalisation, Zuiderveld 1994).
         clahe_clip, clahe_grid: OpenCV's clip limit and number of tiles a side.
@@ -53,6 +60,7 @@ class XrayPreprocess:
     region: Literal["full", "square", "lungs"] = "full"
     edge: float = 0.0
     margin: float = 0.06
+    hull: bool = False
     contrast: Literal["none", "stretch", "clahe"] = "none"
     clahe_clip: float = 2.0
     clahe_grid: int = 4
@@ -79,7 +87,12 @@ class XrayPreprocess:
             )
             found = located is not None or self.region == "square"
             box = located or centre_square(rows, columns, self.edge)
-        return Framed(resample(crop(pixels, box), self.size), box, found)
+        image = resample(crop(pixels, box), self.size)
+        if self.hull and self.region == "lungs" and lungs is not None and found:
+            image = only_within(
+                image, (lung_hull(lungs, rows, columns) - (box.left, box.top)) / (box.width, box.height)
+            )
+        return Framed(image, box, found)
 
     def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:
         """Harmonise the contrast of a framed image; float32 [0, 1] in and out.
@@ -136,3 +149,20 @@ def resample(pixels: FloatArray, size: int) -> FloatArray:
     shrinking = min(pixels.shape) >= size
     method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), dtype=np.float32)
+
+
+def only_within(image: FloatArray, hull: FloatArray) -> FloatArray:
+    """Replace what lies outside a convex polygon by the mean grey inside it, with a soft edge.
+
+    Args:
+        image: float32 (size, size).
+        hull: (points, 2), x and y in sides of the image; it may reach beyond the image.
+    """
+    size = image.shape[0]
+    shown = np.zeros(image.shape, dtype=np.uint8)
+    corners = np.rint(hull * size * 16 - 8).astype(np.int32)  # OpenCV's fixed point: 4 bits behind the point
+    cv2.fillConvexPoly(shown, corners, 255, shift=4)
+    cv2.polylines(shown, [corners], True, 255, thickness=1 + 2 * round(HULL_ROOM * size), shift=4)
+    share = cv2.GaussianBlur(shown, (0, 0), HULL_FADE * size).astype(np.float32) / np.float32(255)
+    grey = np.float32((image * share).sum() / max(share.sum(), 1))
+    return np.asarray(grey + (image - grey) * share, dtype=np.float32)

@@ -210,7 +210,8 @@ def _sees(recipe: Recipe) -> list[str]:
         "full": "The whole image, squeezed into a square",
         "square": f"The centre square at the image's own aspect, less {own.edge:.0%} of its side at each border",
         "lungs": "The box around the lungs that the lung finder sees, with a margin of "
-        f"{own.margin:.0%}; where it sees no lungs, the centre square",
+        f"{own.margin:.0%}{', all but the hull of both lungs hidden' if own.hull else ''}; "
+        f"where it sees no lungs, the centre square less {own.edge:.0%} of its side at each border",
     }[own.region]
     tone = "" if own.contrast == "none" else f"; contrast: {own.contrast.upper()}"
     neutral = type(recipe.augment)()
