@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from bundles import tiny_bundle
+from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.audit import audit
@@ -73,6 +73,26 @@ def test_a_model_that_reads_a_mark_in_the_corner(model: Model, tmp_path: Path) -
         assert results[code]["says"] == "reads the surroundings"
     assert results["border_removed"]["auroc"]["value"] == 0.5
     assert results["border_removed"]["verdict"] == "bad"
+
+
+def test_a_frame_around_the_lungs_hides_nothing_that_is_kept_in_it(tmp_path: Path) -> None:
+    """A mark between lungs and border: the finder, asked first, frames it; that the centre is black hides no mark."""
+    model = Model(tiny_bundle(tmp_path / "bundle", gain=10, preprocess=lung_preprocess()))
+    samples = []
+    for number in range(6):
+        label = "COVID" if number < 3 else "Normal"
+        film = np.full((96, 96), 200 + number, dtype=np.uint8)
+        film[10:86, 5:40] = film[10:86, 56:91] = 40
+        film[5:10, 10:30] = 255 if label == "COVID" else 180
+        cv2.imwrite(str(tmp_path / f"{number}.png"), film)
+        samples.append(Sample(f"{number}.png", label, "test"))
+    found = audit(model, SampleTable(tmp_path, "manifest", tuple(samples)), tmp_path / "out", bootstrap=0)
+    assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
+    results = {result["code"]: result for result in found["results"]}
+    assert list(results) == [*CODES[:2], "blackout_framed", *CODES[2:]]
+    assert results["blackout_framed"]["auroc"]["value"] == 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Centre black, frame kept" in page
 
 
 def test_page_and_predictions(model: Model, tmp_path: Path) -> None:

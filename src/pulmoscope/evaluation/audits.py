@@ -86,6 +86,8 @@ class Perturbation:
             comparison only: outlines may rightly tell them apart); ``border`` (what remains should do as well).
         what: one sentence on what is done and what it shows.
         apply: the function; None leaves the image alone.
+        framed: the lungs' place is the one found in the image as it was: for models with a lung finder only, which
+            would otherwise find no lungs and fall back on what is the same in all images.
     """
 
     code: str
@@ -93,6 +95,7 @@ class Perturbation:
     takes: Literal["nothing", "lungs", "texture", "border"]
     what: str
     apply: Callable[[FloatArray], FloatArray] | None
+    framed: bool = False
 
 
 CLEAN = Perturbation("clean", "As it is", "nothing", "The image as it was read.", None)
@@ -105,6 +108,14 @@ PERTURBATIONS = (
         "lungs",
         "The central 60 % of the area is black. What is still told apart is told by the surroundings.",
         blackout,
+    ),
+    Perturbation(
+        "blackout_framed",
+        "Centre black, frame kept",
+        "lungs",
+        "The same, but the model is told where the lungs were: what frame and outlines say is still said.",
+        blackout,
+        framed=True,
     ),
     Perturbation(
         "centre_grey",

@@ -58,11 +58,14 @@ def audit(
             f"{table.root}: no label is one of the model's classes {', '.join(model.bundle.classes)} "
             f"(found: {', '.join(table.classes) or 'none'})"
         )
+    chosen = [own for own in PERTURBATIONS if model.finds_lungs or not own.framed]
     answers: dict[str, Predictions] = {}
     failures: tuple[Failure, ...] = ()
-    for step, perturbation in enumerate(PERTURBATIONS):
-        told = _shifted(progress, step * len(known), len(PERTURBATIONS) * len(known))
-        answers[perturbation.code], failed = predict_table(model, known, perturbation.apply, told)
+    for step, perturbation in enumerate(chosen):
+        told = _shifted(progress, step * len(known), len(chosen) * len(known))
+        answers[perturbation.code], failed = predict_table(
+            model, known, perturbation.apply, told, framed=perturbation.framed
+        )
         if perturbation is CLEAN:
             failures = failed
         write_predictions(out / f"predictions-{perturbation.code}.csv", answers[perturbation.code])
@@ -85,7 +88,9 @@ def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int) -> di
     measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
     clean = measured[CLEAN.code]
     results = [
-        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code]) for own in PERTURBATIONS
+        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code])
+        for own in PERTURBATIONS
+        if own.code in answers
     ]
     compared = f"{PAIR[0]} against {PAIR[1]}" if clean.pairwise else "mean over the classes, one against rest"
     return {
@@ -118,7 +123,7 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
         row = clean.labels.index(label)
         pixels = shrunk(read_pixels(paths[clean.files[row]]), SIDE)
         views = []
-        for perturbation in PERTURBATIONS:
+        for perturbation in (own for own in PERTURBATIONS if own.code in answers):
             given = answers[perturbation.code]
             image = pixels if perturbation.apply is None else perturbation.apply(pixels)
             shares = given.probabilities[row]

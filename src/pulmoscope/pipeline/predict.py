@@ -45,12 +45,15 @@ def predict_table(
     table: SampleTable,
     transform: Transform | None = None,
     progress: Progress | None = None,
+    *,
+    framed: bool = False,
 ) -> tuple[Predictions, tuple[Failure, ...]]:
     """Predict every image of a table; every row carries the name of the file that it was read from.
 
     Args:
         transform: done to the raw image, float32 (rows, columns) in [0, 1], before all preprocessing.
         progress: told after every batch.
+        framed: look for the lungs before ``transform``, not after it.
 
     Returns:
         The predictions of the readable images in the table's order, and the others with their reasons.
@@ -65,7 +68,7 @@ def predict_table(
 
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        stream = ahead(threads, partial(_prepared, model, table, transform), table, _AHEAD)
+        stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
             ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
             failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
@@ -114,11 +117,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def _prepared(
-    model: Model, table: SampleTable, transform: Transform | None, sample: Sample
+    model: Model, table: SampleTable, transform: Transform | None, framed: bool, sample: Sample
 ) -> tuple[Sample, FloatArray | InputError]:
     """A sample as the network sees it, or why it can't be read."""
     try:
         pixels = read_pixels(table.path(sample))
     except InputError as error:
         return sample, error
-    return sample, model.prepare(pixels if transform is None else transform(pixels)).tensor
+    changed = pixels if transform is None else transform(pixels)
+    return sample, model.prepare(changed, model.lung_map(pixels) if framed else None).tensor

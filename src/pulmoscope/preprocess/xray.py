@@ -89,9 +89,9 @@ class XrayPreprocess:
             box = located or centre_square(rows, columns, self.edge)
         image = resample(crop(pixels, box), self.size)
         if self.hull and self.region == "lungs" and lungs is not None and found:
-            image = only_within(
-                image, (lung_hull(lungs, rows, columns) - (box.left, box.top)) / (box.width, box.height)
-            )
+            hull = lung_hull(lungs, rows, columns)
+            within = (hull - (box.left, box.top)) / (box.width, box.height)
+            image = only_within(image, np.asarray(within, dtype=np.float32))
         return Framed(image, box, found)
 
     def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:

@@ -43,7 +43,7 @@ def audit_page(found: Mapping[str, Any], examples: Sequence[Example]) -> str:
         "audit.html",
         found=found,
         clean=results["clean"],
-        blackout=results["blackout"],
+        blackout=results.get("blackout_framed", results["blackout"]),
         examples=shown,
         badges={"good": "ok", "doubtful": "warn", "bad": "bad", "none": ""},
     )

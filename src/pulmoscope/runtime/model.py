@@ -76,9 +76,19 @@ class Model:
         """Load, verify and open a bundle by name or folder (errors: see :func:`bundle.load`)."""
         return cls(load(model), runtime, device)
 
-    def prepare(self, pixels: FloatArray) -> Prepared:
-        """Turn one X-ray, float32 (rows, columns) in [0, 1], into the network's input."""
-        lungs = self.lung_map(pixels)
+    @property
+    def finds_lungs(self) -> bool:
+        """Whether the bundle has a lung finder."""
+        return self._lungs is not None
+
+    def prepare(self, pixels: FloatArray, lungs: FloatArray | None = None) -> Prepared:
+        """Turn one X-ray into the network's input.
+
+        Args:
+            pixels: float32 (rows, columns) in [0, 1].
+            lungs: lung probability over the whole image; None: look for them.
+        """
+        lungs = self.lung_map(pixels) if lungs is None else lungs
         tensor, framed = self.bundle.preprocess(pixels, lungs)
         return Prepared(tensor, framed, lungs)
 
