@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Trains every published recipe on a four-class data set and measures it: the rows of the table in docs/results.md.
 #
-#   benchmarks/recipes.sh DATA EXTERNAL BACKBONE.safetensors OUT
+#   benchmarks/recipes.sh DATA EXTERNAL NORMALS BACKBONE.safetensors OUT
 #
 # DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
+# NORMALS: images of a hospital that gave none of DATA's Normal images;
 # BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which the recipes whose own backbone is not
 # at hand are run. The schedules are shortened to about two hours on two cores. A run that was interrupted goes on
 # when the script is started again.
 set -euo pipefail
-data=$1 external=$2 weights=$3 out=$4
+data=$1 external=$2 normals=$3 weights=$4 out=$5
 mobilenet=(--set model.backbone=mobilenetv2_100 --set model.backbone_options.pad_type=same
     --set "model.weights=$weights")
 normal=(--set preprocess.mean=0.5 --set preprocess.std=0.5)
@@ -20,6 +21,8 @@ measured() { # NAME RECIPE SETTINGS...: train, and measure at home, elsewhere, a
     [ -f "$run/test/metrics.json" ] || pulmoscope evaluate "$run" --data "$data" -o "$run/test" --force
     [ -f "$run/external/metrics.json" ] ||
         pulmoscope evaluate "$run" --data "$external" --split all -o "$run/external" --force
+    [ -f "$run/normals/metrics.json" ] ||
+        pulmoscope evaluate "$run" --data "$normals" --split all -o "$run/normals" --force
     [ -f "$run/audit/audit.json" ] || pulmoscope audit "$run" --data "$data" -o "$run/audit" --force
 }
 

@@ -1,18 +1,25 @@
-"""One Markdown row a run, from what ``benchmarks/recipes.sh`` left in a folder: at home, elsewhere, without lungs.
+"""One Markdown row a run, from what ``recipes.sh`` or ``ablation.sh`` left in a folder.
 
-python benchmarks/table.py RUNS...
+    python benchmarks/table.py RUNS...
+
+«Within one source» is the AUROC of 1 - P(Normal) for the external set's Pneumonia against its Normal images, where both
+are of one source: no knowledge of the source helps there. «Third hospital» are the images in ``normals``.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from sklearn.metrics import roc_auc_score
+
 HEAD = (
     "| run | recipe, as run | published | epochs | accuracy | MCC | macro AUROC | COVID : Normal AUROC | accuracy | "
-    "ECE | elsewhere: AUROC | sensitivity | specificity | Pneumonia called COVID | blackout AUROC |"
+    "ECE | elsewhere: AUROC | sensitivity | specificity | Pneumonia called COVID | "
+    "within one source | third hospital: Normal called COVID | blackout AUROC | frame kept |"
 )
 
 
@@ -32,16 +39,34 @@ def pair(metrics: dict[str, Any]) -> dict[str, Any]:
     return metrics["pairwise"] or metrics["overall"]
 
 
+def within_one_source(predictions: Path) -> str:
+    with predictions.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["label"] in ("Normal", "Pneumonia")]
+    if len({row["source"] for row in rows}) != 1:
+        return "–"
+    ill, score = zip(
+        *((row["label"] == "Pneumonia", 1 - float(row["p_Normal"])) for row in rows), strict=True
+    )
+    return f"{roc_auc_score(ill, score):.3f}"
+
+
+def normal_called_covid(normals: Path) -> str:
+    if not normals.is_file():
+        return "–"
+    with normals.open(newline="") as stream:
+        called = [row["predicted"] for row in csv.DictReader(stream) if row["label"] == "Normal"]
+    return f"{called.count('COVID') / len(called):.3f}"
+
+
 def row(run: Path) -> str:
     recipe = read(run / "recipe.json")["recipe"]
-    home, away = read(run / "test/metrics.json"), read(run / "external/metrics.json")
+    home = read(next(run / split / "metrics.json" for split in ("test", "val") if (run / split).is_dir()))
+    away = read(run / "external/metrics.json")
     covid = pair(away)["by_class"]["COVID"]
     pneumonia = [
         group["called"].get("COVID") for group in away["outside_classes"] if group["label"] == "Pneumonia"
     ]
-    blackout = next(
-        result for result in read(run / "audit/audit.json")["results"] if result["code"] == "blackout"
-    )
+    audit = {result["code"]: result["auroc"] for result in read(run / "audit/audit.json")["results"]}
     published = recipe["published"].get("accuracy")
     cells = [
         run.name,
@@ -58,7 +83,10 @@ def row(run: Path) -> str:
         shown(covid["sensitivity"]),
         shown(covid["specificity"]),
         shown(pneumonia[0] if pneumonia else None),
-        shown(blackout["auroc"]),
+        within_one_source(run / "external/predictions.csv"),
+        normal_called_covid(run / "normals/predictions.csv"),
+        shown(audit["blackout"]),
+        shown(audit.get("blackout_framed")),
     ]
     return "| " + " | ".join(cells) + " |"
 
