@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from pulmoscope.models.classifier import build
 from pulmoscope.models.spec import ModelSpec
-from pulmoscope.training.learner import average_of, correct, learning_rate, loss_of
+from pulmoscope.training.learner import average_of, correct, learning_rate, loss_of, mixing_share
 from pulmoscope.training.recipe import Phase
 
 LOGITS = torch.tensor([[2.0], [-1.0], [0.5]])
@@ -58,3 +58,15 @@ def test_the_average_follows_weights_and_statistics() -> None:
     # The first update copies; then the decay is min(0.5, 2/11) and min(0.5, 3/12): 1 - 2/11 · 3/12 = 21/22.
     torch.testing.assert_close(kept.head.output.bias, torch.full((1,), 21 / 22))
     torch.testing.assert_close(kept.backbone.layers[0][1].running_mean, torch.full((2,), 21 / 22))
+
+
+def test_mixing_shares_are_drawn_from_beta_and_turned_over() -> None:
+    assert mixing_share(0) == 1
+    torch.manual_seed(3)
+    shares = torch.tensor(
+        [mixing_share(1.0) for _ in range(2000)]
+    )  # Beta(1, 1) is uniform: 0.5 … 1, mean 0.75
+    assert shares.min() >= 0.5
+    assert shares.max() <= 1
+    assert shares.mean() == pytest.approx(0.75, abs=0.01)
+    assert min(mixing_share(100.0) for _ in range(50)) < 0.56

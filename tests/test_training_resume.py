@@ -31,7 +31,7 @@ learner.Learner.training_step = told
 recipe = apply(
     find("xray-binary-resnet50v2"),
     ["model.backbone=cnn", "model.filters=4", "model.hidden=8", "preprocess.size=32", "batch_size=8", "average=0.9",
-     "phases.frozen.epochs=5", "phases.frozen.patience=3", "phases.fine-tune.schedule=cosine",
+     "mixup=0.2", "phases.frozen.epochs=5", "phases.frozen.patience=3", "phases.fine-tune.schedule=cosine",
      "phases.frozen.frozen=none"],
 )
 fit(recipe, drawn.table(films, 12, classes=("COVID", "Normal")), run, device="cpu", resume=True, progress=False)

@@ -30,8 +30,8 @@ FEATURES = "features.npz"
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
-    """Whether no phase of the recipe moves the backbone, so that its features can be computed once."""
-    return all(phase.frozen == "backbone" for phase in recipe.phases)
+    """Whether features can be computed once: no phase moves the backbone, no images are mixed."""
+    return not recipe.mixup and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 
 def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool = True) -> None:

@@ -41,6 +41,17 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoot
     return functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
 
 
+def mixing_share(mixup: float) -> float:
+    """How much of a batch is itself, 0.5 … 1, the rest being the same batch in reverse; 1 without ``mixup``.
+
+    A draw from Beta(mixup, mixup), turned over where it is below one half: reversing a reversed batch changes nothing.
+    """
+    if not mixup:
+        return 1.0
+    drawn = float(torch.distributions.Beta(mixup, mixup).sample())
+    return max(drawn, 1 - drawn)
+
+
 def correct(logits: Tensor, labels: Tensor) -> int:
     """How many are right (a tie between two classes goes to the first)."""
     guesses = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
@@ -200,14 +211,22 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, labels = batch
+        share = mixing_share(self.job.recipe.mixup)
+        if share < 1:
+            images = share * images + (1 - share) * images.flip(0)
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        weights = self.class_weights
-        assert weights is None or isinstance(weights, Tensor)
-        loss = loss_of(logits, labels, weights, self.job.recipe.label_smoothing)
+        loss = self._loss(logits, labels)
+        if share < 1:
+            loss = share * loss + (1 - share) * self._loss(logits, labels.flip(0))
         self._losses.append(loss.detach() * len(labels))
         self._right += correct(logits.detach(), labels)
         self._seen += len(labels)
         return loss
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        weights = self.class_weights
+        assert weights is None or isinstance(weights, Tensor)
+        return loss_of(logits, labels, weights, self.job.recipe.label_smoothing)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average after the weights."""

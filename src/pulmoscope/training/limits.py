@@ -30,6 +30,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "model.dropout": (0, 0.99),
     "model.filters": (1, ANY),
     "label_smoothing": (0, 0.99),
+    "mixup": (0, 10),
     "average": (0, 0.99999),
     "batch_size": (2, ANY),  # BatchNorm needs two
     "seed": (0, 2**32 - 1),

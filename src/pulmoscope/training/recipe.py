@@ -57,6 +57,8 @@ class Recipe:
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
         class_weights: weigh the loss by inverse class frequency.
         label_smoothing: of the cross-entropy.
+        mixup: every batch is mixed with itself in another order, images and labels alike, in shares drawn from
+            Beta(mixup, mixup) (Zhang et al., «mixup: Beyond Empirical Risk Minimization», ICLR 2018); 0: not.
         average: exponential moving average of the weights with this decay; 0: none.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
         grid: what ``tune`` tries: dotted setting → values.
@@ -77,6 +79,7 @@ class Recipe:
     normalise: Literal["fixed", "data"] = "fixed"
     class_weights: bool = False
     label_smoothing: float = 0.0
+    mixup: float = 0.0
     average: float = 0.0
     batch_size: int = 32
     precision: Literal["auto", "32", "bf16"] = "auto"

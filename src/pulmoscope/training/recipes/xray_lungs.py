@@ -11,7 +11,7 @@ class LungRecipe:
 
     name: str = "xray-lungs"
     title: str = "Lung finder: a small U-Net on films with lung masks"
-    steps: int = 600
+    steps: int = 1200
     batch_size: int = 24
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
