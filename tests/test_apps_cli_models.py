@@ -18,6 +18,7 @@ def test_list_names_every_built_in_model() -> None:
     assert ended.exit_code == 0
     for name in built_in() or ["No built-in models."]:
         assert name in ended.stdout
+    assert "test: accuracy 0." in ended.stdout
 
 
 def test_list_takes_brackets_for_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

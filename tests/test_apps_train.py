@@ -100,6 +100,7 @@ def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: 
         ["--device", "cpu"],
         ["--workers", "1"],
         ["--terms", "free"],
+        ["--release", "2.0"],
     ],
 )
 def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], 
 
 
 def test_the_lung_finder_is_shown_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "steps=600\n" in run("recipes", "show", "xray-lungs")
+    assert "steps=1200\n" in run("recipes", "show", "xray-lungs")
     with pytest.raises(RecipeError, match="--set does not apply"):
         run("recipes", "show", "xray-lungs", "--set", "steps=3")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,6 +52,11 @@ def bundle(small: Recipe, table: SampleTable, tmp_path_factory: pytest.TempPathF
 def images(model: Model, table: SampleTable, split: str) -> np.ndarray:
     """The images of a split as diagnosis prepares them: from the file, in single precision."""
     return np.stack([model.prepare(read_pixels(table.path(sample))).tensor for sample in table.split(split)])
+
+
+def test_only_a_release_has_a_number(bundle: Bundle) -> None:
+    network = (bundle.folder / "model.onnx").read_bytes()
+    assert bundle.version == f"own-{hashlib.sha256(network).hexdigest()[:8]}"
 
 
 def test_the_run_is_a_bundle_that_says_what_torch_says(bundle: Bundle, table: SampleTable) -> None:

@@ -125,7 +125,7 @@ def _timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
     }
     if spec.backbone not in timm.list_models() and spec.backbone not in timm.list_pretrained():
         raise RecipeError(f"model.backbone={spec.backbone}: neither cnn nor the name of a timm model")
-    from_hub = spec.pretrained and not spec.weights
+    from_hub = spec.from_hub
     retries = logging.getLogger("huggingface_hub")
     level = retries.level
     try:

@@ -30,3 +30,8 @@ class ModelSpec:
     dropout: float = 0.0
     output: Literal["softmax", "sigmoid"] = "softmax"
     filters: int = 32
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether the backbone's weights come from timm's hub."""
+        return self.pretrained and not self.weights and self.backbone != "cnn"

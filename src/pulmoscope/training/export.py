@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.files import write_bytes
+from pulmoscope.core.files import sha256_of_file, write_bytes
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
@@ -37,7 +37,6 @@ from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.recipe import Recipe
 
-VERSION = "1.0"
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""
 
@@ -56,7 +55,7 @@ def export_bundle(
     run: Path,
     table: SampleTable,
     name: str | None = None,
-    version: str = VERSION,
+    version: str = "",
     *,
     terms: str = "",
     progress: bool = True,
@@ -67,6 +66,7 @@ def export_bundle(
         run: the folder of a finished run; ``bundle.json`` and its parts are written into it, over older ones.
         table: what the run was trained on.
         name: of the bundle; None: the recipe's name.
+        version: of the bundle; empty: ``own-`` and the beginning of the network's SHA-256, which no release has.
         terms: the data's licence or terms of use, for the model card.
 
     Raises:
@@ -103,7 +103,7 @@ def _export(
     draft = Bundle(
         folder=run,
         name=name or recipe.name,
-        version=version,
+        version=version or f"own-{sha256_of_file(run / 'model.onnx')[:8]}",
         modality=recipe.modality,
         classes=recipe.classes,
         preprocess=recipe.preprocess,

@@ -127,9 +127,12 @@ def _size_mib(bundle: Bundle) -> float:
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    """The first few figures of a bundle, on one line."""
-    figures = [(name, value) for name, value in _flat(metrics) if isinstance(value, int | float)]
-    return ", ".join(f"{name} {value:g}" for name, value in figures[:4])
+    """The accuracy on every set of images that it was recorded for, one a line."""
+    return "\n".join(
+        f"{name}: accuracy {found['figures']['accuracy']['value']:.3f}"
+        for name, found in metrics.items()
+        if "accuracy" in found["figures"]
+    )
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

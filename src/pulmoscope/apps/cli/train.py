@@ -36,6 +36,10 @@ def command(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that is in the folder.")] = False,
     terms: Annotated[str, typer.Option(help="The data's licence or terms of use, for the model card.")] = "",
+    release: Annotated[
+        str,
+        typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
+    ] = "",
     layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
@@ -48,7 +52,8 @@ def command(
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks.
     """
     if recipe == "xray-lungs":
-        given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--workers": workers}
+        given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
+        given |= {"--workers": workers}
         _refuse([*(name for name, value in given.items() if value), *["--device"] * (device != "auto")])
         _train_lungs(data, layout, out, force)
         return
@@ -65,6 +70,8 @@ def command(
     table = load_data(data, layout)
     note = as_run(chosen)
     typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
+    if chosen.model.from_hub and not resume:
+        typer.echo(f"Asking timm's hub for the pretrained weights of {chosen.model.backbone} …", err=True)
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
@@ -72,7 +79,7 @@ def command(
     if folds:
         _cross_validate(chosen, table, folds, out, trained)
     else:
-        _train(table, out, trained, terms)
+        _train(table, out, trained, terms, release)
 
 
 def _refuse(options: list[str]) -> None:
@@ -94,7 +101,7 @@ def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None
     typer.echo(f"Lung finder: {out / 'lungs.onnx'}")
 
 
-def _train(table: SampleTable, out: Path, trained: _Train, terms: str) -> None:
+def _train(table: SampleTable, out: Path, trained: _Train, terms: str, release: str) -> None:
     from pulmoscope.training.export import export_bundle, is_bundle
 
     run = trained(table, out)
@@ -102,7 +109,7 @@ def _train(table: SampleTable, out: Path, trained: _Train, terms: str) -> None:
     if not is_bundle(
         out
     ):  # it is one only where a finished run was resumed: exporting again would drop its figures
-        export_bundle(out, table, terms=terms)
+        export_bundle(out, table, version=release, terms=terms)
     typer.echo(f"Model: {out}")
 
 

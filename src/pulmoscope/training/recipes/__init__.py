@@ -53,8 +53,7 @@ def as_run(recipe: Recipe) -> str:
         notes.append(f"run on {recipe.model.backbone} instead of the published {published.model.backbone}")
     if published.model.pretrained and not recipe.model.pretrained and not recipe.model.weights:
         notes.append("trained from scratch instead of from ImageNet weights")
-    hub = recipe.model.pretrained and not recipe.model.weights
-    if hub and recipe.model.backbone_options.get("pad_type") == "same":
+    if recipe.model.from_hub and recipe.model.backbone_options.get("pad_type") == "same":
         notes.append(
             "begins with the hub's weights, which were trained with symmetric padding and ImageNet's mean and s.d.; "
             "pad_type=same, mean and std are those of weights ported from TensorFlow, as model.weights=PATH gives them"
