@@ -16,7 +16,6 @@ fi
 data=$1 external=$2 normals=$3 weights=$4 out=$5
 short=(--set "model.weights=$weights" --set phases.train.epochs=5 --set preprocess.size=128)
 geometric=(--set augment.film=0 --set augment.clutter=0) # the small changes of shape stay
-box=(--set preprocess.hull=false)
 
 measured() { # NAME SETTINGS...: train, and measure at home, elsewhere, and with the lungs blacked out
     local run=$out/$1
@@ -32,8 +31,10 @@ measured() { # NAME SETTINGS...: train, and measure at home, elsewhere, and with
 }
 
 measured a-whole-film --set preprocess.region=full "${geometric[@]}"
-measured b-lung-box "${box[@]}" "${geometric[@]}"
-measured c-lung-hull "${geometric[@]}"
-measured d-lung-hull-augmented
-measured e-the-same-with-clahe --set preprocess.contrast=clahe
+measured b-lung-box "${geometric[@]}"
+measured c-lung-box-augmented # the recipe, but for the short schedule
+measured d-the-same-narrow-box --set preprocess.margin=0.06
+measured e-the-same-hull --set preprocess.hull=true
+measured f-the-same-clahe --set preprocess.contrast=clahe
+measured g-the-same-mixup --set mixup=0.2
 python3 "$(dirname "$0")/table.py" "$out"
