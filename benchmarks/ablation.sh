@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains xray-covid with its parts put in one by one, and measures each: what helps elsewhere, and what does not.
+# Trains xray-covid with its parts put in, and then with others in their place, and measures each: what helps elsewhere, and what does not.
 #
 #   benchmarks/ablation.sh DATA EXTERNAL NORMALS BACKBONE.safetensors OUT
 #
@@ -10,7 +10,7 @@
 # again.
 set -euo pipefail
 if [ $# -ne 5 ]; then
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 data=$1 external=$2 normals=$3 weights=$4 out=$5

@@ -9,6 +9,10 @@
 # at hand are run. The schedules are shortened to about two hours on two cores. A run that was interrupted goes on
 # when the script is started again.
 set -euo pipefail
+if [ $# -ne 5 ]; then
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
 data=$1 external=$2 normals=$3 weights=$4 out=$5
 mobilenet=(--set model.backbone=mobilenetv2_100 --set model.backbone_options.pad_type=same
     --set "model.weights=$weights")

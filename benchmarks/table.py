@@ -17,9 +17,9 @@ from typing import Any
 from sklearn.metrics import roc_auc_score
 
 HEAD = (
-    "| run | recipe, as run | published | epochs | accuracy | MCC | macro AUROC | COVID : Normal AUROC | accuracy | "
-    "ECE | elsewhere: AUROC | sensitivity | specificity | Pneumonia called COVID | "
-    "within one source | third hospital: Normal called COVID | blackout AUROC | frame kept |"
+    "| run | recipe, as run | published | epochs | at home | accuracy | MCC | macro AUROC | COVID : Normal AUROC | "
+    "accuracy | ECE | elsewhere: AUROC | sensitivity | specificity | Pneumonia called COVID | within one source | "
+    "third hospital: Normal called COVID | blackout AUROC | frame kept |"
 )
 
 
@@ -42,7 +42,8 @@ def pair(metrics: dict[str, Any]) -> dict[str, Any]:
 def within_one_source(predictions: Path) -> str:
     with predictions.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["label"] in ("Normal", "Pneumonia")]
-    if len({row["source"] for row in rows}) != 1:
+    sources, labels = {row["source"] for row in rows}, {row["label"] for row in rows}
+    if len(sources) != 1 or "" in sources or len(labels) != 2:
         return "–"
     ill, score = zip(
         *((row["label"] == "Pneumonia", 1 - float(row["p_Normal"])) for row in rows), strict=True
@@ -55,12 +56,13 @@ def normal_called_covid(normals: Path) -> str:
         return "–"
     with normals.open(newline="") as stream:
         called = [row["predicted"] for row in csv.DictReader(stream) if row["label"] == "Normal"]
-    return f"{called.count('COVID') / len(called):.3f}"
+    return f"{called.count('COVID') / len(called):.3f}" if called else "–"
 
 
 def row(run: Path) -> str:
     recipe = read(run / "recipe.json")["recipe"]
-    home = read(next(run / split / "metrics.json" for split in ("test", "val") if (run / split).is_dir()))
+    split = next(name for name in ("test", "val") if (run / name / "metrics.json").is_file())
+    home = read(run / split / "metrics.json")
     away = read(run / "external/metrics.json")
     covid = pair(away)["by_class"]["COVID"]
     pneumonia = [
@@ -73,6 +75,7 @@ def row(run: Path) -> str:
         f"{recipe['name']} on {recipe['model']['backbone']}, {recipe['preprocess']['size']} px",
         f"{published:.4g}" if published else "–",
         str(read(run / "run.json")["epochs"]),
+        split,
         shown(home["overall"]["scores"]["accuracy"]),
         shown(home["overall"]["scores"]["mcc"]),
         shown(home["overall"]["scores"]["macro_auroc"]),

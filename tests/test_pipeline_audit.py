@@ -16,7 +16,9 @@ from jsonschema import Draft202012Validator
 from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io import read_pixels
 from pulmoscope.pipeline.audit import audit
+from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.runtime.model import Model
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "audit.schema.json"
@@ -91,8 +93,31 @@ def test_a_frame_around_the_lungs_hides_nothing_that_is_kept_in_it(tmp_path: Pat
     results = {result["code"]: result for result in found["results"]}
     assert list(results) == [*CODES[:2], "blackout_framed", *CODES[2:]]
     assert results["blackout_framed"]["auroc"]["value"] == 1
+    assert results["blackout_framed"]["verdict"] == "bad"
+    for code in ("blackout", "centre_grey", "centre_noise"):
+        assert results[code]["says"] == "for comparison: the model may find no lungs"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "Centre black, frame kept" in page
+    assert "AUROC, centre black, frame kept" in page
+
+
+def test_framed_takes_the_lungs_of_the_image_as_it_was(tmp_path: Path) -> None:
+    model = Model(tiny_bundle(tmp_path / "bundle", gain=10, preprocess=lung_preprocess()))
+    film = np.full((96, 96), 200, dtype=np.uint8)
+    film[10:80, 5:30] = film[10:80, 40:65] = 40
+    film[:, 80:] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), film)
+    table = SampleTable(tmp_path, "manifest", (Sample("a.png", "COVID", "test"),))
+    pixels = read_pixels(tmp_path / "a.png")
+    mirrored = np.ascontiguousarray(pixels[:, ::-1])
+
+    def turn(image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(image[:, ::-1])
+
+    framed = predict_table(model, table, turn, framed=True)[0].logits
+    sought = predict_table(model, table, turn)[0].logits
+    expected = model.predict(model.prepare(mirrored, model.lung_map(pixels)).tensor[None]).logits
+    np.testing.assert_allclose(framed, expected, rtol=1e-6)
+    assert np.abs(framed - sought).max() > 0.1
 
 
 def test_page_and_predictions(model: Model, tmp_path: Path) -> None:

@@ -83,12 +83,18 @@ def test_the_finder_does_not_see_exposure(gain: float, offset: float) -> None:
 def test_the_hull_by_hand() -> None:
     hull = lung_hull(two_lungs(), 200, 100)
     corners = {(float(x), float(y)) for x, y in hull}
-    assert corners == {(15.5, 41.0), (84.5, 41.0), (84.5, 159.0), (15.5, 159.0)}  # of pixels' centres
+    assert corners == {(15, 40), (85, 40), (85, 160), (15, 160)}
 
 
 def test_a_hull_whose_base_is_hidden_reaches_further_down() -> None:
     flat = two_lungs()
-    flat[50:] = 0  # rows 20 to 49: 29 high, 69 wide
+    flat[50:] = 0  # rows 20 to 49: 30 high, 70 wide
     hull = lung_hull(flat, 100, 100)
-    assert hull[:, 1].min() == 20.5
-    assert hull[:, 1].max() == pytest.approx(20.5 + 0.8 * 69)
+    assert hull[:, 1].min() == 20
+    assert hull[:, 1].max() == pytest.approx(20 + 0.8 * 70)
+
+
+def test_a_single_row_of_lung_has_a_hull() -> None:
+    hull = lung_hull(np.ones((1, 4), dtype=np.float32), 10, 40)
+    assert hull.min(axis=0).tolist() == [0, 0]
+    assert hull.max(axis=0).tolist() == [40, 32]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box
-from pulmoscope.preprocess.xray import XrayPreprocess, centre_square, crop, only_within, resample
+from pulmoscope.preprocess.xray import HULL_ROOM, XrayPreprocess, centre_square, crop, only_within, resample
 
 SIDES = st.integers(1, 90)
 
@@ -126,3 +128,37 @@ def test_hidden_is_only_what_lies_beyond_the_lungs() -> None:
     unfound = XrayPreprocess(size=64, region="lungs", hull=True).frame(pixels, np.zeros_like(lungs))
     assert not unfound.lungs_found
     np.testing.assert_array_equal(unfound.image, resample(crop(pixels, unfound.box), 64))
+
+
+def test_the_hull_is_shown_with_room_on_every_side_alike() -> None:
+    hull = np.array([[0.301, 0.101], [0.699, 0.101], [0.699, 0.599], [0.301, 0.599]], dtype=np.float32)
+    stripes = np.zeros((200, 200), dtype=np.float32)
+    stripes[::2] = 1
+    kept = np.isclose(only_within(stripes, hull), stripes, atol=1e-3)
+    across, down = np.flatnonzero(kept[70]), np.flatnonzero(kept[:, 100])
+    assert across[0] + across[-1] == 199  # as far from the middle of 0.301 … 0.699 on both sides
+    assert down[0] + down[-1] == 139  # and of 0.101 … 0.599
+    assert 60 - across[0] == pytest.approx(200 * HULL_ROOM, abs=4)
+
+
+def test_the_edge_of_the_hull_is_soft() -> None:
+    hull = np.array([[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]], dtype=np.float32)
+    image = np.zeros((200, 200), dtype=np.float32)
+    image[80:120, 80:120] = 1
+    row = only_within(image, hull)[70]
+    steps = np.abs(np.diff(row))
+    assert np.count_nonzero(steps > 1e-4) >= 6  # not from all to nothing within one pixel
+
+
+def test_the_hull_of_a_tall_film_lies_where_its_lungs_are() -> None:
+    lungs = np.zeros((80, 60), dtype=np.float32)
+    lungs[30:75, 4:20] = lungs[30:75, 26:42] = 1
+    pixels = np.random.default_rng(0).random((160, 120), dtype=np.float32)
+    box = XrayPreprocess(size=128, region="lungs", margin=0.3)
+    shown, hull = box.frame(pixels, lungs), replace(box, hull=True).frame(pixels, lungs)
+    kept = np.abs(shown.image - hull.image) < 1e-3
+    rows, columns = (np.flatnonzero(kept.mean(axis=axis) > 0.5) for axis in (1, 0))
+    left, right = ((8 - shown.box.left) / shown.box.width, (84 - shown.box.left) / shown.box.width)
+    top, bottom = ((60 - shown.box.top) / shown.box.height, (150 - shown.box.top) / shown.box.height)
+    expected = np.array([left, right, top, bottom]) * 128
+    np.testing.assert_allclose([columns[0], columns[-1], rows[0], rows[-1]], expected, atol=6)

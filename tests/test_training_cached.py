@@ -88,3 +88,8 @@ def test_a_head_learns_what_can_be_told_apart(recipe: Recipe, tmp_path: Path) ->
     found = fit_head(replace(recipe, phases=(phase,), model=model), tmp_path)
     assert found["val_accuracy"] == 1.0
     assert found["val_loss"] < 0.5
+
+
+def test_mixed_images_have_no_features_of_their_own(recipe: Recipe) -> None:
+    assert frozen_throughout(recipe)
+    assert not frozen_throughout(replace(recipe, mixup=0.2))

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
 
+import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.models.spec import ModelSpec
-from pulmoscope.training.learner import average_of, correct, learning_rate, loss_of, mixing_share
+from pulmoscope.training.data import load_frames
+from pulmoscope.training.learner import (
+    Job,
+    Learner,
+    average_of,
+    correct,
+    learning_rate,
+    loss_of,
+    mixing_share,
+)
 from pulmoscope.training.recipe import Phase
+from pulmoscope.training.recipes import find
+from pulmoscope.training.settings import apply
+from pulmoscope.training.state import PhaseState
 
 LOGITS = torch.tensor([[2.0], [-1.0], [0.5]])
 LABELS = torch.tensor([1, 0, 0])
@@ -70,3 +85,23 @@ def test_mixing_shares_are_drawn_from_beta_and_turned_over() -> None:
     assert shares.max() <= 1
     assert shares.mean() == pytest.approx(0.75, abs=0.01)
     assert min(mixing_share(100.0) for _ in range(50)) < 0.56
+
+
+def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
+    small = ["model.filters=2", "preprocess.size=32", "model.dropout=0", "mixup=0.7"]
+    recipe = apply(find("xray-binary-cnn"), small)
+    frames = load_frames(
+        drawn.table(tmp_path, 4, classes=("COVID", "Normal")), recipe.preprocess, ("COVID", "Normal")
+    )
+    network = build(recipe.model, 1, recipe.preprocess.channels).eval()
+    learner = Learner(network, Job(recipe, 0, 1, frames, tmp_path), PhaseState())
+    network.eval()
+    images, labels = next(iter(learner.train_dataloader()))
+    torch.manual_seed(5)
+    found = learner.training_step((images, labels), 0)
+    torch.manual_seed(5)
+    share = mixing_share(0.7)
+    assert 0.5 < share < 0.99
+    logits = network(share * images + (1 - share) * images.flip(0))
+    expected = share * loss_of(logits, labels) + (1 - share) * loss_of(logits, labels.flip(0))
+    torch.testing.assert_close(found, expected)

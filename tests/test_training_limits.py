@@ -35,6 +35,7 @@ def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
         ("augment.flip=-0.1", "at least 0"),
         ("augment.zoom=1", r"at most 0\.9"),
         ("label_smoothing=1", r"at most 0\.99"),
+        ("preprocess.hull=true", r"needs preprocess\.region=lungs \(found: full\)"),
         ("average=1", r"at most 0\.99999"),
         ("batch_size=1", "at least 2"),
         ("seed=-1", r"seed=-1: must be at least 0 and at most 4294967295"),

@@ -1,7 +1,8 @@
 """Does a model look at lungs or at shortcuts? Images with the lungs, or the surroundings, taken away.
 
 Every perturbation is done to the raw image, before any preprocessing, so that no crop or equalisation can bring back
-what was taken. All take and give float32 (rows, columns) in [0, 1], and none changes its argument.
+what was taken; with ``framed`` alone the region is the one found before. All take and give float32 (rows, columns) in
+[0, 1], and none changes its argument.
 """
 
 from __future__ import annotations
@@ -193,8 +194,15 @@ def judge(
     clean: Metrics,
     predictions: Predictions,
     clean_predictions: Predictions,
+    *,
+    seeks: bool = False,
 ) -> Audited:
-    """Compare a perturbed run with the clean one."""
+    """Compare a perturbed run with the clean one.
+
+    Args:
+        seeks: the model looks for the lungs first. Where they are taken away it may find none and see next to
+            nothing, so of what takes the lungs only the framed figure earns a verdict.
+    """
     auroc, before = headline_auroc(metrics), headline_auroc(clean)
     answers = dict(zip(clean_predictions.files, clean_predictions.predicted, strict=True))
     pairs = [
@@ -203,6 +211,8 @@ def judge(
         if file in answers
     ]
     verdict, says = _verdict(perturbation.takes, auroc.value, before.value)
+    if seeks and perturbation.takes == "lungs" and not perturbation.framed:
+        verdict, says = "none", "for comparison: the model may find no lungs"
     return Audited(
         perturbation=perturbation,
         auroc=auroc,

@@ -73,7 +73,7 @@ def audit(
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(known, split, answers[CLEAN.code], failures),
-        **_judged(answers, bootstrap, seed),
+        **_judged(answers, bootstrap, seed, seeks=model.finds_lungs),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
@@ -83,12 +83,12 @@ def audit(
     return found
 
 
-def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int) -> dict[str, Any]:
+def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, seeks: bool) -> dict[str, Any]:
     """``method`` and ``results``: every perturbation beside the images as they are."""
     measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
     clean = measured[CLEAN.code]
     results = [
-        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code])
+        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code], seeks=seeks)
         for own in PERTURBATIONS
         if own.code in answers
     ]

@@ -77,9 +77,15 @@ def lung_hull(lungs: FloatArray, rows: int, columns: int) -> FloatArray:
     Returns:
         float32 (points, 2): x and y in pixels of the image.
     """
-    inside = _largest_parts(lungs > 0.5).astype(np.uint8)
-    scale = np.array([columns / inside.shape[1], rows / inside.shape[0]], dtype=np.float32)
-    hull = (cv2.convexHull(cv2.findNonZero(inside))[:, 0] + np.float32(0.5)) * scale
+    inside = _largest_parts(lungs > 0.5)
+    y, x = np.nonzero(inside)
+    corners = np.concatenate(
+        [np.stack((x + right, y + below), axis=1) for right in (0, 1) for below in (0, 1)]
+    )
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0] * (
+        columns / inside.shape[1],
+        rows / inside.shape[0],
+    )
     (left, top), (right, bottom) = hull.min(axis=0), hull.max(axis=0)
     stretch = max(1.0, FLATTEST * (right - left) / (bottom - top))
     hull[:, 1] = top + (hull[:, 1] - top) * stretch

@@ -76,23 +76,16 @@ class XrayPreprocess:
             lungs: lung probability over the whole image, float32 of any size; needed for ``region="lungs"``.
         """
         rows, columns = pixels.shape
-        found = True
-        if self.region == "full":
-            box = Box(0, 0, rows, columns)
-        else:
-            located = (
-                lung_box(lungs, rows, columns, self.margin)
-                if self.region == "lungs" and lungs is not None
-                else None
-            )
-            found = located is not None or self.region == "square"
-            box = located or centre_square(rows, columns, self.edge)
+        located = None
+        if self.region == "lungs" and lungs is not None:
+            located = lung_box(lungs, rows, columns, self.margin)
+        whole = Box(0, 0, rows, columns)
+        box = whole if self.region == "full" else located or centre_square(rows, columns, self.edge)
         image = resample(crop(pixels, box), self.size)
-        if self.hull and self.region == "lungs" and lungs is not None and found:
-            hull = lung_hull(lungs, rows, columns)
-            within = (hull - (box.left, box.top)) / (box.width, box.height)
-            image = only_within(image, np.asarray(within, dtype=np.float32))
-        return Framed(image, box, found)
+        if self.hull and located is not None and lungs is not None:
+            hull = (lung_hull(lungs, rows, columns) - (box.left, box.top)) / (box.width, box.height)
+            image = only_within(image, np.asarray(hull, dtype=np.float32))
+        return Framed(image, box, located is not None or self.region != "lungs")
 
     def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:
         """Harmonise the contrast of a framed image; float32 [0, 1] in and out.

@@ -184,7 +184,9 @@ def _recipe(recipe: Recipe) -> list[str]:
         *([f"- Published figures: {published}"] if published else []),
         *([f"- Differs from the source: {recipe.deviations}"] if recipe.deviations else []),
         *([f"- As run: {as_run(recipe)}"] if as_run(recipe) else []),
-        f"- Phases: {phases}; batches of {recipe.batch_size}, seed {recipe.seed}",
+        f"- Phases: {phases}; batches of {recipe.batch_size}"
+        + (f", mixed with Beta({recipe.mixup:g}, {recipe.mixup:g})" if recipe.mixup else "")
+        + f", seed {recipe.seed}",
     ]
 
 

@@ -52,6 +52,10 @@ def check(recipe: Recipe) -> None:
         RecipeError: one is not; the message names the setting, its limits and the value.
     """
     _check_values(dict(settings.leaves(settings.to_plain(recipe))), LIMITS)
+    if recipe.preprocess.hull and recipe.preprocess.region != "lungs":
+        raise RecipeError(
+            f"preprocess.hull: needs preprocess.region=lungs (found: {recipe.preprocess.region})"
+        )
     if not recipe.phases:
         raise RecipeError(f"{recipe.name}: has no phase")
     earlier: list[str] = []

@@ -195,8 +195,10 @@ def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bo
     """
     marker = run / RECIPE
     if marker.exists() and not force:
-        before = read_json(marker)
-        changed = _difference(before, json.loads(json.dumps(begun)))
+        before = read_json(marker, "recipe")
+        # Settings that the run was begun without, as there were none yet, have their defaults.
+        before["recipe"] = settings.to_plain(settings.from_plain(before["recipe"]))
+        changed = _difference(json.loads(json.dumps(before)), json.loads(json.dumps(begun)))
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()

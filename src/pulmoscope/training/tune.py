@@ -90,9 +90,12 @@ def tune(
     known = table.split("train", "val")
     recipe = resolve(recipe, known)
     trials = grid(recipe, epochs)
-    cached = frozen_throughout(trials[0].recipe) if cached_features is None else cached_features
-    if cached and not frozen_throughout(trials[0].recipe):
-        raise RecipeError(f"{recipe.name}: its backbone is trained; its features can't be cached")
+    cacheable = all(frozen_throughout(trial.recipe) for trial in trials)
+    cached = cacheable if cached_features is None else cached_features
+    if cached and not cacheable:
+        raise RecipeError(
+            f"{recipe.name}: its backbone is trained, or its images are mixed; features can't be cached"
+        )
     searched = _searched(recipe, trials, cached)
     if not force:
         _refuse_another(out, searched)  # before the images are read, which takes long

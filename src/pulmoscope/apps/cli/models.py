@@ -52,12 +52,13 @@ def show(model: Name) -> None:
     seen = bundle.preprocess
     calibration, thresholds = bundle.calibration, bundle.thresholds
     distance = "not measured" if thresholds.distance is None else f"{thresholds.distance:g}"
+    region = f"{seen.region} (hull)" if seen.hull else seen.region
     lines = {
         "name": f"{bundle.name} {bundle.version}",
         "sha256": bundle.sha256,
         "modality": bundle.modality,
         "classes": ", ".join(bundle.classes),
-        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {seen.region}, contrast {seen.contrast}, "
+        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {region}, contrast {seen.contrast}, "
         f"mean {seen.mean:g}, s.d. {seen.std:g}",
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),

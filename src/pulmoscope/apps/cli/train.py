@@ -57,6 +57,7 @@ def command(
         _refuse([*(name for name, value in given.items() if value), *["--device"] * (device != "auto")])
         _train_lungs(data, layout, out, force)
         return
+    from pulmoscope.core.errors import RecipeError
     from pulmoscope.training.limits import check
     from pulmoscope.training.recipes import as_run, find
     from pulmoscope.training.settings import apply
@@ -70,12 +71,14 @@ def command(
     table = load_data(data, layout)
     note = as_run(chosen)
     typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
-    if chosen.model.from_hub and not resume:
+    if chosen.model.from_hub:
         typer.echo(f"Asking timm's hub for the pretrained weights of {chosen.model.backbone} …", err=True)
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
 
+    if folds and (terms or release):
+        raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     if folds:
         _cross_validate(chosen, table, folds, out, trained)
     else:
@@ -106,9 +109,8 @@ def _train(table: SampleTable, out: Path, trained: _Train, terms: str, release: 
 
     run = trained(table, out)
     _tell(run)
-    if not is_bundle(
-        out
-    ):  # it is one only where a finished run was resumed: exporting again would drop its figures
+    # It is a bundle only where a finished run was resumed: exporting again would drop its figures.
+    if not is_bundle(out):
         export_bundle(out, table, version=release, terms=terms)
     typer.echo(f"Model: {out}")
 

@@ -31,7 +31,7 @@ def command(
         typer.Option(
             "--cached-features/--whole-network",
             help="Compute a frozen backbone's features once, with 4 augmented variants an image, and train heads "
-            "alone; default: where the backbone stays frozen.",
+            "alone; default: where the backbone stays frozen and images are not mixed.",
         ),
     ] = None,
     layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
