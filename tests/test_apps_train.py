@@ -108,6 +108,23 @@ def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], 
         run("train", "xray-lungs", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *options)
 
 
+@pytest.mark.parametrize("option", ["--terms", "--release"])
+def test_folds_take_no_options_of_a_model(option: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="--folds: gives no model"):
+        run(
+            "train",
+            "xray-binary-cnn",
+            "--data",
+            tmp_path,
+            "-o",
+            tmp_path / "run",
+            "--folds",
+            "2",
+            option,
+            "x",
+        )
+
+
 def test_the_lung_finder_is_shown_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "steps=1200\n" in run("recipes", "show", "xray-lungs")
     with pytest.raises(RecipeError, match="--set does not apply"):

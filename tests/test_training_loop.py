@@ -159,6 +159,10 @@ def test_a_run_is_not_replaced_by_accident(films: SampleTable, tmp_path: Path) -
     with pytest.raises(OutputExistsError, match=r"--resume .*--force"):
         fit(TINY, nowhere(films), run.folder, device="cpu", progress=False)  # told before images are read
     assert fit(TINY, films, run.folder, device="cpu", resume=True, progress=False).summary == run.summary
+    begun = json.loads((run.folder / "recipe.json").read_text())
+    del begun["recipe"]["mixup"], begun["recipe"]["preprocess"]["hull"]  # as before there were such settings
+    (run.folder / "recipe.json").write_text(json.dumps(begun))
+    assert fit(TINY, films, run.folder, device="cpu", resume=True, progress=False).summary == run.summary
     other = settings.apply(TINY, ["model.dropout=0.1"])
     with pytest.raises(RecipeError, match=r"recipe\.model\.dropout \(0\.3, now 0\.1\)"):
         fit(other, films, run.folder, device="cpu", resume=True, progress=False)

@@ -64,6 +64,8 @@ def command(
 
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
+    if folds and (terms or release):
+        raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.training.loop import check_free, fit
 
@@ -77,8 +79,6 @@ def command(
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
 
-    if folds and (terms or release):
-        raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     if folds:
         _cross_validate(chosen, table, folds, out, trained)
     else:
