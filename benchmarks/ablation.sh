@@ -32,9 +32,9 @@ measured() { # NAME SETTINGS...: train, and measure at home, elsewhere, and with
 
 measured a-whole-film --set preprocess.region=full "${geometric[@]}"
 measured b-lung-box "${geometric[@]}"
-measured c-lung-box-augmented # the recipe, but for the short schedule
+measured c-lung-box-augmented # the recipe, but for the short schedule and size
 measured d-the-same-narrow-box --set preprocess.margin=0.06
 measured e-the-same-hull --set preprocess.hull=true
 measured f-the-same-clahe --set preprocess.contrast=clahe
-measured g-the-same-mixup --set mixup=0.2
+measured g-the-same-without-mixup --set mixup=0
 python3 "$(dirname "$0")/table.py" "$out"
