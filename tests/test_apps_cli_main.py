@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import typer
+
+import pulmoscope
+from pulmoscope.apps.cli import main
+
 BLOCKED = "import sys; sys.modules[{module!r}] = None; from pulmoscope.apps.cli.main import main; main()"
 
 
@@ -31,3 +37,26 @@ def test_a_broken_base_install_is_not_taken_for_a_missing_extra(tmp_path: Path) 
     done = run_without("numpy", "datasets", "phantom", "-o", tmp_path)
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_the_version_is_told() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(module="torch"), "--version"], capture_output=True
+    )
+    assert said.stdout.decode() == f"pulmoscope {pulmoscope.__version__}\n"
+    assert said.returncode == 0
+
+
+def test_ctrl_c_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = typer.Typer(add_completion=False)
+
+    @stopped.command()
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "app", stopped)
+    monkeypatch.setattr(sys, "argv", ["pulmoscope"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "pulmoscope: interrupted\n"

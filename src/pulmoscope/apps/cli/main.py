@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Annotated
 
 import typer
 
 from pulmoscope.apps.cli import audit, datasets, diagnose, doctor, evaluate, models, recipes, train, tune
 from pulmoscope.core.errors import PulmoscopeError
+
+INTERRUPTED = 130
+"""The exit code that typer makes of Ctrl-C: 128 and the signal's number."""
 
 app = typer.Typer(
     name="pulmoscope",
@@ -26,6 +30,23 @@ app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
 app.command("doctor")(doctor.command)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from pulmoscope import __version__
+
+        typer.echo(f"pulmoscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """What goes before any command."""
 
 
 def main() -> None:
@@ -48,9 +69,10 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("pulmoscope: interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            typer.echo("pulmoscope: interrupted", err=True)
+        raise
 
 
 def _extra_with(module: str) -> str | None:
