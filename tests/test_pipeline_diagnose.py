@@ -239,6 +239,23 @@ def test_a_killed_run_goes_on(tmp_path: Path, bundle: Path, model: Model) -> Non
         assert without_timings(path) == without_timings(out / path.relative_to(tmp_path / "unbroken"))
 
 
+def test_what_a_killed_run_left_of_other_inputs_is_not_mixed_in(tmp_path: Path, model: Model) -> None:
+    images, other, out = (
+        folder_of(tmp_path / "in", 3),
+        picture(tmp_path / "other.png", 0.2, 0.8),
+        tmp_path / "out",
+    )
+    run(images, model, out)
+    (out / "index.json").unlink()  # as a killed run leaves it
+    with pytest.raises(OutputExistsError, match="holds 3 results of an unfinished run over other inputs"):
+        run(other, model, out)
+    assert len(list(out.glob("*/diagnosis.json"))) == 3
+    assert all(outcome.kept for outcome in run(images, model, out))
+    (out / "index.json").unlink()
+    run(other, model, out, force=True)
+    assert [path.parent.name for path in out.glob("*/diagnosis.json")] == ["other"]
+
+
 def test_what_another_model_or_image_left_is_done_anew(tmp_path: Path, model: Model) -> None:
     images, out = folder_of(tmp_path / "in", 3), tmp_path / "out"
     run(images, model, out)

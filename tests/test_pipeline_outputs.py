@@ -81,8 +81,8 @@ def test_force_removes_results_and_nothing_else(tmp_path: Path) -> None:
     inputs = [{"folder": "chest"}, {"folder": "../outside"}, {"folder": ".."}, {"input": "refused.png"}]
     (out / "index.json").write_text(json.dumps({"inputs": inputs}), encoding="utf-8")
     with pytest.raises(OutputExistsError):
-        claim(out, force=False)
-    claim(out, force=True)
+        claim(out, (), force=False)
+    claim(out, (), force=True)
     assert sorted(path.name for path in out.rglob("*")) == ["chest", "notes.txt"]
     assert (outside / "diagnosis.json").exists()
 
@@ -90,6 +90,6 @@ def test_force_removes_results_and_nothing_else(tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match=r"^[^\n]*file/out[^\n]*$"):
-        claim(tmp_path / "file" / "out", force=False)
+        claim(tmp_path / "file" / "out", (), force=False)
     with pytest.raises(ResourceError, match=r"^[^\n]*file[^\n]*$"):
         save(diagnosis_of(40, 60), tmp_path / "file" / "chest")

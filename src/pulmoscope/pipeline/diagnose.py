@@ -107,10 +107,11 @@ def diagnose_many(
     ``entries``; the index is written after the last one was taken.
 
     Raises:
-        OutputExistsError: ``out`` has a complete run in it and ``force`` is not given.
+        OutputExistsError: ``out`` has a complete run in it, or an unfinished one over other inputs, and ``force`` is
+            not given.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    files.claim(out, force)
+    files.claim(out, {entry.slug for entry in entries}, force)
     listed = []
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:

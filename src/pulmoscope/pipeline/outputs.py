@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,27 @@ _PAGE_SIDE = 768
 """Longest side of a picture within the page, px: sharp on a screen, small in the file."""
 
 
-def claim(out: Path, force: bool) -> None:
-    """Make the folder for a run; with ``force`` remove what a complete run before has left.
+def claim(out: Path, slugs: Collection[str], force: bool) -> None:
+    """Make the folder for a run over these inputs; with ``force`` remove what a run before has left of others.
 
     A killed run has no index: its results stay, and :func:`kept` decides about each. A run that refused everything has
     nothing to lose: the next one takes its place.
 
     Raises:
-        OutputExistsError: a complete run is there and ``force`` is not given.
+        OutputExistsError: a complete run is there, or a killed one of other inputs, and ``force`` is not given.
         ResourceError: the folder can't be made or cleared.
     """
     index = out / INDEX
     if index.exists() and not force and _folders(index) != []:
         raise OutputExistsError(index)
+    others = [] if index.exists() else sorted({path.parent for path in out.glob(f"*/{DIAGNOSIS}")})
+    others = [other for other in others if other.name not in slugs]
+    if others and not force:
+        raise OutputExistsError(
+            out, found=f"holds {len(others)} results of an unfinished run over other inputs"
+        )
+    for other in others:
+        clear(other)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if index.exists():
