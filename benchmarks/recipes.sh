@@ -41,6 +41,6 @@ measured vgg16 xray-4class-vgg16 "${mobilenet[@]}" "${normal[@]}" --set phases.t
     --set phases.train.learning_rate=1e-4
 measured densenet121 xray-4class-densenet121 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
     --set phases.train.learning_rate=1e-4
-measured efficientnet xray-4class-efficientnet --set model.pretrained=false --set phases.train.epochs=5 \
-    --set phases.train.learning_rate=1e-3
+measured efficientnet xray-4class-efficientnet --set model.pretrained=false --set phases.train.epochs=6 \
+    --set phases.train.learning_rate=1e-3 --set preprocess.size=128
 python3 "$(dirname "$0")/table.py" "$out"
