@@ -71,7 +71,7 @@ def show(model: Name) -> None:
     for title, content in (("metrics", bundle.metrics), ("training data", bundle.training_data)):
         typer.echo(f"\n{title}")
         for name, value in _flat(content):
-            typer.echo(f"  {name}: {value}")
+            typer.echo(f"  {name}: {f'{value:.3f}' if isinstance(value, float) else value}")
     card = bundle.folder / "MODEL_CARD.md"
     if card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8"))
