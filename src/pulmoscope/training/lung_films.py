@@ -123,12 +123,6 @@ class FilmMaker:
                 turned_image[side], turned_mask[side] = grey, 0.0
 
 
-def _coarse(images: Tensor) -> Tensor:
-    """The local mean over about a sixth of the side."""
-    small = functional.avg_pool2d(images, images.shape[-1] // 8)
-    return functional.interpolate(small, size=images.shape[-2:], mode="bilinear")
-
-
 def _stretched(images: Tensor) -> Tensor:
     """The finder's own grey scale: 1st to 99th percentile to [0, 1]."""
     ends = torch.quantile(images.flatten(1), torch.tensor([0.01, 0.99]), dim=1)
