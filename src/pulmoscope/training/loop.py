@@ -202,12 +202,17 @@ def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bo
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
+    clear(run)
+    write_json(marker, begun)
+    return False
+
+
+def clear(run: Path) -> None:
+    """Take away what a run, and the bundle made of it, have left in a folder."""
     for name in (MANIFEST, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
-    write_json(marker, begun)
-    return False
 
 
 def _difference(one: Any, other: Any, path: str = "") -> str:
