@@ -87,6 +87,7 @@ def ranked(order: str) -> Predictions:
         sources=("",) * len(order),
         classes=("COVID", "Normal"),
         probabilities=np.stack([shares, 1 - shares], axis=1),
+        decisions=("report", "refer") * (len(order) // 2),
     )
 
 
@@ -112,6 +113,13 @@ def test_verdicts(code: str, order: str, verdict: str) -> None:
     assert found.verdict == verdict
     assert found.plain()["verdict"] == verdict
     assert found.same_answer == 1
+    assert found.referred == 0.5
+
+
+def test_gaining_by_the_loss_of_the_border_is_no_praise() -> None:
+    clean, without = ranked("cccncnnn"), ranked("ccccnnnn")
+    found = judge(BY_CODE["border_removed"], evaluate(without, 0), evaluate(clean, 0), without, clean)
+    assert (found.verdict, found.says) == ("doubtful", "is misled by the border: better without it")
 
 
 def test_same_answer_is_compared_by_file() -> None:
@@ -127,6 +135,7 @@ def test_same_answer_is_compared_by_file() -> None:
         turned.sources,
         turned.classes,
         turned.probabilities[:, ::-1],
+        decisions=turned.decisions,
     )
     assert judge(CLEAN, evaluate(flipped, 0), evaluate(clean, 0), flipped, clean).same_answer == 0
 

@@ -19,6 +19,7 @@ def predictions(classes: tuple[str, ...], count: int = 60) -> Predictions:
         sources=("",) * count,
         classes=classes,
         probabilities=shares,
+        decisions=tuple("report" if row.max() > 0.6 else "refer" for row in shares),
     )
 
 
@@ -31,6 +32,7 @@ def test_every_picture_is_a_png_with_something_on_it() -> None:
         plots.roc(own, metrics),
         plots.precision_recall(own, metrics),
         plots.reliability_curve(bins, 0.1),
+        plots.risk_coverage(own),
     ):
         picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
         assert min(picture.shape[:2]) > 400

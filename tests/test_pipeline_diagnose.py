@@ -17,7 +17,8 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
 from pulmoscope.io import entries
-from pulmoscope.pipeline.diagnose import Outcome, decide, diagnose, diagnose_many
+from pulmoscope.pipeline.decision import decide
+from pulmoscope.pipeline.diagnose import Outcome, diagnose, diagnose_many
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.model import Model
 

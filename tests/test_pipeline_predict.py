@@ -13,6 +13,7 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.diagnose import diagnose
 from pulmoscope.pipeline.predict import predict_table, write_predictions
 from pulmoscope.runtime.model import Model
 
@@ -110,8 +111,35 @@ def test_predictions_file_holds_everything(model: Model, tmp_path: Path) -> None
     write_predictions(tmp_path / "predictions.csv", found)
     with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["file", "patient", "source", "label", "predicted", "p_COVID", "p_Normal"]
+    assert list(rows[0]) == [
+        "file",
+        "patient",
+        "source",
+        "label",
+        "predicted",
+        "p_COVID",
+        "p_Normal",
+        "decision",
+    ]
     assert [row["file"] for row in rows] == [sample.file for sample in samples]
     assert [row["predicted"] for row in rows] == ["Normal", "COVID", "COVID"]
     shares = np.array([[row["p_COVID"], row["p_Normal"]] for row in rows], dtype=np.float32)
     np.testing.assert_array_equal(shares, found.probabilities.astype(np.float32))
+    assert [row["decision"] for row in rows] == list(found.decisions)
+
+
+def test_decisions_are_those_of_a_diagnosis(tmp_path: Path) -> None:
+    careful = Model(tiny_bundle(tmp_path / "bundle", gain=GAIN, confidence=0.9))
+    levels = [
+        (0.9, 0.1),
+        (0.5, 0.45),
+        (0.1, 0.9),
+        (0.02, 0.01),
+    ]  # sure, not sure, sure, too dark to be judged
+    samples = [Sample(f"{number}.png", "COVID") for number in range(len(levels))]
+    for sample, brightness in zip(samples, levels, strict=True):
+        draw(tmp_path / sample.file, brightness)
+    found, _ = predict_table(careful, table_of(tmp_path, samples))
+    diagnoses = [diagnose(tmp_path / sample.file, careful, explain=False) for sample in samples]
+    assert found.decisions == tuple(own.prediction.decision.value for own in diagnoses)
+    assert set(found.decisions) == {"report", "refer"}

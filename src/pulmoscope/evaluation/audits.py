@@ -15,7 +15,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.core.types import Box, Decision, FloatArray
 from pulmoscope.evaluation.bootstrap import Estimate
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 
@@ -23,7 +23,8 @@ GOOD, BAD = 0.60, 0.75
 """AUROC without the lungs: up to GOOD the surroundings say next to nothing, above BAD the model reads them."""
 
 DROP_GOOD, DROP_BAD = 0.02, 0.10
-"""Loss of AUROC without the border: up to DROP_GOOD the model does without it, above DROP_BAD it leans on it."""
+"""Loss of AUROC without the border: up to DROP_GOOD the model does without it, above DROP_BAD it leans on it. A gain of
+more than DROP_GOOD says that the border misled it."""
 
 NOISE_SEED = 20
 
@@ -157,6 +158,7 @@ class Audited:
         auroc: of the pair COVID against Normal where there is one, else the mean over the classes.
         accuracy: over all classes.
         same_answer: share of files that are called the same as without the perturbation.
+        referred: share of the images that the model refers instead of reporting.
         verdict: ``good``, ``doubtful``, ``bad``; ``none`` where the perturbation is for comparison, or too little
             is known.
     """
@@ -165,6 +167,7 @@ class Audited:
     auroc: Estimate
     accuracy: Estimate
     same_answer: float | None
+    referred: float
     verdict: Literal["good", "doubtful", "bad", "none"]
     says: str
 
@@ -178,6 +181,7 @@ class Audited:
             "auroc": self.auroc.plain(),
             "accuracy": self.accuracy.plain(),
             "same_answer": self.same_answer,
+            "referred": self.referred,
             "verdict": self.verdict,
             "says": self.says,
         }
@@ -218,6 +222,7 @@ def judge(
         auroc=auroc,
         accuracy=metrics.scores["accuracy"],
         same_answer=sum(one == other for one, other in pairs) / len(pairs) if pairs else None,
+        referred=predictions.decisions.count(Decision.REFER.value) / len(predictions),
         verdict=verdict,
         says=says,
     )
@@ -234,6 +239,8 @@ def _verdict(
         return "none", "the model hardly tells the classes apart in the first place"
     if takes == "border":
         lost = clean - auroc
+        if lost < -DROP_GOOD:
+            return "doubtful", "is misled by the border: better without it"
         if lost <= DROP_GOOD:
             return "good", "does without the border"
         return ("bad", "leans on the border") if lost > DROP_BAD else ("doubtful", "uses the border in part")

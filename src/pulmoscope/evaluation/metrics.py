@@ -28,6 +28,7 @@ class Predictions:
         classes: the model's classes, in the order of the columns.
         probabilities: float64 (images, classes).
         logits: float64 (images, classes) or (images, 1), where they were kept.
+        decisions: ``report`` or ``refer`` for each image; empty where nothing was decided.
 
     Raises:
         ValueError: the lengths differ.
@@ -40,6 +41,7 @@ class Predictions:
     classes: tuple[str, ...]
     probabilities: npt.NDArray[np.float64]
     logits: npt.NDArray[np.float64] | None = None
+    decisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images = len(self.files)
@@ -51,6 +53,10 @@ class Predictions:
             )
         if self.logits is not None and len(self.logits) != images:
             raise ValueError(f"one row of logits a file needed, got {images} files and {self.logits.shape}")
+        if self.decisions and len(self.decisions) != images:
+            raise ValueError(
+                f"one decision a file needed, got {images} files and {len(self.decisions)} decisions"
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -81,6 +87,7 @@ class Predictions:
             sources=take(self.sources),
             probabilities=self.probabilities[kept],
             logits=None if self.logits is None else self.logits[kept],
+            decisions=take(self.decisions) if self.decisions else (),
         )
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pulmoscope.evaluation.calibration import Bin
 from pulmoscope.evaluation.metrics import Metrics, Predictions
+from pulmoscope.evaluation.referral import referral, risk_by_coverage
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart with any colour vision; lines differ in their dashes as well."""
@@ -97,6 +98,30 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
     below.set_xlabel("probability of the called class")
     below.set_ylabel("images")
     _plain(below)
+    return _png(figure)
+
+
+def risk_coverage(predictions: Predictions) -> bytes:
+    """Share of wrong answers over the share of images answered, the surest first, and where the model stands.
+
+    The point may lie off the line: the model also refers for an image's quality, whatever its probability.
+    """
+    figure, axes = _figure(5.6, 4.8)
+    coverage, risk = risk_by_coverage(predictions)
+    axes.plot(coverage, risk, color=COLOURS[0], linewidth=1.8, label="by probability alone")
+    counts = referral(predictions, bootstrap=0)["counts"]
+    reported = counts["right_reported"] + counts["wrong_reported"]
+    if reported:
+        at = reported / len(predictions), counts["wrong_reported"] / reported
+        axes.plot(
+            *at, "o", color=COLOURS[1], label=f"as decided: {at[0]:.0%} reported, {at[1]:.1%} of it wrong"
+        )
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("share of images that is reported")
+    axes.set_ylabel("share of those that is wrong")
+    axes.legend(loc="best", frameon=False)
+    _plain(axes)
     return _png(figure)
 
 

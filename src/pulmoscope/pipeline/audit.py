@@ -21,7 +21,7 @@ from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_
 from pulmoscope.report.audit import Example, View, audit_page
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 EXAMPLES = 3
 """Classes of which an example is shown."""
 SIDE = 300

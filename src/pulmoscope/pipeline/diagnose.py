@@ -15,13 +15,13 @@ from pulmoscope import __version__
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.io import Entry, read_entry, read_xray
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.decision import judge
 from pulmoscope.quality import rules
-from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
 from pulmoscope.runtime.network import Runtime
@@ -164,17 +164,12 @@ def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
 def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> Diagnosis:
     """Put together what is known of a scan, and decide."""
     bundle = model.bundle
-    reference = _reference(bundle.folder, bundle.files.get("reference.npz"))
-    distance = None if reference is None else float(reference.distance(answer.features.mean(axis=(2, 3)))[0])
-    quality = Quality((*seen.flags, *rules.unlike_training(distance, bundle.thresholds.distance)))
-    shares = [round(float(share), 6) for share in answer.probabilities[0]]
+    ((quality, prediction),) = judge(bundle, [seen.flags], answer)
     return Diagnosis(
         scan=seen.scan,
         model=model.identity,
         quality=quality,
-        prediction=decide(
-            dict(zip(bundle.classes, shares, strict=True)), quality, bundle.thresholds.confidence
-        ),
+        prediction=prediction,
         timings_s={**seen.timings_s, "predict": predict_s},
         software=_software(model.runtime),
         card={
@@ -184,26 +179,6 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
             "metrics": bundle.metrics,
         },
     )
-
-
-def decide(probabilities: Mapping[str, float], quality: Quality, confidence: float) -> Prediction:
-    """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
-    best = max(probabilities.values())
-    refused = [flag for flag in quality.flags if flag.severity is Severity.REFUSE]
-    if refused:
-        others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].detail}{others}"
-    elif best < confidence:
-        decision = Decision.REFER
-        reason = f"the most probable class has {best:.3f}, below the model's threshold of {confidence:.2f}"
-    else:
-        decision = Decision.REPORT
-        reason = (
-            f"the most probable class has {best:.3f}, at or above the model's threshold of {confidence:.2f}"
-        )
-        if quality.verdict == "warn":
-            reason += "; mind the quality warnings"
-    return Prediction(probabilities, decision, f"{reason[0].upper()}{reason[1:]}.")
 
 
 def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
@@ -237,9 +212,3 @@ def _wanted(reports: Reports, label: str, decision: str) -> bool:
 def _software(runtime: Runtime) -> dict[str, str]:
     """Versions; OpenVINO's is among those that are always told."""
     return versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(runtime, [])))
-
-
-@cache
-def _reference(folder: Path, sha256: str | None) -> Reference | None:
-    """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
-    return None if sha256 is None else Reference.from_bytes((folder / "reference.npz").read_bytes())

@@ -15,12 +15,13 @@ from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.calibration import BINS, reliability
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
 from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.evaluation.referral import referral
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 def evaluate(
@@ -123,9 +124,27 @@ def _figures(
             source: {**found.plain(), "pairwise": _pairwise(found)} for source, found in by_source.items()
         },
         "outside_classes": outside_classes(predictions, bootstrap, seed),
+        "referral": _referral(predictions, bootstrap, seed),
         "reliability": [asdict(own) for own in reliability(known.probabilities, known.truth)]
         if metrics
         else [],
+    }
+
+
+def _referral(predictions: Predictions, bootstrap: int, seed: int) -> dict[str, Any]:
+    """What was reported and what referred: of all images that have a label, and by source and label."""
+    labelled = predictions.select([bool(label) for label in predictions.labels])
+    keys = list(zip(labelled.sources, labelled.labels, strict=True))
+    return {
+        "overall": referral(labelled, bootstrap, seed) if len(labelled) else None,
+        "by_label": [
+            {
+                "source": source,
+                "label": label,
+                **referral(labelled.select([key == (source, label) for key in keys]), bootstrap, seed),
+            }
+            for source, label in sorted(set(keys))
+        ],
     }
 
 
@@ -141,6 +160,7 @@ def _pictures(known: Predictions, metrics: Metrics) -> dict[str, bytes]:
     pictures = {
         "confusion": plots.confusion_matrix(metrics),
         "reliability": plots.reliability_curve(reliability(known.probabilities, known.truth), error),
+        "risk_coverage": plots.risk_coverage(known),
     }
     if sum(count > 0 for count in metrics.counts.values()) > 1:
         pictures["roc"] = plots.roc(known, metrics)

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from itertools import islice
@@ -16,11 +16,13 @@ import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import write_text
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import Flag, FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
-from pulmoscope.io import read_pixels
+from pulmoscope.io import read_xray
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.decision import judge
+from pulmoscope.quality import rules
 from pulmoscope.runtime.model import Model
 
 BATCH = 16
@@ -65,16 +67,18 @@ def predict_table(
     failures: list[Failure] = []
     probabilities: list[FloatArray] = []
     logits: list[FloatArray] = []
-
+    decisions: list[str] = []
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
-            ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
+            ready = [(sample, *found) for sample, found in batch if not isinstance(found, InputError)]
             failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
             if ready:
-                outputs = model.predict(np.stack([tensor for _, tensor in ready]))
-                samples += [sample for sample, _ in ready]
+                outputs = model.predict(np.stack([tensor for _, tensor, _ in ready]))
+                judged = judge(model.bundle, [flags for *_, flags in ready], outputs)
+                samples += [sample for sample, *_ in ready]
+                decisions += [prediction.decision.value for _, prediction in judged]
                 probabilities.append(outputs.probabilities)
                 logits.append(outputs.logits)
             done += len(batch)
@@ -91,19 +95,20 @@ def predict_table(
         classes=model.bundle.classes,
         probabilities=np.concatenate(probabilities).astype(np.float64),
         logits=np.concatenate(logits).astype(np.float64),
+        decisions=tuple(decisions),
     )
     return found, tuple(failures)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write ``file,patient,source,label,predicted,p_<class>…``; files as the table names them.
+    """Write ``file,patient,source,label,predicted,p_<class>…,decision``; files as the table names them.
 
     Probabilities have all digits that a float32 has, so that every figure can be computed again from the file.
     """
     content = StringIO()
     writer = csv.writer(content, lineterminator="\n")
     names = [f"p_{name}" for name in predictions.classes]
-    writer.writerow(["file", "patient", "source", "label", "predicted", *names])
+    writer.writerow(["file", "patient", "source", "label", "predicted", *names, "decision"])
     columns = (
         predictions.files,
         predictions.patients,
@@ -111,18 +116,22 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions.labels,
         predictions.predicted,
     )
-    for *texts, shares in zip(*columns, predictions.probabilities.astype(np.float32), strict=True):
-        writer.writerow([*texts, *(str(share) for share in shares)])
+    shares = predictions.probabilities.astype(np.float32)
+    for *texts, row, decision in zip(*columns, shares, predictions.decisions, strict=True):
+        writer.writerow([*texts, *(str(share) for share in row), decision])
     write_text(path, content.getvalue())
 
 
 def _prepared(
     model: Model, table: SampleTable, transform: Transform | None, framed: bool, sample: Sample
-) -> tuple[Sample, FloatArray | InputError]:
-    """A sample as the network sees it, or why it can't be read."""
+) -> tuple[Sample, tuple[FloatArray, tuple[Flag, ...]] | InputError]:
+    """A sample as the network sees it, with its quality flags; or why it can't be read."""
     try:
-        pixels = read_pixels(table.path(sample))
+        scan = read_xray(table.path(sample))
     except InputError as error:
         return sample, error
-    changed = pixels if transform is None else transform(pixels)
-    return sample, model.prepare(changed, model.lung_map(pixels) if framed else None).tensor
+    lungs = model.lung_map(scan.pixels[0]) if framed else None
+    if transform is not None:
+        scan = replace(scan, pixels=transform(scan.pixels[0])[None])
+    prepared = model.prepare(scan.pixels[0], lungs)
+    return sample, (prepared.tensor, rules.check(scan, prepared.lungs).flags)

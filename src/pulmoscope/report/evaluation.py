@@ -33,6 +33,7 @@ PICTURES = {
     "confusion": "Confusion matrix: rows are labels, columns what the model called them; shares are of the row.",
     "roc": "ROC curve, each class against the rest.",
     "precision_recall": "Precision–recall curve, each class against the rest.",
+    "risk_coverage": "Referral: the fewer images are reported, the surest first, the fewer of them should be wrong.",
     "reliability": "Reliability: on the diagonal, a stated 80 % is right in 80 % of cases. Below: images per bin.",
 }
 

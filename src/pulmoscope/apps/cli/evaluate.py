@@ -114,6 +114,10 @@ def _tell(found: Mapping[str, Any]) -> None:
         name = f"{pair['positive']} against {pair['negative']}"
         view.add_row(f"{name}: AUROC", *figure(pair["scores"]["macro_auroc"]))
         view.add_row(f"{name}: accuracy", *figure(pair["scores"]["accuracy"]))
+    if (referral := found["referral"]["overall"]) is not None:
+        view.add_row("Reported, not referred", *figure(referral["reported"]))
+        view.add_row("Accuracy of the reported", *figure(referral["accuracy_reported"]))
+        view.add_row("Wrong answers that were referred", *figure(referral["wrong_referred"]))
     for row in found["outside_classes"]:
         for name, share in row["called"].items():
             view.add_row(f"{row['source']} {row['label']} called {name}", *figure(share))

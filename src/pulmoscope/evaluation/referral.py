@@ -1,0 +1,76 @@
+"""Does referral catch the wrong answers? How much is reported, and how often that is right.
+
+Selective classification: El-Yaniv and Wiener, «On the foundations of noise-free selective classification», JMLR 2010.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import Decision
+from pulmoscope.evaluation.bootstrap import Values, Weights, estimates, units
+from pulmoscope.evaluation.metrics import Predictions
+
+
+def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) -> dict[str, Any]:
+    """What became of right and of wrong answers, ready for JSON.
+
+    An image whose label the model does not know can't be answered rightly: it counts as wrong.
+
+    Gives ``counts`` (right and wrong answers, reported and referred) and, with intervals, ``reported`` (share of all
+    images), ``accuracy_reported`` (share of the reported answers that is right) and ``wrong_referred`` (share of the
+    wrong answers that was referred).
+
+    Args:
+        predictions: with decisions, at least one image.
+        bootstrap, seed: as for :func:`pulmoscope.evaluation.metrics.evaluate`.
+    """
+    right, reported = _right(predictions), _reported(predictions)
+
+    def shares(weights: Weights) -> dict[Any, Values]:
+        return {
+            "reported": weights @ reported / weights.sum(axis=1),
+            "accuracy_reported": _share(weights, right & reported, reported),
+            "wrong_referred": _share(weights, ~right & ~reported, ~right),
+        }
+
+    found = estimates(shares, units(predictions.patients), bootstrap, seed)
+    return {
+        "counts": {
+            "right_reported": int((right & reported).sum()),
+            "right_referred": int((right & ~reported).sum()),
+            "wrong_reported": int((~right & reported).sum()),
+            "wrong_referred": int((~right & ~reported).sum()),
+        },
+        **{str(name): estimate.plain() for name, estimate in found.items()},
+    }
+
+
+def risk_by_coverage(predictions: Predictions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Share of wrong answers among the surest images, over the share of images that these are.
+
+    Returns:
+        ``coverage`` and ``risk``, (steps,); images with one and the same probability come in one step.
+    """
+    sure = predictions.probabilities.max(axis=1)
+    order = np.argsort(-sure, kind="stable")
+    wrong = ~_right(predictions)[order]
+    kept = np.arange(1, len(order) + 1)
+    last = np.append(np.diff(sure[order]) != 0, True)  # of each run of equals
+    return (kept / len(order))[last], (np.cumsum(wrong) / kept)[last]
+
+
+def _right(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    return np.asarray(predictions.truth == predictions.probabilities.argmax(axis=1))
+
+
+def _reported(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    return np.array([decision == Decision.REPORT for decision in predictions.decisions])
+
+
+def _share(weights: Weights, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Values:
+    total = weights @ whole
+    return np.divide(weights @ part, total, out=np.full_like(total, np.nan), where=total > 0)

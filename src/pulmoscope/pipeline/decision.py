@@ -1,0 +1,60 @@
+"""Report an answer, or refer the image to a person: one rule for diagnosis, evaluation and audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Severity
+from pulmoscope.quality import rules
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.runtime.bundle import Bundle
+from pulmoscope.runtime.model import Outputs
+
+
+def judge(
+    bundle: Bundle, flags: Sequence[Sequence[Flag]], answers: Outputs
+) -> list[tuple[Quality, Prediction]]:
+    """What is known of each image of a batch, and what is done with it.
+
+    Args:
+        flags: of each image, from :func:`pulmoscope.quality.rules.check`.
+        answers: the network's, of the same images.
+    """
+    reference = _reference(bundle.folder, bundle.files.get("reference.npz"))
+    limit = bundle.thresholds.distance
+    distances = None if reference is None else reference.distance(answers.features.mean(axis=(2, 3)))
+    found = []
+    for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
+        distance = None if distances is None else float(distances[place])
+        quality = Quality((*own, *rules.unlike_training(distance, limit)))
+        shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
+        found.append((quality, decide(shares, quality, bundle.thresholds.confidence)))
+    return found
+
+
+def decide(probabilities: Mapping[str, float], quality: Quality, confidence: float) -> Prediction:
+    """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
+    best = max(probabilities.values())
+    refused = [flag for flag in quality.flags if flag.severity is Severity.REFUSE]
+    if refused:
+        others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].detail}{others}"
+    elif best < confidence:
+        decision = Decision.REFER
+        reason = f"the most probable class has {best:.3f}, below the model's threshold of {confidence:.2f}"
+    else:
+        decision = Decision.REPORT
+        reason = (
+            f"the most probable class has {best:.3f}, at or above the model's threshold of {confidence:.2f}"
+        )
+        if quality.verdict == "warn":
+            reason += "; mind the quality warnings"
+    return Prediction(probabilities, decision, f"{reason[0].upper()}{reason[1:]}.")
+
+
+@cache
+def _reference(folder: Path, sha256: str | None) -> Reference | None:
+    """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
+    return None if sha256 is None else Reference.from_bytes((folder / "reference.npz").read_bytes())
