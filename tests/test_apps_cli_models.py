@@ -38,6 +38,14 @@ def test_show_tells_the_contract_the_calibration_and_the_card(tmp_path: Path) ->
     assert (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8").strip() in ended.stdout
 
 
+def test_the_lung_finder_is_named_and_its_card_shown() -> None:
+    assert "models show xray-lungs" in RUNNER.invoke(app, ["models", "list"]).stdout
+    ended = RUNNER.invoke(app, ["models", "show", "xray-lungs"])
+    assert ended.exit_code == 0
+    assert ended.stdout.startswith("# ")
+    assert "Dice" in ended.stdout
+
+
 def test_check_passes_a_whole_bundle_and_refuses_a_changed_one(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])

@@ -30,3 +30,5 @@ def test_a_folder_is_made_and_one_that_can_not_be_is_told_in_one_line(tmp_path: 
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match=r"^[^\n]*file/out[^\n]*$"):
         claim_folder(tmp_path / "file" / "out", "done.json", force=True)
+    with pytest.raises(ResourceError, match=r"file: results need a folder \(found: a file\)$"):
+        claim_folder(tmp_path / "file", "done.json", force=True)

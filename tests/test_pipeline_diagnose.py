@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import pulmoscope
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
+from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.io import entries
 from pulmoscope.pipeline.decision import decide
 from pulmoscope.pipeline.diagnose import Outcome, diagnose, diagnose_many
@@ -89,6 +91,22 @@ def test_only_classes_in_play_are_explained_and_only_when_asked(tmp_path: Path, 
     path = picture(tmp_path / "chest.png", 0.1, 0.9, 0.4, 0.4)
     assert [shown.target for shown in diagnose(path, model).explanations] == ["Normal"]
     assert diagnose(path, model, explain=False).explanations == ()
+
+
+@pytest.mark.parametrize(("sources", "decision"), [({"hospital": 9}, "refer"), ({"phantom": 9}, "report")])
+def test_a_drawn_film_is_left_to_models_that_learnt_from_drawn_ones(
+    tmp_path: Path, sources: dict[str, int], decision: str
+) -> None:
+    bare = tiny_bundle(tmp_path / "bundle")
+    known = replace(bare, training_data={"sources": sources}).save()
+    write_phantoms(tmp_path / "phantoms", 1, ("COVID",), size=256)
+    (film,) = (tmp_path / "phantoms").rglob("*.png")
+    found = diagnose(film, Model(known), explain=False)
+    assert found.prediction.decision == decision
+    assert [flag.severity.value for flag in found.quality.flags if flag.code == "synthetic"] == [
+        "refuse" if decision == "refer" else "info"
+    ]
+    assert ("a program drew this image" in found.prediction.reason) == (decision == "refer")
 
 
 def test_a_scan_that_was_read_already_is_taken(model: Model) -> None:
@@ -213,6 +231,7 @@ def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.io import entries
 from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.runtime.model import Model

@@ -136,6 +136,8 @@ def test_figures_stand_side_by_side() -> None:
         ("calibration_error", "Calibration error"),
         ("AUROC_COVID_against_Normal", "AUROC COVID against Normal"),
         ("sensitivity_Viral Pneumonia", "Sensitivity Viral Pneumonia"),
+        ("mcc", "MCC"),
+        ("nih_Pneumonia_called_COVID", "nih Pneumonia called COVID"),
     ],
 )
 def test_a_figures_name_becomes_words(name: str, title: str) -> None:

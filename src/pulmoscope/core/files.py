@@ -71,6 +71,8 @@ def claim_folder(folder: Path, marker: str, force: bool) -> None:
     """
     if (folder / marker).exists() and not force:
         raise OutputExistsError(folder / marker)
+    if folder.exists() and not folder.is_dir():
+        raise ResourceError(f"{folder}: results need a folder (found: a file)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / marker).unlink(missing_ok=True)

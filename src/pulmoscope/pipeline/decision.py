@@ -28,7 +28,8 @@ def judge(
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
         distance = None if distances is None else float(distances[place])
-        quality = Quality((*own, *rules.unlike_training(distance, limit)))
+        known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
+        quality = Quality((*known, *rules.unlike_training(distance, limit)))
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         found.append((quality, decide(shares, quality, bundle.thresholds.confidence)))
     return found

@@ -27,6 +27,8 @@ films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import cv2
 import numpy as np
 
@@ -59,6 +61,9 @@ BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
 SEAM_STEP, SEAM_SPREAD, MOST_SEAM = 0.04, 0.06, 0.30
 """A seam: grey values of a row differ by so much from those above, where both rows vary by so much; share of it."""
 
+PHANTOM = "phantom"
+"""The source of drawn training images, as ``pulmoscope datasets phantom`` writes it into its manifest."""
+
 _SIDE = 48
 _SAMPLES = 128
 
@@ -80,6 +85,21 @@ def check(scan: Scan, lungs: FloatArray | None) -> Quality:
             *(() if lungs is None else _lungs(lungs, *pixels.shape)),
         )
     )
+
+
+def drawn_among_real(flags: Sequence[Flag], sources: Iterable[str]) -> tuple[Flag, ...]:
+    """Refuse a picture that a program drew, where the model has learnt from real films.
+
+    Args:
+        flags: of the reader, among them ``synthetic`` where the file says so.
+        sources: of the model's training images; with ``phantom`` among them drawn pictures are its own.
+    """
+    if PHANTOM in sources:
+        return tuple(flags)
+    detail = (
+        "the model knows real films only, and a program drew this image (its PNG text says so): no patient"
+    )
+    return tuple(_refuse(flag.code, detail) if flag.code == "synthetic" else flag for flag in flags)
 
 
 def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, ...]:

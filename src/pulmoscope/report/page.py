@@ -97,9 +97,11 @@ def flag_title(flag: Flag) -> str:
 
 
 def figure_title(name: str) -> str:
-    """A figure's name as words; abbreviations and class names stay as they are."""
+    """A figure's name as words; abbreviations, classes and sources stay as they are."""
     first, *others = name.split("_")
-    return " ".join(["AUROC" if first == "auroc" else first[:1].upper() + first[1:], *others])
+    if "called" not in others:  # else a source comes first
+        first = {"auroc": "AUROC", "mcc": "MCC"}.get(first, first[:1].upper() + first[1:])
+    return " ".join([first, *others])
 
 
 def of_hundred(probability: float) -> str:

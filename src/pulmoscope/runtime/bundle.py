@@ -105,6 +105,11 @@ class Bundle:
         return sealed
 
 
+def built_in_lung_finder() -> Path:
+    """The folder of the lung finder that comes with the package: ``lungs.onnx`` and its card; no bundle of its own."""
+    return Path(str(files("pulmoscope") / "bundles" / "xray-lungs"))
+
+
 def built_in() -> Mapping[str, Path]:
     """The bundles that come with the package: name → folder."""
     folder = Path(str(files("pulmoscope") / "bundles"))

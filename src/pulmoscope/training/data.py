@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
 
@@ -131,7 +131,7 @@ def lung_finder() -> Path:
     Raises:
         RecipeError: it is not there.
     """
-    network = Path(str(files("pulmoscope") / "bundles" / "xray-lungs" / "lungs.onnx"))
+    network = built_in_lung_finder() / "lungs.onnx"
     if not network.is_file():
         raise RecipeError("preprocess.region=lungs: this installation has no lung finder (xray-lungs)")
     return network

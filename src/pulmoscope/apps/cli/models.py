@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, check and average models.", no_args_is_help=True)
 
+LUNGS = "xray-lungs"
+
 Name = Annotated[
     str, typer.Argument(help="A built-in model's name, or a bundle's folder.", show_default=False)
 ]
@@ -42,13 +44,17 @@ def list_models() -> None:
             _headline(bundle.metrics),
         )
     show_table(table)
+    typer.echo(f"{LUNGS}: no model, but the lung finder that they use; `pulmoscope models show {LUNGS}`")
 
 
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
-    from pulmoscope.runtime.bundle import load
+    from pulmoscope.runtime.bundle import built_in_lung_finder, load
 
+    if model == LUNGS:
+        typer.echo((built_in_lung_finder() / "MODEL_CARD.md").read_text(encoding="utf-8"))
+        return
     bundle = load(model)
     seen = bundle.preprocess
     calibration, thresholds = bundle.calibration, bundle.thresholds
