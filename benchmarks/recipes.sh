@@ -5,8 +5,7 @@
 #
 # DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
 # NORMALS: images of a hospital that gave none of DATA's Normal images;
-# BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which the recipes whose own backbone is not
-# at hand are run. The schedules are shortened to about two hours on two cores. A run that was interrupted goes on
+# BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which recipes of other backbones are run. The schedules are shortened to about two hours on two cores. A run that was interrupted goes on
 # when the script is started again.
 set -euo pipefail
 if [ $# -ne 5 ]; then
@@ -37,10 +36,11 @@ measured binary-cnn xray-binary-cnn
 measured binary-resnet50v2 xray-binary-resnet50v2 "${mobilenet[@]}" --set phases.frozen.epochs=10
 measured resnet50 xray-4class-resnet50 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
     --set phases.train.learning_rate=1e-4
-measured vgg16 xray-4class-vgg16 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
+# On MobileNetV2 the recipes of VGG-16 and DenseNet-121 would be the run above once more: they run from scratch instead.
+measured vgg16 xray-4class-vgg16 --set model.pretrained=false --set preprocess.size=64 --set phases.train.epochs=6 \
     --set phases.train.learning_rate=1e-4
-measured densenet121 xray-4class-densenet121 "${mobilenet[@]}" "${normal[@]}" --set phases.train.epochs=5 \
-    --set phases.train.learning_rate=1e-4
+measured densenet121 xray-4class-densenet121 --set model.pretrained=false --set preprocess.size=64 \
+    --set phases.train.epochs=6 --set phases.train.learning_rate=1e-3
 measured efficientnet xray-4class-efficientnet --set model.pretrained=false --set phases.train.epochs=6 \
     --set phases.train.learning_rate=1e-3 --set preprocess.size=128
 python3 "$(dirname "$0")/table.py" "$out"

@@ -93,7 +93,10 @@ def test_only_classes_in_play_are_explained_and_only_when_asked(tmp_path: Path, 
     assert diagnose(path, model, explain=False).explanations == ()
 
 
-@pytest.mark.parametrize(("sources", "decision"), [({"hospital": 9}, "refer"), ({"phantom": 9}, "report")])
+@pytest.mark.parametrize(
+    ("sources", "decision"),
+    [({"hospital": 9}, "refer"), ({"phantom": 9}, "report"), ({"unknown": 9}, "report")],
+)
 def test_a_drawn_film_is_left_to_models_that_learnt_from_drawn_ones(
     tmp_path: Path, sources: dict[str, int], decision: str
 ) -> None:
@@ -231,7 +234,6 @@ def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.io import entries
 from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.runtime.model import Model

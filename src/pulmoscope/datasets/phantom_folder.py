@@ -19,9 +19,8 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.phantom import FINDINGS, Finding, draw_xray
 from pulmoscope.datasets.splits import FRACTIONS, assign_splits
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io.raster import SYNTHETIC
+from pulmoscope.io.raster import SYNTHETIC, SYNTHETIC_SOURCE
 
-SOURCE = "phantom"
 DESCRIPTION = f"{SYNTHETIC}, drawn by Pulmoscope. No patient."
 SINGLE = "phantom-xray.png"
 
@@ -89,7 +88,7 @@ def _finding(name: str) -> Finding:
 def _sample(index: int, count: int, classes: Sequence[Finding], masks: bool) -> Sample:
     label = classes[index % len(classes)]
     name = f"{label}-{index // len(classes) + 1:04d}.png"
-    sample = Sample(f"{label}/images/{name}", label, "", f"phantom-{index + 1:05d}", SOURCE)
+    sample = Sample(f"{label}/images/{name}", label, "", f"phantom-{index + 1:05d}", SYNTHETIC_SOURCE)
     mask = f"{label}/masks/{name}"
     if count == 1:
         sample, mask = replace(sample, file=SINGLE), f"masks/{SINGLE}"

@@ -158,7 +158,7 @@ class Audited:
         auroc: of the pair COVID against Normal where there is one, else the mean over the classes.
         accuracy: over all classes.
         same_answer: share of files that are called the same as without the perturbation.
-        referred: share of the images that the model refers instead of reporting.
+        referred: share of the images that the model refers instead of reporting; None where nothing was decided.
         verdict: ``good``, ``doubtful``, ``bad``; ``none`` where the perturbation is for comparison, or too little
             is known.
     """
@@ -167,7 +167,7 @@ class Audited:
     auroc: Estimate
     accuracy: Estimate
     same_answer: float | None
-    referred: float
+    referred: float | None
     verdict: Literal["good", "doubtful", "bad", "none"]
     says: str
 
@@ -214,6 +214,7 @@ def judge(
         for file, called in zip(predictions.files, predictions.predicted, strict=True)
         if file in answers
     ]
+    decisions = predictions.decisions
     verdict, says = _verdict(perturbation.takes, auroc.value, before.value)
     if seeks and perturbation.takes == "lungs" and not perturbation.framed:
         verdict, says = "none", "for comparison: the model may find no lungs"
@@ -222,7 +223,7 @@ def judge(
         auroc=auroc,
         accuracy=metrics.scores["accuracy"],
         same_answer=sum(one == other for one, other in pairs) / len(pairs) if pairs else None,
-        referred=predictions.decisions.count(Decision.REFER.value) / len(predictions),
+        referred=decisions.count(Decision.REFER.value) / len(decisions) if decisions else None,
         verdict=verdict,
         says=says,
     )

@@ -38,6 +38,8 @@ _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
 }
 SYNTHETIC = "Synthetic chest radiograph"
 """How the «Description» in the PNG text of a picture begins that a program drew; a diagnosis has to say so."""
+SYNTHETIC_SOURCE = "phantom"
+"""The source of drawn pictures in a manifest, and so in the training data of a model that learnt from them."""
 
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _DEFLATE = (8, 32946)

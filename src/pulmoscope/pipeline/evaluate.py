@@ -124,26 +124,26 @@ def _figures(
             source: {**found.plain(), "pairwise": _pairwise(found)} for source, found in by_source.items()
         },
         "outside_classes": outside_classes(predictions, bootstrap, seed),
-        "referral": _referral(predictions, bootstrap, seed),
+        "referral": _referral(predictions, known, bootstrap, seed),
         "reliability": [asdict(own) for own in reliability(known.probabilities, known.truth)]
         if metrics
         else [],
     }
 
 
-def _referral(predictions: Predictions, bootstrap: int, seed: int) -> dict[str, Any]:
-    """What was reported and what referred: of all images that have a label, and by source and label."""
-    labelled = predictions.select([bool(label) for label in predictions.labels])
-    keys = list(zip(labelled.sources, labelled.labels, strict=True))
+def _referral(predictions: Predictions, known: Predictions, bootstrap: int, seed: int) -> dict[str, Any]:
+    """What was reported and referred: of the images whose label the model knows, and by source and label of all."""
+    keys = list(zip(predictions.sources, predictions.labels, strict=True))
     return {
-        "overall": referral(labelled, bootstrap, seed) if len(labelled) else None,
+        "overall": referral(known, bootstrap, seed) if len(known) else None,
         "by_label": [
             {
                 "source": source,
                 "label": label,
-                **referral(labelled.select([key == (source, label) for key in keys]), bootstrap, seed),
+                **referral(predictions.select([key == (source, label) for key in keys]), bootstrap, seed),
             }
             for source, label in sorted(set(keys))
+            if label
         ],
     }
 

@@ -27,12 +27,13 @@ films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 
 from pulmoscope.core.types import Flag, FloatArray, Quality, Scan, Severity
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
 
 DARK, TOO_DARK = 0.45, 0.30
@@ -61,9 +62,6 @@ BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
 SEAM_STEP, SEAM_SPREAD, MOST_SEAM = 0.04, 0.06, 0.30
 """A seam: grey values of a row differ by so much from those above, where both rows vary by so much; share of it."""
 
-PHANTOM = "phantom"
-"""The source of drawn training images, as ``pulmoscope datasets phantom`` writes it into its manifest."""
-
 _SIDE = 48
 _SAMPLES = 128
 
@@ -87,14 +85,15 @@ def check(scan: Scan, lungs: FloatArray | None) -> Quality:
     )
 
 
-def drawn_among_real(flags: Sequence[Flag], sources: Iterable[str]) -> tuple[Flag, ...]:
+def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
     """Refuse a picture that a program drew, where the model has learnt from real films.
 
     Args:
         flags: of the reader, among them ``synthetic`` where the file says so.
-        sources: of the model's training images; with ``phantom`` among them drawn pictures are its own.
+        sources: of the model's training images. Where ``phantom`` or an unknown one is among them, or nothing is known,
+            drawn pictures may be the model's own.
     """
-    if PHANTOM in sources:
+    if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
     detail = (
         "the model knows real films only, and a program drew this image (its PNG text says so): no patient"

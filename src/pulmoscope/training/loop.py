@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pulmoscope.core.errors import OutputExistsError, RecipeError
+from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
@@ -91,14 +91,17 @@ def load_run(folder: Path) -> TrainedRun:
     return TrainedRun(folder, settings.from_plain(recipe), summary)
 
 
-def check_free(run: Path, resume: bool, force: bool) -> None:
+def check_free(run: Path, resume: bool, force: bool, *, resumable: bool = True) -> None:
     """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
 
     Raises:
         OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
+        ResourceError: it is no folder.
     """
+    if run.exists() and not run.is_dir():
+        raise ResourceError(f"{run}: a run needs a folder (found: a file)")
     if (run / RECIPE).exists() and not resume and not force:
-        raise OutputExistsError(run / RECIPE, resumable=True)
+        raise OutputExistsError(run / RECIPE, resumable=resumable)
 
 
 def fit(

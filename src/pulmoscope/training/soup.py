@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from pulmoscope.core.errors import OutputExistsError, RecipeError
+from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import sha256_of_file, write_json
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier
@@ -26,52 +26,76 @@ from pulmoscope.training import settings
 from pulmoscope.training.card import changed_settings
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, load_frames, loader
 from pulmoscope.training.export import without_folders
-from pulmoscope.training.hardware import clear_about_resources
+from pulmoscope.training.hardware import clear_about_resources, keep_freed_memory
 from pulmoscope.training.learner import correct, loss_of
-from pulmoscope.training.loop import RECIPE, SCHEMA_VERSION, TrainedRun, clear, load_run
+from pulmoscope.training.loop import RECIPE, SCHEMA_VERSION, TrainedRun, check_free, clear, load_run
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.state import save_weights
 from pulmoscope.training.summary import describe_data
 
+_WHY = {
+    "start": " (the same pretrained weights, or one seed where layers are drawn): else their mean means nothing"
+}
 
-def average_runs(
-    folders: Sequence[Path], table: SampleTable, out: Path, *, force: bool = False, progress: bool = True
-) -> TrainedRun:
-    """Average the weights of finished runs and make the result a run of its own.
 
-    BatchNorm's statistics are no weights: those of the mean network are measured anew, over one training epoch of the
-    first run's recipe.
-
-    Args:
-        folders: of the runs, at least two: of the same network, classes and preprocessing, on the same images.
-        table: what they were trained on.
-        out: the new run's folder. Its recipe is the first run's; ``run.json`` names all under ``averaged``.
+def open_runs(folders: Sequence[Path], out: Path, *, force: bool = False) -> list[TrainedRun]:
+    """Open finished runs and check that they can be averaged into ``out``; cheap, before any image is read.
 
     Raises:
         OutputExistsError: ``out`` holds a run already, and ``force`` is not given.
-        RecipeError: the runs can't be averaged, are damaged, or were trained on other images than the table's.
+        RecipeError: the runs are too few, damaged, or not of one network that began with the same weights.
+        ResourceError: ``out`` is no folder.
+    """
+    check_free(out, resume=False, force=force, resumable=False)
+    if len(folders) < 2:
+        raise RecipeError(f"averaging: at least two runs are needed (found: {len(folders)})")
+    if out.resolve() in [folder.resolve() for folder in folders]:
+        raise RecipeError(f"{out}: is one of the runs; the average needs a folder of its own")
+    runs = [load_run(folder) for folder in folders]
+    _check_alike(runs)
+    return runs
+
+
+def average_runs(
+    runs: Sequence[TrainedRun], table: SampleTable, out: Path, *, progress: bool = True
+) -> TrainedRun:
+    """Average the weights of runs and make the result a run of its own.
+
+    BatchNorm's statistics are no weights: those of the mean network are measured anew, on the training split, augmented
+    and in batches as in the first run's first epoch (but not mixed).
+
+    Args:
+        runs: from :func:`open_runs`.
+        table: what they were trained on.
+        out: the new run's folder; an older run in it is replaced. Its recipe is the first run's, and its
+            ``recipe.json`` and ``run.json`` name all runs under ``averaged``.
+
+    Raises:
+        RecipeError: a run's weights are damaged, or it was trained on other images than the table's.
         DatasetError, InputError: the images can't be read.
         ResourceError: memory or disk ran out.
     """
-    if (out / RECIPE).exists() and not force:
-        raise OutputExistsError(out / RECIPE)
-    with clear_about_resources(f"averaging into {out}", go_on="--force"), torch.random.fork_rng([]):
-        runs = [load_run(folder) for folder in folders]
-        _check_alike(runs)
+    keep_freed_memory()
+    relief = "fewer other programs at the same time"
+    with clear_about_resources(f"averaging into {out}", "--force", relief), torch.random.fork_rng([]):
         recipe = runs[0].recipe
         frames = load_frames(table.split("train", "val"), recipe.preprocess, recipe.classes, progress)
         data = describe_data(frames, table, recipe.classes)
         if data["fingerprint"] != runs[0].summary["data"]["fingerprint"]:
-            raise RecipeError(f"{table.root}: must hold the images that {folders[0]} was trained on")
+            raise RecipeError(f"{table.root}: must hold the images that {runs[0].folder} was trained on")
         network = runs[0].network()
         network.load_state_dict(mean_weights([run.network().state_dict() for run in runs]))
-        _measure_batch_norm(network, recipe, frames, progress)
-        summary = {**_summary(runs), **_judged(network, recipe, frames)}
-        clear(out)
+        if (
+            recipe.phases[-1].frozen != "backbone"
+        ):  # else its statistics are the pretrained ones, in every run
+            _measure_batch_norm(network, recipe, frames, progress)
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
-        write_json(out / RECIPE, begun)
+        members = [_member(run) for run in runs]
+        summary = {**_summary(runs), **_judged(network, recipe, frames, _held_out(runs))}
+        clear(out)
+        write_json(out / RECIPE, {**begun, "averaged": members})
         save_weights(network, out / "weights.safetensors")
-        write_json(out / "run.json", summary)
+        write_json(out / "run.json", {**summary, "averaged": members})
     return load_run(out)
 
 
@@ -86,19 +110,27 @@ def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _check_alike(runs: Sequence[TrainedRun]) -> None:
-    """Refuse runs whose weights do not mean the same."""
-    if len(runs) < 2:
-        raise RecipeError(f"averaging: at least two runs are needed (found: {len(runs)})")
+    """Refuse runs whose weights do not mean the same, or have nothing in common."""
     first = runs[0]
-    for other in runs[1:]:
+    seen: dict[str, Path] = {}
+    for run in runs:
+        if "averaged" in run.summary:
+            raise RecipeError(f"{run.folder}: is an average itself; give the runs that it is made of")
+        weights = sha256_of_file(run.folder / "weights.safetensors")
+        if weights in seen:
+            raise RecipeError(f"{run.folder}: must have weights of its own (found: those of {seen[weights]})")
+        seen[weights] = run.folder
         for what, one, own in (
-            ("network", _network_of(first.recipe), _network_of(other.recipe)),
-            ("classes", first.recipe.classes, other.recipe.classes),
-            ("preprocessing", first.recipe.preprocess, other.recipe.preprocess),
-            ("images", first.summary["data"]["fingerprint"], other.summary["data"]["fingerprint"]),
+            ("network", _network_of(first.recipe), _network_of(run.recipe)),
+            ("start", _start_of(first.recipe), _start_of(run.recipe)),
+            ("classes", first.recipe.classes, run.recipe.classes),
+            ("preprocessing", first.recipe.preprocess, run.recipe.preprocess),
+            ("images", first.summary["data"]["fingerprint"], run.summary["data"]["fingerprint"]),
         ):
             if one != own:
-                raise RecipeError(f"{other.folder}: must have the same {what} as {first.folder}")
+                raise RecipeError(
+                    f"{run.folder}: must have the same {what} as {first.folder}{_WHY.get(what, '')}"
+                )
 
 
 def _network_of(recipe: Recipe) -> Any:
@@ -106,8 +138,15 @@ def _network_of(recipe: Recipe) -> Any:
     return dataclasses.replace(recipe.model, pretrained=False, weights="", dropout=0.0)
 
 
+def _start_of(recipe: Recipe) -> tuple[bool, str, int | None]:
+    """What the weights began as. Another seed draws another start, but for a single layer on a pretrained backbone."""
+    model = recipe.model
+    drawn = model.hidden > 0 or not (model.from_hub or model.weights)
+    return model.pretrained, Path(model.weights).name, recipe.seed if drawn else None
+
+
 def _measure_batch_norm(network: Classifier, recipe: Recipe, frames: Frames, progress: bool) -> None:
-    """Give BatchNorm the statistics that this network has, over one epoch as training sees it."""
+    """Give BatchNorm the statistics that this network has on augmented training images."""
     images = FramedImages(frames, recipe.preprocess, recipe.augment, recipe.seed)
     order = EpochOrder(frames.places("train"), recipe.batch_size, 0, recipe.seed, shuffle=True)
     torch.manual_seed(recipe.seed)
@@ -123,8 +162,14 @@ def _measure_batch_norm(network: Classifier, recipe: Recipe, frames: Frames, pro
     network.eval()
 
 
-def _judged(network: Classifier, recipe: Recipe, frames: Frames) -> dict[str, float]:
-    """Loss and accuracy on the validation split."""
+def _held_out(runs: Sequence[TrainedRun]) -> bool:
+    return all(run.summary["val_held_out"] for run in runs)
+
+
+def _judged(network: Classifier, recipe: Recipe, frames: Frames, held_out: bool) -> dict[str, float | None]:
+    """Loss and accuracy on the validation split, where it was held out."""
+    if not held_out:
+        return {"val_loss": None, "val_accuracy": None}
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
     order = EpochOrder(frames.places("val"), recipe.batch_size, 0, recipe.seed, shuffle=False)
     with torch.no_grad():
@@ -133,22 +178,24 @@ def _judged(network: Classifier, recipe: Recipe, frames: Frames) -> dict[str, fl
     return {"val_loss": float(loss_of(logits, labels)), "val_accuracy": correct(logits, labels) / len(labels)}
 
 
+def _member(run: TrainedRun) -> dict[str, Any]:
+    """How a run can be made again, and what it is worth alone: null where its last phase held nothing out."""
+    held_out = run.summary["val_held_out"]
+    return {
+        "settings": changed_settings(without_folders(run.recipe)),
+        "weights_sha256": sha256_of_file(run.folder / "weights.safetensors"),
+        "val_loss": run.summary["val_loss"] if held_out else None,
+        "val_accuracy": run.summary["val_accuracy"] if held_out else None,
+    }
+
+
 def _summary(runs: Sequence[TrainedRun]) -> dict[str, Any]:
-    """The contents of ``run.json``: the first run's, with the work of all."""
+    """What ``run.json`` says of the runs: the first one's facts, with the work of all."""
     return {
         **runs[0].summary,
         "best_epoch": None,
         "epochs": sum(run.summary["epochs"] for run in runs),
         "seconds": round(sum(run.summary["seconds"] for run in runs), 1),
-        "val_held_out": all(run.summary["val_held_out"] for run in runs),
+        "val_held_out": _held_out(runs),
         "phases": [phase for run in runs for phase in run.summary["phases"]],
-        "averaged": [
-            {
-                "settings": changed_settings(without_folders(run.recipe)),
-                "weights_sha256": sha256_of_file(run.folder / "weights.safetensors"),
-                "val_loss": run.summary["val_loss"],
-                "val_accuracy": run.summary["val_accuracy"],
-            }
-            for run in runs
-        ],
     }

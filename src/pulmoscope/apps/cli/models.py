@@ -147,14 +147,15 @@ def average(
 ) -> None:
     """Average the weights of several runs of one network into one model (a model soup).
 
-    Train a recipe two or three times with another --set seed=…, and average: the result is as quick as one of them, and
-    often better than each, most of all on other hospitals' images.
+    Train a recipe on a pretrained backbone two or three times with another --set seed=…, and average: the result is as
+    quick as one of them, and often better than each, most of all on other hospitals' images.
     """
     from pulmoscope.training.export import export_bundle
-    from pulmoscope.training.soup import average_runs
+    from pulmoscope.training.soup import average_runs, open_runs
 
+    opened = open_runs(runs, out, force=force)
     table = load_data(data, layout)
-    run = average_runs(runs, table, out, force=force)
+    run = average_runs(opened, table, out)
     for folder, own in zip(runs, run.summary["averaged"], strict=True):
         typer.echo(f"{folder}: {_held_out(own)}")
     typer.echo(f"averaged: {_held_out(run.summary)}")
