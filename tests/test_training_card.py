@@ -84,6 +84,7 @@ def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
         "No figure from another hospital is recorded.",
         "No audit for shortcuts is recorded.",
         "pulmoscope train xray-binary-cnn --data DATA -o RUN --set model.filters=8",
+        "--release 0.1\npulmoscope evaluate RUN --data DATA --split test -o EVALUATION\npulmoscope models record RUN",
         "Apache-2.0",
         "not a medical device",
     ):

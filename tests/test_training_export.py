@@ -110,7 +110,7 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
 
 def test_a_weights_file_is_named_without_its_folder(small: Recipe) -> None:
     model = replace(small.model, weights="/home/someone/weights.safetensors")
-    assert export.without_folders(replace(small, model=model)).model.weights == "weights.safetensors"
+    assert export._without_folders(replace(small, model=model)).model.weights == "weights.safetensors"
 
 
 def test_the_network_file_is_small_beside_the_weights(bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def model_card(bundle: Bundle) -> str:
     sections = {
         "What it is": _what(bundle, recipe),
         "Intended use": _use(bundle),
-        "Recipe": [*_recipe(recipe), *_averaged(bundle)],
+        "Recipe": _recipe(recipe),
         "Training data": _data(bundle),
         "What the network sees": _sees(recipe),
         "Figures": _figures(bundle),
@@ -294,43 +294,17 @@ def _limits(bundle: Bundle) -> list[str]:
     ]
 
 
-def _averaged(bundle: Bundle) -> list[str]:
-    """Of a model soup: that it is one, and what its runs were worth alone."""
-    runs = bundle.training_data.get("averaged", [])
-    alone = ", ".join(_alone(run) for run in runs)
-    if not runs:
-        return []
-    return [
-        f"- Weights: the mean of those of {len(runs)} such runs (a model soup, Wortsman et al. 2022), the settings "
-        f"of which are below. Alone each has an accuracy on validation of {alone}."
-    ]
-
-
-def _alone(run: Mapping[str, Any]) -> str:
-    return "unknown" if run["val_accuracy"] is None else f"{run['val_accuracy']:.3f}"
-
-
 def _commands(bundle: Bundle, recipe: Recipe) -> list[str]:
-    runs = bundle.training_data.get("averaged", [])
-    changes = [run["settings"] for run in runs] or [changed_settings(recipe)]
-    folders = [f"RUN-{number}" for number in range(1, len(runs) + 1)] or ["RUN"]
-    lines = [_train_command(recipe.name, folder, own) for folder, own in zip(folders, changes, strict=True)]
-    if runs:
-        lines.append(f"pulmoscope models average {' '.join(folders)} --data DATA -o RUN")
+    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
+    for change in changed_settings(recipe):
+        train += ["--set", change]
     if not bundle.version.startswith("own-"):
-        lines[-1] += f" --release {bundle.version}"
+        train += ["--release", bundle.version]
     return [
-        *lines,
+        shlex.join(train),
         "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
         "pulmoscope models record RUN --metrics EVALUATION/metrics.json --as test",
     ]
-
-
-def _train_command(recipe: str, folder: str, changes: Sequence[str]) -> str:
-    train = ["pulmoscope", "train", recipe, "--data", "DATA", "-o", folder]
-    for change in changes:
-        train += ["--set", change]
-    return shlex.join(train)
 
 
 def changed_settings(recipe: Recipe) -> list[str]:

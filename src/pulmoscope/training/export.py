@@ -107,7 +107,7 @@ def _export(
         modality=recipe.modality,
         classes=recipe.classes,
         preprocess=recipe.preprocess,
-        recipe=settings.to_plain(without_folders(recipe)),
+        recipe=settings.to_plain(_without_folders(recipe)),
         training_data=_training_data(trained, known, terms),
         verified=verified,
         software=versions("torch", "timm", "onnx", "onnxruntime"),
@@ -224,7 +224,7 @@ def _validation(
     }
 
 
-def without_folders(recipe: Recipe) -> Recipe:
+def _without_folders(recipe: Recipe) -> Recipe:
     """A bundle travels: of the weights that its backbone began with it names the file only."""
     model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
     return dataclasses.replace(recipe, model=model)
@@ -235,10 +235,8 @@ def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mappi
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:
         by_source[named(sample.source)][sample.label] += 1
-    averaged = trained.summary.get("averaged")
     return {
         **trained.summary["data"],
-        **({"averaged": averaged} if averaged else {}),
         "classes_by_source": {source: dict(sorted(own.items())) for source, own in sorted(by_source.items())},
         "layout": table.layout,
         "patients_known": sum(bool(sample.patient) for sample in table),

@@ -91,7 +91,7 @@ def load_run(folder: Path) -> TrainedRun:
     return TrainedRun(folder, settings.from_plain(recipe), summary)
 
 
-def check_free(run: Path, resume: bool, force: bool, *, resumable: bool = True) -> None:
+def check_free(run: Path, resume: bool, force: bool) -> None:
     """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
 
     Raises:
@@ -101,7 +101,7 @@ def check_free(run: Path, resume: bool, force: bool, *, resumable: bool = True) 
     if run.exists() and not run.is_dir():
         raise ResourceError(f"{run}: a run needs a folder (found: a file)")
     if (run / RECIPE).exists() and not resume and not force:
-        raise OutputExistsError(run / RECIPE, resumable=resumable)
+        raise OutputExistsError(run / RECIPE, resumable=True)
 
 
 def fit(
@@ -205,17 +205,12 @@ def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bo
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
-    clear(run)
-    write_json(marker, begun)
-    return False
-
-
-def clear(run: Path) -> None:
-    """Take away what a run, and the bundle made of it, have left in a folder."""
     for name in (MANIFEST, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
+    write_json(marker, begun)
+    return False
 
 
 def _difference(one: Any, other: Any, path: str = "") -> str:

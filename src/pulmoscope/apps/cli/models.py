@@ -1,4 +1,4 @@
-"""``pulmoscope models``: list, show, check, record and average bundles."""
+"""``pulmoscope models``: list, show and check bundles, and record figures in them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import show as show_table
-from pulmoscope.apps.cli.data import load_data
 
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle
 
-app = typer.Typer(help="List, show, check and average models.", no_args_is_help=True)
+app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
 
 LUNGS = "xray-lungs"
 
@@ -128,45 +127,6 @@ def record(
         raise BundleError(f"{metrics}: is no JSON that can be read ({error})") from error
     bundle = add_metrics(model, as_, found)
     typer.echo(f"{model}: {as_} recorded, {len(bundle.metrics[as_]['figures'])} figures")
-
-
-@app.command("average")
-def average(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs, two or more.", show_default=False)
-    ],
-    data: Annotated[Path, typer.Option("--data", help="The data set that they were trained on.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new model.")],
-    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a run that is in the folder.")] = False,
-    terms: Annotated[str, typer.Option(help="The data's licence or terms of use, for the model card.")] = "",
-    release: Annotated[
-        str,
-        typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
-    ] = "",
-) -> None:
-    """Average the weights of several runs of one network into one model (a model soup).
-
-    Train a recipe on a pretrained backbone two or three times with another --set seed=…, and average: the result is as
-    quick as one of them, and often better than each, most of all on other hospitals' images.
-    """
-    from pulmoscope.training.export import export_bundle
-    from pulmoscope.training.soup import average_runs, open_runs
-
-    opened = open_runs(runs, out, force=force)
-    table = load_data(data, layout)
-    run = average_runs(opened, table, out)
-    for folder, own in zip(runs, run.summary["averaged"], strict=True):
-        typer.echo(f"{folder}: {_held_out(own)}")
-    typer.echo(f"averaged: {_held_out(run.summary)}")
-    export_bundle(out, table, version=release, terms=terms)
-    typer.echo(f"Model: {out}")
-
-
-def _held_out(figures: Mapping[str, Any]) -> str:
-    if figures["val_accuracy"] is None:
-        return "nothing was held out"
-    return f"held-out accuracy {figures['val_accuracy']:.4f}, loss {figures['val_loss']:.4f}"
 
 
 def _size_mib(bundle: Bundle) -> float:
