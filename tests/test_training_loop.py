@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import drawn
-from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
@@ -150,6 +150,12 @@ def test_early_stopping_waits_its_patience(films: SampleTable, tmp_path: Path) -
         *("phases.train.frozen=backbone", "phases.train.optimizer=sgd"),
     )
     assert (run.summary["epochs"], run.summary["best_epoch"]) == (3, 1)
+
+
+def test_a_run_needs_a_folder(films: SampleTable, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match=r"file: a run needs a folder \(found: a file\)$"):
+        fit(TINY, films, tmp_path / "file", device="cpu", force=True, progress=False)
 
 
 def test_a_run_is_not_replaced_by_accident(films: SampleTable, tmp_path: Path) -> None:
