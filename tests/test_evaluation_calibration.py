@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulmoscope.evaluation.calibration import BINS, TEMPERATURES, fit_temperature, reliability
+from pulmoscope.evaluation.calibration import (
+    BINS,
+    TEMPERATURES,
+    confidence_threshold,
+    fit_temperature,
+    reliability,
+)
 
 
 def test_temperature_by_hand() -> None:
@@ -57,3 +63,34 @@ def test_reliability_by_hand() -> None:
     assert filled[14].confidence == pytest.approx(0.89)
     assert bins[0].confidence is None
     assert bins[0].accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "threshold"),
+    [
+        ([0.9, 0.8, 0.7], [True, True, True], 0.5),  # all right: report everything
+        ([0.9, 0.8, 0.57], [True, True, False], 0.6),  # the wrong one lies below 0.6
+        ([0.9, 0.83, 0.7], [True, False, True], 0.85),
+        (
+            [0.97, 0.9],
+            [False, True],
+            0.95,
+        ),  # no threshold keeps the surest wrong answer out: report the least
+    ],
+)
+def test_the_confidence_threshold_is_the_lowest_that_is_sure_enough(
+    confidence: list[float], right: list[bool], threshold: float
+) -> None:
+    shares = np.array([[own, 1 - own] for own in confidence], dtype=np.float32)
+    labels = np.array([0 if own else 1 for own in right], dtype=np.int64)
+    assert confidence_threshold(shares, labels) == threshold
+
+
+def test_99_percent_right_is_sure_enough() -> None:
+    shares = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (100, 1))
+    labels = np.zeros(100, dtype=np.int64)
+    labels[0] = 1  # 99 of 100 are right
+    assert confidence_threshold(shares, labels) == 0.5
+    labels[1] = 1
+    shares[2:, 0], shares[2:, 1] = 0.8, 0.2
+    assert confidence_threshold(shares, labels) == 0.65

@@ -200,37 +200,6 @@ def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> 
         export.export_bundle(tmp_path, table, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("confidence", "right", "threshold"),
-    [
-        ([0.9, 0.8, 0.7], [True, True, True], 0.5),  # all right: report everything
-        ([0.9, 0.8, 0.57], [True, True, False], 0.6),  # the wrong one lies below 0.6
-        ([0.9, 0.83, 0.7], [True, False, True], 0.85),
-        (
-            [0.97, 0.9],
-            [False, True],
-            0.95,
-        ),  # no threshold keeps the surest wrong answer out: report the least
-    ],
-)
-def test_the_confidence_threshold_is_the_lowest_that_is_sure_enough(
-    confidence: list[float], right: list[bool], threshold: float
-) -> None:
-    shares = np.array([[own, 1 - own] for own in confidence], dtype=np.float32)
-    labels = np.array([0 if own else 1 for own in right], dtype=np.int64)
-    assert export.confidence_threshold(shares, labels) == threshold
-
-
-def test_99_percent_right_is_sure_enough() -> None:
-    shares = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (100, 1))
-    labels = np.zeros(100, dtype=np.int64)
-    labels[0] = 1  # 99 of 100 are right
-    assert export.confidence_threshold(shares, labels) == 0.5
-    labels[1] = 1
-    shares[2:, 0], shares[2:, 1] = 0.8, 0.2
-    assert export.confidence_threshold(shares, labels) == 0.65
-
-
 def test_figures_of_what_was_trained_on_are_called_so(
     small: Recipe, table: SampleTable, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and the one number that mends most of it."""
+"""Whether probabilities mean what they say, the one number that mends most of it, and how sure is sure enough."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ BINS = 15
 
 TEMPERATURES = (0.5, 20.0)
 """Where the temperature is looked for: below one half it would more than double what the network claims."""
+
+SURE = 0.99
+"""Share of the reported validation answers that must be right at the confidence threshold."""
+
+CANDIDATES = tuple(step / 100 for step in range(50, 100, 5))
+"""The thresholds that are tried."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,22 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         negative_log_likelihood, bounds=np.log((low, high)), method="bounded", options={"xatol": 1e-6}
     )
     return float(np.exp(found.x))
+
+
+def confidence_threshold(probabilities: npt.ArrayLike, labels: npt.ArrayLike, sure: float = SURE) -> float:
+    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.95.
+
+    Args:
+        probabilities: (images, classes), calibrated.
+        labels: (images,) class numbers.
+    """
+    shares = np.asarray(probabilities)
+    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == np.asarray(labels)
+    for candidate in CANDIDATES:
+        reported = confidence >= candidate
+        if reported.any() and right[reported].mean() >= sure:
+            return candidate
+    return CANDIDATES[-1]
 
 
 def bin_numbers(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:

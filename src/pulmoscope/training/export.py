@@ -22,7 +22,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.evaluation.calibration import fit_temperature
+from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.quality.distribution import Reference
@@ -40,10 +40,6 @@ from pulmoscope.training.recipe import Recipe
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""
 
-SURE = 0.99
-"""Share of the reported validation answers that must be right at the confidence threshold."""
-
-CANDIDATES = tuple(step / 100 for step in range(50, 100, 5))
 BATCH = 32
 NO_REFERENCE = (
     "too few different training images: how far an image is from them is not measured, so strange images are not "
@@ -182,23 +178,6 @@ def _reference(train: _Answers, val: _Answers) -> Reference | None:
     except np.linalg.LinAlgError:
         return None
     return reference.with_limit(reference.distance(val.pooled))
-
-
-def confidence_threshold(
-    probabilities: FloatArray, labels: npt.NDArray[np.int64], sure: float = SURE
-) -> float:
-    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.95.
-
-    Args:
-        probabilities: (images, classes), calibrated.
-        labels: (images,) class numbers.
-    """
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    for candidate in CANDIDATES:
-        reported = confidence >= candidate
-        if reported.any() and right[reported].mean() >= sure:
-            return candidate
-    return CANDIDATES[-1]
 
 
 def _validation(

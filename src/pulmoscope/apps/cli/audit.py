@@ -58,7 +58,7 @@ def command(
             force=force,
             progress=progress,
         )
-    tell_failures(found)
+    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
     _tell(found)
     typer.echo(f"Report: {out / 'report.html'}")
 

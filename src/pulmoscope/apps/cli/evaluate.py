@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +72,7 @@ def command(
             force=force,
             progress=progress,
         )
-    tell_failures(found)
+    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
     _tell(found)
     typer.echo(f"Report: {out / 'report.html'}")
 
@@ -83,13 +83,12 @@ def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
     return table if split == "all" else table.split(split)
 
 
-def tell_failures(found: Mapping[str, Any]) -> None:
+def tell_failures(reasons: Sequence[str]) -> None:
     """One line on stderr for each of the first files without a prediction."""
-    failures = found["data"]["failures"]
-    for failure in failures[:_SHOWN_FAILURES]:
-        typer.echo(f"pulmoscope: left out: {failure['reason']}", err=True)
-    if len(failures) > _SHOWN_FAILURES:
-        typer.echo(f"pulmoscope: left out: {len(failures) - _SHOWN_FAILURES} more files", err=True)
+    for reason in reasons[:_SHOWN_FAILURES]:
+        typer.echo(f"pulmoscope: left out: {reason}", err=True)
+    if len(reasons) > _SHOWN_FAILURES:
+        typer.echo(f"pulmoscope: left out: {len(reasons) - _SHOWN_FAILURES} more files", err=True)
 
 
 def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""``pulmoscope models``: list, show and check bundles, and record figures in them."""
+"""``pulmoscope models``: list, show, check and calibrate bundles, and record figures in them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
+from pulmoscope.apps.cli.evaluate import chosen, tell_failures
 
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle
 
-app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
 LUNGS = "xray-lungs"
 
@@ -127,6 +129,42 @@ def record(
         raise BundleError(f"{metrics}: is no JSON that can be read ({error})") from error
     bundle = add_metrics(model, as_, found)
     typer.echo(f"{model}: {as_} recorded, {len(bundle.metrics[as_]['figures'])} figures")
+
+
+@app.command("calibrate")
+def calibrate(
+    model: Name,
+    data: Annotated[Path, typer.Option("--data", help="Labelled images that training has not seen.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
+    split: Annotated[str, typer.Option(help="Which split; `all` takes every image.")] = "val",
+    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    release: Annotated[
+        str, typer.Option(help="Version of the new bundle; default: the old one and the data's checksum.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Fit a model's temperature and its threshold of referral anew, e.g. on your own hospital's images.
+
+    The network stays the same; figures of calibration that the card has are left out, as they are no longer true.
+    """
+    from pulmoscope.core.files import write_text
+    from pulmoscope.pipeline.calibrate import calibrate as fit
+    from pulmoscope.runtime.bundle import CARD
+    from pulmoscope.runtime.model import Model
+    from pulmoscope.training.card import model_card
+
+    table = chosen(data, layout, split)
+    old = Model.load(model)
+    with progress_bar("Calibrating") as progress:
+        made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
+    write_text(out / CARD, model_card(made))
+    tell_failures([failure.reason for failure in failures])
+    for name, one, other in (
+        ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
+        ("referred below", old.bundle.thresholds.confidence, made.thresholds.confidence),
+    ):
+        typer.echo(f"{name:<15} {one:.3f} -> {other:.3f}")
+    typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
 
 
 def _size_mib(bundle: Bundle) -> float:

@@ -1,0 +1,89 @@
+"""A model's probabilities and its referral, fitted anew on labelled images: a hospital's own, say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.core.files import claim_folder, write_bytes
+from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.pipeline.predict import Failure, Progress, predict_table
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration
+from pulmoscope.runtime.model import Model, calibrated
+
+LEAST = 50
+"""Fewer images say next to nothing about how often an answer of 90 % is right."""
+
+BY_TEMPERATURE = ("calibration_error", "brier")
+"""Recorded figures that a temperature changes; accuracy and AUROC of a class's rank among images hardly move."""
+
+
+def calibrate(
+    model: Model,
+    table: SampleTable,
+    out: Path,
+    *,
+    split: str = "",
+    version: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Bundle, tuple[Failure, ...]]:
+    """Write a copy of a model's bundle with temperature and confidence threshold fitted on a table.
+
+    The networks stay as they are, and so does how far an image may be from the training images. The card is not
+    written: see :func:`pulmoscope.training.card.model_card`.
+
+    Args:
+        table: images that training has not seen.
+        out: the new bundle's folder.
+        split: what the table is called in ``fitted_on``.
+        version: of the new bundle; empty: the model's, ``+`` and the beginning of the data's checksum.
+
+    Returns:
+        The new bundle, and the images that could not be read.
+
+    Raises:
+        OutputExistsError: ``out`` holds a bundle, and ``force`` is not given.
+        DatasetError: fewer than :data:`LEAST` images have a label that the model knows, or all have the same.
+        ResourceError: the disk is full, or the folder can't be written.
+    """
+    if (out / MANIFEST).exists() and not force:
+        raise OutputExistsError(out / MANIFEST)
+    predictions, failures = predict_table(model, table, progress=progress)
+    known = predictions.select(predictions.truth >= 0)
+    labels = set(known.labels)
+    if len(known) < LEAST or len(labels) < 2:
+        raise DatasetError(
+            f"{table.root}: calibration needs at least {LEAST} images of two or more of the model's classes "
+            f"(found: {len(known)} images of {', '.join(sorted(labels)) or 'none'})"
+        )
+    assert known.logits is not None
+    temperature = fit_temperature(known.logits, known.truth)
+    shares = calibrated(known.logits.astype(np.float32), temperature)
+    own = model.bundle
+    claim_folder(out, MANIFEST, force=True)
+    for name in own.files:
+        write_bytes(out / name, (own.folder / name).read_bytes())
+    sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
+    made = replace(
+        own,
+        folder=out,
+        version=version or f"{own.version}+{table_checksum(table)[:8]}",
+        calibration=Calibration(temperature, f"{split or 'all'} of {sources}, {len(known)} images"),
+        thresholds=replace(own.thresholds, confidence=confidence_threshold(shares, known.truth)),
+        metrics={name: _without(found) for name, found in own.metrics.items()},
+    )
+    return made.save(), failures
+
+
+def _without(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded evaluation, less what another temperature makes untrue."""
+    kept = {name: value for name, value in found["figures"].items() if name not in BY_TEMPERATURE}
+    return {**found, "figures": kept}

@@ -1,0 +1,99 @@
+"""Calibration on one's own images, by hand from quadrants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bundles import quadrants, tiny_bundle
+from pulmoscope.apps.cli.main import app
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.calibrate import LEAST, calibrate
+from pulmoscope.runtime.bundle import load
+from pulmoscope.runtime.model import Model
+from pulmoscope.training import settings
+from pulmoscope.training.recipes import find
+
+FIGURES = {
+    "accuracy": {"value": 0.9, "low": 0.8, "high": 1.0},
+    "brier": {"value": 0.1, "low": 0.0, "high": 0.2},
+    "calibration_error": {"value": 0.02, "low": 0.0, "high": 0.1},
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    bare = tiny_bundle(tmp_path / "old", gain=40, confidence=0.5, distance=2.0)
+    recipe = settings.apply(find("xray-binary-cnn"), ["classes=COVID,Normal"])
+    metrics = {"test": {"role": "internal", "what": "before", "images": 9, "figures": FIGURES}}
+    return Model(replace(bare, recipe=settings.to_plain(recipe), metrics=metrics).save())
+
+
+def images(root: Path, right: int, wrong: int) -> SampleTable:
+    """Images whose upper left quadrant is brighter by 0.2, labelled rightly (COVID) and wrongly (Normal)."""
+    root.mkdir()
+    assert cv2.imwrite(str(root / "image.png"), np.rint(quadrants((0.6, 0.4), 100) * 255).astype(np.uint8))
+    labels = ["COVID"] * right + ["Normal"] * wrong
+    rows = [Sample("image.png", label, "val", "", "here") for label in labels]
+    return SampleTable(root, "manifest", (*rows, Sample("image.png", "Pneumonia", "val", "", "here")))
+
+
+def test_temperature_and_threshold_are_those_worked_out_by_hand(model: Model, tmp_path: Path) -> None:
+    # Logits differ by 40 / 4 x 0.2 = 2, and three of four are right: T = 2 / ln 3 makes 0.75 of it.
+    made, failures = calibrate(model, images(tmp_path / "own", 45, 15), tmp_path / "new", split="val")
+    assert failures == ()
+    assert made.calibration.temperature == pytest.approx(2 / np.log(3), rel=0.01)
+    assert made.calibration.fitted_on == "val of here, 60 images"
+    assert made.thresholds.confidence == 0.95  # 99 % are nowhere right
+    assert made.thresholds.distance == 2.0
+    assert load(tmp_path / "new") == made
+    answer = Model(made).predict(Model(made).prepare(quadrants((0.6, 0.4), 100)).tensor[None])
+    assert answer.probabilities[0, 0] == pytest.approx(0.75, abs=0.01)
+
+
+def test_what_is_no_longer_true_is_left_out(model: Model, tmp_path: Path) -> None:
+    made, _ = calibrate(model, images(tmp_path / "own", 60, 1), tmp_path / "new")
+    assert list(made.metrics["test"]["figures"]) == ["accuracy"]
+    assert made.version.startswith("0.1+")
+    assert made.calibration.fitted_on == "all of here, 61 images"
+    again, _ = calibrate(model, images(tmp_path / "same", 60, 1), tmp_path / "again", version="2.0")
+    assert again.version == "2.0"
+
+
+def test_too_little_is_refused_and_nothing_is_replaced(model: Model, tmp_path: Path) -> None:
+    few = images(tmp_path / "few", LEAST - 2, 1)
+    with pytest.raises(DatasetError, match=rf"at least {LEAST} images .* \(found: {LEAST - 1} images"):
+        calibrate(model, few, tmp_path / "new")
+    with pytest.raises(DatasetError, match=r"two or more .* \(found: 80 images of COVID\)"):
+        calibrate(model, images(tmp_path / "one", 80, 0), tmp_path / "new")
+    assert not (tmp_path / "new" / "bundle.json").exists()
+    with pytest.raises(OutputExistsError):
+        calibrate(model, few, model.bundle.folder)
+    with pytest.raises(DatasetError):
+        calibrate(model, few, model.bundle.folder, force=True)
+    assert load(model.bundle.folder) == model.bundle
+
+
+def test_the_command_writes_a_bundle_with_its_card(model: Model, tmp_path: Path) -> None:
+    table = images(tmp_path / "own", 45, 15)
+    manifest = table.root / "manifest.csv"
+    rows = [f"{own.file},{own.label},{own.split},,here" for own in table]
+    for number in range(len(rows)):  # a manifest names every file once
+        name = f"{number}.png"
+        (table.root / name).write_bytes((table.root / "image.png").read_bytes())
+        rows[number] = rows[number].replace("image.png", name)
+    manifest.write_text("\n".join(["file,label,split,patient,source", *rows, ""]), encoding="utf-8")
+    command = ["models", "calibrate", model.bundle.folder, "--data", manifest, "-o", tmp_path / "new"]
+    ended = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert ended.exit_code == 0
+    assert "temperature     1.000 -> 1.8" in ended.stdout
+    assert "referred below  0.500 -> 0.950" in ended.stdout
+    card = (tmp_path / "new" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "fitted on val of here, 60 images" in card
+    assert CliRunner().invoke(app, ["models", "check", str(tmp_path / "new")]).exit_code == 0
