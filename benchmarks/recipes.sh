@@ -5,8 +5,8 @@
 #
 # DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
 # NORMALS: images of a hospital that gave none of DATA's Normal images;
-# BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which recipes of other backbones are run. The
-# schedules are shortened to about two hours on two cores. A run that was interrupted goes on when the script is
+# BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which recipes of other pretrained backbones
+# are run, but for VGG-16 and DenseNet-121. The schedules are shortened to some three hours on two cores. A run that was interrupted goes on when the script is
 # started again.
 set -euo pipefail
 if [ $# -ne 5 ]; then

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bundles import quadrants, tiny_bundle
 from pulmoscope.apps.cli.main import app
-from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.calibrate import LEAST, calibrate
 from pulmoscope.runtime.bundle import load
@@ -75,9 +75,24 @@ def test_too_little_is_refused_and_nothing_is_replaced(model: Model, tmp_path: P
     assert not (tmp_path / "new" / "bundle.json").exists()
     with pytest.raises(OutputExistsError):
         calibrate(model, few, model.bundle.folder)
-    with pytest.raises(DatasetError):
+    with pytest.raises(BundleError, match="is the model itself"):
         calibrate(model, few, model.bundle.folder, force=True)
     assert load(model.bundle.folder) == model.bundle
+
+
+def test_a_bundle_that_is_replaced_leaves_nothing_behind(model: Model, tmp_path: Path) -> None:
+    plain = Model(replace(tiny_bundle(tmp_path / "plain"), recipe=model.bundle.recipe).save())
+    table = images(tmp_path / "own", 45, 15)
+    before, _ = calibrate(model, table, tmp_path / "new")
+    assert "reference.npz" in before.files
+    few = images(tmp_path / "few", 3, 3)
+    with pytest.raises(DatasetError):
+        calibrate(plain, few, tmp_path / "new", force=True)
+    assert load(tmp_path / "new") == before  # what can't be done costs nothing
+    after, _ = calibrate(plain, table, tmp_path / "new", force=True)
+    assert list(after.files) == ["model.onnx"]
+    again, _ = calibrate(Model(after), table, tmp_path / "again")
+    assert again.version == after.version
 
 
 def test_the_command_writes_a_bundle_with_its_card(model: Model, tmp_path: Path) -> None:

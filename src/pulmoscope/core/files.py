@@ -59,6 +59,19 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_folder(folder: Path, marker: str, force: bool) -> None:
+    """Refuse, before any work, a folder that :func:`claim_folder` would refuse; nothing is made or removed.
+
+    Raises:
+        OutputExistsError: ``marker`` is in it, and ``force`` is not given.
+        ResourceError: it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ResourceError(f"{folder}: results need a folder (found: a file)")
+    if (folder / marker).exists() and not force:
+        raise OutputExistsError(folder / marker)
+
+
 def claim_folder(folder: Path, marker: str, force: bool) -> None:
     """Make a folder for results; refuse when ``marker`` is already in it and ``force`` is not given.
 
@@ -69,10 +82,7 @@ def claim_folder(folder: Path, marker: str, force: bool) -> None:
         OutputExistsError: a result is already there.
         ResourceError: the folder can't be made or cleared.
     """
-    if (folder / marker).exists() and not force:
-        raise OutputExistsError(folder / marker)
-    if folder.exists() and not folder.is_dir():
-        raise ResourceError(f"{folder}: results need a folder (found: a file)")
+    check_folder(folder, marker, force)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / marker).unlink(missing_ok=True)

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.errors import DatasetError, OutputExistsError
-from pulmoscope.core.files import claim_folder, write_bytes
+from pulmoscope.core.errors import BundleError, DatasetError
+from pulmoscope.core.files import check_folder, claim_folder, write_bytes
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration
+from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration
 from pulmoscope.runtime.model import Model, calibrated
 
 LEAST = 50
 """Fewer images say next to nothing about how often an answer of 90 % is right."""
 
 BY_TEMPERATURE = ("calibration_error", "brier")
-"""Recorded figures that a temperature changes; accuracy and AUROC of a class's rank among images hardly move."""
+"""Recorded figures that a temperature changes; accuracy does not move at all, AUROC hardly."""
 
 
 def calibrate(
@@ -51,11 +51,14 @@ def calibrate(
 
     Raises:
         OutputExistsError: ``out`` holds a bundle, and ``force`` is not given.
+        BundleError: ``out`` is the model's own folder.
         DatasetError: fewer than :data:`LEAST` images have a label that the model knows, or all have the same.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    if (out / MANIFEST).exists() and not force:
-        raise OutputExistsError(out / MANIFEST)
+    own = model.bundle
+    check_folder(out, MANIFEST, force)
+    if out.resolve() == own.folder.resolve():
+        raise BundleError(f"{out}: is the model itself; the calibrated one needs a folder of its own")
     predictions, failures = predict_table(model, table, progress=progress)
     known = predictions.select(predictions.truth >= 0)
     labels = set(known.labels)
@@ -67,15 +70,17 @@ def calibrate(
     assert known.logits is not None
     temperature = fit_temperature(known.logits, known.truth)
     shares = calibrated(known.logits.astype(np.float32), temperature)
-    own = model.bundle
-    claim_folder(out, MANIFEST, force=True)
-    for name in own.files:
-        write_bytes(out / name, (own.folder / name).read_bytes())
+    claim_folder(out, MANIFEST, force)
+    for name in PARTS:
+        if name in own.files:
+            write_bytes(out / name, (own.folder / name).read_bytes())
+        else:
+            (out / name).unlink(missing_ok=True)  # of a bundle that was there before
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     made = replace(
         own,
         folder=out,
-        version=version or f"{own.version}+{table_checksum(table)[:8]}",
+        version=version or f"{own.version.partition('+')[0]}+{table_checksum(table)[:8]}",
         calibration=Calibration(temperature, f"{split or 'all'} of {sources}, {len(known)} images"),
         thresholds=replace(own.thresholds, confidence=confidence_threshold(shares, known.truth)),
         metrics={name: _without(found) for name, found in own.metrics.items()},
@@ -84,6 +89,6 @@ def calibrate(
 
 
 def _without(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded evaluation, less what another temperature makes untrue."""
+    """A recorded evaluation, less what another calibration makes untrue."""
     kept = {name: value for name, value in found["figures"].items() if name not in BY_TEMPERATURE}
-    return {**found, "figures": kept}
+    return {**found, "what": found["what"].replace("chosen and calibrated on", "chosen on"), "figures": kept}

@@ -79,9 +79,11 @@ def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
             if positive in row["called"]:
                 name = f"{row['source']}_{row['label']}_called_{positive}"
                 figures[name] = _estimate(row["called"][positive])
+    seen = role == "internal" and data["split"] in ("train", "val")
     return {
         "role": role,
-        "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}",
+        "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}"
+        + (", which training or its choices have seen" if seen else ""),
         "images": data["predicted"],
         "figures": figures,
         "data_sha256": data["sha256"],
@@ -298,10 +300,12 @@ def _commands(bundle: Bundle, recipe: Recipe) -> list[str]:
     train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
     for change in changed_settings(recipe):
         train += ["--set", change]
-    if not bundle.version.startswith("own-"):
-        train += ["--release", bundle.version]
+    release, _, calibrated = bundle.version.partition("+")
+    if not release.startswith("own-"):
+        train += ["--release", release]
     return [
         shlex.join(train),
+        *(["pulmoscope models calibrate RUN --data OTHER -o CALIBRATED"] if calibrated else []),
         "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
         "pulmoscope models record RUN --metrics EVALUATION/metrics.json --as test",
     ]
