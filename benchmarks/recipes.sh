@@ -6,11 +6,11 @@
 # DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
 # NORMALS: images of a hospital that gave none of DATA's Normal images;
 # BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow), on which recipes of other pretrained backbones
-# are run, but for VGG-16 and DenseNet-121. The schedules are shortened to some three hours on two cores. A run that was interrupted goes on when the script is
-# started again.
+# are run, but for VGG-16 and DenseNet-121. The schedules are shortened to some three hours on two cores. A run that
+# was interrupted goes on when the script is started again.
 set -euo pipefail
 if [ $# -ne 5 ]; then
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 data=$1 external=$2 normals=$3 weights=$4 out=$5
