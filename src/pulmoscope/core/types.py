@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+Point = tuple[float, float, float]
 
 
 class Modality(StrEnum):
@@ -18,6 +19,15 @@ class Modality(StrEnum):
 
     XRAY = "XRAY"
     CT = "CT"
+
+
+class Units(StrEnum):
+    """What a scan's numbers mean."""
+
+    HU = "HU"
+    """Hounsfield units: water 0, air -1000."""
+    GREY = "grey"
+    """Grey in [0, 1] as a screen shows it; of a CT slice that was saved as a picture, nobody knows the window."""
 
 
 class Severity(StrEnum):
@@ -69,15 +79,63 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """Where a volume's voxels lie in the patient: mm on DICOM's axes, to the left, to the back, to the head.
+
+    Attributes:
+        origin_mm: the centre of the first voxel of the first slice.
+        slice_step_mm, row_step_mm, column_step_mm: from a voxel to the same one of the next slice, to the next row
+            (the one below), to the next column (the one to the right). The slice step is not at right angles to the
+            others where the gantry was tilted.
+    """
+
+    origin_mm: Point
+    slice_step_mm: Point
+    row_step_mm: Point
+    column_step_mm: Point
+
+    @property
+    def normal(self) -> Point:
+        """The unit vector at right angles to the slices, on the side to which the slices run."""
+        column, row, along = (
+            np.array(step) for step in (self.column_step_mm, self.row_step_mm, self.slice_step_mm)
+        )
+        normal = np.cross(column, row)
+        normal /= np.linalg.norm(normal) * (1 if normal @ along >= 0 else -1)
+        x, y, z = (float(value) for value in normal)
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> Point:
+        """(slice, row, column) distance; that of the slices is measured at right angles to them."""
+        across = abs(float(np.dot(self.normal, self.slice_step_mm)))
+        return across, float(np.linalg.norm(self.row_step_mm)), float(np.linalg.norm(self.column_step_mm))
+
+    @property
+    def tilt_deg(self) -> float:
+        """The angle between the slice step and the normal: 0 but for a tilted gantry."""
+        return float(
+            np.degrees(np.arccos(np.clip(self.spacing_mm[0] / np.linalg.norm(self.slice_step_mm), 0, 1)))
+        )
+
+    def z_mm(self, count: int) -> list[float]:
+        """The height of each of so many slices' first voxels, towards the head."""
+        return [self.origin_mm[2] + index * self.slice_step_mm[2] for index in range(count)]
+
+
+@dataclass(frozen=True)
 class Scan:
     """One image series of one patient, read and checked.
 
     Attributes:
         name: a file-system-safe name, unique among the inputs of one run.
         modality: CT or X-ray.
-        pixels: float32 (slices, rows, columns); an X-ray has one slice, in [0, 1], air dark, upright.
+        pixels: float32 (slices, rows, columns); an X-ray has one slice, in [0, 1], air dark, upright; a CT's slices
+            run from the feet to the head, their rows to the back, their columns to the patient's left.
         files: the files that the pixels came from, in slice order.
         spacing_mm: (slice, row, column) distance, or None where the file does not say.
+        units: what the numbers mean.
+        geometry: where the voxels lie; None for an X-ray, and for a CT whose files don't say.
         view: ``PA``, ``AP``, ``LL`` … where the file says, else None.
         remarks: what the reader had to do or noticed, as flags.
     """
@@ -86,7 +144,9 @@ class Scan:
     modality: Modality
     pixels: FloatArray
     files: tuple[SourceFile, ...]
-    spacing_mm: tuple[float, float, float] | None = None
+    spacing_mm: Point | None = None
+    units: Units = Units.GREY
+    geometry: Geometry | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
 

@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test", "all", "")
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image.
+    """One labelled image, or one CT study: a folder of slices, or a volume's file.
 
     Attributes:
         file: the path as the table names it, relative to the table's root (or absolute).
@@ -23,6 +23,8 @@ class Sample:
         patient: an id that tells patients apart, empty where unknown.
         source: the hospital or collection, empty where unknown.
         mask: a lung mask's path, empty where there is none.
+        infected: of a CT study, which slices show infection, counted from 0 at the feet, e.g. ``12-40,45``;
+            ``none`` where none does; empty where unknown.
     """
 
     file: str
@@ -31,6 +33,7 @@ class Sample:
     patient: str = ""
     source: str = ""
     mask: str = ""
+    infected: str = ""
 
 
 @dataclass(frozen=True)
