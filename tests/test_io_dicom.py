@@ -239,8 +239,8 @@ SC = "1.2.840.10008.5.1.4.1.1.7"
 @pytest.mark.parametrize(
     ("elements", "words"),
     [
-        ({"Modality": "MR"}, "Modality is CR, DX or RG .found: Modality MR"),
-        ({"Modality": "CT"}, "CT is not read by this version"),
+        ({"Modality": "MR"}, "Modality is CR, DX, RG or CT .found: Modality MR"),
+        ({"Modality": "CT"}, "a CT is several files of SOPClassUID CT Image Storage"),
         ({"Modality": "US"}, "Modality US"),
         ({"Modality": None}, "no Modality"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, "SOPClassUID .*Basic Text SR Storage"),

@@ -18,7 +18,7 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
 from pulmoscope.datasets.phantom_folder import write_phantoms
-from pulmoscope.io import entries
+from pulmoscope.io import entries, studies
 from pulmoscope.pipeline.decision import decide
 from pulmoscope.pipeline.diagnose import Outcome, diagnose, diagnose_many
 from pulmoscope.report.diagnosis import to_json
@@ -46,7 +46,7 @@ def folder_of(folder: Path, count: int) -> Path:
 
 
 def run(inputs: Path, model: Model, out: Path, **options: object) -> list[Outcome]:
-    return list(diagnose_many(list(entries([inputs])), model, out, **options))  # type: ignore[arg-type]
+    return list(diagnose_many(list(studies(entries([inputs]))), model, out, **options))  # type: ignore[arg-type]
 
 
 def without_timings(path: Path) -> dict[str, object]:
@@ -234,12 +234,12 @@ def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pulmoscope.io import entries
+from pulmoscope.io import entries, studies
 from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.runtime.model import Model
 
 images, bundle, out = map(Path, sys.argv[1:])
-for number, _ in enumerate(diagnose_many(list(entries([images])), Model.load(bundle), out)):
+for number, _ in enumerate(diagnose_many(list(studies(entries([images]))), Model.load(bundle), out)):
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 """

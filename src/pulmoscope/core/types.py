@@ -118,10 +118,6 @@ class Geometry:
             np.degrees(np.arccos(np.clip(self.spacing_mm[0] / np.linalg.norm(self.slice_step_mm), 0, 1)))
         )
 
-    def z_mm(self, count: int) -> list[float]:
-        """The height of each of so many slices' first voxels, towards the head."""
-        return [self.origin_mm[2] + index * self.slice_step_mm[2] for index in range(count)]
-
 
 @dataclass(frozen=True)
 class Scan:
@@ -136,6 +132,8 @@ class Scan:
         spacing_mm: (slice, row, column) distance, or None where the file does not say.
         units: what the numbers mean.
         geometry: where the voxels lie; None for an X-ray, and for a CT whose files don't say.
+        z_mm: the height of each slice's first voxel in the patient, towards the head; slices may be missing between
+            two. None where the files don't say.
         view: ``PA``, ``AP``, ``LL`` … where the file says, else None.
         remarks: what the reader had to do or noticed, as flags.
     """
@@ -147,6 +145,7 @@ class Scan:
     spacing_mm: Point | None = None
     units: Units = Units.GREY
     geometry: Geometry | None = None
+    z_mm: tuple[float, ...] | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
 

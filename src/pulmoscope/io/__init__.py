@@ -1,10 +1,22 @@
-"""Reading chest X-rays: paths → entries → one result each, a scan or the one line that refuses it.
+"""Reading chest X-rays and CT: paths → entries → studies → one result each, a scan or the line that refuses it.
 
-``read(paths)`` does all; ``entries`` and ``read_entry`` are its two steps, for reading in threads; ``read_xray`` and
-``read_pixels`` read one file and raise.
+``read(paths)`` does all; ``entries``, ``studies`` and ``read_study`` are its steps, for reading in threads;
+``read_scan``, ``read_xray`` and ``read_pixels`` read one and raise.
 """
 
 from pulmoscope.io.inputs import Entry, entries
-from pulmoscope.io.reading import ReadResult, read, read_entry, read_pixels, read_xray
+from pulmoscope.io.reading import ReadResult, read, read_pixels, read_scan, read_study, read_xray
+from pulmoscope.io.studies import Study, studies
 
-__all__ = ["Entry", "ReadResult", "entries", "read", "read_entry", "read_pixels", "read_xray"]
+__all__ = [
+    "Entry",
+    "ReadResult",
+    "Study",
+    "entries",
+    "read",
+    "read_pixels",
+    "read_scan",
+    "read_study",
+    "read_xray",
+    "studies",
+]

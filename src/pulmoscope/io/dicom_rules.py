@@ -21,8 +21,8 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SOP_CLASSES = ("1", "1.1", "1.1.1", "7", "7.1", "7.2", "7.3", "7.4")
 _XRAY = ("CR", "DX", "RG")
 _ANY = ("OT", "SC")  # may be anything, so only what says that it shows a chest
-_CHEST = re.compile(r"CHEST|THORAX|TORAX|TORACE|THORAC|LUNG|PULMO|POUMON", re.IGNORECASE)
-_ELSEWHERE = re.compile(
+CHEST = re.compile(r"CHEST|THORAX|TORAX|TORACE|THORAC|LUNG|PULMO|POUMON", re.IGNORECASE)
+ELSEWHERE = re.compile(
     r"ABDOM|PELVI|SPINE|LUMBAR|CERVIC|SKULL|HEAD|KNEE|ANKLE|FOOT|HAND|WRIST|ELBOW|SHOULDER|HIP|FEMUR|TIBIA|"
     r"HUMERUS|FOREARM|FINGER|EXTREMIT|BREAST|MAMMO|KUB",
     re.IGNORECASE,
@@ -80,8 +80,13 @@ def check_kind(dataset: Dataset, name: str) -> None:
     """
     modality = code(dataset, "Modality")
     if modality not in _XRAY + _ANY:
-        said = "Modality is CR, DX or RG" + ("; CT is not read by this version" if modality == "CT" else "")
-        raise UnsuitableError(name, said, f"Modality {shown(modality)}" if modality else "no Modality")
+        if modality == "CT":
+            raise UnsuitableError(
+                name, "a CT is several files of SOPClassUID CT Image Storage, or one of Enhanced CT"
+            )
+        raise UnsuitableError(
+            name, "Modality is CR, DX, RG or CT", f"Modality {shown(modality)}" if modality else "no Modality"
+        )
     kind = UID(str(dataset.get("SOPClassUID", "")))
     if kind and kind not in [_STORAGE + known for known in _SOP_CLASSES]:
         raise UnsuitableError(name, "SOPClassUID is that of an X-ray image", shown(kind.name))
@@ -108,16 +113,16 @@ def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
     rule = "BodyPartExamined is CHEST, THORAX or LUNG"
     part = code(dataset, "BodyPartExamined")
     if part:
-        if not _CHEST.search(part) or _ELSEWHERE.search(part):
+        if not CHEST.search(part) or ELSEWHERE.search(part):
             raise UnsuitableError(name, rule, shown(part))
         return ()
     modality = code(dataset, "Modality")
     if modality in _ANY:
         raise UnsuitableError(name, f"{rule} where Modality is {modality}", "no BodyPartExamined")
     described = list(descriptions(dataset))
-    if any(_CHEST.search(text) for text in described):
+    if any(CHEST.search(text) for text in described):
         return ()
-    if any(_ELSEWHERE.search(text) for text in described):
+    if any(ELSEWHERE.search(text) for text in described):
         raise UnsuitableError(name, rule, "none, and the description names another part of the body")
     return (Flag("body-part-unknown", Severity.WARN, f"{rule} (found: the file does not say)"),)
 

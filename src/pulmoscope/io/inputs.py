@@ -8,9 +8,10 @@ import stat
 import threading
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pulmoscope.core.errors import InputError, UnreadableError
 
@@ -31,6 +32,9 @@ _IMAGES = {
     ".dcm",
     ".dicom",
     ".ima",
+    ".nii",
+    ".mha",
+    ".nrrd",
     ".zip",
 }
 # fmt: off
@@ -84,11 +88,31 @@ class Entry:
         name: as the user named it; a member of a zip as ``archive.zip/member``.
         slug: a file-system-safe name, unique among the entries of one call, and the same for the same inputs.
         source: where the bytes are, or why the input is refused.
+        place: the folder that it lies in, relative to what was given; that one's own name where it lies at the top.
     """
 
     name: str
     slug: str
     source: Path | Member | InputError
+    place: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The file for reading from its beginning, checked as :meth:`read_bytes` does, but for what only its end tells.
+
+        Raises:
+            UnreadableError: missing, no regular file, too large, a bomb, protected by a password.
+        """
+        if isinstance(self.source, InputError):
+            raise self.source
+        if isinstance(self.source, Member):
+            _check_member(self.name, self.source.info)
+            with self.source.archive.zip.open(self.source.info) as stream:
+                yield stream
+        else:
+            _check_file(self.name, self.source)
+            with self.source.open("rb") as stream:
+                yield stream
 
     def read_bytes(self) -> bytes:
         """The file's bytes.
@@ -104,7 +128,7 @@ class Entry:
 
 
 def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entry]:
-    """Every image that the paths hold, in a fixed order: as given, folders and zips sorted.
+    """Every file that may hold an image, in a fixed order: as given, folders and zips sorted.
 
     Args:
         paths: files, folders and zips.
@@ -114,14 +138,15 @@ def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entr
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
     """
     taken = {"index.json"}  # the pipeline's own file beside the slugs
-    for given in paths:
+    for given in map(Path, paths):
         count = 0
-        for name, relative, source in _expand(Path(given), without and without.resolve()):
+        for name, relative, source in _expand(given, without and without.resolve()):
             count += 1
-            yield Entry(name, _unique(slug_of(relative), taken), source)
+            place = str(PurePosixPath(relative).parent)
+            yield Entry(name, unique(slug_of(relative), taken), source, given.name if place == "." else place)
         if count == 0:
             empty = UnreadableError(_shown(given), "a folder or zip holds at least one image", "none")
-            yield Entry(_shown(given), _unique(slug_of(Path(given).name), taken), empty)
+            yield Entry(_shown(given), unique(slug_of(given.name), taken), empty)
 
 
 Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source
@@ -224,20 +249,33 @@ def _left_out(name: str) -> bool:
 def _file_bytes(name: str, path: Path) -> bytes:
     """Read a file that is regular and not too large."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError(name, "an input is a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise UnreadableError(name, _size_rule(), f"{status.st_size // 2**20} MiB")
+        _check_file(name, path)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableError(name, "a file can be opened", reason) from error
 
 
+def _check_file(name: str, path: Path) -> None:
+    """Refuse what is no regular file, or too large."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError(name, "an input is a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise UnreadableError(name, _size_rule(), f"{status.st_size // 2**20} MiB")
+
+
 def _member_bytes(name: str, member: Member) -> bytes:
     """Read a zip member into memory, after its header has been checked."""
-    info = member.info
+    _check_member(name, member.info)
+    try:
+        return member.archive.zip.read(member.info)  # stops at file_size, and checks the CRC
+    except Exception as error:  # damaged streams end in errors of many classes
+        raise UnreadableError(name, "a zip member is whole and undamaged", error) from error
+
+
+def _check_member(name: str, info: zipfile.ZipInfo) -> None:
+    """Refuse, by its directory entry, a member that can't or must not be unpacked."""
     if info.flag_bits & 1:
         raise UnreadableError(name, "a zip is not protected by a password")
     if info.file_size > LARGEST_FILE:
@@ -247,10 +285,6 @@ def _member_bytes(name: str, member: Member) -> bytes:
         raise UnreadableError(
             name, f"a zip member unpacks to at most {LARGEST_RATIO} times its size", f"{ratio} times"
         )
-    try:
-        return member.archive.zip.read(info)  # stops at file_size, and checks the CRC
-    except Exception as error:  # damaged streams end in errors of many classes
-        raise UnreadableError(name, "a zip member is whole and undamaged", error) from error
 
 
 def _size_rule() -> str:
@@ -266,13 +300,15 @@ def _shown(path: Path | str) -> str:
 def slug_of(relative: str) -> str:
     """A file-system-safe name from a relative path: ``COVID/images/x 1.png`` → ``COVID_images_x_1``."""
     path = PurePosixPath(relative)
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
     stem = str(path.with_suffix("")) if path.suffix.lower() in _IMAGES else relative
     safe = re.sub(r"[^\w.-]+", "_", _shown(stem)).strip("._-")
     # Long names keep their end, which is what tells files apart; 120 bytes leave room for suffixes.
     return safe.encode()[-120:].decode("utf-8", "ignore").strip("._-") or "image"
 
 
-def _unique(slug: str, taken: set[str]) -> str:
+def unique(slug: str, taken: set[str]) -> str:
     """The slug, or with the first free of -2, -3 …, regardless of capitals; noted as taken."""
     candidate, number = slug, 1
     while candidate.casefold() in taken:

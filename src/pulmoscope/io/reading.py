@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pulmoscope.core.errors import InputError, UnreadableError
+from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import FloatArray, Modality, Scan, SourceFile
+from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile
 from pulmoscope.io import raster
+from pulmoscope.io.ct_pictures import read_pictures
+from pulmoscope.io.formats import PICTURES, format_of
 from pulmoscope.io.inputs import Entry, entries, slug_of
 from pulmoscope.io.picture import Picture
-
-_MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"BM": "BMP",
-    b"PK\x03\x04": "zip",
-    b"\x1f\x8b": "gzip",
-    b"%PDF": "PDF",
-    b"GIF8": "GIF",
-}
+from pulmoscope.io.studies import Study, Wanted, studies
 
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What became of one entry: a scan, or the error that refuses it; exactly one of them is there."""
+    """What became of one study: a scan, or the error that refuses it; exactly one of them is there."""
 
     name: str
     slug: str
@@ -36,17 +27,64 @@ class ReadResult:
     error: InputError | None = None
 
 
-def read(paths: Sequence[Path]) -> Iterator[ReadResult]:
-    """Read every image that the paths hold, one at a time (see :func:`entries`). Raises no InputError."""
-    return map(read_entry, entries(paths))
+def read(paths: Sequence[Path], wanted: Wanted = "auto") -> Iterator[ReadResult]:
+    """Read every scan that the paths hold, one at a time. Raises no InputError.
+
+    Args:
+        paths: files, folders and zips (see :func:`entries`).
+        wanted: what pictures are (see :func:`studies`).
+    """
+    return map(read_study, studies(entries(paths), wanted))
 
 
-def read_entry(entry: Entry) -> ReadResult:
-    """Read one entry; a refusal is in the result. Safe to call from several threads."""
+def read_study(study: Study, series: str = "") -> ReadResult:
+    """Read one study; a refusal is in the result. Safe to call from several threads.
+
+    Args:
+        study: what :func:`studies` found.
+        series: the SeriesInstanceUID of the series to read of a DICOM study; empty: chosen by the rules of
+            ``io/ct_choice.py``.
+    """
     try:
-        return ReadResult(entry.name, entry.slug, scan=_scan(entry))
+        return ReadResult(study.name, study.slug, scan=_read(study, series))
     except InputError as error:
-        return ReadResult(entry.name, entry.slug, error=error)
+        return ReadResult(study.name, study.slug, error=error)
+
+
+def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
+    """Read the one scan that a file, folder or zip holds.
+
+    Raises:
+        UnreadableError: it can't be read, or none is there.
+        UnsuitableError: it is no chest X-ray or CT that can be diagnosed, or there are several.
+    """
+    found = list(studies(entries([path]), wanted))
+    if len(found) != 1:
+        raise UnsuitableError(path, "the path holds one scan", len(found))
+    return _read(found[0], series)
+
+
+def _read(study: Study, series: str) -> Scan:
+    """Read one study (errors: those of its kind's reader)."""
+    if study.kind == "image":
+        return _scan(replace(study.entries[0], slug=study.slug))
+    if study.kind == "volume":
+        from pulmoscope.io.ct_volume import read_volume  # SimpleITK takes a third of a second
+
+        return read_volume(replace(study.entries[0], slug=study.slug))
+    if study.kind == "pictures":
+        return read_pictures(study.name, study.slug, study.entries)
+    from pulmoscope.io.ct_choice import choose
+    from pulmoscope.io.ct_series import read_series
+
+    chosen, flags = choose(study.name, study.headers, study.others, series)
+    if study.broken:
+        files = "file" if study.broken == 1 else "files"
+        detail = (
+            f"every file beside the slices can be read (found: {study.broken} {files} that can't, left out)"
+        )
+        flags.append(Flag("broken-files", Severity.WARN, detail))
+    return read_series(study.name, study.slug, chosen, flags)
 
 
 def read_xray(path: Path) -> Scan:
@@ -68,21 +106,6 @@ def read_pixels(path: Path) -> FloatArray:
     return _decode(Entry(str(path), "", path).read_bytes(), str(path)).pixels
 
 
-def format_of(data: bytes) -> str | None:
-    """The format that a file's first bytes tell, None where it is none of those known."""
-    if data[128:132] == b"DICM":
-        return "DICOM"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            return kind
-    # DICOM without its preamble begins with an element of group 2 or 8.
-    if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0" and len(data) > 132:
-        return "DICOM"
-    return None
-
-
 def _decode(data: bytes, name: str) -> Picture:
     """Decode by content."""
     if not data:
@@ -94,11 +117,11 @@ def _decode(data: bytes, name: str) -> Picture:
         return dicom.decode(data, name)
     if kind == "zip":
         raise UnreadableError(name, "a zip is named .zip and does not lie in another zip", "a zip")
-    if kind in (None, "gzip", "PDF", "GIF"):
+    if kind not in PICTURES:
         raise UnreadableError(
             name, "a file is a DICOM, PNG, JPEG, TIFF, WebP or BMP image", kind or "none of these"
         )
-    return raster.decode(data, name, kind)
+    return raster.decode(data, name, str(kind))
 
 
 def _scan(entry: Entry) -> Scan:

@@ -17,7 +17,7 @@ from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Scan
 from pulmoscope.explain import gradcam
-from pulmoscope.io import Entry, read_entry, read_xray
+from pulmoscope.io import Study, read_study, read_xray
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.decision import judge
@@ -98,33 +98,33 @@ def diagnose(
 
 
 def diagnose_many(
-    entries: Sequence[Entry], model: Model, out: Path, *, reports: Reports = "all", force: bool = False
+    studies: Sequence[Study], model: Model, out: Path, *, reports: Reports = "all", force: bool = False
 ) -> Iterator[Outcome]:
     """Diagnose many images in flat memory, and write each one's files and the run's ``index.json``.
 
     Each image goes through all stages in one thread, so that only as many as there are threads are in memory. A run
     that was killed goes on when it is started again: what is complete is kept. Outcomes come in the order of
-    ``entries``; the index is written after the last one was taken.
+    ``studies``; the index is written after the last one was taken.
 
     Raises:
         OutputExistsError: ``out`` has a complete run in it, or an unfinished one over other inputs, and ``force`` is
             not given.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    files.claim(out, {entry.slug for entry in entries}, force)
+    files.claim(out, {study.slug for study in studies}, force)
     listed = []
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
-        for outcome in ahead(threads, partial(_one, model, out, reports), entries, 8 * workers):
+        for outcome in ahead(threads, partial(_one, model, out, reports), studies, 8 * workers):
             listed.append(outcome.entry())
             yield outcome
     write_json(out / files.INDEX, to_index(model.identity, listed, __version__))
 
 
-def _one(model: Model, out: Path, reports: Reports, entry: Entry) -> Outcome:
+def _one(model: Model, out: Path, reports: Reports, study: Study) -> Outcome:
     """One input, from its file to its results: refused, already done by a killed run, or diagnosed."""
     start = perf_counter()
-    result = read_entry(entry)
+    result = read_study(study)
     if result.scan is None:
         files.clear(out / result.slug)
         return Outcome(result.name, result.slug, error=result.error)

@@ -60,13 +60,13 @@ def command(
     interrupted goes on when the same command is given again.
     """
     from pulmoscope.core.errors import PulmoscopeError
-    from pulmoscope.io import entries
+    from pulmoscope.io import entries, studies
     from pulmoscope.pipeline.diagnose import diagnose_many
     from pulmoscope.runtime.model import Model
 
     if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
-    found = list(entries(inputs, without=out))
+    found = list(studies(entries(inputs, without=out)))
     opened = Model.load(model, runtime.value, device)
     stream = diagnose_many(found, opened, out, reports=_reports(report, len(found)), force=force)
     tally = _Tally()

@@ -1,0 +1,127 @@
+"""Which series of a CT study is read, and what of the study is left out.
+
+The rules, in this order:
+
+1. ``--series UID`` overrides all others.
+2. Only CT images that are slices count: no localizers, dose reports, secondary captures.
+3. Axial: the normal lies within 37 degrees of the body's axis, so that a tilted gantry passes and a reformat does not.
+4. At least ten positions.
+5. Not of another part of the body, by BodyPartExamined or a description.
+6. Of several that pass: without contrast medium before with; at least 150 mm of the body; a lung kernel, then one
+   that is not known, then a soft one; a distance of slices between 0.9 and 3 mm; the most slices; the lowest number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import Flag, Severity
+from pulmoscope.io.ct_header import SliceHeader
+from pulmoscope.io.ct_stack import FEWEST, SAME_MM, usual_step
+
+AXIAL = 0.8
+"""Least cosine of the angle between the slices' normal and the body's axis."""
+WHOLE_MM = 150
+"""Less of the body than this is hardly a whole chest."""
+NEAREST_MM, FARTHEST_MM = 0.9, 3.0
+_KERNELS = {"lung": 2, "": 1, "soft": 0}
+
+
+def choose(
+    name: str, headers: Sequence[SliceHeader], others: int = 0, series: str = ""
+) -> tuple[list[SliceHeader], list[Flag]]:
+    """The slices of the series that is read, and flags that say what was left out.
+
+    Args:
+        name: the study, for messages.
+        headers: of all CT images of the study.
+        others: how many objects of the study are no CT images.
+        series: the SeriesInstanceUID that the user wants; empty: by the rules.
+
+    Raises:
+        UnsuitableError: no series passes.
+    """
+    by_series: dict[str, list[SliceHeader]] = {}
+    for header in headers:
+        by_series.setdefault(header.series, []).append(header)
+    if series:
+        if series not in by_series:
+            raise UnsuitableError(
+                name, "the study holds the series that --series names", f"{len(by_series)} other CT series"
+            )
+        return by_series[series], []
+    reasons = {uid: _unfit(slices) for uid, slices in by_series.items()}
+    fit = {uid: slices for uid, slices in by_series.items() if not reasons[uid]}
+    if not fit:
+        told = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
+        raise UnsuitableError(
+            name, f"a study holds an axial chest CT series of at least {FEWEST} slices", told
+        )
+    best = max(fit, key=lambda uid: _rank(fit[uid]))
+    return fit[best], _left_out(fit, reasons, others)
+
+
+def _left_out(
+    fit: Mapping[str, Sequence[SliceHeader]], reasons: Mapping[str, str], others: int
+) -> list[Flag]:
+    """What the study holds besides the series that is read."""
+    parts = [f"{count} {reason}" for reason, count in Counter(filter(None, reasons.values())).items()]
+    if len(fit) > 1:
+        parts.append(f"{len(fit) - 1} that would do as well; --series UID chooses")
+    if others:
+        parts.append(
+            f"{others} object{'s' if others > 1 else ''} that {'are' if others > 1 else 'is'} no CT image"
+        )
+    if not parts:
+        return []
+    return [
+        Flag("other-series", Severity.INFO, f"one series of the study is read (left out: {'; '.join(parts)})")
+    ]
+
+
+def _unfit(slices: Sequence[SliceHeader]) -> str:
+    """Why a series can't be read; empty where it can. What single slices lack is not this rule's business."""
+    if all(header.flat for header in slices):
+        return "localizer"
+    placed = [header for header in slices if header.normal and header.position_mm]
+    if placed:
+        axial = sum(abs(header.normal[2]) >= AXIAL for header in placed if header.normal)
+        if axial < len(placed) / 2:
+            return "not axial"
+        if len(_heights(placed)) < FEWEST:
+            return "of too few slices"
+    elif len(slices) < FEWEST:
+        return "of too few slices"
+    if Counter(header.part for header in slices).most_common(1)[0][0] == "elsewhere":
+        return "of another part of the body"
+    return ""
+
+
+def _rank(slices: Sequence[SliceHeader]) -> tuple[float, ...]:
+    """Rule 6; the greatest is the best."""
+    heights = _heights([header for header in slices if header.normal and header.position_mm])
+    step = usual_step(heights)
+    length = heights[-1] - heights[0] if heights else 0.0
+    kernel = Counter(header.kernel for header in slices).most_common(1)[0][0]
+    return (
+        -float(any(header.contrast for header in slices)),
+        float(length >= WHOLE_MM),
+        float(_KERNELS[kernel]),
+        float(NEAREST_MM <= step <= FARTHEST_MM),
+        float(len(heights)),
+        -float(slices[0].series_number),
+    )
+
+
+def _heights(placed: Sequence[SliceHeader]) -> list[float]:
+    """The different heights along the normal, in mm, rising."""
+    steps = {
+        round(float(np.dot(header.normal, header.position_mm)) / SAME_MM)
+        for header in placed
+        if header.normal and header.position_mm
+    }
+    return [step * SAME_MM for step in sorted(steps)]

@@ -1,0 +1,256 @@
+"""What a DICOM file says of its CT slices, read without the pixels; one header per slice, also of a multi-frame file.
+
+Descriptions, ids and UIDs are compared, never shown: they may name a patient.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from pulmoscope.core.types import Point
+from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
+from pulmoscope.io.inputs import Entry
+from pulmoscope.io.quiet import quieten_decoders
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")
+"""Enhanced CT Image Storage, and Legacy Converted Enhanced CT Image Storage."""
+SYNTHETIC = "Synthetic chest CT"
+"""How SeriesDescription begins of a series that a program drew; a diagnosis has to say so."""
+
+_SHARP = re.compile(r"LUNG|^[BDU][5-8]\d|^BL\d|^(BR|QR)[5-7]\d|^FC[58]\d|^(L|YC|YD|YE|D|E)$")
+_SOFT = re.compile(r"SOFT|STANDARD|^[BDU][1-4]\d|^BF\d|^(BR|QR)[1-4]\d|^FC[01]\d|^(A|B|C|YA|YB)$")
+_NEEDED = """
+    SOPClassUID Modality ImageType StudyInstanceUID SeriesInstanceUID SeriesNumber PatientID AcquisitionNumber
+    InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness Rows Columns
+    BodyPartExamined StudyDescription SeriesDescription ProtocolName ConvolutionKernel ContrastBolusAgent
+    ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored PixelRepresentation
+    SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
+    PerFrameFunctionalGroupsSequence SpecificCharacterSet
+"""
+_TAGS = _NEEDED.split()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the pixels of a file are stored."""
+
+    syntax: UID
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    frames: int
+    offset: int
+    """Of the element PixelData in the file, bytes; 0 where the file has to be parsed anew (deflated, big endian)."""
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """One slice, by its tags.
+
+    Attributes:
+        entry, frame: the file, and which of its frames.
+        storage: how its pixels are stored; None where the tags that say so are missing or make no sense.
+        study, series, patient: ids; for comparing only.
+        position_mm, orientation, spacing_mm: None where missing or impossible.
+        slope, intercept: the rescale to HU; None where missing or impossible.
+        kernel: ``lung``, ``soft`` or empty where its name tells neither.
+        part: ``chest``, ``elsewhere``, or empty where the file does not say.
+        flat: a localizer or scout: a projection, no slice.
+        expected: images in the acquisition, 0 where the file does not say.
+    """
+
+    entry: Entry
+    frame: int = 0
+    storage: Storage | None = None
+    study: str = ""
+    series: str = ""
+    patient: str = ""
+    series_number: int = 0
+    acquisition: int = 0
+    instance: int = 0
+    position_mm: Point | None = None
+    orientation: tuple[float, ...] | None = None
+    spacing_mm: tuple[float, float] | None = None
+    thickness_mm: float = 0.0
+    slope: float | None = None
+    intercept: float | None = None
+    kernel: str = ""
+    part: str = ""
+    flat: bool = False
+    contrast: bool = False
+    synthetic: bool = False
+    expected: int = 0
+
+    @property
+    def normal(self) -> Point | None:
+        """The unit vector at right angles to the slice: its rows' direction cross its columns'."""
+        if self.orientation is None:
+            return None
+        x, y, z = (float(v) for v in np.cross(self.orientation[:3], self.orientation[3:]))
+        return x, y, z
+
+
+def is_ct(dataset: Dataset) -> bool:
+    """Whether a file is an image of a CT: localizers too, dose reports and secondary captures not."""
+    return code(dataset, "Modality") == "CT" and str(dataset.get("SOPClassUID", "")) in (
+        CT_IMAGE,
+        *ENHANCED,
+        "",
+    )
+
+
+def read_dataset(stream: IO[bytes]) -> tuple[Dataset, int]:
+    """The tags that matter of a DICOM file, without pixels, and where PixelData begins.
+
+    Raises:
+        Exception: of any class, where the file is damaged.
+    """
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    quieten_decoders()
+    dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+    return dataset, stream.tell()
+
+
+def slice_headers(dataset: Dataset, offset: int, entry: Entry) -> list[SliceHeader]:
+    """One header per frame. What is missing or makes no sense is None: it is a rule's business, not the reader's."""
+    storage = _storage(dataset, offset)
+    frames = storage.frames if storage else 1
+    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    own = values(dataset, "PerFrameFunctionalGroupsSequence")
+    found = []
+    for frame in range(frames):
+        groups = [
+            group
+            for group in (own[frame] if frame < len(own) else None, shared, dataset)
+            if group is not None
+        ]
+        found.append(_header(dataset, groups, storage, entry, frame))
+    return found
+
+
+def _header(
+    dataset: Dataset, groups: Sequence[Dataset], storage: Storage | None, entry: Entry, frame: int
+) -> SliceHeader:
+    """The header of one frame; ``groups``: where its own elements are looked for, in this order."""
+    position = _floats(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
+    spacing = _floats(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+    thickness = _floats(groups, "PixelMeasuresSequence", "SliceThickness", 1)
+    slope = _floats(groups, "PixelValueTransformationSequence", "RescaleSlope", 1)
+    intercept = _floats(groups, "PixelValueTransformationSequence", "RescaleIntercept", 1)
+    words = [
+        *_words(dataset, "ImageType"),
+        *_words(_first(groups[0], "CTImageFrameTypeSequence"), "FrameType"),
+    ]
+    return SliceHeader(
+        entry=entry,
+        frame=frame,
+        storage=storage,
+        study=str(dataset.get("StudyInstanceUID", "")),
+        series=str(dataset.get("SeriesInstanceUID", "")),
+        patient=str(dataset.get("PatientID", "")),
+        series_number=_whole(dataset, "SeriesNumber"),
+        acquisition=_whole(dataset, "AcquisitionNumber"),
+        instance=_whole(dataset, "InstanceNumber") + frame,
+        position_mm=None if position is None else (position[0], position[1], position[2]),
+        orientation=_orientation(_floats(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)),
+        spacing_mm=(spacing[0], spacing[1]) if spacing and all(0 < step < 10 for step in spacing) else None,
+        thickness_mm=thickness[0] if thickness else 0.0,
+        slope=slope[0] if slope and slope[0] != 0 else None,
+        intercept=intercept[0] if intercept else None,
+        kernel=_kernel(dataset, groups),
+        part=_part(dataset),
+        flat=bool({"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(words)),
+        contrast=bool(values(dataset, "ContrastBolusAgent") or values(dataset, "ContrastBolusAgentSequence")),
+        synthetic=str(dataset.get("SeriesDescription", "")).startswith(SYNTHETIC),
+        expected=_whole(dataset, "ImagesInAcquisition"),
+    )
+
+
+def _storage(dataset: Dataset, offset: int) -> Storage | None:
+    """How the pixels are stored, where that is a way in which CT slices can be stored."""
+    syntax = UID(str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ImplicitVRLittleEndian)))
+    sizes = [_whole(dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored")]
+    rows, columns, allocated, stored = sizes
+    if not (0 < rows <= 4096 and 0 < columns <= 4096 and allocated in (8, 16) and 0 < stored <= allocated):
+        return None
+    if (
+        _whole(dataset, "SamplesPerPixel", 1) != 1
+        or code(dataset, "PhotometricInterpretation") != "MONOCHROME2"
+    ):
+        return None
+    frames = max(1, _whole(dataset, "NumberOfFrames", 1))
+    parsed = syntax in ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+    signed = _whole(dataset, "PixelRepresentation") == 1
+    return Storage(syntax, rows, columns, allocated, stored, signed, frames, 0 if parsed else offset)
+
+
+def _orientation(found: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Two unit vectors at right angles; None for anything else (PS3.3 C.7.6.2.1.1)."""
+    if found is None:
+        return None
+    row, column = np.array(found[:3]), np.array(found[3:])
+    straight = abs(float(row @ column)) < 1e-3
+    units = all(abs(float(np.linalg.norm(axis)) - 1) < 1e-2 for axis in (row, column))
+    return found if straight and units else None
+
+
+def _part(dataset: Dataset) -> str:
+    """What part of the body is shown, by BodyPartExamined, else by the descriptions."""
+    texts = [part] if (part := code(dataset, "BodyPartExamined")) else list(descriptions(dataset))
+    if any(CHEST.search(text) for text in texts):
+        return "chest"
+    return "elsewhere" if any(ELSEWHERE.search(text) for text in texts) else ""
+
+
+def _kernel(dataset: Dataset, groups: Sequence[Dataset]) -> str:
+    """What the reconstruction kernel is made for, by the vendors' names for them."""
+    inner = (_first(group, "CTReconstructionSequence") for group in groups)
+    name = next(
+        (found for part in (dataset, *inner) if part and (found := code(part, "ConvolutionKernel"))), ""
+    )
+    if _SHARP.search(name):
+        return "lung"
+    return "soft" if _SOFT.search(name) else ""
+
+
+def _floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) -> tuple[float, ...] | None:
+    """An element's finite numbers, from the first of the groups that has it; None where there is none."""
+    for group in groups:
+        for holder in (_first(group, sequence), group):
+            if holder is None or keyword not in holder:
+                continue
+            try:
+                found = tuple(float(value) for value in values(holder, keyword))
+            except (TypeError, ValueError):
+                return None
+            return found if len(found) == count and all(map(math.isfinite, found)) else None
+    return None
+
+
+def _first(dataset: Dataset | None, sequence: str) -> Any:
+    """The first item of a sequence, None without one."""
+    return None if dataset is None else next(iter(values(dataset, sequence)), None)
+
+
+def _words(dataset: Dataset | None, keyword: str) -> list[str]:
+    return [] if dataset is None else [str(word).strip().upper() for word in values(dataset, keyword)]
+
+
+def _whole(dataset: Dataset, keyword: str, default: int = 0) -> int:
+    """An element as a whole number; ``default`` where it is missing or none."""
+    try:
+        return int(next(iter(values(dataset, keyword)), default))
+    except (TypeError, ValueError):
+        return default

@@ -1,0 +1,61 @@
+"""Slices that were saved as pictures → scan: grey, no HU, no geometry, and marked so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.files import sha256_of
+from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
+from pulmoscope.io import raster
+from pulmoscope.io.formats import format_of
+from pulmoscope.io.inputs import Entry
+
+
+def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
+    """Read the pictures of one folder as the slices of one CT, in the order of the numbers in their names.
+
+    Raises:
+        UnsuitableError: they are not of one size.
+        InputError: none can be read.
+    """
+    ordered = sorted(entries, key=lambda entry: _numbers(entry.name))
+    read: list[tuple[FloatArray, SourceFile]] = []
+    bad: list[InputError] = []
+    for entry in ordered:
+        try:
+            data = entry.read_bytes()
+            picture = raster.decode(data, entry.name, str(format_of(data)))
+            read.append((picture.pixels, SourceFile(entry.name, sha256_of(data))))
+        except InputError as error:
+            bad.append(error)
+    if not read:
+        raise bad[0]
+    sizes = {pixels.shape for pixels, _ in read}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(sizes)[:4])
+        raise UnsuitableError(name, "the slices of one CT are of one size", shown)
+    detail = (
+        "slices are HU in a known geometry (found: pictures, whose window, spacing and order nobody knows; "
+        "they are taken in the order of the numbers in their names)"
+    )
+    flags = [Flag("pictures", Severity.WARN, detail)]
+    if bad:
+        detail = f"every slice can be decoded (found: {len(bad)} that can't, left out; the first: {bad[0]})"
+        flags.append(Flag("bad-slice", Severity.WARN, detail))
+    return Scan(
+        name=slug,
+        modality=Modality.CT,
+        pixels=np.stack([pixels for pixels, _ in read]),
+        files=tuple(file for _, file in read),
+        units=Units.GREY,
+        remarks=tuple(flags),
+    )
+
+
+def _numbers(name: str) -> list[tuple[int, int, str]]:
+    """A key by which slice9 comes before slice10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,190 @@
+"""From files to what is read as one scan: an X-ray's file, a CT study's many, a volume's one.
+
+Studies are found folder by folder, by their StudyInstanceUID, so that the first is ready before the last is looked at.
+One whose files lie in several folders is kept together where these follow each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from pulmoscope.core.errors import InputError
+from pulmoscope.io.formats import HEAD, PICTURES, format_of, volume_of
+from pulmoscope.io.inputs import Entry, slug_of, unique
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pulmoscope.io.ct_header import SliceHeader
+
+Kind = Literal["image", "series", "volume", "pictures"]
+Wanted = Literal["auto", "xray", "ct"]
+"""What pictures are: ``auto`` and ``xray``: each a radiograph; ``ct``: those of a folder are slices of one CT."""
+
+_RADIOGRAPHS = ("CR", "DX", "RG")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What becomes one scan.
+
+    Attributes:
+        name: as the user named it: a file, or the folder of its files.
+        slug: a file-system-safe name, unique within a run, the same for the same inputs.
+        kind: ``image``: one file, read as an X-ray; ``series``: DICOM slices; ``volume``: one file; ``pictures``:
+            slices that were saved as pictures.
+        entries: its files.
+        headers: of a series, one per slice of every series of the study.
+        others: how many objects of the study are no CT images.
+        broken: how many files beside its slices can't be read.
+    """
+
+    name: str
+    slug: str
+    kind: Kind
+    entries: tuple[Entry, ...]
+    headers: tuple[SliceHeader, ...] = ()
+    others: int = 0
+    broken: int = 0
+
+
+@dataclass
+class _Pending:
+    """A DICOM study whose files are being found."""
+
+    headers: list[SliceHeader] = field(default_factory=list)
+    others: list[Entry] = field(default_factory=list)
+    broken: int = 0
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a file is, by its content."""
+
+    entry: Entry
+    kind: Literal["image", "series", "volume", "picture", "broken"]
+    study: str = ""
+    headers: tuple[SliceHeader, ...] = ()
+
+
+def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
+    """Put files together to studies, in the order in which they are found.
+
+    A file that can't be told, or that is an image of another kind, is a study of its own: reading it says what is
+    wrong. Beside the slices of a CT study it is counted instead: as broken, or as something else.
+    """
+    taken = {"index.json"}
+    pending: dict[str, _Pending] = {}
+    for _, folder in groupby(entries, key=lambda entry: _parent(entry)):
+        seen = [_look(entry) for entry in folder]
+        here = {found.study for found in seen if found.kind == "series"}
+        for uid in [uid for uid in pending if uid not in here]:
+            yield from _finished(pending.pop(uid), taken)
+        for found in seen:
+            if found.kind == "series":
+                study = pending.setdefault(found.study, _Pending())
+                study.headers += found.headers
+                study.others += [] if found.headers else [found.entry]
+        yield from _besides([found for found in seen if found.kind != "series"], here, pending, wanted, taken)
+    for study in pending.values():
+        yield from _finished(study, taken)
+
+
+def slugs(entries: Iterable[Entry]) -> set[str]:
+    """Every slug that a study of these files may have, less the number that makes it unique."""
+    return {slug for entry in entries for slug in (entry.slug, *map(slug_of, _above(entry.place)))}
+
+
+def _above(place: str) -> Iterator[str]:
+    """A folder and those that it lies in."""
+    yield place
+    yield from (str(parent) for parent in PurePosixPath(place).parents if parent.name)
+
+
+def _look(entry: Entry) -> _Look:
+    """Tell what a file is."""
+    try:
+        with entry.open() as stream:
+            head = stream.read(HEAD)
+            if volume_of(head):
+                return _Look(entry, "volume")
+            kind = format_of(head)
+            if kind != "DICOM":
+                return _Look(entry, "picture" if kind in PICTURES else "broken")
+            from pulmoscope.io import ct_header
+            from pulmoscope.io.dicom_rules import code
+
+            stream.seek(0)
+            dataset, offset = ct_header.read_dataset(stream)
+            uid = str(dataset.get("StudyInstanceUID", ""))
+            if ct_header.is_ct(dataset):
+                # Without a UID the files of one folder still belong together.
+                headers = tuple(ct_header.slice_headers(dataset, offset, entry))
+                return _Look(entry, "series", uid or _parent(entry), headers)
+            if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
+                return _Look(entry, "series", uid)
+            return _Look(entry, "image")
+    except (InputError, OSError):
+        return _Look(entry, "broken")
+    except (
+        Exception
+    ):  # pydicom and zipfile meet damaged bytes with errors of any class; reading it says what is wrong
+        return _Look(entry, "broken")
+
+
+def _besides(
+    seen: Sequence[_Look], here: set[str], pending: dict[str, _Pending], wanted: Wanted, taken: set[str]
+) -> Iterator[Study]:
+    """What lies in a folder besides DICOM: studies of their own; beside a single CT study, what belongs to it."""
+    with_slices = [pending[uid] for uid in here if pending[uid].headers]
+    only = with_slices[0] if len(with_slices) == 1 else None
+    pictures = []
+    for found in seen:
+        entry = found.entry
+        if only is not None and found.kind == "broken":
+            only.broken += 1
+        elif only is not None and found.kind == "picture":
+            only.others.append(entry)
+        elif found.kind == "picture" and wanted == "ct":
+            pictures.append(entry)
+        else:
+            yield _named(
+                Study(entry.name, entry.slug, "volume" if found.kind == "volume" else "image", (entry,)),
+                taken,
+            )
+    if pictures:
+        yield _named(Study(_folder(pictures), slug_of(_place(pictures)), "pictures", tuple(pictures)), taken)
+
+
+def _finished(found: _Pending, taken: set[str]) -> Iterator[Study]:
+    """A DICOM study as one; objects without any CT image beside them each as what they are."""
+    if not found.headers:
+        for entry in found.others:
+            yield _named(Study(entry.name, entry.slug, "image", (entry,)), taken)
+        return
+    entries = list({header.entry.name: header.entry for header in found.headers}.values())
+    name = _folder(entries) if len(entries) > 1 else entries[0].name
+    slug = slug_of(_place(entries)) if len(entries) > 1 else entries[0].slug
+    study = Study(name, slug, "series", tuple(entries), tuple(found.headers), len(found.others), found.broken)
+    yield _named(study, taken)
+
+
+def _named(study: Study, taken: set[str]) -> Study:
+    return replace(study, slug=unique(study.slug, taken))
+
+
+def _parent(entry: Entry) -> str:
+    return str(PurePosixPath(entry.name).parent)
+
+
+def _folder(entries: Sequence[Entry]) -> str:
+    """The folder that holds all files, as the user named it."""
+    return os.path.commonpath([_parent(entry) for entry in entries]) or entries[0].name
+
+
+def _place(entries: Sequence[Entry]) -> str:
+    """The same, relative to what was given."""
+    return os.path.commonpath([entry.place for entry in entries]) or entries[0].place
