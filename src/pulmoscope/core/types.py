@@ -187,21 +187,56 @@ class Explanation:
         kind: ``grad-cam``.
         target: the class whose evidence is shown.
         heat: float32 (rows, columns) in [0, 1] at the scan's own size; 0 outside what the network saw.
+        index: the slice that is explained, counted from 0 at the feet; 0 for an X-ray.
+        stage: the network's stage that is looked at, as the network's paper counts them (ResNet50: 3, 4, 5); 0: the
+            last, and the only one.
     """
 
     kind: str
     target: str
     heat: FloatArray
+    index: int = 0
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """What the network says of one slice of a CT.
+
+    Attributes:
+        index: counted from 0 at the feet.
+        file: the one that it came from.
+        z_mm: its height in the patient, towards the head; None where the files don't say.
+        probabilities: per class; None where the slice shows too little lung to be judged.
+        lung_share: of the slice's pixels, how many are lung; None where that was not measured.
+    """
+
+    index: int
+    file: str
+    z_mm: float | None
+    probabilities: Mapping[str, float] | None
+    lung_share: float | None = None
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The result for one scan; written as ``diagnosis.json`` (see ``docs/schemas``)."""
+    """The result for one scan; written as ``diagnosis.json`` (see ``docs/schemas``).
+
+    Attributes:
+        scan, model, quality, prediction: what was read, by which model, how good it is, and what it shows.
+        slices: of a CT, one per slice, from the feet to the head; empty for an X-ray.
+        levels: of a CT, what each classifier that looks at the whole patient says by itself: name → probabilities.
+            The prediction is what they come to together.
+        explanations: heat maps.
+        card: what the page tells of the model.
+    """
 
     scan: Scan
     model: Mapping[str, str]
     quality: Quality
     prediction: Prediction
+    slices: tuple[SliceResult, ...] = ()
+    levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     explanations: tuple[Explanation, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
