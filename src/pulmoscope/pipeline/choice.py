@@ -1,0 +1,65 @@
+"""Which model reads which kind of image."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import Modality, Scan
+from pulmoscope.runtime.model import Model
+from pulmoscope.runtime.network import Runtime
+
+BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
+"""What ``auto`` stands for."""
+_TITLES = {Modality.XRAY: "an X-ray", Modality.CT: "a CT"}
+
+
+class Models:
+    """The models of one run: the one that was asked for, or the built-in one for each kind of image. Thread-safe.
+
+    Args:
+        model: a built-in bundle's name or a bundle's folder, opened at once; ``auto``: the built-in ones, each opened
+            when the first image of its kind comes.
+        runtime, device: see :func:`pulmoscope.runtime.network.open_network`.
+
+    Raises:
+        BundleError, ResourceError: as :meth:`Model.load`.
+    """
+
+    def __init__(self, model: str = "auto", runtime: Runtime = "auto", device: str = "auto") -> None:
+        self._runtime, self._device = runtime, device
+        self._lock = threading.Lock()
+        self._only = None if model == "auto" else Model.load(model, runtime, device)
+        self._opened: dict[Modality, Model] = {}
+
+    @classmethod
+    def only(cls, model: Model) -> Models:
+        """One opened model for everything that it can read."""
+        models = cls()
+        models._only = model
+        return models
+
+    def of(self, scan: Scan, name: str) -> Model:
+        """The model that reads a scan; ``name``: the input, for the message.
+
+        Raises:
+            UnsuitableError: the model that was asked for reads the other kind of image.
+        """
+        if self._only is not None:
+            reads = Modality(self._only.bundle.modality)
+            if reads is not scan.modality:
+                rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
+                raise UnsuitableError(name, rule, _TITLES[scan.modality])
+            return self._only
+        with self._lock:
+            if scan.modality not in self._opened:
+                self._opened[scan.modality] = Model.load(BUILT_IN[scan.modality], self._runtime, self._device)
+            return self._opened[scan.modality]
+
+    @property
+    def used(self) -> list[Mapping[str, str]]:
+        """Name, version, sha256 and modality of each model that read something, or was asked for."""
+        with self._lock:
+            models = [self._only] if self._only is not None else list(self._opened.values())
+        return [{**model.identity, "modality": model.bundle.modality} for model in models]

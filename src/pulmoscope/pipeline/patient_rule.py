@@ -1,0 +1,45 @@
+"""From a model of slices to the patient: a rule, not a network, for there are too few real patients to train one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pulmoscope.core.types import FloatArray
+
+TOP_SHARE, FEWEST = 0.1, 3
+"""The patient's probability is the mean of the highest tenth of the slices', of at least three."""
+CHECKED_ON = 3
+"""Real patients whose slices are labelled, and on whom the rule was looked at: two infected, one not."""
+LIMITS = (
+    "the patient's probability has been checked on enough patients (found: it is the mean of the highest "
+    f"{100 * TOP_SHARE:.0f} % of the slices', looked at on {CHECKED_ON} patients only)"
+)
+
+
+def patient_probability(positive: FloatArray) -> float:
+    """The patient's probability of being positive.
+
+    The mean of the highest tenth: one slice alone decides nothing, and a small lesion is not averaged away.
+
+    Args:
+        positive: (slices,), of every judged slice; at least one.
+    """
+    count = min(len(positive), max(FEWEST, round(TOP_SHARE * len(positive))))
+    return float(np.sort(positive)[-count:].mean())
+
+
+def suspicious(positive: FloatArray, most: int = 4) -> list[int]:
+    """The places of the slices to show: the highest, each at least a twentieth of the slices away from the others.
+
+    Args:
+        positive: (slices,), the probability of being positive; -1 where a slice was not judged.
+        most: how many at the most.
+    """
+    apart = max(1, len(positive) // 20)
+    chosen: list[int] = []
+    for place in np.argsort(-positive, kind="stable"):
+        if positive[place] >= 0 and all(abs(int(place) - other) >= apart for other in chosen):
+            chosen.append(int(place))
+        if len(chosen) == most:
+            break
+    return chosen

@@ -1,0 +1,81 @@
+"""What can be said of a CT's quality without its diagnosis, once its lungs have been looked for.
+
+What the files themselves say (missing slices, contrast medium, a tilted gantry …) was said when they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import Flag, Quality, Scan, Severity
+
+LEAST_ML = 500
+"""Less air and lung than this in the whole scan: it shows no chest, or hardly any of one (adults: 2,000 to 7,000)."""
+CUT = 0.2
+"""The first and last slice show at most this share of the largest cross-section of the lungs, where these are whole."""
+BORDER = 0.01
+"""The lungs' outline may touch the picture's border on this share of its length: rounding."""
+THICK_MM, COARSE_MM = 5.0, 1.5
+"""Slices further apart, and pixels larger than this, hide small lesions."""
+ONE_SIDED = 6.0
+"""One lung is so many times larger than the other: one is missing, collapsed, full, or was not found."""
+
+Labels = npt.NDArray[np.uint8]
+
+
+def check(scan: Scan, lungs: Labels | None) -> Quality:
+    """All flags of a CT, those of its reading first.
+
+    Args:
+        scan: with ``spacing_mm`` where there are ``lungs``.
+        lungs: (slices, rows, columns): 0 none, 1 right, 2 left; None where they could not be looked for.
+    """
+    flags = list(scan.remarks)
+    if lungs is not None and scan.spacing_mm is not None:
+        flags += _lung_flags(lungs, scan.spacing_mm)
+        flags += _grid_flags(scan.spacing_mm)
+    return Quality(tuple(flags))
+
+
+def lung_shares(lungs: Labels) -> npt.NDArray[np.float64]:
+    """Of each slice's pixels, how many are lung."""
+    return np.count_nonzero(lungs, axis=(1, 2)) / (lungs.shape[1] * lungs.shape[2])
+
+
+def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    right, left = (float(np.count_nonzero(lungs == side)) * voxel_ml for side in (1, 2))
+    if right + left < LEAST_ML:
+        detail = f"a chest CT shows at least {LEAST_ML} ml of lung (found: {right + left:.0f} ml)"
+        yield Flag("no-lungs", Severity.REFUSE, detail)
+        return
+    if max(right, left) > ONE_SIDED * min(right, left):
+        larger = "right" if right > left else "left"
+        detail = f"both lungs are seen (found: nearly all on the {larger}, {right:.0f} ml right, {left:.0f} ml left)"
+        yield Flag("one-lung", Severity.WARN, detail)
+    areas = np.count_nonzero(lungs, axis=(1, 2))
+    ends = {"base": areas[0], "apex": areas[-1]}
+    cut = [f"{name} ({100 * area / areas.max():.0f} %)" for name, area in ends.items() if area > CUT * areas.max()]
+    if cut:
+        detail = (
+            f"the first and last slice show at most {100 * CUT:.0f} % of the lungs' largest cross-section "
+            f"(found: cut at the {' and the '.join(cut)})"
+        )
+        yield Flag("lungs-cut", Severity.WARN, detail)
+    edges = (lungs[:, 0], lungs[:, -1], lungs[:, :, 0], lungs[:, :, -1])
+    touching = sum(int(np.count_nonzero(edge)) for edge in edges)
+    if touching > BORDER * sum(edge.size for edge in edges):
+        detail = "the lungs lie within the field of view (found: they are cut by the picture's border)"
+        yield Flag("truncated-fov", Severity.WARN, detail)
+
+
+def _grid_flags(spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
+    if spacing_mm[0] > THICK_MM:
+        detail = f"slices are at most {THICK_MM:.0f} mm apart (found: {spacing_mm[0]:.3g} mm)"
+        yield Flag("thick-slices", Severity.WARN, detail)
+    if max(spacing_mm[1:]) > COARSE_MM:
+        detail = f"pixels are at most {COARSE_MM} mm wide (found: {max(spacing_mm[1:]):.3g} mm)"
+        yield Flag("coarse-pixels", Severity.WARN, detail)
