@@ -119,6 +119,9 @@ def _near_duplicates(report: CheckReport) -> Verdict:
             f"{_count(len(near), 'pair')} of near-duplicates, each within one split: they count as one image."
         )
         return Verdict("near-duplicates", "warn", text)
+    if report.studies:
+        text = f"CT studies ({report.studies} of {report.images}) are compared by their files, not by what they show."
+        return Verdict("near-duplicates", "ok" if report.studies < report.images else "warn", text)
     return Verdict("near-duplicates", "ok", "No two pictures look nearly the same.")
 
 
@@ -165,6 +168,10 @@ def _sources(report: CheckReport) -> Verdict:
 
 
 def _probe(report: CheckReport) -> Verdict:
+    if report.probe is None and report.studies == report.images:
+        return Verdict(
+            "shortcuts", "warn", "Whether outward features tell the class is not tried with CT studies."
+        )
     if report.probe is None:
         return Verdict(
             "shortcuts", "warn", "Too few labelled images to try whether outward features tell the class."
