@@ -3,7 +3,8 @@
 Gunraj et al., Frontiers in Medicine 7 (2020) and 8 (2022); github.com/haydengunraj/COVIDNet-CT, docs/dataset.md, the
 listings in splits/ and the names that dataset_construction/ gives to the slices. A line of a listing is ``filename
 class xmin ymin xmax ymax``; classes are 0 Normal, 1 Pneumonia (ours: CAP), 2 COVID-19. The pictures lie in
-``2A_images/``, ``3A_images/`` (version 1: ``images/``) or beside the listings. Version 1 writes ``train_COVIDx-CT.txt``.
+``2A_images/``, ``3A_images/``, ``images/`` (version 1) or beside the listings. Version 1 has
+``train_COVIDx-CT.txt``.
 
 The boxes are not kept: the authors drew them round the body by threshold and contour, and the systems here find the
 body's contour in every slice themselves.
