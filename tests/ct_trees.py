@@ -162,7 +162,7 @@ def ucsd_covid_ct(root: Path) -> Path:
     return root
 
 
-def sars_cov2_ct(root: Path, count: int = 40) -> Path:
+def sars_cov2_ct(root: Path, count: int = 6) -> Path:
     """As many slices a class, no two alike; numbers as in the original."""
     for number in range(1, count + 1):
         save(root / "COVID" / f"Covid ({number}).png", blotches(number))

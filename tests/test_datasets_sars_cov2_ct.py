@@ -33,7 +33,7 @@ def test_runs_are_equal_ranges_of_a_class_s_numbers() -> None:
 
 
 def test_drawn_splits_keep_neighbouring_numbers_and_near_duplicates_together(tmp_path: Path) -> None:
-    tree(tmp_path)
+    tree(tmp_path, 40)
     save(tmp_path / "COVID" / "Covid (40).png", blotches(1) * 0.9)  # looks like number 1
     table = load(tmp_path)
     assert table.layout == "sars-cov-2-ct"
