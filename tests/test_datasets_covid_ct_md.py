@@ -30,7 +30,9 @@ def test_one_sample_a_study_with_labels_turned_to_count_from_the_feet(root: Path
 
 
 def test_splits_are_drawn_by_patient(root: Path) -> None:
-    assert {sample.split for sample in load(root)} <= {"train", "val", "test"}
+    table = load(root)
+    assert {sample.split for sample in table} <= {"train", "val", "test"}
+    assert any("one patient's studies stay together" in line for line in table.warnings)
 
 
 def test_lobes_of_every_labelled_patient_from_the_feet(root: Path) -> None:

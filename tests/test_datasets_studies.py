@@ -140,6 +140,7 @@ def test_the_check_of_studies_counts_and_finds_copies_and_leaks(tmp_path: Path) 
     assert [leak.splits for leak in report.patient_leaks] == [("train", "test")]
     assert report.problems == (f"{tmp_path / 'gone.nii.gz'}: the study is missing or empty",)
     verdicts = {one.rule: one.verdict for one in report.verdicts}
+    assert verdicts["files"] == "fail"
     assert (verdicts["identical files"], verdicts["patients"], verdicts["near-duplicates"]) == (
         "fail",
         "fail",
@@ -162,3 +163,8 @@ def test_studies_and_pictures_in_one_table_are_checked_each_in_its_way(tmp_path:
     report = check(mixed)
     assert (report.images, report.studies, report.readable) == (5, 4, 5)
     assert [(kind.format, kind.images) for kind in report.files] == [("PNG", 1)]
+    files = next(one for one in report.verdicts if one.rule == "files")
+    assert (files.verdict, files.sentence) == (
+        "ok",
+        "All 5 images are there; CT studies (4 of them) were not opened.",
+    )

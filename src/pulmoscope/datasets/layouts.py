@@ -20,6 +20,7 @@ from pulmoscope.datasets import (
     spgc,
     ucsd_covid_ct,
 )
+from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample, SampleTable
 
 SEED = 0
@@ -158,6 +159,9 @@ def _draw(table: SampleTable, split: str, progress: Callable[[int, int], None] |
     samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
     what = "no val: drawn here from train" if split else "no splits: drawn here"
     shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
-    kept = "near-duplicates and neighbouring numbers" if together else "near-duplicates"
-    drawn_here = f"{what} ({shares}; one patient's images and {kept} stay together)"
+    if all(is_study(table.path(sample)) for sample in pool):
+        kept = "one patient's studies"
+    else:
+        kept = "one patient's images and near-duplicates" + (" and neighbouring numbers" if together else "")
+    drawn_here = f"{what} ({shares}; {kept} stay together)"
     return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn_here, UNSETTLED))

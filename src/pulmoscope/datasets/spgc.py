@@ -1,10 +1,11 @@
 """The layout of the SPGC-COVID test sets: ``SPGC-COVID_Test1/<patient>/*.dcm`` and labels by patient in a table.
 
 Heidarian et al., «SPGC-COVID dataset» (2021), the test sets of the ICASSP 2021 Signal Processing Grand Challenge, from
-the authors of COVID-CT-MD: three sets (a fourth came later) of 30 patients each. They were handed out to participants,
-and no public page that we know spells out their names, so much is taken: a folder whose name ends in ``Test`` and a
-number, with a folder a patient; a ``.csv`` or ``.xlsx`` file in it, or beside it (then with ``Test1`` in its name, or
-for all sets together), with one column of patients and one of labels.
+the authors of COVID-CT-MD: three sets of 30 patients each, handed out to participants, and published later with a
+fourth (doi 10.34740/kaggle/dsv/2866458). No public page that we know spells out the names of folders and tables, so
+much is taken: a folder whose name ends in ``Test`` and a number, with a folder a patient; a ``.csv`` or ``.xlsx`` file in
+it, or beside it (then with ``Test1`` in its name, or for all sets together), with a column of patients and one of
+labels.
 """
 
 from __future__ import annotations

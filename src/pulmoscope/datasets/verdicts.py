@@ -53,6 +53,9 @@ def _count(number: int, noun: str) -> str:
 
 def _files(report: CheckReport) -> Verdict:
     count = len(report.problems)
+    if not count and report.studies:
+        text = f"All {report.images} images are there; CT studies ({report.studies} of them) were not opened."
+        return Verdict("files", "ok", text)
     if not count:
         return Verdict("files", "ok", f"All {report.images} images are there and can be read.")
     bad = count > FAIL_UNREADABLE * report.images
