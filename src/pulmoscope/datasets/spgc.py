@@ -3,8 +3,8 @@
 Heidarian et al., «SPGC-COVID dataset» (2021), the test sets of the ICASSP 2021 Signal Processing Grand Challenge, from
 the authors of COVID-CT-MD: three sets of 30 patients each, handed out to participants, and published later with a
 fourth (doi 10.34740/kaggle/dsv/2866458). No public page that we know spells out the names of folders and tables, so
-much is taken: a folder whose name ends in ``Test`` and a number, with a folder a patient; a ``.csv`` or ``.xlsx`` file in
-it, or beside it (then with ``Test1`` in its name, or for all sets together), with a column of patients and one of
+much is taken: a folder whose name ends in ``Test`` and a number, with a folder a patient; a ``.csv`` or ``.xlsx`` file
+in it, or beside it (then with ``Test1`` in its name, or for all sets together), with a column of patients and one of
 labels.
 """
 
