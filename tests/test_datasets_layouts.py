@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ct_trees import TREES
 from films import film, save, write_manifest
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import load
@@ -57,6 +58,28 @@ def test_an_unreadable_image_does_not_stop_the_drawing_of_splits(tmp_path: Path)
         save(tmp_path / "COVID" / f"{number}.png", film(number))
     (tmp_path / "COVID" / "broken.png").write_bytes(b"no picture")
     assert len(load(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_a_tree_of_a_ct_data_set_is_of_one_layout_only(tmp_path: Path, name: str) -> None:
+    data = TREES[name](tmp_path / "data")
+    claimed = [layout for layout, known in LAYOUTS.items() if known.recognise(data)]
+    # plain class folders are what is left where nothing else fits: they come last
+    assert [layout for layout in claimed if layout != "class-folders"] == [name]
+    assert load(data).layout == name
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_no_ct_layout_claims_x_rays(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "classes" / "COVID" / "a.png", film(1))
+    save(tmp_path / "classes" / "non-COVID" / "b.png", film(2))
+    save(tmp_path / "database" / "COVID" / "images" / "COVID-1.png", film(1))
+    save(tmp_path / "splits" / "test" / "Normal" / "a.png", film(1))
+    assert not any(LAYOUTS[name].recognise(tmp_path / data) for data in ("classes", "database", "splits"))
+
+
+def test_plain_class_folders_come_last() -> None:
+    assert (next(iter(LAYOUTS)), next(reversed(LAYOUTS))) == ("manifest", "class-folders")
 
 
 def test_a_real_manifest_has_its_documented_counts(shared: Path) -> None:

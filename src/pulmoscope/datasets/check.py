@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pulmoscope.core.errors import InputError
 from pulmoscope.datasets.confounding import Probe, SourceShare, cramers_v, shortcut_probe, source_shares
 from pulmoscope.datasets.fingerprint import BITS, connected, near_duplicates
 from pulmoscope.datasets.measure import HISTOGRAM_BINS, Measured, measure_all
+from pulmoscope.datasets.studies import is_study, size_of, study_checksum
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 from pulmoscope.datasets.verdicts import Verdict, judge
 
@@ -65,10 +67,10 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two files that show the same picture, or nearly.
+    """Two files that show the same picture, or nearly; or two CT studies that are the same.
 
     Attributes:
-        bits: how many of the 256 bits of their hashes differ.
+        bits: how many of the 256 bits of their hashes differ; 0 of studies.
         identical: the files are equal byte by byte.
     """
 
@@ -107,6 +109,8 @@ class CheckReport:
         problems: a line for every missing or unreadable file.
         pairs: all near-duplicates (identical files among them), leaks and conflicts first.
         source_v: Cramér's V between class and source; None where it can't be measured.
+        studies: how many of the images are CT studies (folders, volumes). Of these only files are compared: no pixels
+            are read, so ``files``, ``pixels``, ``histograms``, near-duplicates and ``probe`` are without them.
     """
 
     data: str
@@ -126,6 +130,7 @@ class CheckReport:
     probe: Probe | None
     warnings: tuple[str, ...]
     verdicts: tuple[Verdict, ...] = ()
+    studies: int = 0
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -148,21 +153,19 @@ class CheckReport:
 
 
 def check(table: SampleTable, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Check a data set. Reads every image once; a bad file costs a line in the report, no more.
+    """Check a data set. Reads every image once, CT studies not at all; a bad file costs a line in the report, no more.
 
     Args:
         progress: called with (images done, images in all).
     """
-    results = measure_all(table, progress)
-    problems = [str(result) for result in results if isinstance(result, InputError)]
-    problems += [
-        str(InputError(table.root / sample.mask, "the mask is missing"))
-        for sample in table
-        if sample.mask and not (table.root / sample.mask).is_file()
-    ]
+    studies = [sample for sample in table if is_study(table.path(sample))]
+    others = set(table.samples) - set(studies)
+    pictures = dataclasses.replace(table, samples=tuple(sample for sample in table if sample in others))
+    results = measure_all(pictures, progress)
+    there = {sample: size for sample in studies if (size := size_of(table.path(sample)))}
     readable = [
         (sample, result)
-        for sample, result in zip(table, results, strict=True)
+        for sample, result in zip(pictures, results, strict=True)
         if not isinstance(result, InputError)
     ]
     samples, measured = [sample for sample, _ in readable], [found for _, found in readable]
@@ -175,14 +178,15 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         data=str(table.root),
         layout=table.layout,
         images=len(table),
-        readable=len(readable),
+        readable=len(readable) + len(there),
+        studies=len(studies),
         unknown_patients=sum(not sample.patient for sample in table),
         counts=_counts(table),
         files=_file_kinds(samples, measured),
         pixels=_pixel_statistics(samples, measured),
         histograms=_histograms(samples, measured),
-        problems=tuple(problems),
-        pairs=_pairs(samples, measured, pairs),
+        problems=_problems(table, results, [sample for sample in studies if sample not in there]),
+        pairs=_in_order([*_pairs(samples, measured, pairs), *_same_studies(table, there)]),
         patient_leaks=_patient_leaks(table),
         source_v=cramers_v(labels, sources),
         sources=source_shares(labels, sources),
@@ -194,6 +198,18 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         warnings=table.warnings,
     )
     return dataclasses.replace(report, verdicts=judge(report))
+
+
+def _problems(
+    table: SampleTable, results: Iterable[Measured | InputError], missing: Iterable[Sample]
+) -> tuple[str, ...]:
+    """A line for every image that can't be read, study that is not there, and mask that is not there."""
+    masks = [sample.mask for sample in table if sample.mask and not (table.root / sample.mask).is_file()]
+    return (
+        *(str(result) for result in results if isinstance(result, InputError)),
+        *(str(InputError(table.path(sample), "the study is missing or empty")) for sample in missing),
+        *(str(InputError(table.root / mask, "the mask is missing")) for mask in masks),
+    )
 
 
 def _counts(table: Iterable[Sample]) -> tuple[Count, ...]:
@@ -240,8 +256,8 @@ def _histograms(samples: Sequence[Sample], measured: Sequence[Measured]) -> tupl
 
 def _pairs(
     samples: Sequence[Sample], measured: Sequence[Measured], found: Sequence[tuple[int, int, int]]
-) -> tuple[Pair, ...]:
-    pairs = [
+) -> list[Pair]:
+    return [
         Pair(
             first=samples[one].file,
             second=samples[other].file,
@@ -252,6 +268,25 @@ def _pairs(
         )
         for one, other, bits in found
     ]
+
+
+def _same_studies(table: SampleTable, studies: Mapping[Sample, tuple[int, ...]]) -> list[Pair]:
+    """Studies that are equal file by file. Only those with files of equal sizes are read: most are not."""
+    by_size: dict[tuple[int, ...], list[Sample]] = defaultdict(list)
+    for sample, size in studies.items():
+        by_size[size].append(sample)
+    by_content: dict[str, list[Sample]] = defaultdict(list)
+    for members in by_size.values():
+        for sample in members if len(members) > 1 else ():
+            by_content[study_checksum(table.path(sample))].append(sample)
+    return [
+        Pair(one.file, other.file, 0, True, (one.split, other.split), (one.label, other.label))
+        for members in by_content.values()
+        for one, other in combinations(members, 2)
+    ]
+
+
+def _in_order(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: (not pair.leaks, not pair.conflicts, pair.bits, pair.first)))
 
 

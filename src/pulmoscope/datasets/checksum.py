@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pulmoscope.core.files import sha256_of, sha256_of_file
+from pulmoscope.core.files import sha256_of
+from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import SampleTable
 
 
@@ -21,6 +22,6 @@ def table_checksum(table: SampleTable) -> str:
 
 def _content(file: Path) -> str | None:
     try:
-        return sha256_of_file(file)
+        return study_checksum(file)
     except OSError:
         return None

@@ -17,8 +17,13 @@ _LABELS = {"covid-19": "COVID", "no finding": "Normal"}
 
 
 def recognise(path: Path) -> bool:
-    """A folder with a ``metadata.csv``."""
-    return (path / NAME).is_file()
+    """A folder with a ``metadata.csv`` that lists patients or files as this data set does (COVIDx-CT has one, too)."""
+    try:
+        with (path / NAME).open(encoding="utf-8-sig") as stream:
+            header = {name.strip().lower() for name in stream.readline().split(",")}
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(header & {"patientid", "filename"})
 
 
 def read(path: Path) -> SampleTable:
@@ -27,7 +32,7 @@ def read(path: Path) -> SampleTable:
     Raises:
         DatasetError: ``metadata.csv`` is missing, or lacks a column or rows.
     """
-    if not recognise(path):
+    if not (path / NAME).is_file():
         raise DatasetError(f"{path}: must hold {NAME} (found: none)")
     rows = read_csv(path / NAME, COLUMNS)
     frontal = [

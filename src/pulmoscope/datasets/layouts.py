@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import covid_chestxray, folders, manifest, radiography
-from pulmoscope.datasets.table import SampleTable
+from pulmoscope.datasets import (
+    covid_chestxray,
+    covid_ct_md,
+    covidx_ct,
+    folders,
+    manifest,
+    mosmed,
+    radiography,
+    sars_cov2_ct,
+    spgc,
+    ucsd_covid_ct,
+)
+from pulmoscope.datasets.studies import is_study
+from pulmoscope.datasets.table import Sample, SampleTable
 
 SEED = 0
 """Splits that a layout does not have are drawn with this seed, so that they are the same everywhere."""
@@ -29,11 +41,14 @@ class Layout:
         looks_like: what a user sees in the folder, in a line or two.
         recognise: is the data set at this path of this layout?
         read: the table; samples have empty splits where the layout has none.
+        together: for each sample the name of what drawn splits must keep together beside patients and near-duplicates,
+            or an empty name; None where the layout knows of nothing.
     """
 
     looks_like: str
     recognise: Callable[[Path], bool]
     read: Callable[[Path], SampleTable]
+    together: Callable[[Sequence[Sample]], list[str]] | None = None
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -53,12 +68,46 @@ LAYOUTS: dict[str, Layout] = {
         radiography.recognise,
         radiography.read,
     ),
+    "covid-ct-md": Layout(
+        "COVID-19 subjects/P001/, Cap subjects/cap001/, Normal subjects/normal001/ with DICOM slices; Index.csv and "
+        "Slice-level-labels.npy where there are any",
+        covid_ct_md.recognise,
+        covid_ct_md.read,
+    ),
+    "spgc-covid": Layout(
+        "SPGC-COVID_Test1/, …_Test2/, …_Test3/ with a folder of DICOM slices a patient; "
+        "a .csv or .xlsx with their labels",
+        spgc.recognise,
+        spgc.read,
+    ),
+    "mosmeddata": Layout(
+        "studies/CT-0/study_0001.nii.gz, … studies/CT-4/; masks/study_0255_mask.nii.gz",
+        mosmed.recognise,
+        mosmed.read,
+    ),
+    "covidx-ct": Layout(
+        "train_COVIDx_CT-2A.txt, val_…, test_… that list slices; 2A_images/, 3A_images/ or images/; metadata.csv",
+        covidx_ct.recognise,
+        covidx_ct.read,
+    ),
+    "ucsd-covid-ct": Layout(
+        "Images-processed/CT_COVID/ and CT_NonCOVID/; Data-split/ and COVID-CT-MetaInfo.xlsx where there are any",
+        ucsd_covid_ct.recognise,
+        ucsd_covid_ct.read,
+    ),
+    "sars-cov-2-ct": Layout(
+        "COVID/Covid (1).png, … and non-COVID/Non-Covid (1).png, …",
+        sars_cov2_ct.recognise,
+        sars_cov2_ct.read,
+        sars_cov2_ct.runs,
+    ),
     "class-folders": Layout(
         "a folder per class with its pictures, or train/<class>/, val/<class>/, test/<class>/",
         folders.recognise,
         folders.read,
     ),
 }
+"""Every layout by its name, in the order of recognition: a manifest goes before all, plain class folders come last."""
 
 
 def load(
@@ -104,9 +153,15 @@ def _draw(table: SampleTable, split: str, progress: Callable[[int, int], None] |
 
     fractions = VAL_FROM_TRAIN if split else FRACTIONS
     pool = [sample for sample in table if sample.split == split]
-    drawn = iter(assign_splits(pool, fractions, SEED, image_groups(table.root, pool, progress)))
+    together = LAYOUTS[table.layout].together
+    groups = image_groups(table.root, pool, progress, together(pool) if together else None)
+    drawn = iter(assign_splits(pool, fractions, SEED, groups))
     samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
     what = "no val: drawn here from train" if split else "no splits: drawn here"
     shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
-    drawn_here = f"{what} ({shares}; one patient's images and near-duplicates stay together)"
+    if all(is_study(table.path(sample)) for sample in pool):
+        kept = "one patient's studies"
+    else:
+        kept = "one patient's images and near-duplicates" + (" and neighbouring numbers" if together else "")
+    drawn_here = f"{what} ({shares}; {kept} stay together)"
     return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, drawn_here, UNSETTLED))

@@ -11,6 +11,7 @@ from pathlib import Path
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.folders import images_in, subfolders
 from pulmoscope.datasets.manifest import patient_warnings
+from pulmoscope.datasets.sheets import read_xlsx, stem_of
 from pulmoscope.datasets.table import Sample, SampleTable
 
 FILE_COLUMN, URL_COLUMN = "FILE NAME", "URL"
@@ -72,19 +73,7 @@ def read_sources(sheet: Path) -> dict[str, str]:
     Raises:
         DatasetError: not a spreadsheet, or without the columns FILE NAME and URL.
     """
-    from zipfile import BadZipFile
-
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = load_workbook(sheet, read_only=True, data_only=True)
-        try:
-            rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
-        finally:
-            book.close()
-    except (OSError, BadZipFile, InvalidFileException, KeyError, ValueError, IndexError) as error:
-        raise DatasetError(f"{sheet}: must be an .xlsx spreadsheet (found: {error})") from error
+    rows = read_xlsx(sheet)
     header = [str(value or "").strip().upper() for value in rows[0]] if rows else []
     missing = [name for name in (FILE_COLUMN, URL_COLUMN) if name not in header]
     if missing:
@@ -92,11 +81,9 @@ def read_sources(sheet: Path) -> dict[str, str]:
             f"{sheet}, row 1: needs column {', '.join(missing)} (found: {', '.join(header) or 'an empty sheet'})"
         )
     name_at, url_at = header.index(FILE_COLUMN), header.index(URL_COLUMN)
-    return {_stem(str(row[name_at])): collection(str(row[url_at] or "")) for row in rows[1:] if row[name_at]}
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"\.(png|jpe?g)$", "", name.strip().lower())
+    return {
+        stem_of(str(row[name_at])): collection(str(row[url_at] or "")) for row in rows[1:] if row[name_at]
+    }
 
 
 def collection(url: str) -> str:

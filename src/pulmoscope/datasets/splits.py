@@ -15,6 +15,7 @@ import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.datasets.fingerprint import BITS, BoolArray, connected, dhash, near_duplicates
+from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample
 from pulmoscope.io import read_pixels
 
@@ -89,15 +90,19 @@ def _wanted(total: Mapping[str, int], fractions: Mapping[str, float]) -> dict[tu
 
 
 def image_groups(
-    root: Path, samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
+    root: Path,
+    samples: Sequence[Sample],
+    progress: Callable[[int, int], None] | None = None,
+    together: Sequence[str] | None = None,
 ) -> list[str]:
     """What must stay together, from the images: a name per sample, equal for one patient or near-duplicates.
 
-    The name comes from the patient or the picture, not from the file's name. Reads every image. A file that can't be
-    read stands alone; the data-set check names it.
+    The name comes from the patient or the picture, not from the file's name. Reads every image but not CT studies,
+    which go by their patient. A file that can't be read stands alone; the data-set check names it.
 
     Args:
         progress: called with (images done, images in all).
+        together: for each sample the name of what else stays together, or an empty name.
     """
     hashes: list[BoolArray | None] = []
     with ThreadPoolExecutor() as pool:
@@ -115,7 +120,9 @@ def image_groups(
     first_of: dict[str, int] = {}
     for index, sample in enumerate(samples):
         if sample.patient:
-            pairs.append((first_of.setdefault(sample.patient, index), index))
+            pairs.append((first_of.setdefault(_own_name(sample), index), index))
+        if together is not None and together[index]:
+            pairs.append((first_of.setdefault(f"together {together[index]}", index), index))
     numbers = connected(len(samples), pairs)
     names: dict[int, str] = {}
     for number, sample, found in zip(numbers, samples, hashes, strict=True):
@@ -127,6 +134,8 @@ def image_groups(
 
 
 def _hash(path: Path) -> BoolArray | None:
+    if is_study(path):
+        return None
     try:
         return dhash(read_pixels(path))
     except InputError:

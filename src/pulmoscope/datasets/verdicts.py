@@ -53,6 +53,9 @@ def _count(number: int, noun: str) -> str:
 
 def _files(report: CheckReport) -> Verdict:
     count = len(report.problems)
+    if not count and report.studies:
+        text = f"All {report.images} images are there; CT studies ({report.studies} of them) were not opened."
+        return Verdict("files", "ok", text)
     if not count:
         return Verdict("files", "ok", f"All {report.images} images are there and can be read.")
     bad = count > FAIL_UNREADABLE * report.images
@@ -119,6 +122,9 @@ def _near_duplicates(report: CheckReport) -> Verdict:
             f"{_count(len(near), 'pair')} of near-duplicates, each within one split: they count as one image."
         )
         return Verdict("near-duplicates", "warn", text)
+    if report.studies:
+        text = f"CT studies ({report.studies} of {report.images}) are compared by their files, not by what they show."
+        return Verdict("near-duplicates", "ok" if report.studies < report.images else "warn", text)
     return Verdict("near-duplicates", "ok", "No two pictures look nearly the same.")
 
 
@@ -165,6 +171,10 @@ def _sources(report: CheckReport) -> Verdict:
 
 
 def _probe(report: CheckReport) -> Verdict:
+    if report.probe is None and report.studies == report.images:
+        return Verdict(
+            "shortcuts", "warn", "Whether outward features tell the class is not tried with CT studies."
+        )
     if report.probe is None:
         return Verdict(
             "shortcuts", "warn", "Too few labelled images to try whether outward features tell the class."

@@ -11,6 +11,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.datasets.check import CheckReport, Count, FileKind, Pair
+from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.report.html import data_uri, render
@@ -110,7 +111,9 @@ def _pair_pictures(table: SampleTable, pair: Pair) -> dict[str, Any]:
 
 
 def _thumbnail(path: Path) -> str:
-    """A small JPEG as a data URI; empty where the file can't be read (the page lists it among the problems)."""
+    """A small JPEG as a data URI; empty of a CT study, and where the file can't be read (a problem)."""
+    if is_study(path):
+        return ""
     try:
         pixels = read_pixels(path)
     except InputError:

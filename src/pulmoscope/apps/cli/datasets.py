@@ -53,12 +53,14 @@ def show(
     from pulmoscope.core.errors import OutputExistsError
     from pulmoscope.datasets import load, manifest
     from pulmoscope.datasets.layouts import UNSETTLED
+    from pulmoscope.datasets.studies import is_study
 
     if out is not None and out.exists() and not force:
         raise OutputExistsError(out)
     with progress_bar("Reading images") as progress:
         table = load(data, layout, progress)
-    typer.echo(f"{data}: {len(table)} images, layout {table.layout}")
+    studies = sum(is_study(table.path(sample)) for sample in table)
+    typer.echo(f"{data}: {_extent(len(table), studies)}, layout {table.layout}")
     counts = Counter((sample.label, sample.split) for sample in table)
     grid = _table("class", *[split or "(no split)" for split in table.splits], "all", numbers_from=1)
     for label in sorted({sample.label for sample in table}):
@@ -148,8 +150,15 @@ def phantom(
     typer.echo(f"{out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv")
 
 
+def _extent(images: int, studies: int) -> str:
+    """How much there is: ``6 images``, ``6 CT studies``, or ``6 images (2 of them CT studies)``."""
+    if studies == images:
+        return f"{studies} CT studies"
+    return f"{images} images" + (f" ({studies} of them CT studies)" if studies else "")
+
+
 def _print_report(report: CheckReport) -> None:
-    typer.echo(f"{report.data}: {report.images} images, layout {report.layout}")
+    typer.echo(f"{report.data}: {_extent(report.images, report.studies)}, layout {report.layout}")
     counts: Counter[tuple[str, str, str]] = Counter()
     for count in report.counts:
         counts[count.label, count.source, count.split] += count.images
