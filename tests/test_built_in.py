@@ -10,7 +10,9 @@ import pytest
 from pulmoscope import diagnose
 from pulmoscope.datasets.phantom import xray_phantom
 from pulmoscope.io import entries, read_pixels, studies
-from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.io.studies import slugs
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.runtime.bundle import built_in, load
 from pulmoscope.runtime.model import Model
 from radiographs import dicom_bytes, dicom_dataset, encoded
@@ -93,9 +95,9 @@ def check(films: dict[str, bytes], model: Model, folder: Path) -> None:
         path.write_bytes(damaged(films[name], number // len(films) % 4, rng))
         whose[str(path)] = name
     refused = 0
-    for outcome in diagnose_many(
-        list(studies(entries([folder]))), model, folder.parent / "out", reports="none"
-    ):
+    listed = list(entries([folder]))
+    job = Run(Models.only(model), folder.parent / "out", reports="none")
+    for outcome in diagnose_many(studies(listed), job, slugs(listed)):
         if outcome.error is not None:
             refused += 1
             assert "\n" not in str(outcome.error)

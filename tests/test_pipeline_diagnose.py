@@ -19,8 +19,10 @@ from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.io import entries, studies
+from pulmoscope.io.studies import slugs
+from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.decision import decide
-from pulmoscope.pipeline.diagnose import Outcome, diagnose, diagnose_many
+from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.model import Model
 
@@ -45,8 +47,12 @@ def folder_of(folder: Path, count: int) -> Path:
     return folder
 
 
-def run(inputs: Path, model: Model, out: Path, **options: object) -> list[Outcome]:
-    return list(diagnose_many(list(studies(entries([inputs]))), model, out, **options))  # type: ignore[arg-type]
+def run(
+    inputs: Path, model: Model, out: Path, reports: Reports = "all", force: bool = False
+) -> list[Outcome]:
+    listed = list(entries([inputs]))
+    job = Run(Models.only(model), out, reports)
+    return list(diagnose_many(studies(listed), job, slugs(listed), force=force))
 
 
 def without_timings(path: Path) -> dict[str, object]:
@@ -235,11 +241,14 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pulmoscope.io import entries, studies
-from pulmoscope.pipeline.diagnose import diagnose_many
-from pulmoscope.runtime.model import Model
+from pulmoscope.io.studies import slugs
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.diagnose import Run, diagnose_many
 
 images, bundle, out = map(Path, sys.argv[1:])
-for number, _ in enumerate(diagnose_many(list(studies(entries([images]))), Model.load(bundle), out)):
+listed = list(entries([images]))
+run = Run(Models(str(bundle)), out)
+for number, _ in enumerate(diagnose_many(studies(listed), run, slugs(listed))):
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -1,11 +1,15 @@
-"""The main flow: image → scan → quality → prediction → decision → explanation; for one image and for thousands."""
+"""The main flow: study → scan → quality → prediction → decision → explanation; for one study and for thousands.
+
+What is done with a CT is in :mod:`pulmoscope.pipeline.diagnose_ct`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
@@ -15,12 +19,14 @@ from pulmoscope import __version__
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
-from pulmoscope.io import Study, read_study, read_xray
+from pulmoscope.io import Study, read_scan, read_study
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.decision import judge
+from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
@@ -76,71 +82,120 @@ class _Seen:
 
 
 def diagnose(
-    source: str | Path | Scan, model: str | Path | Model = "xray-covid", *, explain: bool = True
+    source: str | Path | Scan, model: str | Path | Model = "auto", *, series: str = "", explain: bool = True
 ) -> Diagnosis:
-    """Diagnose one image.
+    """Diagnose one X-ray or CT.
 
     Args:
-        source: a file, or a scan that was already read.
-        model: a built-in bundle's name, a bundle's folder, or an opened model (quicker for several images).
-        explain: also compute heat maps, for the most probable class and every other of at least 5 %.
+        source: a file, a folder or zip of one CT study, or a scan that was already read.
+        model: ``auto``: the built-in one for the kind of image; a built-in bundle's name, a bundle's folder, or an
+            opened model (quicker for several images).
+        series: the SeriesInstanceUID to read of a DICOM study; empty: chosen by the rules.
+        explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
+            CT for its most suspicious slices.
 
     Raises:
         InputError: the image is refused.
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
-    opened = model if isinstance(model, Model) else Model.load(model)
+    models = Models.only(model) if isinstance(model, Model) else Models(str(model))
     start = perf_counter()
-    scan = source if isinstance(source, Scan) else read_xray(Path(source))
-    diagnosis, seen, answer = _diagnosed(opened, scan, perf_counter() - start)
+    scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
+    read_s = perf_counter() - start
+    opened = models.of(scan, scan.name if isinstance(source, Scan) else str(source))
+    if scan.modality is Modality.CT:
+        return diagnose_ct(scan, opened, read_s=read_s, explain=explain)
+    diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
 
 
-def diagnose_many(
-    studies: Sequence[Study], model: Model, out: Path, *, reports: Reports = "all", force: bool = False
-) -> Iterator[Outcome]:
-    """Diagnose many images in flat memory, and write each one's files and the run's ``index.json``.
+@dataclass(frozen=True)
+class Run:
+    """What all inputs of a run share.
 
-    Each image goes through all stages in one thread, so that only as many as there are threads are in memory. A run
-    that was killed goes on when it is started again: what is complete is kept. Outcomes come in the order of
-    ``studies``; the index is written after the last one was taken.
+    Attributes:
+        models: which model reads what.
+        out: the folder of the results.
+        reports: whose page is written.
+        series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
+    """
+
+    models: Models
+    out: Path
+    reports: Reports = "all"
+    series: str = ""
+    _one_ct: threading.Lock = field(default_factory=threading.Lock)
+
+
+def diagnose_many(
+    studies: Iterable[Study], run: Run, known: Collection[str], *, force: bool = False
+) -> Iterator[Outcome]:
+    """Diagnose many studies in flat memory, and write each one's files and the run's ``index.json``.
+
+    X-rays go through all stages in one thread each, so that only as many as there are threads are in memory; of CTs,
+    which use all cores by themselves, there is one at a time. A run that was killed goes on when it is started again:
+    what is complete is kept. Outcomes come in the order of ``studies``; the index is written after the last was taken.
+
+    Args:
+        known: every slug that one of the studies may have (see :func:`pulmoscope.io.studies.slugs`).
 
     Raises:
-        OutputExistsError: ``out`` has a complete run in it, or an unfinished one over other inputs, and ``force`` is
-            not given.
+        OutputExistsError: the run's folder has a complete run in it, or an unfinished one over other inputs, and
+            ``force`` is not given.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    files.claim(out, {study.slug for study in studies}, force)
+    files.claim(run.out, known, force)
     listed = []
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
-        for outcome in ahead(threads, partial(_one, model, out, reports), studies, 8 * workers):
+        for outcome in ahead(threads, partial(_one, run), studies, 8 * workers):
             listed.append(outcome.entry())
             yield outcome
-    write_json(out / files.INDEX, to_index(model.identity, listed, __version__))
+    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__))
 
 
-def _one(model: Model, out: Path, reports: Reports, study: Study) -> Outcome:
-    """One input, from its file to its results: refused, already done by a killed run, or diagnosed."""
+def _one(run: Run, study: Study) -> Outcome:
+    """One input, from its files to its results: refused, already done by a killed run, or diagnosed."""
+    if study.kind == "image":
+        return _read_and_diagnosed(run, study)
+    with run._one_ct:
+        return _read_and_diagnosed(run, study)
+
+
+def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
+    """The same, whatever the kind of image."""
     start = perf_counter()
-    result = read_study(study)
-    if result.scan is None:
-        files.clear(out / result.slug)
-        return Outcome(result.name, result.slug, error=result.error)
-    folder = out / result.slug
+    result = read_study(study, run.series)
+    folder = run.out / result.slug
+    try:
+        if result.error is not None:
+            raise result.error
+        assert result.scan is not None
+        scan, model = result.scan, run.models.of(result.scan, result.name)
+    except InputError as error:
+        files.clear(folder)
+        return Outcome(result.name, result.slug, error=error)
     report = folder / files.REPORT
-    plain = files.kept(folder, result.scan, model.identity)
+    plain = files.kept(folder, scan, model.identity)
     if plain is not None:
         prediction = plain["prediction"]
-        if report.exists() or not _wanted(reports, prediction["label"], prediction["decision"]):
+        if report.exists() or not _wanted(run.reports, prediction["label"], prediction["decision"]):
             return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
-    diagnosis, seen, answer = _diagnosed(model, result.scan, perf_counter() - start)
-    wanted = _wanted(reports, diagnosis.prediction.label, diagnosis.prediction.decision)
-    if wanted:
-        diagnosis = _explained(diagnosis, seen, answer)
+    diagnosis = _answer(run, scan, model, perf_counter() - start)
+    wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted)
     return Outcome(result.name, result.slug, plain, report if wanted else None)
+
+
+def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
+    """The diagnosis of a scan, explained where its page is wanted."""
+    if scan.modality is Modality.CT:
+        return diagnose_ct(scan, model, read_s=read_s, explain=run.reports != "none")
+    diagnosis, seen, answer = _diagnosed(model, scan, read_s)
+    if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
+        return _explained(diagnosis, seen, answer)
+    return diagnosis
 
 
 def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, _Seen, Outputs]:
@@ -172,12 +227,7 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
         prediction=prediction,
         timings_s={**seen.timings_s, "predict": predict_s},
         software=_software(model.runtime),
-        card={
-            "calibration": asdict(bundle.calibration),
-            "thresholds": asdict(bundle.thresholds),
-            "training_data": bundle.training_data,
-            "metrics": bundle.metrics,
-        },
+        card=card(model),
     )
 
 

@@ -50,7 +50,7 @@ class _Lungs:
 
 
 def diagnose_ct(scan: Scan, model: Model, *, read_s: float = 0.0, explain: bool = True) -> Diagnosis:
-    """Diagnose a CT with a model of slices; the patient's probability follows by :mod:`pulmoscope.pipeline.patient_rule`.
+    """Diagnose a CT with a model of slices; the patient follows by :mod:`pulmoscope.pipeline.patient_rule`.
 
     Args:
         scan: HU, or slices that came as pictures.
@@ -125,7 +125,9 @@ def _conclude(quality: Quality, shares: FloatArray, model: Model) -> tuple[Quali
     """The patient's probability and what is done with it: too few patients stand behind the rule to report any."""
     bundle = model.bundle
     if not len(shares):
-        none = Flag("no-slices", Severity.REFUSE, "at least one slice shows enough lung to be judged (found: none)")
+        none = Flag(
+            "no-slices", Severity.REFUSE, "at least one slice shows enough lung to be judged (found: none)"
+        )
         quality = Quality((*quality.flags, *([] if quality.verdict == "refuse" else [none])))
         even = dict.fromkeys(bundle.classes, 1 / len(bundle.classes))
         return quality, decide(even, quality, bundle.thresholds.confidence)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,8 @@ _PAGE_SIDE = 768
 def claim(out: Path, slugs: Collection[str], force: bool) -> None:
     """Make the folder for a run over these inputs; with ``force`` remove what a run before has left of others.
 
+    A slug may have a number behind it that makes it unique.
+
     A killed run has no index: its results stay, and :func:`kept` decides about each. A run that refused everything has
     nothing to lose: the next one takes its place.
 
@@ -52,7 +55,7 @@ def claim(out: Path, slugs: Collection[str], force: bool) -> None:
     if index.exists() and not force and _folders(index) != []:
         raise OutputExistsError(index)
     others = [] if index.exists() else sorted({path.parent for path in out.glob(f"*/{DIAGNOSIS}")})
-    others = [other for other in others if other.name not in slugs]
+    others = [other for other in others if not {other.name, re.sub(r"-\d+$", "", other.name)} & set(slugs)]
     if others and not force:
         raise OutputExistsError(
             out, found=f"holds {len(others)} results of an unfinished run over other inputs"

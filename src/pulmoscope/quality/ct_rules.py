@@ -58,7 +58,11 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
         yield Flag("one-lung", Severity.WARN, detail)
     areas = np.count_nonzero(lungs, axis=(1, 2))
     ends = {"base": areas[0], "apex": areas[-1]}
-    cut = [f"{name} ({100 * area / areas.max():.0f} %)" for name, area in ends.items() if area > CUT * areas.max()]
+    cut = [
+        f"{name} ({100 * area / areas.max():.0f} %)"
+        for name, area in ends.items()
+        if area > CUT * areas.max()
+    ]
     if cut:
         detail = (
             f"the first and last slice show at most {100 * CUT:.0f} % of the lungs' largest cross-section "

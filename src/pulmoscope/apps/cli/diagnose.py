@@ -1,9 +1,11 @@
-"""``pulmoscope diagnose``: chest X-rays in, diagnoses and reports out."""
+"""``pulmoscope diagnose``: chest X-rays and CTs in, diagnoses and reports out."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ import typer
 from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
+    from pulmoscope.io import Study
     from pulmoscope.pipeline.diagnose import Outcome, Reports
 
 FEW = 20
@@ -27,6 +30,14 @@ class Runtime(StrEnum):
     OPENVINO = "openvino"
 
 
+class Modality(StrEnum):
+    """What pictures are."""
+
+    AUTO = "auto"
+    XRAY = "xray"
+    CT = "ct"
+
+
 class Report(StrEnum):
     """Whose page and heat maps are written."""
 
@@ -38,10 +49,28 @@ class Report(StrEnum):
 
 def command(
     inputs: Annotated[
-        list[Path], typer.Argument(help="Images (PNG, JPEG, TIFF, DICOM), folders or zips of them.")
+        list[Path],
+        typer.Argument(
+            help="X-rays (PNG, JPEG, TIFF, DICOM), CTs (DICOM slices or multi-frame, NIfTI, MHA, NRRD), a DICOMDIR, "
+            "folders or zips of them."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="A built-in model's name, or a bundle's folder.")] = "xray-covid",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A built-in model's name, or a bundle's folder; auto: the built-in one for each kind."
+        ),
+    ] = "auto",
+    modality: Annotated[
+        Modality,
+        typer.Option(
+            help="What pictures are: X-rays, or (ct) a folder's the slices of one CT. DICOM says so itself."
+        ),
+    ] = Modality.AUTO,
+    series: Annotated[
+        str, typer.Option(help="SeriesInstanceUID of the CT series to read; default: chosen by stated rules.")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.AUTO,
     report: Annotated[
@@ -54,38 +83,46 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Replace the results of a complete run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Diagnose chest X-rays: a probability, a decision, its reason and a report for each.
+    """Diagnose chest X-rays and CTs: a probability, a decision, its reason and a report for each.
 
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries, studies
-    from pulmoscope.pipeline.diagnose import diagnose_many
-    from pulmoscope.runtime.model import Model
+    from pulmoscope.io.studies import slugs
+    from pulmoscope.pipeline.choice import Models
+    from pulmoscope.pipeline.diagnose import Run, diagnose_many
 
     if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
-    found = list(studies(entries(inputs, without=out)))
-    opened = Model.load(model, runtime.value, device)
-    stream = diagnose_many(found, opened, out, reports=_reports(report, len(found)), force=force)
+    listed = list(entries(inputs, without=out))
+    found = studies(listed, modality.value)
+    first = list(
+        islice(found, FEW + 1)
+    )  # of a long list the others are found while these are being diagnosed
+    few = len(first) <= FEW
+    run = Run(Models(model, runtime.value, device), out, _reports(report, few), series)
+    shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     tally = _Tally()
-    for outcome in stream if quiet or len(found) == 1 else _shown(stream, len(found)):
+    for outcome in shown.outcomes(
+        diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
+    ):
         tally.add(outcome)
         if outcome.error is not None:
             typer.echo(f"pulmoscope: refused: {outcome.error}", err=True)
-        elif not quiet and len(found) <= FEW:
-            _tell(outcome, alone=len(found) == 1)
-    if not quiet and len(found) > 1:
+        elif not quiet and few:
+            _tell(outcome, alone=len(first) == 1)
+    if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
 
 
-def _reports(report: Report, inputs: int) -> Reports:
+def _reports(report: Report, few: bool) -> Reports:
     """Whose pages are written, with ``auto`` decided."""
     if report is Report.NONE:
         return "none"
-    return "all" if report is Report.ALL or (report is Report.AUTO and inputs <= FEW) else "positive"
+    return "all" if report is Report.ALL or (report is Report.AUTO and few) else "positive"
 
 
 class _Tally:
@@ -133,9 +170,27 @@ def _tell(outcome: Outcome, alone: bool) -> None:
     typer.echo(f"{outcome.name}  {prediction['label']} {share}  {prediction['decision']}{where}")
 
 
-def _shown(stream: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-    """The same outcomes, under a progress bar on stderr."""
-    with progress_bar("Diagnosing") as progress:
-        for done, outcome in enumerate(stream, start=1):
-            progress(done, total)
-            yield outcome
+class _Shown:
+    """A progress bar on stderr that counts files, as the number of studies shows only at the end."""
+
+    def __init__(self, files: int, silent: bool) -> None:
+        self._files, self._silent = files, silent
+        self._sizes: deque[int] = deque()
+
+    def studies(self, found: Iterable[Study]) -> Iterator[Study]:
+        """The same studies, their sizes noted."""
+        for study in found:
+            self._sizes.append(len(study.entries) + study.others + study.broken)
+            yield study
+
+    def outcomes(self, stream: Iterable[Outcome]) -> Iterator[Outcome]:
+        """The same outcomes, under the bar."""
+        if self._silent:
+            yield from stream
+            return
+        with progress_bar("Diagnosing") as progress:
+            done = 0
+            for outcome in stream:
+                done += self._sizes.popleft()
+                progress(min(done, self._files), self._files)
+                yield outcome
