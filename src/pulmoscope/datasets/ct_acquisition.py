@@ -16,6 +16,7 @@ import scipy.fft
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.ct_fields import Grid
+from pulmoscope.datasets.fingerprint import BoolArray
 
 Value = float | str
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -148,6 +149,7 @@ class Acquisition:
         texture: noise of unit spread with the kernel's grain, larger than a slice; its pieces serve all slices.
         spread: how much stronger or weaker the noise is at each pixel.
         rings: HU at each pixel.
+        outside: what lies outside the circle.
     """
 
     grid: Grid
@@ -157,6 +159,7 @@ class Acquisition:
     texture: FloatArray
     spread: FloatArray
     rings: FloatArray
+    outside: BoolArray
 
     @classmethod
     def prepare(cls, nuisances: Mapping[str, Value], grid: Grid, rng: np.random.Generator) -> Acquisition:
@@ -175,6 +178,7 @@ class Acquisition:
             _texture(rng, grid, kernel),
             np.asarray(0.55 + 0.55 * np.exp(-((away / 140) ** 2)), dtype=np.float32),
             np.asarray(scanner.rings * rings, dtype=np.float32),
+            away > grid.size / 2 * grid.pixel_mm,
         )
 
     def scan(self, hu: FloatArray, shoulders: float, rng: np.random.Generator) -> FloatArray:
@@ -201,8 +205,7 @@ class Acquisition:
         """What the scanner stores of a slice: nothing below -1024 but its padding."""
         kept = np.clip(np.rint(seen), -1024, 3071)
         if self.scanner.padded:
-            line = np.arange(self.grid.size) - (self.grid.size - 1) / 2
-            kept[np.hypot(line[:, None], line[None, :]) > self.grid.size / 2] = PADDING_HU
+            kept[self.outside] = PADDING_HU
         return np.asarray(kept, dtype=np.float32)
 
     def table(self, back_mm: float) -> FloatArray:

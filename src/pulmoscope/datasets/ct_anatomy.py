@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.ct_fields import Grid, bumps, radial, smoothstep
+from pulmoscope.datasets.ct_fields import Grid, bumps, cover, radial, smoothstep
 
 _CAGE = 2.35  # the rib cage's cross-section is fuller than an ellipse
 AIR, FAT, MUSCLE, BLOOD, LIVER = -1000.0, -100.0, 50.0, 40.0, 58.0
@@ -204,6 +204,7 @@ def _trunk(chest: Chest, x: FloatArray, y: FloatArray, up: FloatArray) -> FloatA
     heights = [-0.2, 0.15, 0.35, 0.55, 0.66, 0.80, 0.92, 1.0, 1.2]
     half = np.interp(up, heights, [22, 22, 27, 39, 39, 34, 36, 42, 60]).astype(np.float32)
     half = half * np.float32(chest.mediastinum * chest.half_width / 132)
+    half = half * (0.42 + 0.58 * smoothstep(y / chest.half_depth, -0.85, -0.05))  # narrow in front
     shift = np.float32(4) * smoothstep(up, 0.75, 0.5)
     back = 0.12 * chest.half_depth * smoothstep(up, 0.6, 1.0)
     return radial((x - shift, half), (y - back, 0.80 * chest.half_depth), power=2.0)
@@ -285,24 +286,28 @@ def _inside(
 ) -> FloatArray:
     """Density of what fills the cage besides the lungs: heart and vessels in fat above the diaphragm, organs below."""
     (x, y, z), (trunk, dome), (uneven, fine) = place, around, noise
-    soft = np.where(fine + 0.6 * smoothstep(-trunk, 0, 15) > 0.35, MUSCLE - 10, FAT + 12)
-    hu = np.where(blood < 0, BLOOD, soft)
-    below = z < dome - 3
-    fat_below = np.where(fine > 0.9, MUSCLE, FAT)
-    hu = np.where(below, fat_below, hu)
-    liver = below & (x + 0.5 * y < 0.25 * chest.half_width + 6 * uneven)
+    soft = smoothstep(fine + 0.8 * smoothstep(-trunk, 0, 15), -0.6, 0.2)
+    hu = _filled(FAT + 20 + (MUSCLE - 30 - FAT) * soft, blood, BLOOD)
+    under = z - dome + 3
+    hu = _filled(hu, under, FAT)
     stomach = radial(
         (x - 0.50 * chest.half_width, 48.0),
         (y + 0.18 * chest.half_depth, 42.0),
         (z - 0.10 * chest.height, 48.0),
     )
-    stomach = np.maximum(stomach + 2 * uneven, z - dome + 5)
+    stomach = np.maximum(stomach + 2 * uneven, under + 2)
     spleen = radial(
         (x - 0.68 * chest.half_width, 30.0),
         (y - 0.42 * chest.half_depth, 38.0),
         (z + 0.02 * chest.height, 45.0),
     )
-    hu = np.where(below & (spleen < 0), MUSCLE, hu)
-    hu = np.where(below & (stomach < 0), 25 + 12 * fine, hu)
-    hu = np.where(below & (stomach < -3) & (y < -0.42 * chest.half_depth), AIR + 40, hu)
-    return np.asarray(np.where(liver, LIVER, hu), dtype=np.float32)
+    hu = _filled(hu, np.maximum(spleen, under), MUSCLE)
+    hu = _filled(hu, stomach, 25 + 12 * fine)
+    hu = _filled(hu, np.maximum(stomach + 3, y + 0.42 * chest.half_depth), AIR + 40)
+    liver = (x + 0.5 * y - 0.25 * chest.half_width - 6 * uneven) / np.float32(1.1)
+    return _filled(hu, np.maximum(liver, under), LIVER)
+
+
+def _filled(hu: FloatArray, distance: FloatArray, with_hu: FloatArray | float) -> FloatArray:
+    """The field with an organ laid over it; its border as sharp as the coarse grid is."""
+    return np.asarray(hu + cover(distance, 3.5) * (with_hu - hu), dtype=np.float32)

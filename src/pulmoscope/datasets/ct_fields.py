@@ -16,6 +16,7 @@ from pulmoscope.core.types import FloatArray
 
 Numbers = npt.NDArray[np.floating]
 COARSE = 128
+_SPREAD = 0.6
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,12 @@ def bumps(rng: np.random.Generator, grid: Grid, size_mm: float) -> FloatArray:
     Laid out over a fixed box, so that neither the number of slices nor the field of view changes what is drawn.
     """
     side = 2 + int(np.ceil(520 / size_mm))
-    layers = 2 + int(np.ceil(420 / size_mm))
+    layers = 4 + int(np.ceil(420 / size_mm))
     knots = rng.standard_normal((layers, side, side), dtype=np.float32)
     x, y = grid.axes(grid.coarse)
     columns, rows = _f32((x + 260) / size_mm), _f32((y + 260) / size_mm)
-    heights = np.clip((grid.z_mm + 70) / size_mm, 0, layers - 1.001)
-    first, last = int(heights.min()), int(heights.max()) + 1
+    heights = np.clip((grid.z_mm + 70) / size_mm, 0, layers - 3.001)
+    first, last = int(heights.min()), int(heights.max()) + 3
     planes = np.stack(
         [
             cv2.remap(knots[k], columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -129,10 +130,14 @@ def bumps(rng: np.random.Generator, grid: Grid, size_mm: float) -> FloatArray:
         ]
     )
     below = heights.astype(np.intp) - first
-    part = smoothstep(heights - np.floor(heights), 0, 1)[:, None, None]
-    field = planes[below] * (1 - part) + planes[below + 1] * part
-    # The spread falls between the knots; unit spread on the whole is what the callers reckon with.
-    return _f32(field / np.float32(0.62))
+    t = (heights - np.floor(heights)).astype(np.float32)[:, None, None]
+    # cubic B-spline: no flat steps between the layers
+    field = planes[below] * ((1 - t) ** 3 / 6)
+    field += planes[below + 1] * ((3 * t**3 - 6 * t**2 + 4) / 6)
+    field += planes[below + 2] * ((-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6)
+    field += planes[below + 3] * (t**3 / 6)
+    # Interpolation evens out; unit spread is what the callers reckon with.
+    return _f32(field / np.float32(_SPREAD))
 
 
 def _f32(values: npt.ArrayLike) -> FloatArray:

@@ -64,13 +64,13 @@ def _covid(
 ) -> Disease:
     _, y, z = grid.frame()
     patches, rough, kind = bumps(rng, grid, 34.0), bumps(rng, grid, 11.0), bumps(rng, grid, 45.0)
-    rim, back, low = rng.uniform(1.2, 2.2), rng.uniform(0.2, 0.7), rng.uniform(0.3, 1.1)
+    rim, back, low = rng.uniform(1.2, 2.2), rng.uniform(0.6, 1.4), rng.uniform(0.4, 1.4)
     depth = np.clip(-organs.cage, 0, 60)
     score = (
         rim * np.exp(-depth / rng.uniform(14, 26))
         + back * (y / chest.half_depth)
         - low * (z / chest.height)
-        + 0.85 * patches
+        + 0.80 * patches
         + 0.35 * rough
     )
     opacity, beyond = _threshold(score, organs.middle, lung, shares, 0.30)
@@ -111,7 +111,7 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
     opacity, beyond = _threshold(score, organs.middle, lung, {side: share}, 0.16)
     dense = rng.uniform(5, 55)
     glass = rng.uniform(-620, -470)
-    solid = smoothstep(beyond + 0.10 * rough, 0.02, rng.uniform(0.16, 0.30))
+    solid = smoothstep(beyond + 0.10 * rough, 0.05, rng.uniform(0.18, 0.42))
     # the thinner the rim of ground glass, the harder the wedge's border
     hu = glass + solid * (dense - glass)
     if rng.random() < 0.3:  # a small patch on the other side

@@ -157,7 +157,9 @@ class _Picture:
     ill: Disease | None
     daily: Everyday
     trees: Trees
+    walls: Balls
     bones: Balls
+    marrow: Balls
     cartilage: Balls
     small: Balls
     grain: FloatArray
@@ -178,7 +180,7 @@ class _Picture:
         depth = np.maximum(body.pleura, body.dome_mm[None] - grid.z_mm[:, None, None])
         targets = []
         for side in (-1, 1):
-            found = np.argwhere((depth < -5) & (body.middle * side > 0))
+            found = np.argwhere((depth < -3) & (body.middle * side > 0))
             found = found[rng.permutation(len(found))[:1500]]
             rows, columns = grid.axes(grid.coarse)[1], body.middle
             targets.append(
@@ -195,10 +197,23 @@ class _Picture:
         small = [tube(np.stack([one[:3], one[:3]]), [one[3], one[3]]) for one in daily.nodules]
         if daily.scar is not None:
             small.append(tube(daily.scar, [1.0, 0.8]))
+        grown = trees(chest, targets, rng)
         return cls(
-            chest, grid, body, ill, daily, trees(chest, targets, rng), hard, soft, join(small),
-            _pattern(rng, grid, 2.6), _pattern(rng, grid, 5.0), grid.axes(grid.size)[0],
-        )  # fmt: skip
+            chest=chest,
+            grid=grid,
+            body=body,
+            ill=ill,
+            daily=daily,
+            trees=grown,
+            walls=grown.airways.resized(1.0, least_mm=2.2),
+            bones=hard,
+            marrow=hard.resized(-1.5, least_mm=1.2),
+            cartilage=soft,
+            small=join(small),
+            grain=_pattern(rng, grid, 2.6),
+            net=_pattern(rng, grid, 5.0),
+            middle=grid.axes(grid.size)[0],
+        )
 
     def slice(self, index: int, table: FloatArray) -> tuple[FloatArray, npt.NDArray[np.uint8], BoolArray]:
         """One slice before it is scanned: HU, lungs, lesions; each (size, size)."""
@@ -250,11 +265,14 @@ class _Picture:
         if self.ill is None or not self.ill.opacity[index].any():
             return np.asarray(hu, dtype=np.float32), np.zeros(lung.shape, dtype=np.bool_)
         opacity = grid.fine(self.ill.opacity[index])
+        # a lesion's border is frayed
+        frayed = 1.4 * opacity * (1 - opacity) * _piece(self.grain, grid.size, 13 * index + 7)
+        opacity = np.clip(opacity + frayed, 0, 1)
         if self.ill.bound is not None:
             opacity = np.minimum(opacity, cover(grid.fine(self.ill.bound[index]), 1.5 * grid.pixel_mm))
         lines = np.exp(-np.square(_piece(self.net, grid.size, 5 * index + 1) / 0.22))
         target = grid.fine(self.ill.hu[index]) + grid.fine(self.ill.lines[index]) * (lines - 0.3)
-        target = target + 22 * _piece(self.grain, grid.size, 11 * index + 5) * (target < -100)
+        target = target + 38 * _piece(self.grain, grid.size, 11 * index + 5) * (target < -100)
         hu += opacity * (target - hu)
         return np.asarray(hu, dtype=np.float32), opacity > 0.5
 
@@ -262,8 +280,7 @@ class _Picture:
         """Lay vessels, nodules, scars and airways over a slice in place."""
         vessels = np.maximum(paint(self.trees.vessels, self.grid, z), paint(self.small, self.grid, z)) * lung
         hu += vessels * np.maximum(38 - hu, 0)
-        wall = paint(self.trees.airways.thinner(-1.1), self.grid, z)
-        hu += 0.75 * wall * np.maximum(10 - hu, 0)
+        hu += 0.6 * paint(self.walls, self.grid, z) * np.maximum(10 - hu, 0)
         air = paint(self.trees.airways, self.grid, z)
         hu += air * (AIR + 45 - hu)
 
@@ -272,8 +289,7 @@ class _Picture:
         grid, z = self.grid, float(self.grid.z_mm[index])
         hu += paint(self.cartilage, grid, z) * (110 - hu)
         hu += paint(self.bones, grid, z) * (620 - hu)
-        marrow = paint(self.bones.thinner(1.5, least_mm=1.2), grid, z)
-        hu += marrow * (210 - hu)
+        hu += paint(self.marrow, grid, z) * (210 - hu)
         vertebra = grid.fine(self.body.vertebra[index])
         tall = 0.083 * self.chest.height
         disc = float(smoothstep(abs(((z / tall) % 1) - 0.5), 0.30, 0.40))  # 1 within the disc

@@ -110,12 +110,13 @@ def write_ct_phantoms(
     """
     tied = _checked(count, classes, layout, tie, tie_splits, fractions, (slices, size))
     claim_folder(out, manifest.NAME, force)
-    samples = assign_splits([_sample(index, classes) for index in range(count)], fractions, seed)
+    labels = _turns(count, classes, seed)
+    samples = assign_splits([_sample(index, label) for index, label in enumerate(labels)], fractions, seed)
     jobs = []
     for index, sample in enumerate(samples):
         ties = tied if sample.split in tie_splits else ()
         nuisances = draw_nuisances(
-            np.random.default_rng([seed, index, 1]), ties, index % len(classes), len(classes)
+            np.random.default_rng([seed, index, 1]), ties, classes.index(sample.label), len(classes)
         )
         jobs.append(
             _Job(
@@ -174,9 +175,17 @@ def _checked(
     return NUISANCES if TIE_ALL in tie else tuple(name for name in NUISANCES if name in tie)
 
 
-def _sample(index: int, classes: Sequence[str]) -> Sample:
+def _turns(count: int, classes: Sequence[str], seed: int) -> list[str]:
+    """The classes in turn, each round in another order: a study's number doesn't tell its class."""
+    labels: list[str] = []
+    for number in range(-(-count // len(classes))):
+        labels += np.random.default_rng([seed, number, 2]).permutation(list(classes)).tolist()
+    return labels[:count]
+
+
+def _sample(index: int, label: str) -> Sample:
     name = f"p{index + 1:04d}"
-    return Sample(name, classes[index % len(classes)], "", name, SYNTHETIC_SOURCE)
+    return Sample(name, label, "", name, SYNTHETIC_SOURCE)
 
 
 def _all_drawn(jobs: Sequence[_Job], processes: int | None) -> Iterator[dict[str, str]]:

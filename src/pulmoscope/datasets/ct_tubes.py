@@ -15,7 +15,7 @@ from pulmoscope.datasets.ct_fields import Grid
 
 Points = npt.NDArray[np.float64]
 _BITS = 4
-_LEAVES = 360  # ends of one tree of vessels in one lung
+_LEAVES = 420  # ends of one tree of vessels in one lung
 _ROOT_MM = 5.4
 _BRONCHUS = 0.62  # a bronchus is narrower inside than the artery beside it is wide
 _MURRAY = 0.40  # a branch's radius goes with its share of the ends to this power
@@ -35,9 +35,9 @@ class Balls:
     radius: npt.NDArray[np.float64]
     level: npt.NDArray[np.float64]
 
-    def thinner(self, by_mm: float = 0.0, share: float = 1.0, least_mm: float = 0.0) -> Balls:
-        """The same tubes with radius ``share`` · radius − ``by_mm``, those that stay above ``least_mm``."""
-        radius = share * self.radius - by_mm
+    def resized(self, by_mm: float, least_mm: float) -> Balls:
+        """The same tubes ``by_mm`` wider, or narrower: those whose radius then is more than ``least_mm``."""
+        radius = self.radius + by_mm
         keep = radius > least_mm
         return Balls(self.centre[keep], radius[keep], self.level[keep])
 
@@ -137,33 +137,39 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
             ends = places[rng.integers(0, len(places), _LEAVES)]
             branches: list[_Branch] = []
             _grow(hilum + np.array([0, -9, -14]) * vein, ends, 0, branches, rng)
-            vessels.append(_bent(branches, rng))
+            vessels.append(_bent(branches))
             if not vein:
                 wide = [one for one in branches if one.order <= 6 and one.first > 1.0]
-                apart = np.array([-side * 0.4, 0.6, 0.4])
-                airways.append(
-                    _bent([one.beside(2.0 * apart, _BRONCHUS) for one in wide], np.random.default_rng(0))
-                )
+                airways.append(_bent([one.beside(-side) for one in wide]))
+        # the pulmonary artery, out of the mediastinum and down to the lower lobe
+        root = np.stack([_at(hilum, -side * 24, -6, 2), hilum, _at(hilum, side * 5, 10, -42)])
+        vessels.append(tube(root, [9.0, 8.0, 5.0]))
     return Trees(join(vessels), join(airways))
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """A piece of a tree from ``start`` to ``stop``, its radius there, and how many forks lie before it."""
+    """A piece of a tree from ``start`` to ``stop``, its radius there, and how many forks lie before it.
+
+    ``aside`` is how far its middle lies from the straight line.
+    """
 
     start: Points
     stop: Points
+    aside: Points
     first: float
     last: float
     order: int
 
-    def beside(self, apart: Points, share: float) -> _Branch:
-        """The same piece, thinner, moved by so many of its radii."""
+    def beside(self, side: int) -> _Branch:
+        """The bronchus that goes with an artery."""
+        apart = 2.0 * np.array([side * 0.4, 0.6, 0.4])
         return _Branch(
             self.start + apart * self.first,
             self.stop + apart * self.last,
-            share * self.first,
-            share * self.last,
+            self.aside,
+            _BRONCHUS * self.first,
+            _BRONCHUS * self.last,
             self.order,
         )
 
@@ -172,11 +178,11 @@ def _grow(start: Points, ends: Points, order: int, found: list[_Branch], rng: np
     """Grow a branch towards the middle of the places it serves, and halve them where it ends."""
     radius = _ROOT_MM * (len(ends) / _LEAVES) ** _MURRAY
     if len(ends) == 1:
-        found.append(_Branch(start, ends[0], radius, 0.3, order))
+        found.append(_Branch(start, ends[0], _aside(ends[0] - start, rng), radius, 0.36, order))
         return
     middle = ends.mean(axis=0)
     stop = start + (0.32 if order == 0 else 0.46) * (middle - start)
-    found.append(_Branch(start, stop, radius, 0.86 * radius, order))
+    found.append(_Branch(start, stop, _aside(stop - start, rng), radius, 0.86 * radius, order))
     spread = ends - middle
     along = spread @ np.linalg.eigh(spread.T @ spread)[1][:, -1]
     side = along > rng.normal(0, 0.12) * np.abs(along).max()
@@ -186,13 +192,17 @@ def _grow(start: Points, ends: Points, order: int, found: list[_Branch], rng: np
         _grow(stop, half, order + 1, found, rng)
 
 
-def _bent(branches: Sequence[_Branch], rng: np.random.Generator) -> Balls:
+def _aside(along: Points, rng: np.random.Generator) -> Points:
+    return np.asarray(rng.normal(0, 0.06, 3) * np.linalg.norm(along))
+
+
+def _bent(branches: Sequence[_Branch]) -> Balls:
     """The branches as slightly bent tubes."""
     if not branches:
         return join([])
     start, stop = np.stack([one.start for one in branches]), np.stack([one.stop for one in branches])
     first, last = np.array([one.first for one in branches]), np.array([one.last for one in branches])
-    aside = rng.normal(0, 0.06, start.shape) * np.linalg.norm(stop - start, axis=1)[:, None]
+    aside = np.stack([one.aside for one in branches])
     pieces = []
     for low, high in ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)):
         ends = [start + t * (stop - start) + 4 * t * (1 - t) * aside for t in (low, high)]
