@@ -60,13 +60,29 @@ def test_what_is_beyond_the_limits_is_told_in_one_line(change: str, says: str) -
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("preprocess.hidden=1.5", r"preprocess\.hidden=1\.5: must be at least 0 and at most 1"),
+        ("preprocess.room=1", r"at most 0\.5"),
+        ("preprocess.region=full", r"needs preprocess\.region=lungs \(found: full\)"),
+        ("modality=XRAY", r"modality=XRAY: needs an XrayPreprocess \(found: SlicePreprocess\)"),
+    ],
+)
+def test_a_slices_recipe_has_limits_of_its_own(change: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        check(settings.apply(find("ct-slice-covid"), [change]))
+
+
 def test_a_recipe_has_a_phase() -> None:
     with pytest.raises(RecipeError, match="has no phase"):
         check(dataclasses.replace(TRANSFER, phases=()))
 
 
 def test_every_limit_is_of_a_setting_there_is() -> None:
-    assert limits.LIMITS.keys() <= dict(settings.leaves(settings.to_plain(TRANSFER))).keys()
+    for recipe in (TRANSFER, find("ct-slice-covid")):
+        there_are = dict(settings.leaves(settings.to_plain(recipe))).keys()
+        assert limits.LIMITS.keys() | limits.OWN_LIMITS[recipe.modality].keys() <= there_are
     assert limits.PHASE_LIMITS.keys() <= {field.name for field in dataclasses.fields(Phase)}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
@@ -109,14 +112,37 @@ def test_a_damaged_recipe_file_is_told(change: dict[str, object], says: str) -> 
         settings.from_plain({**settings.to_plain(TRANSFER), **change})
 
 
-def test_a_bundles_schema_knows_every_choice_of_preprocessing() -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "literal"),
+    [
+        ("xray", XrayPreprocess, {"region", "contrast", "channels"}),
+        ("slice", SlicePreprocess, {"region", "shape", "channels"}),
+    ],
+)
+def test_a_bundles_schema_knows_every_choice_of_preprocessing(
+    name: str, kind: type[Preprocess], literal: set[str]
+) -> None:
     known = json.loads((SCHEMA.parent / "bundle.schema.json").read_text(encoding="utf-8"))
-    choices = {
-        name: own for name, own in get_type_hints(XrayPreprocess).items() if get_origin(own) is Literal
-    }
-    assert choices.keys() == {"region", "contrast", "channels"}
-    for name, own in choices.items():
-        assert known["properties"]["preprocess"]["properties"][name]["enum"] == list(get_args(own))
+    said = known["$defs"][name]["properties"]
+    assert said.keys() == {field.name for field in dataclasses.fields(kind)}
+    choices = {name: own for name, own in get_type_hints(kind).items() if get_origin(own) is Literal}
+    assert choices.keys() == literal
+    for setting, own in choices.items():
+        assert said[setting]["enum"] == list(get_args(own))
+
+
+def test_a_slices_recipe_is_set_and_read_by_its_own_preprocessing() -> None:
+    changed = settings.apply(find("ct-slice-covid"), ["preprocess.hidden=0.2", "preprocess.shape=keep"])
+    assert changed.preprocess == dataclasses.replace(
+        find("ct-slice-covid").preprocess, hidden=0.2, shape="keep"
+    )
+    assert settings.from_plain(settings.to_plain(changed)) == changed
+    with pytest.raises(RecipeError, match=r"recipe\.preprocess: no setting hidden"):
+        settings.from_plain({**settings.to_plain(changed), "modality": "XRAY"})
+    with pytest.raises(RecipeError, match="no setting clahe_clip"):
+        settings.apply(changed, ["preprocess.clahe_clip=3"])
+    with pytest.raises(RecipeError, match="preprocess: is a group of settings"):
+        settings.apply(changed, ["preprocess=lungs"])
 
 
 def test_an_unknown_recipe_is_told_with_those_there_are() -> None:

@@ -68,6 +68,11 @@ class XrayPreprocess:
     std: float = 0.5
     channels: Literal[1, 3] = 3
 
+    @property
+    def needs_finder(self) -> bool:
+        """Whether a lung finder must give the lung map."""
+        return self.region == "lungs"
+
     def frame(self, pixels: FloatArray, lungs: FloatArray | None = None) -> Framed:
         """Cut out and resample the region.
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
-from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
 
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
@@ -80,7 +80,7 @@ class Bundle:
     version: str
     modality: str
     classes: tuple[str, ...]
-    preprocess: XrayPreprocess
+    preprocess: Preprocess
     calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -133,7 +133,7 @@ def load(model: str | Path) -> Bundle:
         if plain.pop("schema_version").split(".")[0] != SCHEMA_VERSION.split(".")[0]:
             raise BundleError(f"{manifest}: schema_version must be {SCHEMA_VERSION.split('.')[0]}.x")
         plain["classes"] = tuple(plain["classes"])
-        plain["preprocess"] = XrayPreprocess(**plain["preprocess"])
+        plain["preprocess"] = PREPROCESS[plain["modality"]](**plain["preprocess"])
         plain["calibration"] = Calibration(**plain["calibration"])
         plain["thresholds"] = Thresholds(**plain["thresholds"])
         bundle = Bundle(folder=folder, **plain)
@@ -160,7 +160,7 @@ def _check_contract(bundle: Bundle) -> None:
     """
     needed = {
         "model.onnx": True,
-        "lungs.onnx": bundle.preprocess.region == "lungs",
+        "lungs.onnx": bundle.preprocess.needs_finder,
         "reference.npz": bundle.thresholds.distance is not None,
     }
     for name, must in needed.items():

@@ -61,7 +61,7 @@ class Model:
         self.bundle = bundle
         self.identity = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
         self.runtime = resolved(runtime, device)
-        parts = ["model.onnx"] + ["lungs.onnx"] * (bundle.preprocess.region == "lungs")
+        parts = ["model.onnx"] + ["lungs.onnx"] * (bundle.preprocess.needs_finder)
         with (
             ThreadPoolExecutor() as threads
         ):  # compiling takes a fifth of a second, and lets others run meanwhile
@@ -82,11 +82,12 @@ class Model:
         return self._lungs is not None
 
     def prepare(self, pixels: FloatArray, lungs: FloatArray | None = None) -> Prepared:
-        """Turn one X-ray into the network's input.
+        """Turn one X-ray or CT slice into the network's input.
 
         Args:
             pixels: float32 (rows, columns) in [0, 1].
-            lungs: lung probability over the whole image; None: look for them.
+            lungs: lung probability over the whole image; None: look for them (the
+                preprocessing of a CT slice does so by itself).
         """
         lungs = self.lung_map(pixels) if lungs is None else lungs
         tensor, framed = self.bundle.preprocess(pixels, lungs)

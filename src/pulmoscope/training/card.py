@@ -13,6 +13,8 @@ from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, load
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
@@ -155,7 +157,7 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _what(bundle: Bundle, recipe: Recipe) -> list[str]:
-    kind = {"XRAY": "frontal chest X-ray", "CT": "chest CT"}[bundle.modality]
+    kind = {"XRAY": "frontal chest X-ray", "CT": "slice of a chest CT"}[bundle.modality]
     return [
         f"{recipe.title}. A classifier for one {kind} at a time; its classes are {', '.join(bundle.classes)}. "
         f"Network: {recipe.model.backbone}, input {recipe.preprocess.size} x {recipe.preprocess.size}."
@@ -208,8 +210,7 @@ def _data(bundle: Bundle) -> list[str]:
     ]
 
 
-def _sees(recipe: Recipe) -> list[str]:
-    own = recipe.preprocess
+def _seen_of_xray(own: XrayPreprocess) -> str:
     region = {
         "full": "The whole image, squeezed into a square",
         "square": f"The centre square at the image's own aspect, less {own.edge:.0%} of its side at each border",
@@ -217,7 +218,22 @@ def _sees(recipe: Recipe) -> list[str]:
         f"{own.margin:.0%}{', all but the hull of both lungs hidden' if own.hull else ''}; "
         f"where it sees no lungs, the centre square less {own.edge:.0%} of its side at each border",
     }[own.region]
-    tone = "" if own.contrast == "none" else f"; contrast: {own.contrast.upper()}"
+    return region + ("" if own.contrast == "none" else f"; contrast: {own.contrast.upper()}")
+
+
+def _seen_of_slice(own: SlicePreprocess) -> str:
+    region = "The whole slice, squeezed into a square"
+    if own.region == "lungs":
+        region = (
+            f"The box around the lungs, found by grey alone or given as a mask, with a margin of {own.margin:.0%}"
+            f"{', all but the hull of each lung hidden' if own.hull else ''}; where there are none, the centre square"
+        )
+    return region + ("; lung and soft tissue mapped to fixed greys" if own.window else "")
+
+
+def _sees(recipe: Recipe) -> list[str]:
+    own = recipe.preprocess
+    region = _seen_of_xray(own) if isinstance(own, XrayPreprocess) else _seen_of_slice(own)
     neutral = type(recipe.augment)()
     augmented = [
         f"{field.name.replace('_', ' ')} {getattr(recipe.augment, field.name)}"
@@ -225,7 +241,7 @@ def _sees(recipe: Recipe) -> list[str]:
         if getattr(recipe.augment, field.name) != getattr(neutral, field.name)
     ]
     return [
-        f"- {region}; {own.size} x {own.size} pixels, {own.channels} channel(s){tone}; "
+        f"- {region}; {own.size} x {own.size} pixels, {own.channels} channel(s); "
         f"normalised with mean {own.mean:.4g} and standard deviation {own.std:.4g}.",
         f"- Drawn anew for every training image and epoch: {', '.join(augmented) or 'nothing'}.",
     ]

@@ -24,7 +24,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.augment import Augmentation
-from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
@@ -66,7 +66,7 @@ class Frames:
 
 
 def load_frames(
-    table: SampleTable, preprocess: XrayPreprocess, classes: Sequence[str], progress: bool = True
+    table: SampleTable, preprocess: Preprocess, classes: Sequence[str], progress: bool = True
 ) -> Frames:
     """Read and frame every image of the table that is of one of the classes, in parallel threads.
 
@@ -137,10 +137,10 @@ def lung_finder() -> Path:
     return network
 
 
-def _framer(preprocess: XrayPreprocess) -> Callable[[Path], npt.NDArray[np.uint8]]:
+def _framer(preprocess: Preprocess) -> Callable[[Path], npt.NDArray[np.uint8]]:
     """What turns a file into a framed image, uint8 (size, size)."""
     finder = None
-    if preprocess.region == "lungs":
+    if preprocess.needs_finder:
         finder = open_network(lung_finder())
 
     def frame(path: Path) -> npt.NDArray[np.uint8]:
@@ -162,7 +162,7 @@ class FramedImages(Dataset[tuple[torch.Tensor, int]]):
     """
 
     def __init__(
-        self, frames: Frames, preprocess: XrayPreprocess, augment: Augmentation | None, seed: int
+        self, frames: Frames, preprocess: Preprocess, augment: Augmentation | None, seed: int
     ) -> None:
         self.frames, self.preprocess, self.augment, self.seed = frames, preprocess, augment, seed
 

@@ -94,7 +94,7 @@ def _export(
     frames = load_frames(known, recipe.preprocess, recipe.classes, progress)
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
-    if recipe.preprocess.region == "lungs":
+    if recipe.preprocess.needs_finder:
         write_bytes(run / "lungs.onnx", lung_finder().read_bytes())
     draft = Bundle(
         folder=run,

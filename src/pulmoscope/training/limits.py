@@ -6,16 +6,14 @@ import math
 from collections.abc import Mapping
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Phase, Recipe
 
 ANY = math.inf
 LIMITS: Mapping[str, tuple[float, float]] = {
     "preprocess.size": (32, 4096),  # the backbones halve a side five times
-    "preprocess.edge": (0, 0.45),
     "preprocess.margin": (0, 1),
-    "preprocess.clahe_clip": (0.01, 1000),
-    "preprocess.clahe_grid": (1, 64),
     "preprocess.mean": (0, 1),
     "preprocess.std": (0.001, 10),
     "augment.shift": (0, 1),
@@ -42,6 +40,15 @@ PHASE_LIMITS: Mapping[str, tuple[float, float]] = {
     "momentum": (0, 0.9999),
     "patience": (0, ANY),
 }
+OWN_LIMITS: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "XRAY": {
+        "preprocess.edge": (0, 0.45),
+        "preprocess.clahe_clip": (0.01, 1000),
+        "preprocess.clahe_grid": (1, 64),
+    },
+    "CT": {"preprocess.room": (0, 0.5), "preprocess.hidden": (0, 1)},
+}
+"""Settings that the preprocessing of one modality alone has."""
 SPLITS = ("train", "val")
 
 
@@ -51,7 +58,12 @@ def check(recipe: Recipe) -> None:
     Raises:
         RecipeError: one is not; the message names the setting, its limits and the value.
     """
-    _check_values(dict(settings.leaves(settings.to_plain(recipe))), LIMITS)
+    own = PREPROCESS[recipe.modality]
+    if not isinstance(recipe.preprocess, own):
+        raise RecipeError(
+            f"modality={recipe.modality}: needs an {own.__name__} (found: {type(recipe.preprocess).__name__})"
+        )
+    _check_values(dict(settings.leaves(settings.to_plain(recipe))), {**LIMITS, **OWN_LIMITS[recipe.modality]})
     if recipe.preprocess.hull and recipe.preprocess.region != "lungs":
         raise RecipeError(
             f"preprocess.hull: needs preprocess.region=lungs (found: {recipe.preprocess.region})"

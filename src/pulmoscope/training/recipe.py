@@ -8,6 +8,7 @@ from typing import Literal
 
 from pulmoscope.models.spec import ModelSpec as ModelSpec
 from pulmoscope.preprocess.augment import Augmentation
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 
 
@@ -53,6 +54,7 @@ class Recipe:
         published: the figures that the source reports, e.g. ``{"accuracy": 0.8233}``.
         classes: the class list in order of the logits; empty: whatever the data has. A single logit is that of
             ``positive`` (moved to second place), or of the second class.
+        modality: what is read; ``CT``: single slices. Says of which class ``preprocess`` is (``preprocess.kinds``).
         preprocess, augment, model, phases: see there.
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
         class_weights: weigh the loss by inverse class frequency.
@@ -71,10 +73,10 @@ class Recipe:
     phases: tuple[Phase, ...]
     deviations: str = ""
     published: Mapping[str, float] = field(default_factory=dict)
-    modality: Literal["XRAY"] = "XRAY"
+    modality: Literal["XRAY", "CT"] = "XRAY"
     classes: tuple[str, ...] = ()
     positive: str = "COVID"
-    preprocess: XrayPreprocess = XrayPreprocess()
+    preprocess: Preprocess = XrayPreprocess()
     augment: Augmentation = Augmentation()
     normalise: Literal["fixed", "data"] = "fixed"
     class_weights: bool = False

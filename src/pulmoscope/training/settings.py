@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training.recipe import Phase, Recipe
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ def _parsed(text: str, kind: Any, whole: str) -> Any:
             if text == str(choice):
                 return choice
         raise RecipeError(f"--set {whole}={text}: must be one of {', '.join(map(str, get_args(kind)))}")
-    if origin in (Union, types.UnionType):
+    if origin in (Union, types.UnionType) and not any(map(dataclasses.is_dataclass, get_args(kind))):
         return _first_that_parses(text, get_args(kind), whole)
     if origin is tuple:
         item = get_args(kind)[0]
@@ -166,6 +167,8 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where}: must be a group of settings")
         kinds = get_type_hints(kind)
+        if kind is Recipe:
+            kinds["preprocess"] = PREPROCESS.get(value.get("modality", "XRAY"), kinds["preprocess"])
         for key in value:
             if key not in kinds:
                 raise RecipeError(f"{where}: no setting {key} (possible: {', '.join(sorted(kinds))})")

@@ -51,6 +51,7 @@ def list_models() -> None:
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
+    from pulmoscope.preprocess.xray import XrayPreprocess
     from pulmoscope.runtime.bundle import built_in_lung_finder, load
 
     if model == LUNGS:
@@ -61,12 +62,13 @@ def show(model: Name) -> None:
     calibration, thresholds = bundle.calibration, bundle.thresholds
     distance = "not measured" if thresholds.distance is None else f"{thresholds.distance:g}"
     region = f"{seen.region} (hull)" if seen.hull else seen.region
+    tone = f"contrast {seen.contrast}" if isinstance(seen, XrayPreprocess) else f"window {seen.window}"
     lines = {
         "name": f"{bundle.name} {bundle.version}",
         "sha256": bundle.sha256,
         "modality": bundle.modality,
         "classes": ", ".join(bundle.classes),
-        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {region}, contrast {seen.contrast}, "
+        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {region}, {tone}, "
         f"mean {seen.mean:g}, s.d. {seen.std:g}",
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),

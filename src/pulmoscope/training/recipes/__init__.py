@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import (
+    ct_slice_covid,
+    ct_slice_inception,
     xray_4class_densenet121,
     xray_4class_efficientnet,
     xray_4class_mobilenetv2,
@@ -28,6 +30,8 @@ RECIPES: Mapping[str, Recipe] = {
         xray_4class_vgg16,
         xray_4class_densenet121,
         xray_covid,
+        ct_slice_covid,
+        ct_slice_inception,
     )
 }
 

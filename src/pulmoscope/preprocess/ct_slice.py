@@ -1,0 +1,170 @@
+"""From a CT slice to what a network sees: the lungs alone, in grey levels that are the same for every window.
+
+Slices that come as pictures have every window, crop, border and letter there is, and each tells the source rather than
+the disease. So the lungs are looked for, everything outside of them is hidden, and grey is mapped so that lung and soft
+tissue lie where they lie in every other picture. A slice of a HU volume is rendered first, then treated alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.preprocess.slice_lungs import Mask, lung_hulls, slice_lungs
+from pulmoscope.preprocess.xray import Framed, centre_square, crop, resample
+
+WINDOW_LEVEL, WINDOW_WIDTH = -600.0, 1500.0
+"""The lung window that slices of a volume are rendered in, HU."""
+
+LUNG_GREY, TISSUE_GREY = 0.2, 0.85
+"""Where lung and soft tissue lie after harmonisation."""
+
+LEAST_CONTRAST = 0.1
+"""Lung and soft tissue that are nearer to each other than this are left where they are: noise is not stretched."""
+
+FADE = 0.006
+"""Standard deviation of the soft edge of what is shown, in sides of the framed image."""
+
+
+@dataclass(frozen=True)
+class SlicePreprocess:
+    """How a CT slice is framed, toned and normalised.
+
+    Attributes:
+        size: side of the square input, px.
+        region: ``lungs`` takes the box around the lungs; ``full`` the whole picture.
+        margin: share of the lung box's sides that ``lungs`` adds on every side.
+        shape: ``squeeze`` makes the box square by resampling; ``keep`` by taking a square box.
+        hull: with ``lungs``, hide what lies outside the lungs' hulls, which are widened by ``room``.
+        room: in sides of the framed image.
+        hidden: the grey of what is hidden.
+        window: map lung and soft tissue to fixed greys.
+        mean, std: normalisation of the [0, 1] image, equal for all channels.
+        channels: 3 repeats the grey image for networks made for RGB; 1 does not.
+    """
+
+    size: int = 192
+    region: Literal["full", "lungs"] = "lungs"
+    margin: float = 0.03
+    shape: Literal["squeeze", "keep"] = "squeeze"
+    hull: bool = True
+    room: float = 0.01
+    hidden: float = 0.85
+    window: bool = True
+    mean: float = 0.5
+    std: float = 0.5
+    channels: Literal[1, 3] = 3
+
+    @property
+    def needs_finder(self) -> bool:
+        """False: the lungs of a slice are found by grey alone, or given."""
+        return False
+
+    def render(self, hu: FloatArray) -> FloatArray:
+        """A slice of a volume as a picture: HU in a fixed lung window, float32 [0, 1], shape kept."""
+        low = np.float32(WINDOW_LEVEL - WINDOW_WIDTH / 2)
+        return np.asarray(np.clip((hu - low) / np.float32(WINDOW_WIDTH), 0, 1), dtype=np.float32)
+
+    def frame(self, pixels: FloatArray, lungs: FloatArray | Mask | None = None) -> Framed:
+        """Cut out the lungs, hide the rest, and map the grey levels.
+
+        Args:
+            pixels: float32 (rows, columns) in [0, 1].
+            lungs: a lung mask of the whole slice, bool or probability, of any size; None: look for them.
+        """
+        rows, columns = pixels.shape
+        found = slice_lungs(pixels) if lungs is None else _as_mask(lungs, rows, columns)
+        hulls = [] if found is None else lung_hulls(found)
+        box = Box(0, 0, rows, columns)
+        if self.region == "lungs":
+            box = self._box(hulls, rows, columns) if hulls else centre_square(rows, columns, 0.0)
+        image = resample(crop(pixels, box), self.size)
+        if self.window:
+            image = harmonised(image, *grey_levels(pixels, found))
+        if self.region == "lungs" and self.hull and hulls:
+            image = self._only_lungs(image, hulls, box)
+        return Framed(image, box, bool(hulls) or self.region != "lungs")
+
+    def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:
+        """The framed image as it is: its grey levels were mapped with the whole slice in sight."""
+        return image
+
+    def tensor(self, image: FloatArray) -> FloatArray:
+        """Normalise a framed and toned image to float32 (channels, size, size)."""
+        normal = (image - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(np.broadcast_to(normal, (self.channels, *normal.shape)), dtype=np.float32)
+
+    def __call__(
+        self, pixels: FloatArray, lungs: FloatArray | Mask | None = None
+    ) -> tuple[FloatArray, Framed]:
+        """All steps, as diagnosis takes them: the tensor and where it came from."""
+        framed = self.frame(pixels, lungs)
+        return self.tensor(self.tone(framed.image)), framed
+
+    def _box(self, hulls: list[FloatArray], rows: int, columns: int) -> Box:
+        """The box around all hulls with its margin, within the picture where it is not to be square."""
+        points = np.concatenate(hulls)
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        width, height = (right - left) * (1 + 2 * self.margin), (bottom - top) * (1 + 2 * self.margin)
+        across, down = (left + right) / 2, (top + bottom) / 2
+        if self.shape == "keep":
+            side = max(1, round(float(max(width, height))))
+            return Box(round(float(down - side / 2)), round(float(across - side / 2)), side, side)
+        first_row, first_column = (
+            max(0, round(float(down - height / 2))),
+            max(0, round(float(across - width / 2))),
+        )
+        last_row = min(rows, round(float(down + height / 2)))
+        last_column = min(columns, round(float(across + width / 2)))
+        return Box(first_row, first_column, last_row - first_row, last_column - first_column)
+
+    def _only_lungs(self, image: FloatArray, hulls: list[FloatArray], box: Box) -> FloatArray:
+        """Replace what lies outside the hulls by one grey, with a soft edge."""
+        shown = np.zeros(image.shape, dtype=np.uint8)
+        for hull in hulls:
+            points = (hull - (box.left, box.top)) / (box.width, box.height) * self.size
+            corners = np.rint(points * 16 - 8).astype(
+                np.int32
+            )  # OpenCV's fixed point: 4 bits behind the point
+            cv2.fillConvexPoly(shown, corners, 255, shift=4)
+            cv2.polylines(
+                shown, [corners], True, 255, thickness=1 + 2 * round(self.room * self.size), shift=4
+            )
+        share = cv2.GaussianBlur(shown, (0, 0), FADE * self.size).astype(np.float32) / np.float32(255)
+        grey = np.float32(self.hidden)
+        return np.asarray(grey + (image - grey) * share, dtype=np.float32)
+
+
+def grey_levels(pixels: FloatArray, lungs: Mask | None) -> tuple[float, float]:
+    """The greys of lung (its clear part) and of soft tissue; without lungs those of the dark and the bright."""
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 1.5)
+    if lungs is None or not lungs.any():
+        low, high = np.percentile(smooth[::2, ::2], (25, 75))
+        return float(low), float(high)
+    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
+    around = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    lung = float(np.percentile(smooth[lungs], 20))
+    rest = smooth[around][~lungs[around]]
+    bright = rest[rest > lung + 0.5 * (rest.max() - lung)] if rest.size else rest
+    return lung, float(np.median(bright)) if bright.size else float(smooth.max())
+
+
+def harmonised(image: FloatArray, lung: float, tissue: float) -> FloatArray:
+    """Map the grey of lung and of soft tissue to fixed ones, the rest along the same line, within [0, 1]."""
+    if tissue - lung < LEAST_CONTRAST:
+        return image
+    scale = (TISSUE_GREY - LUNG_GREY) / (tissue - lung)
+    mapped = (image - np.float32(lung)) * np.float32(scale) + np.float32(LUNG_GREY)
+    return np.asarray(np.clip(mapped, 0, 1), dtype=np.float32)
+
+
+def _as_mask(lungs: FloatArray | Mask, rows: int, columns: int) -> Mask | None:
+    """A lung mask as large as the picture; None where it is empty."""
+    mask = np.asarray(lungs > 0.5)
+    if mask.shape != (rows, columns):
+        mask = cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
+    return np.asarray(mask) if mask.any() else None
