@@ -123,9 +123,24 @@ def test_several_phantoms_are_of_two_classes_and_can_be_trained_on(tmp_path: Pat
     assert load(tmp_path / "one").classes == ("Normal",)
 
 
+def test_ct_phantoms_make_a_data_set_and_say_what_is_tied(tmp_path: Path) -> None:
+    small = ("--kind", "ct", "--size", "64", "--slices", "8", "--format", "nifti")
+    said = run("phantom", "-o", tmp_path / "ct", *small, "--classes", "CAP", "--tie", "dose,kernel").stdout
+    assert "1 synthetic chest CT studies (CAP)" in said
+    assert "Tied to the class in train, val: dose, kernel" in said
+    table = load(tmp_path / "ct")
+    assert table.samples[0].infected not in ("", "none")
+    assert table.path(table.samples[0]).name == "p0001.nii.gz"
+    with pytest.raises(OutputExistsError):
+        run("phantom", "-o", tmp_path / "ct", *small)
+    with pytest.raises(DatasetError, match="tied to the class"):
+        run("phantom", "-o", tmp_path / "other", *small, "--tie", "colour")
+    assert "must be dicom or nifti" in run("phantom", "-o", tmp_path, *small[:-1], "png", code=2).stderr
+
+
 def test_phantom_of_another_kind_is_a_usage_error(tmp_path: Path) -> None:
     result = run("phantom", "--kind", "mri", "-o", tmp_path, code=2)
-    assert "must be xray" in result.stderr
+    assert "must be xray or ct" in result.stderr
 
 
 def test_the_command_starts_without_heavy_libraries() -> None:

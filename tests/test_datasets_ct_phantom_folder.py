@@ -104,7 +104,7 @@ def test_a_data_set_with_masks(data: Path) -> None:
         for side, name in ((RIGHT, "affected_right"), (LEFT, "affected_left")):
             assert float(row[name]) == pytest.approx(100 * lesions[lungs == side].mean(), abs=1e-3)
         area = lesions.sum(axis=(1, 2)) * np.prod(series.GetSpacing()[:2])
-        assert infected_slices(sample.infected, len(area)) == tuple(area >= 60)
+        assert infected_slices(sample.infected, len(area)) == tuple(area >= 100)
         assert row["infected"] == sample.infected
         assert row["tied"] == ""
 

@@ -105,3 +105,18 @@ def test_an_absolute_manifest_may_lie_anywhere(tmp_path: Path) -> None:
     found = load(tmp_path / "kept" / "mine.csv")
     assert found.path(found.samples[0]) == (tmp_path / "data" / "COVID" / "a.png").resolve()
     assert found.samples[0].mask == ""
+
+
+def test_infected_slices_are_read_and_written(tmp_path: Path) -> None:
+    text = HEADER[:-1] + ",infected\np1,COVID,train,1,n,3-9\np2,Normal,train,2,n,none\np3,CAP,test,3,n,\n"
+    write(tmp_path, text)
+    table = load(tmp_path)
+    assert [sample.infected for sample in table] == ["3-9", "none", ""]
+    manifest.write(tmp_path / "copy.csv", table.samples)
+    assert (tmp_path / "copy.csv").read_text(encoding="utf-8") == text
+
+
+def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, HEADER[:-1] + ",infected\np1,COVID,train,1,n,9-3\n")
+    with pytest.raises(DatasetError, match=r"line 2: infected slices are written like .* \(found: 9-3\)"):
+        load(tmp_path)

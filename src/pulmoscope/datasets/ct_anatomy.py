@@ -65,7 +65,7 @@ class Chest:
             heart=float(rng.uniform(0.86, 1.18)),
             muscle=float(rng.uniform(9, 17)),
             fat=float(rng.gamma(3.0, 5.5) + 3),
-            breast=float(rng.uniform(12, 42) if female else 0),
+            breast=float(rng.uniform(5, 26) if female else 0),
             dome_right=float(dome + rng.uniform(0.0, 0.06)),
             dome_left=float(dome),
             mediastinum=float(rng.uniform(0.85, 1.2)),
@@ -101,6 +101,12 @@ class Chest:
         relative = (np.abs(along[:, 0]) / width) ** _CAGE + (np.abs(along[:, 1]) / depth) ** _CAGE
         reach = relative ** (-1 / _CAGE) + out_mm
         return np.stack([along[:, 0] * reach, along[:, 1] * reach + middle, z_mm], axis=-1)
+
+    @property
+    def arm(self) -> tuple[float, float]:
+        """An upper arm's radius, and how far from the middle it lies when it lies beside the body."""
+        radius = 34 + 0.5 * self.fat
+        return radius, self.half_width + self.muscle + 1.1 * self.fat + radius + 9
 
     @property
     def spine_y(self) -> float:
@@ -250,9 +256,9 @@ def _skin(chest: Chest, x: FloatArray, y: FloatArray, up: FloatArray) -> FloatAr
         front = -chest.half_depth - chest.muscle
         for side in (-1, 1):
             one = radial(
-                (x - side * 0.56 * chest.half_width, 0.46 * chest.half_width),
+                (x - side * 0.60 * chest.half_width, 0.58 * chest.half_width),
                 (y - front, 0.6 * chest.fat + chest.breast),
-                ((up - 0.42) * chest.height, 70.0),
+                ((up - 0.42) * chest.height, 78.0),
             )
             skin = np.minimum(skin, one)
     return skin
@@ -262,8 +268,7 @@ def _arms(chest: Chest, x: FloatArray, y: FloatArray, uneven: FloatArray) -> Flo
     """Both upper arms beside the body, or nothing."""
     if not chest.arms_down:
         return np.full_like(x, 1e3)
-    radius = 34 + 0.5 * chest.fat
-    beside = chest.half_width + chest.muscle + 1.1 * chest.fat + radius + 9
+    radius, beside = chest.arm
     return radial((np.abs(x) - beside, radius), (y - 12, radius)) + uneven
 
 

@@ -64,7 +64,7 @@ def _covid(
 ) -> Disease:
     _, y, z = grid.frame()
     patches, rough, kind = bumps(rng, grid, 34.0), bumps(rng, grid, 11.0), bumps(rng, grid, 45.0)
-    rim, back, low = rng.uniform(1.2, 2.2), rng.uniform(0.6, 1.4), rng.uniform(0.4, 1.4)
+    rim, back, low = rng.uniform(1.2, 2.2), rng.uniform(0.6, 1.4), rng.uniform(0.4, 1.6)
     depth = np.clip(-organs.cage, 0, 60)
     score = (
         rim * np.exp(-depth / rng.uniform(14, 26))
@@ -73,6 +73,9 @@ def _covid(
         + 0.80 * patches
         + 0.35 * rough
     )
+    # In some it stays low, in some it reaches the top; a widespread one can't stay low.
+    top = rng.uniform(0.35 + 0.8 * max(shares.values()), 1.25)
+    score = score - 5 * smoothstep(z / chest.height, top - 0.12, top + 0.12)
     opacity, beyond = _threshold(score, organs.middle, lung, shares, 0.30)
     dense, step = rng.uniform(-640, -480), rng.uniform(80, 200)
     hu = dense + step * np.clip(beyond, 0, 1.6) + 55 * kind

@@ -22,7 +22,7 @@ from pulmoscope.datasets.ct_lesions import LABELS, CtLabel, Disease, Everyday, d
 from pulmoscope.datasets.ct_tubes import Balls, Trees, bones, join, paint, trees, tube
 from pulmoscope.datasets.fingerprint import BoolArray
 
-MIN_INFECTED_MM2 = 60.0
+MIN_INFECTED_MM2 = 100.0
 """A slice is infected when at least so much area of lesion lies in it."""
 RIGHT, LEFT = 1, 2
 _BELOW_MM, _ABOVE_MM = (8.0, 30.0), (6.0, 22.0)
@@ -205,7 +205,7 @@ class _Picture:
             ill=ill,
             daily=daily,
             trees=grown,
-            walls=grown.airways.resized(1.0, least_mm=2.2),
+            walls=grown.bronchi.resized(1.0, least_mm=2.2),
             bones=hard,
             marrow=hard.resized(-1.5, least_mm=1.2),
             cartilage=soft,
@@ -280,8 +280,10 @@ class _Picture:
         """Lay vessels, nodules, scars and airways over a slice in place."""
         vessels = np.maximum(paint(self.trees.vessels, self.grid, z), paint(self.small, self.grid, z)) * lung
         hu += vessels * np.maximum(38 - hu, 0)
-        hu += 0.6 * paint(self.walls, self.grid, z) * np.maximum(10 - hu, 0)
-        air = paint(self.trees.airways, self.grid, z)
+        hu += 0.6 * lung * paint(self.walls, self.grid, z) * np.maximum(10 - hu, 0)
+        air = np.maximum(
+            paint(self.trees.windpipe, self.grid, z), lung * paint(self.trees.bronchi, self.grid, z)
+        )
         hu += air * (AIR + 45 - hu)
 
     def _bone(self, index: int, lung: FloatArray, hu: FloatArray) -> None:

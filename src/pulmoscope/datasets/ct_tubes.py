@@ -114,11 +114,13 @@ class Trees:
 
     Attributes:
         vessels: arteries and veins of both lungs.
-        airways: windpipe and bronchi by their inner radius.
+        windpipe: with the main bronchi, by its inner radius.
+        bronchi: within the lungs, by their inner radius.
     """
 
     vessels: Balls
-    airways: Balls
+    windpipe: Balls
+    bronchi: Balls
 
 
 def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> Trees:
@@ -128,10 +130,11 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
         targets: for the right and the left lung, places (n, 3) that a branch may end at.
     """
     vessels: list[Balls] = []
-    airways = [tube(np.stack([_at(chest.carina, 0, -14, 150), chest.carina]), [8.5, 8.5])]
+    bronchi: list[Balls] = []
+    windpipe = [tube(np.stack([_at(chest.carina, 0, -14, 150), chest.carina]), [8.5, 8.5])]
     for side, places in zip((-1, 1), targets, strict=True):
         hilum = chest.hilum(side)
-        airways.append(tube(np.stack([chest.carina, _at(hilum, 0, 2, 2)]), [6.6, 5.4]))
+        windpipe.append(tube(np.stack([chest.carina, _at(hilum, 0, 2, 2)]), [6.6, 5.4]))
         if not len(places):
             continue
         for vein in (False, True):
@@ -139,11 +142,11 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
             tree = _Branches.grow(hilum + np.array([0, -9, -14]) * vein, ends, rng)
             vessels.append(tree.tubes())
             if not vein:
-                airways.append(tree.bronchi(side).tubes())
+                bronchi.append(tree.bronchi(side).tubes())
         # the pulmonary artery, out of the mediastinum and down to the lower lobe
         root = np.stack([_at(hilum, -side * 24, -6, 2), hilum, _at(hilum, side * 5, 10, -42)])
         vessels.append(tube(root, [9.0, 8.0, 5.0]))
-    return Trees(join(vessels), join(airways))
+    return Trees(join(vessels), join(windpipe), join(bronchi))
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,9 @@ def bones(chest: Chest, rng: np.random.Generator) -> tuple[Balls, Balls]:
     for side in (-1, 1):
         parts.append(_collar(chest, side))
         parts.append(_blade(chest, side, rng))
+        if chest.arms_down:
+            arm = np.array([side * chest.arm[1], 12.0, 0.0])
+            parts.append(tube(np.stack([_at(arm, 0, 0, -60), _at(arm, 0, 0, 330)]), [11.0, 11.0]))
     return join(parts), join(cartilage)
 
 
