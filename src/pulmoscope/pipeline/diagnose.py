@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from pulmoscope import __version__
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
@@ -28,9 +29,6 @@ from pulmoscope.runtime.network import Runtime
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
-
-NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid"})
-"""Classes, in lower case, that say that nothing was found; every other class is positive."""
 
 _SHOWN = 0.05
 """Least probability of a class, other than the most probable one, whose evidence is shown."""
@@ -118,7 +116,7 @@ def diagnose_many(
         for outcome in ahead(threads, partial(_one, model, out, reports), studies, 8 * workers):
             listed.append(outcome.entry())
             yield outcome
-    write_json(out / files.INDEX, to_index(model.identity, listed, __version__))
+    write_json(out / files.INDEX, to_index([{**model.identity, "modality": model.bundle.modality}], listed, __version__))
 
 
 def _one(model: Model, out: Path, reports: Reports, study: Study) -> Outcome:
@@ -204,7 +202,7 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:
-    positive = label.lower() not in NEGATIVE or decision == Decision.REFER
+    positive = is_positive(label) or decision == Decision.REFER
     return reports == "all" or (reports == "positive" and positive)
 
 

@@ -95,7 +95,7 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
     """
     clear(folder)
     pixels = diagnosis.scan.pixels[0]
-    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True):
+    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
         picture = overlay(pixels, explanation.heat, _SAVED_OPACITY)
         write_bytes(folder / f"{name}.png", png(picture))
         write_bytes(folder / f"{name}.npy", _npy(explanation.heat))
