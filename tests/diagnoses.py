@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pulmoscope.core.types import (
@@ -9,12 +11,16 @@ from pulmoscope.core.types import (
     Diagnosis,
     Explanation,
     Flag,
+    FloatArray,
+    Geometry,
     Modality,
     Prediction,
     Quality,
     Scan,
     Severity,
+    SliceResult,
     SourceFile,
+    Units,
 )
 
 PROBABILITIES = {"COVID": 0.912, "Normal": 0.08, "Viral Pneumonia": 0.008}
@@ -64,7 +70,7 @@ def a_diagnosis(
 ) -> Diagnosis:
     pixels = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(1, 48, 64)
     return Diagnosis(
-        scan=Scan("chest", Modality.XRAY, pixels, (SourceFile(name, "ab" * 32),), (0.0, 0.14, 0.14), "PA"),
+        scan=Scan("chest", Modality.XRAY, pixels, (SourceFile(name, "ab" * 32),), (0.0, 0.14, 0.14), view="PA"),
         model={"name": "tiny", "version": "0.1", "sha256": "cd" * 32},
         quality=Quality(flags),
         prediction=Prediction(probabilities, decision, "The most probable class has 0.912."),
@@ -77,3 +83,94 @@ def a_diagnosis(
 
 UNDEREXPOSED = Flag("underexposed", Severity.WARN, "median grey at least 0.20 (found: 0.11)")
 SYNTHETIC = Flag("synthetic", Severity.INFO, "the file says that a program drew it")
+
+CT_SLICES, CT_STEP_MM, CT_BOTTOM_MM = 24, 5.0, -300.0
+CT_JUDGED = range(3, 22)
+"""Below and above them there is too little lung."""
+CT_SHOWN = (11, 8)
+"""The slices with heat maps, most suspicious first."""
+CT_STAGES = (3, 4, 5)
+CT_LEVELS = {
+    "maxpool": {"COVID": 0.94, "CAP": 0.05, "Normal": 0.01},
+    "bilstm": {"COVID": 0.3, "CAP": 0.62, "Normal": 0.08},
+    "bilstm-weighted": {"COVID": 0.88, "CAP": 0.04, "Normal": 0.08},
+}
+
+
+def ct_volume() -> FloatArray:
+    """A drawn chest in HU: air, a body, two lungs, an opacity in the right one; 56 x 64 px of 5.5 mm."""
+    z, row, column = np.meshgrid(np.arange(CT_SLICES), np.arange(56), np.arange(64), indexing="ij")
+    pixels = np.full(z.shape, -1000, dtype=np.float32)
+    pixels[((row - 28) / 22) ** 2 + ((column - 32) / 29) ** 2 < 1] = 40
+    for centre in (18, 46):
+        pixels[((row - 28) / 15) ** 2 + ((column - centre) / 10) ** 2 + ((z - 11.5) / 11) ** 2 < 1] = -850
+    pixels[((row - 34) / 5) ** 2 + ((column - 16) / 5) ** 2 + ((z - 11) / 4) ** 2 < 1] = -250
+    return pixels
+
+
+def ct_slices(z_mm: tuple[float, ...] | None, names: tuple[str, ...]) -> tuple[SliceResult, ...]:
+    """COVID's share is 0.95 in slice 11 and falls by 0.1 a slice; CAP has a tenth of what is left."""
+    found = []
+    for index in range(CT_SLICES):
+        covid = max(0.05, 0.95 - 0.1 * abs(index - 11))
+        shares = {"COVID": covid, "CAP": 0.1 * (1 - covid), "Normal": 0.9 * (1 - covid)}
+        judged = index in CT_JUDGED
+        height = None if z_mm is None else z_mm[index]
+        found.append(SliceResult(index, names[index], height, shares if judged else None, 0.2 * judged))
+    return tuple(found)
+
+
+def a_ct_diagnosis(
+    folder: str = "study",
+    flags: tuple[Flag, ...] = (),
+    targets: tuple[str, ...] = ("COVID",),
+    decision: Decision = Decision.REPORT,
+) -> Diagnosis:
+    """Of a drawn study: 24 slices, 5 mm apart, the lowest at -300 mm."""
+    z_mm = tuple(CT_BOTTOM_MM + CT_STEP_MM * index for index in range(CT_SLICES))
+    names = tuple(f"{folder}/{CT_SLICES - index:03d}.dcm" for index in range(CT_SLICES))
+    pixels = ct_volume()
+    heat = np.zeros(pixels.shape[1:], dtype=np.float32)
+    heat[29:40, 11:22] = 1
+    scan = Scan(
+        "study",
+        Modality.CT,
+        pixels,
+        tuple(SourceFile(name, f"{index:064x}") for index, name in enumerate(names)),
+        (CT_STEP_MM, 5.5, 5.5),
+        Units.HU,
+        Geometry((-173.0, -151.0, CT_BOTTOM_MM), (0, 0, CT_STEP_MM), (0, 5.5, 0), (5.5, 0, 0)),
+        z_mm,
+    )
+    return replace(
+        a_diagnosis(flags=flags, decision=decision),
+        scan=scan,
+        prediction=Prediction(
+            {"COVID": 0.91, "CAP": 0.07, "Normal": 0.02}, decision, "The most probable class has 0.910."
+        ),
+        slices=ct_slices(z_mm, names),
+        levels=CT_LEVELS,
+        explanations=tuple(
+            Explanation("grad-cam", target, heat, index, stage)
+            for index in CT_SHOWN
+            for target in targets
+            for stage in CT_STAGES
+        ),
+        timings_s={"read": 2.5, "prepare": 0.8, "slices": 41.25, "patient": 0.02, "explain": 1.1},
+    )
+
+
+def a_ct_of_pictures() -> Diagnosis:
+    """The same as pictures in a folder: grey, and no one knows the geometry."""
+    found = a_ct_diagnosis()
+    names = tuple(f"pictures/{index:03d}.png" for index in range(CT_SLICES))
+    scan = replace(
+        found.scan,
+        pixels=np.clip((found.scan.pixels + 1350) / 1500, 0, 1),
+        files=tuple(SourceFile(name, f"{index:064x}") for index, name in enumerate(names)),
+        spacing_mm=None,
+        units=Units.GREY,
+        geometry=None,
+        z_mm=None,
+    )
+    return replace(found, scan=scan, slices=ct_slices(None, names))

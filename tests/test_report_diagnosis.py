@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnoses import UNDEREXPOSED, a_diagnosis
+from diagnoses import CT_LEVELS, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
 from pulmoscope.core.types import Decision, Explanation, SourceFile
 from pulmoscope.report.diagnosis import (
     diagnosed_entry,
@@ -34,6 +34,17 @@ def check(plain: object, name: str) -> None:
 def test_it_follows_its_schema() -> None:
     check(to_json(a_diagnosis(flags=(UNDEREXPOSED,))), "diagnosis")
     check(to_json(a_diagnosis(targets=(), decision=Decision.REFER)), "diagnosis")
+    check(to_json(a_ct_diagnosis(flags=(UNDEREXPOSED,))), "diagnosis")
+    check(to_json(a_ct_of_pictures()), "diagnosis")
+
+
+def test_what_was_written_before_ct_still_follows_it() -> None:
+    plain = to_json(a_diagnosis())
+    del plain["levels"], plain["input"]["units"]
+    for shown in plain["explanations"]:
+        del shown["slice"], shown["stage"], shown["picture"]
+    check({**plain, "schema_version": "1.0"}, "diagnosis")
+    check({**plain, "schema_version": "1.0", "severity": None}, "diagnosis")
 
 
 def test_it_says_what_was_found() -> None:
@@ -44,6 +55,7 @@ def test_it_says_what_was_found() -> None:
         "sha256": "ab" * 32,
         "slices": 1,
         "spacing_mm": [0.0, 0.14, 0.14],
+        "units": "grey",
     }
     assert plain["prediction"]["label"] == "COVID"
     assert plain["prediction"]["decision"] == "report"
@@ -54,14 +66,57 @@ def test_it_says_what_was_found() -> None:
         ],
     }
     assert plain["slices"] == []
+    assert plain["levels"] == {}
     assert plain["severity"] == {"geographic_extent": None, "opacity": None}
     assert plain["explanations"][1] == {
         "kind": "grad-cam",
         "target": "Viral Pneumonia",
+        "slice": None,
+        "stage": 0,
         "file": "heat-Viral-Pneumonia.png",
+        "picture": None,
         "array": "heat-Viral-Pneumonia.npy",
     }
     assert plain["timings_s"] == {"read": 0.0123, "predict": 0.004}
+
+
+def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
+    plain = to_json(a_ct_diagnosis())
+    assert plain["schema_version"] == "1.1"
+    assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
+    assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
+    assert [found["index"] for found in plain["slices"]] == list(range(24))
+    assert plain["slices"][0] == {
+        "index": 0,
+        "file": "study/024.dcm",
+        "z_mm": -300.0,
+        "probabilities": None,
+        "lung_share": 0.0,
+    }
+    assert plain["slices"][12] == {
+        "index": 12,
+        "file": "study/012.dcm",
+        "z_mm": -240.0,
+        "probabilities": {"COVID": 0.85, "CAP": 0.015, "Normal": 0.135},
+        "lung_share": 0.2,
+    }
+    assert plain["levels"] == CT_LEVELS
+    assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}
+    assert plain["explanations"][4] == {
+        "kind": "grad-cam",
+        "target": "COVID",
+        "slice": 8,
+        "stage": 4,
+        "file": "heat-008-COVID-stage4.png",
+        "picture": "slice-008.png",
+        "array": None,
+    }
+
+
+def test_slices_that_came_as_pictures_have_no_height() -> None:
+    plain = to_json(a_ct_of_pictures())
+    assert (plain["input"]["units"], plain["input"]["spacing_mm"]) == ("grey", None)
+    assert {found["z_mm"] for found in plain["slices"]} == {None}
 
 
 @given(st.lists(st.floats(0, 60), min_size=2, max_size=12))
@@ -85,21 +140,31 @@ def test_several_files_have_one_checksum_that_depends_on_their_order() -> None:
 @given(st.lists(st.text(max_size=8), max_size=6))
 def test_heat_maps_never_share_a_file_nor_leave_the_folder(targets: list[str]) -> None:
     heat = np.zeros((1, 1), dtype=np.float32)
-    names = heat_names([Explanation("grad-cam", target, heat) for target in targets])
-    assert len({name.lower() for name in names}) == len(targets)
-    assert all(name.startswith("heat-") and "/" not in name and "." not in name for name in names)
+    shown = tuple(Explanation("grad-cam", target, heat) for target in targets)
+    for found in (a_diagnosis(), a_ct_diagnosis()):
+        names = heat_names(replace(found, explanations=shown))
+        assert len({name.lower() for name in names}) == len(targets)
+        assert all(name.startswith("heat-") and "/" not in name and "." not in name for name in names)
 
 
 def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     plain = to_json(a_diagnosis())
     referred = to_json(a_diagnosis(decision=Decision.REFER))
+    study = to_json(replace(a_ct_diagnosis(), model={"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32}))
     entries = [
         diagnosed_entry("a/chest.png", "chest", plain, "chest/report.html"),
         diagnosed_entry("b/chest.png", "chest-2", referred, None),
+        diagnosed_entry("study", "study", study, "study/report.html"),
         refused_entry("c.png", "a file has content", "0 bytes", "c.png: a file has content (found: 0 bytes)"),
     ]
-    index = to_index(plain["model"], entries, "0.1.0")
+    films = {"name": "tiny", "version": "0.1", "sha256": "cd" * 32, "modality": "XRAY"}
+    studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
+    index = to_index([films, studies], entries, "0.1.0")
     check(index, "index")
-    assert index["counts"] == {"inputs": 3, "diagnosed": 2, "refused": 1, "report": 1, "refer": 1}
-    assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "c.png"]
+    assert index["schema_version"] == "2.0"
+    assert index["models"] == [films, studies]
+    assert index["counts"] == {"inputs": 4, "diagnosed": 3, "refused": 1, "report": 2, "refer": 1}
+    assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "study", "c.png"]
+    assert [entry.get("model") for entry in index["inputs"]] == ["tiny", "tiny", "tiny-ct", None]
+    assert [entry.get("modality") for entry in index["inputs"]] == ["XRAY", "XRAY", "CT", None]
     assert index["inputs"][0]["probability"] == 0.912

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from pulmoscope import __version__
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
@@ -34,9 +35,6 @@ from pulmoscope.runtime.network import Runtime
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
-
-NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid"})
-"""Classes, in lower case, that say that nothing was found; every other class is positive."""
 
 _SHOWN = 0.05
 """Least probability of a class, other than the most probable one, whose evidence is shown."""
@@ -254,7 +252,7 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:
-    positive = label.lower() not in NEGATIVE or decision == Decision.REFER
+    positive = is_positive(label) or decision == Decision.REFER
     return reports == "all" or (reports == "positive" and positive)
 
 

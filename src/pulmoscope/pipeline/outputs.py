@@ -5,8 +5,11 @@
     OUT/index.json                  every input with its outcome; written last, so that its presence means «complete»
     OUT/<slug>/diagnosis.json       written after its neighbours, so that its presence means the same of them
     OUT/<slug>/report.html
-    OUT/<slug>/heat-<class>.png     the heat map over the image, at the image's own size
+    OUT/<slug>/heat-<class>.png     of an X-ray: the heat map over the image, at the image's own size
     OUT/<slug>/heat-<class>.npy     the heat map alone: float16 (rows, columns) in [0, 1]
+    OUT/<slug>/slices.csv           of a CT: what is said of every slice
+    OUT/<slug>/slice-<number>.png   an explained slice in the lung window, at its own size
+    OUT/<slug>/heat-<number>-<class>-stage<number>.png   a heat map over it
 """
 
 from __future__ import annotations
@@ -14,25 +17,28 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json, write_text
-from pulmoscope.core.types import Diagnosis, FloatArray, Scan
+from pulmoscope.core.types import Diagnosis, FloatArray, Modality, Scan
 from pulmoscope.explain.overlay import overlay, png
-from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
-from pulmoscope.report.diagnosis import heat_names, input_sha256, to_json
-from pulmoscope.report.html import data_uri
-from pulmoscope.report.page import Pictures, to_html
+from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
+from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
+from pulmoscope.report import ct_page, page
+from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, input_sha256, to_json
+from pulmoscope.report.page import Pictures
+from pulmoscope.report.slice_table import to_csv
 
-INDEX, DIAGNOSIS, REPORT = "index.json", "diagnosis.json", "report.html"
+INDEX, DIAGNOSIS, REPORT, SLICES = "index.json", "diagnosis.json", "report.html", "slices.csv"
+
+_WRITTEN = re.compile(r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|npy)")
+"""What a run leaves beside ``diagnosis.json``."""
 
 _SAVED_OPACITY = 0.5
 _PAGE_SIDE = 768
@@ -77,7 +83,8 @@ def kept(folder: Path, scan: Scan, model: Mapping[str, str]) -> dict[str, Any] |
     try:
         found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
         same = (
-            found["input"]["sha256"] == input_sha256(scan)
+            found["schema_version"] == SCHEMA_VERSION
+            and found["input"]["sha256"] == input_sha256(scan)
             and [file["name"] for file in found["input"]["files"]] == [file.name for file in scan.files]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
@@ -97,13 +104,15 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
         ResourceError: the disk is full or the folder can't be written.
     """
     clear(folder)
-    pixels = diagnosis.scan.pixels[0]
-    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True):
-        picture = overlay(pixels, explanation.heat, _SAVED_OPACITY)
-        write_bytes(folder / f"{name}.png", png(picture))
-        write_bytes(folder / f"{name}.npy", _npy(explanation.heat))
-    if report:
-        write_text(folder / REPORT, to_html(diagnosis, pictures(diagnosis)))
+    series = diagnosis.scan.modality is Modality.CT
+    for name, content in slice_files(diagnosis) if series else _heat_files(diagnosis):
+        write_bytes(folder / name, content)
+    if series:
+        write_text(folder / SLICES, to_csv(diagnosis))
+    if report and series:
+        write_text(folder / REPORT, ct_page.to_html(diagnosis, ct_pictures(diagnosis)))
+    elif report:
+        write_text(folder / REPORT, page.to_html(diagnosis, pictures(diagnosis)))
     plain = to_json(diagnosis)
     write_json(folder / DIAGNOSIS, plain)
     return plain
@@ -116,21 +125,22 @@ def clear(folder: Path) -> None:
         ResourceError: the folder can't be written.
     """
     try:
-        for pattern in (DIAGNOSIS, REPORT, "heat-*.png", "heat-*.npy"):
-            for path in folder.glob(pattern):
+        (folder / DIAGNOSIS).unlink(missing_ok=True)
+        for path in folder.glob("*"):
+            if _WRITTEN.fullmatch(path.name):
                 path.unlink()
     except OSError as error:
         raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
 
 
 def pictures(diagnosis: Diagnosis) -> Pictures:
-    """The page's pictures, at most 768 px a side."""
+    """The pictures of an X-ray's page, at most 768 px a side."""
     pixels = shrunk(diagnosis.scan.pixels[0], _PAGE_SIDE)
     heats = [shrunk(explanation.heat, _PAGE_SIDE) for explanation in diagnosis.explanations]
     return Pictures(
-        scan=_jpeg(grey(pixels)),
-        overlays=tuple(_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
-        scale=_scale() if heats else "",
+        scan=data_jpeg(grey(pixels)),
+        overlays=tuple(data_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
+        scale=colour_scale() if heats else "",
     )
 
 
@@ -147,16 +157,12 @@ def _folders(index: Path) -> list[str] | None:
     return [name for name in names if Path(name).name == name]
 
 
-@cache
-def _scale() -> str:
-    """The heat map's colours, from none to the greatest heat."""
-    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
-    return _jpeg(overlay(np.zeros_like(ramp), ramp, 1.0))
-
-
-def _jpeg(picture: npt.NDArray[np.uint8]) -> str:
-    """A picture, grey or RGB, as a ``data:`` address."""
-    return data_uri(jpeg(picture), "image/jpeg")
+def _heat_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of an X-ray's heat maps: over the image, and alone."""
+    pixels = diagnosis.scan.pixels[0]
+    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
+        yield f"{name}.png", png(overlay(pixels, explanation.heat, _SAVED_OPACITY))
+        yield f"{name}.npy", _npy(explanation.heat)
 
 
 def _npy(heat: FloatArray) -> bytes:

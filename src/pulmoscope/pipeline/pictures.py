@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import FloatArray, Units
+from pulmoscope.explain.overlay import overlay
+from pulmoscope.report.html import data_uri
+
+WINDOW_CENTRE_HU, WINDOW_WIDTH_HU = -600.0, 1500.0
+"""The lung window in which CT is shown."""
 
 
 def shrunk(pixels: FloatArray, side: int) -> FloatArray:
@@ -19,12 +26,32 @@ def shrunk(pixels: FloatArray, side: int) -> FloatArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
+def displayed(pixels: FloatArray, units: Units) -> FloatArray:
+    """Pixels as a screen shows them, float32 in [0, 1]: HU through the lung window, grey as it is."""
+    if units is Units.GREY:
+        return pixels
+    low = WINDOW_CENTRE_HU - WINDOW_WIDTH_HU / 2
+    return np.asarray(np.clip((pixels - low) / WINDOW_WIDTH_HU, 0, 1), dtype=np.float32)
+
+
 def grey(pixels: FloatArray) -> npt.NDArray[np.uint8]:
-    """An X-ray, float32 (rows, columns) in [0, 1], as a picture: uint8 (rows, columns)."""
+    """An image, float32 (rows, columns) in [0, 1], as a picture: uint8 (rows, columns)."""
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
+def jpeg(picture: npt.NDArray[np.uint8], quality: int = 90) -> bytes:
     """A picture, grey (rows, columns) or RGB (rows, columns, 3), as JPEG."""
     blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
+    return bytes(cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def data_jpeg(picture: npt.NDArray[np.uint8], quality: int = 90) -> str:
+    """A picture, grey or RGB, as a ``data:`` address."""
+    return data_uri(jpeg(picture, quality), "image/jpeg")
+
+
+@cache
+def colour_scale() -> str:
+    """The heat map's colours, from none to the greatest heat, as a ``data:`` address."""
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
+    return data_jpeg(overlay(np.zeros_like(ramp), ramp, 1.0))

@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulmoscope.core.files import NOTICE, sha256_of
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, Modality, Scan
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, Modality, Scan, SliceResult
 
-SCHEMA_VERSION = "1.0"
-"""Of ``diagnosis.json`` and ``index.json``; the first number changes when an old reader would go wrong."""
+SCHEMA_VERSION = "1.1"
+"""Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
+
+INDEX_VERSION = "2.0"
+"""Of ``index.json``."""
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The contents of ``diagnosis.json``.
 
-    ``slices`` is empty for an X-ray, which has one image and no series. ``severity`` names what is measured for
-    the modality; null says that this model does not measure it. No element that identifies a patient is in it.
+    ``slices`` and ``levels`` are empty for an X-ray, which has one image and no series. ``severity`` names what is
+    measured for the modality; null says that this model does not measure it. No element that identifies a patient is
+    in it.
     """
     scan, prediction = diagnosis.scan, diagnosis.prediction
     return {
@@ -28,6 +32,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "sha256": input_sha256(scan),
             "slices": int(scan.pixels.shape[0]),
             "spacing_mm": None if scan.spacing_mm is None else [round(step, 6) for step in scan.spacing_mm],
+            "units": scan.units.value,
         },
         "model": {key: diagnosis.model[key] for key in ("name", "version", "sha256")},
         "quality": {
@@ -36,15 +41,16 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         },
         "prediction": {
             "label": prediction.label,
-            "probabilities": {name: round(share, 6) for name, share in prediction.probabilities.items()},
+            "probabilities": _rounded(prediction.probabilities),
             "decision": prediction.decision.value,
             "reason": prediction.reason,
         },
-        "slices": [],
-        "severity": {"geographic_extent": None, "opacity": None} if scan.modality is Modality.XRAY else None,
+        "slices": [_slice(found) for found in diagnosis.slices],
+        "levels": {name: _rounded(shares) for name, shares in diagnosis.levels.items()},
+        "severity": dict.fromkeys(_MEASURED[scan.modality]),
         "explanations": [
-            {"kind": shown.kind, "target": shown.target, "file": f"{name}.png", "array": f"{name}.npy"}
-            for shown, name in zip(diagnosis.explanations, heat_names(diagnosis.explanations), strict=True)
+            _explanation(shown, name, scan.modality)
+            for shown, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True)
         ],
         "timings_s": {step: round(seconds, 4) for step, seconds in diagnosis.timings_s.items()},
         "software": dict(diagnosis.software),
@@ -52,19 +58,23 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def to_index(model: Mapping[str, str], entries: Sequence[Mapping[str, Any]], version: str) -> dict[str, Any]:
+def to_index(
+    models: Sequence[Mapping[str, str]], entries: Sequence[Mapping[str, Any]], version: str
+) -> dict[str, Any]:
     """The contents of ``index.json``: every input of a run, in the order given, with its outcome.
 
     Args:
-        model: name, version and sha256.
+        models: name, version, sha256 and modality of each model of the run.
         entries: one of :func:`diagnosed_entry` or :func:`refused_entry` per input.
         version: of Pulmoscope.
     """
     outcomes = [entry["outcome"] for entry in entries]
     decisions = [entry.get("decision") for entry in entries]
     return {
-        "schema_version": SCHEMA_VERSION,
-        "model": dict(model),
+        "schema_version": INDEX_VERSION,
+        "models": [
+            {key: model[key] for key in ("name", "version", "sha256", "modality")} for model in models
+        ],
         "counts": {
             "inputs": len(entries),
             "diagnosed": outcomes.count("diagnosed"),
@@ -85,6 +95,8 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
         "input": name,
         "outcome": "diagnosed",
         "folder": folder,
+        "modality": plain["input"]["modality"],
+        "model": plain["model"]["name"],
         "label": prediction["label"],
         "probability": prediction["probabilities"][prediction["label"]],
         "decision": prediction["decision"],
@@ -104,16 +116,61 @@ def input_sha256(scan: Scan) -> str:
     return sums[0] if len(sums) == 1 else sha256_of("\n".join(sums).encode())
 
 
-def heat_names(explanations: Sequence[Explanation]) -> list[str]:
-    """File names without suffix, ``heat-<class>``, safe on any file system and each different."""
+def heat_names(diagnosis: Diagnosis) -> list[str]:
+    """File names without suffix, one per explanation, safe on any file system and each different.
+
+    ``heat-<class>`` for an X-ray, ``heat-<slice>-<class>-stage<number>`` for a CT.
+    """
+    series = diagnosis.scan.modality is Modality.CT
     names: list[str] = []
-    for explanation in explanations:
-        plain = "heat-" + (re.sub(r"[^A-Za-z0-9]+", "-", explanation.target).strip("-") or "class")
-        name, taken = plain, {known.lower() for known in names}
+    for shown in diagnosis.explanations:
+        target = re.sub(r"[^A-Za-z0-9]+", "-", shown.target).strip("-") or "class"
+        name = f"heat-{shown.index:03d}-{target}-stage{shown.stage}" if series else f"heat-{target}"
+        taken = {known.lower() for known in names}
         while name.lower() in taken:
             name += f"-{len(names) + 1}"
         names.append(name)
     return names
+
+
+def slice_name(index: int) -> str:
+    """The file name without suffix of a CT's slice as a picture."""
+    return f"slice-{index:03d}"
+
+
+_MEASURED = {
+    Modality.XRAY: ("geographic_extent", "opacity"),
+    Modality.CT: ("percent_affected", "left", "right", "grade"),
+}
+"""What ``severity`` holds."""
+
+
+def _slice(found: SliceResult) -> dict[str, Any]:
+    return {
+        "index": found.index,
+        "file": found.file,
+        "z_mm": None if found.z_mm is None else round(found.z_mm, 3),
+        "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
+        "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
+    }
+
+
+def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str, Any]:
+    """A heat map; a CT has many, so that only their pictures are kept."""
+    series = modality is Modality.CT
+    return {
+        "kind": shown.kind,
+        "target": shown.target,
+        "slice": shown.index if series else None,
+        "stage": shown.stage,
+        "file": f"{name}.png",
+        "picture": f"{slice_name(shown.index)}.png" if series else None,
+        "array": None if series else f"{name}.npy",
+    }
+
+
+def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(share, 6) for name, share in probabilities.items()}
 
 
 def _flag(flag: Flag) -> dict[str, str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import PurePosixPath
 from typing import Any
 
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality
+from pulmoscope.core.classes import suspicion
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Scan
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, input_sha256
 from pulmoscope.report.html import percent, render
 
@@ -14,7 +18,7 @@ IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
 """Figures that the page leaves to the bundle's MODEL_CARD.md."""
 
 SYNTHETIC = "synthetic"
-"""Code of the flag of an image that a program drew."""
+"""Code of the flag of an image that a program drew; part of the name of a model that learnt from such only."""
 
 
 @dataclass(frozen=True)
@@ -42,53 +46,82 @@ class Figure:
 
 
 def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
-    """The page ``report.html``.
+    """The page ``report.html`` of an X-ray; for what it tells of the model see :func:`facts`."""
+    scan = diagnosis.scan
+    return render(
+        "diagnosis.html",
+        **facts(diagnosis, "image", "images"),
+        pictures=pictures,
+        targets=[explanation.target for explanation in diagnosis.explanations],
+        size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
+        view=scan.view,
+        spacing_mm=scan.spacing_mm,
+    )
+
+
+def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
+    """What ``diagnosis_parts.html`` needs: the parts that the pages of X-rays and CT have in common.
 
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
     ``thresholds``, ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
     ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n, "figures": {name: {"value", "low",
     "high"}}}``.
+
+    Args:
+        noun, nouns: what a diagnosis is of, one and several.
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
-    ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-    return render(
-        "diagnosis.html",
-        name=scan.files[0].name if scan.files else scan.name,
-        modality="Chest X-ray" if scan.modality is Modality.XRAY else "Chest CT",
-        label=prediction.label,
-        probability=prediction.probabilities[prediction.label],
-        ranked=ranked,
-        referred=prediction.decision is Decision.REFER,
-        reason=prediction.reason,
-        verdict=diagnosis.quality.verdict,
-        flags=diagnosis.quality.flags,
-        flag_title=flag_title,
-        synthetic=is_synthetic(diagnosis),
-        pictures=pictures,
-        targets=[explanation.target for explanation in diagnosis.explanations],
-        calibration=card.get("calibration", {}),
-        of_hundred=of_hundred(prediction.probabilities[prediction.label]),
-        threshold=card.get("thresholds", {}).get("confidence"),
-        classes=list(prediction.probabilities),
-        training=training_facts(card.get("training_data", {})),
-        figures=figure_table(card.get("metrics", {}), audit=False),
-        audits=figure_table(card.get("metrics", {}), audit=True),
-        figure_title=figure_title,
-        model=diagnosis.model,
-        files=scan.files,
-        sha256=input_sha256(scan),
-        size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
-        view=scan.view,
-        spacing_mm=scan.spacing_mm,
-        timings_s=diagnosis.timings_s,
-        software=diagnosis.software,
-        schema_version=SCHEMA_VERSION,
-    )
+    probability = prediction.probabilities[prediction.label]
+    return {
+        "name": study_name(scan),
+        "modality": "Chest X-ray" if scan.modality is Modality.XRAY else "Chest CT",
+        "noun": noun,
+        "nouns": nouns,
+        "label": prediction.label,
+        "probability": probability,
+        "ranked": sorted(prediction.probabilities.items(), key=lambda pair: -pair[1]),
+        "referred": prediction.decision is Decision.REFER,
+        "reason": prediction.reason,
+        "verdict": diagnosis.quality.verdict,
+        "flags": diagnosis.quality.flags,
+        "flag_title": flag_title,
+        "synthetic": is_synthetic(diagnosis),
+        "learnt_from_drawn": learnt_from_drawn(diagnosis),
+        "calibration": card.get("calibration", {}),
+        "of_hundred": of_hundred(probability),
+        "threshold": card.get("thresholds", {}).get("confidence"),
+        "classes": list(prediction.probabilities),
+        "training": training_facts(card.get("training_data", {}), nouns),
+        "figures": figure_table(card.get("metrics", {}), audit=False),
+        "audits": figure_table(card.get("metrics", {}), audit=True),
+        "figure_title": figure_title,
+        "model": diagnosis.model,
+        "files": scan.files,
+        "sha256": input_sha256(scan),
+        "timings_s": diagnosis.timings_s,
+        "software": diagnosis.software,
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+def study_name(scan: Scan) -> str:
+    """The file as it was named; of several, the folder that holds them all."""
+    if len(scan.files) == 1:
+        return scan.files[0].name
+    folders = [PurePosixPath(file.name).parent.parts for file in scan.files]
+    shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
+    return str(PurePosixPath(*shared)) if {*shared} - {"/"} else scan.name
 
 
 def is_synthetic(diagnosis: Diagnosis) -> bool:
     """Whether the image says of itself that a program drew it."""
     return any(flag.code == SYNTHETIC for flag in diagnosis.quality.flags)
+
+
+def learnt_from_drawn(diagnosis: Diagnosis) -> bool:
+    """Whether the model never saw a patient: its name says so, or everything that it learnt from was drawn."""
+    sources = set(diagnosis.card.get("training_data", {}).get("sources", ()))
+    return SYNTHETIC in diagnosis.model["name"].lower() or sources == {SYNTHETIC_SOURCE}
 
 
 def flag_title(flag: Flag) -> str:
@@ -105,20 +138,24 @@ def figure_title(name: str) -> str:
 
 
 def of_hundred(probability: float) -> str:
-    """How many of 100 images, as words that claim no more than the figure does."""
+    """How many of 100, as words that claim no more than the figure does."""
     count = round(probability * 100)
     if count >= 100:
         return "more than 99"
     return "fewer than 1" if count < 1 else f"about {count}"
 
 
-def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Counts per split and class, and the sources, each as a title and a sentence."""
+def training_facts(training: Mapping[str, Any], nouns: str = "images") -> list[tuple[str, str]]:
+    """Counts per split and class, and the sources, each as a title and a sentence.
+
+    Args:
+        nouns: what is counted.
+    """
     facts = []
     for split, counts in training.get("counts", {}).items():
         total = sum(counts.values())
         parts = ", ".join(f"{count:,} {label}" for label, count in counts.items())
-        facts.append((f"Images to {_purpose(split)}", f"{total:,} ({parts})"))
+        facts.append((f"{nouns.capitalize()} to {_purpose(split)}", f"{total:,} ({parts})"))
     sources = training.get("sources", ())
     if sources:
         listed = (
@@ -154,17 +191,44 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
 def summary(plain: Mapping[str, Any]) -> list[str]:
     """The answer of a ``diagnosis.json`` in a few plain lines, for a terminal."""
     prediction, quality = plain["prediction"], plain["quality"]
-    label = prediction["label"]
     verdict = "report" if prediction["decision"] == Decision.REPORT else "refer: a person must decide"
     synthetic = any(flag["code"] == SYNTHETIC for flag in quality["flags"])
+    drawn = "study" if plain["input"]["modality"] == Modality.CT else "image"
     return [
-        *(["Synthetic image: a program drew it, there is no patient."] if synthetic else []),
-        f"Most probable   {label}, {percent(prediction['probabilities'][label])}",
+        *([f"Synthetic {drawn}: a program drew it, there is no patient."] if synthetic else []),
+        *(["Synthetic model: it learnt from drawn lungs only."] if SYNTHETIC in plain["model"]["name"] else []),
+        f"Most probable   {_top(prediction['probabilities'])}",
         f"Decision        {verdict}",
         f"Reason          {prediction['reason']}",
+        *_slice_lines(plain["slices"]),
+        *_level_lines(plain.get("levels", {})),
         f"Image quality   {quality['verdict']}",
         *(f"                {flag['code'].replace('_', ' ')}: {flag['detail']}" for flag in quality["flags"]),
     ]
+
+
+def _slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many slices of a CT were judged, and the one with the most to see."""
+    if not slices:
+        return []
+    judged = [found for found in slices if found["probabilities"] is not None]
+    line = f"Slices          {len(judged)} of {len(slices)} judged"
+    if not judged:
+        return [line]
+    worst = max(judged, key=lambda found: suspicion(found["probabilities"]))
+    height = "" if worst["z_mm"] is None else f" (z {worst['z_mm']:.1f} mm)"
+    return [f"{line}; most suspicious: {worst['index']}{height}, {_top(worst['probabilities'])}"]
+
+
+def _level_lines(levels: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What each classifier that looks at the whole patient says."""
+    said = [f"{name} {_top(shares)}" for name, shares in levels.items()]
+    return [f"Classifiers     {'; '.join(said)}"] if len(said) > 1 else []
+
+
+def _top(probabilities: Mapping[str, float]) -> str:
+    label = max(probabilities, key=lambda name: probabilities[name])
+    return f"{label}, {percent(probabilities[label])}"
 
 
 def _purpose(split: str) -> str:

@@ -1,0 +1,18 @@
+"""What a class's name says: whether something was found, and how much speaks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid"})
+"""Classes, in lower case, that say that nothing was found; every other class is positive."""
+
+
+def is_positive(label: str) -> bool:
+    """Whether a class says that something was found."""
+    return label.lower() not in NEGATIVE
+
+
+def suspicion(probabilities: Mapping[str, float]) -> float:
+    """The probability that something was found: what the positive classes have together, 0 to 1."""
+    return min(1.0, sum(share for name, share in probabilities.items() if is_positive(name)))

@@ -1,0 +1,215 @@
+"""A CT's diagnosis as one HTML page that needs nothing outside itself, in words for a clinician."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pulmoscope.core.classes import suspicion
+from pulmoscope.core.types import Diagnosis, Scan, SliceResult, Units
+from pulmoscope.report import slice_plot as plot
+from pulmoscope.report.html import percent, render
+from pulmoscope.report.page import facts
+from pulmoscope.report.slice_axis import Axis, axis_of, spread
+
+LEANING = 0.5
+"""From this score on, a slice counts as one in which the model finds something."""
+
+_LABEL_GAP = 15
+"""Between the numbers of two slices beside a cut, px."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut along the patient as a picture, its head up.
+
+    Attributes:
+        title: ``Coronal`` or ``Sagittal``.
+        sides: what is at the picture's left and right.
+        picture: a ``data:`` address; from the lower end of the lowest slice to the upper end of the highest.
+        width, height: px.
+    """
+
+    title: str
+    sides: tuple[str, str]
+    picture: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class CtPictures:
+    """What the page shows, each as a ``data:`` address.
+
+    Attributes:
+        slices: those that are explained, by their number.
+        overlays: one per explanation, in their order: the slice under its heat map.
+        scale: the heat map's colours from no to most evidence, left to right; empty without explanations.
+        grid: small pictures of slices all over the study, by their number.
+        cuts: along the patient; empty for a single slice.
+        grey: what the greys are.
+    """
+
+    slices: Mapping[int, str]
+    overlays: tuple[str, ...]
+    scale: str
+    grid: Mapping[int, str]
+    cuts: tuple[Cut, ...]
+    grey: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A slice in words and figures.
+
+    Attributes:
+        place: «slice 42, z −261.3 mm», or without the height where the files don't say.
+        file: the last part of its file's name.
+        ranked: classes with their probabilities, the most probable first; empty where it was not judged.
+        parts: of the positive classes: the class's number among them, name and probability.
+        suspicion: the probability that there is something; None where it was not judged.
+    """
+
+    index: int
+    place: str
+    file: str
+    ranked: tuple[tuple[str, float], ...]
+    parts: tuple[tuple[int, str, float], ...]
+    suspicion: float | None
+
+    @property
+    def says(self) -> str:
+        """The probabilities in one line."""
+        return ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "not judged"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A slice with its heat maps: per class, the stages (number and picture), from early to late."""
+
+    slice: Shown
+    picture: str
+    classes: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+
+
+def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
+    """The page ``report.html`` of a CT; for what it tells of the model see :func:`pulmoscope.report.page.facts`.
+
+    ``diagnosis.card["thresholds"]["slice"]``, where it is there, is drawn as the threshold of a slice's score.
+    """
+    scan, axis = diagnosis.scan, axis_of(diagnosis.scan)
+    classes = plot.positive_classes(diagnosis.slices)
+    slices = {found.index: shown(found, classes) for found in diagnosis.slices}
+    explained = list(dict.fromkeys(explanation.index for explanation in diagnosis.explanations))
+    threshold = diagnosis.card.get("thresholds", {}).get("slice")
+    return render(
+        "ct_diagnosis.html",
+        **facts(diagnosis, "study", "studies"),
+        positives=classes,
+        plot=plot.slice_plot(diagnosis.slices, axis, explained, threshold),
+        frame=plot,
+        slice_threshold=threshold,
+        findings=findings(diagnosis),
+        slices=slices,
+        levels=diagnosis.levels if len(diagnosis.levels) > 1 else {},
+        agreeing=agreement(diagnosis),
+        explained=explained_slices(diagnosis, slices, pictures),
+        lightbox=[(slices[index], picture) for index, picture in pictures.grid.items()],
+        cuts=[(cut, cut_marks(cut, axis, explained)) for cut in pictures.cuts],
+        scale=pictures.scale,
+        grey=pictures.grey,
+        geometry=geometry(scan, axis),
+        to_scale=scan.spacing_mm is not None,
+    )
+
+
+def shown(found: SliceResult, positives: list[str]) -> Shown:
+    """A slice in words and figures.
+
+    Args:
+        positives: the classes whose scores are shown.
+    """
+    shares = found.probabilities or {}
+    return Shown(
+        index=found.index,
+        place=f"slice {found.index}"
+        + ("" if found.z_mm is None else f", z {plot.signed(found.z_mm)} mm"),
+        file=PurePosixPath(found.file).name,
+        ranked=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
+        parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
+        suspicion=None if found.probabilities is None else suspicion(shares),
+    )
+
+
+def findings(diagnosis: Diagnosis) -> list[str]:
+    """What the slices say, as sentences."""
+    judged = [found for found in diagnosis.slices if found.probabilities is not None]
+    if not judged:
+        return ["No slice shows enough lung to be judged by itself."]
+    said = [f"{len(judged)} of {len(diagnosis.slices)} slices show enough lung to be judged."]
+    named = " or ".join(plot.positive_classes(judged))
+    leaning = [found for found in judged if suspicion(found.probabilities or {}) >= LEANING]
+    if leaning:
+        low, high = leaning[0], leaning[-1]
+        between = f"slice {low.index}" if low is high else f"slices {low.index} to {high.index}"
+        if low.z_mm is not None and high.z_mm is not None:
+            heights = dict.fromkeys(plot.signed(end) for end in (low.z_mm, high.z_mm))
+            between += f" (z {' to '.join(heights)} mm)"
+        verb = "It is" if len(leaning) == 1 else "They lie within"
+        said.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
+    else:
+        said.append(f"In none of them is {named} more probable than not.")
+    return said
+
+
+def agreement(diagnosis: Diagnosis) -> int:
+    """How many of the classifiers that look at the whole patient say what the diagnosis says."""
+    label = diagnosis.prediction.label
+    return sum(max(shares, key=lambda name: shares[name]) == label for shares in diagnosis.levels.values())
+
+
+def explained_slices(
+    diagnosis: Diagnosis, slices: Mapping[int, Shown], pictures: CtPictures
+) -> list[Explained]:
+    """The explanations, put together by slice and class in the order given, and by stage."""
+    found: dict[int, dict[str, list[tuple[int, str]]]] = {}
+    for explanation, overlay in zip(diagnosis.explanations, pictures.overlays, strict=True):
+        by_class = found.setdefault(explanation.index, {})
+        by_class.setdefault(explanation.target, []).append((explanation.stage, overlay))
+    return [
+        Explained(
+            slices[index],
+            pictures.slices[index],
+            tuple((target, tuple(sorted(stages))) for target, stages in by_class.items()),
+        )
+        for index, by_class in found.items()
+    ]
+
+
+def cut_marks(cut: Cut, axis: Axis, indices: list[int]) -> list[tuple[int, float, float]]:
+    """Where slices cross a cut: the number, the line's height and that of its label, px from the top."""
+    marked = sorted(indices, reverse=True)
+    lines = [cut.height * (1 - axis.share(axis.positions[index])) for index in marked]
+    labels = spread(lines, _LABEL_GAP, 8, cut.height - 4)
+    return list(zip(marked, lines, labels, strict=True))
+
+
+def geometry(scan: Scan, axis: Axis) -> list[tuple[str, str]]:
+    """Size, distances and units, each as a title and a fact."""
+    count, rows, columns = scan.pixels.shape
+    told = [("Slices", f"{count}, each {columns} × {rows} px")]
+    if scan.spacing_mm is None:
+        told.append(("Distances", "unknown: the files don't say, so the slices have numbers and no heights"))
+    else:
+        apart, down, across = scan.spacing_mm
+        told.append(("Distance of slices", f"{apart:.3f} mm"))
+        told.append(("Pixel", f"{across:.3f} × {down:.3f} mm, {columns * across:.0f} × {rows * down:.0f} mm in all"))
+    if axis.in_mm:
+        low, high = plot.signed(axis.positions[0]), plot.signed(axis.positions[-1])
+        told.append(("Height in the patient", f"z {low} to {high} mm, towards the head"))
+    if scan.geometry is not None and scan.geometry.tilt_deg >= 0.1:
+        told.append(("Tilt of the gantry", f"{scan.geometry.tilt_deg:.1f}°; the cuts are drawn as if there were none"))
+    units = "Hounsfield units" if scan.units is Units.HU else "grey of pictures; their window is unknown"
+    return [*told, ("Units", units)]

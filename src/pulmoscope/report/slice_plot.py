@@ -1,0 +1,153 @@
+"""The slices' scores along the patient as numbers for an SVG; ``slices.svg.html`` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pulmoscope.core.classes import is_positive
+from pulmoscope.core.types import SliceResult
+from pulmoscope.report.slice_axis import Axis, spread, ticks
+
+WIDTH, HEIGHT = 860, 286
+LEFT, RIGHT, TOP, BOTTOM = 52, 850, 34, 232
+LABEL_GAP = 26
+"""Between the numbers of two marked slices."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A class's score as an SVG path; ``number`` is the class's place among the positive ones, for its colour."""
+
+    label: str
+    number: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A slice's share of the width, from its lower to its upper end."""
+
+    index: int
+    x: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A slice that is shown below; ``label_x`` is where its number has room."""
+
+    index: int
+    x: float
+    label_x: float
+
+
+@dataclass(frozen=True)
+class SlicePlot:
+    """Everything that is drawn, in the units of an SVG of 860 x 286.
+
+    Attributes:
+        lines: one per positive class; broken where a slice was not judged or is missing.
+        unjudged: stretches of slices that were not judged.
+        cells: one per slice.
+        marks: the slices shown below.
+        ticks: of the axis along the patient: x and the text.
+        threshold: the y of the threshold; None without one.
+        in_mm: whether the axis is in mm, else in slice numbers.
+    """
+
+    lines: tuple[Line, ...]
+    unjudged: tuple[Cell, ...]
+    cells: tuple[Cell, ...]
+    marks: tuple[Mark, ...]
+    ticks: tuple[tuple[float, str], ...]
+    threshold: float | None
+    in_mm: bool
+
+
+def slice_plot(
+    slices: Sequence[SliceResult], axis: Axis, shown: Sequence[int], threshold: float | None = None
+) -> SlicePlot:
+    """Lay the plot out.
+
+    Args:
+        slices: of the study, from the feet to the head.
+        shown: the numbers of the slices that are shown below.
+        threshold: of a slice's score, 0 to 1.
+    """
+    cells = tuple(_cell(found.index, axis) for found in slices)
+    marked = sorted(set(shown))
+    places = [_x(axis, axis.positions[index]) for index in marked]
+    labels = spread(places, LABEL_GAP, LEFT + 8, RIGHT - 8)
+    return SlicePlot(
+        lines=tuple(
+            Line(label, number, _path(slices, axis, label))
+            for number, label in enumerate(positive_classes(slices))
+        ),
+        unjudged=tuple(_stretches(slices, axis)),
+        cells=cells,
+        marks=tuple(Mark(*mark) for mark in zip(marked, places, labels, strict=True)),
+        ticks=tuple((_x(axis, position), signed(position, 0)) for position in ticks(axis)),
+        threshold=None if threshold is None else _y(threshold),
+        in_mm=axis.in_mm,
+    )
+
+
+def positive_classes(slices: Sequence[SliceResult]) -> list[str]:
+    """The classes that say that something was found, in the model's order; all where every one is negative."""
+    classes = next((list(found.probabilities) for found in slices if found.probabilities), [])
+    return [label for label in classes if is_positive(label)] or classes
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A figure with a true minus sign; never «−0»."""
+    written = f"{value:.{digits}f}"
+    return written.lstrip("-") if float(written) == 0 else written.replace("-", "−")
+
+
+def _x(axis: Axis, position: float) -> float:
+    return LEFT + axis.share(position) * (RIGHT - LEFT)
+
+
+def _y(score: float) -> float:
+    return BOTTOM - score * (BOTTOM - TOP)
+
+
+def _cell(index: int, axis: Axis) -> Cell:
+    position = axis.positions[index]
+    low = _x(axis, position - axis.step / 2)
+    return Cell(index, low, _x(axis, position + axis.step / 2) - low)
+
+
+def _path(slices: Sequence[SliceResult], axis: Axis, label: str) -> str:
+    """From slice to slice; lifted where one was not judged, or where slices are missing between two."""
+    steps: list[str] = []
+    before: float | None = None
+    for found in slices:
+        if found.probabilities is None:
+            before = None
+            continue
+        position = axis.positions[found.index]
+        point = f"{_x(axis, position):.1f} {_y(found.probabilities[label]):.1f}"
+        if before is None or position - before > 1.5 * axis.step:
+            steps.append(f"M{point}")  # a lone point is drawn as a dot by the line's round ends
+        steps.append(f"L{point}")
+        before = position
+    return " ".join(steps)
+
+
+def _stretches(slices: Sequence[SliceResult], axis: Axis) -> list[Cell]:
+    """Neighbours that were not judged, as one cell each."""
+    found: list[Cell] = []
+    together = False
+    for one in slices:
+        if one.probabilities is not None:
+            together = False
+            continue
+        cell = _cell(one.index, axis)
+        if together:
+            first = found.pop()
+            cell = Cell(first.index, first.x, cell.x + cell.width - first.x)
+        found.append(cell)
+        together = True
+    return found

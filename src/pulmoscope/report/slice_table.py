@@ -1,0 +1,32 @@
+"""A CT's slices as a table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pulmoscope.core.types import Diagnosis
+
+
+def to_csv(diagnosis: Diagnosis) -> str:
+    """The content of ``slices.csv``: ``index,file,z_mm,lung_share,p_<class>…``, from the feet to the head.
+
+    Cells are empty where nothing is known, or where the slice was not judged. A file name that a spreadsheet would
+    read as a formula gets a ``./`` before it, which leads to the same file.
+    """
+    classes = list(diagnosis.prediction.probabilities)
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(["index", "file", "z_mm", "lung_share", *(f"p_{name}" for name in classes)])
+    for found in diagnosis.slices:
+        shares = found.probabilities or {}
+        writer.writerow(
+            [
+                found.index,
+                f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
+                "" if found.z_mm is None else f"{found.z_mm:.3f}",
+                "" if found.lung_share is None else f"{found.lung_share:.6f}",
+                *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
+            ]
+        )
+    return content.getvalue()
