@@ -10,10 +10,12 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_text
+from pulmoscope.datasets.infected import infected_ranges
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 
 NAME = "manifest.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
+_OPTIONAL = ("mask", "infected")
 
 
 def recognise(path: Path) -> bool:
@@ -25,15 +27,15 @@ def read(path: Path) -> SampleTable:
     """Read a manifest; files are relative to it, or absolute.
 
     Raises:
-        DatasetError: a column is missing, the table is empty, a file is named twice, or a split has another name
-            than train, val, test or all.
+        DatasetError: a column is missing, the table is empty, a file is named twice, a split has another name
+            than train, val, test or all, or infected slices are not written like ``12-40,45``.
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
-        sample = Sample(**{name: row[name] for name in (*COLUMNS, "mask") if name in row})
+        sample = Sample(**{name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row})
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -44,6 +46,10 @@ def read(path: Path) -> SampleTable:
             raise DatasetError(
                 f"{file}, line {line}: a file is named once (found: {sample.file} also in line {seen[sample.file]})"
             )
+        try:
+            infected_ranges(sample.infected)
+        except ValueError as error:
+            raise DatasetError(f"{file}, line {line}: {error}") from error
         seen[sample.file] = line
         samples.append(sample)
     return SampleTable(file.parent, "manifest", tuple(samples), tuple(_warnings(samples)))
@@ -78,7 +84,7 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
         ResourceError: it can't be written.
     """
     text = io.StringIO()
-    columns = (*COLUMNS, "mask") if any(sample.mask for sample in samples) else COLUMNS
+    columns = [*COLUMNS, *(name for name in _OPTIONAL if any(getattr(sample, name) for sample in samples))]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([getattr(sample, name) for name in columns] for sample in samples)

@@ -1,0 +1,287 @@
+"""Writing synthetic chest CT studies as a data set: series, masks, the truth about each, and a manifest."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.errors import DatasetError, OutputExistsError, ResourceError
+from pulmoscope.core.files import claim_folder, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets import manifest
+from pulmoscope.datasets.ct_acquisition import NUISANCES, Value, draw_nuisances
+from pulmoscope.datasets.ct_lesions import LABELS
+from pulmoscope.datasets.ct_phantom import CtPhantom, draw
+from pulmoscope.datasets.ct_phantom_files import dicom_series, write_nifti
+from pulmoscope.datasets.infected import infected_text
+from pulmoscope.datasets.splits import assign_splits
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+
+Layout = Literal["dicom", "nifti"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.60, "val": 0.15, "test": 0.25})
+TRUTH = "truth.csv"
+TIE_ALL = "all"
+_RECORDS = ".drawn"
+_FEW = 4  # so few studies are drawn before another process has started
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One study to draw."""
+
+    out: str
+    name: str
+    label: str
+    seed: tuple[int, int]
+    slices: int
+    size: int
+    layout: Layout
+    masks: bool
+    force: bool
+    nuisances: Mapping[str, Value]
+
+    @property
+    def file(self) -> str:
+        """The study's folder or file, relative to ``out``."""
+        return f"studies/{self.name}" + (".nii.gz" if self.layout == "nifti" else "")
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for jobs that draw the same."""
+        told = dataclasses.asdict(self) | {"out": "", "force": False, "software": versions("scipy")}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def write_ct_phantoms(
+    out: Path,
+    count: int = 1,
+    classes: Sequence[str] = LABELS,
+    *,
+    seed: int = 0,
+    size: int = 256,
+    slices: int = 60,
+    layout: Layout = "dicom",
+    tie: Sequence[str] = (),
+    tie_splits: Sequence[str] = ("train", "val"),
+    fractions: Mapping[str, float] = FRACTIONS,
+    masks: bool = False,
+    force: bool = False,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SampleTable:
+    """Draw ``count`` synthetic chest CT studies, the classes by turns, with ``manifest.csv`` and ``truth.csv``.
+
+    A study is ``studies/p0001/0001.dcm`` … or ``studies/p0001.nii.gz``; neither its name nor, where nothing is tied,
+    its scan says its class. Each is a patient of its own, from the source ``phantom``. Studies that an interrupted
+    call has finished are kept when it is called again with the same arguments.
+
+    Args:
+        tie: nuisances that go with the class, or ``all``: a data set with shortcuts.
+        tie_splits: the splits in which they do; elsewhere they are drawn freely.
+        fractions: split → share, within each class.
+        masks: write the truth masks as ``masks/p0001-lungs.nii.gz`` (1 right, 2 left) and ``-lesions.nii.gz``.
+        processes: how many draw at once; default: one a processor, but one for very few studies.
+        progress: called with (studies done, studies in all).
+
+    Raises:
+        DatasetError: no study or class is asked for, or an unknown class, layout, nuisance or split, or a size that
+            can't be drawn.
+        OutputExistsError: the folder has a manifest, or another's study, already, and ``force`` is not given.
+        ResourceError: it can't be written.
+    """
+    tied = _checked(count, classes, layout, tie, tie_splits, fractions, (slices, size))
+    claim_folder(out, manifest.NAME, force)
+    labels = _turns(count, classes, seed)
+    samples = assign_splits([_sample(index, label) for index, label in enumerate(labels)], fractions, seed)
+    jobs = []
+    for index, sample in enumerate(samples):
+        ties = tied if sample.split in tie_splits else ()
+        nuisances = draw_nuisances(
+            np.random.default_rng([seed, index, 1]), ties, classes.index(sample.label), len(classes)
+        )
+        jobs.append(
+            _Job(
+                str(out), sample.patient, sample.label, (seed, index), slices, size, layout, masks, force,
+                nuisances,
+            )
+        )  # fmt: skip
+    truths = []
+    for truth in _all_drawn(jobs, processes):
+        truths.append(truth)
+        if progress is not None:
+            progress(len(truths), count)
+    samples = tuple(
+        dataclasses.replace(
+            sample,
+            file=job.file,
+            mask=f"masks/{job.name}-lungs.nii.gz" if masks else "",
+            infected=truth["infected"],
+        )
+        for sample, job, truth in zip(samples, jobs, truths, strict=True)
+    )
+    write_text(out / TRUTH, _truth_table(samples, jobs, truths, tied, tie_splits))
+    manifest.write(out / manifest.NAME, samples)
+    shutil.rmtree(out / _RECORDS, ignore_errors=True)
+    return SampleTable(out, "manifest", samples)
+
+
+def _checked(
+    count: int,
+    classes: Sequence[str],
+    layout: str,
+    tie: Sequence[str],
+    tie_splits: Sequence[str],
+    fractions: Mapping[str, float],
+    shape: tuple[int, int],
+) -> tuple[str, ...]:
+    """Refuse what can't be drawn before anything is written; the tied nuisances by name."""
+    if count < 1:
+        raise DatasetError(f"the number of phantoms must be at least 1 (found: {count})")
+    if not classes:
+        raise DatasetError("a phantom needs a class (found: none)")
+    named: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
+        ("a CT phantom's class", classes, LABELS),
+        ("a CT phantom's format", [layout], LAYOUTS),
+        ("what can be tied to the class", tie, (*NUISANCES, TIE_ALL)),
+        ("a split whose nuisances are tied", tie_splits, tuple(fractions)),
+    )
+    for what, given, known in named:
+        for name in given:
+            if name not in known:
+                raise DatasetError(f"{what} is one of {', '.join(known)} (found: {name})")
+    if len(set(classes)) < len(classes):
+        raise DatasetError(f"a phantom's classes are named once each (found: {', '.join(classes)})")
+    if shape[0] < 8 or shape[1] < 64:
+        raise DatasetError(f"a CT phantom has at least 8 slices of 64 px (found: {shape[0]} of {shape[1]})")
+    return NUISANCES if TIE_ALL in tie else tuple(name for name in NUISANCES if name in tie)
+
+
+def _turns(count: int, classes: Sequence[str], seed: int) -> list[str]:
+    """The classes in turn, each round in another order: a study's number doesn't tell its class."""
+    labels: list[str] = []
+    for number in range(-(-count // len(classes))):
+        labels += np.random.default_rng([seed, number, 2]).permutation(list(classes)).tolist()
+    return labels[:count]
+
+
+def _sample(index: int, label: str) -> Sample:
+    name = f"p{index + 1:04d}"
+    return Sample(name, label, "", name, SYNTHETIC_SOURCE)
+
+
+def _all_drawn(jobs: Sequence[_Job], processes: int | None) -> Iterator[dict[str, str]]:
+    """Draw every job, several at a time; their truths in the jobs' order."""
+    if processes is None:
+        processes = 1 if len(jobs) <= _FEW else os.cpu_count() or 1
+    if processes == 1:
+        yield from map(_draw, jobs)
+        return
+    # A forked copy of a process that has run OpenCV may hang in its thread pool: spawn.
+    with ProcessPoolExecutor(
+        min(processes, len(jobs)), multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)
+    ) as pool:
+        yield from pool.map(_draw, jobs)
+
+
+def _draw(job: _Job) -> dict[str, str]:
+    """Draw and write one study, unless an earlier call has; what is true of it."""
+    out = Path(job.out)
+    record, study = out / _RECORDS / f"{job.name}.json", out / job.file
+    known = _read_record(record)
+    if study.exists():
+        if known is not None and known["job"] == job.fingerprint:
+            return dict(known["truth"])
+        if known is None and not job.force:
+            raise OutputExistsError(study)
+    phantom = draw(job.label, job.seed, slices=job.slices, size=job.size, nuisances=job.nuisances)
+    truth = {
+        "infected": infected_text(phantom.infected),
+        "affected_left": f"{phantom.affected_left:.3f}",
+        "affected_right": f"{phantom.affected_right:.3f}",
+    }
+    try:
+        if job.masks:
+            _write_masks(out, job.name, phantom)
+        with _beside(study) as unfinished:
+            if job.layout == "dicom":
+                unfinished.mkdir()
+                for number, content in enumerate(dicom_series(phantom, job.name), start=1):
+                    (unfinished / f"{number:04d}.dcm").write_bytes(content)
+            else:
+                write_nifti(unfinished, phantom.hu, phantom)
+            # An old study goes first and the new one comes last: finished is what has both, and they belong together.
+            if study.is_dir():
+                shutil.rmtree(study)
+            else:
+                study.unlink(missing_ok=True)
+            write_json(record, {"job": job.fingerprint, "truth": truth})
+            unfinished.replace(study)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ResourceError(f"{study}: could not be written ({reason})") from error
+    return truth
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """What an earlier call noted of a study; None where there is nothing that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"job", "truth"} <= found.keys() else None
+
+
+def _write_masks(out: Path, name: str, phantom: CtPhantom) -> None:
+    for kind, mask in (("lungs", phantom.lungs), ("lesions", phantom.lesions.astype(np.uint8))):
+        file = out / "masks" / f"{name}-{kind}.nii.gz"
+        with _beside(file) as unfinished:
+            write_nifti(unfinished, mask, phantom)
+            unfinished.replace(file)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A place on the same disk for what becomes ``path`` when it is whole; cleared afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        yield Path(folder) / path.name
+
+
+def _truth_table(
+    samples: Sequence[Sample],
+    jobs: Sequence[_Job],
+    truths: Sequence[Mapping[str, str]],
+    tied: Sequence[str],
+    tie_splits: Sequence[str],
+) -> str:
+    """One row a study: its class, how much of each lung is affected, how it was scanned, what was tied."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["file", "label", "split", "affected_left", "affected_right", "infected", *NUISANCES, "tied"]
+    )
+    for sample, job, truth in zip(samples, jobs, truths, strict=True):
+        scan = [job.nuisances[name] for name in NUISANCES]
+        ties = " ".join(tied) if sample.split in tie_splits else ""
+        shares = [truth[name] for name in ("affected_left", "affected_right", "infected")]
+        writer.writerow([sample.file, sample.label, sample.split, *shares, *scan, ties])
+    return text.getvalue()

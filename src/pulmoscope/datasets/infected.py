@@ -1,0 +1,58 @@
+"""Which slices of a CT study show infection, as the text that a manifest holds: ``12-40,45``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+NONE = "none"
+_PART = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
+
+
+def infected_ranges(text: str) -> tuple[tuple[int, int], ...] | None:
+    """The (first, last) slices of each range, in the order given; None where the text is empty: unknown.
+
+    Raises:
+        ValueError: the text is neither empty, ``none``, nor slices and ranges separated by commas.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if text == NONE:
+        return ()
+    ranges = []
+    for part in text.split(","):
+        match = _PART.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise ValueError(f"infected slices are written like 12-40,45, or none (found: {text[:60]})")
+        ranges.append((first, last))
+    return tuple(ranges)
+
+
+def infected_slices(text: str, count: int) -> tuple[bool, ...] | None:
+    """For each of a study's ``count`` slices, from the feet, whether it shows infection; None where unknown.
+
+    Raises:
+        ValueError: see :func:`infected_ranges`; or a slice beyond the study's last.
+    """
+    ranges = infected_ranges(text)
+    if ranges is None:
+        return None
+    beyond = max((last for _, last in ranges), default=0)
+    if ranges and beyond >= count:
+        raise ValueError(f"infected slices lie in 0 to {count - 1} (found: {beyond})")
+    return tuple(any(first <= index <= last for first, last in ranges) for index in range(count))
+
+
+def infected_text(infected: Sequence[bool]) -> str:
+    """The inverse of :func:`infected_slices`: the shortest text; ``none`` where no slice is infected."""
+    parts: list[str] = []
+    first: int | None = None
+    for index, one in enumerate([*infected, False]):
+        if one and first is None:
+            first = index
+        elif not one and first is not None:
+            parts.append(str(first) if first == index - 1 else f"{first}-{index - 1}")
+            first = None
+    return ",".join(parts) or NONE
