@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pulmoscope.models.patient import (
-    CLASSIFIERS,
     AttentionPooling,
     Ensemble,
     LstmPooling,
@@ -16,6 +15,7 @@ from pulmoscope.models.patient import (
     build_patient,
     weighted,
 )
+from pulmoscope.models.spec import CLASSIFIERS
 
 VECTOR, CLASSES = 6, 3
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pulmoscope.models.patient import CLASSIFIERS, build_patient
+from pulmoscope.models.patient import build_patient
+from pulmoscope.models.spec import CLASSIFIERS
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.onnx_file import TOLERANCE, write_onnx
 

@@ -7,40 +7,12 @@ in a batch the shorter ones are filled up, and what fills them never counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pulmoscope.models.classifier import Head
-
-
-@dataclass(frozen=True)
-class PatientSpec:
-    """One patient-level classifier.
-
-    Attributes:
-        pooling: how slices become one vector.
-        weighted: whether a slice's vector is taken once for every class, times that class's probability.
-        hidden: units of the ReLU layer behind the pooling.
-    """
-
-    pooling: Literal["max", "lstm", "attention"]
-    weighted: bool
-    hidden: int
-
-
-CLASSIFIERS: Mapping[str, PatientSpec] = {
-    "maxpool": PatientSpec("max", False, 512),
-    "maxpool-weighted": PatientSpec("max", True, 512),
-    "bilstm": PatientSpec("lstm", False, 1024),
-    "bilstm-weighted": PatientSpec("lstm", True, 1024),
-    "attention": PatientSpec("attention", False, 512),
-}
-"""All there are; the paper's four first."""
+from pulmoscope.models.spec import PatientSpec
 
 
 def weighted(vectors: Tensor, probabilities: Tensor) -> Tensor:
