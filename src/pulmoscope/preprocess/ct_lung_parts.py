@@ -1,0 +1,203 @@
+"""What the lung mask is made with, on its coarse grid: airways, the seam between the lungs, closing, the ribs' side."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pulmoscope.core.types import FloatArray, Point
+
+BoolArray = npt.NDArray[np.bool_]
+
+LUMEN_HU = -920
+"""Open airways are darker; aerated lung seldom is."""
+
+DENT_MM, DENT_DEG, DENT_DEPTH_MM = 40, 30, 50
+"""The largest dent in a lung's outline that is taken for dense lung: along the body, around it, inwards."""
+
+FRONT_DEG = 45
+"""Farther to the front than this, seen from the chest's middle and against the side, is the heart."""
+
+SECTOR_DEG = 2
+"""The step of direction in which the outline is measured."""
+
+BONE_HU = 250
+
+AIRWAY_MM = 50
+"""Trachea and main bronchi are no farther from the middle."""
+
+
+def disc(width: int) -> npt.NDArray[np.uint8]:
+    """A round structuring element of so many px across, an odd number."""
+    odd = width | 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd, odd)), dtype=np.uint8)
+
+
+def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Point) -> BoolArray:
+    """Trachea and main bronchi: spots of pure air near the middle of a slice, and what goes on from them.
+
+    A spot that stands alone in its slice is a seed. Where the bronchus opens into the lung, the seed is followed
+    through pure air for 2 cm and no further: an emphysema is as dark.
+    """
+    slice_mm, row_mm, column_mm = voxel_mm
+    found = np.zeros(airy.shape, dtype=bool)
+    first, last = (round(_middle(body) + far / column_mm) for far in (-AIRWAY_MM, AIRWAY_MM + column_mm))
+    strip = (slice(None), slice(None), slice(max(0, first), last))
+    lumen = airy[strip] & (coarse[strip] < LUMEN_HU)
+    seeds = np.zeros(lumen.shape, dtype=bool)
+    for index in np.flatnonzero(lumen.any(axis=(1, 2))):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(airy[index].astype(np.uint8), connectivity=4)
+        inside = np.bincount(parts[:, strip[2]][lumen[index]], minlength=len(stats))
+        area = stats[:, cv2.CC_STAT_AREA]
+        size_mm2 = area * row_mm * column_mm
+        seed = (size_mm2 > 30) & (size_mm2 < 1200) & (inside > area / 4)
+        seeds[index] = seed[parts[:, strip[2]]]
+    seeds = _long(seeds, slice_mm)
+    if not seeds.any():
+        return found
+    wide = disc(max(3, round(6 / column_mm)))
+    lumen = np.stack([cv2.morphologyEx(plane.astype(np.uint8), cv2.MORPH_OPEN, wide) for plane in lumen]) > 0
+    grown = ndimage.binary_dilation(seeds, iterations=max(1, round(20 / column_mm)), mask=lumen | seeds)
+    found[strip] = np.stack([cv2.dilate(plane.astype(np.uint8), disc(3)) for plane in grown]) > 0
+    return found
+
+
+def _long(seeds: BoolArray, slice_mm: float) -> BoolArray:
+    """The seeds that go on over at least 1 cm of slices."""
+    parts, _ = ndimage.label(seeds)
+    keep = [
+        number
+        for number, place in enumerate(ndimage.find_objects(parts), start=1)
+        if (place[0].stop - place[0].start) * slice_mm >= 10
+    ]
+    return np.isin(parts, keep)
+
+
+def _middle(body: BoolArray) -> float:
+    """The column of the body's middle."""
+    by_column = body.sum(axis=(0, 1))
+    return float((by_column * np.arange(len(by_column))).sum() / max(by_column.sum(), 1))
+
+
+def sides(coarse: FloatArray, body: BoolArray, voxel_mm: Point) -> BoolArray:
+    """Which voxels are on the patient's left of the seam of least air that runs from front to back in every slice.
+
+    The seam of each slice is the cheapest path from the first row to the last, one column aside a row at most. Air
+    costs, and a little the distance from the middle of the body.
+    """
+    slices, rows, columns = coarse.shape
+    air = np.clip((-300 - coarse) / 500, 0, 1) * body
+    air = ndimage.uniform_filter1d(air, 3, axis=0, mode="nearest")
+    away = np.abs(np.arange(columns) - _middle(body)) * voxel_mm[2] / 100
+    price = air + (away**2 * 0.3).astype(np.float32)
+    total = np.empty((rows, slices, columns), dtype=np.float32)
+    total[0] = price[:, 0]
+    for row in range(1, rows):
+        total[row] = price[:, row] + ndimage.minimum_filter1d(total[row - 1], 3, axis=1, mode="nearest")
+    at = total[-1].argmin(axis=1)
+    seam = np.empty((slices, rows), dtype=np.int64)
+    seam[:, -1] = at
+    each = np.arange(slices)
+    for row in range(rows - 2, -1, -1):
+        choices = np.stack([np.clip(at + step, 0, columns - 1) for step in (0, -1, 1)])
+        at = choices[total[row][each, choices].argmin(axis=0), each]
+        seam[:, row] = at
+    return np.asarray(np.arange(columns) >= seam[:, :, None])
+
+
+def closed(lung: BoolArray, voxel_mm: Point) -> BoolArray:
+    """Close gaps that vessels and small lesions leave, and small holes of a slice; a large one may be the liver."""
+    width = max(3, round(16 / voxel_mm[2]))
+    room = width
+    small = 600 / (voxel_mm[1] * voxel_mm[2])
+    out = np.zeros(lung.shape, dtype=bool)
+    for index, plane in enumerate(lung):
+        if plane.any():
+            padded = cv2.copyMakeBorder(plane.astype(np.uint8), room, room, room, room, cv2.BORDER_CONSTANT)
+            whole = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(width))
+            _, holes, stats, _ = cv2.connectedComponentsWithStats(1 - whole, connectivity=4)
+            whole[(stats[:, cv2.CC_STAT_AREA] < small)[holes]] = 1
+            out[index] = whole[room:-room, room:-room] > 0
+    return out
+
+
+def filled(mask: BoolArray) -> BoolArray:
+    """The mask and what it surrounds on all sides: dense lung, however large."""
+    parts, count = ndimage.label(~mask)
+    outside = np.zeros(count + 1, dtype=bool)
+    for axis in range(3):
+        for end in (0, -1):
+            outside[np.unique(parts.take(end, axis=axis))] = True
+    outside[0] = False
+    return np.asarray(~outside[parts])
+
+
+def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point) -> BoolArray:
+    """Dense tissue that dents one lung's outer outline, where ribs are and healthy lung is smooth.
+
+    The outline is a distance from the chest's middle, for every slice and direction. A valley in it is levelled where
+    it is narrow along the body or around it; where a direction has lost all its lung, it must be narrow both ways. A
+    part of what is added that borders on more dense tissue than lung is liver or heart, and left out.
+    """
+    slices, rows, columns = lung.shape
+    places = np.flatnonzero(lung.any(axis=(0, 2)))
+    y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
+    x = (np.arange(columns)[None] - _inner_edge(lung)) * voxel_mm[2]
+    reach = np.hypot(y, x).astype(np.float32)
+    turn = 360 // SECTOR_DEG
+    sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % turn
+    outer = np.zeros((slices, turn), dtype=np.float32)
+    at_slice, at_row, at_column = np.nonzero(lung)
+    np.maximum.at(outer, (at_slice, sector[at_row, at_column]), reach[at_row, at_column])
+    level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
+    costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
+    added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
+    for index in np.flatnonzero(outer.any(axis=1)):
+        far = outer[index][sector]
+        within = (reach <= level[index][sector]) | (_hull(lung[index]) & (far > 0))
+        deep = reach > np.maximum(far, level[index][sector] - DENT_DEPTH_MM)
+        added[index] = costal & within & deep & (coarse[index] < BONE_HU) & ~lung[index]
+        beyond[index] = ~within & (reach > far)
+    return _bordering(added, lung, beyond)
+
+
+def _hull(plane: BoolArray) -> BoolArray:
+    """The convex hull of what is in a slice."""
+    points = np.argwhere(plane)[:, ::-1].astype(np.int32)
+    drawn = cv2.fillConvexPoly(np.zeros(plane.shape, dtype=np.uint8), cv2.convexHull(points), 1)
+    return np.asarray(drawn, dtype=bool)
+
+
+def _levelled(outer: FloatArray, slices: int, sectors: int) -> FloatArray:
+    """The outline (slices, directions) without its valleys narrower than so many slices or directions."""
+    padded = np.pad(outer, ((slices, slices), (0, 0)))
+    along, around = (
+        ndimage.grey_closing(padded, size=size, mode=("nearest", "wrap"))[slices:-slices]
+        for size in ((slices, 1), (1, sectors))
+    )
+    return np.asarray(np.where(outer > 0, np.maximum(along, around), np.minimum(along, around)))
+
+
+def _inner_edge(lung: BoolArray) -> float:
+    """The column of the chest's middle, as one lung sees it: where its inner edge lies in most slices."""
+    columns = [np.flatnonzero(plane.any(axis=0)) for plane in lung if plane.any()]
+    first, last = np.median([one[0] for one in columns]), np.median([one[-1] for one in columns])
+    return float(last if abs(last - lung.shape[2] / 2) < abs(first - lung.shape[2] / 2) else first)
+
+
+def _bordering(added: BoolArray, lung: BoolArray, beyond: BoolArray) -> BoolArray:
+    """The connected parts of ``added`` that border on lung more than on anything else but what is ``beyond``."""
+    parts, count = ndimage.label(added)
+    other = ~(lung | beyond | added)
+    to_lung, to_other = np.zeros(count + 1), np.zeros(count + 1)
+    for axis in range(3):
+        number, is_lung, is_other = (np.moveaxis(array, axis, 0) for array in (parts, lung, other))
+        for here, there in ((slice(-1), slice(1, None)), (slice(1, None), slice(-1))):
+            at = number[here]
+            to_lung += np.bincount(at[is_lung[there]], minlength=count + 1)
+            to_other += np.bincount(at[is_other[there]], minlength=count + 1)
+    keep = to_lung > to_other
+    keep[0] = False
+    return np.asarray(keep[parts])
