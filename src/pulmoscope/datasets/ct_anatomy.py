@@ -73,7 +73,7 @@ class Chest:
             turn=float(rng.normal(0, 0.04)),
             lean=float(rng.normal(0, 0.025)),
             shift=float(rng.normal(0, 7)),
-            lung_hu=float(rng.uniform(-885, -815)),
+            lung_hu=float(rng.uniform(-893, -823)),
             gravity_hu=float(rng.uniform(15, 75)),
             fissure=(
                 (float(rng.uniform(0.85, 1.15)), float(rng.normal(0.40, 0.025))),
@@ -165,8 +165,10 @@ def organs(chest: Chest, grid: Grid, rng: np.random.Generator) -> Organs:
     aorta = _aorta(chest, x, y, z)
     behind = radial((x, 30.0), (y - chest.half_depth - 8, 27.0))
     between = np.minimum(np.minimum(heart, trunk), np.minimum(aorta, np.minimum(vertebra - 3, behind)))
-    pleura = np.maximum(np.maximum(cage, -between), 1.2 - np.abs(x))
-    dome = _dome(chest, grid) + 3.0 * uneven[len(uneven) // 2]
+    beside = np.square(np.abs(x) - 0.36 * chest.half_width) / chest.half_width
+    tip = z - chest.height + 0.9 * (beside + np.square(y - middle) / chest.half_depth)
+    pleura = np.maximum(np.maximum(cage, tip), np.maximum(-between, 1.2 - np.abs(x)))
+    dome = _dome(chest, grid) + 2.0 * uneven[len(uneven) // 2]
     slope, rise = zip(*chest.fissure, strict=True)
     steep, level = np.where(x < 0, slope[0], slope[1]), np.where(x < 0, rise[0], rise[1])
     oblique = (z - level * chest.height) - steep * 1.15 * (y + 0.1 * chest.half_depth) + 4 * uneven
@@ -235,7 +237,7 @@ def _dome(chest: Chest, grid: Grid) -> FloatArray:
         )
         for side, share in ((-1, chest.dome_right), (1, chest.dome_left))
     )
-    return np.asarray(np.maximum(right, left), dtype=np.float32)
+    return np.asarray(np.maximum(np.maximum(right, left), 0), dtype=np.float32)
 
 
 def _skin(chest: Chest, x: FloatArray, y: FloatArray, up: FloatArray) -> FloatArray:

@@ -225,7 +225,7 @@ class _Picture:
         inside, lesion = self._lung(index, lung)
         hu += lung * (inside - hu)
         self._tubes(z, lung, hu)
-        self._bone(index, hu)
+        self._bone(index, lung, hu)
         if self.daily.motion_mm:
             hu = self._moved(z, hu)
         right = self.middle < self.chest.lean * (z - grid.middle_mm)
@@ -284,12 +284,13 @@ class _Picture:
         air = paint(self.trees.airways, self.grid, z)
         hu += air * (AIR + 45 - hu)
 
-    def _bone(self, index: int, hu: FloatArray) -> None:
-        """Lay cartilage, bones and vertebrae over a slice in place."""
+    def _bone(self, index: int, lung: FloatArray, hu: FloatArray) -> None:
+        """Lay cartilage, bones and vertebrae over a slice in place; none reaches into the lung."""
         grid, z = self.grid, float(self.grid.z_mm[index])
-        hu += paint(self.cartilage, grid, z) * (110 - hu)
-        hu += paint(self.bones, grid, z) * (620 - hu)
-        hu += paint(self.marrow, grid, z) * (210 - hu)
+        wall = 1 - lung
+        hu += wall * paint(self.cartilage, grid, z) * (110 - hu)
+        hu += wall * paint(self.bones, grid, z) * (620 - hu)
+        hu += wall * paint(self.marrow, grid, z) * (210 - hu)
         vertebra = grid.fine(self.body.vertebra[index])
         tall = 0.083 * self.chest.height
         disc = float(smoothstep(abs(((z / tall) % 1) - 0.5), 0.30, 0.40))  # 1 within the disc

@@ -16,7 +16,7 @@ from pulmoscope.datasets.ct_fields import Grid
 Points = npt.NDArray[np.float64]
 _BITS = 4
 _LEAVES = 420  # ends of one tree of vessels in one lung
-_ROOT_MM = 5.4
+_ROOT_MM = 4.7
 _BRONCHUS = 0.62  # a bronchus is narrower inside than the artery beside it is wide
 _MURRAY = 0.40  # a branch's radius goes with its share of the ends to this power
 
@@ -90,7 +90,8 @@ def paint(balls: Balls, grid: Grid, z_mm: float) -> FloatArray:
     radius = np.sqrt(balls.radius[near] ** 2 - gap[near] ** 2)
     strength = np.minimum(1, 2 * balls.radius[near] * balls.level[near] / grid.thickness_mm)
     pixels = radius / grid.pixel_mm
-    strength = strength * np.minimum(1, pixels / 0.7)
+    # Thinner than a pixel: fainter instead. A line loses width, an upright tube width and length.
+    strength = strength * np.minimum(1, pixels / 0.7) ** (2 - 1 / balls.level[near])
     places = np.rint(grid.pixels(balls.centre[near]) * 2**_BITS).astype(np.int64)
     sizes = np.rint(np.maximum(pixels, 0.7) * 2**_BITS).astype(np.int64)
     greys = np.rint(255 * strength).astype(np.int64)
@@ -135,12 +136,10 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
             continue
         for vein in (False, True):
             ends = places[rng.integers(0, len(places), _LEAVES)]
-            branches: list[_Branch] = []
-            _grow(hilum + np.array([0, -9, -14]) * vein, ends, 0, branches, rng)
-            vessels.append(_bent(branches))
+            tree = _Branches.grow(hilum + np.array([0, -9, -14]) * vein, ends, rng)
+            vessels.append(tree.tubes())
             if not vein:
-                wide = [one for one in branches if one.order <= 6 and one.first > 1.0]
-                airways.append(_bent([one.beside(-side) for one in wide]))
+                airways.append(tree.bronchi(side).tubes())
         # the pulmonary artery, out of the mediastinum and down to the lower lobe
         root = np.stack([_at(hilum, -side * 24, -6, 2), hilum, _at(hilum, side * 5, 10, -42)])
         vessels.append(tube(root, [9.0, 8.0, 5.0]))
@@ -148,66 +147,75 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
 
 
 @dataclass(frozen=True)
-class _Branch:
-    """A piece of a tree from ``start`` to ``stop``, its radius there, and how many forks lie before it.
+class _Branches:
+    """The pieces of a tree: where each starts and stops, how far its middle lies aside, its radius at both ends.
 
-    ``aside`` is how far its middle lies from the straight line.
+    ``order`` is how many forks lie before it. float64 (n, 3) and (n).
     """
 
     start: Points
     stop: Points
     aside: Points
-    first: float
-    last: float
-    order: int
+    first: npt.NDArray[np.float64]
+    last: npt.NDArray[np.float64]
+    order: npt.NDArray[np.float64]
 
-    def beside(self, side: int) -> _Branch:
-        """The bronchus that goes with an artery."""
-        apart = 2.0 * np.array([side * 0.4, 0.6, 0.4])
-        return _Branch(
-            self.start + apart * self.first,
-            self.stop + apart * self.last,
-            self.aside,
-            _BRONCHUS * self.first,
-            _BRONCHUS * self.last,
-            self.order,
+    @classmethod
+    def grow(cls, root: Points, ends: Points, rng: np.random.Generator) -> _Branches:
+        """Grow a tree that reaches all ``ends`` (n, 3)."""
+        rows: list[tuple[Points, Points, float, float, int]] = []
+        waiting = [(root, ends, 0)]
+        while waiting:
+            start, served, order = waiting.pop()
+            radius = _ROOT_MM * (len(served) / len(ends)) ** _MURRAY
+            if len(served) == 1:
+                rows.append((start, served[0], radius, 0.36, order))
+                continue
+            middle = served.mean(axis=0)
+            stop = start + (0.32 if order == 0 else 0.46) * (middle - start)
+            rows.append((start, stop, radius, 0.86 * radius, order))
+            halves = _halves(served - middle, rng)
+            waiting += [(stop, served[half], order + 1) for half in (halves, ~halves)]
+        starts, stops, first, last, orders = (
+            np.array(column, dtype=np.float64) for column in zip(*rows, strict=True)
+        )
+        aside = rng.normal(0, 0.06, starts.shape) * np.linalg.norm(stops - starts, axis=1)[:, None]
+        return cls(starts, stops, aside, first, last, orders)
+
+    def bronchi(self, side: int) -> _Branches:
+        """The airways beside the wider ones of these arteries."""
+        wide = (self.order <= 6) & (self.first > 1.0)
+        apart = 2.0 * np.array([-side * 0.4, 0.6, 0.4])
+        first, last = self.first[wide], self.last[wide]
+        return _Branches(
+            self.start[wide] + first[:, None] * apart,
+            self.stop[wide] + last[:, None] * apart,
+            self.aside[wide],
+            _BRONCHUS * first,
+            _BRONCHUS * last,
+            self.order[wide],
         )
 
-
-def _grow(start: Points, ends: Points, order: int, found: list[_Branch], rng: np.random.Generator) -> None:
-    """Grow a branch towards the middle of the places it serves, and halve them where it ends."""
-    radius = _ROOT_MM * (len(ends) / _LEAVES) ** _MURRAY
-    if len(ends) == 1:
-        found.append(_Branch(start, ends[0], _aside(ends[0] - start, rng), radius, 0.36, order))
-        return
-    middle = ends.mean(axis=0)
-    stop = start + (0.32 if order == 0 else 0.46) * (middle - start)
-    found.append(_Branch(start, stop, _aside(stop - start, rng), radius, 0.86 * radius, order))
-    spread = ends - middle
-    along = spread @ np.linalg.eigh(spread.T @ spread)[1][:, -1]
-    side = along > rng.normal(0, 0.12) * np.abs(along).max()
-    if side.all() or not side.any():
-        side = np.arange(len(ends)) % 2 == 0
-    for half in (ends[side], ends[~side]):
-        _grow(stop, half, order + 1, found, rng)
+    def tubes(self) -> Balls:
+        """The pieces as slightly bent tubes."""
+        parts = []
+        for low, high in ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)):
+            ends = [
+                self.start + t * (self.stop - self.start) + 4 * t * (1 - t) * self.aside for t in (low, high)
+            ]
+            radii = [self.first + t * (self.last - self.first) for t in (low, high)]
+            parts.append(tubes(ends[0], ends[1], radii[0], radii[1]))
+        return join(parts)
 
 
-def _aside(along: Points, rng: np.random.Generator) -> Points:
-    return np.asarray(rng.normal(0, 0.06, 3) * np.linalg.norm(along))
-
-
-def _bent(branches: Sequence[_Branch]) -> Balls:
-    """The branches as slightly bent tubes."""
-    if not branches:
-        return join([])
-    start, stop = np.stack([one.start for one in branches]), np.stack([one.stop for one in branches])
-    first, last = np.array([one.first for one in branches]), np.array([one.last for one in branches])
-    aside = np.stack([one.aside for one in branches])
-    pieces = []
-    for low, high in ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)):
-        ends = [start + t * (stop - start) + 4 * t * (1 - t) * aside for t in (low, high)]
-        pieces.append(tubes(ends[0], ends[1], first + low * (last - first), first + high * (last - first)))
-    return join(pieces)
+def _halves(offsets: Points, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Part points about across their longest direction; True for one part, none is empty."""
+    farthest = offsets[np.argmax((offsets**2).sum(axis=1))]
+    along = offsets @ farthest
+    half = along > rng.normal(0, 0.12) * np.abs(along).max()
+    if half.all() or not half.any():
+        half = np.arange(len(offsets)) % 2 == 0
+    return np.asarray(half)
 
 
 def bones(chest: Chest, rng: np.random.Generator) -> tuple[Balls, Balls]:
