@@ -168,7 +168,8 @@ def card(bundle: StudyBundle) -> str:
         "Training data": [
             *(
                 f"- {split}: {sum(own.values())} patients "
-                f"({', '.join(f'{name} {count}' for name, count in own.items())}), slice labels of {data['with_slice_labels'][split]}"
+                f"({', '.join(f'{name} {count}' for name, count in own.items())}), "
+                f"slice labels of {data['with_slice_labels'][split]}"
                 for split, own in data["counts"].items()
             ),
             f"- Sources: {', '.join(f'{name} ({count})' for name, count in data['sources'].items())}",
