@@ -26,6 +26,8 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+
 _INK, _GRID = "#16212b", "#dbe2e8"
 
 
@@ -120,6 +122,26 @@ def risk_coverage(predictions: Predictions) -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("share of images that is reported")
     axes.set_ylabel("share of those that is wrong")
+    axes.legend(loc="best", frameon=False)
+    _plain(axes)
+    return _png(figure)
+
+
+def scatter(points: np.ndarray, labels: Sequence[str]) -> bytes:
+    """Points (n, 2) in the colours and markers of their labels; the axes of such a map mean nothing."""
+    figure, axes = _figure(5.6, 4.8)
+    for index, name in enumerate(sorted(set(labels))):
+        own = np.array([label == name for label in labels])
+        axes.scatter(
+            points[own, 0],
+            points[own, 1],
+            s=30,
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            label=f"{name or '(no label)'}: {int(own.sum())}",
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
     axes.legend(loc="best", frameon=False)
     _plain(axes)
     return _png(figure)

@@ -106,7 +106,7 @@ def build(spec: ModelSpec, classes: int, channels: int) -> Classifier:
             raise RecipeError(f"model.weights={spec.weights}: the backbone cnn is trained from scratch")
         backbone = BaselineCnn(spec.filters, channels)
     else:
-        backbone = _timm_backbone(spec, channels)
+        backbone = timm_backbone(spec, channels)
     return Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
 
 
@@ -116,7 +116,8 @@ def _maps(backbone: nn.Module) -> int:
     return maps
 
 
-def _timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
+def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
+    """A timm network without its head, with the pretrained weights that the recipe asks for (errors: see `build`)."""
     options: dict[str, Any] = {
         "num_classes": 0,
         "global_pool": "",

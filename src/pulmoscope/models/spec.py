@@ -35,3 +35,28 @@ class ModelSpec:
     def from_hub(self) -> bool:
         """Whether the backbone's weights come from timm's hub."""
         return self.pretrained and not self.weights and self.backbone != "cnn"
+
+
+@dataclass(frozen=True)
+class PatientSpec:
+    """One patient-level classifier.
+
+    Attributes:
+        pooling: how slices become one vector.
+        weighted: whether a slice's vector is taken once for every class, times that class's probability.
+        hidden: units of the ReLU layer behind the pooling.
+    """
+
+    pooling: Literal["max", "lstm", "attention"]
+    weighted: bool
+    hidden: int
+
+
+CLASSIFIERS: Mapping[str, PatientSpec] = {
+    "maxpool": PatientSpec("max", False, 512),
+    "maxpool-weighted": PatientSpec("max", True, 512),
+    "bilstm": PatientSpec("lstm", False, 1024),
+    "bilstm-weighted": PatientSpec("lstm", True, 1024),
+    "attention": PatientSpec("attention", False, 512),
+}
+"""All patient-level classifiers there are; the paper's four first."""

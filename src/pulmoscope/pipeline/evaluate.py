@@ -67,12 +67,12 @@ def evaluate(
             "interval": "95 % percentile bootstrap",
             "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
         },
-        **_figures(predictions, known, metrics, bootstrap, seed),
+        **figures(predictions, known, metrics, bootstrap, seed),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    pictures = _pictures(known, metrics) if metrics else {}
+    pictures = draw(known, metrics) if metrics else {}
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
     write_text(out / "report.html", evaluation_page(found, pictures))
@@ -96,6 +96,13 @@ def data_facts(
     table: SampleTable, split: str, predictions: Predictions, failures: tuple[Failure, ...]
 ) -> dict[str, Any]:
     """Which data, for results."""
+    return table_facts(table, split, predictions, failures, table_checksum(table))
+
+
+def table_facts(
+    table: SampleTable, split: str, predictions: Predictions, failures: tuple[Failure, ...], sha256: str
+) -> dict[str, Any]:
+    """:func:`data_facts` of a table whose checksum is known."""
     return {
         "layout": table.layout,
         "split": split,
@@ -103,15 +110,16 @@ def data_facts(
         "predicted": len(predictions),
         "labels": dict(sorted(Counter(predictions.labels).items())),
         "sources": dict(sorted(Counter(predictions.sources).items())),
-        "sha256": table_checksum(table),
+        "sha256": sha256,
         "warnings": list(table.warnings),
         "failures": [asdict(failure) for failure in failures],
     }
 
 
-def _figures(
+def figures(
     predictions: Predictions, known: Predictions, metrics: Metrics | None, bootstrap: int, seed: int
 ) -> dict[str, Any]:
+    """The figures of all predictions, for results; ``known`` are those whose label the model knows."""
     sources = sorted(set(known.sources))
     by_source = {
         source: measure(known.select([own == source for own in known.sources]), bootstrap, seed)
@@ -155,7 +163,8 @@ def _pairwise(metrics: Metrics | None) -> dict[str, Any] | None:
     return {"positive": positive, "negative": negative, **metrics.pairwise.plain()}
 
 
-def _pictures(known: Predictions, metrics: Metrics) -> dict[str, bytes]:
+def draw(known: Predictions, metrics: Metrics) -> dict[str, bytes]:
+    """The pictures of an evaluation: name → PNG."""
     error = metrics.scores["calibration_error"].value or 0.0
     pictures = {
         "confusion": plots.confusion_matrix(metrics),

@@ -69,6 +69,22 @@ def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     )
 
 
+def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page ``report.html`` of a model of three levels, from the content of its ``metrics.json``.
+
+    Args:
+        pictures: PNG by name, see :data:`PICTURES`; ``tsne`` where there is a map.
+    """
+    return render(
+        "studies.html",
+        found=found,
+        scores=SCORES,
+        measures=MEASURES,
+        pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],
+        map=data_uri(pictures["tsne"]) if "tsne" in pictures else "",
+    )
+
+
 def worst_page(found: Mapping[str, Any], cases: Sequence[Case]) -> str:
     """The page ``worst.html``: the wrong answers, most sure first."""
     shown = [

@@ -123,15 +123,14 @@ def load(model: str | Path) -> Bundle:
         BundleError: no such bundle, a file is missing or changed, the schema is of another version, or the
             manifest contradicts itself.
     """
-    folder = built_in().get(str(model), Path(model))
+    folder, plain = read_manifest(model)
     manifest = folder / MANIFEST
-    if not manifest.is_file():
-        names = ", ".join(built_in()) or "none"
-        raise BundleError(f"{model}: is neither a built-in bundle ({names}) nor a folder with {MANIFEST}")
+    if plain.get("kind", "image") != "image":
+        raise BundleError(
+            f"{manifest}: kind must be image here (found: {plain['kind']}, which judges CT studies)"
+        )
+    plain.pop("kind", None)
     try:
-        plain = json.loads(manifest.read_text(encoding="utf-8"))
-        if plain.pop("schema_version").split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-            raise BundleError(f"{manifest}: schema_version must be {SCHEMA_VERSION.split('.')[0]}.x")
         plain["classes"] = tuple(plain["classes"])
         plain["preprocess"] = PREPROCESS[plain["modality"]](**plain["preprocess"])
         plain["calibration"] = Calibration(**plain["calibration"])
@@ -140,7 +139,38 @@ def load(model: str | Path) -> Bundle:
         _check_contract(bundle)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    for name, expected in bundle.files.items():
+    check_files(folder, bundle.files)
+    return bundle
+
+
+def read_manifest(model: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder and the plain contents of a bundle's manifest, of whatever kind it is.
+
+    Raises:
+        BundleError: no such bundle, no JSON object, or the schema is of another version.
+    """
+    folder = built_in().get(str(model), Path(model))
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        names = ", ".join(built_in()) or "none"
+        raise BundleError(f"{model}: is neither a built-in bundle ({names}) nor a folder with {MANIFEST}")
+    try:
+        plain: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        version = plain.pop("schema_version").split(".")[0]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
+    if version != SCHEMA_VERSION.split(".")[0]:
+        raise BundleError(f"{manifest}: schema_version must be {SCHEMA_VERSION.split('.')[0]}.x")
+    return folder, plain
+
+
+def check_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Is every file there that a manifest vouches for, unchanged?
+
+    Raises:
+        BundleError: one is not.
+    """
+    for name, expected in files.items():
         if name == CARD:  # of a manifest from before the card was left out
             continue
         if not (folder / name).is_file():
@@ -149,7 +179,6 @@ def load(model: str | Path) -> Bundle:
             raise BundleError(
                 f"{folder / name}: its sha256 differs from the one in {MANIFEST}; the file was changed"
             )
-    return bundle
 
 
 def _check_contract(bundle: Bundle) -> None:

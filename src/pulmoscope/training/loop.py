@@ -154,7 +154,7 @@ def fit(
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
-        if _claim(run, begun, resume, force):
+        if claim(run, begun, force):
             return load_run(run)
         states = _run_phases(network, recipe, frames, run, where, workers, progress)
         _finish(run, recipe, states, where, data)
@@ -190,24 +190,29 @@ def measured(recipe: Recipe, frames: Frames) -> Recipe:
     return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=mean, std=std))
 
 
-def _claim(run: Path, begun: Mapping[str, Any], resume: bool, force: bool) -> bool:
+def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Recipe) -> bool:
     """Make the folder this run's. True: the run is finished already.
 
+    Args:
+        begun: what the run is: ``recipe`` and ``data``.
+        force: replace what is there.
+        kind: the recipe's type.
+
     Raises:
-        OutputExistsError, RecipeError: see :func:`fit`.
+        RecipeError: a run with other settings or data is in it.
     """
     marker = run / RECIPE
     if marker.exists() and not force:
         before = read_json(marker, "recipe")
         # Settings that the run was begun without, as there were none yet, have their defaults.
-        before["recipe"] = settings.to_plain(settings.from_plain(before["recipe"]))
+        before["recipe"] = settings.to_plain(settings.from_plain_of(kind, before["recipe"]))
         changed = _difference(json.loads(json.dumps(before)), json.loads(json.dumps(begun)))
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
     for name in (MANIFEST, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "tensorboard"):
+    for name in ("checkpoints", "cache", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
     write_json(marker, begun)
     return False

@@ -11,7 +11,8 @@ import copy
 import importlib.util
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,44 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
+from pulmoscope.models import multiscale
 from pulmoscope.models.classifier import Classifier
+from pulmoscope.models.multiscale import MultiScaleClassifier
+from pulmoscope.models.patient import Ensemble, PatientClassifier
 from pulmoscope.models.unet import UNet
 from pulmoscope.runtime.network import Runtime, open_network
+from pulmoscope.training.patient_onnx import patient_graph
 
 OPSET = 18
-OUTPUTS = ("logits", "features", "gradients")
-"""What a classifier's file puts out; a lung finder's, the first alone."""
-
-Exportable = Classifier | UNet
 RUNTIMES: Mapping[Runtime, str] = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}
 """What a file is verified with, and the package that each needs; all but the first are extras."""
+
+Exportable = Classifier | UNet | MultiScaleClassifier | PatientClassifier | Ensemble
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a kind of network's file takes and gives.
+
+    Attributes:
+        input: the name of its one input.
+        outputs: the names of what ``explainable`` gives.
+        runtimes: those that can run it.
+    """
+
+    input: str
+    outputs: tuple[str, ...]
+    runtimes: tuple[Runtime, ...] = ("openvino", "onnx", "torch")
+
+
+CONTRACTS: Mapping[type[nn.Module], Contract] = {
+    Classifier: Contract("image", ("logits", "features", "gradients")),
+    UNet: Contract("image", ("logits",)),
+    MultiScaleClassifier: Contract("image", multiscale.OUTPUTS),
+    # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
+    PatientClassifier: Contract("slices", ("logits", "vector"), ("openvino", "onnx")),
+    Ensemble: Contract("scores", ("logits",), ("openvino", "onnx")),
+}
 
 SMALL_BYTES = 1024
 """Tensors up to this size stay in single precision: nothing is won by narrowing them."""
@@ -59,7 +87,7 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
     Args:
         network: on the CPU, in eval mode; it is left as it is.
         path: the file to write. Where the check fails it is removed.
-        images: float32 (n, channels, size, size), what to check with.
+        images: float32 (n, …), what to check with: images, or what else the network takes.
 
     Returns:
         runtime → largest difference found, in standard deviations; ``half``: the change by rounding the weights, where
@@ -79,13 +107,17 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
     lost = max(difference(expected[name], exact[name]) for name in expected)
     write_bytes(path, narrowed(pooled(traced(stored, images[:2]))).SerializeToString())
     tolerance = min(ROUNDING_TOLERANCE, max(TOLERANCE, ROOM * lost))
-    return differences | verify(path, expected, images, tolerance)
+    return differences | verify(path, expected, images, tolerance, CONTRACTS[type(network)].runtimes)
 
 
 def verify(
-    path: Path, expected: Mapping[str, FloatArray], images: FloatArray, tolerance: float = TOLERANCE
+    path: Path,
+    expected: Mapping[str, FloatArray],
+    images: FloatArray,
+    tolerance: float = TOLERANCE,
+    runtimes: Collection[Runtime] = tuple(RUNTIMES),
 ) -> dict[str, float]:
-    """Compare an ONNX file's outputs with the expected ones on every runtime that is installed.
+    """Compare an ONNX file's outputs with the expected ones on every one of these runtimes that is installed.
 
     Returns:
         runtime → largest difference of any output, in standard deviations of that output.
@@ -94,7 +126,7 @@ def verify(
         BundleError: they differ by more than ``tolerance``; the file is removed.
     """
     worst: dict[str, float] = {}
-    for runtime in [own for own, package in RUNTIMES.items() if importlib.util.find_spec(package)]:
+    for runtime in [own for own in RUNTIMES if own in runtimes and importlib.util.find_spec(RUNTIMES[own])]:
         found = open_network(path, runtime, "cpu")(images)
         for name in expected:
             apart = difference(found[name], expected[name])
@@ -108,16 +140,11 @@ def verify(
     return worst
 
 
-def names(network: Exportable) -> tuple[str, ...]:
-    """The names of what a network's file puts out."""
-    return OUTPUTS if isinstance(network, Classifier) else OUTPUTS[:1]
-
-
 def outputs(network: Exportable, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """What torch says: logits, features and gradients of (n, channels, size, size), in the network's precision."""
+    """What torch says of (n, …), in the network's precision; see :data:`CONTRACTS`."""
     with torch.no_grad():
         found = network.explainable(torch.from_numpy(images))
-    return {name: value.numpy() for name, value in zip(names(network), found, strict=True)}
+    return {name: value.numpy() for name, value in zip(CONTRACTS[type(network)].outputs, found, strict=True)}
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
@@ -191,10 +218,13 @@ class _Explainable(nn.Module):
 
 
 def traced(network: Exportable, images: FloatArray) -> onnx.ModelProto:
-    """The exporter's ONNX model, float32, with any batch size.
+    """The ONNX model, float32, with any batch size (and of studies any number of slices).
 
     ``images`` holds two images: a single one would let the exporter take the batch size for a constant.
     """
+    if isinstance(network, PatientClassifier):
+        return patient_graph(network, OPSET)
+    contract = CONTRACTS[type(network)]
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         # torch 2.13's exporter calls its own deprecated helper; nothing that we could write differently.
         warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
@@ -203,8 +233,8 @@ def traced(network: Exportable, images: FloatArray) -> onnx.ModelProto:
             _Explainable(network).eval(),
             (torch.from_numpy(images),),
             path,
-            input_names=["image"],
-            output_names=list(names(network)),
+            input_names=[contract.input],
+            output_names=list(contract.outputs),
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,

@@ -1,6 +1,7 @@
 """A recipe's settings: changed by dotted path (``phases.0.epochs=3``), and to and from plain data.
 
-Everything follows from the fields' types in :mod:`pulmoscope.training.recipe`; nothing is listed twice.
+Everything follows from the fields' types, of :class:`pulmoscope.training.recipe.Recipe` or of any other frozen
+dataclass; nothing is listed twice.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.preprocess.kinds import PREPROCESS
-from pulmoscope.training.recipe import Phase, Recipe
+from pulmoscope.training.recipe import Recipe
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def apply(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Change settings, each ``dotted.path=value``.
+def apply(recipe: R, settings: Sequence[str]) -> R:
+    """Change settings of a recipe, a frozen dataclass of any type; each ``dotted.path=value``.
 
     A phase is named or numbered from 0; a list's items are separated by commas; an empty value is an empty list or
     text. Examples: ``phases.0.epochs=3``, ``phases.tune.learning_rate=1e-4``, ``classes=COVID,Normal``,
@@ -34,11 +35,11 @@ def apply(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         path, equals, value = setting.partition("=")
         if not equals:
             raise RecipeError(f"--set {setting}: must be of the form key=value")
-        recipe = _changed(recipe, Recipe, path.strip().split("."), value.strip(), path.strip())
+        recipe = _changed(recipe, type(recipe), path.strip().split("."), value.strip(), path.strip())
     return recipe
 
 
-def to_plain(recipe: Recipe) -> dict[str, Any]:
+def to_plain(recipe: Any) -> dict[str, Any]:
     """The recipe as data that JSON holds: tuples become lists."""
     plain = _plain(recipe)
     assert isinstance(plain, dict)
@@ -51,8 +52,17 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: an unknown setting, or a value of the wrong type.
     """
-    recipe = _typed(plain, Recipe, "recipe")
-    assert isinstance(recipe, Recipe)
+    return from_plain_of(Recipe, plain)
+
+
+def from_plain_of(kind: type[R], plain: Mapping[str, Any]) -> R:
+    """:func:`from_plain` for recipes of another type.
+
+    Raises:
+        RecipeError: an unknown setting, or a value of the wrong type.
+    """
+    recipe = _typed(plain, kind, "recipe")
+    assert isinstance(recipe, kind)
     return recipe
 
 
@@ -98,11 +108,12 @@ def _changed(node: Any, kind: Any, path: list[str], text: str, whole: str) -> An
         return dataclasses.replace(node, **{key: _changed(getattr(node, key), kinds[key], rest, text, whole)})
     if isinstance(node, Mapping):
         return {**node, key: _changed(node.get(key), get_args(kind)[1], rest, text, whole)}
-    if isinstance(node, tuple) and node and isinstance(node[0], Phase):
+    if isinstance(node, tuple) and node and dataclasses.is_dataclass(node[0]):
         names = [phase.name for phase in node]
         _one_of(key, [*names, *map(str, range(len(node)))], whole)
         place = names.index(key) if key in names else int(key)
-        return (*node[:place], _changed(node[place], Phase, rest, text, whole), *node[place + 1 :])
+        phase = node[place]
+        return (*node[:place], _changed(phase, type(phase), rest, text, whole), *node[place + 1 :])
     raise RecipeError(f"--set {whole}: {key} lies below a single value")
 
 

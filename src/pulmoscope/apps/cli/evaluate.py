@@ -52,10 +52,16 @@ def command(
     bootstrap: Bootstrap = 1000,
     force: Force = False,
 ) -> None:
-    """Evaluate a model on labelled images.
+    """Evaluate a model on labelled images, or a model of three levels on labelled CT studies.
 
-    Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained.
+    Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained; of
+    studies slices.csv, classifiers.csv and tsne.csv instead of worst.html.
     """
+    from pulmoscope.runtime.study_bundle import judges_studies
+
+    if judges_studies(model):
+        _evaluate_studies(model, data, out, (split, layout), (runtime, device), bootstrap, force)
+        return
     from pulmoscope.pipeline.evaluate import evaluate
     from pulmoscope.runtime.model import Model
 
@@ -75,6 +81,60 @@ def command(
     tell_failures([failure["reason"] for failure in found["data"]["failures"]])
     _tell(found)
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _evaluate_studies(
+    model: str,
+    data: Path,
+    out: Path,
+    which: tuple[str, str | None],
+    runs: tuple[Runtime, str],
+    bootstrap: int,
+    force: bool,
+) -> None:
+    """Evaluate a model of three levels.
+
+    Args:
+        which: split and layout.
+        runs: runtime and device.
+    """
+    from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+    from pulmoscope.runtime.three_level import ThreeLevelModel
+
+    split, layout = which
+    table = chosen(data, layout, split)
+    opened = ThreeLevelModel.load(model, runs[0].value, runs[1])
+    with progress_bar("Evaluating") as progress:
+        found = evaluate_studies(
+            opened,
+            table,
+            out,
+            split=split,
+            bootstrap=bootstrap,
+            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
+            force=force,
+            progress=progress,
+        )
+    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
+    _tell_levels(found)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _tell_levels(found: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    view = Table(
+        box=box.SIMPLE_HEAD, title=f"{found['model']['name']} on {found['data']['predicted']} studies"
+    )
+    for name in ("", "images", "accuracy", "95 % interval"):
+        view.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, own in found["levels"].items():
+        if own is not None:
+            view.add_row(name, str(own["images"]), *figure(own["scores"]["accuracy"]))
+    show(view)
+    if any(found["synthetic"].values()):
+        typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
 
 
 def chosen(data: Path, layout: str | None, split: str) -> SampleTable:

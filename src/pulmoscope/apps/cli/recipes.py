@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pulmoscope.training.recipe import Recipe
+    from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 
 app = typer.Typer(help="List and show the recipes that `train` and `tune` take.", no_args_is_help=True)
 
@@ -12,10 +16,11 @@ app = typer.Typer(help="List and show the recipes that `train` and `tune` take."
 @app.command("list")
 def list_recipes() -> None:
     """Every recipe's name and title."""
-    from pulmoscope.training.recipes import RECIPES, xray_lungs
+    from pulmoscope.training.recipes import RECIPES, THREE_LEVEL, xray_lungs
 
     finder = xray_lungs.RECIPE
     titles = {name: recipe.title for name, recipe in RECIPES.items()}
+    titles |= {name: levels.title for name, levels in THREE_LEVEL.items()}
     titles[finder.name] = f"{finder.title}; recipes with region=lungs use it"
     width = max(map(len, titles))
     for name, title in titles.items():
@@ -30,32 +35,44 @@ def show(
     ] = None,
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import as_run, find, xray_lungs
-    from pulmoscope.training.settings import apply, as_text, leaves, to_plain
+    from pulmoscope.training import limits
+    from pulmoscope.training.recipes import THREE_LEVEL, as_run, find, xray_lungs
+    from pulmoscope.training.settings import apply
+    from pulmoscope.training.three_level.recipe import check
 
     if name == xray_lungs.RECIPE.name:
         _show_lung_finder(set_)
         return
+    if name in THREE_LEVEL:
+        levels = apply(THREE_LEVEL[name], set_ or [])
+        check(levels)
+        _show_settings(levels, "")
+        return
     recipe = apply(find(name), set_ or [])
-    check(recipe)
+    limits.check(recipe)
+    _show_settings(recipe, as_run(recipe))
+    if recipe.grid:
+        typer.echo("\nGrid that `tune` tries:")
+        for path, values in recipe.grid.items():
+            typer.echo(f"  {path}: {', '.join(map(str, values))}")
+
+
+def _show_settings(recipe: Recipe | ThreeLevelRecipe, as_set: str) -> None:
+    from pulmoscope.training.settings import as_text, leaves, to_plain
+
     typer.echo(f"{recipe.name}: {recipe.title}\n")
     typer.echo(f"Source      {recipe.paper}")
     if recipe.published:
         typer.echo("Published   " + ", ".join(f"{key} {value}" for key, value in recipe.published.items()))
-    for heading, text in (("Deviations", recipe.deviations), ("As set", as_run(recipe))):
+    for heading, text in (("Deviations", recipe.deviations), ("As set", as_set)):
         if text:
             typer.echo(f"{heading:11} {text}")
     typer.echo("\nSettings:")
     plain = to_plain(recipe)
     for said in ("name", "title", "paper", "deviations", "published", "modality", "grid"):
-        del plain[said]
+        plain.pop(said, None)
     for path, value in leaves(plain):
         typer.echo(f"  {path}={as_text(value)}")
-    if recipe.grid:
-        typer.echo("\nGrid that `tune` tries:")
-        for path, values in recipe.grid.items():
-            typer.echo(f"  {path}: {', '.join(map(str, values))}")
 
 
 def _show_lung_finder(set_: list[str] | None) -> None:

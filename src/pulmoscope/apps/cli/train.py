@@ -49,19 +49,26 @@ def command(
     """Train a recipe on the splits train and val of a data set.
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
-    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks.
+    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks; the recipes of
+    three levels learn from CT studies.
     """
     if recipe == "xray-lungs":
         given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
         given |= {"--workers": workers}
-        _refuse([*(name for name, value in given.items() if value), *["--device"] * (device != "auto")])
+        refused = [*(name for name, value in given.items() if value), *["--device"] * (device != "auto")]
+        _refuse(refused, "xray-lungs: its settings are fixed")
         _train_lungs(data, layout, out, force)
         return
     from pulmoscope.core.errors import RecipeError
     from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import as_run, find
+    from pulmoscope.training.recipes import THREE_LEVEL, as_run, find
     from pulmoscope.training.settings import apply
 
+    if recipe in THREE_LEVEL:
+        unknown = {"--folds": folds, "--workers": workers}
+        _refuse([name for name, value in unknown.items() if value], f"{recipe}: has no such option yet")
+        _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
+        return
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
     if folds and (terms or release):
@@ -85,11 +92,52 @@ def command(
         _train(table, out, trained, terms, release)
 
 
-def _refuse(options: list[str]) -> None:
+def _refuse(options: list[str], why: str) -> None:
     from pulmoscope.core.errors import RecipeError
 
     if options:
-        raise RecipeError(f"xray-lungs: {', '.join(options)} can't be given; its settings are fixed")
+        raise RecipeError(f"{', '.join(options)} can't be given: {why}")
+
+
+def _train_studies(
+    recipe: str,
+    data: Path,
+    layout: str | None,
+    out: Path,
+    set_: list[str],
+    device: str,
+    go_on: tuple[bool, bool],
+    told: tuple[str, str],
+) -> None:
+    """Train a recipe of three levels.
+
+    Args:
+        go_on: whether to resume, whether to replace.
+        told: the data's terms, and the version of the model.
+    """
+    from pulmoscope.training.recipes import THREE_LEVEL
+    from pulmoscope.training.settings import apply
+    from pulmoscope.training.three_level.recipe import check
+
+    chosen = apply(THREE_LEVEL[recipe], set_)
+    check(chosen)
+    from pulmoscope.training.loop import check_free
+    from pulmoscope.training.three_level.export import export_studies, is_study_bundle
+    from pulmoscope.training.three_level.run import fit_studies
+
+    resume, force = go_on
+    terms, release = told
+    check_free(out, resume, force)
+    table = load_data(data, layout)
+    typer.echo(f"{chosen.name}: {chosen.title}")
+    run = fit_studies(chosen, table, out, device=device, resume=resume, force=force)
+    typer.echo(
+        f"held-out accuracy of the ensemble {run.summary['val_accuracy']:.4f}; {run.summary['epochs']} epochs in "
+        f"{run.summary['seconds']:.0f} s; curves: {out / 'curves.png'}"
+    )
+    if not is_study_bundle(out):
+        export_studies(out, table, release, terms=terms)
+    typer.echo(f"Model: {out}")
 
 
 def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:

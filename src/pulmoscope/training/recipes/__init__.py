@@ -9,6 +9,8 @@ from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import (
     ct_slice_covid,
     ct_slice_inception,
+    ct_three_level,
+    ct_three_level_light,
     xray_4class_densenet121,
     xray_4class_efficientnet,
     xray_4class_mobilenetv2,
@@ -18,6 +20,7 @@ from pulmoscope.training.recipes import (
     xray_binary_resnet50v2,
     xray_covid,
 )
+from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 
 RECIPES: Mapping[str, Recipe] = {
     module.RECIPE.name: module.RECIPE
@@ -35,6 +38,11 @@ RECIPES: Mapping[str, Recipe] = {
     )
 }
 
+THREE_LEVEL: Mapping[str, ThreeLevelRecipe] = {
+    module.RECIPE.name: module.RECIPE for module in (ct_three_level, ct_three_level_light)
+}
+"""Those of system B, which are trained otherwise."""
+
 
 def find(name: str) -> Recipe:
     """A recipe by name.
@@ -43,7 +51,7 @@ def find(name: str) -> Recipe:
         RecipeError: there is none of that name.
     """
     if name not in RECIPES:
-        raise RecipeError(f"no recipe {name} (there are: {', '.join(RECIPES)})")
+        raise RecipeError(f"no recipe {name} (there are: {', '.join([*RECIPES, *THREE_LEVEL])})")
     return RECIPES[name]
 
 

@@ -1,0 +1,171 @@
+"""From a model of three levels and a table of labelled studies to predictions, figures of every level, and a page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pulmoscope.core.files import NOTICE, claim_folder, sha256_of, write_bytes, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets.ct_studies import study_checksum
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.embedding import LEAST, map_of
+from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.pipeline.evaluate import draw, figures, table_facts
+from pulmoscope.pipeline.predict import Progress, write_predictions
+from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studies
+from pulmoscope.report.evaluation import studies_page
+from pulmoscope.runtime.study_bundle import SLICE
+from pulmoscope.runtime.three_level import ThreeLevelModel
+
+SCHEMA_VERSION = "1.1"
+
+
+def evaluate_studies(
+    model: ThreeLevelModel,
+    table: SampleTable,
+    out: Path,
+    *,
+    split: str = "",
+    bootstrap: int = 1000,
+    seed: int = 20,
+    command: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluate every level of a model on every study of a table.
+
+    Writes ``predictions.csv`` (the ensemble, a row a study), ``classifiers.csv``, ``slices.csv``, ``tsne.csv``, the
+    pictures, ``report.html`` and, last, ``metrics.json``. The arguments are those of
+    :func:`pulmoscope.pipeline.evaluate.evaluate`.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        DatasetError: no study could be read.
+    """
+    claim_folder(out, "metrics.json", force)
+    said, failures = predict_studies(model, table, progress)
+    ensemble = said.ensemble
+    write_predictions(out / "predictions.csv", ensemble)
+    _write_classifiers(out / "classifiers.csv", said)
+    _write_slices(out / "slices.csv", said.slices)
+    known = ensemble.select(ensemble.truth >= 0)
+    metrics = measure(known, bootstrap, seed) if len(known) else None
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {**model.identity, "weights_sha256": model.bundle.files[SLICE]}
+        | {"classes": list(model.bundle.classes), "temperature": model.bundle.calibration.temperature},
+        "data": table_facts(table, split, ensemble, failures, _checksum(table)),
+        "method": {
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "interval": "95 % percentile bootstrap",
+            "calibration_error": "expected, over equal-width bins of the called class's probability",
+        },
+        **figures(ensemble, known, metrics, bootstrap, seed),
+        "levels": _levels(said, bootstrap, seed),
+        "synthetic": _synthetic(model, table),
+        "command": command,
+        "software": versions("scikit-learn"),
+        "notice": NOTICE,
+    }
+    pictures = draw(known, metrics) if metrics else {}
+    if len(ensemble) >= LEAST:
+        places = map_of(said.vectors, seed)
+        pictures["tsne"] = plots.scatter(places, ensemble.labels)
+        _write_map(out / "tsne.csv", ensemble, places)
+    for name, content in pictures.items():
+        write_bytes(out / f"{name}.png", content)
+    write_text(out / "report.html", studies_page(found, pictures))
+    write_json(out / "metrics.json", found)
+    return found
+
+
+def _levels(said: StudyPredictions, bootstrap: int, seed: int) -> dict[str, Any]:
+    """Figures of the slices, of each patient-level classifier, and of the ensemble; None where no label is known."""
+
+    def of(predictions: Predictions) -> dict[str, Any] | None:
+        known = predictions.select(predictions.truth >= 0)
+        return measure(known, bootstrap, seed).plain() if len(known) else None
+
+    levels = {"slice": of(said.slices)}
+    levels |= {name: of(predictions) for name, predictions in said.patient.items()}
+    return levels | {"ensemble": of(said.ensemble)}
+
+
+def _synthetic(model: ThreeLevelModel, table: SampleTable) -> dict[str, bool]:
+    """Whether the model has learnt from drawn studies, and whether it is judged on some."""
+    trained: Mapping[str, Any] = model.bundle.training_data.get("sources", {})
+    return {
+        "trained": SYNTHETIC_SOURCE in trained,
+        "evaluated": any(sample.source == SYNTHETIC_SOURCE for sample in table),
+    }
+
+
+def _checksum(table: SampleTable) -> str:
+    """SHA-256 over label, split and content of every study that is there, in an order of its own."""
+    lines = sorted(
+        f"{study_checksum(table.path(sample))} {sample.split} {sample.label}"
+        for sample in table
+        if table.path(sample).exists()
+    )
+    return sha256_of("\n".join(lines).encode())
+
+
+def _write_classifiers(path: Path, said: StudyPredictions) -> None:
+    """``file,label,classifier,predicted,p_<class>…``, a row for every study and classifier."""
+    rows = [
+        [file, label, name, called, *(str(share) for share in shares)]
+        for name, own in [*said.patient.items(), ("ensemble", said.ensemble)]
+        for file, label, called, shares in zip(
+            own.files, own.labels, own.predicted, own.probabilities.astype(np.float32), strict=True
+        )
+    ]
+    names = [f"p_{name}" for name in said.ensemble.classes]
+    _write(path, ["file", "label", "classifier", "predicted", *names], rows)
+
+
+def _write_slices(path: Path, slices: Predictions) -> None:
+    """``file,slice,patient,label,predicted,p_<class>…``; slices count from 0 at the feet."""
+    rows = [
+        [*file.rsplit("#", 1), patient, label, called, *(str(share) for share in shares)]
+        for file, patient, label, called, shares in zip(
+            slices.files,
+            slices.patients,
+            slices.labels,
+            slices.predicted,
+            slices.probabilities.astype(np.float32),
+            strict=True,
+        )
+    ]
+    names = [f"p_{name}" for name in slices.classes]
+    _write(path, ["file", "slice", "patient", "label", "predicted", *names], rows)
+
+
+def _write_map(path: Path, studies: Predictions, places: Any) -> None:
+    rows = [
+        [file, label, called, f"{x:.4f}", f"{y:.4f}"]
+        for file, label, called, (x, y) in zip(
+            studies.files, studies.labels, studies.predicted, places, strict=True
+        )
+    ]
+    _write(path, ["file", "label", "predicted", "x", "y"], rows)
+
+
+def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    content = StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, content.getvalue())

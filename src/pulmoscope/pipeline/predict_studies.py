@@ -1,0 +1,147 @@
+"""What a model of three levels says of every study of a table: one study in memory at a time, the next being read."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.errors import DatasetError, InputError
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.infected import infected_slices
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.embedding import side_by_side
+from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.predict import Failure, Progress
+from pulmoscope.preprocess.ct import Bytes
+from pulmoscope.runtime.three_level import ThreeLevelModel
+
+_AHEAD = 2
+"""Studies read and not yet judged: the next one is read while one is judged."""
+
+
+@dataclass(frozen=True)
+class StudyPredictions:
+    """What each level says.
+
+    Attributes:
+        slices: of every slice, named ``file#index``; the label is empty where it is not known, and for slices without
+            infection of infected patients, which may have traces that nobody saw.
+        patient: classifier → of every study.
+        ensemble: of every study, with the decision.
+        vectors: (studies, d), what the ensemble's classifiers know of each patient.
+    """
+
+    slices: Predictions
+    patient: dict[str, Predictions]
+    ensemble: Predictions
+    vectors: FloatArray
+
+
+def predict_studies(
+    model: ThreeLevelModel, table: SampleTable, progress: Progress | None = None
+) -> tuple[StudyPredictions, tuple[Failure, ...]]:
+    """Judge every study of a table.
+
+    Args:
+        progress: told after every study.
+
+    Returns:
+        The predictions of the readable studies in the table's order, and the others with their reasons.
+
+    Raises:
+        DatasetError: no study could be read, or infected slices that the table names are not those of the study.
+    """
+    bundle = model.bundle
+    samples, outputs, failures = [], [], []
+    with ThreadPoolExecutor(1) as reader:
+        for done, (sample, images) in enumerate(
+            ahead(reader, partial(_read, model, table), table, _AHEAD), 1
+        ):
+            if isinstance(images, InputError):
+                failures.append(Failure(sample.file, str(images)))
+            else:
+                samples.append(sample)
+                outputs.append(model.predict(images))
+            if progress is not None:
+                progress(done, len(table))
+    if not samples:
+        reason = f"; the first: {failures[0].reason}" if failures else ""
+        raise DatasetError(f"{table.root}: no study could be read (of {len(table)}){reason}")
+    sure = bundle.thresholds.confidence
+    said = StudyPredictions(
+        slices=_slices(
+            table, samples, [own.slice_probabilities for own in outputs], bundle.classes, bundle.normal
+        ),
+        patient={
+            name: _of_studies(samples, [own.patient[name] for own in outputs], bundle.classes)
+            for name in bundle.patient
+        },
+        ensemble=_of_studies(
+            samples,
+            [own.ensemble for own in outputs],
+            bundle.classes,
+            tuple("report" if own.ensemble.max() >= sure else "refer" for own in outputs),
+        ),
+        vectors=np.stack([side_by_side([own.vectors[name] for name in bundle.ensemble]) for own in outputs]),
+    )
+    return said, tuple(failures)
+
+
+def _read(model: ThreeLevelModel, table: SampleTable, sample: Sample) -> tuple[Sample, Bytes | InputError]:
+    try:
+        return sample, model.prepare(read_study(table.path(sample)))
+    except InputError as error:
+        return sample, error
+
+
+def _of_studies(
+    samples: list[Sample], rows: list[FloatArray], classes: tuple[str, ...], decisions: tuple[str, ...] = ()
+) -> Predictions:
+    return Predictions(
+        files=tuple(sample.file for sample in samples),
+        labels=tuple(sample.label for sample in samples),
+        patients=tuple(sample.patient for sample in samples),
+        sources=tuple(sample.source for sample in samples),
+        classes=classes,
+        probabilities=np.stack(rows).astype(np.float64),
+        decisions=decisions,
+    )
+
+
+def _slices(
+    table: SampleTable, samples: list[Sample], rows: list[FloatArray], classes: tuple[str, ...], normal: str
+) -> Predictions:
+    files: list[str] = []
+    labels: list[str] = []
+    owners: list[Sample] = []
+    for sample, own in zip(samples, rows, strict=True):
+        files += [f"{sample.file}#{index}" for index in range(len(own))]
+        labels += _labels(table, sample, len(own), normal)
+        owners += [sample] * len(own)
+    probabilities: npt.NDArray[np.float64] = np.concatenate(rows).astype(np.float64)
+    return Predictions(
+        files=tuple(files),
+        labels=tuple(labels),
+        # Slices of one patient are no independent cases, also where the patient is nameless.
+        patients=tuple(sample.patient or sample.file for sample in owners),
+        sources=tuple(sample.source for sample in owners),
+        classes=classes,
+        probabilities=probabilities,
+    )
+
+
+def _labels(table: SampleTable, sample: Sample, count: int, normal: str) -> list[str]:
+    """Each slice's label, empty where none is known."""
+    if sample.label == normal:
+        return [normal] * count
+    try:
+        infected = infected_slices(sample.infected, count)
+    except ValueError as error:
+        raise DatasetError(f"{table.path(sample)}: {error}") from error
+    return [sample.label if infected is not None and infected[index] else "" for index in range(count)]

@@ -1,0 +1,131 @@
+"""A patient-level classifier as an ONNX graph, drawn by hand.
+
+The exporter unrolls an LSTM over a number of slices that it takes for fixed, or loops over steps; ONNX has an operator
+for the whole of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from pulmoscope.models.patient import AttentionPooling, LstmPooling, MaxPooling, PatientClassifier
+
+
+class _Graph:
+    """Nodes and constants as they are drawn."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, npt.NDArray[Any]] = {}
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """One node with one output, whose name is given back."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: Tensor | npt.NDArray[Any]) -> str:
+        """A constant's name."""
+        held = value.detach().numpy() if isinstance(value, Tensor) else value
+        self.constants[name] = np.ascontiguousarray(held)
+        return name
+
+    def linear(self, layer: nn.Linear, rows: str, output: str) -> str:
+        """A layer on (rows, inputs)."""
+        weight = self.constant(f"{output}.weight", layer.weight)
+        bias = self.constant(f"{output}.bias", layer.bias)
+        return self.add("Gemm", [rows, weight, bias], output, transB=1)
+
+
+def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
+    """``slices`` (batch, slices, inputs) -> ``logits`` (batch, classes) and ``vector`` (batch, hidden).
+
+    The values and their rounding are the network's own: no weight is changed.
+    """
+    graph, pooling, head = _Graph(), network.pooling, network.head
+    assert head.hidden is not None
+    if isinstance(pooling, LstmPooling):
+        pooled = _lstm(graph, pooling.lstm)
+    elif isinstance(pooling, AttentionPooling):
+        pooled = _attention(graph, pooling)
+    else:
+        assert isinstance(pooling, MaxPooling)
+        axis = graph.constant("over_slices", np.array([1], dtype=np.int64))
+        pooled = graph.add("ReduceMax", ["slices", axis], "pooled", keepdims=0)
+    vector = graph.add("Relu", [graph.linear(head.hidden, pooled, "hidden")], "vector")
+    graph.linear(head.output, vector, "logits")
+    inputs = _inputs(pooling)
+    sizes = {"logits": head.output.out_features, "vector": head.output.in_features}
+    drawn = helper.make_graph(
+        graph.nodes,
+        "patient",
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["batch", "slices", inputs])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+            for name, size in sizes.items()
+        ],
+        [numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
+    )
+    return helper.make_model(drawn, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def _inputs(pooling: MaxPooling | LstmPooling | AttentionPooling) -> int:
+    return pooling.lstm.input_size if isinstance(pooling, LstmPooling) else pooling.outputs
+
+
+def _lstm(graph: _Graph, lstm: nn.LSTM) -> str:
+    """The mean over the slices of both directions' outputs, side by side."""
+
+    def both(name: str) -> npt.NDArray[Any]:
+        return np.stack(
+            [_reordered(getattr(lstm, f"{name}_l0{way}").detach().numpy()) for way in ("", "_reverse")]
+        )
+
+    biases = np.concatenate([both("bias_ih"), both("bias_hh")], axis=1)
+    constants = [
+        graph.constant("lstm.inputs", both("weight_ih")),
+        graph.constant("lstm.state", both("weight_hh")),
+        graph.constant("lstm.biases", biases),
+    ]
+    steps = graph.add("Transpose", ["slices"], "steps", perm=[1, 0, 2])
+    said = graph.add(
+        "LSTM", [steps, *constants], "said", direction="bidirectional", hidden_size=lstm.hidden_size
+    )
+    axis = graph.constant("over_steps", np.array([0], dtype=np.int64))
+    mean = graph.add("ReduceMean", [said, axis], "mean", keepdims=0)
+    by_study = graph.add("Transpose", [mean], "by_study", perm=[1, 0, 2])
+    return graph.add("Flatten", [by_study], "pooled", axis=1)
+
+
+def _reordered(gates: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """torch's gates are input, forget, cell, output; ONNX's are input, output, forget, cell."""
+    ingoing, forget, cell, outgoing = np.split(gates, 4)
+    return np.concatenate([ingoing, outgoing, forget, cell])
+
+
+def _attention(graph: _Graph, pooling: AttentionPooling) -> str:
+    """The mean of the slices, each with its share."""
+
+    def layer(own: nn.Linear, name: str) -> str:
+        weight = graph.constant(f"{name}.weight", own.weight.T)
+        return graph.add(
+            "Add",
+            [
+                graph.add("MatMul", ["slices", weight], f"{name}.times"),
+                graph.constant(f"{name}.bias", own.bias),
+            ],
+            name,
+        )
+
+    content = graph.add("Tanh", [layer(pooling.content, "content")], "content.tanh")
+    gate = graph.add("Sigmoid", [layer(pooling.gate, "gate")], "gate.sigmoid")
+    gated = graph.add("Mul", [content, gate], "gated")
+    score = graph.add("MatMul", [gated, graph.constant("score.weight", pooling.score.weight.T)], "score")
+    share = graph.add("Softmax", [score], "share", axis=1)
+    axis = graph.constant("over_slices", np.array([1], dtype=np.int64))
+    return graph.add("ReduceSum", [graph.add("Mul", [share, "slices"], "shared"), axis], "pooled", keepdims=0)

@@ -1,0 +1,221 @@
+"""From a finished run of three levels to a bundle: calibration, threshold, validation figures, card.
+
+All is measured through the very files that diagnosis will run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.files import NOTICE, sha256_of_file, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.runtime.bundle import CARD, MANIFEST, Calibration, Thresholds
+from pulmoscope.runtime.model import calibrated
+from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load
+from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.training import settings
+from pulmoscope.training.card import key_figures, named
+from pulmoscope.training.hardware import clear_about_resources
+from pulmoscope.training.recipes import THREE_LEVEL
+from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.recipe import ThreeLevelRecipe, travelling
+from pulmoscope.training.three_level.run import StudyRun, load_study_run
+
+
+def export_studies(
+    run: Path, table: SampleTable, version: str = "", *, terms: str = "", progress: bool = True
+) -> StudyBundle:
+    """Make a finished run's folder a bundle.
+
+    One that has learnt from drawn studies says so in its name.
+
+    Args:
+        run: the folder of a finished run; ``bundle.json`` and ``MODEL_CARD.md`` are written into it.
+        table: what the run was trained on.
+        version: of the bundle; empty: ``own-`` and the beginning of the slice network's SHA-256.
+        terms: the data's licence or terms of use, for the model card.
+
+    Raises:
+        RecipeError: the folder holds no finished run.
+        InputError: a study can't be read.
+        ResourceError: memory or disk ran out.
+    """
+    with clear_about_resources(f"exporting {run}"):
+        trained = load_study_run(run)
+        (run / MANIFEST).unlink(missing_ok=True)
+        bundle = _calibrated(_draft(trained, table, version, terms), table, Teller.of(progress))
+        write_text(run / CARD, card(bundle))
+        return bundle.save()
+
+
+def is_study_bundle(folder: Path) -> bool:
+    """Whether the folder is a whole bundle already."""
+    try:
+        load(folder)
+    except BundleError:
+        return False
+    return True
+
+
+def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> StudyBundle:
+    run, recipe = trained.folder, trained.recipe
+    known = table.split("train", "val").with_labels(recipe.classes)
+    by_source: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in known:
+        by_source[named(sample.source)][sample.label] += 1
+    synthetic = "-synthetic" if SYNTHETIC_SOURCE in by_source else ""
+    return StudyBundle(
+        folder=run,
+        name=f"{recipe.name}{synthetic}",
+        version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
+        classes=recipe.classes,
+        normal=recipe.normal,
+        preprocess=recipe.preprocess,
+        patient=recipe.patient.classifiers,
+        ensemble=recipe.ensemble.of,
+        recipe=settings.to_plain(travelling(recipe)),
+        training_data={
+            **trained.summary["data"],
+            "classes_by_source": {
+                source: dict(sorted(own.items())) for source, own in sorted(by_source.items())
+            },
+            "layout": table.layout,
+            "patients_known": sum(bool(sample.patient) for sample in known),
+            "warnings": list(table.warnings),
+            "terms": terms,
+        },
+        verified=trained.summary["verified"],
+        software=versions("torch", "timm", "onnx", "onnxruntime"),
+    )
+
+
+def _calibrated(draft: StudyBundle, table: SampleTable, teller: Teller) -> StudyBundle:
+    """The draft with the ensemble's temperature and threshold, and figures of the validation split."""
+    model = ThreeLevelModel(draft)
+    samples = [sample for sample in table.split("val") if sample.label in draft.classes]
+    said = [
+        model.predict(model.prepare(read_study(table.path(sample))))
+        for sample in teller.track(samples, "Calibrating", len(samples))
+    ]
+    logits = np.stack([own.logits for own in said])
+    labels = np.array([draft.classes.index(sample.label) for sample in samples])
+    temperature = fit_temperature(logits, labels)
+    shares = calibrated(logits, temperature)
+    found = measure(
+        Predictions(
+            files=tuple(sample.file for sample in samples),
+            labels=tuple(sample.label for sample in samples),
+            patients=tuple(sample.patient for sample in samples),
+            sources=tuple(sample.source for sample in samples),
+            classes=draft.classes,
+            probabilities=shares.astype(np.float64),
+        )
+    )
+    val = {
+        "role": "internal",
+        "what": "validation split, ensemble: chosen and calibrated on",
+        "images": found.images,
+        "figures": key_figures(found.plain(), None),
+    }
+    return dataclasses.replace(
+        draft,
+        calibration=Calibration(temperature, f"val, {len(samples)} studies"),
+        thresholds=Thresholds(confidence_threshold(shares, labels)),
+        metrics={"val": val},
+    )
+
+
+def card(bundle: StudyBundle) -> str:
+    """MODEL_CARD.md, written from the bundle's own facts."""
+    recipe = settings.from_plain_of(ThreeLevelRecipe, bundle.recipe)
+    data = bundle.training_data
+    synthetic = SYNTHETIC_SOURCE in data["sources"]
+    sections: Mapping[str, list[str]] = {
+        "What it is": [
+            f"{recipe.title}. Three levels: {recipe.slice.model.backbone} on slices of {recipe.preprocess.size} px; "
+            f"{', '.join(bundle.patient)} on a patient's slices; an ensemble of {', '.join(bundle.ensemble)}. "
+            f"Classes: {', '.join(bundle.classes)}.",
+            *(
+                ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]
+                * synthetic
+            ),
+        ],
+        "Intended use": [
+            "- For research on image diagnosis: methods, data quality, shortcuts and their measurement.",
+            "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
+            "- It knows its classes only: any other disease is called one of them, or referred.",
+        ],
+        "Recipe": [
+            f"- `{recipe.name}`; source: {recipe.paper}",
+            f"- Differs from the source: {recipe.deviations}",
+            *(f"- Changed: `{change}`" for change in changed_settings(recipe)),
+        ],
+        "Training data": [
+            *(
+                f"- {split}: {sum(own.values())} patients "
+                f"({', '.join(f'{name} {count}' for name, count in own.items())}), "
+                f"slice labels of {data['with_slice_labels'][split]}"
+                for split, own in data["counts"].items()
+            ),
+            f"- Sources: {', '.join(f'{name} ({count})' for name, count in data['sources'].items())}",
+            f"- Terms: {data['terms'] or 'not stated'}",
+            *(f"- {warning}" for warning in data["warnings"]),
+        ],
+        "Figures": [
+            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): accuracy "
+            + _figure(found["figures"]["accuracy"])
+            for key, found in bundle.metrics.items()
+        ],
+        "Calibration and referral": [
+            f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
+            f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}.",
+        ],
+        "How to make it again": ["```", *_commands(recipe), "```"],
+        "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
+    }
+    lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
+    for title, content in sections.items():
+        lines += ["", f"## {title}", "", *content]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(figure: Mapping[str, Any]) -> str:
+    return f"{figure['value']:.3f}" + (
+        "" if figure["low"] is None else f" ({figure['low']:.3f}–{figure['high']:.3f})"
+    )
+
+
+def changed_settings(recipe: ThreeLevelRecipe) -> list[str]:
+    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
+    if recipe.name not in THREE_LEVEL:
+        return []
+    before = dict(
+        settings.leaves(json.loads(json.dumps(settings.to_plain(THREE_LEVEL[recipe.name]))), numbered=True)
+    )
+    return [
+        f"{name}={settings.as_text(value)}"
+        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
+        if before.get(name) != value
+    ]
+
+
+def _commands(recipe: ThreeLevelRecipe) -> list[str]:
+    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
+    for change in changed_settings(recipe):
+        train += ["--set", change]
+    return [shlex.join(train), "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION"]

@@ -1,0 +1,191 @@
+"""Levels 2 and 3: the patient-level classifiers, and the ensemble of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pulmoscope.models.patient import Ensemble, PatientClassifier, build_patient
+from pulmoscope.models.spec import CLASSIFIERS
+from pulmoscope.training.learner import class_weights
+from pulmoscope.training.state import PhaseState
+from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
+from pulmoscope.training.three_level.features import StudyFeatures
+from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
+from pulmoscope.training.three_level.slice_data import IntArray
+
+Features = Sequence[StudyFeatures]
+
+
+@dataclass(frozen=True)
+class PatientTraining:
+    """All that levels 2 and 3 share.
+
+    Attributes:
+        recipe: resolved.
+        train, val: the studies' features.
+        folder: of states and kept weights.
+    """
+
+    recipe: ThreeLevelRecipe
+    train: Features
+    val: Features
+    folder: Path
+    device: torch.device
+    teller: Teller
+
+
+@dataclass(frozen=True)
+class PatientNetworks:
+    """What is trained: on the CPU, in eval mode.
+
+    Attributes:
+        classifiers: name → network.
+        ensemble: of ``recipe.ensemble.of``.
+        states: course → how it went.
+    """
+
+    classifiers: Mapping[str, PatientClassifier]
+    ensemble: Ensemble
+    states: Mapping[str, PhaseState]
+
+
+def fit_patients(training: PatientTraining) -> PatientNetworks:
+    """Train every classifier, then the ensemble, from where their state files say they stand.
+
+    Raises:
+        RecipeError: a loss is no number any more.
+    """
+    recipe = training.recipe
+    classifiers: dict[str, PatientClassifier] = {}
+    states: dict[str, PhaseState] = {}
+    for name in recipe.patient.classifiers:
+        classifiers[name], states[f"2-{name}"] = _classifier(training, name, training.train, f"2-{name}")
+    members = [classifiers[name] for name in recipe.ensemble.of]
+    if recipe.ensemble.scores == "folds":
+        learnt = _scores_of_folds(training)
+    else:
+        learnt = _scores(training, members, training.train)
+    ensemble, states["3-ensemble"] = _ensemble(training, learnt, _scores(training, members, training.val))
+    return PatientNetworks(classifiers, ensemble, states)
+
+
+def _classifier(
+    training: PatientTraining, name: str, train: Features, course_name: str
+) -> tuple[PatientClassifier, PhaseState]:
+    recipe = training.recipe
+    level, spec, classes = recipe.patient, CLASSIFIERS[name], len(recipe.classes)
+    place = list(CLASSIFIERS).index(name)
+    seed = (recipe.seed, 2, place)
+    torch.manual_seed(recipe.seed + place)
+    network = build_patient(spec, recipe.slice.model.hidden, classes, level.lstm_units)
+    labels = np.array([study.label for study in train], dtype=np.int64)
+    course = Course(
+        name=course_name,
+        epochs=level.epochs,
+        learning_rate=level.learning_rate,
+        seed=seed,
+        learn=lambda epoch: _sequences(
+            train, spec.weighted, _shuffled(len(train), level.batch_size, (*seed, epoch))
+        ),
+        judge=lambda: _sequences(training.val, spec.weighted, _in_order(len(training.val), level.batch_size)),
+        weights=class_weights(labels, classes),
+        l1=level.l1,
+        l2=level.l2,
+    )
+    state = follow(network, course, training.folder, training.device, training.teller)
+    return network.cpu(), state
+
+
+def _sequences(features: Features, is_weighted: bool, batches: Sequence[IntArray]) -> Iterator[Batch]:
+    """Batches of studies: slices filled up to the longest, how many each has, and the labels."""
+    for chosen in batches:
+        studies = [features[int(number)] for number in chosen]
+        slices = [study.of(is_weighted) for study in studies]
+        lengths = torch.tensor([len(own) for own in slices])
+        labels = torch.tensor([study.label for study in studies])
+        yield (pad_sequence(slices, batch_first=True), lengths), labels
+
+
+def _shuffled(count: int, batch_size: int, seed: tuple[int, ...]) -> list[IntArray]:
+    return np.array_split(np.random.default_rng(seed).permutation(count), -(-count // batch_size))
+
+
+def _in_order(count: int, batch_size: int) -> list[IntArray]:
+    return np.array_split(np.arange(count), -(-count // batch_size))
+
+
+def _scores(
+    training: PatientTraining, members: Sequence[PatientClassifier], features: Features
+) -> tuple[Tensor, Tensor]:
+    """The members' probabilities side by side, float32 (studies, members x classes), and the labels."""
+    columns = []
+    for name, network in zip(training.recipe.ensemble.of, members, strict=True):
+        batches = _in_order(len(features), training.recipe.patient.batch_size)
+        with torch.inference_mode():
+            parts = [
+                torch.softmax(network(*inputs), dim=1)
+                for inputs, _ in _sequences(features, CLASSIFIERS[name].weighted, batches)
+            ]
+        columns.append(torch.cat(parts))
+    return torch.cat(columns, dim=1).clone(), torch.tensor([study.label for study in features])
+
+
+def _scores_of_folds(training: PatientTraining) -> tuple[Tensor, Tensor]:
+    """The training patients' scores by classifiers that were trained without them."""
+    recipe = training.recipe
+    labels = np.array([study.label for study in training.train])
+    fold_of = folds(labels, recipe.ensemble.folds, recipe.seed)
+    found = torch.empty(len(labels), len(recipe.ensemble.of) * len(recipe.classes))
+    for fold in range(recipe.ensemble.folds):
+        inside = np.flatnonzero(fold_of == fold)
+        rest = [training.train[int(number)] for number in np.flatnonzero(fold_of != fold)]
+        members = [
+            _classifier(training, name, rest, f"2-{name}-fold{fold + 1}")[0] for name in recipe.ensemble.of
+        ]
+        found[inside] = _scores(training, members, [training.train[int(number)] for number in inside])[0]
+    return found, torch.from_numpy(labels)
+
+
+def folds(labels: IntArray, count: int, seed: int) -> IntArray:
+    """Which fold each study belongs to; the folds share out every class evenly, and differ by at most one of it."""
+    rng = np.random.default_rng([seed, 3])
+    found = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        found[own] = np.arange(len(own)) % count
+    return found
+
+
+def _ensemble(
+    training: PatientTraining, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]
+) -> tuple[Ensemble, PhaseState]:
+    recipe = training.recipe
+    level, classes = recipe.ensemble, len(recipe.classes)
+    seed = (recipe.seed, 3)
+    torch.manual_seed(recipe.seed)
+    network = Ensemble(len(level.of), classes, level.hidden)
+
+    def rows(scores: tuple[Tensor, Tensor], batches: Sequence[IntArray]) -> Iterator[Batch]:
+        for chosen in map(torch.from_numpy, batches):
+            yield (scores[0][chosen],), scores[1][chosen]
+
+    course = Course(
+        name="3-ensemble",
+        epochs=level.epochs,
+        learning_rate=level.learning_rate,
+        seed=seed,
+        learn=lambda epoch: rows(train, _shuffled(len(train[1]), level.batch_size, (*seed, epoch))),
+        judge=lambda: rows(val, _in_order(len(val[1]), level.batch_size)),
+        weights=class_weights(train[1].numpy(), classes),
+        l1=level.l1,
+        l2=level.l2,
+    )
+    state = follow(network, course, training.folder, training.device, training.teller)
+    return network.cpu(), state

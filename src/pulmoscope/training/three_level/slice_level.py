@@ -1,0 +1,203 @@
+"""Level 1: the slice network, in the phases of the recipe."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import write_json
+from pulmoscope.datasets import load
+from pulmoscope.models.multiscale import MultiScaleClassifier, build_multiscale
+from pulmoscope.training.hardware import find_precision
+from pulmoscope.training.learner import class_weights
+from pulmoscope.training.state import PhaseState
+from pulmoscope.training.three_level.course import Course, Teller, follow
+from pulmoscope.training.three_level.recipe import SlicePhase, ThreeLevelRecipe
+from pulmoscope.training.three_level.slice_data import (
+    SliceBatches,
+    SliceSet,
+    check_classes,
+    labelled,
+    slice_set,
+)
+from pulmoscope.training.three_level.slice_pictures import pretraining
+from pulmoscope.training.three_level.studies import Cache, PreparedStudy
+
+CHANNELS = 3
+BATCH = 64
+"""Slices that are looked at together when some are picked."""
+
+
+@dataclass(frozen=True)
+class SliceTraining:
+    """All that the phases share.
+
+    Attributes:
+        recipe: resolved.
+        train, val: the studies.
+        folder: of states and kept weights.
+        cache: of prepared slices.
+    """
+
+    recipe: ThreeLevelRecipe
+    train: Sequence[PreparedStudy]
+    val: Sequence[PreparedStudy]
+    folder: Path
+    cache: Cache
+    device: torch.device
+    teller: Teller
+
+    @property
+    def normal(self) -> int:
+        """The number of the normal class."""
+        return self.recipe.classes.index(self.recipe.normal)
+
+
+def fit_slices(training: SliceTraining) -> tuple[MultiScaleClassifier, Mapping[str, PhaseState]]:
+    """Train the slice network through all phases, from where their state files say they stand.
+
+    Returns:
+        The network with the weights that the last phase kept, in eval mode; phase name → how it went.
+
+    Raises:
+        DatasetError: a class has no slice whose label is known.
+        RecipeError, ResourceError: see :func:`build_multiscale`; or the loss is no number any more.
+    """
+    recipe = training.recipe
+    train = labelled(training.train, training.normal, recipe.slice.interpolate, training.cache)
+    val = labelled(training.val, training.normal, 1, training.cache)
+    check_classes(train, recipe.classes, "train")
+    if not len(val):
+        raise DatasetError("split val: no slice's label is known, so no epoch can be told to be the best")
+    torch.manual_seed(recipe.seed)
+    network = build_multiscale(recipe.slice.model, len(recipe.classes), CHANNELS)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    states: dict[str, PhaseState] = {}
+    for place, phase in enumerate(recipe.slice.phases):
+        found = _slices_of(training, phase, train, val, network, place)
+        if found is not None:
+            states[phase.name] = _run(training, phase, place, *found, network)
+    network.requires_grad_(True)
+    return network.eval(), states
+
+
+def _slices_of(
+    training: SliceTraining,
+    phase: SlicePhase,
+    train: SliceSet,
+    val: SliceSet,
+    network: MultiScaleClassifier,
+    place: int,
+) -> tuple[SliceSet, SliceSet] | None:
+    """What a phase learns from and is judged on; None where it is left out, with a word."""
+    recipe, teller = training.recipe, training.teller
+    if phase.learn == "labelled":
+        return train, val
+    if phase.learn == "pretrain":
+        if not recipe.slice.pretrain:
+            teller.line(
+                f"{phase.name}: left out, as there is no data set to pretrain on (slice.pretrain=PATH)"
+            )
+            return None
+        table = load(Path(recipe.slice.pretrain))
+        return pretraining(table, recipe.preprocess, recipe.classes, training.cache, teller)
+    unknown = [study for study in training.train if study.infected is None]
+    if not unknown:
+        teller.line(f"{phase.name}: left out, as every patient's infected slices are known")
+        return None
+    picked = _picked(training, unknown, network, training.folder / f"1-{place}-{phase.name}-picked.json")
+    teller.line(
+        f"{phase.name}: {len(picked)} slices of {len(unknown)} patients without slice labels are picked"
+    )
+    return train.with_slices(picked), val
+
+
+def _picked(
+    training: SliceTraining, unknown: Sequence[PreparedStudy], network: MultiScaleClassifier, file: Path
+) -> SliceSet:
+    """The slices that the network takes for infected, with their patients' labels; decided once, and kept."""
+    if not file.is_file():
+        chosen = {
+            study.key: _infected(training, study, network)
+            for study in training.teller.track(unknown, "Picking infected slices", len(unknown))
+        }
+        write_json(file, chosen)
+    known = json.loads(file.read_text(encoding="utf-8"))
+    return slice_set([(study.slices, known[study.key], study.label) for study in unknown])
+
+
+def _infected(training: SliceTraining, study: PreparedStudy, network: MultiScaleClassifier) -> list[int]:
+    network.to(training.device).eval()
+    found: list[int] = []
+    for start in range(0, len(study.slices), BATCH):
+        images = training.recipe.preprocess.tensor(np.asarray(study.slices[start : start + BATCH]))
+        with torch.inference_mode():
+            shares = torch.softmax(network(torch.from_numpy(images).to(training.device)), dim=1)
+        ill = 1 - shares[:, training.normal] >= training.recipe.slice.sure
+        found += (start + torch.nonzero(ill).flatten()).tolist()
+    return found
+
+
+def _run(
+    training: SliceTraining,
+    phase: SlicePhase,
+    place: int,
+    train: SliceSet,
+    val: SliceSet,
+    network: MultiScaleClassifier,
+) -> PhaseState:
+    recipe = training.recipe
+    level = recipe.slice
+    seed = (recipe.seed, 1, place)
+    classes = len(recipe.classes)
+    learn = SliceBatches(
+        train, recipe.preprocess, recipe.augment, level.batch_size, level.per_epoch, classes, seed
+    )
+    judge = SliceBatches(val, recipe.preprocess, None, level.batch_size, 0, classes, seed)
+    _free(network, phase)
+    course = Course(
+        name=f"1-{place}-{phase.name}",
+        epochs=phase.epochs,
+        learning_rate=phase.learning_rate,
+        seed=seed,
+        learn=learn.learn,
+        judge=judge.judge,
+        # Drawn evenly, the classes need no weights.
+        weights=None if level.per_epoch else class_weights(train.labels, classes),
+        half=find_precision(recipe.precision, training.device) == "bf16-mixed",
+        mode=functools.partial(_mode, phase=phase),
+    )
+    return follow(network, course, training.folder, training.device, training.teller)
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _free(network: MultiScaleClassifier, phase: SlicePhase) -> None:
+    """Let those weights learn that the phase does not freeze."""
+    network.requires_grad_(True)
+    if phase.frozen == "backbone":
+        network.backbone.requires_grad_(False)
+    if phase.frozen == "norm":
+        for norm in _norms(network):
+            norm.requires_grad_(False)
+
+
+def _mode(network: nn.Module, phase: SlicePhase) -> None:
+    """Training mode, but for what is frozen: its statistics stay."""
+    network.train()
+    if phase.frozen != "none":
+        for norm in _norms(network):
+            norm.eval()
+    if phase.frozen == "backbone":
+        assert isinstance(network, MultiScaleClassifier)
+        network.backbone.eval()
