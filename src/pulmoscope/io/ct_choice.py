@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Flag, Severity
 from pulmoscope.io.ct_header import SliceHeader
-from pulmoscope.io.ct_stack import FEWEST, SAME_MM, usual_step
+from pulmoscope.io.ct_limits import FEWEST
+from pulmoscope.io.ct_stack import SAME_MM, usual_step
 
 AXIAL = 0.8
 """Least cosine of the angle between the slices' normal and the body's axis."""
@@ -45,9 +44,13 @@ def choose(
     Raises:
         UnsuitableError: no series passes.
     """
-    by_series: dict[str, list[SliceHeader]] = {}
+    together: dict[str, list[SliceHeader]] = {}
     for header in headers:
-        by_series.setdefault(header.series, []).append(header)
+        together.setdefault(header.series, []).append(header)
+    # Some scanners put the localizer into the series of its slices.
+    by_series = {
+        uid: [header for header in found if not header.flat] or found for uid, found in together.items()
+    }
     if series:
         if series not in by_series:
             raise UnsuitableError(
@@ -119,9 +122,5 @@ def _rank(slices: Sequence[SliceHeader]) -> tuple[float, ...]:
 
 def _heights(placed: Sequence[SliceHeader]) -> list[float]:
     """The different heights along the normal, in mm, rising."""
-    steps = {
-        round(float(np.dot(header.normal, header.position_mm)) / SAME_MM)
-        for header in placed
-        if header.normal and header.position_mm
-    }
+    steps = {round(header.height_mm / SAME_MM) for header in placed}
     return [step * SAME_MM for step in sorted(steps)]

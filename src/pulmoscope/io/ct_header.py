@@ -9,15 +9,19 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import IO, Any
 
 import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pulmoscope.core.types import Point
+from pulmoscope.io.deflated import check_deflated, is_deflated
 from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
+from pulmoscope.io.formats import HEAD
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.quiet import quieten_decoders
 
@@ -33,11 +37,16 @@ _NEEDED = """
     SOPClassUID Modality ImageType StudyInstanceUID SeriesInstanceUID SeriesNumber PatientID AcquisitionNumber
     InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness Rows Columns
     BodyPartExamined StudyDescription SeriesDescription ProtocolName ConvolutionKernel ContrastBolusAgent
-    ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored PixelRepresentation
+    ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored HighBit PixelRepresentation
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence SpecificCharacterSet
 """
-_TAGS = _NEEDED.split()
+_TAGS = [tag for keyword in _NEEDED.split() if (tag := tag_for_keyword(keyword))]
+FARTHEST_MM = 10_000
+"""From the origin of the patient's axes: what lies beyond is no position."""
+MOST_FRAMES = 5000
+LARGEST_SLOPE, LARGEST_INTERCEPT = 1e3, 1e5
+"""Of a rescale to HU, regardless of sign."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,15 @@ class SliceHeader:
         """The unit vector at right angles to the slice: its rows' direction cross its columns'."""
         if self.orientation is None:
             return None
-        x, y, z = (float(v) for v in np.cross(self.orientation[:3], self.orientation[3:]))
-        return x, y, z
+        a, b, c, d, e, f = self.orientation
+        return b * f - c * e, c * d - a * f, a * e - b * d
+
+    @property
+    def height_mm(self) -> float:
+        """Where the slice lies along its normal; 0 where that is not known."""
+        if self.normal is None or self.position_mm is None:
+            return 0.0
+        return sum(along * place for along, place in zip(self.normal, self.position_mm, strict=True))
 
 
 def is_ct(dataset: Dataset) -> bool:
@@ -111,12 +127,22 @@ def is_ct(dataset: Dataset) -> bool:
     )
 
 
-def read_dataset(stream: IO[bytes]) -> tuple[Dataset, int]:
+def read_dataset(stream: IO[bytes], name: str) -> tuple[Dataset, int]:
     """The tags that matter of a DICOM file, without pixels, and where PixelData begins.
 
+    Args:
+        stream: the file, at its beginning.
+        name: the file, for messages.
+
     Raises:
+        UnreadableError: it is deflated, and a decompression bomb.
         Exception: of any class, where the file is damaged.
     """
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if is_deflated(head):
+        stream = BytesIO(stream.read())
+        check_deflated(stream.getvalue(), name)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     quieten_decoders()
     dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=_TAGS)
@@ -163,12 +189,12 @@ def _header(
         series_number=_whole(dataset, "SeriesNumber"),
         acquisition=_whole(dataset, "AcquisitionNumber"),
         instance=_whole(dataset, "InstanceNumber") + frame,
-        position_mm=None if position is None else (position[0], position[1], position[2]),
+        position_mm=_position(position),
         orientation=_orientation(_floats(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)),
         spacing_mm=(spacing[0], spacing[1]) if spacing and all(0 < step < 10 for step in spacing) else None,
         thickness_mm=thickness[0] if thickness else 0.0,
-        slope=slope[0] if slope and slope[0] != 0 else None,
-        intercept=intercept[0] if intercept else None,
+        slope=slope[0] if slope and 0 < abs(slope[0]) <= LARGEST_SLOPE else None,
+        intercept=intercept[0] if intercept and abs(intercept[0]) <= LARGEST_INTERCEPT else None,
         kernel=_kernel(dataset, groups),
         part=_part(dataset),
         flat=bool({"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(words)),
@@ -191,14 +217,22 @@ def _storage(dataset: Dataset, offset: int) -> Storage | None:
     ):
         return None
     frames = max(1, _whole(dataset, "NumberOfFrames", 1))
+    if frames > MOST_FRAMES or _whole(dataset, "HighBit", stored - 1) != stored - 1:
+        return None
     parsed = syntax in ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
     signed = _whole(dataset, "PixelRepresentation") == 1
     return Storage(syntax, rows, columns, allocated, stored, signed, frames, 0 if parsed else offset)
 
 
+def _position(found: tuple[float, ...] | None) -> Point | None:
+    if found is None or max(map(abs, found)) > FARTHEST_MM:
+        return None
+    return found[0], found[1], found[2]
+
+
 def _orientation(found: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """Two unit vectors at right angles; None for anything else (PS3.3 C.7.6.2.1.1)."""
-    if found is None:
+    if found is None or max(map(abs, found)) > 1.1:  # nor can its square overflow
         return None
     row, column = np.array(found[:3]), np.array(found[3:])
     straight = abs(float(row @ column)) < 1e-3
@@ -233,7 +267,7 @@ def _floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) 
                 continue
             try:
                 found = tuple(float(value) for value in values(holder, keyword))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 return None
             return found if len(found) == count and all(map(math.isfinite, found)) else None
     return None
@@ -252,5 +286,5 @@ def _whole(dataset: Dataset, keyword: str, default: int = 0) -> int:
     """An element as a whole number; ``default`` where it is missing or none."""
     try:
         return int(next(iter(values(dataset, keyword)), default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
 from pulmoscope.io import raster
+from pulmoscope.io.ct_limits import MOST_BAD, MOST_VOXELS
 from pulmoscope.io.formats import format_of
 from pulmoscope.io.inputs import Entry
 
@@ -19,21 +20,27 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
     """Read the pictures of one folder as the slices of one CT, in the order of the numbers in their names.
 
     Raises:
-        UnsuitableError: they are not of one size.
-        InputError: none can be read.
+        UnreadableError: more than a quarter can't be read.
+        UnsuitableError: they are not of one size, or too many.
     """
     ordered = sorted(entries, key=lambda entry: _numbers(entry.name))
     read: list[tuple[FloatArray, SourceFile]] = []
+    voxels = 0
     bad: list[InputError] = []
     for entry in ordered:
         try:
             data = entry.read_bytes()
             picture = raster.decode(data, entry.name, str(format_of(data)))
             read.append((picture.pixels, SourceFile(entry.name, sha256_of(data))))
+            voxels += picture.pixels.size
         except InputError as error:
             bad.append(error)
-    if not read:
-        raise bad[0]
+        if voxels > MOST_VOXELS:
+            rule = f"the slices of one CT have at most {MOST_VOXELS // 10**6} million pixels"
+            raise UnsuitableError(name, rule, f"more, in a folder of {len(ordered)} pictures")
+    if len(bad) > MOST_BAD * len(ordered):
+        rule = f"at most {100 * MOST_BAD:.0f} % of the pictures can't be decoded"
+        raise UnreadableError(name, rule, f"{len(bad)} of {len(ordered)}; the first: {bad[0].rule}")
     sizes = {pixels.shape for pixels, _ in read}
     if len(sizes) > 1:
         shown = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(sizes)[:4])

@@ -5,7 +5,8 @@ imagecodecs decodes: in threads (it gives up Python's lock), and several times a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 
 import imagecodecs
@@ -30,9 +31,12 @@ from pydicom.uid import (
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.io.ct_header import SliceHeader, Storage
+from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.dicom_rules import shown
 
 Stored = npt.NDArray[np.integer]
+Frames = Callable[[int], Stored]
+"""From a frame's number to its stored values (rows, columns), as they come from the decoder."""
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.98")
 _IMPLICIT = "1.2.840.10008.1.2"
@@ -47,36 +51,63 @@ _LAST_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _UNDEFINED = 0xFFFFFFFF
 
 
-def decode_into(target: FloatArray, data: bytes, header: SliceHeader) -> None:
-    """Decode one slice and put its HU into ``target``, float32 (rows, columns).
+def decode_file(
+    data: bytes, slices: Sequence[tuple[FloatArray, SliceHeader]]
+) -> list[UnreadableError | None]:
+    """Decode slices of one file, and put the HU of each into its target, float32 (rows, columns).
 
     HU = stored value x RescaleSlope + RescaleIntercept (PS3.3 C.11.1.1.2).
 
-    Raises:
-        UnreadableError: the pixels are damaged, truncated, of another size than the tags say, or coded in a way
-            that is not supported; the message names the file, and no element of it.
+    Returns:
+        For each slice None, or why it can't be decoded: pixels that are damaged, truncated, of another size than the
+        tags say, or coded in a way that is not supported. The message names the file, and no element of it.
     """
-    name = header.entry.name
+    first = slices[0][1]
     try:
-        stored = stored_values(data, header)
-        assert header.storage is not None
-        assert header.slope is not None
-        assert header.intercept is not None
-        size = (header.storage.rows, header.storage.columns)
-        if stored.shape != size:
-            raise UnreadableError(
-                name, f"the pixels are {size[0]} x {size[1]}, as the tags say", f"{stored.shape}"
-            )
-        np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
-        np.add(target, np.float32(header.intercept), out=target)
+        with _refusals(first.entry.name):
+            frames = open_frames(data, first)
+    except UnreadableError as error:
+        return [error] * len(slices)
+    found: list[UnreadableError | None] = []
+    for target, header in slices:
+        try:
+            with _refusals(header.entry.name):
+                _decode_into(target, frames, header)
+            found.append(None)
+        except UnreadableError as error:
+            found.append(error)
+    return found
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """What decoders raise becomes our own one line: only its class, and no chain, as their messages quote elements."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with errors of any class
         raise UnreadableError(name, "a DICOM file is whole and undamaged", type(error).__name__) from None
 
 
-def stored_values(data: bytes, header: SliceHeader) -> Stored:
-    """The stored values (rows, columns) of one slice, with sign.
+def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> None:
+    storage = header.storage
+    assert storage is not None
+    assert header.slope is not None
+    assert header.intercept is not None
+    stored = signed(frames(header.frame), header)
+    size = (storage.rows, storage.columns)
+    if stored.shape != size:
+        found = " x ".join(map(str, stored.shape))
+        raise UnreadableError(
+            header.entry.name, f"the pixels are {size[0]} x {size[1]}, as the tags say", found
+        )
+    np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
+    np.add(target, np.float32(header.intercept), out=target)
+
+
+def open_frames(data: bytes, header: SliceHeader) -> Frames:
+    """Find the frames of a file.
 
     Raises:
         UnreadableError: a transfer syntax that is not supported, or pixels that are cut off.
@@ -85,26 +116,20 @@ def stored_values(data: bytes, header: SliceHeader) -> Stored:
     storage, name = header.storage, header.entry.name
     assert storage is not None
     if not storage.offset:
-        frames = np.asarray(pixel_array(pydicom.dcmread(BytesIO(data), force=True)))
-        return _signed(frames[header.frame] if storage.frames > 1 else frames, storage)
+        check_deflated(data, name)
+        parsed = np.asarray(pixel_array(pydicom.dcmread(BytesIO(data), force=True), raw=True))
+        return lambda frame: parsed[frame] if storage.frames > 1 else parsed
     start, length = _value(data, storage)
     if storage.syntax in _NATIVE:
-        return _native(data, start, length, header)
+        return lambda frame: _native(data, start, length, frame, header)
     if storage.syntax not in (*_DECODERS, RLELossless):
         raise UnreadableError(
             name, "the transfer syntax is one that can be decoded", shown(storage.syntax.name)
         )
     if length != _UNDEFINED or data.rfind(_LAST_DELIMITER) < start:
         raise UnreadableError(name, "PixelData ends with a sequence delimiter", "none: truncated")
-    stream = _frame(data[start:], header.frame, storage.frames)
-    if storage.syntax == RLELossless:
-        flat = imagecodecs.dicomrle_decode(stream, dtype=f"<u{storage.bits_allocated // 8}")
-        return _signed(
-            np.frombuffer(flat, f"<u{storage.bits_allocated // 8}").reshape(storage.rows, -1), storage
-        )
-    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise UnreadableError(name, "a compressed image ends with its end marker", "none: truncated")
-    return _signed(np.asarray(_DECODERS[storage.syntax](stream)), storage)
+    streams = list(generate_frames(data[start:], number_of_frames=storage.frames))
+    return lambda frame: _decompressed(bytes(streams[frame]), header)
 
 
 def _value(data: bytes, storage: Storage) -> tuple[int, int]:
@@ -117,34 +142,46 @@ def _value(data: bytes, storage: Storage) -> tuple[int, int]:
     return offset + 12, int.from_bytes(data[offset + 8 : offset + 12], "little")
 
 
-def _native(data: bytes, start: int, length: int, header: SliceHeader) -> Stored:
-    """Uncompressed values; bits above BitsStored do not count."""
+def _native(data: bytes, start: int, length: int, frame: int, header: SliceHeader) -> Stored:
+    """Uncompressed values."""
     storage = header.storage
     assert storage is not None
     size = storage.rows * storage.columns * storage.bits_allocated // 8
-    begin = start + header.frame * size
-    if begin + size > len(data) or (header.frame + 1) * size > length:
+    begin = start + frame * size
+    if begin + size > len(data) or (frame + 1) * size > length:
         found = f"{max(0, len(data) - begin)} bytes: truncated"
         raise UnreadableError(header.entry.name, f"a slice has {size} bytes of pixels", found)
     flat = np.frombuffer(data, f"<u{storage.bits_allocated // 8}", storage.rows * storage.columns, begin)
-    values = flat.reshape(storage.rows, storage.columns)
-    if storage.bits_stored < storage.bits_allocated and not storage.signed:
-        values = values & values.dtype.type(2**storage.bits_stored - 1)
-    return _signed(values, storage)
+    return flat.reshape(storage.rows, storage.columns)
 
 
-def _frame(fragments: bytes, frame: int, frames: int) -> bytes:
-    """One frame's compressed stream."""
-    for place, stream in enumerate(generate_frames(fragments, number_of_frames=frames)):
-        if place == frame:
-            return bytes(stream)
-    raise ValueError("fewer frames than NumberOfFrames says")
+def _decompressed(stream: bytes, header: SliceHeader) -> Stored:
+    """One frame's compressed stream decoded."""
+    storage, name = header.storage, header.entry.name
+    assert storage is not None
+    if storage.syntax == RLELossless:
+        kind = f"<u{storage.bits_allocated // 8}"
+        flat = np.frombuffer(imagecodecs.dicomrle_decode(stream, dtype=kind), kind)
+        return flat.reshape(storage.rows, storage.columns)
+    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise UnreadableError(name, "a compressed image ends with its end marker", "none: truncated")
+    values: Stored = np.asarray(_DECODERS[storage.syntax](stream))
+    if not storage.signed and int(values.max()) >= 2**storage.bits_stored:
+        # Nothing else tells that a lossless JPEG is damaged: its decoder goes on with any differences.
+        raise UnreadableError(
+            name, f"compressed values have at most {storage.bits_stored} bits", int(values.max())
+        )
+    return values
 
 
-def _signed(values: Stored, storage: Storage) -> Stored:
-    """Values with the sign that PixelRepresentation gives to their highest stored bit."""
-    if not storage.signed or (values.dtype.kind == "i" and storage.bits_stored == 8 * values.dtype.itemsize):
-        return values
+def signed(values: Stored, header: SliceHeader) -> Stored:
+    """Values of the bits that are stored, with the sign that PixelRepresentation gives to the highest of them."""
+    storage = header.storage
+    assert storage is not None
     bits = 8 * values.dtype.itemsize
-    whole = values.astype(f"<i{values.dtype.itemsize}") if values.dtype.kind == "u" else values
+    if storage.bits_stored < bits and not storage.signed:
+        return values & values.dtype.type(2**storage.bits_stored - 1)
+    if not storage.signed or (values.dtype.kind == "i" and storage.bits_stored == bits):
+        return values
+    whole = values.astype(f"<i{values.dtype.itemsize}")
     return (whole << (bits - storage.bits_stored)) >> (bits - storage.bits_stored)

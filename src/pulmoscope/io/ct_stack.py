@@ -14,9 +14,8 @@ import numpy as np
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, Geometry, Severity
 from pulmoscope.io.ct_header import SliceHeader
+from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_BAD, check_size
 
-FEWEST = 10
-"""Slices; of fewer no patient can be judged."""
 SAME_MM = 0.05
 """Two slices nearer than this are at one position."""
 UNEVEN = 0.1
@@ -26,6 +25,9 @@ MOST_MISSING = 0.1
 LARGEST_GAP_MM = 20
 """A larger gap may hide a lesion: the study is referred."""
 TILTED_DEG = 1.0
+"""A tilt below it is rounding."""
+OFF_LINE_MM = 1.0
+"""How far a slice's corner may lie beside the line of the others'."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Stack:
         headers: one per slice; all of one size, orientation and pixel spacing, each with position and rescale.
         heights_mm: along the normal, rising.
         step_mm: the usual distance of two slices.
-        flags: what was noticed.
+        flags: what was noticed; of missing slices and uneven spacing :func:`spacing_flags` tells.
     """
 
     headers: tuple[SliceHeader, ...]
@@ -48,39 +50,41 @@ class Stack:
 def stack(name: str, headers: Sequence[SliceHeader]) -> Stack:
     """Put the slices of one series in order.
 
-    Slices that have no place in it (other size, orientation or spacing; no position; no rescale to HU) are left out,
-    and the study goes on without them, flagged.
+    Slices that have no place in it (other size, orientation or spacing; no position, or one beside the others' line;
+    no rescale to HU) are left out, and the study goes on without them, flagged.
 
     Raises:
-        UnsuitableError: slices of several patients, or too few slices.
-        UnreadableError: no slice has the tags that give it a place, or its values a meaning.
+        UnsuitableError: slices of several patients, too few slices, slices too far apart, or too many voxels.
+        UnreadableError: no slice has the tags that give it a place, or its values a meaning; or too many have not.
     """
-    if len({header.patient for header in headers}) > 1:
+    if len({header.patient for header in headers if header.patient}) > 1:
         raise UnsuitableError(name, "a series is of one patient", "several PatientIDs")
-    flags: list[Flag] = []
     usable, without = _with_what_is_needed(name, headers)
-    if without:
-        flags.append(
-            _warn("incomplete-slices", "every slice has position, orientation, spacing and rescale", without)
-        )
     alike, foreign = _most(usable, _shape)
-    if foreign:
-        flags.append(
-            _warn("mixed-series", "all slices have one size, orientation, spacing and rescale", foreign)
-        )
     chosen, other = _one_acquisition(alike)
-    if other:
-        detail = f"each position is scanned once (found: {other} slices of other acquisitions, left out)"
-        flags.append(Flag("several-acquisitions", Severity.WARN, detail))
-    ordered, twice = _in_order(chosen)
-    if twice:
-        flags.append(_warn("duplicate-positions", "each slice has a position of its own", twice))
-    if len(ordered) < FEWEST:
-        raise UnsuitableError(name, f"a series has at least {FEWEST} slices", len(ordered))
-    heights = tuple(height for height, _ in ordered)
+    placed, twice = _in_order(chosen)
+    ordered, shifted = _on_line(placed)
+    bad = without + foreign + shifted
+    if bad > MOST_BAD * len(headers):
+        rule = (
+            f"at most {100 * MOST_BAD:.0f} % of the slices lack a tag, or differ from the others in size, orientation, "
+            "spacing, rescale or line"
+        )
+        raise UnreadableError(name, rule, f"{bad} of {len(headers)}")
+    _check_size(name, ordered)
+    heights = tuple(header.height_mm for header in ordered)
     step = usual_step(heights)
-    flags += [*spacing_flags(heights, step), *_tag_flags([header for _, header in ordered])]
-    return Stack(tuple(header for _, header in ordered), heights, step, tuple(flags))
+    if step > LARGEST_STEP_MM:
+        raise UnsuitableError(name, f"slices are at most {LARGEST_STEP_MM} mm apart", f"{step:.4g} mm")
+    flags = [
+        *_counted("incomplete-slices", "every slice has position, orientation, spacing and rescale", without),
+        *_counted("mixed-series", "all slices have one size, orientation, spacing and rescale", foreign),
+        *_counted("several-acquisitions", "each position is scanned once, in one acquisition", other),
+        *_counted("duplicate-positions", "each slice has a position of its own", twice),
+        *_counted("shifted-slices", f"slices lie on one line, to {OFF_LINE_MM:.0f} mm", shifted),
+        *_tag_flags(ordered),
+    ]
+    return Stack(tuple(ordered), heights, step, tuple(flags))
 
 
 def geometry(stacked: Stack) -> Geometry:
@@ -178,40 +182,70 @@ def _most(
     return alike, len(headers) - len(alike)
 
 
-def _height(header: SliceHeader) -> float:
-    assert header.normal is not None
-    assert header.position_mm is not None
-    return float(np.dot(header.normal, header.position_mm))
-
-
 def _one_acquisition(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
     """Where a tenth of the positions or more are there twice, and acquisitions tell them apart: only the largest."""
-    positions = {round(_height(header) / SAME_MM) for header in headers}
+    positions = {round(header.height_mm / SAME_MM) for header in headers}
     acquisitions = {header.acquisition for header in headers}
     if len(acquisitions) == 1 or len(headers) < 1.1 * len(positions):
         return list(headers), 0
     return _most(headers, lambda header: header.acquisition)
 
 
-def _in_order(headers: Sequence[SliceHeader]) -> tuple[list[tuple[float, SliceHeader]], int]:
-    """(height, slice) by rising height, of two at one position the one with the lower instance number."""
-    places = sorted(
-        ((_height(header), header) for header in headers),
-        key=lambda pair: (pair[0], pair[1].instance, pair[1].entry.name, pair[1].frame),
+def _in_order(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
+    """Slices by rising height, of several at one position the one with the lowest instance number."""
+    ordered: list[SliceHeader] = []
+    for header in sorted(headers, key=lambda header: (header.height_mm, *_turn(header))):
+        if not ordered or header.height_mm - ordered[-1].height_mm > SAME_MM:
+            ordered.append(header)
+        elif _turn(header) < _turn(ordered[-1]):
+            ordered[-1] = header
+    return ordered, len(headers) - len(ordered)
+
+
+def _turn(header: SliceHeader) -> tuple[int, str, int]:
+    """Which of two slices at one position comes first."""
+    return header.instance, header.entry.name, header.frame
+
+
+def _on_line(ordered: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
+    """The slices whose corners lie on the line that most of them share (a slanting one: a tilted gantry).
+
+    Its slope is the median of those between slices half the series apart: rounded positions do not matter then, nor
+    do some that are wrong.
+    """
+    half = len(ordered) // 2
+    if half == 0:
+        return list(ordered), 0
+    heights = np.array([header.height_mm for header in ordered])
+    axes = np.array(ordered[0].orientation).reshape(2, 3)
+    across = np.array([header.position_mm for header in ordered]) @ axes.T
+    slope = np.median((across[half:] - across[:-half]) / (heights[half:] - heights[:-half])[:, None], axis=0)
+    left = across - heights[:, None] * slope
+    near = (np.abs(left - np.median(left, axis=0)) <= OFF_LINE_MM).all(axis=1)
+    return [header for header, fits in zip(ordered, near, strict=True) if fits], int((~near).sum())
+
+
+def _check_size(name: str, headers: Sequence[SliceHeader]) -> None:
+    storage, spacing = headers[0].storage, headers[0].spacing_mm
+    assert storage is not None
+    assert spacing is not None
+    check_size(name, (len(headers), storage.rows, storage.columns), spacing)
+
+
+def tilt_flags(placed: Geometry) -> list[Flag]:
+    """What a slice step that is not at right angles to the slices says."""
+    if placed.tilt_deg <= TILTED_DEG:
+        return []
+    detail = (
+        f"the gantry was not tilted (found: {placed.tilt_deg:.1f} degrees between slices' step and normal)"
     )
-    ordered: list[tuple[float, SliceHeader]] = []
-    for height, header in places:
-        if not ordered or height - ordered[-1][0] > SAME_MM:
-            ordered.append((height, header))
-        elif header.instance < ordered[-1][1].instance:
-            ordered[-1] = (ordered[-1][0], header)
-    return ordered, len(places) - len(ordered)
+    return [Flag("gantry-tilt", Severity.INFO, detail)]
 
 
 def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
     """What the tags of the slices in use say: tilt, contrast, synthetic, an incomplete acquisition."""
     flags = []
-    if headers[0].synthetic:
+    if any(header.synthetic for header in headers):
         detail = "a program drew this study, there is no patient (its SeriesDescription says so)"
         flags.append(Flag("synthetic", Severity.INFO, detail))
     if any(header.contrast for header in headers):
@@ -223,20 +257,40 @@ def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
     if expected > len(headers):
         detail = f"the series is complete (found: {len(headers)} slices of ImagesInAcquisition {expected})"
         flags.append(Flag("partial", Severity.WARN, detail))
-    if not headers[0].part:
+    if not any(header.part for header in headers):
         detail = "BodyPartExamined or a description names the chest (found: the files do not say)"
         flags.append(Flag("body-part-unknown", Severity.INFO, detail))
-    return flags
+    return [*flags, *_numbering(headers)]
 
 
-def _warn(code: str, rule: str, count: int) -> Flag:
-    return Flag(
-        code, Severity.WARN, f"{rule} (found: {count} that {'has' if count == 1 else 'have'} not, left out)"
-    )
+def _numbering(headers: Sequence[SliceHeader]) -> list[Flag]:
+    """Whether the slices are numbered in the order of their positions: the only sign of two that were swapped."""
+    storage = headers[0].storage
+    steps = np.diff([header.instance for header in headers])
+    if not steps.all() or storage is None or storage.frames > 1:  # not numbered, or frames, in any order
+        return []
+    against = min(int((steps > 0).sum()), int((steps < 0).sum()))
+    usual = int(np.median(np.abs(steps)))
+    if against:
+        found = f"{against} step{'s' * (against > 1)} against the others"
+    elif usual > 1:
+        found = f"by {usual}: slices between are not there"
+    else:
+        return []
+    detail = f"InstanceNumber rises or falls by one from slice to slice (found: {found})"
+    return [Flag("numbering", Severity.WARN, detail)]
+
+
+def _counted(code: str, rule: str, count: int) -> list[Flag]:
+    """A flag that tells how many slices were left out; none where none was."""
+    if count == 0:
+        return []
+    verb = "does" if count == 1 else "do"
+    return [Flag(code, Severity.WARN, f"{rule} (found: {count} that {verb} not fit, left out)")]
 
 
 def without(stacked: Stack, places: set[int]) -> Stack:
-    """The stack less some slices; what the gaps that they leave say is not said again."""
+    """The stack less some slices."""
     kept = [place for place in range(len(stacked.headers)) if place not in places]
     return replace(
         stacked,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -21,14 +22,12 @@ from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, Geometry, Modality, Point, Scan, Severity, SourceFile, Units
 from pulmoscope.io.ct_content import check_hu
-from pulmoscope.io.ct_stack import FEWEST, TILTED_DEG
+from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
+from pulmoscope.io.ct_stack import tilt_flags
 from pulmoscope.io.formats import HEAD, VOLUMES, format_of
-from pulmoscope.io.inputs import LARGEST_FILE, Entry
+from pulmoscope.io.inputs import LARGEST_FILE, LARGEST_RATIO, Entry
 from pulmoscope.io.orient import orient
 
-MOST_VOXELS = 700_000_000
-"""Checked in the header: 2,600 slices of 512 x 512, 2.6 GiB in memory."""
-LARGEST_STEP_MM = 20
 SYNTHETIC = "Synthetic chest CT"
 """How the description of a NIfTI file begins that a program drew."""
 
@@ -51,7 +50,7 @@ def read_volume(entry: Entry) -> Scan:
     _check_self_contained(entry.name, plain, kind)
     try:
         with _as_file(plain, kind) as path:
-            image, synthetic = _image(entry.name, path, kind)
+            image, remarks = _image(entry.name, path, kind, len(data))
     except InputError:
         raise
     except Exception as error:  # SimpleITK's own message quotes the temporary file and its C++ sources
@@ -59,9 +58,11 @@ def read_volume(entry: Entry) -> Scan:
             entry.name, f"a {kind} file is whole and undamaged", type(error).__name__
         ) from None
     placed = _geometry(entry.name, image)
-    pixels, turned, _ = orient(sitk.GetArrayViewFromImage(image).astype(np.float32), placed)
-    if len(pixels) < FEWEST:
-        raise UnsuitableError(entry.name, f"a CT has at least {FEWEST} slices", len(pixels))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
+        values = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    pixels, turned, _ = orient(values, placed)
+    slices, rows, columns = pixels.shape
+    check_size(entry.name, (slices, rows, columns), turned.spacing_mm[1:])
     check_hu(entry.name, pixels)
     return Scan(
         name=entry.slug,
@@ -72,29 +73,55 @@ def read_volume(entry: Entry) -> Scan:
         units=Units.HU,
         geometry=turned,
         z_mm=tuple(turned.origin_mm[2] + index * turned.slice_step_mm[2] for index in range(len(pixels))),
-        remarks=tuple(_remarks(turned, synthetic)),
+        remarks=(*remarks, *tilt_flags(turned)),
     )
 
 
-def _image(name: str, path: Path, kind: str) -> tuple[sitk.Image, bool]:
-    """The image, and whether it says of itself that a program drew it; checked by its header before its pixels."""
+def _image(name: str, path: Path, kind: str, stored: int) -> tuple[sitk.Image, list[Flag]]:
+    """The image, checked by its header before its pixels, and what its header says of it.
+
+    Args:
+        name: the file as given, for messages.
+        path: the unpacked file.
+        kind: its format.
+        stored: bytes of the file as given.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_IO[kind])
     reader.ReadImageInformation()
-    size = [side for side in reader.GetSize() if side > 1]
-    shown = " x ".join(map(str, reader.GetSize()))
-    if len(size) != 3 or reader.GetNumberOfComponents() != 1:
-        raise UnsuitableError(name, "a CT is one volume of three dimensions and one channel", shown)
-    if np.prod(size, dtype=np.float64) > MOST_VOXELS:
+    size, pixel = reader.GetSize(), reader.GetPixelID()
+    shown = " x ".join(map(str, size))
+    if len(size[:3]) != 3 or any(side != 1 for side in size[3:]) or len(size) > 4:
+        raise UnsuitableError(name, "a CT is one volume of three dimensions", shown)
+    if reader.GetNumberOfComponents() != 1 or "complex" in sitk.GetPixelIDValueAsString(pixel):
+        raise UnsuitableError(name, "a voxel of a CT is one number", sitk.GetPixelIDValueAsString(pixel))
+    voxels = float(size[0]) * size[1] * size[2]
+    if voxels > MOST_VOXELS:
         raise UnsuitableError(name, f"a volume has at most {MOST_VOXELS // 10**6} million voxels", shown)
-    described = next(
-        (reader.GetMetaData(key) for key in ("descrip", "content") if reader.HasMetaDataKey(key)), ""
-    )
+    if voxels * sitk.Image([1, 1], pixel).GetSizeOfPixelComponent() > max(2**20, LARGEST_RATIO * stored):
+        raise UnreadableError(
+            name, f"a volume unpacks to at most {LARGEST_RATIO} times its file's size", shown
+        )
     image = reader.Execute()
-    if image.GetDimension() == 4:
-        image = image[:, :, :, 0]
-    return image, described.startswith(SYNTHETIC)
+    return (image[:, :, :, 0] if len(size) == 4 else image), list(_remarks(reader, kind))
+
+
+def _remarks(reader: sitk.ImageFileReader, kind: str) -> Iterator[Flag]:
+    """What a volume's header says of it."""
+
+    def said(key: str) -> str:
+        return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
+
+    if any(said(key).startswith(SYNTHETIC) for key in ("descrip", "content")):
+        detail = "a program drew this study, there is no patient (its description says so)"
+        yield Flag("synthetic", Severity.INFO, detail)
+    unplaced = kind == "NIfTI" and said("qform_code") == said("sform_code") == "0"
+    if unplaced or (kind == "NRRD" and not said("NRRD_space")):
+        detail = (
+            "the file says how the volume lies in the patient (found: it does not; taken as it is stored)"
+        )
+        yield Flag("orientation-unknown", Severity.WARN, detail)
 
 
 def _check_self_contained(name: str, data: bytes, kind: str) -> None:
@@ -103,12 +130,15 @@ def _check_self_contained(name: str, data: bytes, kind: str) -> None:
     Raises:
         UnsuitableError: it names one.
     """
-    head = data[: 2**16]
-    fields = head.partition(b"\n\n")[0].lower().replace(b"\r", b"")
-    local = b"elementdatafile = local" in head.lower()
-    if (kind == "MetaImage" and not local) or (
-        kind == "NRRD" and (b"\ndata file:" in fields or b"\ndatafile:" in fields)
-    ):
+    local = True
+    if kind == "MetaImage":
+        said = re.search(rb"\n[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\w+)[ \t]*\r?\n", data[: 2**16])
+        # A second one, before or after it, could be the one that counts.
+        local = said is not None and said[1].lower() == b"local" and data.count(b"ElementDataFile") == 1
+    if kind == "NRRD":
+        header = re.search(rb"\A.*?\r?\n\r?\n", data, re.DOTALL)
+        local = header is not None and not re.search(rb"data[ \t]*file[ \t]*:", header[0], re.IGNORECASE)
+    if not local:
         raise UnsuitableError(
             name, "a volume's header and voxels are in one file", "a header that names another"
         )
@@ -124,15 +154,6 @@ def _geometry(name: str, image: sitk.Image) -> Geometry:
     return Geometry(_point(image.GetOrigin()), *(_point(steps[:, axis]) for axis in (2, 1, 0)))
 
 
-def _remarks(placed: Geometry, synthetic: bool) -> Iterator[Flag]:
-    if synthetic:
-        detail = "a program drew this study, there is no patient (its description says so)"
-        yield Flag("synthetic", Severity.INFO, detail)
-    if placed.tilt_deg > TILTED_DEG:
-        detail = f"the gantry was not tilted (found: {placed.tilt_deg:.1f} degrees between slices' step and normal)"
-        yield Flag("gantry-tilt", Severity.INFO, detail)
-
-
 def _unzipped(name: str, data: bytes) -> bytes:
     """The bytes of a file that may be gzipped, its checksum checked.
 
@@ -141,14 +162,15 @@ def _unzipped(name: str, data: bytes) -> bytes:
     """
     if not data.startswith(b"\x1f\x8b"):
         return data
-    most = 4 * LARGEST_FILE
+    most = min(4 * LARGEST_FILE, max(2**20, LARGEST_RATIO * len(data)))
     try:
         with gzip.GzipFile(fileobj=BytesIO(data)) as stream:
             plain = stream.read(most + 1)  # up to the end, where the checksum is compared
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableError(name, "a gzipped file is whole and undamaged", type(error).__name__) from error
     if len(plain) > most:
-        raise UnreadableError(name, f"a gzipped file unpacks to at most {most // 2**20} MiB", "more")
+        rule = f"a gzipped file unpacks to at most {LARGEST_RATIO} times its size, and {4 * LARGEST_FILE // 2**20} MiB"
+        raise UnreadableError(name, rule, "more")
     return plain
 
 

@@ -9,7 +9,6 @@ has both say the same of one image (PS3.3 C.8.11.3.1.2). Padding becomes black.
 from __future__ import annotations
 
 import functools
-import zlib
 from io import BytesIO
 
 import gdcm
@@ -22,7 +21,6 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_modality_lut, apply_voi, pixel_array
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
@@ -36,6 +34,7 @@ from pydicom.uid import (
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FloatArray, Severity
 from pulmoscope.io import dicom_rules as rules
+from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.grey import robust_range, stretch, window
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, with_complaints
@@ -54,7 +53,6 @@ _PLUGINS = {
     RLELossless: "pydicom",
 }
 _LAST_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-_LARGEST_INFLATED = 512 * 2**20  # bytes
 _LARGEST_VALUE = 1e12  # far beyond any sensible rescale, and far from floating point's limits
 _FEWEST_STEPS = 16  # stored grey steps that must lie in a range that is taken from the pixels
 
@@ -96,20 +94,6 @@ def _prepare_libraries() -> None:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     for channel in ("Debug", "Warning", "Error"):
         getattr(gdcm.Trace, f"{channel}Off")()
-
-
-def check_deflated(data: bytes, name: str) -> None:
-    """Refuse a deflated file that is a decompression bomb, before pydicom inflates it without a limit."""
-    if DeflatedExplicitVRLittleEndian.encode() not in data[132:1024]:
-        return
-    # Group length, the first element after the 132 bytes of preamble and prefix: 8 bytes of header, 4 of value.
-    start = 144 + int.from_bytes(data[140:144], "little")
-    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflating.decompress(data[start:], _LARGEST_INFLATED)
-    if inflating.unconsumed_tail:
-        raise UnreadableError(
-            name, f"a deflated DICOM file has at most {_LARGEST_INFLATED // 2**20} MiB", "more"
-        )
 
 
 def stored_values(dataset: Dataset, data: bytes, name: str) -> Stored:

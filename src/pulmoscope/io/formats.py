@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from io import BytesIO
 
 HEAD = 1024
@@ -49,6 +50,6 @@ def volume_of(head: bytes) -> str | None:
         try:
             with gzip.GzipFile(fileobj=BytesIO(head)) as stream:
                 kind = format_of(stream.read1(512))
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             return None
     return kind if kind in VOLUMES else None

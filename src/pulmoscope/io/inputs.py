@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pulmoscope.core.errors import InputError, UnreadableError
+from pulmoscope.io import dicomdir
 
 LARGEST_FILE = 512 * 2**20
 """bytes; a file or zip member beyond it is refused unread."""
@@ -136,6 +137,7 @@ def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entr
 
     A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
+    A DICOMDIR that is named stands for the files that it lists.
     """
     taken = {"index.json"}  # the pipeline's own file beside the slugs
     for given in map(Path, paths):
@@ -158,8 +160,22 @@ def _expand(path: Path, without: Path | None) -> Iterator[Found]:
         yield from _folder(path, path, without)
     elif _is_zip(path):
         yield from _zip(path, "")
+    elif dicomdir.is_dicomdir(path):
+        yield from _listed(path)
     else:
         yield _shown(path), path.name, path
+
+
+def _listed(path: Path) -> Iterator[Found]:
+    """The files that a DICOMDIR lists, and what is wrong with the list."""
+    try:
+        files, problem = dicomdir.listed_files(path, _shown(path))
+    except InputError as error:
+        files, problem = [], error
+    for file in files:
+        yield _shown(file), str(file.relative_to(path.parent)), file
+    if problem:
+        yield _shown(path), path.name, problem
 
 
 def _folder(folder: Path, root: Path, without: Path | None) -> Iterator[Found]:

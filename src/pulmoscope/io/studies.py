@@ -80,6 +80,7 @@ def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study
     pending: dict[str, _Pending] = {}
     for _, folder in groupby(entries, key=lambda entry: _parent(entry)):
         seen = [_look(entry) for entry in folder]
+        seen = _without_cut_off(seen)
         here = {found.study for found in seen if found.kind == "series"}
         for uid in [uid for uid in pending if uid not in here]:
             yield from _finished(pending.pop(uid), taken)
@@ -118,12 +119,12 @@ def _look(entry: Entry) -> _Look:
             from pulmoscope.io.dicom_rules import code
 
             stream.seek(0)
-            dataset, offset = ct_header.read_dataset(stream)
+            dataset, offset = ct_header.read_dataset(stream, entry.name)
             uid = str(dataset.get("StudyInstanceUID", ""))
             if ct_header.is_ct(dataset):
                 # Without a UID the files of one folder still belong together.
                 headers = tuple(ct_header.slice_headers(dataset, offset, entry))
-                return _Look(entry, "series", uid or _parent(entry), headers)
+                return _Look(entry, "series", uid or _no_uid(entry), headers)
             if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
                 return _Look(entry, "series", uid)
             return _Look(entry, "image")
@@ -133,6 +134,22 @@ def _look(entry: Entry) -> _Look:
         Exception
     ):  # pydicom and zipfile meet damaged bytes with errors of any class; reading it says what is wrong
         return _Look(entry, "broken")
+
+
+def _no_uid(entry: Entry) -> str:
+    """What stands for the UID of a study without: its folder."""
+    return f"/{_parent(entry)}"
+
+
+def _without_cut_off(seen: Sequence[_Look]) -> list[_Look]:
+    """Slices without a StudyInstanceUID are broken where all others of the folder are of one study that has one."""
+    named = {found.study for found in seen if found.headers and not found.study.startswith("/")}
+    if len(named) != 1:
+        return list(seen)
+    return [
+        replace(found, kind="broken", study="", headers=()) if found.study.startswith("/") else found
+        for found in seen
+    ]
 
 
 def _besides(
@@ -182,9 +199,17 @@ def _parent(entry: Entry) -> str:
 
 def _folder(entries: Sequence[Entry]) -> str:
     """The folder that holds all files, as the user named it."""
-    return os.path.commonpath([_parent(entry) for entry in entries]) or entries[0].name
+    return _common([_parent(entry) for entry in entries]) or entries[0].name
 
 
 def _place(entries: Sequence[Entry]) -> str:
     """The same, relative to what was given."""
-    return os.path.commonpath([entry.place for entry in entries]) or entries[0].place
+    return _common([entry.place for entry in entries]) or entries[0].place
+
+
+def _common(folders: Sequence[str]) -> str:
+    """The folder that all lie in; the first where there is none."""
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # some are named from the root and some from where the user is
+        return folders[0]
