@@ -150,7 +150,9 @@ def test_heat_maps_never_share_a_file_nor_leave_the_folder(targets: list[str]) -
 def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     plain = to_json(a_diagnosis())
     referred = to_json(a_diagnosis(decision=Decision.REFER))
-    study = to_json(replace(a_ct_diagnosis(), model={"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32}))
+    study = to_json(
+        replace(a_ct_diagnosis(), model={"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32})
+    )
     entries = [
         diagnosed_entry("a/chest.png", "chest", plain, "chest/report.html"),
         diagnosed_entry("b/chest.png", "chest-2", referred, None),

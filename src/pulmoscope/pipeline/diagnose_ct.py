@@ -44,9 +44,9 @@ class _Lungs:
     mask: LungMask | None
     shares: npt.NDArray[np.float64] | None
 
-    def of(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """The lungs of one slice."""
-        return None if self.mask is None else self.mask.labels[index] > 0
+    def of(self, index: int) -> FloatArray | None:
+        """The lungs of one slice: 1 inside, 0 outside."""
+        return None if self.mask is None else (self.mask.labels[index] > 0).astype(np.float32)
 
 
 def diagnose_ct(scan: Scan, model: Model, *, read_s: float = 0.0, explain: bool = True) -> Diagnosis:

@@ -42,7 +42,9 @@ def check(scan: Scan, lungs: Labels | None) -> Quality:
 
 def lung_shares(lungs: Labels) -> npt.NDArray[np.float64]:
     """Of each slice's pixels, how many are lung."""
-    return np.count_nonzero(lungs, axis=(1, 2)) / (lungs.shape[1] * lungs.shape[2])
+    return np.asarray(
+        np.count_nonzero(lungs, axis=(1, 2)) / (lungs.shape[1] * lungs.shape[2]), dtype=np.float64
+    )
 
 
 def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
