@@ -76,9 +76,9 @@ class Kernel:
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {
-        "soft": Kernel(11, 0.16, 0.75, 0.0),
-        "standard": Kernel(17, 0.24, 0.50, 0.0),
-        "lung": Kernel(34, 0.42, 0.30, 0.45),
+        "soft": Kernel(14, 0.16, 0.75, 0.0),
+        "standard": Kernel(24, 0.24, 0.50, 0.0),
+        "lung": Kernel(46, 0.42, 0.30, 0.45),
     }
 )
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -112,33 +112,22 @@ def write_ct_phantoms(
     claim_folder(out, manifest.NAME, force)
     labels = _turns(count, classes, seed)
     samples = assign_splits([_sample(index, label) for index, label in enumerate(labels)], fractions, seed)
-    jobs = []
-    for index, sample in enumerate(samples):
-        ties = tied if sample.split in tie_splits else ()
-        nuisances = draw_nuisances(
-            np.random.default_rng([seed, index, 1]), ties, classes.index(sample.label), len(classes)
-        )
-        jobs.append(
-            _Job(
-                str(out), sample.patient, sample.label, (seed, index), slices, size, layout, masks, force,
-                nuisances,
-            )
-        )  # fmt: skip
+    ties = [tied if sample.split in tie_splits else () for sample in samples]
+    scans = [
+        draw_nuisances(np.random.default_rng([seed, index, 1]), names, classes.index(label), len(classes))
+        for index, (label, names) in enumerate(zip(labels, ties, strict=True))
+    ]
+    jobs = [
+        _Job(str(out), sample.patient, sample.label, (seed, index), slices, size, layout, masks, force, scan)
+        for index, (sample, scan) in enumerate(zip(samples, scans, strict=True))
+    ]
     truths = []
     for truth in _all_drawn(jobs, processes):
         truths.append(truth)
         if progress is not None:
             progress(len(truths), count)
-    samples = tuple(
-        dataclasses.replace(
-            sample,
-            file=job.file,
-            mask=f"masks/{job.name}-lungs.nii.gz" if masks else "",
-            infected=truth["infected"],
-        )
-        for sample, job, truth in zip(samples, jobs, truths, strict=True)
-    )
-    write_text(out / TRUTH, _truth_table(samples, jobs, truths, tied, tie_splits))
+    samples = tuple(_settled(*one) for one in zip(samples, jobs, truths, strict=True))
+    write_text(out / TRUTH, _truth_table(samples, jobs, truths, ties))
     manifest.write(out / manifest.NAME, samples)
     shutil.rmtree(out / _RECORDS, ignore_errors=True)
     return SampleTable(out, "manifest", samples)
@@ -186,6 +175,12 @@ def _turns(count: int, classes: Sequence[str], seed: int) -> list[str]:
 def _sample(index: int, label: str) -> Sample:
     name = f"p{index + 1:04d}"
     return Sample(name, label, "", name, SYNTHETIC_SOURCE)
+
+
+def _settled(sample: Sample, job: _Job, truth: Mapping[str, str]) -> Sample:
+    """The sample as the manifest has it."""
+    mask = f"masks/{job.name}-lungs.nii.gz" if job.masks else ""
+    return dataclasses.replace(sample, file=job.file, mask=mask, infected=truth["infected"])
 
 
 def _all_drawn(jobs: Sequence[_Job], processes: int | None) -> Iterator[dict[str, str]]:
@@ -270,18 +265,15 @@ def _truth_table(
     samples: Sequence[Sample],
     jobs: Sequence[_Job],
     truths: Sequence[Mapping[str, str]],
-    tied: Sequence[str],
-    tie_splits: Sequence[str],
+    ties: Sequence[Sequence[str]],
 ) -> str:
     """One row a study: its class, how much of each lung is affected, how it was scanned, what was tied."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["file", "label", "split", "affected_left", "affected_right", "infected", *NUISANCES, "tied"]
-    )
-    for sample, job, truth in zip(samples, jobs, truths, strict=True):
+    shares = ("affected_left", "affected_right", "infected")
+    writer.writerow(["file", "label", "split", *shares, *NUISANCES, "tied"])
+    for sample, job, truth, tied in zip(samples, jobs, truths, ties, strict=True):
         scan = [job.nuisances[name] for name in NUISANCES]
-        ties = " ".join(tied) if sample.split in tie_splits else ""
-        shares = [truth[name] for name in ("affected_left", "affected_right", "infected")]
-        writer.writerow([sample.file, sample.label, sample.split, *shares, *scan, ties])
+        shown = [truth[name] for name in shares]
+        writer.writerow([sample.file, sample.label, sample.split, *shown, *scan, " ".join(tied)])
     return text.getvalue()
