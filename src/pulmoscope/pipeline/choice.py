@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Modality, Scan
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
+from pulmoscope.runtime.study_bundle import judges_studies
+from pulmoscope.runtime.three_level import ThreeLevelModel
+
+AnyModel = Model | ThreeLevelModel
 
 BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
 """What ``auto`` stands for."""
 _TITLES = {Modality.XRAY: "an X-ray", Modality.CT: "a CT"}
+
+
+def open_model(model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> AnyModel:
+    """Load, verify and open a bundle of either kind (errors: see :meth:`Model.load`)."""
+    kind: type[AnyModel] = ThreeLevelModel if judges_studies(model) else Model
+    return kind.load(model, runtime, device)
 
 
 class Models:
@@ -30,17 +41,17 @@ class Models:
     def __init__(self, model: str = "auto", runtime: Runtime = "auto", device: str = "auto") -> None:
         self._runtime, self._device = runtime, device
         self._lock = threading.Lock()
-        self._only = None if model == "auto" else Model.load(model, runtime, device)
-        self._opened: dict[Modality, Model] = {}
+        self._only = None if model == "auto" else open_model(model, runtime, device)
+        self._opened: dict[Modality, AnyModel] = {}
 
     @classmethod
-    def only(cls, model: Model) -> Models:
+    def only(cls, model: AnyModel) -> Models:
         """One opened model for everything that it can read."""
         models = cls()
         models._only = model
         return models
 
-    def of(self, scan: Scan, name: str) -> Model:
+    def of(self, scan: Scan, name: str) -> AnyModel:
         """The model that reads a scan; ``name``: the input, for the message.
 
         Raises:
@@ -54,7 +65,7 @@ class Models:
             return self._only
         with self._lock:
             if scan.modality not in self._opened:
-                self._opened[scan.modality] = Model.load(BUILT_IN[scan.modality], self._runtime, self._device)
+                self._opened[scan.modality] = open_model(BUILT_IN[scan.modality], self._runtime, self._device)
             return self._opened[scan.modality]
 
     @property

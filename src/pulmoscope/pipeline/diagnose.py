@@ -25,13 +25,14 @@ from pulmoscope.explain import gradcam
 from pulmoscope.io import Study, read_scan, read_study
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
-from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.choice import AnyModel, Models
 from pulmoscope.pipeline.decision import judge
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
 from pulmoscope.runtime.network import Runtime
+from pulmoscope.runtime.three_level import ThreeLevelModel
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
@@ -80,7 +81,11 @@ class _Seen:
 
 
 def diagnose(
-    source: str | Path | Scan, model: str | Path | Model = "auto", *, series: str = "", explain: bool = True
+    source: str | Path | Scan,
+    model: str | Path | AnyModel = "auto",
+    *,
+    series: str = "",
+    explain: bool = True,
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
 
@@ -97,12 +102,12 @@ def diagnose(
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
-    models = Models.only(model) if isinstance(model, Model) else Models(str(model))
+    models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
     start = perf_counter()
     scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
     read_s = perf_counter() - start
     opened = models.of(scan, scan.name if isinstance(source, Scan) else str(source))
-    if scan.modality is Modality.CT:
+    if isinstance(opened, ThreeLevelModel) or scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, explain=explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
@@ -186,9 +191,9 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
     return Outcome(result.name, result.slug, plain, report if wanted else None)
 
 
-def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
+def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted."""
-    if scan.modality is Modality.CT:
+    if isinstance(model, ThreeLevelModel) or scan.modality is Modality.CT:
         return diagnose_ct(scan, model, read_s=read_s, explain=run.reports != "none")
     diagnosis, seen, answer = _diagnosed(model, scan, read_s)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
@@ -16,16 +18,19 @@ LIMITS = (
 )
 
 
-def patient_probability(positive: FloatArray) -> float:
-    """The patient's probability of being positive.
+def patient_probabilities(slices: FloatArray, positive: Sequence[int]) -> FloatArray:
+    """The patient's probability of each class.
 
-    The mean of the highest tenth: one slice alone decides nothing, and a small lesion is not averaged away.
+    The mean of the tenth of the slices that are most likely infected: one slice alone decides nothing, and a small
+    lesion is not averaged away.
 
     Args:
-        positive: (slices,), of every judged slice; at least one.
+        slices: (slices, classes), of every judged slice; at least one.
+        positive: the places of the classes that say that something was found.
     """
-    count = min(len(positive), max(FEWEST, round(TOP_SHARE * len(positive))))
-    return float(np.sort(positive)[-count:].mean())
+    count = min(len(slices), max(FEWEST, round(TOP_SHARE * len(slices))))
+    order = np.argsort(slices[:, list(positive)].sum(axis=1), kind="stable")
+    return np.asarray(slices[order[-count:]].mean(axis=0), dtype=np.float32)
 
 
 def suspicious(positive: FloatArray, most: int = 4) -> list[int]:

@@ -96,9 +96,18 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
     detail = (
-        "the model knows real films only, and a program drew this image (its PNG text says so): no patient"
+        "the model knows real images only, and a program drew this one (its own text says so): no patient"
     )
     return tuple(_refuse(flag.code, detail) if flag.code == "synthetic" else flag for flag in flags)
+
+
+def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
+    """:func:`drawn_among_real`, and the reverse: a model that has seen drawn studies only can't judge a patient's."""
+    drawn = any(flag.code == "synthetic" for flag in flags)
+    if not drawn and set(sources) == {SYNTHETIC_SOURCE}:
+        detail = "the model has seen patients' studies (found: it learnt from drawn ones only)"
+        return (*flags, _refuse("real-among-drawn", detail))
+    return drawn_among_real(flags, sources)
 
 
 def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, ...]:

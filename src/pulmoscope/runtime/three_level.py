@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.types import FloatArray, Scan
-from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.preprocess.ct import Bytes
+from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Runtime, open_network, resolved
 from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE, WEIGHTED, StudyBundle, load
@@ -95,9 +95,15 @@ class ThreeLevelModel:
         """The bundle's name, version and sha256, as results name it."""
         return {"name": self.bundle.name, "version": self.bundle.version, "sha256": self.bundle.sha256}
 
-    def prepare(self, scan: Scan) -> Bytes:
-        """A study's slices as the bundle wants them: uint8 (slices, size, size)."""
-        return prepared_slices(scan, self.bundle.preprocess)
+    def prepare(self, scan: Scan, lungs: LungMask | None, places: Sequence[int] | None = None) -> Bytes:
+        """A study's slices as the bundle wants them: uint8 (slices, size, size).
+
+        Args:
+            lungs: of the whole study (see :func:`pulmoscope.datasets.ct_studies.lungs_of`).
+            places: the slices that are wanted; None: all.
+        """
+        pixels = scan.pixels if places is None else scan.pixels[list(places)]
+        return self.bundle.preprocess.slices(pixels, scan.units, lungs)
 
     def slices(self, images: Bytes) -> SliceOutputs:
         """All that the slice network gives for uint8 (batch, size, size)."""

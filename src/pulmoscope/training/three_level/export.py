@@ -18,11 +18,12 @@ import numpy as np
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, sha256_of_file, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.io import read_scan
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Calibration, Thresholds
 from pulmoscope.runtime.model import calibrated
@@ -109,7 +110,7 @@ def _calibrated(draft: StudyBundle, table: SampleTable, teller: Teller) -> Study
     model = ThreeLevelModel(draft)
     samples = [sample for sample in table.split("val") if sample.label in draft.classes]
     said = [
-        model.predict(model.prepare(read_study(table.path(sample))))
+        model.predict(prepared_slices(read_scan(table.path(sample), "ct"), model.bundle.preprocess))
         for sample in teller.track(samples, "Calibrating", len(samples))
     ]
     logits = np.stack([own.logits for own in said])

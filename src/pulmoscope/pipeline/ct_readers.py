@@ -1,0 +1,163 @@
+"""How a model judges a CT: one of slices by a rule for the patient, one of three levels by its own classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.classes import is_positive
+from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity, Units
+from pulmoscope.explain import gradcam
+from pulmoscope.pipeline import patient_rule
+from pulmoscope.preprocess.ct_lungs import LungMask
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.quality.ct_rules import lung_shares
+from pulmoscope.runtime.model import Model, Prepared
+from pulmoscope.runtime.three_level import STAGES, ThreeLevelModel
+
+BATCH = 16
+"""Slices that are prepared at a time: what bounds the memory."""
+LEAST_LUNG = 0.01
+"""Share of a slice's pixels that must be lung for a model of slices to judge it."""
+
+
+@dataclass(frozen=True)
+class CtAnswer:
+    """What a model says of a CT.
+
+    Attributes:
+        slices: float32 (slices, classes); NaN where a slice is not judged.
+        patient: class → probability; empty where no slice is judged.
+        levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
+        flags: what limits the answer.
+        checked: patients that the way from slices to the patient was checked on; None: on as many as the card says.
+    """
+
+    slices: FloatArray
+    patient: Mapping[str, float]
+    levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
+    checked: int | None = None
+
+
+class CtReader(Protocol):
+    """A model that judges CTs."""
+
+    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
+        """Judge a scan; ``lungs``: None where they can't be looked for in the volume."""
+        ...
+
+    def explain(
+        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
+    ) -> list[Explanation]:
+        """What in these slices speaks for a class."""
+        ...
+
+
+@dataclass(frozen=True)
+class SliceReader:
+    """A model of slices; the patient follows by :mod:`pulmoscope.pipeline.patient_rule`."""
+
+    model: Model
+
+    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
+        """Judge every slice that shows enough lung; of pictures, every slice."""
+        classes = self.model.bundle.classes
+        judged = np.arange(len(scan.pixels))
+        if lungs is not None:
+            judged = np.flatnonzero(lung_shares(lungs.labels) >= LEAST_LUNG)
+        found = np.full((len(scan.pixels), len(classes)), np.nan, dtype=np.float32)
+        for start in range(0, len(judged), BATCH):
+            places = judged[start : start + BATCH]
+            batch = np.stack([self._prepare(scan, lungs, int(place)).tensor for place in places])
+            found[places] = self.model.predict(batch).probabilities
+        if not len(judged):
+            none = Flag(
+                "no-slices",
+                Severity.REFUSE,
+                "at least one slice shows enough lung to be judged (found: none)",
+            )
+            return CtAnswer(found, {}, flags=(none,))
+        positive = [place for place, name in enumerate(classes) if is_positive(name)]
+        patient = patient_rule.patient_probabilities(found[judged], positive)
+        limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)
+        named = _named(classes, patient)
+        return CtAnswer(found, named, flags=(limits,), checked=patient_rule.CHECKED_ON)
+
+    def explain(
+        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
+    ) -> list[Explanation]:
+        """Grad-CAM at each stage that the network gives."""
+        seen = [self._prepare(scan, lungs, place) for place in places]
+        answer = self.model.predict(np.stack([prepared.tensor for prepared in seen]))
+        index = self.model.bundle.classes.index(target)
+        rows, columns = scan.pixels.shape[1:]
+        return [
+            Explanation(
+                "grad-cam", target, gradcam.explain(answer, row, prepared, index, rows, columns), index=place
+            )
+            for row, (place, prepared) in enumerate(zip(places, seen, strict=True))
+        ]
+
+    def _prepare(self, scan: Scan, lungs: LungMask | None, place: int) -> Prepared:
+        """One slice as the network sees it."""
+        pixels, preprocess = scan.pixels[place], self.model.bundle.preprocess
+        if scan.units is Units.HU and isinstance(preprocess, SlicePreprocess):
+            pixels = preprocess.render(pixels)
+        return self.model.prepare(
+            pixels, None if lungs is None else (lungs.labels[place] > 0).astype(np.float32)
+        )
+
+
+@dataclass(frozen=True)
+class ThreeLevelReader:
+    """A model of three levels (system B)."""
+
+    model: ThreeLevelModel
+
+    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
+        """Judge every slice, the patient by each classifier, and all together."""
+        bundle = self.model.bundle
+        said = self.model.predict(self.model.prepare(scan, lungs))
+        levels = {name: _named(bundle.classes, row) for name, row in said.patient.items()}
+        return CtAnswer(said.slice_probabilities, _named(bundle.classes, said.ensemble), levels)
+
+    def explain(
+        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
+    ) -> list[Explanation]:
+        """Grad-CAM at the backbone's last three stages."""
+        preprocess, index = self.model.bundle.preprocess, self.model.bundle.classes.index(target)
+        rows, columns = scan.pixels.shape[1:]
+        box = preprocess.box(scan.pixels.shape, lungs)
+        # The box is the whole study's, so that it must not be looked for anew in a few slices.
+        images = self.model.prepare(scan, lungs, places)
+        said = self.model.slices(images)
+        return [
+            Explanation(
+                "grad-cam",
+                target,
+                gradcam.place(
+                    gradcam.grad_cam(said.features[stage][row], said.gradients[stage][row, index]),
+                    box,
+                    rows,
+                    columns,
+                ),
+                index=place,
+                stage=stage,
+            )
+            for row, place in enumerate(places)
+            for stage in STAGES
+        ]
+
+
+def reader_of(model: Model | ThreeLevelModel) -> CtReader:
+    """How this model judges a CT."""
+    return ThreeLevelReader(model) if isinstance(model, ThreeLevelModel) else SliceReader(model)
+
+
+def _named(classes: Sequence[str], row: npt.NDArray[np.floating]) -> dict[str, float]:
+    return dict(zip(classes, (round(float(share), 6) for share in row), strict=True))
