@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.models.classifier import Classifier, StagedClassifier, build
 from pulmoscope.models.spec import ModelSpec
 
 SMALL = ModelSpec(backbone="cnn", filters=4)
@@ -39,6 +39,44 @@ def test_gradients_are_those_of_autograd(hidden: int, logits: int) -> None:
     torch.testing.assert_close(said, network(image(1)))
     torch.testing.assert_close(features, network.features(image(1)))
     torch.testing.assert_close(gradients, gradients_by_autograd(network, image(1)))
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_three_stages_are_pooled_side_by_side_each_with_its_gradients(hidden: int) -> None:
+    torch.manual_seed(1)
+    spec = ModelSpec(backbone="mobilenetv2_035", pretrained=False, stages=3, hidden=hidden)
+    network = build(spec, 2, 3).eval()
+    assert isinstance(network, StagedClassifier)
+    stages = [stage.detach().requires_grad_() for stage in network.stages(image(3))]
+    assert [tuple(stage.shape[2:]) for stage in stages] == [
+        (6, 8),
+        (3, 4),
+        (2, 2),
+    ]  # 1/8, 1/16, 1/32 of 48 x 64
+    logits = network.head(torch.cat([stage.mean(dim=(2, 3)) for stage in stages], dim=1))
+    by_autograd = [
+        torch.stack(
+            [
+                torch.autograd.grad(logits[:, k].sum(), stage, retain_graph=True)[0].mean(dim=(2, 3))
+                for k in (0, 1)
+            ],
+            dim=1,
+        )
+        for stage in stages
+    ]
+
+    said, *told = network.explainable(image(3))
+
+    torch.testing.assert_close(said, network(image(3)))
+    torch.testing.assert_close(said, logits)
+    for place, (features, gradients) in enumerate(zip(told[::2], told[1::2], strict=True)):
+        torch.testing.assert_close(features, stages[2 - place])
+        torch.testing.assert_close(gradients, by_autograd[2 - place])
+
+
+def test_a_backbone_without_stages_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"model\.stages=3: timm gives no maps of the stages of cnn"):
+        build(ModelSpec(backbone="cnn", stages=3), 2, 3)
 
 
 def test_maps_of_the_baseline_are_a_sixteenth_of_the_image() -> None:

@@ -132,3 +132,17 @@ def test_weights_beyond_half_precision_are_stored_in_single(tmp_path: Path) -> N
     assert max(differences.values()) < 1e-3
     model = onnx.load(tmp_path / "model.onnx")
     assert TensorProto.FLOAT16 not in {weight.data_type for weight in model.graph.initializer}
+
+
+def test_a_network_of_three_stages_gives_all_of_them(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    spec = ModelSpec(backbone="mobilenetv2_035", pretrained=False, stages=3)
+    network = build(spec, 2, 3).eval()
+    images = np.random.default_rng(5).standard_normal((4, 3, 64, 64), dtype=np.float32)
+    apart = onnx_file.write_onnx(network, tmp_path / "model.onnx", images)
+    assert {"openvino", "onnx", "torch"} <= set(apart)
+    found = open_network(tmp_path / "model.onnx", "openvino")(images)
+    assert set(found) == {
+        "logits",
+        *(f"{kind}{stage}" for kind in ("features", "gradients") for stage in ("", "_3", "_4")),
+    }

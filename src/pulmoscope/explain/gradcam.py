@@ -12,7 +12,7 @@ import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.xray import crop
-from pulmoscope.runtime.model import Outputs, Prepared
+from pulmoscope.runtime.model import LAST_STAGE, Outputs, Prepared
 
 
 def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
@@ -51,7 +51,13 @@ def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:
 
 
 def explain(
-    outputs: Outputs, index: int, prepared: Prepared, target: int, rows: int, columns: int
+    outputs: Outputs,
+    index: int,
+    prepared: Prepared,
+    target: int,
+    rows: int,
+    columns: int,
+    stage: int = LAST_STAGE,
 ) -> FloatArray:
     """The Grad-CAM of one image of a batch, at its scan's own size: float32 (rows, columns), see :func:`place`.
 
@@ -62,6 +68,8 @@ def explain(
         target: the number of the class whose evidence is wanted. For a single logit the first class's evidence
             is that of the negative logit (its gradients have the other sign).
         rows, columns: of the scan.
+        stage: which of the network's stages, where it gives several.
     """
-    cam = grad_cam(outputs.features[index], outputs.gradients[index, target])
+    features, gradients = outputs.stages.get(stage, (outputs.features, outputs.gradients))
+    cam = grad_cam(features[index], gradients[index, target])
     return place(cam, prepared.framed.box, rows, columns)

@@ -64,12 +64,16 @@ class Classifier(nn.Module):
         maps: Tensor = self.backbone.forward_features(image)  # type: ignore[operator]
         return maps
 
+    def pooled(self, image: Tensor) -> Tensor:
+        """What the head gets: (batch, features)."""
+        return pool(self.features(image))
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits (batch, logits)."""
-        logits: Tensor = self.head(pool(self.features(image)))
+        logits: Tensor = self.head(self.pooled(image))
         return logits
 
-    def explainable(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def explainable(self, image: Tensor) -> tuple[Tensor, ...]:
         """What a bundle's network gives, in eval mode.
 
         Returns:
@@ -81,6 +85,51 @@ class Classifier(nn.Module):
         pooled = pool(features)
         positions = features.shape[2] * features.shape[3]
         return self.head(pooled), features, self.head.slope(pooled) / positions
+
+
+class StagedClassifier(Classifier):
+    """A classifier that pools the two stages before the last maps, too, and takes all side by side.
+
+    Args:
+        backbone: of timm, with ``forward_intermediates``.
+        head: on as many features as the stages have maps together.
+    """
+
+    def __init__(self, backbone: Any, head: Head) -> None:
+        super().__init__(backbone, head)
+        count = len(backbone.feature_info)
+        self._places = list(range(count - 3, count - 1))
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """The feature maps of three stages, the last ones last, each (batch, maps, rows, columns)."""
+        last, before = self.backbone.forward_intermediates(  # type: ignore[operator]
+            image, indices=self._places, output_fmt="NCHW"
+        )
+        return [*before, last]
+
+    def pooled(self, image: Tensor) -> Tensor:
+        """What the head gets: the stages side by side."""
+        return torch.cat([pool(stage) for stage in self.stages(image)], dim=1)
+
+    def explainable(self, image: Tensor) -> tuple[Tensor, ...]:
+        """As :meth:`Classifier.explainable`, then features and gradients of the two stages before, the later first.
+
+        A stage's gradients are those by way of its own pooling: what it adds to a logit by itself. What later stages
+        make of it is theirs.
+        """
+        stages = self.stages(image)
+        pooled = torch.cat([pool(stage) for stage in stages], dim=1)
+        slopes = torch.split(self.head.slope(pooled), [stage.shape[1] for stage in stages], dim=2)
+        told = [
+            part
+            for stage, slope in reversed(list(zip(stages, slopes, strict=True)))
+            for part in (stage, slope / (stage.shape[2] * stage.shape[3]))
+        ]
+        return (self.head(pooled), *told)
+
+
+STAGED_OUTPUTS = ("logits", "features", "gradients", "features_4", "gradients_4", "features_3", "gradients_3")
+"""The names of what :meth:`StagedClassifier.explainable` gives; the last stage is the fifth of a ResNet50."""
 
 
 def pool(features: Tensor) -> Tensor:
@@ -107,7 +156,17 @@ def build(spec: ModelSpec, classes: int, channels: int) -> Classifier:
         backbone = BaselineCnn(spec.filters, channels)
     else:
         backbone = timm_backbone(spec, channels)
+    if spec.stages == 3:
+        return _staged(backbone, spec, classes)
     return Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
+
+
+def _staged(backbone: nn.Module, spec: ModelSpec, classes: int) -> StagedClassifier:
+    info = getattr(backbone, "feature_info", ())
+    if not hasattr(backbone, "forward_intermediates") or len(info) < 3:
+        raise RecipeError(f"model.stages=3: timm gives no maps of the stages of {spec.backbone}")
+    maps = _maps(backbone) + sum(int(stage["num_chs"]) for stage in list(info)[-3:-1])
+    return StagedClassifier(backbone, Head(maps, spec.hidden, spec.dropout, classes))
 
 
 def _maps(backbone: nn.Module) -> int:

@@ -94,7 +94,8 @@ class MultiScaleClassifier(nn.Module):
         Returns:
             logits (batch, classes); the vector (batch, hidden); the maps of each stage (batch, maps, rows, columns);
             and for each stage the derivative of each logit by each of its maps, averaged over space (batch, classes,
-            maps): Grad-CAM's weights (Selvaraju et al. 2017, equation 1). Behind the pooling the network is linear
+            maps): Grad-CAM's weights (Selvaraju et al. 2017, equation 1), by way of the stage's own pooling: what later
+            stages make of its maps is theirs. Behind the pooling the network is linear
             but for the hidden units that are off, so the derivative is a product of the two layers' weights, and
             pooling is a mean, so it is divided by the stage's number of positions.
         """

@@ -16,6 +16,8 @@ class ModelSpec:
         pretrained: take the backbone's weights from timm's hub (ignored where ``weights`` is given).
         weights: a local safetensors file of the backbone, or a run's ``weights.safetensors``; empty: none.
         backbone_options: further arguments of ``timm.create_model``, e.g. ``{"pad_type": "same"}``.
+        stages: 1 pools the last feature maps; 3 also those of the two stages before, as system B does: lesions are of
+            all sizes, and Grad-CAM can be drawn at each stage.
         hidden: units of the ReLU layer between pooling and output; 0: none.
         dropout: before the output layer.
         output: ``softmax`` has a logit per class; ``sigmoid`` a single one, that of the second of two classes.
@@ -26,6 +28,7 @@ class ModelSpec:
     pretrained: bool = True
     weights: str = ""
     backbone_options: Mapping[str, str] = field(default_factory=dict)
+    stages: Literal[1, 3] = 1
     hidden: int = 0
     dropout: float = 0.0
     output: Literal["softmax", "sigmoid"] = "softmax"

@@ -16,7 +16,7 @@ from pulmoscope.pipeline import patient_rule
 from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.ct_rules import lung_shares
-from pulmoscope.runtime.model import Model, Prepared
+from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
 from pulmoscope.runtime.three_level import STAGES, ThreeLevelModel
 
 BATCH = 16
@@ -96,11 +96,17 @@ class SliceReader:
         answer = self.model.predict(np.stack([prepared.tensor for prepared in seen]))
         index = self.model.bundle.classes.index(target)
         rows, columns = scan.pixels.shape[1:]
+        stages = [*answer.stages, LAST_STAGE] if answer.stages else [LAST_STAGE]
         return [
             Explanation(
-                "grad-cam", target, gradcam.explain(answer, row, prepared, index, rows, columns), index=place
+                "grad-cam",
+                target,
+                gradcam.explain(answer, row, prepared, index, rows, columns, stage),
+                index=place,
+                stage=stage if answer.stages else 0,
             )
             for row, (place, prepared) in enumerate(zip(places, seen, strict=True))
+            for stage in stages
         ]
 
     def _prepare(self, scan: Scan, lungs: LungMask | None, place: int) -> Prepared:

@@ -13,7 +13,8 @@
 - ``logits`` (batch, classes), or (batch, 1) for a single sigmoid: the logit of the second class;
 - ``features`` (batch, channels, rows, columns): the last feature maps;
 - ``gradients`` (batch, logits, channels): the derivative of each logit by each feature map, averaged over space,
-  which is Grad-CAM's weight (Selvaraju et al. 2017, equation 1).
+  which is Grad-CAM's weight (Selvaraju et al. 2017, equation 1);
+- where the network pools three stages, the same of the two before: ``features_4``, ``gradients_4`` and so on with 3.
 """
 
 from __future__ import annotations

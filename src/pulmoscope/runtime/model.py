@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from pulmoscope.preprocess.lungs import finder_input, finder_map
 from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
+
+STAGES_BEFORE, LAST_STAGE = (3, 4), 5
+"""The stages of a network that pools three of them, counted as a ResNet50's are (system B)."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,15 @@ class Outputs:
         features: (batch, channels, rows, columns).
         gradients: (batch, classes, channels): Grad-CAM weights per class; for a single logit the first class's
             are the negative of the second's.
+        stages: of a network that pools several stages, those before the last: their number, counted as ResNet50's are
+            (3, 4) → features and gradients.
     """
 
     logits: FloatArray
     probabilities: FloatArray
     features: FloatArray
     gradients: FloatArray
+    stages: Mapping[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
 
 
 class Model:
@@ -102,11 +109,19 @@ class Model:
     def predict(self, batch: FloatArray) -> Outputs:
         """Run the network on float32 (batch, channels, size, size)."""
         found = self._network(batch)
-        logits, gradients = found["logits"], found["gradients"]
-        if logits.shape[1] == 1:
-            gradients = np.concatenate([-gradients, gradients], axis=1)
+        logits = found["logits"]
         probabilities = calibrated(logits, self.bundle.calibration.temperature)
-        return Outputs(logits, probabilities, found["features"], gradients)
+        stages = {
+            stage: (found[f"features_{stage}"], _both(found[f"gradients_{stage}"], logits))
+            for stage in STAGES_BEFORE
+            if f"features_{stage}" in found
+        }
+        return Outputs(logits, probabilities, found["features"], _both(found["gradients"], logits), stages)
+
+
+def _both(gradients: FloatArray, logits: FloatArray) -> FloatArray:
+    """Gradients of both classes, also where a single logit stands for the second."""
+    return np.concatenate([-gradients, gradients], axis=1) if logits.shape[1] == 1 else gradients
 
 
 def find_lungs(network: Network, pixels: FloatArray) -> FloatArray:

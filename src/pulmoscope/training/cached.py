@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.models.classifier import Classifier, Head, build, pool
+from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
@@ -79,7 +79,7 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
 
 def _features(network: Classifier, images: Tensor, half: bool) -> Tensor:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-        return pool(network.features(images.contiguous(memory_format=torch.channels_last))).float()
+        return network.pooled(images.contiguous(memory_format=torch.channels_last)).float()
 
 
 def fit_head(recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models import multiscale
-from pulmoscope.models.classifier import Classifier
+from pulmoscope.models.classifier import STAGED_OUTPUTS, Classifier, StagedClassifier
 from pulmoscope.models.multiscale import MultiScaleClassifier
 from pulmoscope.models.patient import Ensemble, PatientClassifier
 from pulmoscope.models.unet import UNet
@@ -59,6 +59,7 @@ class Contract:
 
 CONTRACTS: Mapping[type[nn.Module], Contract] = {
     Classifier: Contract("image", ("logits", "features", "gradients")),
+    StagedClassifier: Contract("image", STAGED_OUTPUTS),
     UNet: Contract("image", ("logits",)),
     MultiScaleClassifier: Contract("image", multiscale.OUTPUTS),
     # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
