@@ -70,7 +70,9 @@ def a_diagnosis(
 ) -> Diagnosis:
     pixels = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(1, 48, 64)
     return Diagnosis(
-        scan=Scan("chest", Modality.XRAY, pixels, (SourceFile(name, "ab" * 32),), (0.0, 0.14, 0.14), view="PA"),
+        scan=Scan(
+            "chest", Modality.XRAY, pixels, (SourceFile(name, "ab" * 32),), (0.0, 0.14, 0.14), view="PA"
+        ),
         model={"name": "tiny", "version": "0.1", "sha256": "cd" * 32},
         quality=Quality(flags),
         prediction=Prediction(probabilities, decision, "The most probable class has 0.912."),

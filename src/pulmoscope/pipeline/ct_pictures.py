@@ -105,6 +105,6 @@ def along(lines: FloatArray, axis: Axis) -> FloatArray:
     centres = axis.low + (np.arange(count) + 0.5) * (axis.high - axis.low) / count
     away = np.abs(np.array(axis.positions)[None] - centres[:, None])
     nearest = away.argmin(axis=1)
-    filled = lines[nearest]
+    filled: FloatArray = lines[nearest]
     filled[away.min(axis=1) > 0.75 * axis.step] = 0
     return filled

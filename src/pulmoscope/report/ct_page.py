@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.types import Diagnosis, Scan, SliceResult, Units
@@ -134,8 +133,7 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
     shares = found.probabilities or {}
     return Shown(
         index=found.index,
-        place=f"slice {found.index}"
-        + ("" if found.z_mm is None else f", z {plot.signed(found.z_mm)} mm"),
+        place=f"slice {found.index}" + ("" if found.z_mm is None else f", z {plot.signed(found.z_mm)} mm"),
         file=PurePosixPath(found.file).name,
         ranked=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
         parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
@@ -205,11 +203,15 @@ def geometry(scan: Scan, axis: Axis) -> list[tuple[str, str]]:
     else:
         apart, down, across = scan.spacing_mm
         told.append(("Distance of slices", f"{apart:.3f} mm"))
-        told.append(("Pixel", f"{across:.3f} × {down:.3f} mm, {columns * across:.0f} × {rows * down:.0f} mm in all"))
+        told.append(
+            ("Pixel", f"{across:.3f} × {down:.3f} mm, {columns * across:.0f} × {rows * down:.0f} mm in all")
+        )
     if axis.in_mm:
         low, high = plot.signed(axis.positions[0]), plot.signed(axis.positions[-1])
         told.append(("Height in the patient", f"z {low} to {high} mm, towards the head"))
     if scan.geometry is not None and scan.geometry.tilt_deg >= 0.1:
-        told.append(("Tilt of the gantry", f"{scan.geometry.tilt_deg:.1f}°; the cuts are drawn as if there were none"))
+        told.append(
+            ("Tilt of the gantry", f"{scan.geometry.tilt_deg:.1f}°; the cuts are drawn as if there were none")
+        )
     units = "Hounsfield units" if scan.units is Units.HU else "grey of pictures; their window is unknown"
     return [*told, ("Units", units)]

@@ -109,7 +109,9 @@ def study_name(scan: Scan) -> str:
     if len(scan.files) == 1:
         return scan.files[0].name
     folders = [PurePosixPath(file.name).parent.parts for file in scan.files]
-    shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))]
+    shared = [
+        parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
+    ]
     return str(PurePosixPath(*shared)) if {*shared} - {"/"} else scan.name
 
 
@@ -196,7 +198,11 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
     drawn = "study" if plain["input"]["modality"] == Modality.CT else "image"
     return [
         *([f"Synthetic {drawn}: a program drew it, there is no patient."] if synthetic else []),
-        *(["Synthetic model: it learnt from drawn lungs only."] if SYNTHETIC in plain["model"]["name"] else []),
+        *(
+            ["Synthetic model: it learnt from drawn lungs only."]
+            if SYNTHETIC in plain["model"]["name"]
+            else []
+        ),
         f"Most probable   {_top(prediction['probabilities'])}",
         f"Decision        {verdict}",
         f"Reason          {prediction['reason']}",
