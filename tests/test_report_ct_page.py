@@ -199,10 +199,25 @@ def test_findings_of_one_slice_and_of_none() -> None:
         "2 of 2 slices show enough lung to be judged.",
         "In 1 of them COVID or CAP is more probable than not. It is slice 1 (z −1.0 mm).",
     ]
-    none = replace(found, slices=(SliceResult(0, "a", -3.0, quiet),))
+    none = replace(found, slices=(SliceResult(0, "a", -3.0, quiet), SliceResult(1, "b", -1.0, None)))
+    assert findings(none)[0] == "1 of 2 slices shows enough lung to be judged."
     assert findings(none)[1] == "In none of them is COVID or CAP more probable than not."
     blank = replace(found, slices=(SliceResult(0, "a", -3.0, None),))
     assert findings(blank) == ["No slice shows enough lung to be judged by itself."]
+
+
+def test_a_single_slice_needs_no_plot() -> None:
+    found = a_ct_of_pictures()
+    one = replace(
+        found,
+        scan=replace(found.scan, pixels=found.scan.pixels[:1]),
+        slices=found.slices[:1],
+        explanations=(),
+    )
+    assert "along" not in Page(page_of(one)).ids
+    judged = replace(one, slices=(replace(found.slices[11], index=0),))
+    assert findings(judged) == []
+    assert "The slice As seen from the feet" in Page(page_of(judged)).words
 
 
 def test_slices_cross_a_cut_at_their_height() -> None:

@@ -26,13 +26,13 @@ def test_slices_are_joined_at_their_middles() -> None:
     assert (LEFT, RIGHT, TOP, BOTTOM) == (52, 850, 34, 232)
     covid, cap = slice_plot(slices(0, 0.5, 1, 0.25), FOUR, ()).lines
     # x = 52 + 798 / 8 = 151.75 and so on by 199.5; y = 232 - 198 x score
-    assert covid.path == "M151.8 232.0 L151.8 232.0 L351.2 133.0 L550.8 34.0 L750.2 182.5"
+    assert covid.path == "M151.8 232.0 L351.2 133.0 L550.8 34.0 L750.2 182.5"
     assert (covid.label, covid.number, cap.label, cap.number) == ("COVID", 0, "CAP", 1)
 
 
 def test_a_line_is_lifted_where_a_slice_was_not_judged() -> None:
     plot = slice_plot(slices(0, None, 1, None), FOUR, ())
-    assert plot.lines[0].path == "M151.8 232.0 L151.8 232.0 M550.8 34.0 L550.8 34.0"
+    assert plot.lines[0].path == "M148.8 232.0 L154.8 232.0 M547.8 34.0 L553.8 34.0"
     assert plot.together == plot.lines[0].path  # CAP has nothing
     assert plot.unjudged == (Cell(1, 251.5, 199.5), Cell(3, 650.5, 199.5))
     assert plot.unjudged[0].x == plot.cells[1].x
@@ -45,7 +45,7 @@ def test_neighbours_that_were_not_judged_are_one_stretch() -> None:
 def test_a_line_is_lifted_where_slices_are_missing() -> None:
     gap = Axis((0.0, 1.0, 7.0), 1.0, in_mm=True)  # -0.5 to 7.5: 99.75 a mm
     path = slice_plot(slices(1, 1, 1), gap, ()).lines[0].path
-    assert path == "M101.9 34.0 L101.9 34.0 L201.6 34.0 M800.1 34.0 L800.1 34.0"
+    assert path == "M101.9 34.0 L201.6 34.0 M797.1 34.0 L803.1 34.0"
 
 
 def test_slices_shown_below_are_marked_from_left_to_right() -> None:

@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 860, 286
 LEFT, RIGHT, TOP, BOTTOM = 52, 850, 34, 232
 LABEL_GAP = 26
 """Between the numbers of two marked slices."""
+DASH = 3
+"""To either side of the middle of a slice that stands alone."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +128,29 @@ def _cell(index: int, axis: Axis) -> Cell:
 
 
 def _path(slices: Sequence[SliceResult], axis: Axis, score: Callable[[Mapping[str, float]], float]) -> str:
-    """From slice to slice; lifted where one was not judged, or where slices are missing between two."""
-    steps: list[str] = []
+    """From slice to slice; lifted where one was not judged, or where slices are missing between two.
+
+    A slice alone is a short dash.
+    """
+    runs: list[list[tuple[float, float]]] = []
     before: float | None = None
     for found in slices:
         if found.probabilities is None:
             before = None
             continue
         position = axis.positions[found.index]
-        point = f"{_x(axis, position):.1f} {_y(score(found.probabilities)):.1f}"
         if before is None or position - before > 1.5 * axis.step:
-            steps.append(f"M{point}")  # a lone point is drawn as a dot by the line's round ends
-        steps.append(f"L{point}")
+            runs.append([])
+        runs[-1].append((_x(axis, position), _y(score(found.probabilities))))
         before = position
-    return " ".join(steps)
+    return " ".join(_run(run) for run in runs)
+
+
+def _run(points: list[tuple[float, float]]) -> str:
+    if len(points) == 1:
+        ((x, y),) = points
+        points = [(x - DASH, y), (x + DASH, y)]
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _stretches(slices: Sequence[SliceResult], axis: Axis) -> list[Cell]:
