@@ -92,8 +92,8 @@ def test_a_model_that_saw_no_patient_says_so() -> None:
     assert "Synthetic model." not in words(page_of(a_diagnosis()))
     taught = replace(a_diagnosis(), card={**CARD, "training_data": {"sources": ["phantom"]}})
     assert "tiny learnt from drawn images only" in words(page_of(taught))
-    named = replace(a_diagnosis(), model={**a_diagnosis().model, "name": "xray-Synthetic"})
-    assert "xray-Synthetic learnt from drawn images only" in words(page_of(named))
+    named = replace(a_diagnosis(), model={**a_diagnosis().model, "name": "xray-synthetic"})
+    assert "xray-synthetic learnt from drawn images only" in words(page_of(named))
     assert summary(to_json(named))[0] == "Synthetic model: it learnt from drawn lungs only."
 
 

@@ -116,10 +116,7 @@ def diagnose_many(
         for outcome in ahead(threads, partial(_one, model, out, reports), studies, 8 * workers):
             listed.append(outcome.entry())
             yield outcome
-    write_json(
-        out / files.INDEX,
-        to_index([{**model.identity, "modality": model.bundle.modality}], listed, __version__),
-    )
+    write_json(out / files.INDEX, to_index([{**model.identity, "modality": model.bundle.modality}], listed, __version__))
 
 
 def _one(model: Model, out: Path, reports: Reports, study: Study) -> Outcome:

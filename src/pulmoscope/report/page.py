@@ -200,7 +200,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *([f"Synthetic {drawn}: a program drew it, there is no patient."] if synthetic else []),
         *(
             ["Synthetic model: it learnt from drawn lungs only."]
-            if SYNTHETIC in plain["model"]["name"].lower()
+            if SYNTHETIC in plain["model"]["name"]
             else []
         ),
         f"Most probable   {_top(prediction['probabilities'])}",
