@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from diagnoses import a_diagnosis
+from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.types import Diagnosis, Explanation
-from pulmoscope.pipeline.outputs import claim, kept, pictures, save
+from pulmoscope.pipeline.outputs import claim, clear, kept, pictures, save
 from pulmoscope.report.diagnosis import to_json
 
 
@@ -93,3 +93,58 @@ def test_a_folder_that_can_not_be_made_is_told_in_one_line(tmp_path: Path) -> No
         claim(tmp_path / "file" / "out", (), force=False)
     with pytest.raises(ResourceError, match=r"^[^\n]*file[^\n]*$"):
         save(diagnosis_of(40, 60), tmp_path / "file" / "chest")
+
+
+CT_FILES = [
+    "diagnosis.json",
+    *(f"heat-{index:03d}-COVID-stage{stage}.png" for index in (8, 11) for stage in (3, 4, 5)),
+    "report.html",
+    "slice-008.png",
+    "slice-011.png",
+    "slices.csv",
+]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def a_study() -> Diagnosis:
+    return replace(a_ct_diagnosis(), software={"pulmoscope": __version__})
+
+
+def test_a_ct_leaves_pictures_a_table_a_page_and_what_names_them(tmp_path: Path) -> None:
+    plain = save(a_study(), tmp_path)
+    assert names(tmp_path) == CT_FILES
+    assert json.loads((tmp_path / "diagnosis.json").read_text(encoding="utf-8")) == plain
+    named = {shown[key] for shown in plain["explanations"] for key in ("file", "picture")}
+    assert named == {name for name in CT_FILES if name.endswith(".png")}
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+def test_without_a_page_there_is_still_the_table(tmp_path: Path) -> None:
+    save(a_study(), tmp_path)
+    save(replace(a_study(), explanations=()), tmp_path, report=False)
+    assert names(tmp_path) == ["diagnosis.json", "slices.csv"]
+
+
+def test_only_what_a_run_wrote_is_cleared(tmp_path: Path) -> None:
+    save(a_study(), tmp_path)
+    (tmp_path / "heat-COVID.npy").write_bytes(b"of an X-ray that had the name")
+    mine = ["heat map.png", "notes.txt", "slice-8-marked.png", "slices-mine.csv"]
+    for name in mine:
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    clear(tmp_path)
+    assert names(tmp_path) == mine
+    clear(tmp_path / "nothing")
+
+
+def test_a_cts_result_is_kept_only_for_the_same_slices_in_the_same_order(tmp_path: Path) -> None:
+    found = a_study()
+    plain = save(found, tmp_path)
+    assert kept(tmp_path, found.scan, found.model) == plain
+    other = (*found.scan.files[1:], found.scan.files[0])
+    assert kept(tmp_path, replace(found.scan, files=other), found.model) is None
+    assert kept(tmp_path, replace(found.scan, files=found.scan.files[:-1]), found.model) is None
+    (tmp_path / "diagnosis.json").write_text(json.dumps({**plain, "schema_version": "1.0"}), encoding="utf-8")
+    assert kept(tmp_path, found.scan, found.model) is None

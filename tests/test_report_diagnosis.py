@@ -22,6 +22,7 @@ from pulmoscope.report.diagnosis import (
     to_json,
 )
 
+FILM, STUDY = a_diagnosis(), a_ct_diagnosis()
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
 
@@ -141,7 +142,7 @@ def test_several_files_have_one_checksum_that_depends_on_their_order() -> None:
 def test_heat_maps_never_share_a_file_nor_leave_the_folder(targets: list[str]) -> None:
     heat = np.zeros((1, 1), dtype=np.float32)
     shown = tuple(Explanation("grad-cam", target, heat) for target in targets)
-    for found in (a_diagnosis(), a_ct_diagnosis()):
+    for found in (FILM, STUDY):
         names = heat_names(replace(found, explanations=shown))
         assert len({name.lower() for name in names}) == len(targets)
         assert all(name.startswith("heat-") and "/" not in name and "." not in name for name in names)

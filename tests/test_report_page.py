@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_referred_scan_is_headed_so() -> None:
 def test_a_drawn_image_is_called_synthetic() -> None:
     assert "Synthetic image." in words(page_of(a_diagnosis(flags=(SYNTHETIC,))))
     assert "Synthetic image." not in words(page_of(a_diagnosis()))
+
+
+def test_a_model_that_saw_no_patient_says_so() -> None:
+    assert "Synthetic model." not in words(page_of(a_diagnosis()))
+    taught = replace(a_diagnosis(), card={**CARD, "training_data": {"sources": ["phantom"]}})
+    assert "tiny learnt from drawn images only" in words(page_of(taught))
+    named = replace(a_diagnosis(), model={**a_diagnosis().model, "name": "xray-synthetic"})
+    assert "xray-synthetic learnt from drawn images only" in words(page_of(named))
+    assert summary(to_json(named))[0] == "Synthetic model: it learnt from drawn lungs only."
 
 
 @pytest.mark.parametrize(

@@ -142,11 +142,14 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
-    """What the slices say, as sentences."""
+    """What the slices say, as sentences; none of a single one that was judged."""
     judged = [found for found in diagnosis.slices if found.probabilities is not None]
     if not judged:
         return ["No slice shows enough lung to be judged by itself."]
-    said = [f"{len(judged)} of {len(diagnosis.slices)} slices show enough lung to be judged."]
+    if len(diagnosis.slices) == 1:
+        return []  # the answer is the slice's
+    verb = "shows" if len(judged) == 1 else "show"
+    said = [f"{len(judged)} of {len(diagnosis.slices)} slices {verb} enough lung to be judged."]
     named = " or ".join(plot.positive_classes(judged))
     leaning = [found for found in judged if suspicion(found.probabilities or {}) >= LEANING]
     if leaning:

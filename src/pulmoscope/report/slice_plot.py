@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from pulmoscope.core.classes import is_positive
+from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.types import SliceResult
 from pulmoscope.report.slice_axis import Axis, spread, ticks
 
@@ -13,6 +14,8 @@ WIDTH, HEIGHT = 860, 286
 LEFT, RIGHT, TOP, BOTTOM = 52, 850, 34, 232
 LABEL_GAP = 26
 """Between the numbers of two marked slices."""
+DASH = 3
+"""To either side of the middle of a slice that stands alone."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class SlicePlot:
 
     Attributes:
         lines: one per positive class; broken where a slice was not judged or is missing.
+        together: the path of what several positive classes have together; empty where there is one.
         unjudged: stretches of slices that were not judged.
         cells: one per slice.
         marks: the slices shown below.
@@ -57,6 +61,7 @@ class SlicePlot:
     """
 
     lines: tuple[Line, ...]
+    together: str
     unjudged: tuple[Cell, ...]
     cells: tuple[Cell, ...]
     marks: tuple[Mark, ...]
@@ -79,11 +84,14 @@ def slice_plot(
     marked = sorted(set(shown))
     places = [_x(axis, axis.positions[index]) for index in marked]
     labels = spread(places, LABEL_GAP, LEFT + 8, RIGHT - 8)
+    classes = positive_classes(slices)
+    several = sum(map(is_positive, classes)) > 1
     return SlicePlot(
         lines=tuple(
-            Line(label, number, _path(slices, axis, label))
-            for number, label in enumerate(positive_classes(slices))
+            Line(label, number, _path(slices, axis, itemgetter(label)))
+            for number, label in enumerate(classes)
         ),
+        together=_path(slices, axis, suspicion) if several else "",
         unjudged=tuple(_stretches(slices, axis)),
         cells=cells,
         marks=tuple(Mark(*mark) for mark in zip(marked, places, labels, strict=True)),
@@ -119,21 +127,30 @@ def _cell(index: int, axis: Axis) -> Cell:
     return Cell(index, low, _x(axis, position + axis.step / 2) - low)
 
 
-def _path(slices: Sequence[SliceResult], axis: Axis, label: str) -> str:
-    """From slice to slice; lifted where one was not judged, or where slices are missing between two."""
-    steps: list[str] = []
+def _path(slices: Sequence[SliceResult], axis: Axis, score: Callable[[Mapping[str, float]], float]) -> str:
+    """From slice to slice; lifted where one was not judged, or where slices are missing between two.
+
+    A slice alone is a short dash.
+    """
+    runs: list[list[tuple[float, float]]] = []
     before: float | None = None
     for found in slices:
         if found.probabilities is None:
             before = None
             continue
         position = axis.positions[found.index]
-        point = f"{_x(axis, position):.1f} {_y(found.probabilities[label]):.1f}"
         if before is None or position - before > 1.5 * axis.step:
-            steps.append(f"M{point}")  # a lone point is drawn as a dot by the line's round ends
-        steps.append(f"L{point}")
+            runs.append([])
+        runs[-1].append((_x(axis, position), _y(score(found.probabilities))))
         before = position
-    return " ".join(steps)
+    return " ".join(_run(run) for run in runs)
+
+
+def _run(points: list[tuple[float, float]]) -> str:
+    if len(points) == 1:
+        ((x, y),) = points
+        points = [(x - DASH, y), (x + DASH, y)]
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _stretches(slices: Sequence[SliceResult], axis: Axis) -> list[Cell]:
