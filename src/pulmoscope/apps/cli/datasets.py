@@ -14,6 +14,7 @@ from pulmoscope.apps.cli.console import show as show_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pulmoscope.core.types import Scan
     from pulmoscope.datasets.check import CheckReport
 
 app = typer.Typer(help="Check, list and show data sets; draw synthetic ones.", no_args_is_help=True)
@@ -47,9 +48,19 @@ def show(
             help="Also write the table as a manifest; as DATA/manifest.csv it is what DATA means from then on.",
         ),
     ] = None,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="DATA is a CT study: draw what its preprocessing does, step by step, into the folder -o.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Counts per class and split, the sources, and the first rows."""
+    if steps:
+        _draw_steps(data, out, force)
+        return
     from pulmoscope.core.errors import OutputExistsError
     from pulmoscope.datasets import load, manifest
     from pulmoscope.datasets.layouts import UNSETTLED
@@ -146,6 +157,34 @@ def phantom(
             out, count, names, seed=seed, size=size, masks=masks, force=force, progress=progress
         )
     typer.echo(f"{out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv")
+
+
+def _draw_steps(study: Path, out: Path | None, force: bool) -> None:
+    """Pictures of a CT study's preprocessing."""
+    from pulmoscope.pipeline.steps import write_steps
+
+    if out is None:
+        raise typer.BadParameter("--steps needs a folder for the pictures", param_hint="-o")
+    for file in write_steps(_read_study(study), out, force=force):
+        typer.echo(str(file))
+
+
+def _read_study(study: Path) -> Scan:
+    """A CT study: a folder of DICOM slices, or a file that holds a volume in HU."""
+    import numpy as np
+    import SimpleITK
+
+    from pulmoscope.core.errors import UnreadableError
+    from pulmoscope.core.types import Modality, Scan, Units
+
+    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(study)) if study.is_dir() else str(study)
+    try:
+        image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(files), "LPS")
+    except RuntimeError:
+        raise UnreadableError(study, "a CT study is a folder of DICOM slices or a volume") from None
+    column_mm, row_mm, slice_mm = image.GetSpacing()
+    pixels = SimpleITK.GetArrayFromImage(image).astype(np.float32)
+    return Scan(study.stem, Modality.CT, pixels, (), (slice_mm, row_mm, column_mm), Units.HU)
 
 
 def _print_report(report: CheckReport) -> None:
