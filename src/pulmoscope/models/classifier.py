@@ -119,12 +119,12 @@ class StagedClassifier(Classifier):
         """
         stages = self.stages(image)
         pooled = torch.cat([pool(stage) for stage in stages], dim=1)
-        slopes = torch.split(self.head.slope(pooled), [stage.shape[1] for stage in stages], dim=2)
-        told = [
-            part
-            for stage, slope in reversed(list(zip(stages, slopes, strict=True)))
-            for part in (stage, slope / (stage.shape[2] * stage.shape[3]))
-        ]
+        slope, end = self.head.slope(pooled), pooled.shape[1]
+        told: list[Tensor] = []
+        for stage in reversed(stages):
+            begin = end - stage.shape[1]
+            told += [stage, slope[:, :, begin:end] / (stage.shape[2] * stage.shape[3])]
+            end = begin
         return (self.head(pooled), *told)
 
 

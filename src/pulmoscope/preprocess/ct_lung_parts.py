@@ -23,7 +23,10 @@ FRONT_DEG = 45
 SECTOR_DEG = 2
 """The step of direction in which the outline is measured."""
 
-BONE_HU = 250
+BONE_HU, RIB_HU, FAT_HU = 250, 170, (-140, -40)
+
+RIB_MM, RIB_GAP_MM = 12, 4
+"""How far up and down a rib goes on, and how far from ribs lung ends."""
 
 AIRWAY_MM = 50
 """Trachea and main bronchi are no farther from the middle."""
@@ -135,32 +138,48 @@ def filled(mask: BoolArray) -> BoolArray:
 
 
 def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point) -> BoolArray:
-    """Dense tissue that dents one lung's outer outline, where ribs are and healthy lung is smooth.
+    """One lung with the dense tissue that dents its outer outline, where ribs are and healthy lung is smooth.
 
-    The outline is a distance from the chest's middle, for every slice and direction. A valley in it is levelled where
-    it is narrow along the body or around it; where a direction has lost all its lung, it must be narrow both ways. A
-    part of what is added that borders on more dense tissue than lung is liver or heart, and left out.
+    The outline is a distance from the chest's middle, for every slice and direction. First its valleys are levelled
+    and the slices' convex hulls taken; then it is moved out to where ribs say that lung should end. A part of what is
+    added that borders on more dense tissue than lung is liver or heart, and left out.
     """
-    slices, rows, columns = lung.shape
+    _, rows, columns = lung.shape
     places = np.flatnonzero(lung.any(axis=(0, 2)))
     y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
     x = (np.arange(columns)[None] - _inner_edge(lung)) * voxel_mm[2]
     reach = np.hypot(y, x).astype(np.float32)
-    turn = 360 // SECTOR_DEG
-    sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % turn
-    outer = np.zeros((slices, turn), dtype=np.float32)
-    at_slice, at_row, at_column = np.nonzero(lung)
-    np.maximum.at(outer, (at_slice, sector[at_row, at_column]), reach[at_row, at_column])
-    level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
+    sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
+    outer = _outer(lung, reach, sector)
+    level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
     added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
     for index in np.flatnonzero(outer.any(axis=1)):
-        far = outer[index][sector]
-        within = (reach <= level[index][sector]) | (_hull(lung[index]) & (far > 0))
-        deep = reach > np.maximum(far, level[index][sector] - DENT_DEPTH_MM)
+        far, end = outer[index][sector], level[index][sector]
+        within = (reach <= end) | (_hull(lung[index]) & (far > 0))
+        deep = reach > np.maximum(far, end - DENT_DEPTH_MM)
         added[index] = costal & within & deep & (coarse[index] < BONE_HU) & ~lung[index]
         beyond[index] = ~within & (reach > far)
-    return _bordering(added, lung, beyond)
+    lung = lung | _bordering(added, lung, beyond)
+    outer = _outer(lung, reach, sector)
+    level = _ribs(coarse > RIB_HU, outer, reach, sector, round(RIB_MM / voxel_mm[0]))
+    wall = (coarse > RIB_HU) | ((coarse > FAT_HU[0]) & (coarse < FAT_HU[1]))
+    added[:], beyond = False, wall
+    for index in np.flatnonzero(level.any(axis=1)):
+        far, end = outer[index][sector], level[index][sector]
+        within = costal & (reach <= end) & (reach > np.maximum(far, end - DENT_DEPTH_MM)) & ~wall[index]
+        thick = cv2.morphologyEx((within | lung[index]).astype(np.uint8), cv2.MORPH_OPEN, disc(3))
+        added[index] = (thick > 0) & ~lung[index]
+        beyond[index] |= reach > np.maximum(far, end)
+    return lung | _bordering(added, lung, beyond)
+
+
+def _outer(lung: BoolArray, reach: FloatArray, sector: npt.NDArray[np.int64]) -> FloatArray:
+    """How far the lung reaches, mm (slices, directions); 0 where there is none."""
+    outer = np.zeros((len(lung), 360 // SECTOR_DEG), dtype=np.float32)
+    at_slice, at_row, at_column = np.nonzero(lung)
+    np.maximum.at(outer, (at_slice, sector[at_row, at_column]), reach[at_row, at_column])
+    return outer
 
 
 def _hull(plane: BoolArray) -> BoolArray:
@@ -178,6 +197,30 @@ def _levelled(outer: FloatArray, slices: int, sectors: int) -> FloatArray:
         for size in ((slices, 1), (1, sectors))
     )
     return np.asarray(np.where(outer > 0, np.maximum(along, around), np.minimum(along, around)))
+
+
+def _ribs(
+    bone: BoolArray, outer: FloatArray, reach: FloatArray, sector: npt.NDArray[np.int64], slices: int
+) -> FloatArray:
+    """Where lung should end: the usual way before the ribs, in directions in which it ends far before them; else 0.
+
+    Args:
+        bone: (slices, rows, columns).
+        outer: the lung's outline (slices, directions), mm; 0: no lung.
+        reach, sector: every pixel's distance and direction.
+        slices: the ribs of so many slices above and below count: a slice shows but pieces of them.
+    """
+    at_slice, at_row, at_column = np.nonzero(bone)
+    at_sector, at_mm = sector[at_row, at_column], reach[at_row, at_column]
+    outside = at_mm > outer[at_slice, at_sector]
+    first = np.full(outer.shape, np.inf, dtype=np.float32)
+    np.minimum.at(first, (at_slice[outside], at_sector[outside]), at_mm[outside])
+    first = ndimage.minimum_filter(first, size=(2 * slices + 1, 5), mode=("nearest", "wrap"))
+    gap = first - outer
+    usual = gap[(outer > 0) & (gap > 0) & (gap < 3 * RIB_GAP_MM)]
+    before = max(float(np.median(usual)) if len(usual) else RIB_GAP_MM, RIB_GAP_MM / 2)
+    missing = (outer > 0) & (gap > before + 2 * RIB_GAP_MM) & np.isfinite(first)
+    return np.asarray(np.where(missing, first - before, 0), dtype=np.float32)
 
 
 def _inner_edge(lung: BoolArray) -> float:

@@ -170,7 +170,7 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
         lung = _lung(coarse, airy & side & ~airway, voxel_mm)
         if lung.any():
             lung = closed(lung, voxel_mm) & body & side
-            lung |= dents(lung, coarse, voxel_mm) & body & side
+            lung = dents(lung, coarse, voxel_mm) & body & side
             labels[filled(closed(lung, voxel_mm)) & body & side & ~airway] = label
     share = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
     return labels if share.max() > LEAST_SHARE else np.zeros_like(labels)

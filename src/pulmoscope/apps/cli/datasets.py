@@ -47,9 +47,19 @@ def show(
             help="Also write the table as a manifest; as DATA/manifest.csv it is what DATA means from then on.",
         ),
     ] = None,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="DATA is a CT study: draw what its preprocessing does, step by step, into the folder -o.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Counts per class and split, the sources, and the first rows."""
+    if steps:
+        _draw_steps(data, out, force)
+        return
     from pulmoscope.core.errors import OutputExistsError
     from pulmoscope.datasets import load, manifest
     from pulmoscope.datasets.layouts import UNSETTLED
@@ -227,6 +237,22 @@ def _ct_phantoms(
 def _names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _draw_steps(study: Path, out: Path | None, force: bool) -> None:
+    """Pictures of a CT study's preprocessing."""
+    from pulmoscope.core.errors import UnsuitableError
+    from pulmoscope.core.types import Modality
+    from pulmoscope.io import read_scan
+    from pulmoscope.pipeline.steps import write_steps
+
+    if out is None:
+        raise typer.BadParameter("--steps needs a folder for the pictures", param_hint="-o")
+    scan = read_scan(study, "ct")
+    if scan.modality is not Modality.CT:
+        raise UnsuitableError(study, "the steps are those of a CT study", "an X-ray")
+    for file in write_steps(scan, out, force=force):
+        typer.echo(str(file))
 
 
 def _print_report(report: CheckReport) -> None:
