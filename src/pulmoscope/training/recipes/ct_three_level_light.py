@@ -27,13 +27,13 @@ RECIPE = dataclasses.replace(
         model=ModelSpec(
             backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, hidden=1024, dropout=0.2
         ),
-        per_epoch=3000,
+        per_epoch=2000,
         batch_size=32,
         phases=(
             SlicePhase("pretrain", "pretrain", epochs=2, learning_rate=1e-3),
-            SlicePhase("head", "labelled", epochs=2, learning_rate=1e-3, frozen="backbone"),
-            SlicePhase("tune", "labelled", epochs=6, learning_rate=2e-4, frozen="norm"),
-            SlicePhase("picked", "picked", epochs=4, learning_rate=1e-4, frozen="norm"),
+            SlicePhase("head", "labelled", epochs=1, learning_rate=1e-3, frozen="backbone"),
+            SlicePhase("tune", "labelled", epochs=4, learning_rate=3e-4, frozen="norm"),
+            SlicePhase("picked", "picked", epochs=3, learning_rate=1e-4, frozen="norm"),
         ),
     ),
     patient=PatientLevel(lstm_units=128),
