@@ -90,6 +90,8 @@ def _unfit(slices: Sequence[SliceHeader]) -> str:
     """Why a series can't be read; empty where it can. What single slices lack is not this rule's business."""
     if all(header.flat for header in slices):
         return "localizer"
+    if not any(header.storage for header in slices):
+        return "stored as no CT is"
     placed = [header for header in slices if header.normal and header.position_mm]
     if placed:
         axial = sum(abs(header.normal[2]) >= AXIAL for header in placed if header.normal)

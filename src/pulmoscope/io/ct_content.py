@@ -66,8 +66,11 @@ def strangers(volume: FloatArray, known: set[int]) -> tuple[list[int], int]:
     across = (small[:-2] * small[2:]).sum(axis=1)
     odd = [int(index) + 1 for index in np.flatnonzero(across - np.maximum(near[:-1], near[1:]) > UNLIKE)]
     # An end has one neighbour only, and is foreign where it resembles that one much less than the next two do.
-    odd += [0] * (near[1] - near[0] > BREAK and 1 not in odd)
-    odd += [len(places) - 1] * (near[-2] - near[-1] > BREAK and len(places) - 2 not in odd)
+    last = len(places) - 1
+    if near[1] - near[0] > BREAK and 1 not in odd:
+        odd.append(0)
+    if near[-2] - near[-1] > BREAK and last - 1 not in odd:
+        odd.append(last)
     left = np.delete(small, odd, axis=0)
     near = (left[:-1] * left[1:]).sum(axis=1)
     around = [np.median(near[max(0, index - 3) : index + 4]) for index in range(len(near))]
