@@ -46,7 +46,7 @@ def codes(scan: Scan) -> list[str]:
         (JPEG_LS, 0),
         (NEAR_LS, 3),  # the encoder's own bound
         (JPEG_2000, 0),
-        (LOSSY_2000, 30),
+        (LOSSY_2000, 40),
         (EXTENDED, 30),
         (HTJ2K, 0),
     ],
