@@ -16,7 +16,6 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -38,7 +37,8 @@ def drawn_hu(slices: int = 16, side: int = 64, seed: int = 0, step_mm: float = S
     wide, deep = rng.uniform(0.75, 0.95), rng.uniform(0.5, 0.7)
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     vessels = [
-        (*rng.uniform(-0.6, 0.6, 2), *rng.uniform(-0.004, 0.004, 2), rng.uniform(0.03, 0.07)) for _ in range(25)
+        (*rng.uniform(-0.6, 0.6, 2), *rng.uniform(-0.004, 0.004, 2), rng.uniform(0.03, 0.07))
+        for _ in range(25)
     ]
     volume = np.full((slices, side, side), -1000.0)
     for index, pixels in enumerate(volume):
@@ -59,7 +59,9 @@ def drawn_hu(slices: int = 16, side: int = 64, seed: int = 0, step_mm: float = S
 
 def slice_datasets(hu: np.ndarray, signed: bool = False, bits: int = 12, **elements: Any) -> list[Dataset]:
     """One CT image a slice, from feet to head; `elements` replace or add, None removes."""
-    study, series, frame = (generate_uid(entropy_srcs=["drawn ct", part]) for part in ("study", "series", "frame"))
+    study, series, frame = (
+        generate_uid(entropy_srcs=["drawn ct", part]) for part in ("study", "series", "frame")
+    )
     found = []
     for index, pixels in enumerate(hu):
         stored = pixels.astype("<i2") if signed else (pixels.astype(np.int32) + 1024).astype("<u2")
@@ -68,7 +70,11 @@ def slice_datasets(hu: np.ndarray, signed: bool = False, bits: int = 12, **eleme
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.SOPClassUID = CTImageStorage
         dataset.SOPInstanceUID = generate_uid(entropy_srcs=["drawn ct", str(index)])
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = (
+            study,
+            series,
+            frame,
+        )
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.PatientName, dataset.PatientID = "Secret^Name", "SECRET-ID"
         dataset.Modality, dataset.BodyPartExamined = "CT", "CHEST"
@@ -186,7 +192,9 @@ def rewritten(path: Path, syntax: str) -> None:
     if syntax == ExplicitVRBigEndian:
         dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian)
+    dataset.save_as(
+        path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian
+    )
 
 
 def item(**elements: Any) -> Dataset:
@@ -201,7 +209,9 @@ def enhanced(hu: np.ndarray, order: Sequence[int], shared_rescale: bool = True, 
     del first.RescaleSlope, first.RescaleIntercept
     first.SOPClassUID = EnhancedCTImageStorage
     first.NumberOfFrames = len(order)
-    rescale = {"PixelValueTransformationSequence": [item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU")]}
+    rescale = {
+        "PixelValueTransformationSequence": [item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU")]
+    }
     first.SharedFunctionalGroupsSequence = [
         item(
             PixelMeasuresSequence=[item(PixelSpacing=[PIXEL_MM, PIXEL_MM], SliceThickness=STEP_MM)],

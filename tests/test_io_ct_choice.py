@@ -135,7 +135,9 @@ def test_the_users_series_overrides_all_rules(tmp_path: Path) -> None:
     written(tmp_path, series(1, 0), series(2, 1, **ABDOMEN))
     assert chosen_seed(tmp_path) == 0
     assert chosen_seed(tmp_path, "1.2.3.2") == 1
-    with pytest.raises(UnsuitableError, match=r"the series that --series names \(found: 2 other CT series\)") as caught:
+    with pytest.raises(
+        UnsuitableError, match=r"the series that --series names \(found: 2 other CT series\)"
+    ) as caught:
         read_scan(tmp_path, series="1.2.3.77")
     assert "1.2.3" not in str(caught.value)
 
@@ -169,8 +171,14 @@ def test_a_localizer_in_the_series_of_its_slices(tmp_path: Path) -> None:
         ([series(1, ImageType=["X", "SCOUT"])], "1 localizer"),
         ([series(1)[:4]], "1 of too few slices"),
         ([series(1, **ABDOMEN)], "1 of another part of the body"),
-        ([series(1, BodyPartExamined=None, StudyDescription="Head, Secret^Name")], "1 of another part of the body"),
-        ([series(1)[:4], series(2)[:5], series(3, **ABDOMEN)], "2 of too few slices; 1 of another part of the body"),
+        (
+            [series(1, BodyPartExamined=None, StudyDescription="Head, Secret^Name")],
+            "1 of another part of the body",
+        ),
+        (
+            [series(1)[:4], series(2)[:5], series(3, **ABDOMEN)],
+            "2 of too few slices; 1 of another part of the body",
+        ),
         ([series(1, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])], "1 not axial"),
     ],
 )

@@ -48,7 +48,9 @@ def flags_of(stacked: Stack) -> dict[str, Flag]:
 
 
 def changed(count: int, places: list[int], change: Callable[[SliceHeader], SliceHeader]) -> list[SliceHeader]:
-    return [change(header) if index in places else header for index, header in enumerate(headers(steps(count)))]
+    return [
+        change(header) if index in places else header for index, header in enumerate(headers(steps(count)))
+    ]
 
 
 def test_slices_are_put_in_order_and_nothing_is_said() -> None:
@@ -156,13 +158,21 @@ def test_a_quarter_that_has_no_place_passes_and_more_is_refused() -> None:
     def shifted(header: SliceHeader) -> SliceHeader:
         return replace(header, position_mm=(40, 20, header.height_mm))
 
-    for change in (lambda header: replace(header, slope=2), shifted, lambda header: replace(header, slope=None)):
+    for change in (
+        lambda header: replace(header, slope=2),
+        shifted,
+        lambda header: replace(header, slope=None),
+    ):
         assert len(stack("x", changed(20, [1, 5, 6, 12, 18], change)).headers) == 15
-        with pytest.raises(UnreadableError, match=r"at most 25 % of the slices lack a tag.* \(found: 6 of 20\)"):
+        with pytest.raises(
+            UnreadableError, match=r"at most 25 % of the slices lack a tag.* \(found: 6 of 20\)"
+        ):
             stack("x", changed(20, [1, 5, 6, 12, 13, 18], change))
 
 
-@pytest.mark.parametrize("field", ["storage", "position_mm", "orientation", "spacing_mm", "slope", "intercept"])
+@pytest.mark.parametrize(
+    "field", ["storage", "position_mm", "orientation", "spacing_mm", "slope", "intercept"]
+)
 def test_a_series_without_what_every_slice_needs_is_refused(field: str) -> None:
     with pytest.raises(UnreadableError, match=r"a CT slice has .* \(found: none that makes sense\)"):
         stack("x", headers(steps(20), **{field: None}))
@@ -174,7 +184,9 @@ def test_a_millimetre_beside_the_line_is_rounding() -> None:
 
 
 def test_small_differences_of_orientation_and_spacing_are_rounding() -> None:
-    given = changed(20, [7], lambda h: replace(h, orientation=(1, 0.0002, 0, 0, 1, 0), spacing_mm=(5.00001, 5)))
+    given = changed(
+        20, [7], lambda h: replace(h, orientation=(1, 0.0002, 0, 0, 1, 0), spacing_mm=(5.00001, 5))
+    )
     assert stack("x", given).flags == ()
 
 
@@ -261,9 +273,19 @@ def test_several_patients_are_refused_and_not_named() -> None:
         (20, 20.0, {}, ""),
         (20, 20.1, {}, "at most 20 mm apart"),
         (20, 2.0, {"spacing_mm": (1.25, 1.25)}, ""),
-        (20, 2.0, {"spacing_mm": (1.2, 5)}, r"field of view is 80 to 1000 mm a side \(found: 76.8 x 320 mm\)"),
+        (
+            20,
+            2.0,
+            {"spacing_mm": (1.2, 5)},
+            r"field of view is 80 to 1000 mm a side \(found: 76.8 x 320 mm\)",
+        ),
         (20, 2.0, {"spacing_mm": (5, 9.9), "storage": replace(STORAGE, columns=102)}, "320 x 1010 mm"),
-        (50, 2.0, {"storage": replace(STORAGE, rows=4000, columns=4000), "spacing_mm": (0.1, 0.1)}, "700 million"),
+        (
+            50,
+            2.0,
+            {"storage": replace(STORAGE, rows=4000, columns=4000), "spacing_mm": (0.1, 0.1)},
+            "700 million",
+        ),
     ],
 )
 def test_sizes_that_no_chest_has(count: int, step: float, fields: dict[str, Any], words: str) -> None:

@@ -24,7 +24,8 @@ def agrees(scan: Scan, image: sitk.Image) -> None:
     assert scan.geometry.origin_mm == pytest.approx(turned.GetOrigin(), abs=1e-3)
     assert scan.z_mm is not None
     assert scan.z_mm == pytest.approx(
-        [turned.TransformIndexToPhysicalPoint((0, 0, index))[2] for index in range(turned.GetDepth())], abs=1e-3
+        [turned.TransformIndexToPhysicalPoint((0, 0, index))[2] for index in range(turned.GetDepth())],
+        abs=1e-3,
     )
     steps = (scan.geometry.column_step_mm, scan.geometry.row_step_mm, scan.geometry.slice_step_mm)
     directions = [np.array(step) / np.linalg.norm(step) for step in steps]
@@ -32,7 +33,9 @@ def agrees(scan: Scan, image: sitk.Image) -> None:
 
 
 def drawn_image(slices: int = 14, side: int = 64) -> sitk.Image:
-    image = sitk.GetImageFromArray(drawn_hu(slices, side)[:, :, : side - 8])  # rows and columns differ in number
+    image = sitk.GetImageFromArray(
+        drawn_hu(slices, side)[:, :, : side - 8]
+    )  # rows and columns differ in number
     image.SetSpacing((PIXEL_MM, 4.5, STEP_MM))
     image.SetOrigin(CORNER_MM)
     return image
@@ -88,9 +91,7 @@ def test_every_voxel_keeps_its_place(axes: tuple[int, int, int]) -> None:
     origin = np.array([7.0, 8.0, 9.0])
     geometry = Geometry(*(tuple(map(float, row)) for row in (origin, *steps)))  # type: ignore[arg-type]
     turned, found, _ = orient(pixels, geometry)
-    there = {
-        tuple(origin + np.array(index) @ steps): pixels[index] for index in np.ndindex(*pixels.shape)
-    }
+    there = {tuple(origin + np.array(index) @ steps): pixels[index] for index in np.ndindex(*pixels.shape)}
     new = np.array([found.slice_step_mm, found.row_step_mm, found.column_step_mm])
     assert (new[[0, 1, 2], [2, 1, 0]] > 0).all()
     for index in np.ndindex(*turned.shape):

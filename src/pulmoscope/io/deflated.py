@@ -12,7 +12,15 @@ LARGEST_INFLATED = 512 * 2**20
 """bytes"""
 
 
-_LONG = (b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR")  # the length of these has four bytes, after two empty ones
+_LONG = (
+    b"OB",
+    b"OW",
+    b"UN",
+    b"SQ",
+    b"UT",
+    b"UC",
+    b"UR",
+)  # the length of these has four bytes, after two empty ones
 
 
 def is_deflated(head: bytes) -> bool:
@@ -38,7 +46,7 @@ def check_deflated(data: bytes, name: str) -> None:
 
 
 def _after_meta(data: bytes) -> int:
-    """Where the elements of group 2 end, which are explicit little endian (PS3.10 7.1); their own length may be wrong."""
+    """Where the elements of group 2 end, which are explicit little endian (PS3.10 7.1)."""
     place = 132 if data[128:132] == b"DICM" else 0
     while data[place : place + 2] == b"\x02\0":
         if data[place + 4 : place + 6] in _LONG:

@@ -35,7 +35,8 @@ def listed_files(path: Path, name: str) -> tuple[list[Path], InputError | None]:
         name: the same as the user named it, for messages.
 
     Returns:
-        The files; and an error where some are missing or lie elsewhere. It does not name them: a record may hold anything.
+        The files; and an error where some are missing or lie elsewhere. It does not name them: a record may hold
+        anything.
 
     Raises:
         UnreadableError: it is damaged.
@@ -59,7 +60,9 @@ def listed_files(path: Path, name: str) -> tuple[list[Path], InputError | None]:
     lost = found.count(None)
     if lost:
         rule = "the files that a DICOMDIR lists lie in its folder"
-        return files, UnreadableError(name, rule, f"{lost} of {len(found)} that {'does' if lost == 1 else 'do'} not")
+        return files, UnreadableError(
+            name, rule, f"{lost} of {len(found)} that {'does' if lost == 1 else 'do'} not"
+        )
     return files, None
 
 
