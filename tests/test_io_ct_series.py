@@ -171,9 +171,7 @@ def test_a_quarter_of_bad_slices_passes_and_more_is_refused(tmp_path: Path) -> N
     # 5 of 20 are missing: more than a tenth.
     assert next(flag for flag in scan.remarks if flag.code == "missing-slices").severity is Severity.REFUSE
     paths[1].write_bytes(paths[1].read_bytes()[:-100])
-    with pytest.raises(
-        UnreadableError, match=r"damaged or foreign \(found: 6 of 20; the first: a slice has"
-    ):
+    with pytest.raises(UnreadableError, match=r"damaged or foreign \(found: 6 of 20; the first: a slice has"):
         read_scan(tmp_path)
 
 

@@ -132,6 +132,7 @@ def test_a_file_cut_short_anywhere_is_refused(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     whole = written(tmp_path / name, compressed=name.startswith("packed")).read_bytes()
+    np.testing.assert_array_equal(read_scan(tmp_path / name).pixels, HU)
     cuts = [
         1,
         8,
@@ -179,7 +180,7 @@ def test_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     huge = bytearray(written(tmp_path / "a.nii").read_bytes())
     huge[42:48] = struct.pack("<3h", 2000, 2000, 150)
     (tmp_path / "a.nii").write_bytes(huge)
-    with pytest.raises(UnreadableError, match="bytes of voxels .*truncated"):
+    with pytest.raises(UnreadableError, match=r"bytes of voxels .*truncated"):
         read_scan(tmp_path / "a.nii")
     huge[42:48] = struct.pack("<3h", 30000, 30000, 30000)
     (tmp_path / "a.nii").write_bytes(huge)
@@ -236,11 +237,10 @@ def test_a_metaimage_is_read_from_itself_only(line: bytes, local: bool, tmp_path
     ],
 )
 def test_an_nrrd_is_read_from_itself_only(line: bytes, tmp_path: Path) -> None:
+    data = written(tmp_path / "a.nrrd").read_bytes()
     for end in (b"\n", b"\r\n"):
-        path = spelt(
-            lambda data, end=end: data.replace(b"\n\n", b"\n" + line + end + end, 1),
-            written(tmp_path / "a.nrrd"),
-        )
+        path = tmp_path / "b.nrrd"
+        path.write_bytes(data.replace(b"\n\n", b"\n" + line + end + end, 1))
         with pytest.raises(UnsuitableError, match="in one file") as caught:
             read_scan(path)
         assert "secret" not in str(caught.value)
