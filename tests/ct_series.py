@@ -16,7 +16,6 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -150,7 +149,7 @@ ENCODERS = {
     "1.2.840.10008.1.2.4.90": lambda frame: imagecodecs.jpeg2k_encode(
         frame, codecformat="J2K", reversible=True, level=0
     ),
-    "1.2.840.10008.1.2.4.91": lambda frame: imagecodecs.jpeg2k_encode(frame, codecformat="J2K", level=60),
+    "1.2.840.10008.1.2.4.91": lambda frame: imagecodecs.jpeg2k_encode(frame, codecformat="J2K", level=80),
     "1.2.840.10008.1.2.4.201": imagecodecs.htj2k_encode,
 }
 
@@ -186,11 +185,13 @@ def by_gdcm(path: Path, syntax: str) -> None:
 
 def rewritten(path: Path, syntax: str) -> None:
     """The same file, uncompressed, in another encoding of its elements."""
-    dataset = dcmread(path)
+    read = dcmread(path)
+    dataset = change(Dataset(), **{element.keyword: element.value for element in read if element.keyword})
+    dataset.file_meta = read.file_meta
+    dataset.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian:
         dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-    assert syntax in (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset["PixelData"].VR = "OW"
     dataset.save_as(
         path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian
     )

@@ -411,7 +411,7 @@ def test_an_unknown_transfer_syntax_is_named() -> None:
 
 
 def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulmoscope.io.dicom._LARGEST_INFLATED", 4000)
+    monkeypatch.setattr("pulmoscope.io.deflated.LARGEST_INFLATED", 4000)
     path = compressed(dicom_file(tmp_path / "x.dcm", RAMP), "DeflatedExplicitVRLittleEndian")
     with pytest.raises(UnreadableError, match="a deflated DICOM file has at most"):
         decode(path.read_bytes(), "x.dcm")

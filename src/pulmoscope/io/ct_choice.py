@@ -90,6 +90,8 @@ def _unfit(slices: Sequence[SliceHeader]) -> str:
     """Why a series can't be read; empty where it can. What single slices lack is not this rule's business."""
     if all(header.flat for header in slices):
         return "localizer"
+    if not any(header.storage for header in slices):
+        return "stored as no CT is"
     placed = [header for header in slices if header.normal and header.position_mm]
     if placed:
         axial = sum(abs(header.normal[2]) >= AXIAL for header in placed if header.normal)
@@ -107,7 +109,7 @@ def _unfit(slices: Sequence[SliceHeader]) -> str:
 def _rank(slices: Sequence[SliceHeader]) -> tuple[float, ...]:
     """Rule 6; the greatest is the best."""
     heights = _heights([header for header in slices if header.normal and header.position_mm])
-    step = usual_step(heights)
+    step = round(usual_step(heights), 3)
     length = heights[-1] - heights[0] if heights else 0.0
     kernel = Counter(header.kernel for header in slices).most_common(1)[0][0]
     return (
@@ -122,5 +124,8 @@ def _rank(slices: Sequence[SliceHeader]) -> tuple[float, ...]:
 
 def _heights(placed: Sequence[SliceHeader]) -> list[float]:
     """The different heights along the normal, in mm, rising."""
-    steps = {round(header.height_mm / SAME_MM) for header in placed}
-    return [step * SAME_MM for step in sorted(steps)]
+    heights: list[float] = []
+    for height in sorted(header.height_mm for header in placed):
+        if not heights or height - heights[-1] > SAME_MM:
+            heights.append(height)
+    return heights

@@ -12,9 +12,20 @@ LARGEST_INFLATED = 512 * 2**20
 """bytes"""
 
 
+_LONG = (
+    b"OB",
+    b"OW",
+    b"UN",
+    b"SQ",
+    b"UT",
+    b"UC",
+    b"UR",
+)  # the length of these has four bytes, after two empty ones
+
+
 def is_deflated(head: bytes) -> bool:
     """Whether a DICOM file's first KiB says that the rest is deflated."""
-    return DeflatedExplicitVRLittleEndian.encode() in head[132:1024]
+    return DeflatedExplicitVRLittleEndian.encode() in head[:1024]
 
 
 def check_deflated(data: bytes, name: str) -> None:
@@ -26,11 +37,20 @@ def check_deflated(data: bytes, name: str) -> None:
     """
     if not is_deflated(data):
         return
-    # Group length, the first element after the 132 bytes of preamble and prefix: 8 bytes of header, 4 of value.
-    start = 144 + int.from_bytes(data[140:144], "little")
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflating.decompress(data[start:], LARGEST_INFLATED)
+    inflating.decompress(data[_after_meta(data) :], LARGEST_INFLATED)
     if inflating.unconsumed_tail:
         raise UnreadableError(
             name, f"a deflated DICOM file has at most {LARGEST_INFLATED // 2**20} MiB", "more"
         )
+
+
+def _after_meta(data: bytes) -> int:
+    """Where the elements of group 2 end, which are explicit little endian (PS3.10 7.1)."""
+    place = 132 if data[128:132] == b"DICM" else 0
+    while data[place : place + 2] == b"\x02\0":
+        if data[place + 4 : place + 6] in _LONG:
+            place += 12 + int.from_bytes(data[place + 8 : place + 12], "little")
+        else:
+            place += 8 + int.from_bytes(data[place + 6 : place + 8], "little")
+    return place

@@ -35,7 +35,7 @@ def listed_files(path: Path, name: str) -> tuple[list[Path], InputError | None]:
         name: the same as the user named it, for messages.
 
     Returns:
-        The files; and an error where some are missing or lie elsewhere, which does not name them: a record may hold
+        The files; and an error where some are missing or lie elsewhere. It does not name them: a record may hold
         anything.
 
     Raises:

@@ -38,16 +38,18 @@ class Head(nn.Module):
         logits: Tensor = self.output(self.dropout(pooled))
         return logits
 
-    def slope(self, pooled: Tensor) -> Tensor:
-        """The derivative of each logit by each pooled feature, dropout off: (batch, logits, maps).
+    def slope(self, pooled: Tensor, begin: int = 0, end: int | None = None) -> Tensor:
+        """The derivative of each logit by each pooled feature from ``begin`` to ``end``: (batch, logits, features).
 
-        The head is linear on either side of each ReLU: its slope is the product of its weights, less the units
-        that are off.
+        Dropout is off. The head is linear on either side of each ReLU: its slope is the product of its weights, less
+        the units that are off.
         """
         if self.hidden is None:
-            return self.output.weight.unsqueeze(0).repeat(pooled.shape[0], 1, 1)
+            return self.output.weight[:, begin:end].unsqueeze(0).repeat(pooled.shape[0], 1, 1)
         active = (self.hidden(pooled) > 0).to(pooled.dtype)
-        slope: Tensor = (self.output.weight.unsqueeze(0) * active.unsqueeze(1)) @ self.hidden.weight
+        slope: Tensor = (self.output.weight.unsqueeze(0) * active.unsqueeze(1)) @ self.hidden.weight[
+            :, begin:end
+        ]
         return slope
 
 
@@ -119,11 +121,11 @@ class StagedClassifier(Classifier):
         """
         stages = self.stages(image)
         pooled = torch.cat([pool(stage) for stage in stages], dim=1)
-        slope, end = self.head.slope(pooled), pooled.shape[1]
         told: list[Tensor] = []
+        end = pooled.shape[1]
         for stage in reversed(stages):
             begin = end - stage.shape[1]
-            told += [stage, slope[:, :, begin:end] / (stage.shape[2] * stage.shape[3])]
+            told += [stage, self.head.slope(pooled, begin, end) / (stage.shape[2] * stage.shape[3])]
             end = begin
         return (self.head(pooled), *told)
 

@@ -1,0 +1,244 @@
+"""From files to studies: folders, lists, zips and DICOMDIR; each study as soon as its files are found."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from ct_series import change, drawn_hu, file_bytes, item, slice_datasets, write_series, write_slices
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.types import Modality
+from pulmoscope.io import Entry, entries, read, read_scan, studies
+from radiographs import chest, dicom_file, encoded
+
+HU = drawn_hu(12)
+
+
+def study(number: int, **elements: object) -> list[Dataset]:
+    hu = drawn_hu(12, seed=number)
+    return slice_datasets(
+        hu, StudyInstanceUID=f"1.2.{number}", SeriesInstanceUID=f"1.2.{number}.1", **elements
+    )
+
+
+def seeds(paths: list[Path]) -> list[int]:
+    """Which drawn patients are read, in this order."""
+    scans = [result.scan for result in read(paths)]
+    return [
+        next(s for s in range(9) if scan and np.array_equal(scan.pixels, drawn_hu(12, seed=s)))
+        for scan in scans
+    ]
+
+
+def test_each_study_is_ready_before_the_next_folder_is_looked_at(tmp_path: Path) -> None:
+    for number in range(3):
+        write_slices(tmp_path / f"{number}", study(number))
+    asked: list[str] = []
+
+    def watched() -> Iterator[Entry]:
+        for entry in entries([tmp_path]):
+            asked.append(Path(entry.name).parent.name)
+            yield entry
+
+    found = studies(watched())
+    assert next(found).slug == "0"
+    # A study ends where its successor's folder has been read: of the third nothing but its first name is known.
+    assert asked.count("2") <= 1
+    assert len(list(found)) == 2
+
+
+def test_folders_lists_and_zips_hold_the_same(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "a", HU)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, f"disc/images/{path.name}")
+    shuffled = [paths[place] for place in np.random.default_rng(0).permutation(len(paths))]
+    for given in ([tmp_path / "a"], shuffled, [tmp_path / "a.zip"]):
+        (result,) = read(given)
+        assert result.scan is not None
+        np.testing.assert_array_equal(result.scan.pixels, HU)
+    assert result.name == f"{tmp_path}/a.zip/disc/images"
+    assert result.slug == "disc_images"
+
+
+def test_two_studies_in_one_folder_are_two(tmp_path: Path) -> None:
+    write_slices(tmp_path, study(1), prefix="a", seed=1)
+    write_slices(tmp_path, study(2), prefix="b", seed=2)
+    assert seeds([tmp_path]) == [1, 2]
+    assert [result.slug for result in read([tmp_path])] == [tmp_path.name, f"{tmp_path.name}-2"]
+    with pytest.raises(UnsuitableError, match=r"the path holds one scan \(found: 2\)"):
+        read_scan(tmp_path)
+
+
+def test_a_study_of_several_folders_is_one(tmp_path: Path) -> None:
+    write_slices(tmp_path / "p" / "s1", slice_datasets(HU, SeriesInstanceUID="1.1")[:4])
+    write_slices(tmp_path / "p" / "s2", slice_datasets(HU, SeriesInstanceUID="1.2"))
+    write_slices(tmp_path / "q", study(2))
+    first, second = read([tmp_path])
+    assert first.scan is not None
+    np.testing.assert_array_equal(first.scan.pixels, HU)
+    assert (first.name, first.slug) == (f"{tmp_path}/p", "p")
+    assert [flag.code for flag in first.scan.remarks] == ["other-series"]
+    assert second.slug == "q"
+
+
+def test_one_series_in_several_folders_is_one(tmp_path: Path) -> None:
+    datasets = slice_datasets(HU)
+    write_slices(tmp_path / "1", datasets[:5])
+    write_slices(tmp_path / "2", datasets[5:])
+    np.testing.assert_array_equal(read_scan(tmp_path).pixels, HU)
+
+
+def test_paths_from_the_root_and_from_here_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = slice_datasets(HU)
+    write_slices(tmp_path / "1", datasets[:6])
+    write_slices(tmp_path / "2", datasets[6:])
+    monkeypatch.chdir(tmp_path)
+    (result,) = read([Path("1"), tmp_path / "2"])
+    assert result.scan is not None
+    np.testing.assert_array_equal(result.scan.pixels, HU)
+
+
+def test_files_without_a_study_uid_belong_to_their_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / name, HU, StudyInstanceUID=None, SeriesInstanceUID=None, PatientID=None)
+    assert [len(result.scan.pixels) for result in read([tmp_path]) if result.scan] == [12, 12]
+
+
+def test_what_lies_beside_one_study_is_counted_to_it(tmp_path: Path) -> None:
+    write_slices(tmp_path, study(1))
+    (tmp_path / "report.png").write_bytes(encoded(chest(), "PNG"))
+    (tmp_path / "noise").write_bytes(b"noise")
+    (tmp_path / "noise2").write_bytes(b"")
+    (tmp_path / "list.csv").write_text("x")
+    for wanted in ("auto", "ct", "xray"):
+        (result,) = read([tmp_path], wanted=wanted)  # type: ignore[arg-type]
+        assert result.scan is not None
+        told = {flag.code: flag.detail for flag in result.scan.remarks}
+        assert "1 object that is no CT image" in told["other-series"]
+        assert "2 files that can't" in told["broken-files"]
+
+
+def test_radiographs_volumes_and_series_in_one_folder(tmp_path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    write_slices(tmp_path / "ct", study(1))
+    dicom_file(tmp_path / "ct" / "x.dcm", chest())
+    (tmp_path / "p.png").write_bytes(encoded(chest(), "PNG"))
+    volume = sitk.GetImageFromArray(HU)
+    volume.SetSpacing((5, 5, 4))
+    sitk.WriteImage(volume, str(tmp_path / "v.nii.gz"))
+    found = {
+        result.slug: result.scan and (result.scan.modality, len(result.scan.pixels))
+        for result in read([tmp_path])
+    }
+    assert found == {
+        "ct": (Modality.CT, 12),
+        "ct_x": (Modality.XRAY, 1),
+        "p": (Modality.XRAY, 1),
+        "v": (Modality.CT, 12),
+    }
+
+
+def test_slices_whose_header_is_cut_are_broken_files_of_their_study(tmp_path: Path) -> None:
+    paths = write_slices(tmp_path, study(1))
+    for path in paths[:2]:
+        data = path.read_bytes()
+        path.write_bytes(data[: data.find(b"\x20\x00\x0d\x00UI")])  # before StudyInstanceUID
+    (result,) = read([tmp_path])
+    assert result.scan is not None
+    assert [flag.code for flag in result.scan.remarks] == ["broken-files"]
+
+
+def test_dose_reports_alone_are_refused_each(tmp_path: Path) -> None:
+    datasets = study(1, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.67", Modality="SR")[:2]
+    write_slices(tmp_path, datasets)
+    results = list(read([tmp_path]))
+    assert len(results) == 2
+    assert all("Modality is CR, DX, RG or CT (found: Modality SR)" in str(result.error) for result in results)
+
+
+def dicomdir(folder: Path, files: list[list[str] | str | None], **elements: object) -> Path:
+    """A DICOMDIR whose records name these files, by the parts of their paths."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.1.3.10", generate_uid()
+    dataset.FileSetID = "SECRET"
+    patient = item(DirectoryRecordType="PATIENT", PatientName="SECRET^NAME", PatientID="SECRET-ID")
+    images = [item(DirectoryRecordType="IMAGE", ReferencedFileID=parts) for parts in files]
+    dataset.DirectoryRecordSequence = [patient, *images]
+    change(dataset, **elements)
+    path = folder / "DICOMDIR"
+    path.write_bytes(file_bytes(dataset))
+    return path
+
+
+def listed(paths: list[Path], folder: Path) -> list[list[str] | str | None]:
+    return [list(path.relative_to(folder).parts) for path in paths]
+
+
+def test_a_dicomdir_stands_for_the_files_that_it_lists(tmp_path: Path) -> None:
+    first = write_slices(tmp_path / "DISC" / "A", study(1))
+    second = write_slices(tmp_path / "DISC" / "B", study(2))
+    write_slices(tmp_path / "C", study(3))
+    path = dicomdir(tmp_path, listed(first + second, tmp_path) + listed(first[:1], tmp_path))
+    assert seeds([path]) == [1, 2]  # the third is not listed
+    assert seeds([path.rename(tmp_path / "index.dat")]) == [1, 2]  # whatever its name
+
+
+def test_a_dicomdir_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+    dicomdir(tmp_path, listed(write_slices(tmp_path / "A", study(1)), tmp_path))
+    assert seeds([tmp_path]) == [1]
+
+
+def test_a_disc_whose_names_are_shown_in_small_letters(tmp_path: Path) -> None:
+    paths = write_slices(tmp_path / "a", study(1), prefix="im")
+    path = dicomdir(tmp_path, [["A", path.name.upper()] for path in paths])
+    assert seeds([path]) == [1]
+
+
+def test_a_dicomdir_never_leads_out_of_its_folder(tmp_path: Path) -> None:
+    outside = write_slices(tmp_path / "outside", study(1))
+    inside = tmp_path / "disc"
+    paths = write_slices(inside / "A", study(2))
+    os.symlink(outside[0], inside / "LINK")
+    os.symlink(tmp_path / "outside", inside / "FOLDER")
+    path = dicomdir(
+        inside,
+        [
+            *listed(paths, inside),
+            ["..", "outside", outside[0].name],
+            [f"../outside/{outside[0].name}"],
+            [str(outside[0])],
+            ["LINK"],
+            ["FOLDER", outside[1].name],
+            ["."],
+            ["SECRETNAME"],
+            ["A\0B"],
+        ],
+    )
+    results = list(read([path]))
+    assert [result.scan is not None for result in results] == [True, False]
+    error = str(results[1].error)
+    assert error == f"{path}: the files that a DICOMDIR lists lie in its folder (found: 8 of 20 that do not)"
+
+
+def test_a_dicomdir_without_files_or_damaged_is_refused(tmp_path: Path) -> None:
+    path = dicomdir(tmp_path, [])
+    whole = path.read_bytes()
+    for data in (whole, whole[:-40], whole[: len(whole) // 2], whole.replace(b"SQ", b"XX")):
+        path.write_bytes(data)
+        results = list(read([path]))
+        assert len(results) == 1
+        assert isinstance(results[0].error, InputError)
+        assert "SECRET" not in str(results[0].error)
