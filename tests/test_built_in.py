@@ -16,6 +16,7 @@ from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.runtime.bundle import built_in, load
 from pulmoscope.runtime.model import Model
 from radiographs import dicom_bytes, dicom_dataset, encoded
+from slices import slice_hu, windowed
 
 CUT, FLIPPED, EMPTY, HUGE = range(4)
 
@@ -35,7 +36,20 @@ def test_it_is_whole_small_and_says_whose_terms_it_is_under() -> None:
     card = (bundle.folder / "MODEL_CARD.md").read_text()
     assert "Terms: research use only" in card
     assert {"val", "test", "external", "audit"} <= set(bundle.metrics)
-    assert set(built_in()) == {"xray-covid"}
+    assert {"xray-covid", "ct-slice-covid"} <= set(built_in())
+
+
+def test_the_slice_model_is_whole_small_and_tells_a_patch_from_clear_lungs() -> None:
+    model = Model.load("ct-slice-covid")
+    folder = model.bundle.folder
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8 * 2**20
+    assert "Terms: research use only" in (folder / "MODEL_CARD.md").read_text()
+    assert {"val", "test", "sars", "ucsd"} <= set(model.bundle.metrics)
+    pictures = [windowed(slice_hu(lesion), -600, 1500) for lesion in (False, True)]
+    prepared = [model.prepare(picture) for picture in pictures]
+    assert all(own.framed.lungs_found for own in prepared)
+    clear, patch = model.predict(np.stack([own.tensor for own in prepared])).probabilities
+    assert patch[model.bundle.classes.index("COVID")] > clear[model.bundle.classes.index("COVID")]
 
 
 def test_a_film_is_the_same_in_every_format(model: Model, tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.preprocess.ct_slice import LUNG_GREY, TISSUE_GREY, SlicePreprocess, grey_levels, harmonised
+from pulmoscope.preprocess.ct_slice import (
+    LUNG_GREY,
+    TISSUE_GREY,
+    SlicePreprocess,
+    grey_levels,
+    harmonised,
+    opened,
+)
 from pulmoscope.preprocess.slice_lungs import lung_hulls, slice_lungs
 from slices import COLUMNS, LEFT, LUNG, LUNG_AXES, RIGHT, ROWS, TISSUE, slice_hu, windowed
 
@@ -157,3 +164,18 @@ def test_the_tensor_is_the_toned_image_normalised() -> None:
     assert tensor.shape == (3, 48, 48)
     expected: FloatArray = (preprocess.tone(framed.image) - 0.4) / 0.2
     np.testing.assert_allclose(tensor, np.stack([expected] * 3), rtol=1e-5, atol=1e-5)
+
+
+def test_the_other_channels_are_without_vessels_and_keep_what_is_large() -> None:
+    image = np.full((112, 112), 0.2, dtype=np.float32)
+    image[20:22, 10:100] = 0.8  # a vessel of two pixels
+    image[60:90, 40:70] = 0.5  # an opacity
+    tensor = SlicePreprocess(size=112, mean=0.0, std=1.0, others="opened").tensor(image)
+    np.testing.assert_array_equal(tensor[0], image)
+    for channel in tensor[1:]:
+        assert channel[20:22].max() == np.float32(0.2)
+        assert channel[75, 55] == np.float32(0.5)
+    thick = image.copy()
+    thick[20:24] = 0.8  # four pixels: a disc of three fits in, one of seven does not
+    assert opened(thick, 0.027)[21:23].max() == np.float32(0.8)
+    assert opened(thick, 0.062)[20:24].max() == np.float32(0.2)

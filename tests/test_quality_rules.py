@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Flag, Modality, Quality, Scan, Severity
-from pulmoscope.quality.rules import check, unlike_training
+from pulmoscope.quality.rules import check, check_slice, unlike_training
 
 SIDE = 256
 
@@ -185,3 +185,10 @@ def test_few_real_films_are_flagged_and_most_turned_ones_are(shared: Path) -> No
         right += "refuse" in codes(np.rot90(pixels), np.rot90(lungs).copy()).values()
     assert wrong <= 0.05 * len(rows)
     assert right >= 0.9 * len(rows)
+
+
+def test_a_slice_is_refused_for_want_of_lungs_alone() -> None:
+    white = Scan("drawn", Modality.CT, np.ones((1, 64, 64), dtype=np.float32), ())
+    assert check_slice(white, lungs_found=True).flags == ()
+    (flag,) = check_slice(white, lungs_found=False).flags
+    assert (flag.code, flag.severity) == ("not-a-chest", Severity.REFUSE)

@@ -42,8 +42,8 @@ def test_a_slice_model_is_trained_exported_and_asked(tmp_path: Path) -> None:
         find("ct-slice-covid"),
         [
             "phases.train.epochs=1",
-            "model.pretrained=false",
-            "model.backbone=mobilenetv2_035",
+            "model.backbone=cnn",
+            "model.filters=2",
             "preprocess.size=32",
         ],
     )

@@ -116,7 +116,7 @@ def test_a_damaged_recipe_file_is_told(change: dict[str, object], says: str) -> 
     ("name", "kind", "literal"),
     [
         ("xray", XrayPreprocess, {"region", "contrast", "channels"}),
-        ("slice", SlicePreprocess, {"region", "shape", "channels"}),
+        ("slice", SlicePreprocess, {"region", "shape", "channels", "others"}),
     ],
 )
 def test_a_bundles_schema_knows_every_choice_of_preprocessing(
@@ -137,7 +137,7 @@ def test_a_slices_recipe_is_set_and_read_by_its_own_preprocessing() -> None:
         find("ct-slice-covid").preprocess, hidden=0.2, shape="keep"
     )
     assert settings.from_plain(settings.to_plain(changed)) == changed
-    with pytest.raises(RecipeError, match=r"recipe\.preprocess: no setting hidden"):
+    with pytest.raises(RecipeError, match=r"recipe\.preprocess: no setting shape"):
         settings.from_plain({**settings.to_plain(changed), "modality": "XRAY"})
     with pytest.raises(RecipeError, match="no setting clahe_clip"):
         settings.apply(changed, ["preprocess.clahe_clip=3"])

@@ -134,4 +134,8 @@ def _prepared(
     if transform is not None:
         scan = replace(scan, pixels=transform(scan.pixels[0])[None])
     prepared = model.prepare(scan.pixels[0], lungs)
-    return sample, (prepared.tensor, rules.check(scan, prepared.lungs).flags)
+    if model.bundle.modality == "CT":
+        quality = rules.check_slice(scan, prepared.framed.lungs_found)
+    else:
+        quality = rules.check(scan, prepared.lungs)
+    return sample, (prepared.tensor, quality.flags)

@@ -85,6 +85,15 @@ def check(scan: Scan, lungs: FloatArray | None) -> Quality:
     )
 
 
+def check_slice(scan: Scan, lungs_found: bool) -> Quality:
+    """The flags of a CT slice that came as a picture: the reader's remarks, and whether there are lungs in it.
+
+    The rules for films are of no use here: a slice may have any window, and is no projection.
+    """
+    none = () if lungs_found else (_refuse("not-a-chest", "lungs are seen in the slice (found: none)"),)
+    return Quality((*scan.remarks, *none))
+
+
 def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
     """Refuse a picture that a program drew, where the model has learnt from real films.
 
