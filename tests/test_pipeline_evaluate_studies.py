@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from typer.testing import CliRunner
+
+import volumes
+from pulmoscope.apps.cli.main import app
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets import manifest
+from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.runtime.three_level import ThreeLevelModel
+from study_bundles import tiny_study_bundle
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ThreeLevelModel:
+    return ThreeLevelModel(tiny_study_bundle(tmp_path_factory.mktemp("three")))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
+    """Nine readable studies, of one of which no slice label is known, and a broken one."""
+    folder = tmp_path_factory.mktemp("studies")
+    found = volumes.table(folder, train=0, val=0, test=3)
+    (folder / "broken.nii.gz").write_bytes(b"no volume")
+    samples = [replace(found.samples[1], infected=""), *found.samples[0:1], *found.samples[2:]]
+    broken = Sample("broken.nii.gz", "COVID", "test", "p099", "phantom")
+    return replace(found, samples=(*samples, broken))
+
+
+@pytest.fixture(scope="module")
+def out(model: ThreeLevelModel, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    evaluate_studies(model, table, folder, split="test", bootstrap=20, command="as typed")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_row_a_study_with_what_the_model_says_of_it(
+    model: ThreeLevelModel, table: SampleTable, out: Path
+) -> None:
+    found = rows(out / "predictions.csv")
+    assert [row["file"] for row in found] == [sample.file for sample in table][:-1]
+    for row, sample in zip(found, table, strict=False):
+        said = model.predict(model.prepare(read_study(table.path(sample))))
+        shares = [float(row[f"p_{name}"]) for name in volumes.CLASSES]
+        np.testing.assert_allclose(shares, said.ensemble, atol=1e-6)
+        assert row["label"] == sample.label
+        assert row["predicted"] == volumes.CLASSES[int(said.ensemble.argmax())]
+        assert row["decision"] == ("report" if said.ensemble.max() >= 0.5 else "refer")
+
+
+def test_slices_count_where_their_label_is_known(table: SampleTable, out: Path) -> None:
+    found = rows(out / "slices.csv")
+    first = [row for row in found if row["file"] == table.samples[0].file]
+    assert [row["slice"] for row in first] == [str(index) for index in range(7)]
+    assert all(row["label"] == "" for row in first)
+    sick = [row for row in found if row["file"] == "p000.nii.gz"]
+    assert [row["label"] for row in sick] == ["", "", "CAP", "CAP", "CAP", ""]
+    normal = [row for row in found if row["file"] == "p002.nii.gz"]
+    assert [row["label"] for row in normal] == ["Normal"] * 8
+
+
+def test_figures_of_every_level_are_those_of_the_tables(out: Path) -> None:
+    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert list(found["levels"]) == ["slice", "maxpool", "maxpool-weighted", "ensemble"]
+    known = [row for row in rows(out / "slices.csv") if row["label"]]
+    assert found["levels"]["slice"]["images"] == len(known)
+    assert found["levels"]["slice"]["resampled_by"] == "patient"
+    assert found["levels"]["slice"]["scores"]["accuracy"]["value"] == pytest.approx(
+        accuracy_score([row["label"] for row in known], [row["predicted"] for row in known])
+    )
+    for name in ("maxpool", "maxpool-weighted", "ensemble"):
+        own = [row for row in rows(out / "classifiers.csv") if row["classifier"] == name]
+        assert found["levels"][name]["images"] == len(own) == 9
+        assert found["levels"][name]["scores"]["accuracy"]["value"] == pytest.approx(
+            accuracy_score([row["label"] for row in own], [row["predicted"] for row in own])
+        )
+    assert found["overall"]["scores"] == found["levels"]["ensemble"]["scores"]
+    assert [failure["file"] for failure in found["data"]["failures"]] == ["broken.nii.gz"]
+    assert found["command"] == "as typed"
+
+
+def test_the_page_shows_all_levels_the_map_and_that_it_is_synthetic(out: Path) -> None:
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for said in (
+        "Level by level",
+        "maxpool-weighted",
+        "A map of the patients",
+        "has learnt from drawn studies",
+    ):
+        assert said in page
+    assert (out / "tsne.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["file"] for row in rows(out / "tsne.csv")] == [
+        row["file"] for row in rows(out / "predictions.csv")
+    ]
+
+
+def test_results_are_not_overwritten_unasked(model: ThreeLevelModel, table: SampleTable, out: Path) -> None:
+    with pytest.raises(OutputExistsError):
+        evaluate_studies(model, table, out)
+
+
+def test_a_table_of_unreadable_studies_is_refused(
+    model: ThreeLevelModel, table: SampleTable, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"broken\.nii\.gz"):
+        evaluate_studies(model, replace(table, samples=table.samples[-1:]), tmp_path)
+
+
+def test_infected_slices_beyond_the_study_are_told(
+    model: ThreeLevelModel, table: SampleTable, tmp_path: Path
+) -> None:
+    beyond = replace(table.samples[1], infected="3-40")
+    with pytest.raises(DatasetError, match="infected slices lie in 0 to 5"):
+        evaluate_studies(model, replace(table, samples=(beyond,)), tmp_path)
+
+
+def test_as_a_user_types_it(model: ThreeLevelModel, table: SampleTable, tmp_path: Path) -> None:
+    manifest.write_table(tmp_path / "manifest.csv", table)
+    arguments = [
+        "evaluate",
+        model.bundle.folder,
+        "--data",
+        tmp_path,
+        "-o",
+        tmp_path / "out",
+        "--bootstrap",
+        10,
+    ]
+    done = CliRunner().invoke(app, [str(own) for own in arguments])
+    assert done.exit_code == 0, done.output
+    assert "tiny-three on 9 studies" in done.stdout
+    assert "Synthetic" in done.stdout
+    assert "broken.nii.gz" in done.stderr

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import volumes
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.runtime.study_bundle import load
+from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.training.three_level.export import changed_settings, export_studies, is_study_bundle
+from pulmoscope.training.three_level.recipe import travelling
+from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
+
+PARTS = {"slice.onnx", "ensemble.onnx"} | {
+    f"{name}.onnx" for name in ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    folder = tmp_path_factory.mktemp("levels")
+    table = volumes.table(folder / "studies", train=2, unknown=1)
+    return fit_studies(volumes.recipe(), table, folder / "run", device="cpu", progress=False)
+
+
+def test_a_run_goes_through_all_levels(run: StudyRun) -> None:
+    courses = {own["name"]: own for own in run.summary["courses"]}
+    assert list(courses) == [
+        "head", "tune", "picked",
+        "2-maxpool", "2-maxpool-weighted", "2-bilstm", "2-bilstm-weighted", "2-attention",
+        "3-ensemble",
+    ]  # fmt: skip
+    assert [own["epochs"] for own in courses.values()] == [1, 2, 1, 2, 2, 2, 2, 2, 3]
+    assert run.recipe.classes == volumes.CLASSES
+    assert run.summary["data"]["with_slice_labels"] == {"train": 4, "val": 3}
+    assert {path.name for path in run.folder.glob("*.onnx")} == PARTS
+    assert {path.name for path in run.folder.iterdir() if path.is_dir()} == set()
+
+
+def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None:
+    table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
+
+    bundle = export_studies(run.folder, table, progress=False)
+
+    assert is_study_bundle(run.folder)
+    assert load(run.folder) == bundle
+    assert bundle.name == "ct-three-level-light-synthetic"
+    assert set(bundle.files) == PARTS
+    assert bundle.metrics["val"]["images"] == 3
+    card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "drawn studies" in card
+    assert "--set slice.model.backbone=mobilenetv2_035" in card
+    assert "slice.per_epoch=24" in changed_settings(run.recipe)
+    assert str(run.folder) not in json.dumps(bundle.recipe)
+
+
+def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
+    table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
+    bundle = export_studies(run.folder, table, progress=False)
+    model = ThreeLevelModel(bundle)
+    kept = next(own for own in run.summary["courses"] if own["name"] == "3-ensemble")
+
+    said = [
+        model.predict(model.prepare(read_study(table.path(sample))))
+        for sample in table
+        if sample.split == "val"
+    ]
+
+    right = [volumes.CLASSES[int(own.logits.argmax())] for own in said]
+    truth = [sample.label for sample in table if sample.split == "val"]
+    assert np.mean([a == b for a, b in zip(right, truth, strict=True)]) == pytest.approx(kept["val_accuracy"])
+
+
+def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: StudyRun) -> None:
+    table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
+    before = (run.folder / "weights.safetensors").read_bytes()
+    with pytest.raises(OutputExistsError):
+        fit_studies(run.recipe, table, run.folder, device="cpu", progress=False)
+    again = fit_studies(volumes.recipe(), table, run.folder, device="cpu", resume=True, progress=False)
+    assert again.summary == run.summary
+    assert (run.folder / "weights.safetensors").read_bytes() == before
+    with pytest.raises(RecipeError, match=r"patient\.epochs"):
+        fit_studies(
+            volumes.recipe("patient.epochs=3"), table, run.folder, device="cpu", resume=True, progress=False
+        )
+
+
+def test_a_class_without_slice_labels_can_not_be_learnt(tmp_path: Path) -> None:
+    table = volumes.table(tmp_path / "studies", train=1, unknown=1)
+    with pytest.raises(DatasetError, match="none of: CAP, COVID"):
+        fit_studies(volumes.recipe(), table, tmp_path / "run", device="cpu", progress=False)
+
+
+def test_the_normal_class_must_be_there(tmp_path: Path) -> None:
+    table = volumes.table(tmp_path / "studies", train=1)
+    with pytest.raises(RecipeError, match="healthy"):
+        fit_studies(volumes.recipe("normal=healthy"), table, tmp_path / "run", device="cpu", progress=False)
+
+
+def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"run\.json"):
+        load_study_run(tmp_path)
+
+
+def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
+    level = dataclasses.replace(volumes.recipe().slice, pretrain="/data/slices")
+    own = dataclasses.replace(
+        volumes.recipe("slice.model.weights=/data/net.safetensors", "cache=/fast"), slice=level
+    )
+    assert travelling(own).slice.pretrain == "slices"
+    assert travelling(own).cache == ""
+    other = travelling(volumes.recipe("slice.model.weights=/data/net.safetensors"))
+    assert other.slice.model.weights == "net.safetensors"
