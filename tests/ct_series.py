@@ -233,6 +233,12 @@ def enhanced(hu: np.ndarray, order: Sequence[int], shared_rescale: bool = True, 
     return change(first, **elements)
 
 
+def from_feet_to_head(folder: Path) -> list[Path]:
+    """A real series' files by their slices' heights."""
+    heights = {path: dcmread(path, specific_tags=["ImagePositionPatient"]) for path in folder.iterdir()}
+    return sorted(heights, key=lambda path: float(heights[path].ImagePositionPatient[2]))
+
+
 def by_simpleitk(folder: Path) -> sitk.Image:
     """The series of a folder as SimpleITK's own reader sees it."""
     reader = sitk.ImageSeriesReader()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,10 +134,8 @@ def test_radiographs_volumes_and_series_in_one_folder(tmp_path: Path) -> None:
     volume = sitk.GetImageFromArray(HU)
     volume.SetSpacing((5, 5, 4))
     sitk.WriteImage(volume, str(tmp_path / "v.nii.gz"))
-    found = {
-        result.slug: result.scan and (result.scan.modality, len(result.scan.pixels))
-        for result in read([tmp_path])
-    }
+    scans = [(result.slug, result.scan) for result in read([tmp_path])]
+    found = {slug: scan and (scan.modality, len(scan.pixels)) for slug, scan in scans}
     assert found == {
         "ct": (Modality.CT, 12),
         "ct_x": (Modality.XRAY, 1),
@@ -211,8 +208,8 @@ def test_a_dicomdir_never_leads_out_of_its_folder(tmp_path: Path) -> None:
     outside = write_slices(tmp_path / "outside", study(1))
     inside = tmp_path / "disc"
     paths = write_slices(inside / "A", study(2))
-    os.symlink(outside[0], inside / "LINK")
-    os.symlink(tmp_path / "outside", inside / "FOLDER")
+    (inside / "LINK").symlink_to(outside[0])
+    (inside / "FOLDER").symlink_to(tmp_path / "outside")
     path = dicomdir(
         inside,
         [

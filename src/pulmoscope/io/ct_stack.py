@@ -167,6 +167,8 @@ def _shape(header: SliceHeader) -> Hashable:
     return (
         header.storage.rows,
         header.storage.columns,
+        header.storage.bits_stored,
+        header.storage.signed,
         tuple(round(value, 2) + 0.0 for value in header.orientation),
         tuple(round(value, 4) for value in header.spacing_mm),
         (header.slope, header.intercept),
