@@ -13,7 +13,8 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import Sample, load
 from pulmoscope.datasets.check import check
 from pulmoscope.datasets.checksum import table_checksum
-from pulmoscope.datasets.studies import as_studies, infected_text
+from pulmoscope.datasets.infected import infected_text
+from pulmoscope.datasets.studies import as_studies
 from pulmoscope.datasets.table import SampleTable
 
 

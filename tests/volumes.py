@@ -60,7 +60,7 @@ def table(folder: Path, train: int = 4, val: int = 1, test: int = 0, *, unknown:
                 if not (folder / name).exists():
                     write(folder / name, volume(label, slices, infected, seed))
                 known = label == "Normal" or split != "train" or number >= unknown
-                text = infected_text(infected.tolist()) if known else ""
+                text = infected_text(np.flatnonzero(infected).tolist()) if known else ""
                 samples.append(Sample(name, label, split, f"p{seed:03d}", "phantom", infected=text))
     return SampleTable(folder, "manifest", tuple(samples))
 

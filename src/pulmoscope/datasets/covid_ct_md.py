@@ -22,8 +22,9 @@ import numpy.typing as npt
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.fingerprint import BoolArray
 from pulmoscope.datasets.folders import subfolders
+from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.manifest import read_csv
-from pulmoscope.datasets.studies import infected_text, slices_in
+from pulmoscope.datasets.studies import slices_in
 from pulmoscope.datasets.table import Sample, SampleTable
 
 INDEX = "Index.csv"

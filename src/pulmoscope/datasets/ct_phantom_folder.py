@@ -209,7 +209,7 @@ def _draw(job: _Job) -> dict[str, str]:
             raise OutputExistsError(study)
     phantom = draw(job.label, job.seed, slices=job.slices, size=job.size, nuisances=job.nuisances)
     truth = {
-        "infected": infected_text(phantom.infected),
+        "infected": infected_text(index for index, ill in enumerate(phantom.infected) if ill),
         "affected_left": f"{phantom.affected_left:.3f}",
         "affected_right": f"{phantom.affected_right:.3f}",
     }

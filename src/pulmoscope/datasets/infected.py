@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 NONE = "none"
 _PART = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
@@ -45,14 +45,16 @@ def infected_slices(text: str, count: int) -> tuple[bool, ...] | None:
     return tuple(any(first <= index <= last for first, last in ranges) for index in range(count))
 
 
-def infected_text(infected: Sequence[bool]) -> str:
-    """The inverse of :func:`infected_slices`: the shortest text; ``none`` where no slice is infected."""
-    parts: list[str] = []
-    first: int | None = None
-    for index, one in enumerate([*infected, False]):
-        if one and first is None:
-            first = index
-        elif not one and first is not None:
-            parts.append(str(first) if first == index - 1 else f"{first}-{index - 1}")
-            first = None
-    return ",".join(parts) or NONE
+def infected_text(slices: Iterable[int]) -> str:
+    """The inverse of :func:`infected_slices`: the shortest text for these slices; ``none`` for no slice.
+
+    >>> infected_text([45, 12, 13, 14])
+    '12-14,45'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(slices)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs) or NONE

@@ -14,7 +14,8 @@ import numpy as np
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.folders import subfolders
-from pulmoscope.datasets.studies import infected_text, is_volume
+from pulmoscope.datasets.infected import infected_text
+from pulmoscope.datasets.studies import is_volume
 from pulmoscope.datasets.table import Sample, SampleTable
 
 STUDIES, MASKS = "studies", "masks"

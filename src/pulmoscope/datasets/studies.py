@@ -6,11 +6,12 @@ A study is a folder of DICOM slices or a volume's file; its sample says in ``inf
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import sha256_of, sha256_of_file
+from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.manifest import read_csv
 from pulmoscope.datasets.table import Sample, SampleTable
 
@@ -54,23 +55,6 @@ def study_checksum(path: Path) -> str:
         return sha256_of_file(path)
     contents = sorted(sha256_of_file(file) for file in path.iterdir() if file.is_file())
     return sha256_of("\n".join(contents).encode())
-
-
-def infected_text(slices: Iterable[int]) -> str:
-    """Slice numbers as ``Sample.infected`` has them.
-
-    >>> infected_text([45, 12, 13, 14])
-    '12-14,45'
-    >>> infected_text([])
-    'none'
-    """
-    runs: list[list[int]] = []
-    for number in sorted(set(slices)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs) or "none"
 
 
 def as_studies(table: SampleTable) -> SampleTable:

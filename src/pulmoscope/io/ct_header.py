@@ -18,6 +18,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
+from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.core.types import Point
 from pulmoscope.io.deflated import check_deflated, is_deflated
 from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
@@ -28,8 +29,6 @@ from pulmoscope.io.quiet import quieten_decoders
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")
 """Enhanced CT Image Storage, and Legacy Converted Enhanced CT Image Storage."""
-SYNTHETIC = "Synthetic chest CT"
-"""How SeriesDescription begins of a series that a program drew; a diagnosis has to say so."""
 
 _SHARP = re.compile(r"LUNG|^[BDU][5-8]\d|^BL\d|^(BR|QR)[5-7]\d|^FC[58]\d|^(L|YC|YD|YE|D|E)$")
 _SOFT = re.compile(r"SOFT|STANDARD|^[BDU][1-4]\d|^BF\d|^(BR|QR)[1-4]\d|^FC[01]\d|^(A|B|C|YA|YB)$")
@@ -199,7 +198,7 @@ def _header(
         part=_part(dataset),
         flat=bool({"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(words)),
         contrast=bool(values(dataset, "ContrastBolusAgent") or values(dataset, "ContrastBolusAgentSequence")),
-        synthetic=str(dataset.get("SeriesDescription", "")).startswith(SYNTHETIC),
+        synthetic=str(dataset.get("SeriesDescription", "")).startswith(CT_DESCRIPTION),
         expected=_whole(dataset, "ImagesInAcquisition"),
     )
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
+from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.core.types import Flag, Geometry, Modality, Point, Scan, Severity, SourceFile, Units
 from pulmoscope.io.ct_container import Container, check_whole, open_container
 from pulmoscope.io.ct_content import check_hu
@@ -24,9 +25,6 @@ from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
 from pulmoscope.io.ct_stack import tilt_flags
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.orient import orient
-
-SYNTHETIC = "Synthetic chest CT"
-"""How the description of a NIfTI file begins that a program drew."""
 
 _IO = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 
@@ -98,7 +96,7 @@ def _remarks(reader: sitk.ImageFileReader, kind: str) -> Iterator[Flag]:
     def said(key: str) -> str:
         return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
 
-    if any(said(key).startswith(SYNTHETIC) for key in ("descrip", "content")):
+    if any(said(key).startswith(CT_DESCRIPTION) for key in ("descrip", "content")):
         detail = "a program drew this study, there is no patient (its description says so)"
         yield Flag("synthetic", Severity.INFO, detail)
     unplaced = kind == "NIfTI" and said("qform_code") == said("sform_code") == "0"

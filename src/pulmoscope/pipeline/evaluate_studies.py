@@ -12,7 +12,7 @@ import numpy as np
 
 from pulmoscope.core.files import NOTICE, claim_folder, sha256_of, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.ct_studies import study_checksum
+from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.embedding import LEAST, map_of

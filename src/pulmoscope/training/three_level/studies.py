@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.datasets.ct_studies import prepared_slices, study_checksum
+from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.infected import infected_slices
+from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
