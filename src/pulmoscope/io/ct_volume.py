@@ -25,6 +25,7 @@ from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
 from pulmoscope.io.ct_stack import tilt_flags
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.orient import orient
+from pulmoscope.io.quiet import with_complaints
 
 _IO = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 
@@ -75,7 +76,7 @@ def _image(name: str, path: Path, container: Container) -> tuple[sitk.Image, lis
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_IO[container.kind])
-    reader.ReadImageInformation()
+    with_complaints(reader.ReadImageInformation)  # MetaImage's reader prints what it can't parse
     size, pixel = reader.GetSize(), reader.GetPixelID()
     shown = " x ".join(map(str, size))
     if len(size[:3]) != 3 or any(side != 1 for side in size[3:]) or len(size) > 4:

@@ -54,9 +54,9 @@ def silence_libtiff() -> None:
 
 
 def with_complaints(decode: Callable[[], _Result]) -> tuple[_Result, str]:
-    """Call GDCM, and give with its result what its libjpeg printed: the only sign of a damaged lossless JPEG.
+    """Call GDCM or ITK, and give with its result what its libjpeg printed: the only sign of a damaged lossless JPEG.
 
-    There is no setting for it, so the process's stderr leads to a file for these milliseconds. GDCM holds Python's
+    There is no setting for it, so the process's stderr leads to a file for these milliseconds. Both hold Python's
     lock meanwhile, so that other threads hardly write then.
     """
     with _LOCK, tempfile.TemporaryFile() as caught:
