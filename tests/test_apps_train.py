@@ -157,3 +157,21 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
 ) -> None:
     with pytest.raises(RecipeError, match=says):
         run(command, "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", tmp_path, "--set", setting)
+
+
+def test_recipes_of_three_levels_are_listed_and_shown() -> None:
+    assert "ct-three-level-light" in run("recipes", "list")
+    said = run("recipes", "show", "ct-three-level", "--set", "slice.phases.tune.epochs=3")
+    assert "Garg" in said
+    assert "test_accuracy 0.8889" in said
+    assert "  slice.phases.tune.epochs=3\n" in said
+    assert "  ensemble.scores=train\n" in said
+    shown = [line.strip() for line in said.split("Settings:")[1].splitlines() if "=" in line]
+    again = run("recipes", "show", "ct-three-level", *(part for line in shown for part in ("--set", line)))
+    assert again == said.replace("rotate_deg=25\n", "rotate_deg=25.0\n")
+
+
+@pytest.mark.parametrize("option", [("--folds", "3"), ("--workers", "2")])
+def test_options_that_studies_do_not_know_are_refused(option: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"ct-three-level: {option[0]} can't be given"):
+        run("train", "ct-three-level", "--data", tmp_path, "-o", tmp_path / "run", *option)

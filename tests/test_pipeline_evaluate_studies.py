@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from sklearn.metrics import accuracy_score
 from typer.testing import CliRunner
 
@@ -92,6 +93,8 @@ def test_figures_of_every_level_are_those_of_the_tables(out: Path) -> None:
     assert found["overall"]["scores"] == found["levels"]["ensemble"]["scores"]
     assert [failure["file"] for failure in found["data"]["failures"]] == ["broken.nii.gz"]
     assert found["command"] == "as typed"
+    schema = Path(__file__).parents[1] / "docs" / "schemas" / "metrics.schema.json"
+    Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(found)
 
 
 def test_the_page_shows_all_levels_the_map_and_that_it_is_synthetic(out: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
@@ -19,6 +20,8 @@ from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_stud
 PARTS = {"slice.onnx", "ensemble.onnx"} | {
     f"{name}.onnx" for name in ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
 }
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,15 @@ def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
     right = [volumes.CLASSES[int(own.logits.argmax())] for own in said]
     truth = [sample.label for sample in table if sample.split == "val"]
     assert np.mean([a == b for a, b in zip(right, truth, strict=True)]) == pytest.approx(kept["val_accuracy"])
+
+
+def test_what_it_writes_keeps_its_schemas(run: StudyRun) -> None:
+    table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
+    export_studies(run.folder, table, progress=False)
+    for name in ("recipe", "run", "bundle"):
+        schema = json.loads((SCHEMAS / f"study-{name}.schema.json").read_text(encoding="utf-8"))
+        written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
+        Draft202012Validator(schema).validate(written)
 
 
 def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: StudyRun) -> None:

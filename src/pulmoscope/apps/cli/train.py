@@ -56,7 +56,7 @@ def command(
         given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
         given |= {"--workers": workers}
         refused = [*(name for name, value in given.items() if value), *["--device"] * (device != "auto")]
-        _refuse(refused, "xray-lungs: its settings are fixed")
+        _refuse(recipe, refused, "its settings are fixed")
         _train_lungs(data, layout, out, force)
         return
     from pulmoscope.core.errors import RecipeError
@@ -66,7 +66,9 @@ def command(
 
     if recipe in THREE_LEVEL:
         unknown = {"--folds": folds, "--workers": workers}
-        _refuse([name for name, value in unknown.items() if value], f"{recipe}: has no such option yet")
+        _refuse(
+            recipe, [name for name, value in unknown.items() if value], "it learns from studies, one by one"
+        )
         _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
         return
     chosen = apply(find(recipe), set_ or [])
@@ -92,11 +94,11 @@ def command(
         _train(table, out, trained, terms, release)
 
 
-def _refuse(options: list[str], why: str) -> None:
+def _refuse(recipe: str, options: list[str], why: str) -> None:
     from pulmoscope.core.errors import RecipeError
 
     if options:
-        raise RecipeError(f"{', '.join(options)} can't be given: {why}")
+        raise RecipeError(f"{recipe}: {', '.join(options)} can't be given; {why}")
 
 
 def _train_studies(
