@@ -15,8 +15,9 @@ import volumes
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import manifest
-from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io import read_scan
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from study_bundles import tiny_study_bundle
@@ -56,7 +57,7 @@ def test_a_row_a_study_with_what_the_model_says_of_it(
     found = rows(out / "predictions.csv")
     assert [row["file"] for row in found] == [sample.file for sample in table][:-1]
     for row, sample in zip(found, table, strict=False):
-        said = model.predict(model.prepare(read_study(table.path(sample))))
+        said = model.predict(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
         shares = [float(row[f"p_{name}"]) for name in volumes.CLASSES]
         np.testing.assert_allclose(shares, said.ensemble, atol=1e-6)
         assert row["label"] == sample.label
@@ -67,12 +68,12 @@ def test_a_row_a_study_with_what_the_model_says_of_it(
 def test_slices_count_where_their_label_is_known(table: SampleTable, out: Path) -> None:
     found = rows(out / "slices.csv")
     first = [row for row in found if row["file"] == table.samples[0].file]
-    assert [row["slice"] for row in first] == [str(index) for index in range(7)]
+    assert [row["slice"] for row in first] == [str(index) for index in range(11)]
     assert all(row["label"] == "" for row in first)
     sick = [row for row in found if row["file"] == "p000.nii.gz"]
-    assert [row["label"] for row in sick] == ["", "", "CAP", "CAP", "CAP", ""]
+    assert [row["label"] for row in sick] == ["", "", "CAP", "CAP", "CAP", *[""] * 5]
     normal = [row for row in found if row["file"] == "p002.nii.gz"]
-    assert [row["label"] for row in normal] == ["Normal"] * 8
+    assert [row["label"] for row in normal] == ["Normal"] * 12
 
 
 def test_figures_of_every_level_are_those_of_the_tables(out: Path) -> None:
@@ -128,7 +129,7 @@ def test_infected_slices_beyond_the_study_are_told(
     model: ThreeLevelModel, table: SampleTable, tmp_path: Path
 ) -> None:
     beyond = replace(table.samples[1], infected="3-40")
-    with pytest.raises(DatasetError, match="infected slices lie in 0 to 5"):
+    with pytest.raises(DatasetError, match="infected slices lie in 0 to 9"):
         evaluate_studies(model, replace(table, samples=(beyond,)), tmp_path)
 
 

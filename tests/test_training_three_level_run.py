@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.datasets.ct_studies import read_study
+from pulmoscope.datasets.ct_studies import prepared_slices
+from pulmoscope.io import read_scan
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from pulmoscope.training.three_level.export import changed_settings, export_studies, is_study_bundle
@@ -69,7 +70,7 @@ def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
     kept = next(own for own in run.summary["courses"] if own["name"] == "3-ensemble")
 
     said = [
-        model.predict(model.prepare(read_study(table.path(sample))))
+        model.predict(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
         for sample in table
         if sample.split == "val"
     ]
