@@ -57,6 +57,12 @@ def study_checksum(path: Path) -> str:
     return sha256_of("\n".join(contents).encode())
 
 
+def holds_studies(table: SampleTable) -> bool:
+    """Whether a table is of CT studies, or of their single DICOM slices, by its first row."""
+    sample = table.samples[0]
+    return is_study(table.path(sample)) or sample.file.lower().endswith(DICOM_SUFFIXES)
+
+
 def as_studies(table: SampleTable) -> SampleTable:
     """One sample a study: rows that are single DICOM slices are joined by their folder.
 

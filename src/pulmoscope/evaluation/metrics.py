@@ -232,7 +232,7 @@ class _Statistics:
         self._brier = ((shares - one_hot) ** 2).sum(axis=1)
         self._gaps = np.zeros((images, BINS))
         self._gaps[np.arange(images), bin_numbers(confidence)] = confidence - (called == truth)
-        self._ranked = [_Ranked(shares[:, number], truth == number) for number in range(classes)]
+        self._ranked = [Ranked(shares[:, number], truth == number) for number in range(classes)]
 
     def __call__(self, weights: Weights) -> dict[Any, Values]:
         classes, present = len(self._classes), self._present
@@ -263,7 +263,7 @@ class _Statistics:
         return found
 
 
-class _Ranked:
+class Ranked:
     """Images in descending order of one class's probability, ties together."""
 
     def __init__(self, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> None:

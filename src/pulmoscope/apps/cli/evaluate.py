@@ -16,6 +16,7 @@ from pulmoscope.apps.cli.diagnose import Runtime
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
+    from pulmoscope.runtime.model import Model
 
 ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
 Data = Annotated[
@@ -52,21 +53,26 @@ def command(
     bootstrap: Bootstrap = 1000,
     force: Force = False,
 ) -> None:
-    """Evaluate a model on labelled images, or a model of three levels on labelled CT studies.
+    """Evaluate a model on labelled images, or on labelled CT studies.
 
-    Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained; of
-    studies slices.csv, classifiers.csv and tsne.csv instead of worst.html.
+    Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained. A
+    model of three levels on studies writes slices.csv, classifiers.csv and tsne.csv instead of worst.html; a model of
+    slices on studies slices.csv and slices.json: how well it tells infected from clean slices within each patient.
     """
     from pulmoscope.runtime.study_bundle import judges_studies
 
     if judges_studies(model):
         _evaluate_studies(model, data, out, (split, layout), (runtime, device), bootstrap, force)
         return
+    from pulmoscope.datasets.studies import holds_studies
     from pulmoscope.pipeline.evaluate import evaluate
     from pulmoscope.runtime.model import Model
 
     table = chosen(data, layout, split)
     opened = Model.load(model, runtime.value, device)
+    if opened.bundle.modality == "CT" and holds_studies(table):
+        _evaluate_slices(opened, table, out, bootstrap, force)
+        return
     with progress_bar("Evaluating") as progress:
         found = evaluate(
             opened,
@@ -81,6 +87,32 @@ def command(
     tell_failures([failure["reason"] for failure in found["data"]["failures"]])
     _tell(found)
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int, force: bool) -> None:
+    """Evaluate a model of slices on studies, within each patient."""
+    from rich import box
+    from rich.table import Table
+
+    from pulmoscope.pipeline.evaluate_slices import evaluate_slices
+
+    command = shlex.join(["pulmoscope", *sys.argv[1:]])
+    with progress_bar("Evaluating") as progress:
+        found = evaluate_slices(
+            model, table, out, bootstrap=bootstrap, command=command, force=force, progress=progress
+        )
+    tell_failures([failure["reason"] for failure in found["failures"]])
+    view = Table(
+        box=box.SIMPLE_HEAD, title=f"{model.bundle.name}: infected against clean slices of one patient"
+    )
+    for name in ("patient", "label", "predicted", "judged", "infected", "AUROC", "95 % interval"):
+        view.add_column(name, justify="left" if name in ("patient", "label", "predicted") else "right")
+    for own in found["patients"]:
+        known = "-" if own["infected"] is None else str(own["infected"])
+        called = f"{own['predicted']} ({own['decision']})"
+        view.add_row(own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]))
+    show(view)
+    typer.echo(f"Figures: {out / 'slices.json'}")
 
 
 def _evaluate_studies(

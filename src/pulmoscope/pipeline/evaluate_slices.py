@@ -1,0 +1,172 @@
+"""How well a model of slices tells infected slices from clean ones within each patient of a table of CT studies.
+
+Between patients a model may live on scanner, dose or build; within one patient all these are equal.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Hashable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.classes import suspicion
+from pulmoscope.core.errors import DatasetError, InputError
+from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.core.types import Diagnosis
+from pulmoscope.datasets.infected import infected_slices
+from pulmoscope.datasets.studies import as_studies
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.bootstrap import Values, Weights, estimates
+from pulmoscope.evaluation.metrics import Ranked
+from pulmoscope.io import read_scan
+from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.predict import Failure, Progress
+from pulmoscope.runtime.model import Model
+
+SCHEMA_VERSION = "1.0"
+RUN = 10
+"""Slices that are drawn together: neighbours look alike, and are no independent cases."""
+
+
+def evaluate_slices(
+    model: Model,
+    table: SampleTable,
+    out: Path,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 20,
+    command: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Diagnose every study of a table and compare its slices' scores with their labels.
+
+    Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what the model gives to the classes that say that
+    something was found; intervals draw runs of neighbouring slices.
+
+    Args:
+        table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
+
+    Returns:
+        The content of ``slices.json``.
+
+    Raises:
+        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        DatasetError: no study could be read, or its infected slices are not those of the study.
+    """
+    claim_folder(out, "slices.json", force)
+    studies = as_studies(table)
+    patients: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    failures: list[Failure] = []
+    for done, sample in enumerate(studies, start=1):
+        try:
+            diagnosis = diagnose_ct(read_scan(studies.path(sample), "ct"), model, explain=False)
+        except InputError as error:
+            failures.append(Failure(sample.file, str(error)))
+        else:
+            truth = _truth(studies, sample, len(diagnosis.slices))
+            patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
+            rows += _rows(sample, diagnosis, truth)
+        if progress is not None:
+            progress(done, len(studies))
+    if not patients:
+        raise DatasetError(
+            f"{table.root}: no study could be read (of {len(studies)}); the first: {failures[0].reason}"
+        )
+    _write(out / "slices.csv", rows)
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "model": dict(model.identity),
+        "method": {
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "drawn_together": RUN,
+            "interval": "95 % percentile bootstrap",
+        },
+        "patients": patients,
+        "failures": [{"file": failure.file, "reason": failure.reason} for failure in failures],
+        "command": command,
+        "software": versions(),
+        "notice": NOTICE,
+    }
+    write_json(out / "slices.json", found)
+    return found
+
+
+def _truth(table: SampleTable, sample: Sample, count: int) -> tuple[bool, ...] | None:
+    try:
+        return infected_slices(sample.infected, count)
+    except ValueError as error:
+        raise DatasetError(f"{table.path(sample)}: {error}") from error
+
+
+def _patient(
+    sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    """One study's figures; of slices that were judged."""
+    judged = [own for own in diagnosis.slices if own.probabilities is not None]
+    scores = np.array([suspicion(own.probabilities or {}) for own in judged])
+    ill = np.array([truth is not None and truth[own.index] for own in judged], dtype=bool)
+    prediction = diagnosis.prediction
+    return {
+        "file": sample.file,
+        "patient": sample.patient,
+        "label": sample.label,
+        "predicted": prediction.label,
+        "probabilities": dict(prediction.probabilities),
+        "decision": prediction.decision.value,
+        "slices": len(diagnosis.slices),
+        "judged": len(judged),
+        "infected": None if truth is None else int(ill.sum()),
+        "mean_score": {"infected": _mean(scores[ill]), "clean": _mean(scores[~ill])},
+        "auroc": _auroc(ill, scores, [own.index // RUN for own in judged], bootstrap, seed),
+    }
+
+
+def _auroc(
+    ill: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], runs: list[int], bootstrap: int, seed: int
+) -> dict[str, float | int | None]:
+    """Of infected against clean slices, with an interval over runs of neighbours; undefined where all are alike."""
+
+    if not len(scores):
+        return {"value": None, "low": None, "high": None, "usable": 0}
+    ranked = Ranked(scores, ill)
+
+    def statistics(weights: Weights) -> Mapping[Hashable, Values]:
+        return {"auroc": ranked(weights)[0]}
+
+    _, unit_of_slice = np.unique(runs, return_inverse=True)
+    return estimates(statistics, unit_of_slice.astype(np.intp), bootstrap, seed)["auroc"].plain()
+
+
+def _mean(scores: npt.NDArray[np.float64]) -> float | None:
+    return round(float(scores.mean()), 6) if len(scores) else None
+
+
+def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) -> list[list[str]]:
+    return [
+        [
+            sample.file,
+            sample.patient,
+            str(own.index),
+            "" if own.z_mm is None else f"{own.z_mm:.3f}",
+            "" if truth is None else str(int(truth[own.index])),
+            "" if own.probabilities is None else f"{suspicion(own.probabilities):.6f}",
+        ]
+        for own in diagnosis.slices
+    ]
+
+
+def _write(path: Path, rows: list[list[str]]) -> None:
+    content = StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(["file", "patient", "slice", "z_mm", "infected", "score"])
+    writer.writerows(rows)
+    write_text(path, content.getvalue())
