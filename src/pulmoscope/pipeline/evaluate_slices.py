@@ -47,8 +47,8 @@ def evaluate_slices(
 ) -> dict[str, Any]:
     """Diagnose every study of a table and compare its slices' scores with their labels.
 
-    Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what the model gives to the classes that say that
-    something was found; intervals draw runs of neighbouring slices.
+    Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what the model gives to the classes that say
+    that something was found; intervals draw runs of neighbouring slices.
 
     Args:
         table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
