@@ -6,6 +6,7 @@ right. So the answer, its probability and the place of its evidence can be deriv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.distribution import Reference
@@ -33,7 +35,9 @@ def tiny_bundle(
     temperature: float = 1.0,
     confidence: float = 0.5,
     distance: float | None = None,
-    preprocess: XrayPreprocess = PREPROCESS,
+    preprocess: Preprocess = PREPROCESS,
+    modality: str = "XRAY",
+    sources: Sequence[str] = (),
     name: str = "tiny",
 ) -> Bundle:
     """Write a bundle into ``folder`` and give it back, sealed with checksums.
@@ -46,7 +50,7 @@ def tiny_bundle(
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_classifier(len(classes), single_logit, gain, preprocess), folder / "model.onnx")
-    if preprocess.region == "lungs":
+    if preprocess.needs_finder:
         onnx.save(_lung_finder(), folder / "lungs.onnx")
     if distance is not None:
         pooled = np.random.default_rng(1).normal(0.02, 0.001, (60, len(classes))).astype(np.float32)
@@ -57,7 +61,8 @@ def tiny_bundle(
         folder=folder,
         name=name,
         version="0.1",
-        modality="XRAY",
+        modality=modality,
+        training_data={"sources": list(sources)} if sources else {},
         classes=classes,
         preprocess=preprocess,
         calibration=Calibration(temperature=temperature, fitted_on="nothing"),
@@ -81,7 +86,7 @@ def quadrants(brightness: tuple[float, ...], size: int = 64) -> np.ndarray:
     return image
 
 
-def _classifier(classes: int, single_logit: bool, gain: float, preprocess: XrayPreprocess) -> onnx.ModelProto:
+def _classifier(classes: int, single_logit: bool, gain: float, preprocess: Preprocess) -> onnx.ModelProto:
     cell = preprocess.size // GRID
     grey = np.full((classes, preprocess.channels, 1, 1), 1 / preprocess.channels, dtype=np.float32)
     mask = np.stack([quadrants((0,) * k + (1,), GRID) for k in range(classes)])[None]

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import pulmoscope
+from bundles import quadrants, tiny_bundle
+from ct_series import drawn_hu, write_series
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.types import Diagnosis, Units
+from pulmoscope.io import entries, read_scan, studies
+from pulmoscope.io.studies import slugs
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
+from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.runtime.model import Model
+from radiographs import encoded
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+SLICES = 40
+"""4 mm apart: 160 mm of a chest, with about two litres of lung."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """One of slices that compares the brightness of a picture's upper quarters."""
+    preprocess = SlicePreprocess(size=32, region="full", window=False)
+    folder = tmp_path_factory.mktemp("bundle")
+    tiny_bundle(folder, ("non-COVID", "COVID"), preprocess=preprocess, modality="CT", confidence=0.5)
+    return Model.load(folder)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies") / "chest"
+    write_series(folder, ill(drawn_hu(SLICES)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def diagnosis(model: Model, study: Path) -> Diagnosis:
+    return diagnose_ct(read_scan(study), model)
+
+
+def ill(hu: np.ndarray) -> np.ndarray:
+    """Slices 10 to 14 get denser in the upper right quarter of the picture."""
+    hu = hu.copy()
+    half = hu.shape[1] // 2
+    hu[10:15, 8:half, half : half + 24] = np.maximum(hu[10:15, 8:half, half : half + 24], -100)
+    return hu
+
+
+def run(inputs: list[Path], models: Models, out: Path) -> list[Outcome]:
+    listed = list(entries(inputs))
+    return list(diagnose_many(studies(listed), Run(models, out), slugs(listed)))
+
+
+def test_every_slice_has_its_result_from_the_feet_to_the_head(diagnosis: Diagnosis) -> None:
+    assert [own.index for own in diagnosis.slices] == list(range(SLICES))
+    heights = [own.z_mm for own in diagnosis.slices]
+    np.testing.assert_allclose(heights, -300 + 4 * np.arange(SLICES))
+    assert [own.file for own in diagnosis.slices] == [file.name for file in diagnosis.scan.files]
+    assert all(own.lung_share is not None for own in diagnosis.slices)
+
+
+def test_dense_slices_stand_out_and_are_shown(diagnosis: Diagnosis) -> None:
+    scores = np.array([own.probabilities["COVID"] for own in diagnosis.slices if own.probabilities])
+    assert len(scores) == SLICES
+    assert scores[10:15].min() > np.delete(scores, range(10, 15)).max()
+    shown = [own.index for own in diagnosis.explanations]
+    assert len(shown) == 4
+    assert all(own.target == "COVID" for own in diagnosis.explanations)
+    assert set(shown[:2]) <= set(range(10, 15))
+    assert all(own.heat.shape == (64, 64) for own in diagnosis.explanations)
+
+
+def test_the_patient_is_the_mean_of_the_highest_tenth_and_is_referred(diagnosis: Diagnosis) -> None:
+    scores = sorted(own.probabilities["COVID"] for own in diagnosis.slices if own.probabilities)
+    expected = np.mean(scores[-4:])  # a tenth of 40
+    assert diagnosis.prediction.probabilities["COVID"] == pytest.approx(expected, abs=1e-5)
+    assert sum(diagnosis.prediction.probabilities.values()) == pytest.approx(1)
+    assert diagnosis.prediction.decision == "refer"
+    assert "checked on 3 patients only" in diagnosis.prediction.reason
+    assert "patient-rule" in [flag.code for flag in diagnosis.quality.flags]
+
+
+def test_batches_and_order_change_no_slice(model: Model, study: Path, tmp_path: Path) -> None:
+    scan = read_scan(study)
+    whole = diagnose_ct(scan, model, explain=False)
+    shuffled = write_series(tmp_path / "again", ill(drawn_hu(SLICES)))
+    assert [path.name for path in shuffled] != sorted(path.name for path in shuffled) or len(
+        shuffled
+    ) == SLICES
+    again = diagnose_ct(read_scan(tmp_path / "again"), model, explain=False)
+    assert [own.probabilities for own in again.slices] == [own.probabilities for own in whole.slices]
+    for place in (0, 12, 39):
+        pixels = model.bundle.preprocess.render(scan.pixels[place])  # type: ignore[union-attr]
+        alone = model.predict(model.prepare(pixels).tensor[None]).probabilities[0]
+        found = whole.slices[place].probabilities
+        assert found is not None
+        assert found["COVID"] == pytest.approx(float(alone[1]), abs=1e-6)
+
+
+def test_a_missing_slice_is_found_and_the_study_goes_on(model: Model, study: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "hole", ill(drawn_hu(SLICES)))
+    lowest_first = {own.z_mm: own.file for own in diagnose_ct(read_scan(tmp_path / "hole"), model).slices}
+    for height in (-300 + 4 * 20, -300 + 4 * 21):
+        Path(lowest_first[height]).unlink()
+    found = diagnose_ct(read_scan(tmp_path / "hole"), model)
+    assert len(found.slices) == SLICES - 2
+    (flag,) = [flag for flag in found.quality.flags if flag.code == "missing-slices"]
+    assert "2 missing" in flag.detail
+
+
+def test_no_lungs_are_no_chest(model: Model, tmp_path: Path) -> None:
+    hu = drawn_hu(SLICES)
+    hu[(hu < -500) & (np.abs(np.arange(64) - 32) < 26)] = 40
+    write_series(tmp_path / "belly", hu)
+    found = diagnose_ct(read_scan(tmp_path / "belly"), model)
+    assert "no-lungs" in [flag.code for flag in found.quality.flags]
+    assert found.quality.verdict == "refuse"
+    assert found.prediction.decision == "refer"
+    assert all(own.probabilities is None for own in found.slices)
+    assert found.explanations == ()
+
+
+def test_drawn_studies_and_real_models_do_not_go_together(model: Model, tmp_path: Path) -> None:
+    real = tiny_bundle(
+        tmp_path / "real",
+        ("non-COVID", "COVID"),
+        preprocess=SlicePreprocess(size=32, region="full", window=False),
+        modality="CT",
+        sources=("hospital",),
+    )
+    drawn = tiny_bundle(
+        tmp_path / "drawn",
+        ("non-COVID", "COVID"),
+        preprocess=SlicePreprocess(size=32, region="full", window=False),
+        modality="CT",
+        sources=("phantom",),
+    )
+    write_series(tmp_path / "phantom", drawn_hu(SLICES), SeriesDescription="Synthetic chest CT, no patient")
+    write_series(tmp_path / "patient", drawn_hu(SLICES))
+
+    def refused(study: str, bundle: Path) -> list[str]:
+        found = diagnose_ct(read_scan(tmp_path / study), Model.load(bundle), explain=False)
+        return [flag.code for flag in found.quality.flags if flag.severity == "refuse"]
+
+    assert refused("phantom", real.folder) == ["synthetic"]
+    assert refused("patient", drawn.folder) == ["real-among-drawn"]
+    assert refused("phantom", drawn.folder) == refused("patient", real.folder) == []
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixed")
+    picture = (np.kron(quadrants((0.9, 0.1, 0.4, 0.4)), np.ones((4, 4))) * 255).astype(np.uint8)
+    (folder / "film.png").write_bytes(encoded(picture, "PNG"))
+    write_series(folder / "a", drawn_hu(SLICES))
+    other = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
+    write_series(folder / "b", ill(drawn_hu(SLICES, seed=3)), **other)
+    return folder
+
+
+@pytest.fixture
+def built_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Model) -> Models:
+    """`auto`, with small bundles in the place of those that come with the package."""
+    xray = tiny_bundle(tmp_path / "xray", name="small-xray").folder
+    names = {"XRAY": str(xray), "CT": str(model.bundle.folder)}
+    monkeypatch.setattr("pulmoscope.pipeline.choice.BUILT_IN", names)
+    return Models()
+
+
+def test_a_run_takes_films_and_studies_each_with_its_model(
+    films: Path, built_in: Models, tmp_path: Path
+) -> None:
+    outcomes = run([films], built_in, tmp_path / "out")
+    assert [outcome.folder for outcome in outcomes] == ["a", "b", "film"]
+    assert all(outcome.error is None for outcome in outcomes)
+    index = json.loads((tmp_path / "out/index.json").read_text())
+    jsonschema.validate(index, json.loads((SCHEMAS / "index.schema.json").read_text()))
+    assert {own["modality"] for own in index["models"]} == {"XRAY", "CT"}
+    assert [own["modality"] for own in index["inputs"]] == ["CT", "CT", "XRAY"]
+    schema = json.loads((SCHEMAS / "diagnosis.schema.json").read_text())
+    for name in ("film", "a", "b"):
+        plain = json.loads((tmp_path / "out" / name / "diagnosis.json").read_text())
+        jsonschema.validate(plain, schema)
+        assert (tmp_path / "out" / name / "report.html").stat().st_size > 1000
+        assert len(plain["slices"]) == (0 if name == "film" else SLICES)
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_studies(
+    films: Path, built_in: Models, tmp_path: Path
+) -> None:
+    listed = list(entries([films]))
+    begun = diagnose_many(studies(listed), Run(built_in, tmp_path / "out"), slugs(listed))
+    assert next(begun).folder == "a"
+    assert next(begun).folder == "b"
+    begun.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "out/index.json").exists()
+    outcomes = run([films], built_in, tmp_path / "out")
+    assert [outcome.kept for outcome in outcomes][:2] == [True, True]
+    assert (tmp_path / "out/index.json").exists()
+
+
+def test_a_model_of_the_other_kind_is_refused_in_one_line(
+    films: Path, study: Path, model: Model, tmp_path: Path
+) -> None:
+    only = Models.only(model)
+    (film, *_) = run([films / "film.png", study], only, tmp_path / "out")
+    assert isinstance(film.error, UnsuitableError)
+    assert "the model tiny reads a CT (found: an X-ray)" in str(film.error)
+
+
+def test_from_python(study: Path, model: Model, diagnosis: Diagnosis) -> None:
+    found = pulmoscope.diagnose(study, model.bundle.folder, explain=False)
+    assert found.prediction == diagnosis.prediction
+    with pytest.raises(InputError, match="the study holds the series that --series names"):
+        pulmoscope.diagnose(study, model.bundle.folder, series="1.2.3")
+
+
+def test_pictures_are_judged_as_they_are(model: Model, tmp_path: Path) -> None:
+    rendered = model.bundle.preprocess.render(ill(drawn_hu(SLICES)).astype(np.float32))  # type: ignore[union-attr]
+    for number, pixels in enumerate(rendered[5:20]):
+        picture = (np.kron(pixels, np.ones((2, 2))) * 255).astype(np.uint8)
+        (tmp_path / f"slice{number}.png").write_bytes(encoded(picture, "PNG"))
+    scan = read_scan(tmp_path, "ct")
+    assert scan.units is Units.GREY
+    found = diagnose_ct(scan, model)
+    assert len(found.slices) == 15
+    assert all(own.probabilities and own.z_mm is None and own.lung_share is None for own in found.slices)
+    scores = np.array([own.probabilities["COVID"] for own in found.slices if own.probabilities])
+    assert set(np.argsort(-scores)[:5]) == {5, 6, 7, 8, 9}
+    assert "pictures" in [flag.code for flag in found.quality.flags]

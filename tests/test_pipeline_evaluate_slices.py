@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import volumes
+from bundles import tiny_bundle
+from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.evaluate_slices import evaluate_slices
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.runtime.model import Model
+
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "slices.schema.json"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """One that sees the brightness of a picture's quarters, on CT slices."""
+    preprocess = SlicePreprocess(size=32, region="full", window=False)
+    folder = tiny_bundle(
+        tmp_path_factory.mktemp("bundle"),
+        classes=("non-COVID", "COVID"),
+        preprocess=preprocess,
+        modality="CT",
+    ).folder
+    return Model.load(folder)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
+    return volumes.table(tmp_path_factory.mktemp("studies"), train=1, val=1)
+
+
+def test_scores_are_compared_within_each_patient(model: Model, table: SampleTable, tmp_path: Path) -> None:
+    found = evaluate_slices(model, table, tmp_path / "out", bootstrap=50, command="as typed")
+    jsonschema.validate(found, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert found == json.loads((tmp_path / "out/slices.json").read_text(encoding="utf-8"))
+    with (tmp_path / "out/slices.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for own, sample in zip(found["patients"], table, strict=True):
+        mine = [row for row in rows if row["file"] == sample.file]
+        assert [int(row["slice"]) for row in mine] == list(range(own["slices"]))
+        judged = [row for row in mine if row["score"]]
+        assert own["judged"] == len(judged) > 0
+        ill = [row["infected"] == "1" for row in judged]
+        assert own["infected"] == sum(ill) == (0 if sample.label == "Normal" else 3)
+        scores = [float(row["score"]) for row in judged]
+        if sample.label == "Normal":
+            assert own["auroc"]["value"] is None
+        else:
+            assert own["auroc"]["value"] == pytest.approx(roc_auc_score(ill, scores), abs=1e-6)
+            expected = np.mean([score for score, one in zip(scores, ill, strict=True) if one])
+            assert own["mean_score"]["infected"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_there_is_kept_and_what_can_not_be_read_is_told(
+    model: Model, table: SampleTable, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8bno")
+    broken = Sample("broken.nii.gz", "COVID", "all", "p9")
+    both = SampleTable(
+        tmp_path, "manifest", (Sample(str(table.path(table.samples[0])), "CAP", "all"), broken)
+    )
+    found = evaluate_slices(model, both, tmp_path / "out", bootstrap=5)
+    assert [failure["file"] for failure in found["failures"]] == ["broken.nii.gz"]
+    assert found["patients"][0]["infected"] is None
+    with pytest.raises(OutputExistsError):
+        evaluate_slices(model, both, tmp_path / "out")
+    with pytest.raises(DatasetError, match="no study could be read"):
+        evaluate_slices(model, SampleTable(tmp_path, "manifest", (broken,)), tmp_path / "none")
