@@ -12,7 +12,7 @@ RECIPE = Recipe(
     title="Our own: MobileNetV2 on the lungs of a CT slice, the rest hidden and the window harmonised",
     paper="none: docs/ct-slices.md says what was tried and what helped",
     modality="CT",
-    preprocess=SlicePreprocess(size=112),
+    preprocess=SlicePreprocess(size=112, others="opened"),
     augment=Augmentation(shift=0.08, rotate_deg=15, zoom=0.2, squeeze=0.2, flip=0.5, film=0.7, clutter=0.4),
     # As in xray-covid: padding, mean and s.d. of the ImageNet weights ported from TensorFlow (model.weights=PATH).
     model=ModelSpec(backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, dropout=0.2),
