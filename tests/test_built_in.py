@@ -39,17 +39,19 @@ def test_it_is_whole_small_and_says_whose_terms_it_is_under() -> None:
     assert {"xray-covid", "ct-slice-covid"} <= set(built_in())
 
 
-def test_the_slice_model_is_whole_small_and_tells_a_patch_from_clear_lungs() -> None:
+def test_the_slice_model_is_whole_small_and_does_not_see_what_lies_beside_the_lungs() -> None:
     model = Model.load("ct-slice-covid")
     folder = model.bundle.folder
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8 * 2**20
     assert "Terms: research use only" in (folder / "MODEL_CARD.md").read_text()
     assert {"val", "test", "sars", "ucsd"} <= set(model.bundle.metrics)
-    pictures = [windowed(slice_hu(lesion), -600, 1500) for lesion in (False, True)]
-    prepared = [model.prepare(picture) for picture in pictures]
+    plain = windowed(slice_hu(lesion=True), -600, 1500)
+    marked = np.pad(plain, 7, constant_values=1.0)
+    marked[10:24, 10:14] = 1.0  # a letter beside the body
+    prepared = [model.prepare(picture) for picture in (plain, marked)]
     assert all(own.framed.lungs_found for own in prepared)
-    clear, patch = model.predict(np.stack([own.tensor for own in prepared])).probabilities
-    assert patch[model.bundle.classes.index("COVID")] > clear[model.bundle.classes.index("COVID")]
+    answers = model.predict(np.stack([own.tensor for own in prepared])).probabilities
+    np.testing.assert_allclose(answers[0], answers[1], atol=0.02)
 
 
 def test_a_film_is_the_same_in_every_format(model: Model, tmp_path: Path) -> None:

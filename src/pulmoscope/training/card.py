@@ -228,7 +228,10 @@ def _seen_of_slice(own: SlicePreprocess) -> str:
             f"The box around the lungs, found by grey alone or given as a mask, with a margin of {own.margin:.0%}"
             f"{', all but the hull of each lung hidden' if own.hull else ''}; where there are none, the centre square"
         )
-    return region + ("; lung and soft tissue mapped to fixed greys" if own.window else "")
+    others = (
+        "; the second and third channel without vessels (grey openings)" if own.others == "opened" else ""
+    )
+    return region + ("; lung and soft tissue mapped to fixed greys" if own.window else "") + others
 
 
 def _sees(recipe: Recipe) -> list[str]:
