@@ -105,7 +105,7 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
     detail = (
-        "the model knows real images only, and a program drew this one (its own text says so): no patient"
+        "the model knows real images only, and a program drew this image (its own text says so): no patient"
     )
     return tuple(_refuse(flag.code, detail) if flag.code == "synthetic" else flag for flag in flags)
 
