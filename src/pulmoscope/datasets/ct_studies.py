@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan, Units
+from pulmoscope.datasets.infected import NONE
+from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
 from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
+
+DROPPING = frozenset(
+    {
+        "bad-slice",
+        "broken-files",
+        "duplicate-positions",
+        "foreign-slice",
+        "incomplete-slices",
+        "mixed-series",
+        "several-acquisitions",
+    }
+)
+"""Flags of a reader that has left slices out."""
+
+
+def read_labelled(path: Path, infected: str) -> Scan:
+    """Read a study of a table; ``infected``: its slice labels, which go by place (see :class:`Sample`).
+
+    Raises:
+        InputError: it can't be read, or slices were left out, so that labels would be put on the wrong ones.
+    """
+    scan = read_scan(path, "ct")
+    dropped = [flag.code for flag in scan.remarks if flag.code in DROPPING]
+    if infected.strip() not in ("", NONE) and dropped:
+        raise UnsuitableError(path, "a study with labelled slices has all of them", ", ".join(dropped))
+    return scan
 
 
 def lungs_of(scan: Scan) -> LungMask | None:

@@ -2,7 +2,7 @@
 
 The rules, in this order:
 
-1. ``--series UID`` overrides all others.
+1. ``--series UID`` overrides the choice; what is not axial or too short can't be read all the same.
 2. Only CT images that are slices count: no localizers, dose reports, secondary captures.
 3. Axial: the normal lies within 37 degrees of the body's axis, so that a tilted gantry passes and a reformat does not.
 4. At least ten positions.
@@ -44,6 +44,8 @@ def choose(
     Raises:
         UnsuitableError: no series passes.
     """
+    if len({header.patient for header in headers if header.patient}) > 1:
+        raise UnsuitableError(name, "a study is of one patient", "several PatientIDs")
     together: dict[str, list[SliceHeader]] = {}
     for header in headers:
         together.setdefault(header.series, []).append(header)
@@ -55,6 +57,10 @@ def choose(
         if series not in by_series:
             raise UnsuitableError(
                 name, "the study holds the series that --series names", f"{len(by_series)} other CT series"
+            )
+        if reason := _unfit(by_series[series], anywhere=True):
+            raise UnsuitableError(
+                name, f"the series is axial and has at least {FEWEST} slices", f"one {reason}"
             )
         return by_series[series], []
     reasons = {uid: _unfit(slices) for uid, slices in by_series.items()}
@@ -86,8 +92,12 @@ def _left_out(
     ]
 
 
-def _unfit(slices: Sequence[SliceHeader]) -> str:
-    """Why a series can't be read; empty where it can. What single slices lack is not this rule's business."""
+def _unfit(slices: Sequence[SliceHeader], *, anywhere: bool = False) -> str:
+    """Why a series can't be read; empty where it can. What single slices lack is not this rule's business.
+
+    Args:
+        anywhere: whether it may be of any part of the body.
+    """
     if all(header.flat for header in slices):
         return "localizer"
     if not any(header.storage for header in slices):
@@ -101,7 +111,7 @@ def _unfit(slices: Sequence[SliceHeader]) -> str:
             return "of too few slices"
     elif len(slices) < FEWEST:
         return "of too few slices"
-    if Counter(header.part for header in slices).most_common(1)[0][0] == "elsewhere":
+    if not anywhere and Counter(header.part for header in slices).most_common(1)[0][0] == "elsewhere":
         return "of another part of the body"
     return ""
 

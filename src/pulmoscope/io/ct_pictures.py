@@ -65,4 +65,6 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
 
 def _numbers(name: str) -> list[tuple[int, int, str]]:
     """A key by which slice9 comes before slice10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d{1,18})", name)
+    ]

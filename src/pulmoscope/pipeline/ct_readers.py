@@ -65,23 +65,23 @@ class SliceReader:
     model: Model
 
     def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
-        """Judge every slice that shows enough lung; of pictures, every slice."""
+        """Judge every slice that shows enough lung; of pictures, every slice in which lungs are seen."""
         classes = self.model.bundle.classes
-        judged = np.arange(len(scan.pixels))
+        places = np.arange(len(scan.pixels))
         if lungs is not None:
-            judged = np.flatnonzero(lung_shares(lungs.labels) >= LEAST_LUNG)
+            places = np.flatnonzero(lung_shares(lungs.labels) >= LEAST_LUNG)
         found = np.full((len(scan.pixels), len(classes)), np.nan, dtype=np.float32)
-        for start in range(0, len(judged), BATCH):
-            places = judged[start : start + BATCH]
-            batch = np.stack([self._prepare(scan, lungs, int(place)).tensor for place in places])
-            found[places] = self.model.predict(batch).probabilities
+        for start in range(0, len(places), BATCH):
+            seen = [
+                (place, self._prepare(scan, lungs, int(place))) for place in places[start : start + BATCH]
+            ]
+            seen = [(place, prepared) for place, prepared in seen if prepared.framed.lungs_found]
+            if seen:
+                said = self.model.predict(np.stack([prepared.tensor for _, prepared in seen]))
+                found[[place for place, _ in seen]] = said.probabilities
+        judged = np.flatnonzero(~np.isnan(found[:, 0]))
         if not len(judged):
-            none = Flag(
-                "no-slices",
-                Severity.REFUSE,
-                "at least one slice shows enough lung to be judged (found: none)",
-            )
-            return CtAnswer(found, {}, flags=(none,))
+            return CtAnswer(found, {})
         positive = [place for place, name in enumerate(classes) if is_positive(name)]
         patient = patient_rule.patient_probabilities(found[judged], positive)
         limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)

@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 from pulmoscope import __version__
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.errors import InputError
+from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
-from pulmoscope.io import Study, read_scan, read_study
+from pulmoscope.io import ReadResult, Study, read_scan, read_study
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.choice import AnyModel, Models
@@ -108,7 +108,7 @@ def diagnose(
     read_s = perf_counter() - start
     opened = models.of(scan, scan.name if isinstance(source, Scan) else str(source))
     if isinstance(opened, ThreeLevelModel) or scan.modality is Modality.CT:
-        return diagnose_ct(scan, opened, read_s=read_s, explain=explain)
+        return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
 
@@ -179,13 +179,26 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
     except InputError as error:
         files.clear(folder)
         return Outcome(result.name, result.slug, error=error)
+    try:
+        return _written(run, result, scan, model, perf_counter() - start)
+    except InputError as error:
+        refusal = error
+    except MemoryError:
+        refusal = UnreadableError(result.name, "a scan fits into this machine's memory")
+    files.clear(folder)
+    return Outcome(result.name, result.slug, error=refusal)
+
+
+def _written(run: Run, result: ReadResult, scan: Scan, model: AnyModel, read_s: float) -> Outcome:
+    """Diagnose a scan and write its files, or keep what a killed run has left."""
+    folder = run.out / result.slug
     report = folder / files.REPORT
     plain = files.kept(folder, scan, model.identity)
     if plain is not None:
         prediction = plain["prediction"]
         if report.exists() or not _wanted(run.reports, prediction["label"], prediction["decision"]):
             return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
-    diagnosis = _answer(run, scan, model, perf_counter() - start)
+    diagnosis = _answer(run, scan, model, read_s)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted)
     return Outcome(result.name, result.slug, plain, report if wanted else None)
@@ -194,7 +207,9 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
 def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted."""
     if isinstance(model, ThreeLevelModel) or scan.modality is Modality.CT:
-        return diagnose_ct(scan, model, read_s=read_s, explain=run.reports != "none")
+        return diagnose_ct(
+            scan, model, read_s=read_s, wanted=lambda own: _wanted(run.reports, own.label, own.decision)
+        )
     diagnosis, seen, answer = _diagnosed(model, scan, read_s)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
         return _explained(diagnosis, seen, answer)

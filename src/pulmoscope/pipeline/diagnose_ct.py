@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
+from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import (
     Decision,
@@ -35,7 +36,11 @@ ENOUGH = 50
 
 
 def diagnose_ct(
-    scan: Scan, model: Model | ThreeLevelModel, *, read_s: float = 0.0, explain: bool = True
+    scan: Scan,
+    model: Model | ThreeLevelModel,
+    *,
+    read_s: float = 0.0,
+    wanted: Callable[[Prediction], bool] = lambda _: True,
 ) -> Diagnosis:
     """Diagnose a CT.
 
@@ -43,13 +48,21 @@ def diagnose_ct(
         scan: HU, or slices that came as pictures.
         model: one whose bundle is of modality CT.
         read_s: what reading took, for the timings.
-        explain: also show what the most suspicious slices were judged by.
+        wanted: whether to show what the most suspicious slices were judged by.
+
+    Raises:
+        UnsuitableError: no slice shows enough lung to be judged.
     """
     start = perf_counter()
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
     answer = reader.answer(scan, lungs)
+    if not answer.patient:
+        found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
+        raise UnsuitableError(
+            scan.name, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+        )
     predicted = perf_counter()
     flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
     known = rules.drawn_and_real(flags, bundle.training_data.get("sources", ()))
@@ -58,14 +71,14 @@ def diagnose_ct(
         scan=scan,
         model=model.identity,
         quality=quality,
-        prediction=_decided(answer, quality, bundle.classes, bundle.thresholds.confidence),
+        prediction=_decided(answer, quality, bundle.thresholds.confidence),
         slices=_results(scan, lungs, answer, bundle.classes),
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
         software=versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(model.runtime, []))),
         card=card(model),
     )
-    if not explain:
+    if not wanted(diagnosis.prediction):
         return diagnosis
     maps = _explanations(reader, scan, lungs, diagnosis)
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - predicted}
@@ -83,10 +96,9 @@ def card(model: Model | ThreeLevelModel) -> Mapping[str, Any]:
     }
 
 
-def _decided(answer: CtAnswer, quality: Quality, classes: tuple[str, ...], confidence: float) -> Prediction:
+def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Prediction:
     """Report or refer; what hardly any patient has checked is always referred."""
-    shares = answer.patient or dict.fromkeys(classes, round(1 / len(classes), 6))
-    prediction = decide(shares, quality, confidence)
+    prediction = decide(answer.patient, quality, confidence)
     if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (

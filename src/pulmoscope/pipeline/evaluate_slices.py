@@ -19,12 +19,12 @@ from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Diagnosis
+from pulmoscope.datasets.ct_studies import read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.studies import as_studies
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates
 from pulmoscope.evaluation.metrics import Ranked
-from pulmoscope.io import read_scan
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.runtime.model import Model
@@ -67,7 +67,8 @@ def evaluate_slices(
     failures: list[Failure] = []
     for done, sample in enumerate(studies, start=1):
         try:
-            diagnosis = diagnose_ct(read_scan(studies.path(sample), "ct"), model, explain=False)
+            scan = read_labelled(studies.path(sample), sample.infected)
+            diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
         except InputError as error:
             failures.append(Failure(sample.file, str(error)))
         else:

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.ct_studies import prepared_slices
+from pulmoscope.datasets.ct_studies import prepared_slices, read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
-from pulmoscope.io import read_scan
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.preprocess.ct import Bytes
@@ -96,7 +95,9 @@ def predict_studies(
 
 def _read(model: ThreeLevelModel, table: SampleTable, sample: Sample) -> tuple[Sample, Bytes | InputError]:
     try:
-        return sample, prepared_slices(read_scan(table.path(sample), "ct"), model.bundle.preprocess)
+        return sample, prepared_slices(
+            read_labelled(table.path(sample), sample.infected), model.bundle.preprocess
+        )
     except InputError as error:
         return sample, error
 

@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="pulmoscope",
-    help="Reads chest X-rays for COVID-19. Research use only; not a medical device.",
+    help="Reads chest X-rays and CTs for COVID-19. Research use only; not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

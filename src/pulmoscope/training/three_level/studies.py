@@ -16,11 +16,10 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.datasets.ct_studies import prepared_slices
+from pulmoscope.datasets.ct_studies import prepared_slices, read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
 from pulmoscope.training.three_level.course import Teller
@@ -100,7 +99,7 @@ def _prepared(
     path = table.path(sample)
     told = json.dumps([study_checksum(path), dataclasses.asdict(preprocess)], sort_keys=True)
     key = hashlib.sha256(told.encode()).hexdigest()
-    slices = cache.array(key, lambda: prepared_slices(read_scan(path, "ct"), preprocess))
+    slices = cache.array(key, lambda: prepared_slices(read_labelled(path, sample.infected), preprocess))
     infected: BoolArray | None
     if sample.label == normal:
         infected = np.zeros(len(slices), dtype=bool)
