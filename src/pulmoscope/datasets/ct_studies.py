@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan, Units
 from pulmoscope.datasets.infected import NONE
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
-from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 DROPPING = frozenset(
     {
@@ -42,6 +45,8 @@ def lungs_of(scan: Scan) -> LungMask | None:
     """The lungs of a study in HU; None for slices that came as pictures."""
     if scan.units is not Units.HU or scan.spacing_mm is None:
         return None
+    from pulmoscope.preprocess.ct_lungs import lung_mask
+
     return lung_mask(scan.pixels, scan.spacing_mm)
 
 

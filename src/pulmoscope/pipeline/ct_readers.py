@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,13 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
-from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.ct_rules import lung_shares
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
 from pulmoscope.runtime.three_level import STAGES, ThreeLevelModel
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 BATCH = 16
 """Slices that are prepared at a time: what bounds the memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,12 @@ from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, reader_of
 from pulmoscope.pipeline.decision import decide
 from pulmoscope.pipeline.patient_rule import suspicious
-from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.quality import ct_rules, rules
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.three_level import ThreeLevelModel
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 ENOUGH = 50
 """Patients that a way from slices to the patient must have been checked on before its answers are reported."""

@@ -8,14 +8,16 @@ separate methods: pictures of each are shown, training adds slices and augments 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.types import Box, FloatArray, Units
-from pulmoscope.preprocess.ct_lungs import LungMask
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 Bytes = npt.NDArray[np.uint8]
 

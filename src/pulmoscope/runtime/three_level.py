@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pulmoscope.core.types import FloatArray, Scan
 from pulmoscope.preprocess.ct import Bytes
-from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Runtime, open_network, resolved
 from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE, WEIGHTED, StudyBundle, load
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 BATCH = 16
 STAGES = (3, 4, 5)
