@@ -87,6 +87,7 @@ def test_the_patient_is_the_mean_of_the_highest_tenth_and_is_referred(diagnosis:
     assert diagnosis.prediction.decision == "refer"
     assert "checked on 3 patients only" in diagnosis.prediction.reason
     assert "patient-rule" in [flag.code for flag in diagnosis.quality.flags]
+    assert diagnosis.card["calibration"] == {}  # it was the slices' that were calibrated
 
 
 def test_batches_and_order_change_no_slice(model: Model, study: Path, tmp_path: Path) -> None:

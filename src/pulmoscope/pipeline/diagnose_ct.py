@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,8 @@ def diagnose_ct(
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
         software=versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(model.runtime, []))),
-        card=card(model),
+        # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
+        card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
@@ -87,7 +88,7 @@ def diagnose_ct(
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def card(model: Model | ThreeLevelModel) -> Mapping[str, Any]:
+def card(model: Model | ThreeLevelModel) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
