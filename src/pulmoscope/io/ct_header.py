@@ -34,7 +34,7 @@ _SHARP = re.compile(r"LUNG|^[BDU][5-8]\d|^BL\d|^(BR|QR)[5-7]\d|^FC[58]\d|^(L|YC|
 _SOFT = re.compile(r"SOFT|STANDARD|^[BDU][1-4]\d|^BF\d|^(BR|QR)[1-4]\d|^FC[01]\d|^(A|B|C|YA|YB)$")
 _NEEDED = """
     SOPClassUID Modality ImageType StudyInstanceUID SeriesInstanceUID SeriesNumber PatientID AcquisitionNumber
-    InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness Rows Columns
+    InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns
     BodyPartExamined StudyDescription SeriesDescription ProtocolName ConvolutionKernel ContrastBolusAgent
     ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored HighBit PixelRepresentation
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
@@ -70,7 +70,7 @@ class SliceHeader:
     Attributes:
         entry, frame: the file, and which of its frames.
         storage: how its pixels are stored; None where the tags that say so are missing or make no sense.
-        study, series, patient: ids; for comparing only.
+        series, patient: ids; for comparing only.
         position_mm, orientation, spacing_mm: None where missing or impossible.
         slope, intercept: the rescale to HU; None where missing or impossible.
         kernel: ``lung``, ``soft`` or empty where its name tells neither.
@@ -82,7 +82,6 @@ class SliceHeader:
     entry: Entry
     frame: int = 0
     storage: Storage | None = None
-    study: str = ""
     series: str = ""
     patient: str = ""
     series_number: int = 0
@@ -91,7 +90,6 @@ class SliceHeader:
     position_mm: Point | None = None
     orientation: tuple[float, ...] | None = None
     spacing_mm: tuple[float, float] | None = None
-    thickness_mm: float = 0.0
     slope: float | None = None
     intercept: float | None = None
     kernel: str = ""
@@ -171,7 +169,6 @@ def _header(
     """The header of one frame; ``groups``: where its own elements are looked for, in this order."""
     position = _floats(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
     spacing = _floats(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
-    thickness = _floats(groups, "PixelMeasuresSequence", "SliceThickness", 1)
     slope = _floats(groups, "PixelValueTransformationSequence", "RescaleSlope", 1)
     intercept = _floats(groups, "PixelValueTransformationSequence", "RescaleIntercept", 1)
     words = [
@@ -182,7 +179,6 @@ def _header(
         entry=entry,
         frame=frame,
         storage=storage,
-        study=str(dataset.get("StudyInstanceUID", "")),
         series=str(dataset.get("SeriesInstanceUID", "")),
         patient=str(dataset.get("PatientID", "")),
         series_number=_whole(dataset, "SeriesNumber"),
@@ -191,7 +187,6 @@ def _header(
         position_mm=_position(position),
         orientation=_orientation(_floats(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)),
         spacing_mm=(spacing[0], spacing[1]) if spacing and all(0 < step < 10 for step in spacing) else None,
-        thickness_mm=thickness[0] if thickness else 0.0,
         slope=slope[0] if slope and 0 < abs(slope[0]) <= LARGEST_SLOPE else None,
         intercept=intercept[0] if intercept and abs(intercept[0]) <= LARGEST_INTERCEPT else None,
         kernel=_kernel(dataset, groups),

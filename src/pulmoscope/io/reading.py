@@ -119,7 +119,9 @@ def _decode(data: bytes, name: str) -> Picture:
         raise UnreadableError(name, "a zip is named .zip and does not lie in another zip", "a zip")
     if kind not in PICTURES:
         raise UnreadableError(
-            name, "a file is a DICOM, PNG, JPEG, TIFF, WebP or BMP image", kind or "none of these"
+            name,
+            "a file is a DICOM, PNG, JPEG, TIFF, WebP or BMP image, or a NIfTI, MHA or NRRD volume",
+            kind or "none of these",
         )
     return raster.decode(data, name, str(kind))
 

@@ -62,8 +62,9 @@ def diagnose_ct(
     answer = reader.answer(scan, lungs)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
+        named = scan.files[0].name if len(scan.files) == 1 else scan.name
         raise UnsuitableError(
-            scan.name, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+            named, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
         )
     predicted = perf_counter()
     flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
