@@ -98,24 +98,27 @@ def command(
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
     listed = list(entries(inputs, without=out))
     found = studies(listed, modality.value)
-    first = list(
-        islice(found, FEW + 1)
-    )  # of a long list the others are found while these are being diagnosed
+    first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
     few = len(first) <= FEW
     run = Run(Models(model, runtime.value, device), out, _reports(report, few), series)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
-    tally = _Tally()
-    for outcome in shown.outcomes(
-        diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
-    ):
-        tally.add(outcome)
-        if outcome.error is not None:
-            typer.echo(f"pulmoscope: refused: {outcome.error}", err=True)
-        elif not quiet and few:
-            _tell(outcome, alone=len(first) == 1)
+    stream = diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
+    tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
+
+
+def _told(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
+    """Count the outcomes, and say of each what became of it; where ``silent``, only of those that were refused."""
+    tally = _Tally()
+    for outcome in outcomes:
+        tally.add(outcome)
+        if outcome.error is not None:
+            typer.echo(f"pulmoscope: refused: {outcome.error}", err=True)
+        elif not silent:
+            _tell(outcome, alone=alone)
+    return tally
 
 
 def _reports(report: Report, few: bool) -> Reports:

@@ -80,10 +80,7 @@ def command(
 
     check_free(out / "fold-1" if folds else out, resume, force)
     table = load_data(data, layout)
-    note = as_run(chosen)
-    typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
-    if chosen.model.from_hub:
-        typer.echo(f"Asking timm's hub for the pretrained weights of {chosen.model.backbone} …", err=True)
+    _announce(chosen, as_run(chosen))
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
@@ -92,6 +89,13 @@ def command(
         _cross_validate(chosen, table, folds, out, trained)
     else:
         _train(table, out, trained, terms, release)
+
+
+def _announce(recipe: Recipe, note: str) -> None:
+    """Say what is trained, and what will ask the network."""
+    typer.echo(f"{recipe.name}: {recipe.title}" + (f" ({note})" if note else ""))
+    if recipe.model.from_hub:
+        typer.echo(f"Asking timm's hub for the pretrained weights of {recipe.model.backbone} …", err=True)
 
 
 def _refuse(recipe: str, options: list[str], why: str) -> None:
