@@ -159,6 +159,13 @@ def test_a_page_without_maps_or_levels_or_geometry() -> None:
     assert " mm" not in page.words.split("The study")[1].split("The model")[0]
 
 
+def test_a_models_record_counts_what_it_learnt_from() -> None:
+    by_levels = a_ct_diagnosis()
+    by_slices = replace(by_levels, levels={})
+    assert "Internal: studies from the same collections" in Page(page_of(by_levels)).words
+    assert "Internal: slices from the same collections" in Page(page_of(by_slices)).words
+
+
 def test_a_referred_study_is_headed_so() -> None:
     assert "<h1>Referred: a person must decide</h1>" in page_of(a_ct_diagnosis(decision=Decision.REFER))
     assert "<h1>COVID</h1>" in page_of(a_ct_diagnosis())

@@ -72,11 +72,14 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     probability = prediction.probabilities[prediction.label]
+    # A CT that only one classifier has judged was judged by a model of slices, whose record counts these.
+    counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
         "name": study_name(scan),
         "modality": "Chest X-ray" if scan.modality is Modality.XRAY else "Chest CT",
         "noun": noun,
         "nouns": nouns,
+        "counted": counted,
         "label": prediction.label,
         "probability": probability,
         "ranked": sorted(prediction.probabilities.items(), key=lambda pair: -pair[1]),
@@ -91,7 +94,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "of_hundred": of_hundred(probability),
         "threshold": card.get("thresholds", {}).get("confidence"),
         "classes": list(prediction.probabilities),
-        "training": training_facts(card.get("training_data", {}), nouns),
+        "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
         "audits": figure_table(card.get("metrics", {}), audit=True),
         "figure_title": figure_title,
