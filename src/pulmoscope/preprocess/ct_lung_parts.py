@@ -137,7 +137,7 @@ def filled(mask: BoolArray) -> BoolArray:
     return np.asarray(~outside[parts])
 
 
-def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point) -> BoolArray:
+def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool) -> BoolArray:
     """One lung with the dense tissue that dents its outer outline, where ribs are and healthy lung is smooth.
 
     The outline is a distance from the chest's middle, for every slice and direction. First its valleys are levelled
@@ -147,7 +147,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point) -> BoolArray:
     _, rows, columns = lung.shape
     places = np.flatnonzero(lung.any(axis=(0, 2)))
     y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
-    x = (np.arange(columns)[None] - _inner_edge(lung)) * voxel_mm[2]
+    x = (np.arange(columns)[None] - _inner_edge(lung, is_left)) * voxel_mm[2]
     reach = np.hypot(y, x).astype(np.float32)
     sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
@@ -223,24 +223,24 @@ def _ribs(
     return np.asarray(np.where(missing, first - before, 0), dtype=np.float32)
 
 
-def _inner_edge(lung: BoolArray) -> float:
+def _inner_edge(lung: BoolArray, is_left: bool) -> float:
     """The column of the chest's middle, as one lung sees it: where its inner edge lies in most slices."""
     columns = [np.flatnonzero(plane.any(axis=0)) for plane in lung if plane.any()]
-    first, last = np.median([one[0] for one in columns]), np.median([one[-1] for one in columns])
-    return float(last if abs(last - lung.shape[2] / 2) < abs(first - lung.shape[2] / 2) else first)
+    return float(np.median([one[0 if is_left else -1] for one in columns]))
 
 
 def _bordering(added: BoolArray, lung: BoolArray, beyond: BoolArray) -> BoolArray:
     """The connected parts of ``added`` that border on lung more than on anything else but what is ``beyond``."""
     parts, count = ndimage.label(added)
-    other = ~(lung | beyond | added)
-    to_lung, to_other = np.zeros(count + 1), np.zeros(count + 1)
-    for axis in range(3):
-        number, is_lung, is_other = (np.moveaxis(array, axis, 0) for array in (parts, lung, other))
-        for here, there in ((slice(-1), slice(1, None)), (slice(1, None), slice(-1))):
-            at = number[here]
-            to_lung += np.bincount(at[is_lung[there]], minlength=count + 1)
-            to_other += np.bincount(at[is_other[there]], minlength=count + 1)
-    keep = to_lung > to_other
+    padded = tuple(side + 2 for side in added.shape)
+    kinds = np.zeros(padded, dtype=np.int8)  # what a neighbour speaks for: +1 lung, -1 anything else
+    kinds[1:-1, 1:-1, 1:-1] = lung.astype(np.int8) - ~(lung | beyond | added)
+    places = np.nonzero(added)
+    here = np.ravel_multi_index(tuple(place + 1 for place in places), padded)
+    votes = np.zeros(len(here), dtype=np.int64)
+    for step in (1, padded[2], padded[1] * padded[2]):
+        votes += kinds.ravel()[here - step]
+        votes += kinds.ravel()[here + step]
+    keep = np.bincount(parts[places], weights=votes, minlength=count + 1) > 0
     keep[0] = False
     return np.asarray(keep[parts])

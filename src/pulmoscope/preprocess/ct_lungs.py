@@ -9,6 +9,7 @@ do not. Who finds lungs in another way writes a :data:`LungFinder`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -84,10 +85,9 @@ def lung_mask(hu: FloatArray, spacing_mm: Point) -> LungMask:
     labels = _coarse_labels(coarse, (voxel_mm[0], voxel_mm[1], voxel_mm[2]))
     if not labels.any():
         return LungMask(np.zeros(hu.shape, dtype=np.uint8), 0.0, 0.0)
-    full = _refined(labels, hu)
+    full, counts = _refined(labels, hu)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    right_ml, left_ml = (float(np.count_nonzero(full == label)) * voxel_ml for label in (RIGHT, LEFT))
-    return LungMask(full, right_ml, left_ml)
+    return LungMask(full, counts[RIGHT] * voxel_ml, counts[LEFT] * voxel_ml)
 
 
 def body_mask(hu: FloatArray) -> BoolArray:
@@ -160,20 +160,37 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
     body = np.stack([_body(pixels, max(3, round(8 / voxel_mm[1]))) for pixels in coarse])
-    coarse = np.maximum(coarse, np.float32(AIR_HU))
+    if not body.any():
+        return labels
+    within = (slice(None), _extent(body.any(axis=(0, 2))), _extent(body.any(axis=(0, 1))))
+    body, coarse = body[within], np.maximum(coarse[within], np.float32(AIR_HU))
     airy = (coarse < DENSE_HU) & body
     if not airy.any():
         return labels
     airway = airways(coarse, airy, body, voxel_mm)
     is_left = sides(coarse, body, voxel_mm)
-    for label, side in ((RIGHT, ~is_left), (LEFT, is_left)):
-        lung = _lung(coarse, airy & side & ~airway, voxel_mm)
+
+    def find(label: int) -> None:
+        side = is_left if label == LEFT else ~is_left
+        half = (slice(None), slice(None), _extent(side.any(axis=(0, 1))))
+        inside, hu = (body & side)[half], coarse[half]
+        lung = _lung(hu, (airy & ~airway)[half] & inside, voxel_mm)
         if lung.any():
-            lung = closed(lung, voxel_mm) & body & side
-            lung = dents(lung, coarse, voxel_mm) & body & side
-            labels[filled(closed(lung, voxel_mm)) & body & side & ~airway] = label
+            lung = closed(lung, voxel_mm) & inside
+            lung = dents(lung, hu, voxel_mm, is_left=label == LEFT) & inside
+            found = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
+            labels[within][half][found] = label
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(find, (RIGHT, LEFT)))
     share = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
     return labels if share.max() > LEAST_SHARE else np.zeros_like(labels)
+
+
+def _extent(any_there: BoolArray) -> slice:
+    """From the first to the last place where there is anything."""
+    places = np.flatnonzero(any_there)
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
@@ -195,17 +212,24 @@ def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     return np.asarray(keep[parts])
 
 
-def _refined(labels: npt.NDArray[np.uint8], hu: FloatArray) -> npt.NDArray[np.uint8]:
-    """The coarse labels on the scan's own grid, their outline where the scan has it."""
+def _refined(
+    labels: npt.NDArray[np.uint8], hu: FloatArray
+) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
+    """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
     full = np.zeros(hu.shape, dtype=np.uint8)
-    for index in range(slices):
+
+    def refine(index: int) -> tuple[int, int]:
         small = labels[index // depth]
         if not small.any():
-            continue
+            return 0, 0
         airy = cv2.GaussianBlur(hu[index], (3, 3), 0) < DENSE_HU
         for label in (RIGHT, LEFT):
             share = cv2.resize(np.where(small == label, np.uint8(255), np.uint8(0)), (columns, rows))
             full[index][(share > 190) | ((share > 50) & airy)] = label
-    return full
+        return np.count_nonzero(full[index] == RIGHT), np.count_nonzero(full[index] == LEFT)
+
+    with ThreadPoolExecutor() as threads:
+        right, left = zip(*threads.map(refine, range(slices)), strict=True)
+    return full, {RIGHT: sum(right), LEFT: sum(left)}
