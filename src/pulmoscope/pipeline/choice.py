@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality, Scan
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
@@ -43,6 +45,7 @@ class Models:
         self._lock = threading.Lock()
         self._only = None if model == "auto" else open_model(model, runtime, device)
         self._opened: dict[Modality, AnyModel] = {}
+        self._expecting = False
 
     @classmethod
     def only(cls, model: AnyModel) -> Models:
@@ -63,10 +66,26 @@ class Models:
                 rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
                 raise UnsuitableError(name, rule, _TITLES[scan.modality])
             return self._only
+        return self._built_in(scan.modality)
+
+    def expect_ct(self) -> None:
+        """Begin to load what a CT needs, in a thread, while its files are read."""
         with self._lock:
-            if scan.modality not in self._opened:
-                self._opened[scan.modality] = open_model(BUILT_IN[scan.modality], self._runtime, self._device)
-            return self._opened[scan.modality]
+            begun, self._expecting = self._expecting, True
+        if not begun:
+            threading.Thread(target=self._load_for_ct, daemon=True).start()
+
+    def _load_for_ct(self) -> None:
+        importlib.import_module("pulmoscope.preprocess.ct_lungs")  # with scipy, half a second
+        if self._only is None:
+            with suppress(PulmoscopeError):  # :meth:`of` tells it
+                self._built_in(Modality.CT)
+
+    def _built_in(self, modality: Modality) -> AnyModel:
+        with self._lock:
+            if modality not in self._opened:
+                self._opened[modality] = open_model(BUILT_IN[modality], self._runtime, self._device)
+            return self._opened[modality]
 
     @property
     def used(self) -> list[Mapping[str, str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Diagnosis, FloatArray, Scan, Units
+from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Scan, Units
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, displayed, grey, shrunk
 from pulmoscope.report.ct_page import CtPictures, Cut
@@ -30,31 +31,39 @@ _UNSCALED_HEIGHT = 0.8
 def slice_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the PNG files: each explained slice, and each of its heat maps over it, at full size."""
     scan = diagnosis.scan
-    for index in sorted({explanation.index for explanation in diagnosis.explanations}):
-        yield f"{slice_name(index)}.png", png(grey(displayed(scan.pixels[index], scan.units)))
-    for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
-        pixels = displayed(scan.pixels[explanation.index], scan.units)
-        yield f"{name}.png", png(overlay(pixels, explanation.heat, _SAVED_OPACITY))
+
+    def shown(index: int) -> tuple[str, bytes]:
+        return f"{slice_name(index)}.png", png(grey(displayed(scan.pixels[index], scan.units)))
+
+    def under_heat(name: str, one: Explanation) -> tuple[str, bytes]:
+        pixels = displayed(scan.pixels[one.index], scan.units)
+        return f"{name}.png", png(overlay(pixels, one.heat, _SAVED_OPACITY))
+
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(shown, sorted({one.index for one in diagnosis.explanations}))
+        yield from threads.map(under_heat, heat_names(diagnosis), diagnosis.explanations)
 
 
 def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
     """The page's pictures."""
     scan, explanations = diagnosis.scan, diagnosis.explanations
     side = _OVERLAY_SIDE if len(explanations) < _MANY else _MANY_SIDE
-    overlays = (
-        overlay(_slice(scan, one.index, side), shrunk(one.heat, side), _PAGE_OPACITY) for one in explanations
-    )
+    explained = sorted({one.index for one in explanations})
+    spread = evenly(len(scan.pixels), GRID)
+
+    def under_heat(one: Explanation) -> str:
+        picture = overlay(_slice(scan, one.index, side), shrunk(one.heat, side), _PAGE_OPACITY)
+        return data_jpeg(picture, 85)
+
+    with ThreadPoolExecutor() as threads:
+        slices = threads.map(lambda index: data_jpeg(grey(_slice(scan, index, _SLICE_SIDE))), explained)
+        overlays = threads.map(under_heat, explanations)
+        grid = threads.map(lambda index: data_jpeg(grey(_slice(scan, index, _GRID_SIDE)), 80), spread)
     return CtPictures(
-        slices={
-            index: data_jpeg(grey(_slice(scan, index, _SLICE_SIDE)))
-            for index in sorted({one.index for one in explanations})
-        },
-        overlays=tuple(data_jpeg(picture, 85) for picture in overlays),
+        slices=dict(zip(explained, slices, strict=True)),
+        overlays=tuple(overlays),
         scale=colour_scale() if explanations else "",
-        grid={
-            index: data_jpeg(grey(_slice(scan, index, _GRID_SIDE)), 80)
-            for index in evenly(len(scan.pixels), GRID)
-        },
+        grid=dict(zip(spread, grid, strict=True)),
         cuts=tuple(_cuts(scan)),
         grey="Greys: a lung window, centre −600 HU, width 1500 HU."
         if scan.units is Units.HU

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
+from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.ct_rules import lung_shares
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
@@ -73,14 +75,17 @@ class SliceReader:
         if lungs is not None:
             places = np.flatnonzero(lung_shares(lungs.labels) >= LEAST_LUNG)
         found = np.full((len(scan.pixels), len(classes)), np.nan, dtype=np.float32)
-        for start in range(0, len(places), BATCH):
-            seen = [
-                (place, self._prepare(scan, lungs, int(place))) for place in places[start : start + BATCH]
-            ]
-            seen = [(place, prepared) for place, prepared in seen if prepared.framed.lungs_found]
-            if seen:
-                said = self.model.predict(np.stack([prepared.tensor for _, prepared in seen]))
-                found[[place for place, _ in seen]] = said.probabilities
+        batches = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+
+        def prepare(batch: npt.NDArray[np.intp]) -> list[tuple[int, Prepared]]:
+            seen = [(int(place), self._prepare(scan, lungs, int(place))) for place in batch]
+            return [(place, prepared) for place, prepared in seen if prepared.framed.lungs_found]
+
+        with ThreadPoolExecutor(1) as aside:  # the next batch is prepared while the network reads this one
+            for seen in ahead(aside, prepare, batches, 2):
+                if seen:
+                    said = self.model.predict(np.stack([prepared.tensor for _, prepared in seen]))
+                    found[[place for place, _ in seen]] = said.probabilities
         judged = np.flatnonzero(~np.isnan(found[:, 0]))
         if not len(judged):
             return CtAnswer(found, {})

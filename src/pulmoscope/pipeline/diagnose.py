@@ -163,6 +163,7 @@ def _one(run: Run, study: Study) -> Outcome:
     if study.kind == "image":
         return _read_and_diagnosed(run, study)
     with run._one_ct:
+        run.models.expect_ct()
         return _read_and_diagnosed(run, study)
 
 

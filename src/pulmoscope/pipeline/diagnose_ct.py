@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ def diagnose_ct(
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
-    answer = reader.answer(scan, lungs)
+    with ThreadPoolExecutor(1) as aside:
+        checked = aside.submit(ct_rules.check, scan, None if lungs is None else lungs.labels)
+        answer = reader.answer(scan, lungs)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
         named = scan.files[0].name if len(scan.files) == 1 else scan.name
@@ -67,8 +70,7 @@ def diagnose_ct(
             named, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
         )
     predicted = perf_counter()
-    flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
-    known = rules.drawn_and_real(flags, bundle.training_data.get("sources", ()))
+    known = rules.drawn_and_real(checked.result().flags, bundle.training_data.get("sources", ()))
     quality = Quality((*known, *answer.flags))
     diagnosis = Diagnosis(
         scan=scan,

@@ -187,7 +187,7 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
     return labels if share.max() > LEAST_SHARE else np.zeros_like(labels)
 
 
-def _extent(any_there: BoolArray) -> slice:
+def _extent(any_there: BoolArray | np.bool_) -> slice:
     """From the first to the last place where there is anything."""
     places = np.flatnonzero(any_there)
     return slice(int(places[0]), int(places[-1]) + 1)
@@ -212,9 +212,7 @@ def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     return np.asarray(keep[parts])
 
 
-def _refined(
-    labels: npt.NDArray[np.uint8], hu: FloatArray
-) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
+def _refined(labels: npt.NDArray[np.uint8], hu: FloatArray) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
     """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
@@ -228,7 +226,7 @@ def _refined(
         for label in (RIGHT, LEFT):
             share = cv2.resize(np.where(small == label, np.uint8(255), np.uint8(0)), (columns, rows))
             full[index][(share > 190) | ((share > 50) & airy)] = label
-        return np.count_nonzero(full[index] == RIGHT), np.count_nonzero(full[index] == LEFT)
+        return int(np.count_nonzero(full[index] == RIGHT)), int(np.count_nonzero(full[index] == LEFT))
 
     with ThreadPoolExecutor() as threads:
         right, left = zip(*threads.map(refine, range(slices)), strict=True)

@@ -26,6 +26,9 @@ LUNG_GREY, TISSUE_GREY = 0.2, 0.85
 LEAST_CONTRAST = 0.1
 """Lung and soft tissue that are nearer to each other than this are left where they are: noise is not stretched."""
 
+LEVELS_SIDE = 256
+"""The longest side of a picture that grey levels are measured on, px: a larger one is made smaller first."""
+
 OPENINGS = (0.027, 0.062)
 """Diameters of the discs of ``others="opened"``, in sides: wider than most vessels, and than nearly all."""
 
@@ -152,6 +155,12 @@ class SlicePreprocess:
 
 def grey_levels(pixels: FloatArray, lungs: Mask | None) -> tuple[float, float]:
     """The greys of lung (its clear part) and of soft tissue; without lungs those of the dark and the bright."""
+    smaller = LEVELS_SIDE / max(pixels.shape)
+    if smaller < 1:
+        rows, columns = pixels.shape
+        size = (max(1, round(columns * smaller)), max(1, round(rows * smaller)))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+        lungs = None if lungs is None else _as_mask(lungs, *pixels.shape)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 1.5)
     if lungs is None or not lungs.any():
         low, high = np.percentile(smooth[::2, ::2], (25, 75))
