@@ -93,6 +93,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "z_mm": -300.0,
         "probabilities": None,
         "lung_share": 0.0,
+        "dense_share": None,
     }
     assert plain["slices"][12] == {
         "index": 12,
@@ -100,6 +101,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "z_mm": -240.0,
         "probabilities": {"COVID": 0.85, "CAP": 0.015, "Normal": 0.135},
         "lung_share": 0.2,
+        "dense_share": None,
     }
     assert plain["levels"] == CT_LEVELS
     assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}

@@ -209,6 +209,7 @@ class SliceResult:
         z_mm: its height in the patient, towards the head; None where the files don't say.
         probabilities: per class; None where the slice shows too little lung to be judged.
         lung_share: of the slice's pixels, how many are lung; None where that was not measured.
+        dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
     """
 
     index: int
@@ -216,6 +217,7 @@ class SliceResult:
     z_mm: float | None
     probabilities: Mapping[str, float] | None
     lung_share: float | None = None
+    dense_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity,
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.dense_lung import weighed
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.ct_rules import lung_shares
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
@@ -51,8 +52,13 @@ class CtAnswer:
 class CtReader(Protocol):
     """A model that judges CTs."""
 
-    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
-        """Judge a scan; ``lungs``: None where they can't be looked for in the volume."""
+    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
+        """Judge a scan.
+
+        Args:
+            lungs: None where they can't be looked for in the volume.
+            dense: float32 (slices,), of each slice's lung the share that is dense; None likewise.
+        """
         ...
 
     def explain(
@@ -68,8 +74,11 @@ class SliceReader:
 
     model: Model
 
-    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
-        """Judge every slice that shows enough lung; of pictures, every slice in which lungs are seen."""
+    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
+        """Judge every slice that shows enough lung; of pictures, every slice in which lungs are seen.
+
+        A slice whose lung is clear by measure is not called infected (see :mod:`pulmoscope.pipeline.dense_lung`).
+        """
         classes = self.model.bundle.classes
         places = np.arange(len(scan.pixels))
         if lungs is not None:
@@ -90,6 +99,8 @@ class SliceReader:
         if not len(judged):
             return CtAnswer(found, {})
         positive = [place for place, name in enumerate(classes) if is_positive(name)]
+        if dense is not None:
+            found[judged] = weighed(found[judged], positive, dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
         limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)
         named = _named(classes, patient)
@@ -132,7 +143,7 @@ class ThreeLevelReader:
 
     model: ThreeLevelModel
 
-    def answer(self, scan: Scan, lungs: LungMask | None) -> CtAnswer:
+    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
         """Judge every slice, the patient by each classifier, and all together."""
         bundle = self.model.bundle
         said = self.model.predict(self.model.prepare(scan, lungs))

@@ -18,6 +18,7 @@ from pulmoscope.core.types import (
     Decision,
     Diagnosis,
     Explanation,
+    FloatArray,
     Prediction,
     Quality,
     Scan,
@@ -60,9 +61,10 @@ def diagnose_ct(
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
+    dense = None if lungs is None or scan.spacing_mm is None else _dense(scan, lungs)
     with ThreadPoolExecutor(1) as aside:
         checked = aside.submit(ct_rules.check, scan, None if lungs is None else lungs.labels)
-        answer = reader.answer(scan, lungs)
+        answer = reader.answer(scan, lungs, dense)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
         named = scan.files[0].name if len(scan.files) == 1 else scan.name
@@ -77,7 +79,7 @@ def diagnose_ct(
         model=model.identity,
         quality=quality,
         prediction=_decided(answer, quality, bundle.thresholds.confidence),
-        slices=_results(scan, lungs, answer, bundle.classes),
+        slices=_results(scan, lungs, dense, answer, bundle.classes),
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
         software=versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(model.runtime, []))),
@@ -114,8 +116,16 @@ def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Predictio
     return replace(prediction, decision=Decision.REFER, reason=reason)
 
 
+def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
+    """Of each slice's lung, the share that is dense."""
+    from pulmoscope.preprocess.ct_dense import dense_shares
+
+    assert scan.spacing_mm is not None
+    return dense_shares(scan.pixels, lungs.labels, scan.spacing_mm)
+
+
 def _results(
-    scan: Scan, lungs: LungMask | None, answer: CtAnswer, classes: tuple[str, ...]
+    scan: Scan, lungs: LungMask | None, dense: FloatArray | None, answer: CtAnswer, classes: tuple[str, ...]
 ) -> tuple[SliceResult, ...]:
     """One result per slice."""
     shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_shares(lungs.labels)
@@ -129,6 +139,7 @@ def _results(
             if np.isnan(row).any()
             else dict(zip(classes, (round(float(share), 6) for share in row), strict=True)),
             lung_share=None if shares is None else round(float(shares[index]), 6),
+            dense_share=None if dense is None else round(float(dense[index]), 6),
         )
         for index, row in enumerate(answer.slices)
     )

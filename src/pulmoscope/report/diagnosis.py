@@ -152,6 +152,7 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "z_mm": None if found.z_mm is None else round(found.z_mm, 3),
         "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
         "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
+        "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
     }
 
 

@@ -9,7 +9,7 @@ from pulmoscope.core.types import Diagnosis
 
 
 def to_csv(diagnosis: Diagnosis) -> str:
-    """The content of ``slices.csv``: ``index,file,z_mm,lung_share,p_<class>…``, from the feet to the head.
+    """The content of ``slices.csv``: ``index,file,z_mm,lung_share,dense_share,p_<class>…``, from the feet to the head.
 
     Cells are empty where nothing is known, or where the slice was not judged. A file name that a spreadsheet would
     read as a formula gets a ``./`` before it, which leads to the same file.
@@ -17,7 +17,9 @@ def to_csv(diagnosis: Diagnosis) -> str:
     classes = list(diagnosis.prediction.probabilities)
     content = io.StringIO()
     writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(["index", "file", "z_mm", "lung_share", *(f"p_{name}" for name in classes)])
+    writer.writerow(
+        ["index", "file", "z_mm", "lung_share", "dense_share", *(f"p_{name}" for name in classes)]
+    )
     for found in diagnosis.slices:
         shares = found.probabilities or {}
         writer.writerow(
@@ -26,6 +28,7 @@ def to_csv(diagnosis: Diagnosis) -> str:
                 f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
                 "" if found.z_mm is None else f"{found.z_mm:.3f}",
                 "" if found.lung_share is None else f"{found.lung_share:.6f}",
+                "" if found.dense_share is None else f"{found.dense_share:.6f}",
                 *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
             ]
         )

@@ -1,0 +1,45 @@
+"""What the measured density of a slice's lung says against an infection that a network sees.
+
+A network of pictures goes by how a slice looks; scanners make slices look unlike. HU are the same everywhere: a lung
+without dense tissue in it has no pneumonia, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pulmoscope.core.types import FloatArray
+
+CLEAR = 0.02
+"""With at least this share of dense lung a slice may be infected, as far as density goes. Nine tenths of the slices of
+a patient without pneumonia have less (one patient: the highest tenth 0.021 to 0.038)."""
+
+
+def weighed(slices: FloatArray, positive: Sequence[int], dense: FloatArray) -> FloatArray:
+    """Slices' probabilities, those of positive classes lowered in proportion where less than ``CLEAR`` is dense.
+
+    What they lose goes to the other classes, in proportion.
+
+    Args:
+        slices: (slices, classes), rows of sum 1.
+        positive: the places of the classes that say that something was found; not all.
+        dense: (slices,), of each slice's lung the share that is dense.
+
+    Returns:
+        float32 (slices, classes), rows of sum 1.
+    """
+    found = np.array(slices, dtype=np.float64)
+    others = np.setdiff1d(np.arange(found.shape[1]), positive)
+    found[:, list(positive)] *= np.minimum(1, dense[:, None] / CLEAR)
+    rest = 1 - found[:, list(positive)].sum(axis=1, keepdims=True)
+    of_others = found[:, others].sum(axis=1, keepdims=True)
+    shared = np.divide(
+        found[:, others],
+        of_others,
+        out=np.full((len(found), len(others)), 1 / len(others)),
+        where=of_others > 0,
+    )
+    found[:, others] = shared * rest
+    return found.astype(np.float32)
