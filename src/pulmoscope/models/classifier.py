@@ -130,6 +130,22 @@ class StagedClassifier(Classifier):
         return (self.head(pooled), *told)
 
 
+def early_layers(backbone: nn.Module) -> list[nn.Module]:
+    """The layers of a timm backbone up to the stage that shrinks a side to an eighth.
+
+    Raises:
+        RecipeError: the backbone does not say where its stages end.
+    """
+    stages = [stage for stage in getattr(backbone, "feature_info", ()) if stage["reduction"] == 8]
+    if not stages:
+        raise RecipeError("frozen=early: timm does not say where the backbone's stages end")
+    layers = [(name, layer) for name, layer in backbone.named_modules() if not any(layer.children())]
+    within = [
+        place for place, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{stages[0]['module']}.")
+    ]
+    return [layer for _, layer in layers[: within[-1] + 1]]
+
+
 STAGED_OUTPUTS = ("logits", "features", "gradients", "features_4", "gradients_4", "features_3", "gradients_3")
 """The names of what :meth:`StagedClassifier.explainable` gives; the last stage is the fifth of a ResNet50."""
 

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.models.classifier import Classifier
+from pulmoscope.models.classifier import Classifier, early_layers
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.state import PhaseState, Row, save_weights
@@ -155,7 +155,10 @@ class Learner(lightning.LightningModule):
             network.load_state_dict(state.network)
         if self.average is not None and state.average:
             self.average.load_state_dict(state.average)
-        network.backbone.requires_grad_(job.phase.frozen != "backbone")
+        network.backbone.requires_grad_(True)
+        self._frozen = _frozen(network, job.phase)
+        for layer in self._frozen:
+            layer.requires_grad_(False)
         self.register_buffer("class_weights", _class_weights(job), persistent=False)
         self._loader = job.loader(*job.phase.train_on, learn=True)
         self._draw_order()  # at once: worker processes begin to prepare images before the epoch starts
@@ -193,10 +196,10 @@ class Learner(lightning.LightningModule):
         order.set_epoch(self.state.epochs)
 
     def on_train_epoch_start(self) -> None:
-        """Draw the epoch's order; a frozen backbone keeps its BatchNorm statistics too."""
+        """Draw the epoch's order; what is frozen keeps its BatchNorm statistics too."""
         self._draw_order()
-        if self.job.phase.frozen == "backbone":
-            self.network.backbone.eval()
+        for layer in self._frozen:
+            layer.eval()
         self._began = time.perf_counter()
         self._losses, self._right, self._seen, self._said = [], 0, 0, []
 
@@ -285,6 +288,13 @@ class Learner(lightning.LightningModule):
                 "try a smaller learning_rate"
             )
         return row
+
+
+def _frozen(network: Classifier, phase: Phase) -> list[nn.Module]:
+    """What does not learn in a phase."""
+    if phase.frozen == "early":
+        return early_layers(network.backbone)
+    return [network.backbone] if phase.frozen == "backbone" else []
 
 
 def average_of(network: Classifier, decay: float) -> AveragedModel:

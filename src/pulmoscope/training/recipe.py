@@ -22,7 +22,8 @@ class Phase:
         epochs_of: take as many epochs as this earlier phase needed to reach its best.
         learning_rate, optimizer, weight_decay, momentum: of this phase (momentum for ``sgd`` only).
         schedule: ``constant``, or ``cosine`` with a warm-up over the first tenth.
-        frozen: ``none``; ``backbone`` (its BatchNorm statistics too).
+        frozen: ``none``; ``backbone`` (its BatchNorm statistics too); ``early``: likewise, but only the layers up to
+            the stage that shrinks a side to an eighth. They take most of the time and see edges and textures alone.
         patience: epochs without a better ``monitor`` before stopping; 0: no early stopping.
         monitor: ``loss`` or ``accuracy``, of the validation split.
         train_on: the splits that are learnt from. With ``val`` among them nothing is held out: the last is kept.
@@ -37,7 +38,7 @@ class Phase:
     weight_decay: float = 0.0
     momentum: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    frozen: Literal["none", "backbone"] = "none"
+    frozen: Literal["none", "early", "backbone"] = "none"
     patience: int = 0
     monitor: Literal["loss", "accuracy"] = "loss"
     train_on: tuple[str, ...] = ("train",)
