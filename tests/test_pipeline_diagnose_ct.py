@@ -9,6 +9,7 @@ import pytest
 
 import pulmoscope
 from bundles import quadrants, tiny_bundle
+from chests import chest
 from ct_series import drawn_hu, write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Units
@@ -77,6 +78,23 @@ def test_dense_slices_stand_out_and_are_shown(diagnosis: Diagnosis) -> None:
     assert all(own.target == "COVID" for own in diagnosis.explanations)
     assert set(shown[:2]) <= set(range(10, 15))
     assert all(own.heat.shape == (64, 64) for own in diagnosis.explanations)
+
+
+def test_a_slice_of_clear_lung_is_not_called_infected(model: Model, tmp_path: Path) -> None:
+    drawn = chest(noise=0)  # 5 mm apart, 2.5 mm a pixel; dense at the right ribs in nine of 60 slices
+    write_series(tmp_path / "chest", drawn.hu.astype(np.int16), PixelSpacing=[2.5, 2.5], SliceThickness=5.0)
+    found = diagnose_ct(read_scan(tmp_path / "chest"), model, wanted=lambda _: False)
+    ill = drawn.consolidation.any(axis=(1, 2))
+    judged = [own for own in found.slices if own.probabilities is not None]
+    assert len(judged) > 40
+    for own in judged:
+        assert own.probabilities is not None
+        assert own.dense_share is not None
+        assert sum(own.probabilities.values()) == pytest.approx(1)
+        assert own.probabilities["COVID"] <= own.dense_share / 0.02 + 1e-5
+        if not ill[own.index]:
+            assert own.dense_share < 0.002
+    assert max(own.probabilities["COVID"] for own in judged if own.probabilities) > 0.1
 
 
 def test_the_patient_is_the_mean_of_the_highest_tenth_and_is_referred(diagnosis: Diagnosis) -> None:

@@ -209,6 +209,10 @@ def test_findings_of_one_slice_and_of_none() -> None:
     none = replace(found, slices=(SliceResult(0, "a", -3.0, quiet), SliceResult(1, "b", -1.0, None)))
     assert findings(none)[0] == "1 of 2 slices shows enough lung to be judged."
     assert findings(none)[1] == "In none of them is COVID or CAP more probable than not."
+    lungs = (SliceResult(0, "a", -3.0, quiet, 0.1, 0.2), SliceResult(1, "b", -1.0, loud, 0.3, 0.0))
+    assert findings(replace(found, slices=lungs))[-1] == (  # 0.02 of 0.4
+        "Of the lung 5.0 % is dense (from −600 HU on, without vessels and outline)."
+    )
     blank = replace(found, slices=(SliceResult(0, "a", -3.0, None),))
     assert findings(blank) == ["No slice shows enough lung to be judged by itself."]
 

@@ -44,6 +44,8 @@ def test_a_slice_model_is_trained_exported_and_asked(tmp_path: Path) -> None:
             "phases.train.epochs=1",
             "model.backbone=cnn",
             "model.filters=2",
+            "model.stages=1",
+            "phases.train.frozen=none",
             "preprocess.size=32",
         ],
     )

@@ -111,6 +111,20 @@ def test_a_frozen_backbone_stays_as_it_is_with_its_statistics(films: SampleTable
     assert changed == {"head.output.weight", "head.output.bias"}
 
 
+def test_frozen_early_layers_stay_as_they_are_with_their_statistics(
+    films: SampleTable, tmp_path: Path
+) -> None:
+    changes = ["phases.train.frozen=early", "phases.train.epochs=1", "model.backbone=mobilenetv2_035"]
+    run = train(TINY, films, tmp_path / "run", *changes, "model.pretrained=false", "model.hidden=0")
+    torch.manual_seed(TINY.seed)
+    initial = build(dataclasses.replace(run.recipe.model, pretrained=False), 1, 1).state_dict()
+    kept = load_file(run.folder / "weights.safetensors")
+    same = {name for name, value in kept.items() if torch.equal(value, initial[name])}
+    early = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2")  # down to an eighth of a side
+    expected = {name for name in kept if name.startswith(tuple(f"backbone.{layer}." for layer in early))}
+    assert same == expected
+
+
 def test_a_restarted_phase_begins_anew_and_takes_the_epochs_of_the_best(
     films: SampleTable, tmp_path: Path
 ) -> None:
@@ -270,6 +284,11 @@ def test_data_without_a_validation_split_are_refused(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_told(change: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         resolve(settings.apply(TINY, [change]), drawn.named(drawn.CLASSES))
+
+
+def test_a_backbone_without_stages_has_no_early_layers(films: SampleTable, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="frozen=early: timm does not say where"):
+        train(TINY, films, tmp_path / "run", "phases.train.frozen=early")
 
 
 def test_weights_that_do_not_fit_leave_nothing_behind(films: SampleTable, tmp_path: Path) -> None:

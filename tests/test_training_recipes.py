@@ -31,12 +31,14 @@ def test_its_network_builds_and_explains_itself_as_autograd_does(recipe: Recipe)
     network = build(resolved.model, logits, channels).eval()
 
     side = 80 if recipe.model.backbone == "inception_v3" else 64  # its convolutions have no padding
-    said, features, gradients = network.explainable(torch.rand(2, channels, side, side))
+    images = torch.rand(2, channels, side, side)
+    said, features, gradients, *_ = network.explainable(images)
 
     assert said.shape == (2, logits)
     assert gradients.shape == (2, logits, features.shape[1])
     maps = features.detach().requires_grad_()
-    again = network.head(maps.mean(dim=(2, 3)))
+    stages_before = network.pooled(images).detach()[:, : -features.shape[1]]
+    again = network.head(torch.cat([stages_before, maps.mean(dim=(2, 3))], dim=1))
     torch.testing.assert_close(again, said)
     for k in range(logits):
         slope = torch.autograd.grad(again[:, k].sum(), maps, retain_graph=True)[0]

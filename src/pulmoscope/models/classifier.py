@@ -139,11 +139,11 @@ def early_layers(backbone: nn.Module) -> list[nn.Module]:
     stages = [stage for stage in getattr(backbone, "feature_info", ()) if stage["reduction"] == 8]
     if not stages:
         raise RecipeError("frozen=early: timm does not say where the backbone's stages end")
-    layers = [(name, layer) for name, layer in backbone.named_modules() if not any(layer.children())]
-    within = [
-        place for place, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{stages[0]['module']}.")
-    ]
-    return [layer for _, layer in layers[: within[-1] + 1]]
+    stage = f"{stages[0]['module']}."
+    layers = list(backbone.named_modules())
+    last = max(place for place, (name, _) in enumerate(layers) if f"{name}.".startswith(stage))
+    # What the stage lies in goes on behind it.
+    return [layer for name, layer in layers[: last + 1] if name and not stage.startswith(f"{name}.")]
 
 
 STAGED_OUTPUTS = ("logits", "features", "gradients", "features_4", "gradients_4", "features_3", "gradients_3")

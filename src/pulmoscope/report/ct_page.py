@@ -162,6 +162,13 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         said.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
     else:
         said.append(f"In none of them is {named} more probable than not.")
+    measured = [(found.lung_share, found.dense_share) for found in judged if found.dense_share is not None]
+    lung = sum(share or 0 for share, _ in measured)
+    if lung:
+        dense = sum((share or 0) * part for share, part in measured) / lung
+        said.append(
+            f"Of the lung {100 * dense:.1f} % is dense (from −600 HU on, without vessels and outline)."
+        )
     return said
 
 
