@@ -115,6 +115,16 @@ def test_lung_and_tissue_get_their_greys() -> None:
     assert harmonised(ends, 0.5, 0.55) is ends
 
 
+def test_greys_are_those_of_a_small_picture_however_large_it_came() -> None:
+    picture = windowed(slice_hu(lesion=True), -600, 1500)
+    noisy = picture + np.random.default_rng(3).normal(0, 0.05, picture.shape).astype(np.float32)
+    large = np.repeat(np.repeat(noisy, 4, axis=0), 4, axis=1)  # 800 px wide; levels are measured on 256
+    lungs = slice_lungs(noisy)
+    assert lungs is not None
+    of_large = grey_levels(large, np.repeat(np.repeat(lungs, 4, axis=0), 4, axis=1))
+    assert of_large == pytest.approx(grey_levels(noisy, lungs), abs=0.01)
+
+
 def test_what_lies_outside_the_lungs_is_hidden() -> None:
     preprocess = SlicePreprocess(size=64, margin=0.1, hidden=0.4)
     image = preprocess.frame(windowed(slice_hu(lesion=True), *LUNG_WINDOW)).image

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality, Scan
+from pulmoscope.report import ct_page
+from pulmoscope.report.html import compile_page
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.study_bundle import judges_studies
@@ -77,6 +79,7 @@ class Models:
 
     def _load_for_ct(self) -> None:
         importlib.import_module("pulmoscope.preprocess.ct_lungs")  # with scipy, half a second
+        compile_page(ct_page.TEMPLATE)
         if self._only is None:
             with suppress(PulmoscopeError):  # :meth:`of` tells it
                 self._built_in(Modality.CT)

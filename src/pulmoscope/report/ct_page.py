@@ -13,6 +13,7 @@ from pulmoscope.report.html import percent, render
 from pulmoscope.report.page import facts
 from pulmoscope.report.slice_axis import Axis, axis_of, spread
 
+TEMPLATE = "ct_diagnosis.html"
 LEANING = 0.5
 """From this score on, a slice counts as one in which the model finds something."""
 
@@ -104,7 +105,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
     explained = list(dict.fromkeys(explanation.index for explanation in diagnosis.explanations))
     threshold = diagnosis.card.get("thresholds", {}).get("slice")
     return render(
-        "ct_diagnosis.html",
+        TEMPLATE,
         **facts(diagnosis, "study", "studies"),
         positives=classes,
         plot=plot.slice_plot(diagnosis.slices, axis, explained, threshold),
