@@ -24,9 +24,9 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, reader_of
-from pulmoscope.pipeline.decision import decide
+from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
-from pulmoscope.quality import ct_rules, rules
+from pulmoscope.quality import ct_rules
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.three_level import ThreeLevelModel
 
@@ -67,9 +67,8 @@ def diagnose_ct(
             named, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
         )
     predicted = perf_counter()
-    flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
-    known = rules.drawn_and_real(flags, bundle.training_data.get("sources", ()))
-    quality = Quality((*known, *answer.flags))
+    known = ct_quality(scan, lungs, bundle.training_data.get("sources", ()))
+    quality = Quality((*known.flags, *answer.flags))
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,

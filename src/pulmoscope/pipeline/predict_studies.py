@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.ct_studies import prepared_slices, read_labelled
+from pulmoscope.core.types import FloatArray, Quality
+from pulmoscope.datasets.ct_studies import lungs_of, read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.ct_readers import named
+from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.preprocess.ct import Bytes
 from pulmoscope.runtime.three_level import ThreeLevelModel
@@ -33,7 +35,7 @@ class StudyPredictions:
         slices: of every slice, named ``file#index``; the label is empty where it is not known, and for slices without
             infection of infected patients, which may have traces that nobody saw.
         patient: classifier → of every study.
-        ensemble: of every study, with the decision.
+        ensemble: of every study, with the decision that a diagnosis would take.
         vectors: (studies, d), what the ensemble's classifiers know of each patient.
     """
 
@@ -58,24 +60,25 @@ def predict_studies(
         DatasetError: no study could be read, or infected slices that the table names are not those of the study.
     """
     bundle = model.bundle
-    samples, outputs, failures = [], [], []
+    samples, outputs, decisions, failures = [], [], [], []
     with ThreadPoolExecutor(1) as reader:
-        for done, (sample, images) in enumerate(
-            ahead(reader, partial(_read, model, table), table, _AHEAD), 1
-        ):
-            if isinstance(images, InputError):
-                failures.append(Failure(sample.file, str(images)))
+        for done, (sample, seen) in enumerate(ahead(reader, partial(_read, model, table), table, _AHEAD), 1):
+            if isinstance(seen, InputError):
+                failures.append(Failure(sample.file, str(seen)))
             else:
+                images, quality = seen
+                said = model.predict(images)
+                shares = named(bundle.classes, said.ensemble)
                 samples.append(sample)
+                decisions.append(decide(shares, quality, bundle.thresholds.confidence).decision.value)
                 # What is known of each slice would fill the memory, and nobody asks for it.
-                outputs.append(replace(model.predict(images), slice_vectors=np.empty((0, 0), np.float32)))
+                outputs.append(replace(said, slice_vectors=np.empty((0, 0), np.float32)))
             if progress is not None:
                 progress(done, len(table))
     if not samples:
         reason = f"; the first: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no study could be read (of {len(table)}){reason}")
-    sure = bundle.thresholds.confidence
-    said = StudyPredictions(
+    found = StudyPredictions(
         slices=_slices(
             table, samples, [own.slice_probabilities for own in outputs], bundle.classes, bundle.normal
         ),
@@ -83,24 +86,23 @@ def predict_studies(
             name: _of_studies(samples, [own.patient[name] for own in outputs], bundle.classes)
             for name in bundle.patient
         },
-        ensemble=_of_studies(
-            samples,
-            [own.ensemble for own in outputs],
-            bundle.classes,
-            tuple("report" if own.ensemble.max() >= sure else "refer" for own in outputs),
-        ),
+        ensemble=_of_studies(samples, [own.ensemble for own in outputs], bundle.classes, tuple(decisions)),
         vectors=np.stack([side_by_side([own.vectors[name] for name in bundle.ensemble]) for own in outputs]),
     )
-    return said, tuple(failures)
+    return found, tuple(failures)
 
 
-def _read(model: ThreeLevelModel, table: SampleTable, sample: Sample) -> tuple[Sample, Bytes | InputError]:
+def _read(
+    model: ThreeLevelModel, table: SampleTable, sample: Sample
+) -> tuple[Sample, tuple[Bytes, Quality] | InputError]:
+    """A study's slices as the model wants them, and its quality; or why it can't be read."""
     try:
-        return sample, prepared_slices(
-            read_labelled(table.path(sample), sample.infected), model.bundle.preprocess
-        )
+        scan = read_labelled(table.path(sample), sample.infected)
     except InputError as error:
         return sample, error
+    lungs = lungs_of(scan)
+    quality = ct_quality(scan, lungs, model.bundle.training_data.get("sources", ()))
+    return sample, (model.prepare(scan, lungs), quality)
 
 
 def _of_studies(
