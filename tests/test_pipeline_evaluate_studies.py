@@ -162,12 +162,16 @@ def test_a_table_of_unreadable_studies_is_refused(
         evaluate_studies(model, replace(table, samples=table.samples[-1:]), tmp_path)
 
 
-def test_infected_slices_beyond_the_study_are_told(
+def test_infected_slices_that_are_not_the_study_s_leave_it_out(
     model: ThreeLevelModel, table: SampleTable, tmp_path: Path
 ) -> None:
     beyond = replace(table.samples[1], infected="3-40")
-    with pytest.raises(DatasetError, match="infected slices lie in 0 to 9"):
-        evaluate_studies(model, replace(table, samples=(beyond,)), tmp_path)
+    both = replace(table, samples=(beyond, table.samples[2]))
+    found = evaluate_studies(model, both, tmp_path, bootstrap=0)
+    (failure,) = found["data"]["failures"]
+    assert failure["file"] == beyond.file
+    assert "infected slices lie in 0 to 9 (found: 40)" in failure["reason"]
+    assert found["data"]["predicted"] == 1
 
 
 def test_as_a_user_types_it(model: ThreeLevelModel, table: SampleTable, tmp_path: Path) -> None:

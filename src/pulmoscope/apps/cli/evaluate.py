@@ -71,7 +71,7 @@ def command(
     table = chosen(data, layout, split)
     opened = Model.load(model, runtime.value, device)
     if opened.bundle.modality == "CT" and holds_studies(table):
-        _evaluate_slices(opened, table, out, bootstrap, force)
+        _evaluate_slices(opened, table, out, split, bootstrap, force)
         return
     with progress_bar("Evaluating") as progress:
         found = evaluate(
@@ -89,7 +89,9 @@ def command(
     typer.echo(f"Report: {out / 'report.html'}")
 
 
-def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int, force: bool) -> None:
+def _evaluate_slices(
+    model: Model, table: SampleTable, out: Path, split: str, bootstrap: int, force: bool
+) -> None:
     """Evaluate a model of slices on studies, within each patient."""
     from rich import box
     from rich.table import Table
@@ -99,9 +101,16 @@ def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int
     command = shlex.join(["pulmoscope", *sys.argv[1:]])
     with progress_bar("Evaluating") as progress:
         found = evaluate_slices(
-            model, table, out, bootstrap=bootstrap, command=command, force=force, progress=progress
+            model,
+            table,
+            out,
+            split=split,
+            bootstrap=bootstrap,
+            command=command,
+            force=force,
+            progress=progress,
         )
-    tell_failures([failure["reason"] for failure in found["failures"]])
+    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
     view = Table(
         box=box.SIMPLE_HEAD, title=f"{model.bundle.name}: infected against clean slices of one patient"
     )
@@ -112,6 +121,7 @@ def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int
         called = f"{own['predicted']} ({own['decision']})"
         view.add_row(own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]))
     show(view)
+    _tell_synthetic(found)
     typer.echo(f"Figures: {out / 'slices.json'}")
 
 
@@ -165,6 +175,10 @@ def _tell_levels(found: Mapping[str, Any]) -> None:
         if own is not None:
             view.add_row(name, str(own["images"]), *figure(own["scores"]["accuracy"]))
     show(view)
+    _tell_synthetic(found)
+
+
+def _tell_synthetic(found: Mapping[str, Any]) -> None:
     if any(found["synthetic"].values()):
         typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
 
