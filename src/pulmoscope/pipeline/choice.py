@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Modality, Scan
+from pulmoscope.core.types import Modality
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.study_bundle import judges_studies
@@ -51,22 +51,22 @@ class Models:
         models._only = model
         return models
 
-    def of(self, scan: Scan, name: str) -> AnyModel:
-        """The model that reads a scan; ``name``: the input, for the message.
+    def of(self, modality: Modality, name: str) -> AnyModel:
+        """The model that reads a kind of image; ``name``: the input, for the message.
 
         Raises:
             UnsuitableError: the model that was asked for reads the other kind of image.
         """
         if self._only is not None:
             reads = Modality(self._only.bundle.modality)
-            if reads is not scan.modality:
+            if reads is not modality:
                 rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
-                raise UnsuitableError(name, rule, _TITLES[scan.modality])
+                raise UnsuitableError(name, rule, _TITLES[modality])
             return self._only
         with self._lock:
-            if scan.modality not in self._opened:
-                self._opened[scan.modality] = open_model(BUILT_IN[scan.modality], self._runtime, self._device)
-            return self._opened[scan.modality]
+            if modality not in self._opened:
+                self._opened[modality] = open_model(BUILT_IN[modality], self._runtime, self._device)
+            return self._opened[modality]
 
     @property
     def used(self) -> list[Mapping[str, str]]:
