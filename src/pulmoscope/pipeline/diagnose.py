@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from pulmoscope import __version__
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
-from pulmoscope.core.software import versions
+from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.io import ReadResult, Study, read_scan, read_study, source_files
@@ -31,7 +31,6 @@ from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
-from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.three_level import ThreeLevelModel
 
 Reports = Literal["all", "positive", "none"]
@@ -261,7 +260,7 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
         quality=quality,
         prediction=prediction,
         timings_s={**seen.timings_s, "predict": predict_s},
-        software=_software(model.runtime),
+        software=versions_with(model.runtime),
         card=card(model),
     )
 
@@ -291,9 +290,3 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
 def _wanted(reports: Reports, label: str, decision: str) -> bool:
     positive = is_positive(label) or decision == Decision.REFER
     return reports == "all" or (reports == "positive" and positive)
-
-
-@cache
-def _software(runtime: Runtime) -> dict[str, str]:
-    """Versions; OpenVINO's is among those that are always told."""
-    return versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(runtime, [])))

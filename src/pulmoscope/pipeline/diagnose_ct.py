@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.software import versions
+from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import (
     Decision,
     Diagnosis,
@@ -77,7 +77,7 @@ def diagnose_ct(
         slices=_results(scan, lungs, answer, bundle.classes),
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
-        software=versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(model.runtime, []))),
+        software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
     )

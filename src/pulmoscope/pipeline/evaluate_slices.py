@@ -5,9 +5,7 @@ Between patients a model may live on scanner, dose or build; within one patient 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Diagnosis
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
@@ -32,6 +30,9 @@ from pulmoscope.runtime.model import Model
 SCHEMA_VERSION = "2.0"
 RUN = 10
 """Slices that are drawn together: neighbours look alike, and are no independent cases."""
+
+
+_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score")
 
 
 def evaluate_slices(
@@ -83,7 +84,7 @@ def evaluate_slices(
         raise DatasetError(
             f"{table.root}: no study could be read (of {len(studies)}); the first: {failures[0].reason}"
         )
-    _write(out / "slices.csv", rows)
+    write_text(out / "slices.csv", csv_text(_COLUMNS, rows))
     found = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
@@ -159,11 +160,3 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
         ]
         for own in diagnosis.slices
     ]
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(["file", "patient", "slice", "z_mm", "infected", "score"])
-    writer.writerows(rows)
-    write_text(path, content.getvalue())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.files import NOTICE, claim_folder, write_bytes, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
@@ -111,7 +109,7 @@ def _write_classifiers(path: Path, said: StudyPredictions) -> None:
         )
     ]
     names = [f"p_{name}" for name in said.ensemble.classes]
-    _write(path, ["file", "label", "classifier", "predicted", *names], rows)
+    write_text(path, csv_text(["file", "label", "classifier", "predicted", *names], rows))
 
 
 def _write_slices(path: Path, slices: Predictions) -> None:
@@ -128,7 +126,7 @@ def _write_slices(path: Path, slices: Predictions) -> None:
         )
     ]
     names = [f"p_{name}" for name in slices.classes]
-    _write(path, ["file", "slice", "patient", "label", "predicted", *names], rows)
+    write_text(path, csv_text(["file", "slice", "patient", "label", "predicted", *names], rows))
 
 
 def _write_map(path: Path, studies: Predictions, places: Any) -> None:
@@ -138,12 +136,4 @@ def _write_map(path: Path, studies: Predictions, places: Any) -> None:
             studies.files, studies.labels, studies.predicted, places, strict=True
         )
     ]
-    _write(path, ["file", "label", "predicted", "x", "y"], rows)
-
-
-def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, content.getvalue())
+    write_text(path, csv_text(["file", "label", "predicted", "x", "y"], rows))
