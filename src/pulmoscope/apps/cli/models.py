@@ -10,7 +10,8 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
-from pulmoscope.apps.cli.evaluate import chosen, tell_failures
+from pulmoscope.apps.cli.data import Layout
+from pulmoscope.apps.cli.evaluate import Split, chosen, tell_left_out
 
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle
@@ -138,8 +139,8 @@ def calibrate(
     model: Name,
     data: Annotated[Path, typer.Option("--data", help="Labelled images that training has not seen.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
-    split: Annotated[str, typer.Option(help="Which split; `all` takes every image.")] = "val",
-    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    split: Split = "val",
+    layout: Layout = None,
     release: Annotated[
         str, typer.Option(help="Version of the new bundle; default: the old one and the data's checksum.")
     ] = "",
@@ -160,7 +161,7 @@ def calibrate(
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, model_card(made))
-    tell_failures([failure.reason for failure in failures])
+    tell_left_out([failure.reason for failure in failures])
     for name, one, other in (
         ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
         ("referred below", old.bundle.thresholds.confidence, made.thresholds.confidence),
