@@ -162,7 +162,8 @@ def load(model: str | Path) -> Bundle:
     manifest = folder / MANIFEST
     if plain.get("kind", "image") != "image":
         raise BundleError(
-            f"{manifest}: kind must be image here (found: {plain['kind']}, which judges CT studies)"
+            f"{manifest}: kind must be image here: a model of one image at a time "
+            f"(found: {plain['kind']}, which judges whole CT studies)"
         )
     plain.pop("kind", None)
     try:

@@ -22,7 +22,8 @@ from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.runtime.bundle import MANIFEST, Contents, common, read_manifest
+from pulmoscope.runtime import bundle
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Contents, common, read_manifest
 
 KIND = "three-level"
 SLICE, ENSEMBLE = "slice.onnx", "ensemble.onnx"
@@ -54,6 +55,11 @@ class StudyBundle(Contents):
         return (SLICE, *(f"{name}.onnx" for name in self.patient), ENSEMBLE)
 
 
+def load_any(model: str | Path) -> Bundle | StudyBundle:
+    """Load and verify a bundle of either kind (errors: those of the kind's own ``load``)."""
+    return load(model) if judges_studies(model) else bundle.load(model)
+
+
 def judges_studies(model: str | Path) -> bool:
     """Whether this is a bundle of three levels (errors: see :func:`read_manifest`)."""
     return read_manifest(model)[1].get("kind") == KIND
@@ -73,12 +79,12 @@ def load(model: str | Path) -> StudyBundle:
     try:
         own: dict[str, Any] = {name: tuple(plain[name]) for name in ("patient", "ensemble")}
         own["preprocess"] = CtPreprocess(**plain["preprocess"])
-        bundle = StudyBundle(folder=folder, **plain | common(plain) | own)
-        bundle.check(bundle.parts)
+        found = StudyBundle(folder=folder, **plain | common(plain) | own)
+        found.check(found.parts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    if unknown := set(bundle.ensemble) - set(bundle.patient):
+    if unknown := set(found.ensemble) - set(found.patient):
         raise BundleError(
             f"{manifest}: patient must name what ensemble gets (missing: {', '.join(sorted(unknown))})"
         )
-    return bundle
+    return found

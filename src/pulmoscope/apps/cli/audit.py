@@ -42,8 +42,8 @@ def command(
     from pulmoscope.pipeline.audit import audit
     from pulmoscope.runtime.model import Model
 
-    table = chosen(data, layout, split)
     opened = Model.load(model, runtime.value, device)
+    table = chosen(data, layout, split)
     with progress_bar("Auditing") as progress:
         found = audit(
             opened,
