@@ -66,13 +66,10 @@ def covid_ct_md(root: Path) -> Path:
     (root / "Index.csv").write_text(
         "Label Index,Diagnosis,Relative Path,Folder/ID\n0,COVID-19,./COVID-19/,P001\n2,CAP,./CAP/,cap001\n"
     )
-    lobes = np.zeros((3, 8, 5))
-    lobes[0, 1, 1] = lobes[0, 1, 4] = lobes[0, 3, 0] = (
-        1  # P001, from the head: second LUL and RUL, fourth LLL
-    )
-    lobes[2, 0, 3] = 1  # cap001: the first slice from the head, RML
-    np.save(root / "Lobe-level-labels.npy", lobes)
-    np.save(root / "Slice-level-labels.npy", lobes.any(axis=2).astype(float))
+    labels = np.zeros((3, 8))
+    labels[0, [1, 3]] = 1  # P001: the second and the fourth from the head
+    labels[2, 0] = 1  # cap001: the first from the head
+    np.save(root / "Slice-level-labels.npy", labels)
     return root
 
 

@@ -24,7 +24,10 @@ ENSEMBLE = np.vstack([np.eye(3), 2 * np.eye(3)]).astype(np.float32)
 
 
 def tiny_study_bundle(
-    folder: Path, temperature: float = 2.0, sources: tuple[str, ...] = ("phantom",)
+    folder: Path,
+    temperature: float = 2.0,
+    sources: tuple[str, ...] = ("phantom",),
+    confidence: float = 0.5,
 ) -> StudyBundle:
     """Write a bundle into ``folder``. With ``m`` the mean grey of each channel of a slice (all channels are equal):
 
@@ -47,7 +50,7 @@ def tiny_study_bundle(
         patient=("maxpool", "maxpool-weighted"),
         ensemble=("maxpool", "maxpool-weighted"),
         calibration=Calibration(temperature, "nothing"),
-        thresholds=Thresholds(confidence=0.5),
+        thresholds=Thresholds(confidence),
         training_data={"sources": dict.fromkeys(sources, 3)},
     ).save()
 

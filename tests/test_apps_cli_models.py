@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import volumes
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
+from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.runtime.bundle import built_in
+from pulmoscope.runtime.study_bundle import StudyBundle, load
+from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.training import settings
+from study_bundles import tiny_study_bundle
 
 RUNNER = CliRunner()
 
@@ -60,10 +67,81 @@ def test_check_passes_a_whole_bundle_and_refuses_a_changed_one(tmp_path: Path) -
 def test_check_refuses_a_network_that_does_not_answer_as_the_bundle_says(
     tmp_path: Path, classes: tuple[str, ...]
 ) -> None:
-    from dataclasses import replace
-
     bundle = tiny_bundle(tmp_path, classes)
     replace(bundle, classes=classes[:2]).save()
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])
     assert isinstance(ended.exception, BundleError)
     assert "2 classes, but the network gives 3" in str(ended.exception)
+
+
+@pytest.fixture
+def three_level(tmp_path: Path) -> StudyBundle:
+    """With what its card is written from."""
+    plain = settings.to_plain(volumes.recipe())
+    data = {
+        "counts": {"train": {"CAP": 1, "COVID": 1, "Normal": 1}},
+        "with_slice_labels": {"train": 3},
+        "sources": {"phantom": 3},
+        "terms": "",
+        "warnings": [],
+    }
+    return replace(tiny_study_bundle(tmp_path / "three"), recipe=plain, training_data=data).save()
+
+
+def test_a_model_of_three_levels_is_shown_and_checked(three_level: StudyBundle) -> None:
+    ended = RUNNER.invoke(app, ["models", "show", str(three_level.folder)])
+    assert ended.exit_code == 0, ended.output
+    for expected in (
+        "tiny-three 0.1",
+        "slices of 3 x 32 x 32",
+        "patient: maxpool, maxpool-weighted",
+        "ensemble.onnx",
+    ):
+        assert expected in ended.stdout
+    ended = RUNNER.invoke(app, ["models", "check", str(three_level.folder)])
+    assert ended.exit_code == 0, ended.output
+    assert "tiny-three 0.1 is whole, 4 files verified" in ended.stdout
+
+
+def test_check_refuses_three_levels_that_do_not_answer_as_the_bundle_says(three_level: StudyBundle) -> None:
+    replace(three_level, classes=("COVID", "Normal")).save()
+    ended = RUNNER.invoke(app, ["models", "check", str(three_level.folder)])
+    assert isinstance(ended.exception, BundleError)
+    assert "2 classes, but slice.onnx gives 3" in str(ended.exception)
+
+
+def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
+    three_level: StudyBundle, tmp_path: Path
+) -> None:
+    table = volumes.table(tmp_path / "studies", train=0, val=0, test=1)
+    model = ThreeLevelModel(three_level)
+    found = evaluate_studies(model, table, tmp_path / "out", split="test", bootstrap=0)
+    accuracy = found["overall"]["scores"]["accuracy"]["value"]
+    arguments = [three_level.folder, "--metrics", tmp_path / "out/metrics.json", "--as", "test"]
+    ended = RUNNER.invoke(app, ["models", "record", *map(str, arguments)])
+    assert ended.exit_code == 0, ended.output
+    recorded = load(three_level.folder).metrics["test"]
+    assert recorded["figures"]["accuracy"]["value"] == accuracy
+    assert (recorded["role"], recorded["images"]) == ("internal", 3)
+    card = (three_level.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"- test (internal; split test of phantom; 3 patients): accuracy {accuracy:.3f}" in card
+    other = replace(three_level, version="0.2").save()
+    ended = RUNNER.invoke(app, ["models", "record", *map(str, arguments)])
+    assert isinstance(ended.exception, BundleError)
+    assert f"{other.folder}: only figures of this bundle can be recorded (version: 0.2" in str(
+        ended.exception
+    )
+
+
+@pytest.mark.parametrize("command", [["models", "calibrate"], ["audit"]])
+def test_what_is_for_models_of_one_image_refuses_three_levels_before_reading_data(
+    three_level: StudyBundle, command: list[str], tmp_path: Path
+) -> None:
+    arguments = [three_level.folder, "--data", tmp_path / "none", "-o", tmp_path / "out"]
+    ended = RUNNER.invoke(app, [*command, *map(str, arguments)])
+    assert isinstance(ended.exception, BundleError)
+    assert str(ended.exception) == (
+        f"{three_level.folder / 'bundle.json'}: kind must be image here: a model of one image at a time "
+        "(found: three-level, which judges whole CT studies)"
+    )
+    assert not (tmp_path / "out").exists()

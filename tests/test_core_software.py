@@ -5,7 +5,7 @@ import platform
 import numpy as np
 
 from pulmoscope import __version__
-from pulmoscope.core.software import versions
+from pulmoscope.core.software import versions, versions_with
 
 
 def test_what_is_installed_is_named_and_nothing_else() -> None:
@@ -15,3 +15,9 @@ def test_what_is_installed_is_named_and_nothing_else() -> None:
     assert found["pulmoscope"] == __version__
     assert "scikit-learn" in found
     assert "no-such-package-here" not in found
+
+
+def test_a_diagnosis_names_the_runtime_that_made_it() -> None:
+    assert versions_with("openvino") == versions()
+    assert versions_with("onnx") == versions("onnxruntime")
+    assert "onnxruntime" not in versions()

@@ -35,16 +35,6 @@ def test_splits_are_drawn_by_patient(root: Path) -> None:
     assert any("one patient's studies stay together" in line for line in table.warnings)
 
 
-def test_lobes_of_every_labelled_patient_from_the_feet(root: Path) -> None:
-    lobes = covid_ct_md.lobe_labels(root)
-    assert list(lobes) == ["P001", "cap001"]
-    slices, columns = np.nonzero(lobes["P001"])
-    found = [(int(number), covid_ct_md.LOBES[column]) for number, column in zip(slices, columns, strict=True)]
-    assert lobes["P001"].shape == (5, 5)
-    assert found == [(1, "LLL"), (3, "LUL"), (3, "RUL")]
-    assert np.argwhere(lobes["cap001"]).tolist() == [[3, 3]]
-
-
 def test_updated_labels_go_before_the_first_ones(root: Path) -> None:
     np.save(root / "Slice-level-labels-updated-1.npy", np.eye(3, 8))
     assert covid_ct_md.read(root).samples[0].infected == "4"

@@ -11,10 +11,10 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from ct_series import change, drawn_hu, file_bytes, item, slice_datasets, write_series, write_slices
+from ct_series import change, drawn_hu, enhanced, file_bytes, item, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Modality
-from pulmoscope.io import Entry, entries, read, read_scan, studies
+from pulmoscope.io import Entry, entries, read, read_scan, read_study, source_files, studies
 from radiographs import chest, dicom_file, encoded
 
 HU = drawn_hu(12)
@@ -142,6 +142,32 @@ def test_radiographs_volumes_and_series_in_one_folder(tmp_path: Path) -> None:
         "p": (Modality.XRAY, 1),
         "v": (Modality.CT, 12),
     }
+
+
+def test_the_files_of_a_scan_are_known_without_decoding_it(tmp_path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    write_slices(tmp_path / "plain", study(1))
+    # Rows to the front: the normal points to the feet, so that the scan is turned.
+    write_slices(tmp_path / "turned", study(2, ImageOrientationPatient=[1, 0, 0, 0, -1, 0]))
+    few = slice_datasets(HU[:5], StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.2")
+    write_slices(tmp_path / "two", study(3))
+    write_slices(tmp_path / "two", few, prefix="FEW")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "all.dcm").write_bytes(file_bytes(enhanced(HU, range(12))))
+    volume = sitk.GetImageFromArray(HU)
+    volume.SetSpacing((5, 5, 4))
+    sitk.WriteImage(volume, str(tmp_path / "v.nii.gz"))
+    (tmp_path / "pictures").mkdir()
+    for number in range(12):
+        (tmp_path / "pictures" / f"slice{number}.png").write_bytes(encoded(chest(), "PNG"))
+    found = list(studies(entries([tmp_path]), "ct"))
+    assert {own.kind for own in found} == {"series", "volume", "pictures"}
+    assert len(found) == 6
+    for own in found:
+        scan = read_study(own).scan
+        assert scan is not None, own.name
+        assert source_files(own) == scan.files
 
 
 def test_slices_whose_header_is_cut_are_broken_files_of_their_study(tmp_path: Path) -> None:

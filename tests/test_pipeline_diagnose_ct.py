@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -13,7 +14,7 @@ from chests import chest
 from ct_series import drawn_hu, write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Units
-from pulmoscope.io import entries, read_scan, studies
+from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
 from pulmoscope.io.studies import slugs
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
@@ -221,6 +222,52 @@ def test_a_run_that_was_cut_off_goes_on_with_its_studies(
     outcomes = run([films], built_in, tmp_path / "out")
     assert [outcome.kept for outcome in outcomes][:2] == [True, True]
     assert (tmp_path / "out/index.json").exists()
+
+
+def test_a_finished_study_is_known_by_its_files_without_decoding_them(
+    films: Path, built_in: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studied = tmp_path / "in"
+    shutil.copytree(films, studied)
+    run([studied], built_in, tmp_path / "out")
+    decoded = []
+
+    def watched(study: Study, series: str = "") -> ReadResult:
+        decoded.append(Path(study.name).name)
+        return read_study(study, series)
+
+    monkeypatch.setattr("pulmoscope.pipeline.diagnose.read_study", watched)
+    (tmp_path / "out/index.json").unlink()
+    before = (tmp_path / "out/a/diagnosis.json").read_bytes()
+    outcomes = run([studied], built_in, tmp_path / "out")
+    assert decoded == []
+    assert [outcome.kept for outcome in outcomes] == [True] * 3
+    assert (tmp_path / "out/a/diagnosis.json").read_bytes() == before
+
+    (tmp_path / "out/index.json").unlink()
+    changed = sorted((studied / "b").iterdir())[20]
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1  # the lowest bit of a voxel's upper byte
+    changed.write_bytes(content)
+    sorted((studied / "a").iterdir())[0].unlink()
+    outcomes = run([studied], built_in, tmp_path / "out")
+    assert sorted(decoded) == ["a", "b"]
+    assert [outcome.kept for outcome in outcomes] == [False, False, True]
+
+
+def test_a_study_with_a_damaged_slice_is_diagnosed_again(study: Path, model: Model, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "in")
+    cut = sorted((tmp_path / "in").iterdir())[7]
+    cut.write_bytes(cut.read_bytes()[:-3000])
+    only = Models.only(model)
+    (first,) = run([tmp_path / "in"], only, tmp_path / "out")
+    assert first.plain is not None
+    assert "bad-slice" in [flag["code"] for flag in first.plain["quality"]["flags"]]
+    (tmp_path / "out/index.json").unlink()
+    (again,) = run([tmp_path / "in"], only, tmp_path / "out")
+    assert again.plain is not None
+    assert not again.kept
+    assert again.plain["slices"] == first.plain["slices"]
 
 
 def test_a_model_of_the_other_kind_is_refused_in_one_line(

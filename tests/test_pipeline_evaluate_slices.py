@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 import volumes
 from bundles import tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
@@ -39,9 +41,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
 
 
 def test_scores_are_compared_within_each_patient(model: Model, table: SampleTable, tmp_path: Path) -> None:
-    found = evaluate_slices(model, table, tmp_path / "out", bootstrap=50, command="as typed")
+    found = evaluate_slices(model, table, tmp_path / "out", split="all", bootstrap=50, command="as typed")
     jsonschema.validate(found, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert found == json.loads((tmp_path / "out/slices.json").read_text(encoding="utf-8"))
+    assert found["data"]["sha256"] == table_checksum(table)
+    assert found["data"]["split"] == "all"
+    assert found["data"]["labels"] == {"CAP": 2, "COVID": 2, "Normal": 2}
+    assert found["synthetic"] == {"trained": False, "evaluated": True}
     with (tmp_path / "out/slices.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for own, sample in zip(found["patients"], table, strict=True):
@@ -69,9 +75,21 @@ def test_what_is_there_is_kept_and_what_can_not_be_read_is_told(
         tmp_path, "manifest", (Sample(str(table.path(table.samples[0])), "CAP", "all"), broken)
     )
     found = evaluate_slices(model, both, tmp_path / "out", bootstrap=5)
-    assert [failure["file"] for failure in found["failures"]] == ["broken.nii.gz"]
+    assert [failure["file"] for failure in found["data"]["failures"]] == ["broken.nii.gz"]
     assert found["patients"][0]["infected"] is None
     with pytest.raises(OutputExistsError):
         evaluate_slices(model, both, tmp_path / "out")
     with pytest.raises(DatasetError, match="no study could be read"):
         evaluate_slices(model, SampleTable(tmp_path, "manifest", (broken,)), tmp_path / "none")
+
+
+def test_infected_slices_that_are_not_the_study_s_leave_it_out(
+    model: Model, table: SampleTable, tmp_path: Path
+) -> None:
+    beyond = replace(table.samples[0], infected="3-40")
+    both = replace(table, samples=(beyond, table.samples[1]))
+    found = evaluate_slices(model, both, tmp_path, bootstrap=5)
+    ((file, reason),) = [own.values() for own in found["data"]["failures"]]
+    assert file == beyond.file
+    assert "p000.nii.gz: infected slices lie in 0 to 9 (found: 40)" in reason
+    assert [own["file"] for own in found["patients"]] == [table.samples[1].file]

@@ -18,21 +18,31 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
+from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from study_bundles import tiny_study_bundle
 
+SURE = 0.351
+"""Between the largest probabilities of p000 and of p001."""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ThreeLevelModel:
-    return ThreeLevelModel(tiny_study_bundle(tmp_path_factory.mktemp("three")))
+    folder = tmp_path_factory.mktemp("three")
+    return ThreeLevelModel(tiny_study_bundle(folder, sources=("phantom", "clinic"), confidence=SURE))
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
-    """Nine readable studies, of one of which no slice label is known, and a broken one."""
+    """Nine readable studies, of one of which no slice label is known, three of them with lungs of a chest's size, and
+    a broken one."""
     folder = tmp_path_factory.mktemp("studies")
     found = volumes.table(folder, train=0, val=0, test=3)
+    for seed, label in enumerate(volumes.CLASSES):
+        infected = (np.arange(10 + seed) >= 2) & (np.arange(10 + seed) < 5) & (label != "Normal")
+        hu = volumes.volume(label, 10 + seed, infected, seed)
+        volumes.write(folder / found.samples[seed].file, hu, pixel_mm=5.0)
     (folder / "broken.nii.gz").write_bytes(b"no volume")
     samples = [replace(found.samples[1], infected=""), *found.samples[0:1], *found.samples[2:]]
     broken = Sample("broken.nii.gz", "COVID", "test", "p099", "phantom")
@@ -62,7 +72,34 @@ def test_a_row_a_study_with_what_the_model_says_of_it(
         np.testing.assert_allclose(shares, said.ensemble, atol=1e-6)
         assert row["label"] == sample.label
         assert row["predicted"] == volumes.CLASSES[int(said.ensemble.argmax())]
-        assert row["decision"] == ("report" if said.ensemble.max() >= 0.5 else "refer")
+
+
+def test_a_study_is_referred_where_its_diagnosis_would_be(
+    model: ThreeLevelModel, table: SampleTable, out: Path
+) -> None:
+    found = {row["file"]: row for row in rows(out / "predictions.csv")}
+    for sample in table.samples[:-1]:
+        diagnosis = diagnose_ct(read_scan(table.path(sample)), model, wanted=lambda _: False)
+        row = found[sample.file]
+        assert row["decision"] == diagnosis.prediction.decision.value
+        small = "no-lungs" in [flag.code for flag in diagnosis.quality.flags]
+        assert small == (int(sample.file[1:4]) > 2)
+    reported = [name for name, row in found.items() if row["decision"] == "report"]
+    assert sorted(reported) == ["p001.nii.gz", "p002.nii.gz"]
+    sure = [
+        name for name, row in found.items() if max(float(row[f"p_{own}"]) for own in volumes.CLASSES) >= SURE
+    ]
+    assert len(sure) > len(reported)
+    referral = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["referral"]["overall"]
+    assert referral["reported"]["value"] == pytest.approx(2 / 9)
+
+
+def test_patients_are_referred_by_a_model_that_knows_drawn_studies_only(
+    table: SampleTable, tmp_path: Path
+) -> None:
+    drawn = ThreeLevelModel(tiny_study_bundle(tmp_path / "three"))
+    evaluate_studies(drawn, replace(table, samples=table.samples[:3]), tmp_path / "out", bootstrap=0)
+    assert [row["decision"] for row in rows(tmp_path / "out/predictions.csv")] == ["refer"] * 3
 
 
 def test_slices_count_where_their_label_is_known(table: SampleTable, out: Path) -> None:
@@ -125,12 +162,16 @@ def test_a_table_of_unreadable_studies_is_refused(
         evaluate_studies(model, replace(table, samples=table.samples[-1:]), tmp_path)
 
 
-def test_infected_slices_beyond_the_study_are_told(
+def test_infected_slices_that_are_not_the_study_s_leave_it_out(
     model: ThreeLevelModel, table: SampleTable, tmp_path: Path
 ) -> None:
     beyond = replace(table.samples[1], infected="3-40")
-    with pytest.raises(DatasetError, match="infected slices lie in 0 to 9"):
-        evaluate_studies(model, replace(table, samples=(beyond,)), tmp_path)
+    both = replace(table, samples=(beyond, table.samples[2]))
+    found = evaluate_studies(model, both, tmp_path, bootstrap=0)
+    (failure,) = found["data"]["failures"]
+    assert failure["file"] == beyond.file
+    assert "infected slices lie in 0 to 9 (found: 40)" in failure["reason"]
+    assert found["data"]["predicted"] == 1
 
 
 def test_as_a_user_types_it(model: ThreeLevelModel, table: SampleTable, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from chests import SPACING_MM, Chest, chest, dice
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.preprocess.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, body_mask, lung_mask
+from pulmoscope.preprocess.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask
 
 
 @cache
@@ -132,18 +132,6 @@ def test_a_belly_with_gas_has_no_lungs() -> None:
     hu = drawn().hu[:8]
     assert drawn().stomach_gas[:8].any()
     assert not lung_mask(hu, SPACING_MM).found
-
-
-def test_the_body_without_the_table() -> None:
-    body = body_mask(drawn().hu)
-    assert dice(body, drawn().body) > 0.99
-    assert not body[drawn().table & ~drawn().body].any()
-
-
-def test_the_body_keeps_lungs_that_the_field_of_view_cuts() -> None:
-    columns = slice(20, -20)
-    body = body_mask(np.ascontiguousarray(drawn().hu[:, :, columns]))
-    assert body[drawn().lungs[:, :, columns]].mean() > 0.95
 
 
 def test_another_finder_can_take_its_place() -> None:

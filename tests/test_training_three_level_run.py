@@ -14,7 +14,8 @@ from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.io import read_scan
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
-from pulmoscope.training.three_level.export import changed_settings, export_studies, is_study_bundle
+from pulmoscope.training.three_level.card import changed_settings
+from pulmoscope.training.three_level.export import export_studies, is_study_bundle
 from pulmoscope.training.three_level.recipe import travelling
 from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
 

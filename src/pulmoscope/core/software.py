@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("pulmoscope", "numpy", "opencv-python-headless", "openvino", "pydicom")
+
+
+_OF_RUNTIME = {"onnx": "onnxruntime", "torch": "torch"}
+"""The package that a runtime is; OpenVINO is among those that are always told."""
+
+
+@cache
+def versions_with(runtime: str) -> dict[str, str]:
+    """:func:`versions` of a diagnosis by this runtime."""
+    return versions(*([_OF_RUNTIME[runtime]] if runtime in _OF_RUNTIME else []))
 
 
 def versions(*more: str) -> dict[str, str]:

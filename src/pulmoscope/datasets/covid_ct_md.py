@@ -1,9 +1,9 @@
 """The layout of COVID-CT-MD: ``COVID-19 subjects/P001/*.dcm``, ``Cap subjects/cap001/*.dcm``, ``Normal subjects/…``.
 
 Afshar et al., Scientific Data 8:121 (2021), doi 10.1038/s41597-021-00900-3; github.com/ShahinSHH/COVID-CT-MD, README,
-«Data Structure and Sample» and «Labels». Beside the folders lie ``Index.csv`` (patient → row of the label arrays),
-``Slice-level-labels.npy`` (rows, slices) and ``Lobe-level-labels.npy`` (rows, slices, 5 lobes), both binary, or newer
-versions of these named ``…-updated-1.npy``. The files with clinical data and with each radiologist's word are not read.
+«Data Structure and Sample» and «Labels». Beside the folders lie ``Index.csv`` (patient → row of the labels) and
+``Slice-level-labels.npy`` (rows, slices), binary, or a newer version of it named ``…-updated-1.npy``. The files with
+lobes' labels, with clinical data and with each radiologist's word are not read.
 
 The README says to sort the slices by SliceLocation, not which way. The labels run from head to feet: upper lobes come
 before lower lobes in every patient with labels of both. Ours count from the feet, so they are turned round here, which
@@ -29,8 +29,6 @@ from pulmoscope.datasets.table import Sample, SampleTable
 
 INDEX = "Index.csv"
 INDEX_COLUMNS = ("label index", "folder/id")
-LOBES = ("LLL", "LUL", "RLL", "RML", "RUL")
-"""Left lower, left upper, right lower, right middle, right upper: the lobes in the order of the label array."""
 
 _CLASSES = {"covid": "COVID", "covid19": "COVID", "cap": "CAP", "normal": "Normal"}
 _SAMPLE_DATA = "Sample data"
@@ -52,7 +50,7 @@ def read(path: Path) -> SampleTable:
         raise DatasetError(
             f"{path}: must hold folders like COVID-19 subjects/P001 with DICOM slices (found: none)"
         )
-    rows = _label_rows(path, "Slice", 2)
+    rows = _label_rows(path)
     samples = []
     for folder, label in patients:
         infected = "none" if label == "Normal" else ""
@@ -69,23 +67,6 @@ def read(path: Path) -> SampleTable:
             )
         )
     return SampleTable(path, "covid-ct-md", tuple(samples), tuple(_warnings(samples, len(rows))))
-
-
-def lobe_labels(path: Path) -> dict[str, BoolArray]:
-    """Which lobes are infected in which slices, of every patient that is there and has lobe labels.
-
-    Returns:
-        patient → bool (slices, 5): slices from the feet to the head, lobes as in :data:`LOBES`.
-
-    Raises:
-        DatasetError: the labels do not fit the index or the slices.
-    """
-    rows = _label_rows(path, "Lobe", 3)
-    return {
-        folder.name: _from_the_feet(rows[folder.name.lower()], folder)
-        for folder, _ in _patients(path)
-        if folder.name.lower() in rows
-    }
 
 
 def _warnings(samples: list[Sample], labelled: int) -> list[str]:
@@ -116,13 +97,13 @@ def _class_of(folder: str) -> str | None:
     return _CLASSES.get(re.sub(r"[\W_]|subjects?|cases?|patients?", "", folder.lower()))
 
 
-def _label_rows(path: Path, kind: str, dimensions: int) -> dict[str, npt.NDArray[Any]]:
+def _label_rows(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Patient in lower case → the row of its labels, slices from the head; empty where there are no labels.
 
     The index of the repository skips 43. An array that is as long as the index goes without that row: then rows count.
     """
     arrays = sorted(
-        path.glob(f"{kind}-level-labels*.npy"), key=lambda file: ("updated" in file.name.lower(), file.name)
+        path.glob("Slice-level-labels*.npy"), key=lambda file: ("updated" in file.name.lower(), file.name)
     )
     if not arrays or not (path / INDEX).is_file():
         return {}
@@ -133,7 +114,7 @@ def _label_rows(path: Path, kind: str, dimensions: int) -> dict[str, npt.NDArray
                 f"{path / INDEX}, line {line}: label index must be a whole number (found: {row['label index']})"
             )
         index[row["folder/id"].lower()] = int(row["label index"])
-    labels = _load(arrays[-1], dimensions)
+    labels = _load(arrays[-1])
     if len(labels) == len(index):
         index = {patient: place for place, patient in enumerate(sorted(index, key=lambda name: index[name]))}
     if max(index.values()) >= len(labels):
@@ -144,14 +125,13 @@ def _label_rows(path: Path, kind: str, dimensions: int) -> dict[str, npt.NDArray
     return {patient: labels[row] for patient, row in index.items()}
 
 
-def _load(file: Path, dimensions: int) -> npt.NDArray[Any]:
+def _load(file: Path) -> npt.NDArray[Any]:
     try:
         labels = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{file}: must be a NumPy array (found: {error})") from error
-    if labels.ndim != dimensions or (dimensions == 3 and labels.shape[2] != len(LOBES)):
-        shape = "(patients, slices)" if dimensions == 2 else f"(patients, slices, {len(LOBES)})"
-        raise DatasetError(f"{file}: must be an array {shape} (found: {labels.shape})")
+    if labels.ndim != 2:
+        raise DatasetError(f"{file}: must be an array (patients, slices) (found: {labels.shape})")
     return np.asarray(labels)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -23,7 +21,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, OutputExistsError, ResourceError
-from pulmoscope.core.files import claim_folder, write_json, write_text
+from pulmoscope.core.files import claim_folder, csv_text, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.ct_acquisition import NUISANCES, Value, draw_nuisances
@@ -268,12 +266,10 @@ def _truth_table(
     ties: Sequence[Sequence[str]],
 ) -> str:
     """One row a study: its class, how much of each lung is affected, how it was scanned, what was tied."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    rows = []
     shares = ("affected_left", "affected_right", "infected")
-    writer.writerow(["file", "label", "split", *shares, *NUISANCES, "tied"])
     for sample, job, truth, tied in zip(samples, jobs, truths, ties, strict=True):
         scan = [job.nuisances[name] for name in NUISANCES]
         shown = [truth[name] for name in shares]
-        writer.writerow([sample.file, sample.label, sample.split, *shown, *scan, " ".join(tied)])
-    return text.getvalue()
+        rows.append([sample.file, sample.label, sample.split, *shown, *scan, " ".join(tied)])
+    return csv_text(["file", "label", "split", *shares, *NUISANCES, "tied"], rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan, Units
-from pulmoscope.datasets.infected import NONE
+from pulmoscope.datasets.infected import NONE, infected_slices
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
 
@@ -39,6 +39,18 @@ def read_labelled(path: Path, infected: str) -> Scan:
     if infected.strip() not in ("", NONE) and dropped:
         raise UnsuitableError(path, "a study with labelled slices has all of them", ", ".join(dropped))
     return scan
+
+
+def infected_of(path: Path, infected: str, count: int) -> tuple[bool, ...] | None:
+    """For each of the ``count`` slices of a table's study whether it shows infection; None where unknown.
+
+    Raises:
+        UnsuitableError: the text names slices that the study doesn't have, or is written wrongly.
+    """
+    try:
+        return infected_slices(infected, count)
+    except ValueError as error:
+        raise UnsuitableError(path, str(error)) from error
 
 
 def lungs_of(scan: Scan) -> LungMask | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import write_text
+from pulmoscope.core.files import csv_text, write_text
 from pulmoscope.datasets.infected import infected_ranges
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
 
@@ -83,12 +82,9 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    text = io.StringIO()
     columns = [*COLUMNS, *(name for name in _OPTIONAL if any(getattr(sample, name) for sample in samples))]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([getattr(sample, name) for name in columns] for sample in samples)
-    write_text(path, text.getvalue())
+    rows = ([getattr(sample, name) for name in columns] for sample in samples)
+    write_text(path, csv_text(columns, rows))
 
 
 def write_table(path: Path, table: SampleTable) -> None:

@@ -5,7 +5,15 @@
 """
 
 from pulmoscope.io.inputs import Entry, entries
-from pulmoscope.io.reading import ReadResult, read, read_pixels, read_scan, read_study, read_xray
+from pulmoscope.io.reading import (
+    ReadResult,
+    read,
+    read_pixels,
+    read_scan,
+    read_study,
+    read_xray,
+    source_files,
+)
 from pulmoscope.io.studies import Study, studies
 
 __all__ = [
@@ -18,5 +26,6 @@ __all__ = [
     "read_scan",
     "read_study",
     "read_xray",
+    "source_files",
     "studies",
 ]

@@ -23,7 +23,7 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         UnreadableError: more than a quarter can't be read.
         UnsuitableError: they are not of one size, or too many.
     """
-    ordered = sorted(entries, key=lambda entry: _numbers(entry.name))
+    ordered = in_order(entries)
     read: list[tuple[FloatArray, SourceFile]] = []
     voxels = 0
     bad: list[InputError] = []
@@ -61,6 +61,11 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         units=Units.GREY,
         remarks=tuple(flags),
     )
+
+
+def in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Pictures in the order of the numbers in their names."""
+    return sorted(entries, key=lambda entry: _numbers(entry.name))
 
 
 def _numbers(name: str) -> list[tuple[int, int, str]]:

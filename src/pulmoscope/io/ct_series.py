@@ -62,6 +62,20 @@ def read_series(name: str, slug: str, headers: Sequence[SliceHeader], remarks: S
     return _scan(slug, stacked, volume, sums, flags)
 
 
+def series_files(name: str, headers: Sequence[SliceHeader]) -> tuple[SourceFile, ...]:
+    """The files of the scan that :func:`read_series` gives, where every slice is sound; no pixel is decoded.
+
+    Raises:
+        InputError: a file can't be read, or the headers tell that the series is refused.
+    """
+    stacked = stack(name, headers)
+    read = {header.entry.name: header.entry for header in stacked.headers}
+    sums = {file: sha256_of(entry.read_bytes()) for file, entry in read.items()}
+    files = [SourceFile(header.entry.name, sums[header.entry.name]) for header in stacked.headers]
+    _, _, reverse = orient(np.empty((len(files), 1, 1), dtype=np.float32), geometry(stacked))
+    return tuple(reversed(files)) if reverse else tuple(files)
+
+
 def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError]]:
     """All slices' HU, their files' checksums, and what could not be decoded: place → why (its slice is 0)."""
     storage = stacked.headers[0].storage

@@ -10,7 +10,7 @@ from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile
 from pulmoscope.io import raster
-from pulmoscope.io.ct_pictures import read_pictures
+from pulmoscope.io.ct_pictures import in_order, read_pictures
 from pulmoscope.io.formats import PICTURES, format_of
 from pulmoscope.io.inputs import Entry, entries, slug_of
 from pulmoscope.io.picture import Picture
@@ -49,6 +49,22 @@ def read_study(study: Study, series: str = "") -> ReadResult:
         return ReadResult(study.name, study.slug, scan=_read(study, series))
     except InputError as error:
         return ReadResult(study.name, study.slug, error=error)
+
+
+def source_files(study: Study, series: str = "") -> tuple[SourceFile, ...]:
+    """The files of the scan that :func:`read_study` gives, where it leaves no damaged slice out; decodes nothing.
+
+    Raises:
+        InputError: a file can't be read, or the headers tell that the study is refused.
+    """
+    if study.kind == "series":
+        from pulmoscope.io.ct_choice import choose
+        from pulmoscope.io.ct_series import series_files
+
+        chosen, _ = choose(study.name, study.headers, study.others, series)
+        return series_files(study.name, chosen)
+    files = in_order(study.entries) if study.kind == "pictures" else study.entries
+    return tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files)
 
 
 def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:

@@ -72,7 +72,7 @@ def audit(
     found = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
-        "data": data_facts(known, split, answers[CLEAN.code], failures),
+        "data": data_facts(known, split, failures),
         **_judged(answers, bootstrap, seed, seeks=model.finds_lungs),
         "command": command,
         "software": versions("scikit-learn"),

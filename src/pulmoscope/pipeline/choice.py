@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+<<<<<<< HEAD
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality, Scan
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
+=======
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import Modality
+>>>>>>> honest
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.study_bundle import judges_studies
@@ -56,23 +61,24 @@ class Models:
         models._only = model
         return models
 
-    def of(self, scan: Scan, name: str) -> AnyModel:
-        """The model that reads a scan; ``name``: the input, for the message.
+    def of(self, modality: Modality, name: str) -> AnyModel:
+        """The model that reads a kind of image; ``name``: the input, for the message.
 
         Raises:
             UnsuitableError: the model that was asked for reads the other kind of image.
         """
         if self._only is not None:
             reads = Modality(self._only.bundle.modality)
-            if reads is not scan.modality:
+            if reads is not modality:
                 rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
-                raise UnsuitableError(name, rule, _TITLES[scan.modality])
+                raise UnsuitableError(name, rule, _TITLES[modality])
             return self._only
         return self._built_in(scan.modality)
 
     def expect_ct(self) -> None:
         """Begin to load what a CT needs, in a thread, while its files are read."""
         with self._lock:
+<<<<<<< HEAD
             begun, self._expecting = self._expecting, True
         if not begun:
             threading.Thread(target=self._load_for_ct, daemon=True).start()
@@ -86,6 +92,8 @@ class Models:
 
     def _built_in(self, modality: Modality) -> AnyModel:
         with self._lock:
+=======
+>>>>>>> honest
             if modality not in self._opened:
                 self._opened[modality] = open_model(BUILT_IN[modality], self._runtime, self._device)
             return self._opened[modality]

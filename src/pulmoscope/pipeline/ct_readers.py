@@ -103,8 +103,8 @@ class SliceReader:
             found[judged] = weighed(found[judged], positive, dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
         limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)
-        named = _named(classes, patient)
-        return CtAnswer(found, named, flags=(limits,), checked=patient_rule.CHECKED_ON)
+        shares = named(classes, patient)
+        return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON)
 
     def explain(
         self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
@@ -147,8 +147,8 @@ class ThreeLevelReader:
         """Judge every slice, the patient by each classifier, and all together."""
         bundle = self.model.bundle
         said = self.model.predict(self.model.prepare(scan, lungs))
-        levels = {name: _named(bundle.classes, row) for name, row in said.patient.items()}
-        return CtAnswer(said.slice_probabilities, _named(bundle.classes, said.ensemble), levels)
+        levels = {name: named(bundle.classes, row) for name, row in said.patient.items()}
+        return CtAnswer(said.slice_probabilities, named(bundle.classes, said.ensemble), levels)
 
     def explain(
         self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
@@ -183,5 +183,6 @@ def reader_of(model: Model | ThreeLevelModel) -> CtReader:
     return ThreeLevelReader(model) if isinstance(model, ThreeLevelModel) else SliceReader(model)
 
 
-def _named(classes: Sequence[str], row: npt.NDArray[np.floating]) -> dict[str, float]:
+def named(classes: Sequence[str], row: npt.NDArray[np.floating]) -> dict[str, float]:
+    """Class → probability, to six digits."""
     return dict(zip(classes, (round(float(share), 6) for share in row), strict=True))

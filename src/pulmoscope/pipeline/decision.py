@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Severity
-from pulmoscope.quality import rules
+from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.quality import ct_rules, rules
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle
 from pulmoscope.runtime.model import Outputs
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
 
 
 def judge(
@@ -33,6 +37,17 @@ def judge(
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         found.append((quality, decide(shares, quality, bundle.thresholds.confidence)))
     return found
+
+
+def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> Quality:
+    """What is known of a CT before a model answers.
+
+    Args:
+        lungs: None where they can't be looked for.
+        sources: of the model's training studies.
+    """
+    flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
+    return Quality(rules.drawn_and_real(flags, sources))
 
 
 def decide(probabilities: Mapping[str, float], quality: Quality, confidence: float) -> Prediction:

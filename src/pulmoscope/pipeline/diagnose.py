@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -19,10 +19,10 @@ from pulmoscope import __version__
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
-from pulmoscope.core.software import versions
+from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
-from pulmoscope.io import ReadResult, Study, read_scan, read_study
+from pulmoscope.io import ReadResult, Study, read_scan, read_study, source_files
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.choice import AnyModel, Models
@@ -31,7 +31,6 @@ from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
-from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.three_level import ThreeLevelModel
 
 Reports = Literal["all", "positive", "none"]
@@ -106,7 +105,7 @@ def diagnose(
     start = perf_counter()
     scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
     read_s = perf_counter() - start
-    opened = models.of(scan, scan.name if isinstance(source, Scan) else str(source))
+    opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
     if isinstance(opened, ThreeLevelModel) or scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
@@ -169,6 +168,8 @@ def _one(run: Run, study: Study) -> Outcome:
 
 def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
     """The same, whatever the kind of image."""
+    if (left := _kept(run, study)) is not None:
+        return left
     start = perf_counter()
     result = read_study(study, run.series)
     folder = run.out / result.slug
@@ -176,7 +177,7 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
         if result.error is not None:
             raise result.error
         assert result.scan is not None
-        scan, model = result.scan, run.models.of(result.scan, result.name)
+        scan, model = result.scan, run.models.of(result.scan.modality, result.name)
     except InputError as error:
         files.clear(folder)
         return Outcome(result.name, result.slug, error=error)
@@ -190,19 +191,34 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
     return Outcome(result.name, result.slug, error=refusal)
 
 
+def _kept(run: Run, study: Study) -> Outcome | None:
+    """What a killed run has left of a study whose files are the same, which is told without decoding them.
+
+    One of which damaged slices were left out is not known by its files, and is diagnosed again.
+    """
+    folder = run.out / study.slug
+    if not (folder / files.DIAGNOSIS).exists():
+        return None
+    try:
+        model = run.models.of(Modality.XRAY if study.kind == "image" else Modality.CT, study.name)
+        plain = files.kept(folder, source_files(study, run.series), model.identity)
+    except (InputError, MemoryError):  # reading it says what is wrong
+        return None
+    if plain is None:
+        return None
+    report, prediction = folder / files.REPORT, plain["prediction"]
+    if not report.exists() and _wanted(run.reports, prediction["label"], prediction["decision"]):
+        return None
+    return Outcome(study.name, study.slug, plain, report if report.exists() else None, kept=True)
+
+
 def _written(run: Run, result: ReadResult, scan: Scan, model: AnyModel, read_s: float) -> Outcome:
-    """Diagnose a scan and write its files, or keep what a killed run has left."""
+    """Diagnose a scan and write its files."""
     folder = run.out / result.slug
-    report = folder / files.REPORT
-    plain = files.kept(folder, scan, model.identity)
-    if plain is not None:
-        prediction = plain["prediction"]
-        if report.exists() or not _wanted(run.reports, prediction["label"], prediction["decision"]):
-            return Outcome(result.name, result.slug, plain, report if report.exists() else None, kept=True)
     diagnosis = _answer(run, scan, model, read_s)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted)
-    return Outcome(result.name, result.slug, plain, report if wanted else None)
+    return Outcome(result.name, result.slug, plain, folder / files.REPORT if wanted else None)
 
 
 def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
@@ -245,7 +261,7 @@ def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> D
         quality=quality,
         prediction=prediction,
         timings_s={**seen.timings_s, "predict": predict_s},
-        software=_software(model.runtime),
+        software=versions_with(model.runtime),
         card=card(model),
     )
 
@@ -275,9 +291,3 @@ def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
 def _wanted(reports: Reports, label: str, decision: str) -> bool:
     positive = is_positive(label) or decision == Decision.REFER
     return reports == "all" or (reports == "positive" and positive)
-
-
-@cache
-def _software(runtime: Runtime) -> dict[str, str]:
-    """Versions; OpenVINO's is among those that are always told."""
-    return versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(runtime, [])))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.software import versions
+from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import (
     Decision,
     Diagnosis,
@@ -26,9 +26,9 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, reader_of
-from pulmoscope.pipeline.decision import decide
+from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
-from pulmoscope.quality import ct_rules, rules
+from pulmoscope.quality import ct_rules
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.three_level import ThreeLevelModel
 
@@ -63,7 +63,7 @@ def diagnose_ct(
     reader, bundle = reader_of(model), model.bundle
     dense = None if lungs is None or scan.spacing_mm is None else _dense(scan, lungs)
     with ThreadPoolExecutor(1) as aside:
-        checked = aside.submit(ct_rules.check, scan, None if lungs is None else lungs.labels)
+        checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
         answer = reader.answer(scan, lungs, dense)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
@@ -72,8 +72,7 @@ def diagnose_ct(
             named, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
         )
     predicted = perf_counter()
-    known = rules.drawn_and_real(checked.result().flags, bundle.training_data.get("sources", ()))
-    quality = Quality((*known, *answer.flags))
+    quality = Quality((*checked.result().flags, *answer.flags))
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,
@@ -82,7 +81,7 @@ def diagnose_ct(
         slices=_results(scan, lungs, dense, answer, bundle.classes),
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
-        software=versions(*({"onnx": ["onnxruntime"], "torch": ["torch"]}.get(model.runtime, []))),
+        software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pulmoscope.evaluation.calibration import BINS, reliability
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.evaluation.referral import referral
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page
@@ -60,7 +62,7 @@ def evaluate(
     found = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
-        "data": data_facts(table, split, predictions, failures),
+        "data": data_facts(table, split, failures),
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
@@ -92,27 +94,28 @@ def model_facts(model: Model) -> dict[str, Any]:
     }
 
 
-def data_facts(
-    table: SampleTable, split: str, predictions: Predictions, failures: tuple[Failure, ...]
-) -> dict[str, Any]:
-    """Which data, for results."""
-    return table_facts(table, split, predictions, failures, table_checksum(table))
-
-
-def table_facts(
-    table: SampleTable, split: str, predictions: Predictions, failures: tuple[Failure, ...], sha256: str
-) -> dict[str, Any]:
-    """:func:`data_facts` of a table whose checksum is known."""
+def data_facts(table: SampleTable, split: str, failures: Sequence[Failure]) -> dict[str, Any]:
+    """Which data, for results; ``failures``: of the table's files, all others have a prediction."""
+    failed = {failure.file for failure in failures}
+    predicted = [sample for sample in table if sample.file not in failed]
     return {
         "layout": table.layout,
         "split": split,
         "images": len(table),
-        "predicted": len(predictions),
-        "labels": dict(sorted(Counter(predictions.labels).items())),
-        "sources": dict(sorted(Counter(predictions.sources).items())),
-        "sha256": sha256,
+        "predicted": len(predicted),
+        "labels": dict(sorted(Counter(sample.label for sample in predicted).items())),
+        "sources": dict(sorted(Counter(sample.source for sample in predicted).items())),
+        "sha256": table_checksum(table),
         "warnings": list(table.warnings),
         "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def synthetic_facts(training_data: Mapping[str, Any], table: SampleTable) -> dict[str, bool]:
+    """Whether a model has learnt from drawn studies, and whether it is judged on some."""
+    return {
+        "trained": SYNTHETIC_SOURCE in training_data.get("sources", {}),
+        "evaluated": any(sample.source == SYNTHETIC_SOURCE for sample in table),
     }
 
 

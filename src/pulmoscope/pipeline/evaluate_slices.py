@@ -5,9 +5,7 @@ Between patients a model may live on scanner, dose or build; within one patient 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,25 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Diagnosis
-from pulmoscope.datasets.ct_studies import read_labelled
-from pulmoscope.datasets.infected import infected_slices
+from pulmoscope.datasets.ct_studies import infected_of, read_labelled
 from pulmoscope.datasets.studies import as_studies
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.evaluate import data_facts, model_facts, synthetic_facts
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 RUN = 10
 """Slices that are drawn together: neighbours look alike, and are no independent cases."""
+
+
+_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score")
 
 
 def evaluate_slices(
@@ -39,6 +40,7 @@ def evaluate_slices(
     table: SampleTable,
     out: Path,
     *,
+    split: str = "",
     bootstrap: int = 1000,
     seed: int = 20,
     command: str = "",
@@ -52,13 +54,14 @@ def evaluate_slices(
 
     Args:
         table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
+        split: what the table is called in the results.
 
     Returns:
         The content of ``slices.json``.
 
     Raises:
         OutputExistsError: ``out`` holds results and ``force`` is not given.
-        DatasetError: no study could be read, or its infected slices are not those of the study.
+        DatasetError: no study could be read.
     """
     claim_folder(out, "slices.json", force)
     studies = as_studies(table)
@@ -68,11 +71,11 @@ def evaluate_slices(
     for done, sample in enumerate(studies, start=1):
         try:
             scan = read_labelled(studies.path(sample), sample.infected)
+            truth = infected_of(studies.path(sample), sample.infected, len(scan.pixels))
             diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
         except InputError as error:
             failures.append(Failure(sample.file, str(error)))
         else:
-            truth = _truth(studies, sample, len(diagnosis.slices))
             patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
             rows += _rows(sample, diagnosis, truth)
         if progress is not None:
@@ -81,10 +84,11 @@ def evaluate_slices(
         raise DatasetError(
             f"{table.root}: no study could be read (of {len(studies)}); the first: {failures[0].reason}"
         )
-    _write(out / "slices.csv", rows)
+    write_text(out / "slices.csv", csv_text(_COLUMNS, rows))
     found = {
         "schema_version": SCHEMA_VERSION,
-        "model": dict(model.identity),
+        "model": model_facts(model),
+        "data": data_facts(studies, split, failures),
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
@@ -92,20 +96,13 @@ def evaluate_slices(
             "interval": "95 % percentile bootstrap",
         },
         "patients": patients,
-        "failures": [{"file": failure.file, "reason": failure.reason} for failure in failures],
+        "synthetic": synthetic_facts(model.bundle.training_data, studies),
         "command": command,
         "software": versions(),
         "notice": NOTICE,
     }
     write_json(out / "slices.json", found)
     return found
-
-
-def _truth(table: SampleTable, sample: Sample, count: int) -> tuple[bool, ...] | None:
-    try:
-        return infected_slices(sample.infected, count)
-    except ValueError as error:
-        raise DatasetError(f"{table.path(sample)}: {error}") from error
 
 
 def _patient(
@@ -163,11 +160,3 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
         ]
         for own in diagnosis.slices
     ]
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(["file", "patient", "slice", "z_mm", "infected", "score"])
-    writer.writerows(rows)
-    write_text(path, content.getvalue())

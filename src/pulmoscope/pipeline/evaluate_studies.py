@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.files import NOTICE, claim_folder, sha256_of, write_bytes, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.embedding import LEAST, map_of
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.pipeline.evaluate import draw, figures, table_facts
+from pulmoscope.pipeline.evaluate import data_facts, draw, figures, synthetic_facts
 from pulmoscope.pipeline.predict import Progress, write_predictions
 from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studies
 from pulmoscope.report.evaluation import studies_page
@@ -66,7 +61,7 @@ def evaluate_studies(
         "schema_version": SCHEMA_VERSION,
         "model": {**model.identity, "weights_sha256": model.bundle.files[SLICE]}
         | {"classes": list(model.bundle.classes), "temperature": model.bundle.calibration.temperature},
-        "data": table_facts(table, split, ensemble, failures, _checksum(table)),
+        "data": data_facts(table, split, failures),
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
@@ -75,7 +70,7 @@ def evaluate_studies(
         },
         **figures(ensemble, known, metrics, bootstrap, seed),
         "levels": _levels(said, bootstrap, seed),
-        "synthetic": _synthetic(model, table),
+        "synthetic": synthetic_facts(model.bundle.training_data, table),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
@@ -104,25 +99,6 @@ def _levels(said: StudyPredictions, bootstrap: int, seed: int) -> dict[str, Any]
     return levels | {"ensemble": of(said.ensemble)}
 
 
-def _synthetic(model: ThreeLevelModel, table: SampleTable) -> dict[str, bool]:
-    """Whether the model has learnt from drawn studies, and whether it is judged on some."""
-    trained: Mapping[str, Any] = model.bundle.training_data.get("sources", {})
-    return {
-        "trained": SYNTHETIC_SOURCE in trained,
-        "evaluated": any(sample.source == SYNTHETIC_SOURCE for sample in table),
-    }
-
-
-def _checksum(table: SampleTable) -> str:
-    """SHA-256 over label, split and content of every study that is there, in an order of its own."""
-    lines = sorted(
-        f"{study_checksum(table.path(sample))} {sample.split} {sample.label}"
-        for sample in table
-        if table.path(sample).exists()
-    )
-    return sha256_of("\n".join(lines).encode())
-
-
 def _write_classifiers(path: Path, said: StudyPredictions) -> None:
     """``file,label,classifier,predicted,p_<class>…``, a row for every study and classifier."""
     rows = [
@@ -133,7 +109,7 @@ def _write_classifiers(path: Path, said: StudyPredictions) -> None:
         )
     ]
     names = [f"p_{name}" for name in said.ensemble.classes]
-    _write(path, ["file", "label", "classifier", "predicted", *names], rows)
+    write_text(path, csv_text(["file", "label", "classifier", "predicted", *names], rows))
 
 
 def _write_slices(path: Path, slices: Predictions) -> None:
@@ -150,7 +126,7 @@ def _write_slices(path: Path, slices: Predictions) -> None:
         )
     ]
     names = [f"p_{name}" for name in slices.classes]
-    _write(path, ["file", "slice", "patient", "label", "predicted", *names], rows)
+    write_text(path, csv_text(["file", "slice", "patient", "label", "predicted", *names], rows))
 
 
 def _write_map(path: Path, studies: Predictions, places: Any) -> None:
@@ -160,12 +136,4 @@ def _write_map(path: Path, studies: Predictions, places: Any) -> None:
             studies.files, studies.labels, studies.predicted, places, strict=True
         )
     ]
-    _write(path, ["file", "label", "predicted", "x", "y"], rows)
-
-
-def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, content.getvalue())
+    write_text(path, csv_text(["file", "label", "predicted", "x", "y"], rows))

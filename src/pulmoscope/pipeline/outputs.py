@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ import numpy as np
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json, write_text
-from pulmoscope.core.types import Diagnosis, FloatArray, Modality, Scan
+from pulmoscope.core.types import Diagnosis, FloatArray, Modality, SourceFile
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
 from pulmoscope.report import ct_page, page
-from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, input_sha256, to_json
+from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
 from pulmoscope.report.page import Pictures
 from pulmoscope.report.slice_table import to_csv
 
@@ -78,14 +78,17 @@ def claim(out: Path, slugs: Collection[str], force: bool) -> None:
         raise ResourceError(f"{out}: could not be made ready ({error.strerror or error})") from error
 
 
-def kept(folder: Path, scan: Scan, model: Mapping[str, str]) -> dict[str, Any] | None:
-    """The ``diagnosis.json`` that a killed run has left for the same image, model and version; None without one."""
+def kept(folder: Path, sources: Sequence[SourceFile], model: Mapping[str, str]) -> dict[str, Any] | None:
+    """The ``diagnosis.json`` that a killed run has left for the same files, model and version; None without one.
+
+    Args:
+        sources: the image's file, or a study's in slice order.
+    """
     try:
         found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
         same = (
             found["schema_version"] == SCHEMA_VERSION
-            and found["input"]["sha256"] == input_sha256(scan)
-            and [file["name"] for file in found["input"]["files"]] == [file.name for file in scan.files]
+            and found["input"]["files"] == [{"name": file.name, "sha256": file.sha256} for file in sources]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
         )

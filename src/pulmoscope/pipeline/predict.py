@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import write_text
+from pulmoscope.core.files import csv_text, write_text
 from pulmoscope.core.types import Flag, FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
@@ -105,10 +103,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
     Probabilities have all digits that a float32 has, so that every figure can be computed again from the file.
     """
-    content = StringIO()
-    writer = csv.writer(content, lineterminator="\n")
     names = [f"p_{name}" for name in predictions.classes]
-    writer.writerow(["file", "patient", "source", "label", "predicted", *names, "decision"])
+    header = ["file", "patient", "source", "label", "predicted", *names, "decision"]
     columns = (
         predictions.files,
         predictions.patients,
@@ -117,9 +113,11 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions.predicted,
     )
     shares = predictions.probabilities.astype(np.float32)
-    for *texts, row, decision in zip(*columns, shares, predictions.decisions, strict=True):
-        writer.writerow([*texts, *(str(share) for share in row), decision])
-    write_text(path, content.getvalue())
+    rows = (
+        [*texts, *(str(share) for share in row), decision]
+        for *texts, row, decision in zip(*columns, shares, predictions.decisions, strict=True)
+    )
+    write_text(path, csv_text(header, rows))
 
 
 def _prepared(

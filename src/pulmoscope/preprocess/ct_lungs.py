@@ -1,4 +1,4 @@
-"""Where the body and the lungs lie in a chest CT: thresholds, morphology and connected parts; nothing is learned.
+"""Where the lungs lie in a chest CT: thresholds, morphology and connected parts; nothing is learned.
 
 The lungs are looked for on a coarse grid of about 2 mm, and their outline is then drawn on the scan's own. Right and
 left are told apart by the seam of least air between them. Vessels and dense disease belong to the lung: gaps are
@@ -90,16 +90,11 @@ def lung_mask(hu: FloatArray, spacing_mm: Point) -> LungMask:
     return LungMask(full, counts[RIGHT] * voxel_ml, counts[LEFT] * voxel_ml)
 
 
-def body_mask(hu: FloatArray) -> BoolArray:
-    """The patient without table, blanket and air around: bool (slices, rows, columns), lungs included."""
-    body = np.zeros(hu.shape, dtype=bool)
-    for index, pixels in enumerate(hu):
-        body[index] = _body(pixels, max(3, hu.shape[2] // 64))
-    return body
-
-
 def _body(pixels: FloatArray, thickness: int) -> BoolArray:
-    """The largest outline of a slice, filled, less what hangs on to it by less than ``thickness`` px."""
+    """The patient without table, blanket and air around, lungs included: bool (rows, columns).
+
+    The largest outline of a slice, filled, less what hangs on to it by less than ``thickness`` px.
+    """
     padded = cv2.erode((pixels >= PADDING_HU).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
     blurred = cv2.GaussianBlur(np.clip(pixels, AIR_HU, 200), (5, 5), 0)
     tissue = ((blurred > DENSE_HU) & ~padded).astype(np.uint8)

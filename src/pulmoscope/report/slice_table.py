@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
 
+from pulmoscope.core.files import csv_text
 from pulmoscope.core.types import Diagnosis
 
 
@@ -15,21 +15,18 @@ def to_csv(diagnosis: Diagnosis) -> str:
     read as a formula gets a ``./`` before it, which leads to the same file.
     """
     classes = list(diagnosis.prediction.probabilities)
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(
-        ["index", "file", "z_mm", "lung_share", "dense_share", *(f"p_{name}" for name in classes)]
-    )
+    header = ["index", "file", "z_mm", "lung_share", "dense_share", *(f"p_{name}" for name in classes)]
+    return csv_text(header, _rows(diagnosis, classes))
+
+
+def _rows(diagnosis: Diagnosis, classes: list[str]) -> Iterator[list[str]]:
     for found in diagnosis.slices:
         shares = found.probabilities or {}
-        writer.writerow(
-            [
-                found.index,
-                f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
-                "" if found.z_mm is None else f"{found.z_mm:.3f}",
-                "" if found.lung_share is None else f"{found.lung_share:.6f}",
-                "" if found.dense_share is None else f"{found.dense_share:.6f}",
-                *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
-            ]
-        )
-    return content.getvalue()
+        yield [
+            str(found.index),
+            f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
+            "" if found.z_mm is None else f"{found.z_mm:.3f}",
+            "" if found.lung_share is None else f"{found.lung_share:.6f}",
+            "" if found.dense_share is None else f"{found.dense_share:.6f}",
+            *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
+        ]

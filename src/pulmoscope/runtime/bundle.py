@@ -22,11 +22,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
@@ -60,15 +61,14 @@ class Thresholds:
     distance: float | None = None
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """The contents of ``bundle.json``, and the folder that it stands in.
+@dataclass(frozen=True, kw_only=True)
+class Contents(ABC):
+    """What the ``bundle.json`` of every kind holds, and the folder that it stands in.
 
     Attributes:
         name, version: which model this is.
         modality: ``XRAY`` or ``CT``.
         classes: the labels in the order of the logits.
-        preprocess: the very object that training used.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
         metrics: the figures of the model card: data set → ``role`` (internal or external), ``images``, ``figures``.
@@ -81,13 +81,12 @@ class Bundle:
     version: str
     modality: str
     classes: tuple[str, ...]
-    preprocess: Preprocess
     calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    verified: Mapping[str, float] = field(default_factory=dict)
+    verified: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -96,14 +95,49 @@ class Bundle:
         """One checksum for the whole bundle: that of its manifest, which names all others."""
         return sha256_of_file(self.folder / MANIFEST)
 
-    def save(self) -> Bundle:
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[str, ...]:
+        """The files that it consists of."""
+
+    def save(self) -> Self:
         """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
-        present = [self.folder / name for name in PARTS if (self.folder / name).is_file()]
-        sealed = dataclasses.replace(self, files={path.name: sha256_of_file(path) for path in present})
+        sealed = dataclasses.replace(
+            self, files={name: sha256_of_file(self.folder / name) for name in self.parts}
+        )
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
         write_json(self.folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **plain})
         return sealed
+
+    def check(self, needed: Iterable[str]) -> None:
+        """Are the files that it needs named, and all there unchanged, and can its temperature divide?
+
+        Raises:
+            BundleError: which rule is broken.
+        """
+        manifest = self.folder / MANIFEST
+        for name in needed:
+            if name not in self.files:
+                raise BundleError(
+                    f"{manifest}: files must name {name} (found: {', '.join(self.files) or 'none'})"
+                )
+        temperature = self.calibration.temperature
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise BundleError(f"{manifest}: the temperature must be above 0 (found: {temperature})")
+        check_files(self.folder, self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle(Contents):
+    """A model of one image at a time; ``preprocess`` is the very object that training used."""
+
+    preprocess: Preprocess
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Those of :data:`PARTS` that lie in the folder."""
+        return tuple(name for name in PARTS if (self.folder / name).is_file())
 
 
 def built_in_lung_finder() -> Path:
@@ -128,20 +162,33 @@ def load(model: str | Path) -> Bundle:
     manifest = folder / MANIFEST
     if plain.get("kind", "image") != "image":
         raise BundleError(
-            f"{manifest}: kind must be image here (found: {plain['kind']}, which judges CT studies)"
+            f"{manifest}: kind must be image here: a model of one image at a time "
+            f"(found: {plain['kind']}, which judges whole CT studies)"
         )
     plain.pop("kind", None)
     try:
-        plain["classes"] = tuple(plain["classes"])
-        plain["preprocess"] = PREPROCESS[plain["modality"]](**plain["preprocess"])
-        plain["calibration"] = Calibration(**plain["calibration"])
-        plain["thresholds"] = Thresholds(**plain["thresholds"])
-        bundle = Bundle(folder=folder, **plain)
-        _check_contract(bundle)
+        bundle = Bundle(
+            folder=folder,
+            **plain | common(plain) | {"preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"])},
+        )
+        needed = {
+            "model.onnx": True,
+            "lungs.onnx": bundle.preprocess.needs_finder,
+            "reference.npz": bundle.thresholds.distance is not None,
+        }
+        bundle.check([name for name, must in needed.items() if must])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    check_files(folder, bundle.files)
     return bundle
+
+
+def common(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest of every kind holds that is more than plain data (errors: of any class, where it is wrong)."""
+    return {
+        "classes": tuple(plain["classes"]),
+        "calibration": Calibration(**plain["calibration"]),
+        "thresholds": Thresholds(**plain["thresholds"]),
+    }
 
 
 def read_manifest(model: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -180,26 +227,3 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
             raise BundleError(
                 f"{folder / name}: its sha256 differs from the one in {MANIFEST}; the file was changed"
             )
-
-
-def _check_contract(bundle: Bundle) -> None:
-    """Refuse a manifest that lacks a part it needs, or whose temperature can't divide.
-
-    Raises:
-        BundleError: which rule is broken.
-    """
-    needed = {
-        "model.onnx": True,
-        "lungs.onnx": bundle.preprocess.needs_finder,
-        "reference.npz": bundle.thresholds.distance is not None,
-    }
-    for name, must in needed.items():
-        if must and name not in bundle.files:
-            raise BundleError(
-                f"{bundle.folder / MANIFEST}: files must name {name} (found: {', '.join(bundle.files) or 'none'})"
-            )
-    temperature = bundle.calibration.temperature
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise BundleError(
-            f"{bundle.folder / MANIFEST}: the temperature must be above 0 (found: {temperature})"
-        )

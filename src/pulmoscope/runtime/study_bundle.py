@@ -16,81 +16,48 @@ class, times that class's probability.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.files import sha256_of_file, write_json
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.runtime.bundle import (
-    MANIFEST,
-    SCHEMA_VERSION,
-    Calibration,
-    Thresholds,
-    check_files,
-    read_manifest,
-)
+from pulmoscope.runtime import bundle
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Contents, common, read_manifest
 
 KIND = "three-level"
 SLICE, ENSEMBLE = "slice.onnx", "ensemble.onnx"
 WEIGHTED = "-weighted"
 
 
-@dataclass(frozen=True)
-class StudyBundle:
+@dataclass(frozen=True, kw_only=True)
+class StudyBundle(Contents):
     """The contents of ``bundle.json``, and the folder that it stands in.
 
     Attributes:
-        name, version: which model this is.
-        classes: the labels in the order of the logits; ``normal`` is the one without infection.
+        normal: the class without infection.
         preprocess: the very object that training used.
         patient: the patient-level classifiers; ``ensemble``: those of them that the ensemble gets, in this order.
-        calibration, thresholds: of the ensemble's answer.
-        recipe, training_data, metrics, verified, software, files: as in :class:`pulmoscope.runtime.bundle.Bundle`.
+
+    Calibration and thresholds are of the ensemble's answer.
     """
 
-    folder: Path
-    name: str
-    version: str
-    classes: tuple[str, ...]
+    modality: str = "CT"
     normal: str
     preprocess: CtPreprocess
     patient: tuple[str, ...]
     ensemble: tuple[str, ...]
-    modality: str = "CT"
     kind: str = KIND
-    calibration: Calibration = Calibration()
-    thresholds: Thresholds = Thresholds()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    training_data: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    verified: Mapping[str, Any] = field(default_factory=dict)
-    software: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def sha256(self) -> str:
-        """One checksum for the whole bundle: that of its manifest, which names all others."""
-        return sha256_of_file(self.folder / MANIFEST)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The files that it consists of."""
         return (SLICE, *(f"{name}.onnx" for name in self.patient), ENSEMBLE)
 
-    def save(self) -> StudyBundle:
-        """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
-        sealed = dataclasses.replace(
-            self, files={name: sha256_of_file(self.folder / name) for name in self.parts}
-        )
-        plain = dataclasses.asdict(sealed)
-        del plain["folder"]
-        write_json(self.folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **plain})
-        return sealed
+
+def load_any(model: str | Path) -> Bundle | StudyBundle:
+    """Load and verify a bundle of either kind (errors: those of the kind's own ``load``)."""
+    return load(model) if judges_studies(model) else bundle.load(model)
 
 
 def judges_studies(model: str | Path) -> bool:
@@ -110,21 +77,14 @@ def load(model: str | Path) -> StudyBundle:
     if plain.get("kind") != KIND:
         raise BundleError(f"{manifest}: kind must be {KIND} here (found: {plain.get('kind', 'image')})")
     try:
-        for name in ("classes", "patient", "ensemble"):
-            plain[name] = tuple(plain[name])
-        plain["preprocess"] = CtPreprocess(**plain["preprocess"])
-        plain["calibration"] = Calibration(**plain["calibration"])
-        plain["thresholds"] = Thresholds(**plain["thresholds"])
-        bundle = StudyBundle(folder=folder, **plain)
+        own: dict[str, Any] = {name: tuple(plain[name]) for name in ("patient", "ensemble")}
+        own["preprocess"] = CtPreprocess(**plain["preprocess"])
+        found = StudyBundle(folder=folder, **plain | common(plain) | own)
+        found.check(found.parts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    missing = [name for name in bundle.parts if name not in bundle.files]
-    if missing or not set(bundle.ensemble) <= set(bundle.patient):
+    if unknown := set(found.ensemble) - set(found.patient):
         raise BundleError(
-            f"{manifest}: files must name {', '.join(bundle.parts)} (missing: {', '.join(missing)})"
+            f"{manifest}: patient must name what ensemble gets (missing: {', '.join(sorted(unknown))})"
         )
-    temperature = bundle.calibration.temperature
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise BundleError(f"{manifest}: the temperature must be above 0 (found: {temperature})")
-    check_files(folder, bundle.files)
-    return bundle
+    return found

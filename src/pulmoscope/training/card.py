@@ -15,17 +15,19 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, load
+from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
+from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load_any
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, as_run
+from pulmoscope.training.three_level.card import study_card
 
 NAMES = {"macro_auroc": "auroc"}
 """Figures that are called otherwise in a card than in ``metrics.json``."""
 UNKNOWN = "unknown"
 
 
-def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
+def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle | StudyBundle:
     """Record an evaluation or an audit in a bundle and in its card.
 
     Args:
@@ -36,7 +38,7 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
     Raises:
         BundleError: the bundle is damaged, or ``found`` is of another model or holds no figures.
     """
-    bundle = load(folder)
+    bundle = load_any(folder)
     try:
         _check_model(bundle, found["model"])
         figures = recorded(bundle, found)
@@ -46,17 +48,18 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
         ) from error
     updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
     # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
-    write_text(bundle.folder / CARD, model_card(updated))
+    text = study_card(updated) if isinstance(updated, StudyBundle) else model_card(updated)
+    write_text(bundle.folder / CARD, text)
     return updated
 
 
-def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
+def _check_model(bundle: Bundle | StudyBundle, model: Mapping[str, Any]) -> None:
     """Are these facts those of the bundle's own network, calibrated as it is?"""
     own = {
         "name": bundle.name,
         "version": bundle.version,
         "classes": list(bundle.classes),
-        "weights_sha256": bundle.files["model.onnx"],
+        "weights_sha256": bundle.files[SLICE if isinstance(bundle, StudyBundle) else "model.onnx"],
         "temperature": bundle.calibration.temperature,
     }
     for name, value in own.items():
@@ -67,7 +70,7 @@ def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
             )
 
 
-def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
     data = found["data"]
     if "results" in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +9,14 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pulmoscope.core.files import write_bytes, write_text
+from pulmoscope.core.files import csv_text, write_bytes, write_text
 from pulmoscope.training.state import Row
 
 
 def write_table(rows: Sequence[Row], file: Path) -> None:
     """Write every epoch's figures as CSV; what was not measured is left empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, stream.getvalue())
+    names = list(rows[0])
+    write_text(file, csv_text(names, ([row[name] for name in names] for row in rows)))
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:

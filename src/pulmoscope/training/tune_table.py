@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.core.files import write_bytes, write_json, write_text
+from pulmoscope.core.files import csv_text, write_bytes, write_json, write_text
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.trial import SCHEMA_VERSION, as_settings
 
@@ -63,12 +62,11 @@ def write_results(out: Path, recipe: Recipe, outcomes: Sequence[Outcome]) -> Out
 
 
 def _csv(recipe: Recipe, rows: Sequence[Outcome]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "trial", *recipe.grid, *FIGURES, "status", "error"])
-    for rank, row in enumerate(rows, start=1):
-        writer.writerow([rank, row["trial"], *_cells(recipe, row), row["status"], row.get("error", "")])
-    return text.getvalue()
+    cells = (
+        [rank, row["trial"], *_cells(recipe, row), row["status"], row.get("error", "")]
+        for rank, row in enumerate(rows, start=1)
+    )
+    return csv_text(["rank", "trial", *recipe.grid, *FIGURES, "status", "error"], cells)
 
 
 def _markdown(recipe: Recipe, rows: Sequence[Outcome]) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-from pulmoscope.apps.cli.console import progress_bar, show
+from pulmoscope.apps.cli.console import as_typed, progress_bar, show
+from pulmoscope.apps.cli.data import Data, Layout
 from pulmoscope.apps.cli.diagnose import Runtime
 from pulmoscope.apps.cli.evaluate import (
     Bootstrap,
-    Data,
     Device,
     Force,
-    Layout,
     ModelName,
     Out,
     Split,
@@ -45,8 +42,8 @@ def command(
     from pulmoscope.pipeline.audit import audit
     from pulmoscope.runtime.model import Model
 
-    table = chosen(data, layout, split)
     opened = Model.load(model, runtime.value, device)
+    table = chosen(data, layout, split)
     with progress_bar("Auditing") as progress:
         found = audit(
             opened,
@@ -54,11 +51,11 @@ def command(
             out,
             split=split,
             bootstrap=bootstrap,
-            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
+            command=as_typed(),
             force=force,
             progress=progress,
         )
-    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
+    tell_failures(found)
     _tell(found)
     typer.echo(f"Report: {out / 'report.html'}")
 

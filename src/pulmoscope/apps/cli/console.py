@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+def as_typed() -> str:
+    """The command line as the user gave it, for results."""
+    return shlex.join(["pulmoscope", *sys.argv[1:]])
 
 
 def show(table: Table) -> None:

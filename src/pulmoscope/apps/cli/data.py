@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,12 @@ from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
+
+
+Data = Annotated[
+    Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
+]
+Layout = Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")]
 
 
 def load_data(data: Path, layout: str | None = None) -> SampleTable:

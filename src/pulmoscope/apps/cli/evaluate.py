@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulmoscope.apps.cli.console import progress_bar, show
-from pulmoscope.apps.cli.data import load_data
+from pulmoscope.apps.cli.console import as_typed, progress_bar, show
+from pulmoscope.apps.cli.data import Data, Layout, load_data
 from pulmoscope.apps.cli.diagnose import Runtime
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
-    from pulmoscope.runtime.model import Model
+    from pulmoscope.pipeline.choice import AnyModel
 
 ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
-Data = Annotated[
-    Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
-]
 Split = Annotated[str, typer.Option(help="Which split; `all` takes every image.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
-Layout = Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WithRuntime = Annotated[Runtime, typer.Option(help="What runs the network.")]
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
@@ -59,51 +54,49 @@ def command(
     model of three levels on studies writes slices.csv, classifiers.csv and tsne.csv instead of worst.html; a model of
     slices on studies slices.csv and slices.json: how well it tells infected from clean slices within each patient.
     """
-    from pulmoscope.runtime.study_bundle import judges_studies
+    from pulmoscope.pipeline.choice import open_model
 
-    if judges_studies(model):
-        _evaluate_studies(model, data, out, (split, layout), (runtime, device), bootstrap, force)
-        return
-    from pulmoscope.datasets.studies import holds_studies
-    from pulmoscope.pipeline.evaluate import evaluate
-    from pulmoscope.runtime.model import Model
-
+    opened = open_model(model, runtime.value, device)
     table = chosen(data, layout, split)
-    opened = Model.load(model, runtime.value, device)
-    if opened.bundle.modality == "CT" and holds_studies(table):
-        _evaluate_slices(opened, table, out, bootstrap, force)
-        return
+    evaluate, tell, page = _evaluation(opened, table)
     with progress_bar("Evaluating") as progress:
         found = evaluate(
-            opened,
             table,
             out,
             split=split,
             bootstrap=bootstrap,
-            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
+            command=as_typed(),
             force=force,
             progress=progress,
         )
-    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
-    _tell(found)
-    typer.echo(f"Report: {out / 'report.html'}")
+    tell_failures(found)
+    tell(found)
+    typer.echo(f"{page[0]}: {out / page[1]}")
 
 
-def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int, force: bool) -> None:
-    """Evaluate a model of slices on studies, within each patient."""
+def _evaluation(
+    model: AnyModel, table: SampleTable
+) -> tuple[Callable[..., dict[str, Any]], Callable[[Mapping[str, Any]], None], tuple[str, str]]:
+    """How this model is evaluated on these data, how its figures are shown, and which file to look at, titled."""
+    from pulmoscope.datasets.studies import holds_studies
+    from pulmoscope.pipeline.evaluate import evaluate
+    from pulmoscope.pipeline.evaluate_slices import evaluate_slices
+    from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+    from pulmoscope.runtime.three_level import ThreeLevelModel
+
+    if isinstance(model, ThreeLevelModel):
+        return partial(evaluate_studies, model), _tell_levels, ("Report", "report.html")
+    if model.bundle.modality == "CT" and holds_studies(table):
+        return partial(evaluate_slices, model), _tell_slices, ("Figures", "slices.json")
+    return partial(evaluate, model), _tell, ("Report", "report.html")
+
+
+def _tell_slices(found: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    from pulmoscope.pipeline.evaluate_slices import evaluate_slices
-
-    command = shlex.join(["pulmoscope", *sys.argv[1:]])
-    with progress_bar("Evaluating") as progress:
-        found = evaluate_slices(
-            model, table, out, bootstrap=bootstrap, command=command, force=force, progress=progress
-        )
-    tell_failures([failure["reason"] for failure in found["failures"]])
     view = Table(
-        box=box.SIMPLE_HEAD, title=f"{model.bundle.name}: infected against clean slices of one patient"
+        box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: infected against clean slices of one patient"
     )
     for name in ("patient", "label", "predicted", "judged", "infected", "AUROC", "95 % interval"):
         view.add_column(name, justify="left" if name in ("patient", "label", "predicted") else "right")
@@ -112,44 +105,7 @@ def _evaluate_slices(model: Model, table: SampleTable, out: Path, bootstrap: int
         called = f"{own['predicted']} ({own['decision']})"
         view.add_row(own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]))
     show(view)
-    typer.echo(f"Figures: {out / 'slices.json'}")
-
-
-def _evaluate_studies(
-    model: str,
-    data: Path,
-    out: Path,
-    which: tuple[str, str | None],
-    runs: tuple[Runtime, str],
-    bootstrap: int,
-    force: bool,
-) -> None:
-    """Evaluate a model of three levels.
-
-    Args:
-        which: split and layout.
-        runs: runtime and device.
-    """
-    from pulmoscope.pipeline.evaluate_studies import evaluate_studies
-    from pulmoscope.runtime.three_level import ThreeLevelModel
-
-    split, layout = which
-    table = chosen(data, layout, split)
-    opened = ThreeLevelModel.load(model, runs[0].value, runs[1])
-    with progress_bar("Evaluating") as progress:
-        found = evaluate_studies(
-            opened,
-            table,
-            out,
-            split=split,
-            bootstrap=bootstrap,
-            command=shlex.join(["pulmoscope", *sys.argv[1:]]),
-            force=force,
-            progress=progress,
-        )
-    tell_failures([failure["reason"] for failure in found["data"]["failures"]])
-    _tell_levels(found)
-    typer.echo(f"Report: {out / 'report.html'}")
+    _tell_synthetic(found)
 
 
 def _tell_levels(found: Mapping[str, Any]) -> None:
@@ -165,6 +121,10 @@ def _tell_levels(found: Mapping[str, Any]) -> None:
         if own is not None:
             view.add_row(name, str(own["images"]), *figure(own["scores"]["accuracy"]))
     show(view)
+    _tell_synthetic(found)
+
+
+def _tell_synthetic(found: Mapping[str, Any]) -> None:
     if any(found["synthetic"].values()):
         typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
 
@@ -175,8 +135,13 @@ def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
     return table if split == "all" else table.split(split)
 
 
-def tell_failures(reasons: Sequence[str]) -> None:
-    """One line on stderr for each of the first files without a prediction."""
+def tell_failures(found: Mapping[str, Any]) -> None:
+    """One line on stderr for each of the first files without a prediction, by the results of an evaluation or audit."""
+    tell_left_out([failure["reason"] for failure in found["data"]["failures"]])
+
+
+def tell_left_out(reasons: Sequence[str]) -> None:
+    """One line on stderr for each of the first."""
     for reason in reasons[:_SHOWN_FAILURES]:
         typer.echo(f"pulmoscope: left out: {reason}", err=True)
     if len(reasons) > _SHOWN_FAILURES:

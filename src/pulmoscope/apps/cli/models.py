@@ -10,10 +10,14 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
-from pulmoscope.apps.cli.evaluate import chosen, tell_failures
+from pulmoscope.apps.cli.data import Layout
+from pulmoscope.apps.cli.evaluate import Split, chosen, tell_left_out
 
 if TYPE_CHECKING:
-    from pulmoscope.runtime.bundle import Bundle
+    from pulmoscope.preprocess.ct import CtPreprocess
+    from pulmoscope.preprocess.kinds import Preprocess
+    from pulmoscope.runtime.bundle import Bundle, Contents
+    from pulmoscope.runtime.study_bundle import StudyBundle
 
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
@@ -29,14 +33,15 @@ def list_models() -> None:
     """The models that come with Pulmoscope."""
     from rich.table import Table
 
-    from pulmoscope.runtime.bundle import built_in, load
+    from pulmoscope.runtime.bundle import built_in
+    from pulmoscope.runtime.study_bundle import load_any
 
     if not built_in():
         typer.echo("No built-in models.")
         return
     table = Table("name", "version", "classes", "MiB", "figures")
     for name in built_in():
-        bundle = load(name)
+        bundle = load_any(name)
         table.add_row(
             name,
             bundle.version,
@@ -51,28 +56,25 @@ def list_models() -> None:
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
-    from pulmoscope.preprocess.xray import XrayPreprocess
-    from pulmoscope.runtime.bundle import built_in_lung_finder, load
+    from pulmoscope.runtime.bundle import built_in_lung_finder
+    from pulmoscope.runtime.study_bundle import load_any
 
     if model == LUNGS:
         typer.echo((built_in_lung_finder() / "MODEL_CARD.md").read_text(encoding="utf-8"))
         return
-    bundle = load(model)
-    seen = bundle.preprocess
+    bundle = load_any(model)
     calibration, thresholds = bundle.calibration, bundle.thresholds
-    distance = "not measured" if thresholds.distance is None else f"{thresholds.distance:g}"
-    region = f"{seen.region} (hull)" if seen.hull else seen.region
-    tone = f"contrast {seen.contrast}" if isinstance(seen, XrayPreprocess) else f"window {seen.window}"
+    distance = "" if thresholds.distance is None else f"; beyond a distance of {thresholds.distance:g}"
     lines = {
         "name": f"{bundle.name} {bundle.version}",
         "sha256": bundle.sha256,
         "modality": bundle.modality,
         "classes": ", ".join(bundle.classes),
-        "input": f"{seen.channels} x {seen.size} x {seen.size}, region {region}, {tone}, "
-        f"mean {seen.mean:g}, s.d. {seen.std:g}",
+        "input": _input(bundle.preprocess),
+        **_levels(bundle),
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
-        "referred": f"below a probability of {thresholds.confidence:g}; beyond a distance of {distance}",
+        "referred": f"below a probability of {thresholds.confidence:g}{distance}",
         "files": ", ".join(bundle.files),
         "size": f"{_size_mib(bundle):.1f} MiB",
     }
@@ -90,22 +92,49 @@ def show(model: Name) -> None:
 @app.command("check")
 def check(model: Name) -> None:
     """Verify a bundle: every file by its checksum, its contract, and that its networks answer as it says."""
-    import numpy as np
-
     from pulmoscope.core.errors import BundleError
-    from pulmoscope.runtime.bundle import load
-    from pulmoscope.runtime.model import Model
+    from pulmoscope.runtime.study_bundle import StudyBundle, load_any
 
-    bundle = load(model)
-    seen = bundle.preprocess
-    outputs = Model(bundle).predict(np.zeros((1, seen.channels, seen.size, seen.size), dtype=np.float32))
-    if outputs.probabilities.shape != (1, len(bundle.classes)):
-        raise BundleError(
-            f"{model}: {len(bundle.classes)} classes, but the network gives {outputs.probabilities.shape[1]}"
-        )
-    if outputs.gradients.shape != (1, len(bundle.classes), outputs.features.shape[1]):
+    bundle = load_any(model)
+    answers, fit = _answers_study(bundle) if isinstance(bundle, StudyBundle) else _answers(bundle)
+    for name, classes in answers.items():
+        if classes != len(bundle.classes):
+            raise BundleError(f"{model}: {len(bundle.classes)} classes, but {name} gives {classes}")
+    if not fit:
         raise BundleError(f"{model}: the network's gradients do not fit its features and classes")
     typer.echo(f"{model}: {bundle.name} {bundle.version} is whole, {len(bundle.files)} files verified")
+
+
+def _answers(bundle: Bundle) -> tuple[dict[str, int], bool]:
+    """How many classes the network gives for a black image, and whether its gradients fit its features."""
+    import numpy as np
+
+    from pulmoscope.runtime.model import Model
+
+    seen = bundle.preprocess
+    said = Model(bundle).predict(np.zeros((1, seen.channels, seen.size, seen.size), dtype=np.float32))
+    fit = said.gradients.shape == (1, len(bundle.classes), said.features.shape[1])
+    return {"the network": said.probabilities.shape[1]}, fit
+
+
+def _answers_study(bundle: StudyBundle) -> tuple[dict[str, int], bool]:
+    """The same of every network of three levels, for a study of one black slice."""
+    import numpy as np
+
+    from pulmoscope.runtime.three_level import ThreeLevelModel
+
+    opened = ThreeLevelModel(bundle)
+    black = np.zeros((1, bundle.preprocess.size, bundle.preprocess.size), dtype=np.uint8)
+    said = opened.slices(black)
+    classes = said.probabilities.shape[1]
+    if classes != len(bundle.classes):  # the next networks would not even take it
+        return {"slice.onnx": classes}, True
+    patient = opened.predict(black)
+    answers = {f"{name}.onnx": len(shares) for name, shares in patient.patient.items()}
+    fit = all(
+        said.gradients[stage].shape == (1, classes, maps.shape[1]) for stage, maps in said.features.items()
+    )
+    return answers | {"ensemble.onnx": len(patient.ensemble)}, fit
 
 
 @app.command("record")
@@ -138,8 +167,8 @@ def calibrate(
     model: Name,
     data: Annotated[Path, typer.Option("--data", help="Labelled images that training has not seen.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
-    split: Annotated[str, typer.Option(help="Which split; `all` takes every image.")] = "val",
-    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    split: Split = "val",
+    layout: Layout = None,
     release: Annotated[
         str, typer.Option(help="Version of the new bundle; default: the old one and the data's checksum.")
     ] = "",
@@ -155,12 +184,12 @@ def calibrate(
     from pulmoscope.runtime.model import Model
     from pulmoscope.training.card import model_card
 
-    table = chosen(data, layout, split)
     old = Model.load(model)
+    table = chosen(data, layout, split)
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, model_card(made))
-    tell_failures([failure.reason for failure in failures])
+    tell_left_out([failure.reason for failure in failures])
     for name, one, other in (
         ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
         ("referred below", old.bundle.thresholds.confidence, made.thresholds.confidence),
@@ -169,8 +198,36 @@ def calibrate(
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
 
 
-def _size_mib(bundle: Bundle) -> float:
-    return sum((Path(bundle.folder) / name).stat().st_size for name in bundle.files) / 2**20
+def _input(seen: Preprocess | CtPreprocess) -> str:
+    """What a network is given, in a line."""
+    from pulmoscope.preprocess.ct import CtPreprocess
+    from pulmoscope.preprocess.xray import XrayPreprocess
+
+    if isinstance(seen, CtPreprocess):
+        means, spreads = (", ".join(f"{own:g}" for own in values) for values in (seen.mean, seen.std))
+        return (
+            f"slices of 3 x {seen.size} x {seen.size}, region {seen.region}, HU {seen.hu_low:g} to {seen.hu_high:g}, "
+            f"mean {means}, s.d. {spreads}"
+        )
+    region = f"{seen.region} (hull)" if seen.hull else seen.region
+    tone = f"contrast {seen.contrast}" if isinstance(seen, XrayPreprocess) else f"window {seen.window}"
+    size = f"{seen.channels} x {seen.size} x {seen.size}"
+    return f"{size}, region {region}, {tone}, mean {seen.mean:g}, s.d. {seen.std:g}"
+
+
+def _levels(bundle: Contents) -> dict[str, str]:
+    """What a model of three levels is made of; nothing of others."""
+    from pulmoscope.runtime.study_bundle import StudyBundle
+
+    if not isinstance(bundle, StudyBundle):
+        return {}
+    return {
+        "levels": f"slice; patient: {', '.join(bundle.patient)}; ensemble of {', '.join(bundle.ensemble)}"
+    }
+
+
+def _size_mib(bundle: Contents) -> float:
+    return sum((bundle.folder / name).stat().st_size for name in bundle.files) / 2**20
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import load_data
+from pulmoscope.apps.cli.data import Data, Layout, load_data
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
-    data: Annotated[
-        Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the run.")],
     set_: Annotated[
         list[str] | None,
@@ -40,7 +38,7 @@ def command(
         str,
         typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
     ] = "",
-    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    layout: Layout = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import load_data
+from pulmoscope.apps.cli.data import Data, Layout, load_data
 
 
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
-    data: Annotated[
-        Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
     set_: Annotated[
         list[str] | None,
@@ -34,7 +32,7 @@ def command(
             "alone; default: where the backbone stays frozen and images are not mixed.",
         ),
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")] = None,
+    layout: Layout = None,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
 ) -> None:
     """Try every combination of a recipe's grid on the splits train and val.

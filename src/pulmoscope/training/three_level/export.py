@@ -6,17 +6,13 @@ All is measured through the very files that diagnosis will run.
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.files import NOTICE, sha256_of_file, write_text
+from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.table import SampleTable
@@ -32,9 +28,9 @@ from pulmoscope.runtime.three_level import ThreeLevelModel
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, named
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.recipes import THREE_LEVEL
+from pulmoscope.training.three_level.card import study_card
 from pulmoscope.training.three_level.course import Teller
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe, travelling
+from pulmoscope.training.three_level.recipe import travelling
 from pulmoscope.training.three_level.run import StudyRun, load_study_run
 
 
@@ -60,7 +56,7 @@ def export_studies(
         trained = load_study_run(run)
         (run / MANIFEST).unlink(missing_ok=True)
         bundle = _calibrated(_draft(trained, table, version, terms), table, Teller.of(progress))
-        write_text(run / CARD, card(bundle))
+        write_text(run / CARD, study_card(bundle))
         return bundle.save()
 
 
@@ -139,84 +135,3 @@ def _calibrated(draft: StudyBundle, table: SampleTable, teller: Teller) -> Study
         thresholds=Thresholds(confidence_threshold(shares, labels)),
         metrics={"val": val},
     )
-
-
-def card(bundle: StudyBundle) -> str:
-    """MODEL_CARD.md, written from the bundle's own facts."""
-    recipe = settings.from_plain_of(ThreeLevelRecipe, bundle.recipe)
-    data = bundle.training_data
-    synthetic = SYNTHETIC_SOURCE in data["sources"]
-    sections: Mapping[str, list[str]] = {
-        "What it is": [
-            f"{recipe.title}. Three levels: {recipe.slice.model.backbone} on slices of {recipe.preprocess.size} px; "
-            f"{', '.join(bundle.patient)} on a patient's slices; an ensemble of {', '.join(bundle.ensemble)}. "
-            f"Classes: {', '.join(bundle.classes)}.",
-            *(
-                ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]
-                * synthetic
-            ),
-        ],
-        "Intended use": [
-            "- For research on image diagnosis: methods, data quality, shortcuts and their measurement.",
-            "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
-            "- It knows its classes only: any other disease is called one of them, or referred.",
-        ],
-        "Recipe": [
-            f"- `{recipe.name}`; source: {recipe.paper}",
-            f"- Differs from the source: {recipe.deviations}",
-            *(f"- Changed: `{change}`" for change in changed_settings(recipe)),
-        ],
-        "Training data": [
-            *(
-                f"- {split}: {sum(own.values())} patients "
-                f"({', '.join(f'{name} {count}' for name, count in own.items())}), "
-                f"slice labels of {data['with_slice_labels'][split]}"
-                for split, own in data["counts"].items()
-            ),
-            f"- Sources: {', '.join(f'{name} ({count})' for name, count in data['sources'].items())}",
-            f"- Terms: {data['terms'] or 'not stated'}",
-            *(f"- {warning}" for warning in data["warnings"]),
-        ],
-        "Figures": [
-            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): accuracy "
-            + _figure(found["figures"]["accuracy"])
-            for key, found in bundle.metrics.items()
-        ],
-        "Calibration and referral": [
-            f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
-            f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}.",
-        ],
-        "How to make it again": ["```", *_commands(recipe), "```"],
-        "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
-    }
-    lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
-    for title, content in sections.items():
-        lines += ["", f"## {title}", "", *content]
-    return "\n".join(lines) + "\n"
-
-
-def _figure(figure: Mapping[str, Any]) -> str:
-    return f"{figure['value']:.3f}" + (
-        "" if figure["low"] is None else f" ({figure['low']:.3f}–{figure['high']:.3f})"
-    )
-
-
-def changed_settings(recipe: ThreeLevelRecipe) -> list[str]:
-    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
-    if recipe.name not in THREE_LEVEL:
-        return []
-    before = dict(
-        settings.leaves(json.loads(json.dumps(settings.to_plain(THREE_LEVEL[recipe.name]))), numbered=True)
-    )
-    return [
-        f"{name}={settings.as_text(value)}"
-        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
-        if before.get(name) != value
-    ]
-
-
-def _commands(recipe: ThreeLevelRecipe) -> list[str]:
-    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
-    for change in changed_settings(recipe):
-        train += ["--set", change]
-    return [shlex.join(train), "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION"]

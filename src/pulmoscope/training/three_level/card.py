@@ -1,0 +1,102 @@
+"""MODEL_CARD.md of a model of three levels, written from the bundle's own facts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pulmoscope.core.files import NOTICE
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.runtime.study_bundle import StudyBundle
+from pulmoscope.training import settings
+from pulmoscope.training.recipes import THREE_LEVEL
+from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
+
+
+def study_card(bundle: StudyBundle) -> str:
+    """The card as Markdown."""
+    recipe = settings.from_plain_of(ThreeLevelRecipe, bundle.recipe)
+    data = bundle.training_data
+    synthetic = SYNTHETIC_SOURCE in data["sources"]
+    sections: Mapping[str, list[str]] = {
+        "What it is": [
+            f"{recipe.title}. Three levels: {recipe.slice.model.backbone} on slices of {recipe.preprocess.size} px; "
+            f"{', '.join(bundle.patient)} on a patient's slices; an ensemble of {', '.join(bundle.ensemble)}. "
+            f"Classes: {', '.join(bundle.classes)}.",
+            *(
+                ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]
+                * synthetic
+            ),
+        ],
+        "Intended use": [
+            "- For research on image diagnosis: methods, data quality, shortcuts and their measurement.",
+            "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
+            "- It knows its classes only: any other disease is called one of them, or referred.",
+        ],
+        "Recipe": [
+            f"- `{recipe.name}`; source: {recipe.paper}",
+            f"- Differs from the source: {recipe.deviations}",
+            *(f"- Changed: `{change}`" for change in changed_settings(recipe)),
+        ],
+        "Training data": [
+            *(
+                f"- {split}: {sum(own.values())} patients "
+                f"({', '.join(f'{name} {count}' for name, count in own.items())}), "
+                f"slice labels of {data['with_slice_labels'][split]}"
+                for split, own in data["counts"].items()
+            ),
+            f"- Sources: {', '.join(f'{name} ({count})' for name, count in data['sources'].items())}",
+            f"- Terms: {data['terms'] or 'not stated'}",
+            *(f"- {warning}" for warning in data["warnings"]),
+        ],
+        "Figures": [
+            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): accuracy "
+            + _figure(found["figures"].get("accuracy"))
+            for key, found in bundle.metrics.items()
+        ],
+        "Calibration and referral": [
+            f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
+            f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}.",
+        ],
+        "How to make it again": ["```", *_commands(recipe), "```"],
+        "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
+    }
+    lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
+    for title, content in sections.items():
+        lines += ["", f"## {title}", "", *content]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.3f}" + (
+        "" if figure["low"] is None else f" ({figure['low']:.3f}–{figure['high']:.3f})"
+    )
+
+
+def changed_settings(recipe: ThreeLevelRecipe) -> list[str]:
+    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
+    if recipe.name not in THREE_LEVEL:
+        return []
+    before = dict(
+        settings.leaves(json.loads(json.dumps(settings.to_plain(THREE_LEVEL[recipe.name]))), numbered=True)
+    )
+    return [
+        f"{name}={settings.as_text(value)}"
+        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
+        if before.get(name) != value
+    ]
+
+
+def _commands(recipe: ThreeLevelRecipe) -> list[str]:
+    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
+    for change in changed_settings(recipe):
+        train += ["--set", change]
+    return [
+        shlex.join(train),
+        "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
+        "pulmoscope models record RUN --metrics EVALUATION/metrics.json --as test",
+    ]
