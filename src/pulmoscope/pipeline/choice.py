@@ -8,15 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-<<<<<<< HEAD
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
-from pulmoscope.core.types import Modality, Scan
+from pulmoscope.core.types import Modality
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
-=======
-from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Modality
->>>>>>> honest
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.study_bundle import judges_studies
@@ -52,6 +47,7 @@ class Models:
         self._lock = threading.Lock()
         self._only = None if model == "auto" else open_model(model, runtime, device)
         self._opened: dict[Modality, AnyModel] = {}
+        self._used: dict[Modality, AnyModel] = {}
         self._expecting = False
 
     @classmethod
@@ -73,12 +69,13 @@ class Models:
                 rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
                 raise UnsuitableError(name, rule, _TITLES[modality])
             return self._only
-        return self._built_in(scan.modality)
+        model = self._built_in(modality)
+        self._used[modality] = model
+        return model
 
     def expect_ct(self) -> None:
         """Begin to load what a CT needs, in a thread, while its files are read."""
         with self._lock:
-<<<<<<< HEAD
             begun, self._expecting = self._expecting, True
         if not begun:
             threading.Thread(target=self._load_for_ct, daemon=True).start()
@@ -92,8 +89,6 @@ class Models:
 
     def _built_in(self, modality: Modality) -> AnyModel:
         with self._lock:
-=======
->>>>>>> honest
             if modality not in self._opened:
                 self._opened[modality] = open_model(BUILT_IN[modality], self._runtime, self._device)
             return self._opened[modality]
@@ -101,6 +96,5 @@ class Models:
     @property
     def used(self) -> list[Mapping[str, str]]:
         """Name, version, sha256 and modality of each model that read something, or was asked for."""
-        with self._lock:
-            models = [self._only] if self._only is not None else list(self._opened.values())
+        models = [self._only] if self._only is not None else list(self._used.values())
         return [{**model.identity, "modality": model.bundle.modality} for model in models]
