@@ -6,7 +6,7 @@
 # BACKBONE: ImageNet weights of MobileNetV2 (padding as in TensorFlow). Two data sets are drawn, 150 patients to learn
 # from, 39 to choose by, 63 to judge by: in `free` nothing about the scan goes with the class; in `tied` dose, kernel,
 # field of view, thickness, scanner and table height do, but for the patients to judge by. Every second infected training
-# patient has no slice labels. About an hour on a core; a run that was interrupted goes on when the script is started
+# patient has no slice labels. About 45 minutes on a core; a run that was interrupted goes on when the script is started
 # again.
 set -euo pipefail
 if [ $# -ne 2 ]; then
