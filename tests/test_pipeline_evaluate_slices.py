@@ -60,8 +60,11 @@ def test_scores_are_compared_within_each_patient(model: Model, table: SampleTabl
         scores = [float(row["score"]) for row in judged]
         if sample.label == "Normal":
             assert own["auroc"]["value"] is None
+            assert own["dense_auroc"]["value"] is None
         else:
             assert own["auroc"]["value"] == pytest.approx(roc_auc_score(ill, scores), abs=1e-6)
+            dense = [float(row["dense_share"]) for row in judged]
+            assert own["dense_auroc"]["value"] == pytest.approx(roc_auc_score(ill, dense), abs=1e-6)
             expected = np.mean([score for score, one in zip(scores, ill, strict=True) if one])
             assert own["mean_score"]["infected"] == pytest.approx(expected, abs=1e-5)
 

@@ -98,12 +98,24 @@ def _tell_slices(found: Mapping[str, Any]) -> None:
     view = Table(
         box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: infected against clean slices of one patient"
     )
-    for name in ("patient", "label", "predicted", "judged", "infected", "AUROC", "95 % interval"):
+    for name in (
+        "patient",
+        "label",
+        "predicted",
+        "judged",
+        "infected",
+        "AUROC",
+        "95 % interval",
+        "dense lung",
+    ):
         view.add_column(name, justify="left" if name in ("patient", "label", "predicted") else "right")
     for own in found["patients"]:
         known = "-" if own["infected"] is None else str(own["infected"])
         called = f"{own['predicted']} ({own['decision']})"
-        view.add_row(own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]))
+        dense = figure(own["dense_auroc"])[0]
+        view.add_row(
+            own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]), dense
+        )
     show(view)
     _tell_synthetic(found)
 
