@@ -197,6 +197,15 @@ def test_classes_and_classifiers_never_become_markup() -> None:
     assert "onclick" not in "".join(page.classes + page.ids)
 
 
+def test_the_page_says_where_the_measure_lowers_a_score() -> None:
+    found = a_ct_diagnosis()
+    said = "lowered where hardly any of its lung is dense by measure"
+    assert said not in page_of(found)
+    measured = tuple(replace(one, dense_share=0.1) for one in found.slices)
+    assert said in page_of(replace(found, slices=measured, levels={}))
+    assert said not in page_of(replace(found, slices=measured))  # a model of three levels
+
+
 def test_findings_of_one_slice_and_of_none() -> None:
     found = a_ct_diagnosis()
     quiet = {"COVID": 0.1, "CAP": 0.1, "Normal": 0.8}

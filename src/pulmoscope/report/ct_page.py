@@ -111,6 +111,8 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         plot=plot.slice_plot(diagnosis.slices, axis, explained, threshold),
         frame=plot,
         slice_threshold=threshold,
+        # Models of slices alone are held to the measure (docs/decisions/0010-dense-lung.md).
+        weighed=not diagnosis.levels and any(found.dense_share is not None for found in diagnosis.slices),
         findings=findings(diagnosis),
         slices=slices,
         levels=diagnosis.levels if len(diagnosis.levels) > 1 else {},
