@@ -8,9 +8,18 @@ NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid"
 """Classes, in lower case, that say that nothing was found; every other class is positive."""
 
 
+PNEUMONIA = frozenset({"covid", "covid-19", "cap", "pneumonia", "viral pneumonia", "bacterial pneumonia"})
+"""Classes, in lower case, that make lung dense where they are."""
+
+
 def is_positive(label: str) -> bool:
     """Whether a class says that something was found."""
     return label.lower() not in NEGATIVE
+
+
+def is_pneumonia(label: str) -> bool:
+    """Whether a class is an infection of the lung."""
+    return label.lower() in PNEUMONIA
 
 
 def suspicion(probabilities: Mapping[str, float]) -> float:

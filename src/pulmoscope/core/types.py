@@ -210,6 +210,7 @@ class SliceResult:
         probabilities: per class; None where the slice shows too little lung to be judged.
         lung_share: of the slice's pixels, how many are lung; None where that was not measured.
         dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
+        network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
     """
 
     index: int
@@ -218,6 +219,7 @@ class SliceResult:
     probabilities: Mapping[str, float] | None
     lung_share: float | None = None
     dense_share: float | None = None
+    network: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

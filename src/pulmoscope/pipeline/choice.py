@@ -78,7 +78,7 @@ class Models:
         with self._lock:
             begun, self._expecting = self._expecting, True
         if not begun:
-            threading.Thread(target=self._load_for_ct, daemon=True).start()
+            threading.Thread(target=self._load_for_ct, name="for-ct", daemon=True).start()
 
     def _load_for_ct(self) -> None:
         importlib.import_module("pulmoscope.preprocess.ct_lungs")  # with scipy, half a second

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.classes import is_positive
+from pulmoscope.core.classes import is_pneumonia, is_positive
 from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
@@ -36,6 +36,7 @@ class CtAnswer:
 
     Attributes:
         slices: float32 (slices, classes); NaN where a slice is not judged.
+        network: what the network says by itself, likewise, where the measure of dense lung was weighed in; else None.
         patient: class → probability; empty where no slice is judged.
         levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
         flags: what limits the answer.
@@ -47,6 +48,7 @@ class CtAnswer:
     levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     checked: int | None = None
+    network: FloatArray | None = None
 
 
 class CtReader(Protocol):
@@ -77,7 +79,7 @@ class SliceReader:
     def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
         """Judge every slice that shows enough lung; of pictures, every slice in which lungs are seen.
 
-        A slice whose lung is clear by measure is not called infected (see :mod:`pulmoscope.pipeline.dense_lung`).
+        Pneumonia is not seen in a slice whose lung is clear by measure (see :mod:`pulmoscope.pipeline.dense_lung`).
         """
         classes = self.model.bundle.classes
         places = np.arange(len(scan.pixels))
@@ -99,12 +101,15 @@ class SliceReader:
         if not len(judged):
             return CtAnswer(found, {})
         positive = [place for place, name in enumerate(classes) if is_positive(name)]
-        if dense is not None:
-            found[judged] = weighed(found[judged], positive, dense[judged])
+        network = None
+        vetoed = [place for place, name in enumerate(classes) if is_pneumonia(name)]
+        if dense is not None and 0 < len(vetoed) < len(classes):
+            network = found.copy()
+            found[judged] = weighed(found[judged], vetoed, dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
         limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)
         shares = named(classes, patient)
-        return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON)
+        return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON, network=network)
 
     def explain(
         self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str

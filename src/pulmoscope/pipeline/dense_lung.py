@@ -17,23 +17,23 @@ CLEAR = 0.02
 a patient without pneumonia have less (one patient: the highest tenth 0.021 to 0.038)."""
 
 
-def weighed(slices: FloatArray, positive: Sequence[int], dense: FloatArray) -> FloatArray:
-    """Slices' probabilities, those of positive classes lowered in proportion where less than ``CLEAR`` is dense.
+def weighed(slices: FloatArray, pneumonia: Sequence[int], dense: FloatArray) -> FloatArray:
+    """Slices' probabilities, those of pneumonia lowered in proportion where less than ``CLEAR`` is dense.
 
     What they lose goes to the other classes, in proportion.
 
     Args:
         slices: (slices, classes), rows of sum 1.
-        positive: the places of the classes that say that something was found; not all.
+        pneumonia: the places of the classes that make lung dense; not all.
         dense: (slices,), of each slice's lung the share that is dense.
 
     Returns:
         float32 (slices, classes), rows of sum 1.
     """
     found = np.array(slices, dtype=np.float64)
-    others = np.setdiff1d(np.arange(found.shape[1]), positive)
-    found[:, list(positive)] *= np.minimum(1, dense[:, None] / CLEAR)
-    rest = 1 - found[:, list(positive)].sum(axis=1, keepdims=True)
+    others = np.setdiff1d(np.arange(found.shape[1]), pneumonia)
+    found[:, list(pneumonia)] *= np.minimum(1, dense[:, None] / CLEAR)
+    rest = 1 - found[:, list(pneumonia)].sum(axis=1, keepdims=True)
     of_others = found[:, others].sum(axis=1, keepdims=True)
     shared = np.divide(
         found[:, others],

@@ -25,7 +25,7 @@ from pulmoscope.core.types import (
     SliceResult,
 )
 from pulmoscope.datasets.ct_studies import lungs_of
-from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, reader_of
+from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
 from pulmoscope.quality import ct_rules
@@ -61,15 +61,15 @@ def diagnose_ct(
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
-    dense = None if lungs is None or scan.spacing_mm is None else _dense(scan, lungs)
+    dense = None if lungs is None else _dense(scan, lungs)
     with ThreadPoolExecutor(1) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
         answer = reader.answer(scan, lungs, dense)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
-        named = scan.files[0].name if len(scan.files) == 1 else scan.name
+        source = scan.files[0].name if len(scan.files) == 1 else scan.name
         raise UnsuitableError(
-            named, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+            source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
         )
     predicted = perf_counter()
     quality = Quality((*checked.result().flags, *answer.flags))
@@ -119,7 +119,7 @@ def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
     """Of each slice's lung, the share that is dense."""
     from pulmoscope.preprocess.ct_dense import dense_shares
 
-    assert scan.spacing_mm is not None
+    assert scan.spacing_mm is not None  # as there are lungs
     return dense_shares(scan.pixels, lungs.labels, scan.spacing_mm)
 
 
@@ -134,14 +134,18 @@ def _results(
             index=index,
             file=scan.files[index if own_files else 0].name,
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
-            probabilities=None
-            if np.isnan(row).any()
-            else dict(zip(classes, (round(float(share), 6) for share in row), strict=True)),
+            probabilities=_named(classes, row),
             lung_share=None if shares is None else round(float(shares[index]), 6),
             dense_share=None if dense is None else round(float(dense[index]), 6),
+            network=None if answer.network is None else _named(classes, answer.network[index]),
         )
         for index, row in enumerate(answer.slices)
     )
+
+
+def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None:
+    """A slice's probabilities by class; None where it was not judged."""
+    return None if np.isnan(row).any() else named(classes, row)
 
 
 def _explanations(

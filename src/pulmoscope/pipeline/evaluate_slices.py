@@ -32,7 +32,7 @@ RUN = 10
 """Slices that are drawn together: neighbours look alike, and are no independent cases."""
 
 
-_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "dense_share")
+_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "network_score", "dense_share")
 
 
 def evaluate_slices(
@@ -49,9 +49,9 @@ def evaluate_slices(
 ) -> dict[str, Any]:
     """Diagnose every study of a table and compare its slices' scores with their labels.
 
-    Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what the model gives to the classes that say
-    that something was found; intervals draw runs of neighbouring slices. Beside the score stands the share of dense
-    lung, which knows of infection but not of its cause.
+    Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what a diagnosis gives to the classes that say
+    that something was found; intervals draw runs of neighbouring slices. Beside it stand its two parts: what the
+    network says by itself, and the share of dense lung, which knows of infection but not of its cause.
 
     Args:
         table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
@@ -113,6 +113,7 @@ def _patient(
     judged = [own for own in diagnosis.slices if own.probabilities is not None]
     scores = np.array([suspicion(own.probabilities or {}) for own in judged])
     ill = np.array([truth is not None and truth[own.index] for own in judged], dtype=bool)
+    alone = np.array([suspicion(own.network or own.probabilities or {}) for own in judged])
     dense = np.array([own.dense_share for own in judged if own.dense_share is not None])
     runs = [own.index // RUN for own in judged]
     prediction = diagnosis.prediction
@@ -128,6 +129,7 @@ def _patient(
         "infected": None if truth is None else int(ill.sum()),
         "mean_score": {"infected": _mean(scores[ill]), "clean": _mean(scores[~ill])},
         "auroc": _auroc(ill, scores, runs, bootstrap, seed),
+        "network_auroc": _auroc(ill, alone, runs, bootstrap, seed),
         # Measured for every judged slice or, of pictures, for none.
         "dense_auroc": _auroc(ill[: len(dense)], dense, runs[: len(dense)], bootstrap, seed),
     }
@@ -162,6 +164,7 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
             "" if own.z_mm is None else f"{own.z_mm:.3f}",
             "" if truth is None else str(int(truth[own.index])),
             "" if own.probabilities is None else f"{suspicion(own.probabilities):.6f}",
+            "" if own.probabilities is None else f"{suspicion(own.network or own.probabilities):.6f}",
             "" if own.dense_share is None else f"{own.dense_share:.6f}",
         ]
         for own in diagnosis.slices

@@ -167,6 +167,8 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
 
     def find(label: int) -> None:
         side = is_left if label == LEFT else ~is_left
+        if not side.any():
+            return
         half = (slice(None), slice(None), _extent(side.any(axis=(0, 1))))
         inside, hu = (body & side)[half], coarse[half]
         lung = _lung(hu, (airy & ~airway)[half] & inside, voxel_mm)

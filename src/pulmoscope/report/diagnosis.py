@@ -9,7 +9,7 @@ from typing import Any
 from pulmoscope.core.files import NOTICE, sha256_of
 from pulmoscope.core.types import Diagnosis, Explanation, Flag, Modality, Scan, SliceResult
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
 INDEX_VERSION = "2.0"
@@ -153,6 +153,7 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
         "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
         "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
+        "network": None if found.network is None else _rounded(found.network),
     }
 
 

@@ -103,18 +103,20 @@ def _tell_slices(found: Mapping[str, Any]) -> None:
         "label",
         "predicted",
         "judged",
-        "infected",
+        "ill",
         "AUROC",
         "95 % interval",
-        "dense lung",
+        "network",
+        "dense",
     ):
-        view.add_column(name, justify="left" if name in ("patient", "label", "predicted") else "right")
+        words = name in ("patient", "label", "predicted")
+        view.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for own in found["patients"]:
         known = "-" if own["infected"] is None else str(own["infected"])
         called = f"{own['predicted']} ({own['decision']})"
-        dense = figure(own["dense_auroc"])[0]
+        parts = (figure(own[name])[0] for name in ("network_auroc", "dense_auroc"))
         view.add_row(
-            own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]), dense
+            own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]), *parts
         )
     show(view)
     _tell_synthetic(found)
