@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import shutil
+import threading
 from pathlib import Path
 
 import jsonschema
