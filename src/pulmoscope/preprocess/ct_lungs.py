@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -154,7 +155,8 @@ def _coarse(hu: FloatArray, depth: int, factor: float) -> FloatArray:
 def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]:
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
-    body = np.stack([_body(pixels, max(3, round(8 / voxel_mm[1]))) for pixels in coarse])
+    with ThreadPoolExecutor() as threads:
+        body = np.stack(list(threads.map(partial(_body, thickness=max(3, round(8 / voxel_mm[1]))), coarse)))
     if not body.any():
         return labels
     within = (slice(None), _extent(body.any(axis=(0, 2))), _extent(body.any(axis=(0, 1))))
