@@ -13,8 +13,8 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 
 CLEAR = 0.02
-"""With at least this share of dense lung a slice may be infected, as far as density goes. Seven eighths of the slices of a
-patient without pneumonia have less (one patient; the rest up to 0.038)."""
+"""With at least this share of dense lung a slice may be infected, as far as density goes. Seven eighths of the slices
+of a patient without pneumonia have less (one patient; the rest up to 0.038)."""
 
 
 def weighed(slices: FloatArray, pneumonia: Sequence[int], dense: FloatArray) -> FloatArray:
