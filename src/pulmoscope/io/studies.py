@@ -94,6 +94,11 @@ def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study
         yield from _finished(study, taken)
 
 
+def is_of_ct(entry: Entry) -> bool:
+    """Whether a file is a slice or a volume of a CT, by a look at it alone."""
+    return _look(entry).kind in ("series", "volume")
+
+
 def slugs(entries: Iterable[Entry]) -> set[str]:
     """Every slug that a study of these files may have, less the number that makes it unique."""
     return {slug for entry in entries for slug in (entry.slug, *map(slug_of, _above(entry.place)))}

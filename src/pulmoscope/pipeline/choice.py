@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
-from pulmoscope.core.memory import keep_freed_memory
 from pulmoscope.core.types import Modality
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
@@ -76,7 +75,6 @@ class Models:
 
     def expect_ct(self) -> None:
         """Begin to load what a CT needs, in a thread, while its files are read."""
-        keep_freed_memory()
         with self._lock:
             begun, self._expecting = self._expecting, True
         if not begun:

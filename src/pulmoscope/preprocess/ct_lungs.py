@@ -114,6 +114,10 @@ def _cut_lungs(
     if not outlines:
         return cut
     hull = cv2.convexHull(max(outlines, key=cv2.contourArea))
+    left, top, width, height = cv2.boundingRect(hull)
+    rows, columns = tissue.shape
+    if min(left, top, columns - left - width, rows - top - height) > 0:
+        return cut  # the whole body is seen
     within = cv2.fillConvexPoly(np.zeros_like(tissue), hull, 1)
     air = ((tissue == 0) & ~padded).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(air, connectivity=4)
@@ -221,11 +225,18 @@ def _refined(labels: npt.NDArray[np.uint8], hu: FloatArray) -> tuple[npt.NDArray
         small = labels[index // depth]
         if not small.any():
             return 0, 0
-        airy = cv2.GaussianBlur(hu[index], (3, 3), 0) < DENSE_HU
+        left, top, width, height = cv2.boundingRect(small)
+        down, across = rows / small.shape[0], columns / small.shape[1]
+        around = np.s_[
+            max(0, int((top - 2) * down)) : int((top + height + 2) * down) + 1,
+            max(0, int((left - 2) * across)) : int((left + width + 2) * across) + 1,
+        ]
+        airy = cv2.GaussianBlur(hu[index][around], (3, 3), 0) < DENSE_HU
+        lung = full[index][around]
         for label in (RIGHT, LEFT):
-            share = cv2.resize(np.where(small == label, np.uint8(255), np.uint8(0)), (columns, rows))
-            full[index][(share > 190) | ((share > 50) & airy)] = label
-        return int(np.count_nonzero(full[index] == RIGHT)), int(np.count_nonzero(full[index] == LEFT))
+            share = cv2.resize(np.where(small == label, np.uint8(255), np.uint8(0)), (columns, rows))[around]
+            lung[(share > 190) | ((share > 50) & airy)] = label
+        return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
     with ThreadPoolExecutor() as threads:
         right, left = zip(*threads.map(refine, range(slices)), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,3 +85,17 @@ def _memory(doing: str, relief: str) -> str:
 
 def _disk(doing: str, go_on: str) -> str:
     return f"{doing}: the disk is full; make room and go on with {go_on}"
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, instead of giving it back to the kernel after every batch.
+
+    glibc unmaps large blocks when they are freed; training on a CPU then spends most of its time on page faults
+    (measured: 10 to 23 images/s instead of 82). Elsewhere than on glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**27)
+        mallopt(mmap_max, 0)

@@ -25,13 +25,12 @@ from safetensors.torch import load_file
 
 from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json
-from pulmoscope.core.memory import keep_freed_memory
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import curves, limits, settings
 from pulmoscope.training.data import Frames, load_frames
-from pulmoscope.training.hardware import clear_about_resources, find_device
+from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe

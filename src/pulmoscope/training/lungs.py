@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
-from pulmoscope.core.memory import keep_freed_memory
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
@@ -30,7 +29,7 @@ from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.data import read_all
-from pulmoscope.training.hardware import clear_about_resources, find_precision
+from pulmoscope.training.hardware import clear_about_resources, find_precision, keep_freed_memory
 from pulmoscope.training.lung_films import FilmMaker
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.recipes.xray_lungs import LungRecipe

@@ -90,17 +90,20 @@ def command(
     """
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries, studies
-    from pulmoscope.io.studies import slugs
+    from pulmoscope.io.studies import is_of_ct, slugs
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
 
     if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
     listed = list(entries(inputs, without=out))
+    models = Models(model, runtime.value, device)
+    if listed and is_of_ct(listed[0]):
+        models.expect_ct()  # loads while headers are read
     found = studies(listed, modality.value)
     first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
     few = len(first) <= FEW
-    run = Run(Models(model, runtime.value, device), out, _reports(report, few), series)
+    run = Run(models, out, _reports(report, few), series)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
     tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)

@@ -23,7 +23,6 @@ from torch import nn
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes, write_json
-from pulmoscope.core.memory import keep_freed_memory
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
@@ -35,6 +34,7 @@ from pulmoscope.training.hardware import (
     clear_about_resources,
     find_device,
     find_precision,
+    keep_freed_memory,
 )
 from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
 from pulmoscope.training.onnx_file import write_onnx
