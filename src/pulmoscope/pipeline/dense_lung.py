@@ -14,7 +14,7 @@ from pulmoscope.core.types import FloatArray
 
 CLEAR = 0.02
 """With at least this share of dense lung a slice may be infected, as far as density goes. Seven eighths of the slices
-of a patient without pneumonia have less (one patient; the rest up to 0.038)."""
+of a patient without pneumonia have less (one patient; the rest up to 0.067)."""
 
 
 def weighed(slices: FloatArray, pneumonia: Sequence[int], dense: FloatArray) -> FloatArray:
