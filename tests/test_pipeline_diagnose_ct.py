@@ -295,6 +295,26 @@ def test_a_study_with_a_damaged_slice_is_diagnosed_again(study: Path, model: Mod
     assert again.plain["slices"] == first.plain["slices"]
 
 
+def test_a_study_that_has_got_a_broken_file_is_diagnosed_again(
+    study: Path, model: Model, tmp_path: Path
+) -> None:
+    shutil.copytree(study, tmp_path / "in")
+    only = Models.only(model)
+    (first,) = run([tmp_path / "in"], only, tmp_path / "out")
+    assert first.plain is not None
+    (tmp_path / "out/index.json").unlink()
+    (kept,) = run([tmp_path / "in"], only, tmp_path / "out")
+    assert kept.kept
+    (tmp_path / "out/index.json").unlink()
+    slice_file = sorted((tmp_path / "in").iterdir())[3]
+    (tmp_path / "in/more").write_bytes(slice_file.read_bytes()[:900])
+    (again,) = run([tmp_path / "in"], only, tmp_path / "out")
+    assert again.plain is not None
+    assert not again.kept
+    codes = [{flag["code"] for flag in one["quality"]["flags"]} for one in (first.plain, again.plain)]
+    assert codes[1] - codes[0]
+
+
 def test_a_model_of_the_other_kind_is_refused_in_one_line(
     films: Path, study: Path, model: Model, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.types import Diagnosis, Explanation
+from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.outputs import claim, clear, kept, pictures, save
 from pulmoscope.report.diagnosis import to_json
 
@@ -63,13 +64,13 @@ def test_the_pages_pictures_are_small(size: tuple[int, int], shown: tuple[int, i
 def test_a_result_is_kept_only_for_the_same_image_model_and_version(tmp_path: Path) -> None:
     found = diagnosis_of(40, 60)
     plain = save(found, tmp_path)
-    assert kept(tmp_path, found.scan.files, found.model) == plain
-    assert kept(tmp_path, found.scan.files, {**found.model, "sha256": "00" * 32}) is None
-    assert kept(tmp_path / "nothing", found.scan.files, found.model) is None
+    assert kept(tmp_path, Sources(found.scan.files), found.model) == plain
+    assert kept(tmp_path, Sources(found.scan.files), {**found.model, "sha256": "00" * 32}) is None
+    assert kept(tmp_path / "nothing", Sources(found.scan.files), found.model) is None
     (file,) = found.scan.files
-    assert kept(tmp_path, (replace(file, sha256="00" * 32),), found.model) is None
+    assert kept(tmp_path, Sources((replace(file, sha256="00" * 32),)), found.model) is None
     save(replace(found, software={"pulmoscope": "0.0.0"}), tmp_path)
-    assert kept(tmp_path, found.scan.files, found.model) is None
+    assert kept(tmp_path, Sources(found.scan.files), found.model) is None
 
 
 def test_force_removes_results_and_nothing_else(tmp_path: Path) -> None:
@@ -142,9 +143,9 @@ def test_only_what_a_run_wrote_is_cleared(tmp_path: Path) -> None:
 def test_a_cts_result_is_kept_only_for_the_same_slices_in_the_same_order(tmp_path: Path) -> None:
     found = a_study()
     plain = save(found, tmp_path)
-    assert kept(tmp_path, found.scan.files, found.model) == plain
+    assert kept(tmp_path, Sources(found.scan.files), found.model) == plain
     other = (*found.scan.files[1:], found.scan.files[0])
-    assert kept(tmp_path, other, found.model) is None
-    assert kept(tmp_path, found.scan.files[:-1], found.model) is None
+    assert kept(tmp_path, Sources(other), found.model) is None
+    assert kept(tmp_path, Sources(found.scan.files[:-1]), found.model) is None
     (tmp_path / "diagnosis.json").write_text(json.dumps({**plain, "schema_version": "1.0"}), encoding="utf-8")
-    assert kept(tmp_path, found.scan.files, found.model) is None
+    assert kept(tmp_path, Sources(found.scan.files), found.model) is None

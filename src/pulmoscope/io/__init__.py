@@ -12,7 +12,7 @@ from pulmoscope.io.reading import (
     read_scan,
     read_study,
     read_xray,
-    source_files,
+    sources,
 )
 from pulmoscope.io.studies import Study, studies
 
@@ -26,6 +26,6 @@ __all__ = [
     "read_scan",
     "read_study",
     "read_xray",
-    "source_files",
+    "sources",
     "studies",
 ]

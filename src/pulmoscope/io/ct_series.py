@@ -24,6 +24,7 @@ from pulmoscope.io.ct_stack import (
     tilt_flags,
     without,
 )
+from pulmoscope.io.inputs import Sources
 from pulmoscope.io.orient import orient
 
 
@@ -62,8 +63,8 @@ def read_series(name: str, slug: str, headers: Sequence[SliceHeader], remarks: S
     return _scan(slug, stacked, volume, sums, flags)
 
 
-def series_files(name: str, headers: Sequence[SliceHeader]) -> tuple[SourceFile, ...]:
-    """The files of the scan that :func:`read_series` gives, where every slice is sound; no pixel is decoded.
+def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Sources:
+    """What makes up the scan that :func:`read_series` gives, where every slice is sound; no pixel is decoded.
 
     Raises:
         InputError: a file can't be read, or the headers tell that the series is refused.
@@ -73,7 +74,7 @@ def series_files(name: str, headers: Sequence[SliceHeader]) -> tuple[SourceFile,
     sums = {file: sha256_of(entry.read_bytes()) for file, entry in read.items()}
     files = [SourceFile(header.entry.name, sums[header.entry.name]) for header in stacked.headers]
     _, _, reverse = orient(np.empty((len(files), 1, 1), dtype=np.float32), geometry(stacked))
-    return tuple(reversed(files)) if reverse else tuple(files)
+    return Sources(tuple(reversed(files)) if reverse else tuple(files), (*remarks, *stacked.flags))
 
 
 def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError]]:

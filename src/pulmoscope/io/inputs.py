@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pulmoscope.core.errors import InputError, UnreadableError
+from pulmoscope.core.types import Flag, SourceFile
 from pulmoscope.io import dicomdir
 
 LARGEST_FILE = 512 * 2**20
@@ -79,6 +80,19 @@ class Member:
 
     archive: Archive
     info: zipfile.ZipInfo
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is known of a scan before anything of it is decoded.
+
+    Attributes:
+        files: in slice order.
+        remarks: the flags that headers give, and the files that can't be read.
+    """
+
+    files: tuple[SourceFile, ...]
+    remarks: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
@@ -12,9 +13,12 @@ from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, So
 from pulmoscope.io import raster
 from pulmoscope.io.ct_pictures import in_order, read_pictures
 from pulmoscope.io.formats import PICTURES, format_of
-from pulmoscope.io.inputs import Entry, entries, slug_of
+from pulmoscope.io.inputs import Entry, Sources, entries, slug_of
 from pulmoscope.io.picture import Picture
 from pulmoscope.io.studies import Study, Wanted, studies
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pulmoscope.io.ct_header import SliceHeader
 
 
 @dataclass(frozen=True)
@@ -51,20 +55,18 @@ def read_study(study: Study, series: str = "") -> ReadResult:
         return ReadResult(study.name, study.slug, error=error)
 
 
-def source_files(study: Study, series: str = "") -> tuple[SourceFile, ...]:
-    """The files of the scan that :func:`read_study` gives, where it leaves no damaged slice out; decodes nothing.
+def sources(study: Study, series: str = "") -> Sources:
+    """What the scan that :func:`read_study` gives is made of, where no damaged slice is left out; decodes nothing.
 
     Raises:
         InputError: a file can't be read, or the headers tell that the study is refused.
     """
     if study.kind == "series":
-        from pulmoscope.io.ct_choice import choose
-        from pulmoscope.io.ct_series import series_files
+        from pulmoscope.io.ct_series import series_sources
 
-        chosen, _ = choose(study.name, study.headers, study.others, series)
-        return series_files(study.name, chosen)
+        return series_sources(study.name, *_chosen(study, series))
     files = in_order(study.entries) if study.kind == "pictures" else study.entries
-    return tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files)
+    return Sources(tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files))
 
 
 def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
@@ -90,8 +92,15 @@ def _read(study: Study, series: str) -> Scan:
         return read_volume(replace(study.entries[0], slug=study.slug))
     if study.kind == "pictures":
         return read_pictures(study.name, study.slug, study.entries)
-    from pulmoscope.io.ct_choice import choose
     from pulmoscope.io.ct_series import read_series
+
+    chosen, flags = _chosen(study, series)
+    return read_series(study.name, study.slug, chosen, flags)
+
+
+def _chosen(study: Study, series: str) -> tuple[Sequence[SliceHeader], list[Flag]]:
+    """The slices that are read of a study, and what there is to remark about the others."""
+    from pulmoscope.io.ct_choice import choose
 
     chosen, flags = choose(study.name, study.headers, study.others, series)
     if study.broken:
@@ -100,7 +109,7 @@ def _read(study: Study, series: str) -> Scan:
             f"every file beside the slices can be read (found: {study.broken} {files} that can't, left out)"
         )
         flags.append(Flag("broken-files", Severity.WARN, detail))
-    return read_series(study.name, study.slug, chosen, flags)
+    return chosen, flags
 
 
 def read_xray(path: Path) -> Scan:

@@ -22,7 +22,7 @@ from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
-from pulmoscope.io import ReadResult, Study, read_scan, read_study, source_files
+from pulmoscope.io import ReadResult, Study, read_scan, read_study, sources
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.choice import AnyModel, Models
@@ -201,7 +201,7 @@ def _kept(run: Run, study: Study) -> Outcome | None:
         return None
     try:
         model = run.models.of(Modality.XRAY if study.kind == "image" else Modality.CT, study.name)
-        plain = files.kept(folder, source_files(study, run.series), model.identity)
+        plain = files.kept(folder, sources(study, run.series), model.identity)
     except (InputError, MemoryError):  # reading it says what is wrong
         return None
     if plain is None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ import numpy as np
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json, write_text
-from pulmoscope.core.types import Diagnosis, FloatArray, Modality, SourceFile
+from pulmoscope.core.types import Diagnosis, FloatArray, Modality
 from pulmoscope.explain.overlay import overlay, png
+from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
 from pulmoscope.report import ct_page, page
@@ -78,19 +79,22 @@ def claim(out: Path, slugs: Collection[str], force: bool) -> None:
         raise ResourceError(f"{out}: could not be made ready ({error.strerror or error})") from error
 
 
-def kept(folder: Path, sources: Sequence[SourceFile], model: Mapping[str, str]) -> dict[str, Any] | None:
+def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and version; None without one.
 
     Args:
-        sources: the image's file, or a study's in slice order.
+        sources: the files, and what there was to remark about them without decoding any.
     """
     try:
         found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
         same = (
             found["schema_version"] == SCHEMA_VERSION
-            and found["input"]["files"] == [{"name": file.name, "sha256": file.sha256} for file in sources]
+            and found["input"]["files"]
+            == [{"name": file.name, "sha256": file.sha256} for file in sources.files]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
+            and {flag.detail for flag in sources.remarks}
+            <= {flag["detail"] for flag in found["quality"]["flags"]}
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
