@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,9 +52,8 @@ def command(
     """
     if recipe == "xray-lungs":
         given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
-        given |= {"--workers": workers}
-        refused = [*(name for name, value in given.items() if value), *["--device"] * (device != "auto")]
-        _refuse(recipe, refused, "its settings are fixed")
+        given |= {"--workers": workers, "--device": device != "auto"}
+        _refuse(recipe, given, "its settings are fixed")
         _train_lungs(data, layout, out, force)
         return
     from pulmoscope.core.errors import RecipeError
@@ -63,10 +62,7 @@ def command(
     from pulmoscope.training.settings import apply
 
     if recipe in THREE_LEVEL:
-        unknown = {"--folds": folds, "--workers": workers}
-        _refuse(
-            recipe, [name for name, value in unknown.items() if value], "it learns from studies, one by one"
-        )
+        _refuse(recipe, {"--folds": folds, "--workers": workers}, "it learns from studies, one by one")
         _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
         return
     chosen = apply(find(recipe), set_ or [])
@@ -96,11 +92,13 @@ def _announce(recipe: Recipe, note: str) -> None:
         typer.echo(f"Asking timm's hub for the pretrained weights of {recipe.model.backbone} …", err=True)
 
 
-def _refuse(recipe: str, options: list[str], why: str) -> None:
+def _refuse(recipe: str, options: Mapping[str, object], why: str) -> None:
+    """Refuse options that this recipe does not take and that were given: those whose value is not empty."""
     from pulmoscope.core.errors import RecipeError
 
-    if options:
-        raise RecipeError(f"{recipe}: {', '.join(options)} can't be given; {why}")
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise RecipeError(f"{recipe}: {', '.join(given)} can't be given; {why}")
 
 
 def _train_studies(
