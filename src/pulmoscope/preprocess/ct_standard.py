@@ -1,4 +1,4 @@
-"""A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized (section «Method»).
+"""A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized, normalised.
 
 The paper names the steps and no numbers. Ours: the square around the lungs; slices averaged to MosMedData's 8 mm, so
 that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the densest lesion. One
@@ -8,6 +8,7 @@ frozen object, saved in the recipe and in the bundle; training and diagnosis cal
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -85,9 +86,9 @@ class Standardisation:
         images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
         holes = np.zeros(images.shape, dtype=bool)
         area = np.empty(len(images))
-        for index, (start, end) in enumerate(zip(first[:-1], first[1:], strict=True)):
+        for index, (start, end) in enumerate(pairwise(first)):
             slab = np.asarray(hu[start:end, shown[0], shown[1]], dtype=np.float32)
-            images[index] = self.windowed(self._resized(slab.mean(axis=0)))
+            images[index] = self.windowed(self._resized(np.asarray(slab.mean(axis=0), dtype=np.float32)))
             if missing is not None and missing[start:end].any():
                 lost = missing[start:end, shown[0], shown[1]].any(axis=0)
                 holes[index] = self._resized(lost.astype(np.float32)) > 0
