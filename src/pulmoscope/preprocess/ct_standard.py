@@ -87,11 +87,11 @@ class Standardisation:
         holes = np.zeros(images.shape, dtype=bool)
         area = np.empty(len(images))
         for index, (start, end) in enumerate(pairwise(first)):
-            slab = np.asarray(hu[start:end, shown[0], shown[1]], dtype=np.float32)
-            images[index] = self.windowed(self._resized(np.asarray(slab.mean(axis=0), dtype=np.float32)))
+            mean = np.asarray(np.mean(hu[start:end, shown[0], shown[1]], axis=0), dtype=np.float32)
+            images[index] = self.windowed(self._resized(mean))
             if missing is not None and missing[start:end].any():
-                lost = missing[start:end, shown[0], shown[1]].any(axis=0)
-                holes[index] = self._resized(lost.astype(np.float32)) > 0
+                lost = np.any(missing[start:end, shown[0], shown[1]], axis=0)
+                holes[index] = self._resized(np.asarray(lost, dtype=np.float32)) > 0
             area[index] = np.count_nonzero(lungs.labels[start:end]) / (end - start)
         judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
         return StandardStudy(images, holes, first.astype(np.int64), judged, box)
