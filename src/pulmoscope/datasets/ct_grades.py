@@ -59,14 +59,18 @@ def grade_of(share: float) -> Grade:
     return next(grade for grade in GRADES if share <= BOUNDS[grade][1])
 
 
-def graded(grade: Grade, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator) -> Disease | None:
+def graded(
+    grade: Grade, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator
+) -> Disease | None:
     """Draw a study's lesions so that they take a share of the lungs that is well inside its grade; None for CT-0."""
     if grade == "CT-0":
         return None
     lung = np.maximum(organs.pleura, organs.dome_mm[None] - grid.z_mm[:, None, None]) < 0
     low, high = SHARES[grade]
     # small shares are the more frequent ones within CT-1, as in patients
-    share = float(np.exp(rng.uniform(np.log(low), np.log(high)))) if grade == "CT-1" else rng.uniform(low, high)
+    share = (
+        float(np.exp(rng.uniform(np.log(low), np.log(high)))) if grade == "CT-1" else rng.uniform(low, high)
+    )
     shares = _sides(share, lung, organs.middle, rng)
     score, rough, kind = _score(share, max(shares.values()), chest, organs, grid, rng)
     opacity, beyond = threshold(score, organs.middle, lung, shares, 0.30)

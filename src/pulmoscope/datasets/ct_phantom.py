@@ -93,7 +93,9 @@ def draw(
     if label not in _DISEASES:
         raise ValueError(f"a CT phantom is one of {', '.join(_DISEASES)} (found: {label})")
     if slices is not None and step_mm is not None:
-        raise ValueError(f"a CT phantom's slices follow from its step (found: {slices} slices and {step_mm} mm)")
+        raise ValueError(
+            f"a CT phantom's slices follow from its step (found: {slices} slices and {step_mm} mm)"
+        )
     if (slices is not None and slices < 8) or size < 64:
         raise ValueError(f"a CT phantom has at least 8 slices of 64 px (found: {slices} of {size})")
     if step_mm is not None and not 0.5 <= step_mm <= 20:
