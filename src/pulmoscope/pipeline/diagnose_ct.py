@@ -25,12 +25,11 @@ from pulmoscope.core.types import (
     SliceResult,
 )
 from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.pipeline.choice import AnyModel
 from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
 from pulmoscope.quality import ct_rules
-from pulmoscope.runtime.model import Model
-from pulmoscope.runtime.three_level import ThreeLevelModel
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
@@ -41,7 +40,7 @@ ENOUGH = 50
 
 def diagnose_ct(
     scan: Scan,
-    model: Model | ThreeLevelModel,
+    model: AnyModel,
     *,
     read_s: float = 0.0,
     wanted: Callable[[Prediction], bool] = lambda _: True,
@@ -92,7 +91,7 @@ def diagnose_ct(
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def card(model: Model | ThreeLevelModel) -> dict[str, Any]:
+def card(model: AnyModel) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
