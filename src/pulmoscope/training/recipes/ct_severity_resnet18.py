@@ -17,8 +17,8 @@ RECIPE = SeverityRecipe(
     published={"slice_mcc": 0.983, "patient_accuracy": 1.0, "baseline_slice_mcc": 0.75},
     deviations=(
         "The paper names its parts and few numbers; sizes, epochs and the window are ours. Slices are the square "
-        "around the lungs, in one channel, about 8 mm apart; those with little lung are left out. The network starts from "
-        "scratch. The loss counts patients. The last epoch is kept, as the held-out fold chooses nothing. The imputer "
+        "around the lungs, in one channel, about 8 mm apart; those with little lung are left out. The network starts "
+        "from scratch. The loss counts patients. The last epoch is kept, as the held-out fold chooses nothing. The imputer "
         "sees the neighbouring slices and learns, besides, to give back observed pixels that were hidden. Damage is "
         "found by exact constancy instead of darkness alone. Beside the majority stand the mean and an attention that "
         "is learnt."
