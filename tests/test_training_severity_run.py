@@ -21,7 +21,10 @@ SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 LEARNED = (
     "imputer=misgan",
     "misgan.width=4",
-    "misgan.batch_size=4",
+    "misgan.batch=4",
+    "misgan.imputer_width=4",
+    "misgan.steps=2",
+    "misgan.imputing_steps=3",
     "anomalies=true",
     "anogan.width=8",
     "anogan.epochs=1",
@@ -59,7 +62,7 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     bundle = load(run.folder)
     assert bundle.name == "ct-severity-resnet18-synthetic"
     assert bundle.anomaly is not None
-    assert bundle.anomaly.slices > 0
+    assert bundle.anomaly["slices"] > 0
     assert bundle.metrics["val"]["images"] == 8
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "drawn studies" in card

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,6 @@ MISGAN = "misgan"
 NO_IMPUTER = "none"
 
 
-@dataclass(frozen=True)
-class AnomalyThreshold:
-    """From which score on a slice is unlike a normal one.
-
-    Attributes:
-        score: of ``anomaly.onnx``.
-        false_alarms: the share of normal slices beyond it; measured on ``slices`` of them, which were not learnt from.
-    """
-
-    score: float
-    false_alarms: float
-    slices: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class SeverityBundle(Contents):
     """The contents of ``bundle.json``, and the folder that it stands in.
@@ -49,14 +36,15 @@ class SeverityBundle(Contents):
         preprocess: the very object that training used.
         imputer: what fills missing regions; ``none``: they are not looked for.
         vote: how a patient's slices become one answer.
-        anomaly: None where no AnoGAN was trained.
+        anomaly: from which score on a slice is unlike a normal one, and what that rests on (see
+            ``quality.anomaly.AnomalyThreshold``); None where no AnoGAN was trained.
     """
 
     modality: str = "CT"
     preprocess: Standardisation
     imputer: str
     vote: str
-    anomaly: AnomalyThreshold | None = None
+    anomaly: Mapping[str, Any] | None = None
     kind: str = KIND
 
     @property
@@ -79,7 +67,6 @@ def load(model: str | Path) -> SeverityBundle:
         raise BundleError(f"{manifest}: kind must be {KIND} here (found: {plain.get('kind', 'image')})")
     try:
         own: dict[str, Any] = {"preprocess": Standardisation(**plain["preprocess"])}
-        own["anomaly"] = None if plain["anomaly"] is None else AnomalyThreshold(**plain["anomaly"])
         found = SeverityBundle(folder=folder, **plain | common(plain) | own)
         found.check(found.parts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -251,7 +251,7 @@ def _levels(bundle: Contents) -> dict[str, str]:
     from pulmoscope.runtime.study_bundle import StudyBundle
 
     if isinstance(bundle, SeverityBundle):
-        scored = "none" if bundle.anomaly is None else f"score from {bundle.anomaly.score:.4g} on"
+        scored = "none" if bundle.anomaly is None else f"score above {bundle.anomaly['value']:.4g}"
         return {"patient": f"by {bundle.vote}", "imputer": bundle.imputer, "anomalies": scored}
     if not isinstance(bundle, StudyBundle):
         return {}

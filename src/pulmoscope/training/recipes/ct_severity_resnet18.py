@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from pulmoscope.models.gan_spec import AnoGanSettings, MisGanSettings
 from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.training.anogan import AnoGanSettings
-from pulmoscope.training.misgan import MisGanSettings
 from pulmoscope.training.severity.recipe import SeverityRecipe, SliceTrainingSpec
 
 RECIPE = SeverityRecipe(

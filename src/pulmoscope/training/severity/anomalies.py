@@ -42,7 +42,10 @@ def anomaly_figures(
         }
         for name in classes[1:]
     }
-    return {"per_class": score_table(scores, labels, classes), "auroc": auroc}
+    return {
+        "per_class": {name: own.plain() for name, own in score_table(scores, labels).items()},
+        "auroc": auroc,
+    }
 
 
 def _auroc(

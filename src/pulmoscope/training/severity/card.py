@@ -63,9 +63,9 @@ def severity_card(bundle: SeverityBundle) -> str:
                 []
                 if bundle.anomaly is None
                 else [
-                    f"- A slice counts as unlike {bundle.classes[0]} from a score of {bundle.anomaly.score:.4f} on: "
-                    f"{100 * bundle.anomaly.false_alarms:.0f} % of {bundle.anomaly.slices} held-out slices of that "
-                    "class lie beyond."
+                    f"- A slice counts as unlike {bundle.classes[0]} above a score of {bundle.anomaly['value']:.4f}: "
+                    f"{100 * bundle.anomaly['false_alarms']:.0f} % of {bundle.anomaly['slices']} held-out slices of "
+                    f"{bundle.anomaly['studies']} studies of that class lie above."
                 ]
             ),
         ],

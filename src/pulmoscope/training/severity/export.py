@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.quality.anomaly import FALSE_ALARMS, threshold_of
+from pulmoscope.quality.anomaly import AnomalyThreshold
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, AnomalyThreshold, SeverityBundle, load
+from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, SeverityBundle, load
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures
 from pulmoscope.training.hardware import clear_about_resources
@@ -78,8 +78,7 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
         preprocess=recipe.preprocess,
         imputer=recipe.imputer,
         vote=recipe.vote,
-        # set when held-out slices have been scored
-        anomaly=AnomalyThreshold(float("inf"), FALSE_ALARMS, 0) if scored else None,
+        anomaly={} if scored else None,  # filled in when held-out slices have been scored
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **data,
@@ -118,10 +117,8 @@ def _judged(
     )
 
 
-def _threshold(judged: Sequence[Judged], normal: str) -> AnomalyThreshold:
+def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
     """The score that a stated share of held-out slices of the class without disease lies beyond."""
-    scores: list[FloatArray] = [
-        one.anomaly for one in judged if one.sample.label == normal and one.anomaly is not None
-    ]
-    own = np.concatenate(scores)
-    return AnomalyThreshold(threshold_of(own, FALSE_ALARMS), FALSE_ALARMS, len(own))
+    own = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
+    studies = [one.sample.file for one, scores in own for _ in scores]
+    return dataclasses.asdict(AnomalyThreshold.fit(np.concatenate([scores for _, scores in own]), studies))

@@ -11,7 +11,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
 from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
+from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
 from pulmoscope.training.severity.judge import Judged, judge
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import prepare, repaired
@@ -30,7 +30,10 @@ def imputer_of(model: SeverityModel) -> Imputer | None:
 
 def anomalies_of(model: SeverityModel) -> Callable[[FloatArray], FloatArray] | None:
     """What gives the AnoGAN's score of each slice; None where the bundle has none."""
-    return None if model.anomaly is None else AnomalyModel(model.anomaly).scores
+    if model.anomaly is None:
+        return None
+    own = AnomalyModel(model.anomaly, ANOMALY)
+    return lambda images: own(images)[0]
 
 
 def judged_studies(
@@ -55,7 +58,7 @@ def judged_studies(
         table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NO_IMPUTER
     )
     own = imputer_of(model)
-    name = model.bundle.files.get("imputer.onnx", recipe.imputer)[:32]
+    name = model.bundle.files.get(IMPUTER, recipe.imputer)[:32]
     studies = repaired(studies, own, cache, name, teller)
     ask = partial(judge, model, anomalies=anomalies_of(model))
     return [ask(study) for study in teller.track(studies, "Judging studies", len(studies))]

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.models.gan_spec import AnoGanSettings, MisGanSettings
 from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.training.anogan import AnoGanSettings
-from pulmoscope.training.misgan import MisGanSettings
 
 
 @dataclass(frozen=True)
