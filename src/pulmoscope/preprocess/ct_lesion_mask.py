@@ -71,7 +71,7 @@ def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) 
         labels: uint8 likewise: 0 none, 1 right, 2 left; not 0 everywhere.
         spacing_mm: (slice, row, column).
     """
-    box = _box((labels > 0).any(axis=0), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
+    box = _box(np.asarray((labels > 0).any(axis=0)), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
     rows, columns = (part.stop - part.start for part in box)
     size = (
         max(1, round(columns * spacing_mm[2] / GRID_MM)),
@@ -153,7 +153,7 @@ def _without_vessels(found: Densities, index: int) -> FloatArray:
         return found.hu[index]
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
     rest = (lung & ~vessels).astype(np.float32)
-    return np.where(vessels, _means(plane * rest, rest), found.hu[index])
+    return np.asarray(np.where(vessels, _means(plane * rest, rest), found.hu[index]), dtype=np.float32)
 
 
 def _disc(mm: float, found: Densities) -> npt.NDArray[np.uint8]:

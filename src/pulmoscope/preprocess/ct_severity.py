@@ -82,7 +82,8 @@ def measure(
     regions = {}
     for name, (side, low, high) in REGIONS.items():
         weights = _part(extents[side], len(hu), low, high)
-        regions[name] = _region(lung_counts[side] @ weights, lesion_counts[side] @ weights, voxel_ml)
+        lung, ill = (float(counts[side] @ weights) for counts in (lung_counts, lesion_counts))
+        regions[name] = _region(lung, ill, voxel_ml)
     total = {side: (lung_counts[side].sum(), lesion_counts[side].sum()) for side in (RIGHT, LEFT)}
     both = 100.0 * sum(ill for _, ill in total.values()) / sum(lung for lung, _ in total.values())
     volumes_ml = {name: float(total[side][0]) * voxel_ml for name, side in SIDES.items()}
@@ -172,7 +173,7 @@ def _part(extent: tuple[int, int] | None, slices: int, low: float, high: float) 
     bottom, height = extent[0], extent[1] - extent[0]
     lower, upper = bottom + low * height, bottom + high * height
     at = np.arange(slices)
-    return np.clip(np.minimum(at + 1, upper) - np.maximum(at, lower), 0, 1)
+    return np.asarray(np.clip(np.minimum(at + 1, upper) - np.maximum(at, lower), 0, 1))
 
 
 def _percent(lung: float, ill: float) -> float | None:
