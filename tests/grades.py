@@ -18,7 +18,7 @@ from pulmoscope.training.severity.recipe import SeverityRecipe
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 TINY = (
     "preprocess.size=32",
-    "preprocess.slice_mm=20",
+    "preprocess.slice_mm=30",
     "slices.epochs=2",
     "slices.per_study=3",
     "slices.batch_size=8",
@@ -38,7 +38,7 @@ def table(
     ):
         file = folder / f"{grade}-{split}-{copy}.nii"
         if not file.exists():
-            phantom = draw(grade, (7, number), slices=12, size=64)
+            phantom = draw(grade, (7, number), slices=20, size=64)
             hu = phantom.hu
             if damaged and number % 2:
                 hu, _ = damage(hu, np.random.default_rng(number), 0.3, kinds=("zero",), sizes=("large",))

@@ -17,15 +17,15 @@ class MisGanSettings:
         imputer_width: of the imputer.
         batch: stacks a step.
         tau: what a missing pixel is for the data's critic.
-        alpha, alpha_imputing: weight of the data critic's word in the mask generator's loss, in the first stage and while
-            the imputer trains.
+        alpha, alpha_imputing: weight of the data critic's word in the mask generator's loss, in the first stage and
+            while the imputer trains.
         beta: weight of the imputer's critic in the data generator's loss, in the second stage.
         penalty: of the gradient.
         critic_steps: of the critics for each one of the generators.
         learning_rate, imputer_learning_rate, betas: of Adam.
         steps, imputing_steps: of the generators in the first stage, of the imputer in the second.
-        adversarial_every: the second stage plays against the critics in every so many steps; the steps between train the
-            imputer by reconstruction alone. 1 is the paper.
+        adversarial_every: the second stage plays against the critics in every so many steps; the steps between train
+            the imputer by reconstruction alone. 1 is the paper.
         reconstruction: weight of the imputer's error where observed pixels were hidden from it; 0 is the paper.
         settle: share of the second stage, its end, in which the imputer's learning rate falls to 0; 0 is the paper.
         seed: decides the first weights and all that is drawn.
