@@ -168,7 +168,9 @@ def test_the_field_of_view_changes_the_pixels_not_the_person() -> None:
 
 
 def test_what_can_not_be_drawn_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one of Normal, COVID, CAP \(found: Flu\)"):
+    with pytest.raises(
+        ValueError, match=r"one of Normal, COVID, CAP, CT-0, CT-1, CT-2, CT-3, CT-4 \(found: Flu\)"
+    ):
         draw("Flu", 0)
     with pytest.raises(ValueError, match=r"at least 8 slices of 64 px \(found: 4 of 64\)"):
         draw("CAP", 0, slices=4, size=64)
