@@ -14,8 +14,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
 
 SIDES = (32, 64, 128)
 LEAST_SIDE = 4
@@ -55,7 +53,6 @@ class Generator(nn.Module):
             layers.append(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
         layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1)]
         self.layers = nn.Sequential(*layers)
-        _initialise(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Slices (batch, 1, size, size) in [0, 1] of latent vectors (batch, latent, 1, 1)."""
@@ -66,8 +63,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Tells real slices from drawn ones; its last level before the answer is AnoGAN's feature layer f.
 
-    Spectral normalisation (Miyato et al. 2018) in the place of Radford's BatchNorm: f of a slice then depends on that
-    slice alone, and hundreds of slices instead of a million do not let the discriminator win.
+    Without Radford's BatchNorm, which no gradient penalty goes with (Gulrajani et al. 2017, section 4): f of a slice
+    then depends on that slice alone.
     """
 
     def __init__(self, size: int, width: int = 32) -> None:
@@ -75,9 +72,9 @@ class Discriminator(nn.Module):
         widths = channels(size, width)
         steps: list[nn.Module] = []
         for inputs, outputs in zip((1, *widths), widths, strict=False):
-            steps += [spectral_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)), nn.LeakyReLU(LEAK)]
+            steps += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         self.trunk = nn.Sequential(*steps)
-        self.answer = spectral_norm(nn.Conv2d(widths[-1], 1, LEAST_SIDE))
+        self.answer = nn.Conv2d(widths[-1], 1, LEAST_SIDE)
 
     def features(self, slices: Tensor) -> Tensor:
         """f: (batch, channels, 4, 4)."""
@@ -104,7 +101,6 @@ class Encoder(nn.Module):
                 nn.LeakyReLU(LEAK),
             ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], latent, LEAST_SIDE))
-        _initialise(self)
 
     def forward(self, slices: Tensor) -> Tensor:
         """Latent vectors (batch, latent, 1, 1) in [-1, 1]."""
@@ -122,8 +118,9 @@ class AnomalyNetwork(nn.Module):
         self, generator: Generator, discriminator: Discriminator, encoder: Encoder, weight: float
     ) -> None:
         super().__init__()
-        self.generator, self.encoder = copy.deepcopy(generator), copy.deepcopy(encoder)
-        self.discriminator = frozen_norm(discriminator)
+        self.generator = copy.deepcopy(generator)
+        self.discriminator = copy.deepcopy(discriminator)
+        self.encoder = copy.deepcopy(encoder)
         self.weight = weight
         self.requires_grad_(False).eval()
 
@@ -138,9 +135,7 @@ class AnomalyNetwork(nn.Module):
         return self.explainable(slices)[0]
 
 
-def scores(
-    slices: Tensor, drawn: Tensor, features: Tensor, drawn_features: Tensor, weight: float
-) -> Tensor:
+def scores(slices: Tensor, drawn: Tensor, features: Tensor, drawn_features: Tensor, weight: float) -> Tensor:
     """((1 − λ) · Σ|x − G(z)| + λ · Σ|f(x) − f(G(z))|) / pixels, (batch,); Schlegl 2017, equations 3 to 5.
 
     The paper's sums, divided by the number of a slice's pixels: a constant, which lets sizes be compared.
@@ -149,21 +144,3 @@ def scores(
     discrimination = (features - drawn_features).abs().sum((1, 2, 3))
     pixels = slices.shape[-2] * slices.shape[-1]
     return ((1 - weight) * residual + weight * discrimination) / pixels
-
-
-def frozen_norm(discriminator: Discriminator) -> Discriminator:
-    """A copy in eval mode whose weights are the normalised ones: nothing is normalised again at every call."""
-    plain = copy.deepcopy(discriminator).eval()
-    for module in plain.modules():
-        if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight")
-    return plain
-
-
-def _initialise(network: nn.Module) -> None:
-    """Radford 2016, section 4: normal with s.d. 0.02; BatchNorm's scale about 1."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0, 0.02)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1, 0.02)

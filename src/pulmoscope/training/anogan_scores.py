@@ -21,7 +21,12 @@ CHECKED = 16
 
 
 def search_scores(
-    anogan: AnoGan, images: FloatArray, *, batch_size: int = BATCH, seed: int = 0, teller: Teller | None = None
+    anogan: AnoGan,
+    images: FloatArray,
+    *,
+    batch_size: int = BATCH,
+    seed: int = 0,
+    teller: Teller | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """AnoGAN (Schlegl 2017, section 2.2): for every slice the latent vector that draws it best, by gradient descent.
 
