@@ -29,9 +29,10 @@ from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import Weights, estimates, units
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.io import read_scan
+from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.anomaly import AnomalyModel, AnomalyThreshold, score_table, study_flags
-from pulmoscope.training.anogan import AnoGanSettings, fit_anogan
+from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
 from pulmoscope.training.slice_sheet import write_sheet
 from pulmoscope.training.three_level.course import Teller
