@@ -20,7 +20,8 @@ from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
 from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import export_anomaly
-from pulmoscope.training.misgan import export_imputer, fit_misgan
+from pulmoscope.training.misgan import fit_misgan
+from pulmoscope.training.misgan_export import export_imputer
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import read_json
