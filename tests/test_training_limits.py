@@ -35,6 +35,8 @@ def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
         ("augment.flip=-0.1", "at least 0"),
         ("augment.zoom=1", r"at most 0\.9"),
         ("label_smoothing=1", r"at most 0\.99"),
+        ("loss.beta=1", r"loss\.beta=1\.0: must be at least 0 and at most 0\.9999999"),
+        ("loss.scale=0", r"at least 0\.001"),
         ("preprocess.hull=true", r"needs preprocess\.region=lungs \(found: full\)"),
         ("average=1", r"at most 0\.99999"),
         ("batch_size=1", "at least 2"),
@@ -90,3 +92,14 @@ def test_the_ends_are_within() -> None:
     check(
         settings.apply(TRANSFER, ["augment.flip=1", "model.dropout=0", "seed=0", "phases.0.learning_rate=0"])
     )
+
+
+def test_a_loss_that_does_not_go_with_the_recipe_is_refused() -> None:
+    weighed = settings.apply(TRANSFER, ["loss.kind=focal", "class_weights=true"])
+    with pytest.raises(
+        RecipeError, match=r"plain cross-entropy alone.*\(found: loss\.kind=focal, loss\.beta=0\)"
+    ):
+        check(weighed)
+    deep = settings.apply(TRANSFER, ["loss.kind=ldam", "model.hidden=8", "model.output=softmax"])
+    with pytest.raises(RecipeError, match=r"needs a single last layer.*\(found: 8, 1, softmax\)"):
+        check(deep)

@@ -295,3 +295,20 @@ def test_weights_that_do_not_fit_leave_nothing_behind(films: SampleTable, tmp_pa
     with pytest.raises(RecipeError, match="no such file"):
         train(TINY, films, tmp_path / "run", "model.backbone=mobilenetv2_035", "model.weights=nowhere")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_learns_with_margins_and_balanced_weights(films: SampleTable, tmp_path: Path) -> None:
+    changes = (
+        "loss.kind=ldam",
+        "loss.beta=0.9",
+        "loss.deferred=0.5",
+        "model.output=softmax",
+        "model.hidden=0",
+    )
+    run = train(
+        TINY, films, tmp_path / "run", *changes, "phases.train.epochs=12", "phases.train.learning_rate=0.01"
+    )
+    assert run.summary["val_accuracy"] >= 0.8
+    with torch.no_grad():
+        logits = run.network()(torch.rand(2, 1, 32, 32))
+    assert float(logits.abs().max()) <= 30.001  # cosines, scaled

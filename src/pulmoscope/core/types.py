@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
+
 FloatArray = npt.NDArray[np.float32]
 Point = tuple[float, float, float]
 
@@ -211,6 +213,7 @@ class SliceResult:
         lung_share: of the slice's pixels, how many are lung; None where that was not measured.
         dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
+        lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured.
     """
 
     index: int
@@ -220,6 +223,7 @@ class SliceResult:
     lung_share: float | None = None
     dense_share: float | None = None
     network: Mapping[str, float] | None = None
+    lesion_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,8 @@ class Diagnosis:
             The prediction is what they come to together.
         explanations: heat maps.
         card: what the page tells of the model.
+        severity: of a CT, how much of the lungs is affected; None where that was not measured.
+        masks: what ``severity`` was measured on.
     """
 
     scan: Scan
@@ -245,3 +251,5 @@ class Diagnosis:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    severity: SeverityMeasure | None = None
+    masks: SeverityMasks | None = None

@@ -76,7 +76,7 @@ def _covid(
     # In some it stays low, in some it reaches the top; a widespread one can't stay low.
     top = rng.uniform(0.35 + 0.8 * max(shares.values()), 1.25)
     score = score - 5 * smoothstep(z / chest.height, top - 0.12, top + 0.12)
-    opacity, beyond = _threshold(score, organs.middle, lung, shares, 0.30)
+    opacity, beyond = threshold(score, organs.middle, lung, shares, 0.30)
     dense, step = rng.uniform(-640, -480), rng.uniform(80, 200)
     hu = dense + step * np.clip(beyond, 0, 1.6) + 55 * kind
     hu = np.clip(hu, -700, -390)
@@ -111,7 +111,7 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
         1, int((lung & (organs.middle * side > 0)).sum())
     )
     share = min(float(np.exp(rng.uniform(np.log(0.05), np.log(0.50)))), 0.9 * room)
-    opacity, beyond = _threshold(score, organs.middle, lung, {side: share}, 0.16)
+    opacity, beyond = threshold(score, organs.middle, lung, {side: share}, 0.16)
     dense = rng.uniform(5, 55)
     glass = rng.uniform(-620, -470)
     solid = smoothstep(beyond + 0.10 * rough, 0.05, rng.uniform(0.18, 0.42))
@@ -119,7 +119,7 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
     hu = glass + solid * (dense - glass)
     if rng.random() < 0.3:  # a small patch on the other side
         other = 1.2 * np.exp(-np.clip(-organs.cage, 0, 60) / 20) + patches - z / chest.height
-        more, over = _threshold(other, organs.middle, lung, {-side: rng.uniform(0.005, 0.04)}, 0.25)
+        more, over = threshold(other, organs.middle, lung, {-side: rng.uniform(0.005, 0.04)}, 0.25)
         opacity = np.maximum(opacity, more)
         hu = np.where(organs.middle * side > 0, hu, glass + smoothstep(over, 0.2, 0.7) * (dense - glass))
         bound = np.where(organs.middle * side > 0, bound, _NOWHERE)
@@ -143,7 +143,7 @@ def _lobe(organs: Organs, side: int, rng: np.random.Generator) -> FloatArray:
     return np.maximum(-organs.oblique, level)
 
 
-def _threshold(
+def threshold(
     score: FloatArray, middle: FloatArray, lung: BoolArray, shares: dict[int, float], ramp: float
 ) -> tuple[FloatArray, FloatArray]:
     """Cut a score so that it takes the asked-for share of each lung.

@@ -6,8 +6,9 @@ finder; it is no model of CT physics and no evidence about disease.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -18,14 +19,23 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.ct_acquisition import Acquisition, Value, check_nuisances, draw_nuisances
 from pulmoscope.datasets.ct_anatomy import AIR, FAT, MUSCLE, Chest, Organs, organs
 from pulmoscope.datasets.ct_fields import Grid, cover, smoothstep
-from pulmoscope.datasets.ct_lesions import LABELS, CtLabel, Disease, Everyday, disease, everyday
+from pulmoscope.datasets.ct_grades import GRADES, graded
+from pulmoscope.datasets.ct_lesions import LABELS, Disease, Everyday, disease, everyday
 from pulmoscope.datasets.ct_tubes import Balls, Trees, bones, join, paint, trees, tube
 from pulmoscope.datasets.fingerprint import BoolArray
 
 MIN_INFECTED_MM2 = 100.0
 """A slice is infected when at least so much area of lesion lies in it."""
 RIGHT, LEFT = 1, 2
-_BELOW_MM, _ABOVE_MM = (8.0, 30.0), (6.0, 22.0)
+_SLICES = 60
+_MARGINS_MM = ((8.0, 30.0), (6.0, 22.0))
+_WIDE_MARGINS_MM = ((15.0, 60.0), (10.0, 35.0))  # where the step is given, as in a survey with thick steps
+_DISEASES: Mapping[str, Callable[[Chest, Organs, Grid, np.random.Generator], Disease | None]] = (
+    MappingProxyType(
+        {label: partial(disease, label) for label in LABELS}
+        | {grade: partial(graded, grade) for grade in GRADES}
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,11 @@ class CtPhantom:
     Attributes:
         hu: int16 (slices, rows, columns).
         spacing_mm: (slice, row, column).
-        label: ``Normal``, ``COVID`` or ``CAP``.
+        label: ``Normal``, ``COVID`` or ``CAP``; or a grade, ``CT-0`` … ``CT-4``.
         lungs: uint8 like ``hu``: 0 outside, 1 right lung, 2 left lung; lesions belong to the lungs.
         lesions: bool like ``hu``.
-        affected_right, affected_left: how much of each lung is lesion, percent, counted in the masks.
+        affected: how much of both lungs together is lesion, percent, counted in the masks.
+        affected_right, affected_left: how much of each lung is, likewise.
         infected: per slice, whether at least :data:`MIN_INFECTED_MM2` of lesion lie in it.
         nuisances: how it was scanned (see :data:`pulmoscope.datasets.ct_acquisition.NUISANCES`).
     """
@@ -48,6 +59,7 @@ class CtPhantom:
     label: str
     lungs: npt.NDArray[np.uint8]
     lesions: BoolArray
+    affected: float
     affected_left: float
     affected_right: float
     infected: tuple[bool, ...]
@@ -58,7 +70,8 @@ def draw(
     label: str,
     seed: int | tuple[int, ...],
     *,
-    slices: int = 60,
+    slices: int | None = None,
+    step_mm: float | None = None,
     size: int = 256,
     nuisances: Mapping[str, Value] | None = None,
 ) -> CtPhantom:
@@ -67,43 +80,53 @@ def draw(
     Person, scan and noise depend on the seed only: the same seed with another label is the same chest, ill or well.
 
     Args:
-        label: see :data:`pulmoscope.datasets.ct_lesions.LABELS`.
+        label: see :data:`pulmoscope.datasets.ct_lesions.LABELS` and :data:`pulmoscope.datasets.ct_grades.GRADES`.
         seed: a number, or several.
-        slices: how many; from below the lungs to above them, so that more are nearer to each other.
+        slices: how many, 60 by default; from below the lungs to above them, so that more are nearer to each other.
+        step_mm: how far apart instead; then the size of the chest says how many.
         size: rows and columns; at least 64.
         nuisances: some or all of them; the others are drawn.
 
     Raises:
-        ValueError: an unknown label or nuisance, too few slices or too small a size.
+        ValueError: an unknown label or nuisance; too few slices, too long a step, or both given; too small a size.
     """
-    known = _label(label)
-    if slices < 8 or size < 64:
+    if label not in _DISEASES:
+        raise ValueError(f"a CT phantom is one of {', '.join(_DISEASES)} (found: {label})")
+    if slices is not None and step_mm is not None:
+        raise ValueError(
+            f"a CT phantom's slices follow from its step (found: {slices} slices and {step_mm} mm)"
+        )
+    if (slices is not None and slices < 8) or size < 64:
         raise ValueError(f"a CT phantom has at least 8 slices of 64 px (found: {slices} of {size})")
+    if step_mm is not None and not 0.5 <= step_mm <= 20:
+        raise ValueError(f"a CT phantom's slices lie 0.5 to 20 mm apart (found: {step_mm})")
     check_nuisances(nuisances or {})
     person, scanning, illness, daily, physics = np.random.default_rng(seed).spawn(5)
     chest = Chest.draw(person)
     settings = {**draw_nuisances(scanning), **(nuisances or {})}
-    grid = _grid(chest, settings, slices, size, scanning)
+    z_mm = _heights(chest, slices or _SLICES, step_mm, scanning)
+    grid = _grid(chest, settings, z_mm, size)
     body = organs(chest, grid, person)
-    ill = disease(known, chest, body, grid, illness)
+    ill = _DISEASES[label](chest, body, grid, illness)
     picture = _Picture.prepare(chest, grid, body, ill, everyday(chest, body, grid, daily), person)
     acquisition = Acquisition.prepare(settings, grid, physics)
     table = acquisition.table(_back_mm(grid, body))
-    hu = np.empty((slices, size, size), dtype=np.int16)
+    hu = np.empty((len(z_mm), size, size), dtype=np.int16)
     lungs = np.empty(hu.shape, dtype=np.uint8)
     lesions = np.empty(hu.shape, dtype=np.bool_)
-    for index in range(slices):
+    for index in range(len(z_mm)):
         clean, lungs[index], lesions[index] = picture.slice(index, table)
         shoulders = float(smoothstep(grid.z_mm[index] / chest.height, 0.8, 1.0))
         hu[index] = acquisition.store(acquisition.scan(clean, shoulders, physics))
-    step = float(grid.z_mm[1] - grid.z_mm[0])
+    step = float(step_mm or grid.z_mm[1] - grid.z_mm[0])
     area = lesions.sum(axis=(1, 2)) * grid.pixel_mm**2
     return CtPhantom(
         hu,
         (step, grid.pixel_mm, grid.pixel_mm),
-        known,
+        label,
         lungs,
         lesions,
+        affected=_share(lungs > 0, lesions),
         affected_left=_share(lungs == LEFT, lesions),
         affected_right=_share(lungs == RIGHT, lesions),
         infected=tuple(bool(one >= MIN_INFECTED_MM2) for one in area),
@@ -111,28 +134,26 @@ def draw(
     )
 
 
-def _label(name: str) -> CtLabel:
-    for known in LABELS:
-        if known == name:
-            return known
-    raise ValueError(f"a CT phantom is one of {', '.join(LABELS)} (found: {name})")
-
-
 def _share(lung: BoolArray, lesions: BoolArray) -> float:
     """Percent of a lung that is lesion."""
     return 100.0 * float(np.count_nonzero(lung & lesions)) / max(1, int(np.count_nonzero(lung)))
 
 
-def _grid(
-    chest: Chest, nuisances: Mapping[str, Value], slices: int, size: int, rng: np.random.Generator
-) -> Grid:
-    """Lay the slices from below the lungs to above them; steps are whole hundredths of a mm."""
-    low, high = -rng.uniform(*_BELOW_MM), chest.height + rng.uniform(*_ABOVE_MM)
+def _heights(chest: Chest, slices: int, step_mm: float | None, rng: np.random.Generator) -> FloatArray:
+    """The slices' z, from below the lungs to above them; steps are whole hundredths of a mm."""
+    below, above = _MARGINS_MM if step_mm is None else _WIDE_MARGINS_MM
+    low, high = -rng.uniform(*below), chest.height + rng.uniform(*above)
+    if step_mm is not None:
+        return np.asarray(np.arange(low, high + step_mm, step_mm), dtype=np.float32)
     step = round((high - low) / (slices - 1), 2)
+    return np.asarray(low + step * np.arange(slices), dtype=np.float32)
+
+
+def _grid(chest: Chest, nuisances: Mapping[str, Value], z_mm: FloatArray, size: int) -> Grid:
     return Grid(
         size=size,
         pixel_mm=round(float(nuisances["fov_mm"]) / size, 4),
-        z_mm=np.asarray(low + step * np.arange(slices), dtype=np.float32),
+        z_mm=z_mm,
         thickness_mm=float(nuisances["thickness_mm"]),
         turn=chest.turn,
         shift_mm=(chest.shift, float(nuisances["height_mm"])),

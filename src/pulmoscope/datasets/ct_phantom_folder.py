@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import multiprocessing
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
-from pulmoscope.core.errors import DatasetError, OutputExistsError, ResourceError
-from pulmoscope.core.files import claim_folder, csv_text, write_json, write_text
-from pulmoscope.core.software import versions
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import claim_folder, csv_text, write_text
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.ct_acquisition import NUISANCES, Value, draw_nuisances
 from pulmoscope.datasets.ct_lesions import LABELS
 from pulmoscope.datasets.ct_phantom import CtPhantom, draw
 from pulmoscope.datasets.ct_phantom_files import dicom_series, write_nifti
+from pulmoscope.datasets.ct_phantom_work import RECORDS, all_drawn, beside, drawn_once, fingerprint_of
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.splits import assign_splits
 from pulmoscope.datasets.table import Sample, SampleTable
@@ -38,8 +30,6 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.60, "val": 0.15, "test": 0.25})
 TRUTH = "truth.csv"
 TIE_ALL = "all"
-_RECORDS = ".drawn"
-_FEW = 4  # so few studies are drawn before another process has started
 
 
 @dataclass(frozen=True)
@@ -65,8 +55,7 @@ class _Job:
     @property
     def fingerprint(self) -> str:
         """Equal for jobs that draw the same."""
-        told = dataclasses.asdict(self) | {"out": "", "force": False, "software": versions("scipy")}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(dataclasses.asdict(self) | {"out": "", "force": False})
 
 
 def write_ct_phantoms(
@@ -120,14 +109,14 @@ def write_ct_phantoms(
         for index, (sample, scan) in enumerate(zip(samples, scans, strict=True))
     ]
     truths = []
-    for truth in _all_drawn(jobs, processes):
+    for truth in all_drawn(_draw, jobs, processes):
         truths.append(truth)
         if progress is not None:
             progress(len(truths), count)
     samples = tuple(_settled(*one) for one in zip(samples, jobs, truths, strict=True))
     write_text(out / TRUTH, _truth_table(samples, jobs, truths, ties))
     manifest.write(out / manifest.NAME, samples)
-    shutil.rmtree(out / _RECORDS, ignore_errors=True)
+    shutil.rmtree(out / RECORDS, ignore_errors=True)
     return SampleTable(out, "manifest", samples)
 
 
@@ -181,82 +170,38 @@ def _settled(sample: Sample, job: _Job, truth: Mapping[str, str]) -> Sample:
     return dataclasses.replace(sample, file=job.file, mask=mask, infected=truth["infected"])
 
 
-def _all_drawn(jobs: Sequence[_Job], processes: int | None) -> Iterator[dict[str, str]]:
-    """Draw every job, several at a time; their truths in the jobs' order."""
-    if processes is None:
-        processes = 1 if len(jobs) <= _FEW else os.cpu_count() or 1
-    if processes == 1:
-        yield from map(_draw, jobs)
-        return
-    # A forked copy of a process that has run OpenCV may hang in its thread pool: spawn.
-    with ProcessPoolExecutor(
-        min(processes, len(jobs)), multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)
-    ) as pool:
-        yield from pool.map(_draw, jobs)
-
-
 def _draw(job: _Job) -> dict[str, str]:
     """Draw and write one study, unless an earlier call has; what is true of it."""
     out = Path(job.out)
-    record, study = out / _RECORDS / f"{job.name}.json", out / job.file
-    known = _read_record(record)
-    if study.exists():
-        if known is not None and known["job"] == job.fingerprint:
-            return dict(known["truth"])
-        if known is None and not job.force:
-            raise OutputExistsError(study)
-    phantom = draw(job.label, job.seed, slices=job.slices, size=job.size, nuisances=job.nuisances)
-    truth = {
-        "infected": infected_text(index for index, ill in enumerate(phantom.infected) if ill),
-        "affected_left": f"{phantom.affected_left:.3f}",
-        "affected_right": f"{phantom.affected_right:.3f}",
-    }
-    try:
+
+    def drawn() -> CtPhantom:
+        return draw(job.label, job.seed, slices=job.slices, size=job.size, nuisances=job.nuisances)
+
+    def write(phantom: CtPhantom, unfinished: Path) -> dict[str, str]:
         if job.masks:
             _write_masks(out, job.name, phantom)
-        with _beside(study) as unfinished:
-            if job.layout == "dicom":
-                unfinished.mkdir()
-                for number, content in enumerate(dicom_series(phantom, job.name), start=1):
-                    (unfinished / f"{number:04d}.dcm").write_bytes(content)
-            else:
-                write_nifti(unfinished, phantom.hu, phantom)
-            # An old study goes first and the new one comes last: finished is what has both, and they belong together.
-            if study.is_dir():
-                shutil.rmtree(study)
-            else:
-                study.unlink(missing_ok=True)
-            write_json(record, {"job": job.fingerprint, "truth": truth})
-            unfinished.replace(study)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ResourceError(f"{study}: could not be written ({reason})") from error
-    return truth
+        if job.layout == "dicom":
+            unfinished.mkdir()
+            for number, content in enumerate(dicom_series(phantom, job.name), start=1):
+                (unfinished / f"{number:04d}.dcm").write_bytes(content)
+        else:
+            write_nifti(unfinished, phantom.hu, phantom)
+        return {
+            "infected": infected_text(index for index, ill in enumerate(phantom.infected) if ill),
+            "affected_left": f"{phantom.affected_left:.3f}",
+            "affected_right": f"{phantom.affected_right:.3f}",
+        }
 
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """What an earlier call noted of a study; None where there is nothing that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"job", "truth"} <= found.keys() else None
+    record = out / RECORDS / f"{job.name}.json"
+    return drawn_once(out / job.file, record, job.fingerprint, job.force, drawn, write)
 
 
 def _write_masks(out: Path, name: str, phantom: CtPhantom) -> None:
     for kind, mask in (("lungs", phantom.lungs), ("lesions", phantom.lesions.astype(np.uint8))):
         file = out / "masks" / f"{name}-{kind}.nii.gz"
-        with _beside(file) as unfinished:
+        with beside(file) as unfinished:
             write_nifti(unfinished, mask, phantom)
             unfinished.replace(file)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A place on the same disk for what becomes ``path`` when it is whole; cleared afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        yield Path(folder) / path.name
 
 
 def _truth_table(

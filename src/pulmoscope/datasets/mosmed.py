@@ -2,7 +2,8 @@
 
 Morozov et al., arXiv 2005.06465. CT-0 … CT-4 is the share of the lungs that is affected: none, up to 25, 50, 75 %, or
 more. 50 studies of CT-1 have masks of the infection (ground glass and consolidation). ``dataset_registry.xlsx`` repeats
-what the folders say and is not read.
+what the folders say and is not read. Studies that say in their header that a program drew them are phantoms, which
+:mod:`pulmoscope.datasets.mosmed_phantoms` writes in this layout.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from pulmoscope.datasets.folders import subfolders
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.studies import is_volume
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io.nifti_header import is_drawn
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
 
 STUDIES, MASKS = "studies", "masks"
+SOURCE = "MosMedData"
 _GRADE = re.compile(r"CT-[0-4]", re.IGNORECASE)
 
 
@@ -30,8 +34,9 @@ def recognise(path: Path) -> bool:
 def read(path: Path) -> SampleTable:
     """Read one sample a study, its mask where there is one, and from the mask the infected slices.
 
-    Only masks are read, not studies: they are few and pack to a few kB. One study is one patient. CT-0 shows no
-    infection, so its slices are known, too; those of other studies without a mask are unknown.
+    Of studies only the header is read; masks are few and pack to a few kB. One study is one patient. CT-0 shows no
+    infection, so its slices are known, too; those of other studies without a mask are unknown. The source is
+    ``MosMedData``, of drawn studies ``phantom``.
 
     Raises:
         DatasetError: there is no folder ``studies/CT-0`` … ``CT-4``, or a mask can't be read.
@@ -50,7 +55,7 @@ def read(path: Path) -> SampleTable:
                     file=study.relative_to(path).as_posix(),
                     label=folder.name.upper(),
                     patient=name,
-                    source="MosMedData",
+                    source=SYNTHETIC_SOURCE if is_drawn(study) else SOURCE,
                     mask=mask.relative_to(path).as_posix() if mask else "",
                     infected=infected or ("none" if folder.name.upper() == "CT-0" else ""),
                 )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pulmoscope.core.errors import RecipeError, ResourceError
 from pulmoscope.models.cnn import BaselineCnn
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.models.losses import CosineHead
+from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.runtime.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()
@@ -56,7 +57,7 @@ class Head(nn.Module):
 class Classifier(nn.Module):
     """Image (batch, channels, size, size) -> logits (batch, logits)."""
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, head: Head | CosineHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -96,6 +97,8 @@ class StagedClassifier(Classifier):
         backbone: of timm, with ``forward_intermediates``.
         head: on as many features as the stages have maps together.
     """
+
+    head: Head
 
     def __init__(self, backbone: Any, head: Head) -> None:
         super().__init__(backbone, head)
@@ -155,13 +158,14 @@ def pool(features: Tensor) -> Tensor:
     return features.mean(dim=(2, 3))
 
 
-def build(spec: ModelSpec, classes: int, channels: int) -> Classifier:
+def build(spec: ModelSpec, classes: int, channels: int, loss: LossSpec | None = None) -> Classifier:
     """The network of a recipe, with its backbone's pretrained weights where the recipe asks for them.
 
     Args:
         spec: which network.
         classes: number of logits.
         channels: of the input image.
+        loss: what it is trained with: LDAM wants cosines from a single last layer; None: no such thing.
 
     Raises:
         RecipeError: timm has no such backbone or option, or the weights file does not fit.
@@ -176,6 +180,8 @@ def build(spec: ModelSpec, classes: int, channels: int) -> Classifier:
         backbone = timm_backbone(spec, channels)
     if spec.stages == 3:
         return _staged(backbone, spec, classes)
+    if loss is not None and loss.kind == "ldam":
+        return Classifier(backbone, CosineHead(_maps(backbone), loss.scale, classes))
     return Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
 
 

@@ -41,6 +41,26 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class LossSpec:
+    """What is made small; see :mod:`pulmoscope.models.losses`.
+
+    Attributes:
+        kind: ``cross-entropy``, ``focal`` or ``ldam``.
+        gamma: of the focal loss.
+        largest_margin, scale: of LDAM: the rarest class's margin, and what logits are multiplied by.
+        beta: of the class-balanced weights, which any kind can have; 0: none.
+        deferred: the weights are switched on when this share of the training is done (DRW: 0.8).
+    """
+
+    kind: Literal["cross-entropy", "focal", "ldam"] = "cross-entropy"
+    gamma: float = 2.0
+    largest_margin: float = 0.5
+    scale: float = 30.0
+    beta: float = 0.0
+    deferred: float = 0.0
+
+
+@dataclass(frozen=True)
 class PatientSpec:
     """One patient-level classifier.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Scan, Units
 from pulmoscope.explain.overlay import overlay, png
+from pulmoscope.pipeline.lesion_pictures import affected_pictures
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, displayed, grey, shrunk
 from pulmoscope.report.ct_page import CtPictures, Cut
 from pulmoscope.report.diagnosis import heat_names, slice_name
@@ -65,6 +66,7 @@ def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
         scale=colour_scale() if explanations else "",
         grid=dict(zip(spread, grid, strict=True)),
         cuts=tuple(_cuts(scan)),
+        affected={} if diagnosis.masks is None else affected_pictures(scan, diagnosis.masks),
         grey="Greys: a lung window, centre −600 HU, width 1500 HU."
         if scan.units is Units.HU
         else "Greys are those of the pictures as they came.",

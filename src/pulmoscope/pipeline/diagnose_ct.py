@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import (
     Decision,
@@ -25,12 +26,12 @@ from pulmoscope.core.types import (
     SliceResult,
 )
 from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.pipeline.choice import AnyModel
 from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
+from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
 from pulmoscope.quality import ct_rules
-from pulmoscope.runtime.model import Model
-from pulmoscope.runtime.three_level import ThreeLevelModel
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
@@ -41,7 +42,7 @@ ENOUGH = 50
 
 def diagnose_ct(
     scan: Scan,
-    model: Model | ThreeLevelModel,
+    model: AnyModel,
     *,
     read_s: float = 0.0,
     wanted: Callable[[Prediction], bool] = lambda _: True,
@@ -62,8 +63,9 @@ def diagnose_ct(
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
     dense = None if lungs is None else _dense(scan, lungs)
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
+        measuring = aside.submit(measured, scan, lungs)
         answer = reader.answer(scan, lungs, dense)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
@@ -73,17 +75,21 @@ def diagnose_ct(
         )
     predicted = perf_counter()
     quality = Quality((*checked.result().flags, *answer.flags))
+    severity, masks = with_limits(measuring.result(), quality)
+    prediction = _decided(answer, quality, bundle.thresholds.confidence)
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,
         quality=quality,
-        prediction=_decided(answer, quality, bundle.thresholds.confidence),
-        slices=_results(scan, lungs, dense, answer, bundle.classes),
+        prediction=held_to_measure(prediction, severity),
+        slices=_results(scan, lungs, (dense, severity), answer, bundle.classes),
         levels=answer.levels,
         timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
         software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
+        severity=severity,
+        masks=masks,
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
@@ -92,7 +98,7 @@ def diagnose_ct(
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def card(model: Model | ThreeLevelModel) -> dict[str, Any]:
+def card(model: AnyModel) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
@@ -124,9 +130,14 @@ def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
 
 
 def _results(
-    scan: Scan, lungs: LungMask | None, dense: FloatArray | None, answer: CtAnswer, classes: tuple[str, ...]
+    scan: Scan,
+    lungs: LungMask | None,
+    measures: tuple[FloatArray | None, SeverityMeasure | None],
+    answer: CtAnswer,
+    classes: tuple[str, ...],
 ) -> tuple[SliceResult, ...]:
     """One result per slice."""
+    dense, severity = measures
     shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_shares(lungs.labels)
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
@@ -138,6 +149,7 @@ def _results(
             lung_share=None if shares is None else round(float(shares[index]), 6),
             dense_share=None if dense is None else round(float(dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
+            lesion_share=None if severity is None else round(severity.slice_shares[index], 6),
         )
         for index, row in enumerate(answer.slices)
     )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.types import Diagnosis, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.page import facts
+from pulmoscope.report.severity import (
+    BAND_TITLES,
+    METHOD,
+    bands_table,
+    beside_network,
+    regions_table,
+    sentence,
+)
 from pulmoscope.report.slice_axis import Axis, axis_of, spread
 
 TEMPLATE = "ct_diagnosis.html"
@@ -50,6 +59,8 @@ class CtPictures:
         grid: small pictures of slices all over the study, by their number.
         cuts: along the patient; empty for a single slice.
         grey: what the greys are.
+        affected: the most affected slices with lungs and lesions drawn in, by their number; empty where severity was
+            not measured.
     """
 
     slices: Mapping[int, str]
@@ -58,6 +69,7 @@ class CtPictures:
     grid: Mapping[int, str]
     cuts: tuple[Cut, ...]
     grey: str
+    affected: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,9 +133,30 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         lightbox=[(slices[index], picture) for index, picture in pictures.grid.items()],
         cuts=[(cut, cut_marks(cut, axis, explained)) for cut in pictures.cuts],
         scale=pictures.scale,
+        severity=None if diagnosis.severity is None else _severity(diagnosis),
+        affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
         grey=pictures.grey,
         geometry=geometry(scan, axis),
         to_scale=scan.spacing_mm is not None,
+    )
+
+
+def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
+    """What the section on severity tells."""
+    found = diagnosis.severity
+    return (
+        {}
+        if found is None
+        else {
+            "measure": found,
+            "sentence": sentence(found),
+            "beside": beside_network(diagnosis),
+            "regions": regions_table(found),
+            "band_titles": BAND_TITLES,
+            "bands": bands_table(found),
+            "method": METHOD,
+            "shares": {own.index: own.lesion_share for own in diagnosis.slices},
+        }
     )
 
 

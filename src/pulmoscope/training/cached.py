@@ -19,6 +19,7 @@ from torch import Tensor
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.models.classifier import Classifier, Head, build
+from pulmoscope.models.spec import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
@@ -30,8 +31,9 @@ FEATURES = "features.npz"
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
-    """Whether features can be computed once: no phase moves the backbone, no images are mixed."""
-    return not recipe.mixup and all(phase.frozen == "backbone" for phase in recipe.phases)
+    """Whether features can be computed once: no phase moves the backbone, no images are mixed, the loss is plain."""
+    plain = not recipe.mixup and recipe.loss == LossSpec()
+    return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 
 def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool = True) -> None:

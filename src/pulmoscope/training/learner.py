@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import Classifier, early_layers
+from pulmoscope.models.losses import Loss, build_loss
+from pulmoscope.models.spec import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.state import PhaseState, Row, save_weights
@@ -35,10 +37,12 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoot
         weights: per class, or None for equal ones; the mean is weighted.
         smoothing: share of the target that is spread over all classes.
     """
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
+    return functional.cross_entropy(both(logits.float()), labels, weight=weights, label_smoothing=smoothing)
+
+
+def both(logits: Tensor) -> Tensor:
+    """Logits of all classes: a single logit (batch, 1) is that of the second, and the first one's is 0."""
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
 def mixing_share(mixup: float) -> float:
@@ -159,7 +163,7 @@ class Learner(lightning.LightningModule):
         self._frozen = _frozen(network, job.phase)
         for layer in self._frozen:
             layer.requires_grad_(False)
-        self.register_buffer("class_weights", _class_weights(job), persistent=False)
+        self._loss = _loss_of(job)
         self._loader = job.loader(*job.phase.train_on, learn=True)
         self._draw_order()  # at once: worker processes begin to prepare images before the epoch starts
         self._began = 0.0
@@ -218,18 +222,14 @@ class Learner(lightning.LightningModule):
         if share < 1:
             images = share * images + (1 - share) * images.flip(0)
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = self._loss(logits, labels)
+        done = (self.state.epochs + batch_idx / len(self._loader)) / self.job.epochs
+        loss = self._loss(logits, labels, done)
         if share < 1:
-            loss = share * loss + (1 - share) * self._loss(logits, labels.flip(0))
+            loss = share * loss + (1 - share) * self._loss(logits, labels.flip(0), done)
         self._losses.append(loss.detach() * len(labels))
         self._right += correct(logits.detach(), labels)
         self._seen += len(labels)
         return loss
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = self.class_weights
-        assert weights is None or isinstance(weights, Tensor)
-        return loss_of(logits, labels, weights, self.job.recipe.label_smoothing)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average after the weights."""
@@ -314,9 +314,17 @@ def average_of(network: Classifier, decay: float) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=move, use_buffers=True)
 
 
-def _class_weights(job: Job) -> Tensor | None:
-    """Of what is learnt from, where the recipe weighs the loss."""
-    if not job.recipe.class_weights:
-        return None
+def _loss_of(job: Job) -> Loss:
+    """The recipe's loss, for the classes as often as they are in what is learnt from."""
+    recipe, classes = job.recipe, len(job.recipe.classes)
     labels = job.frames.labels[job.frames.places(*job.phase.train_on)]
-    return class_weights(labels, len(job.recipe.classes))
+    if recipe.loss != LossSpec():
+        own = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
+        return lambda logits, labels, done: own(both(logits), labels, done)
+    weights = class_weights(labels, classes) if recipe.class_weights else None
+
+    def cross_entropy(logits: Tensor, labels: Tensor, done: float) -> Tensor:
+        own = None if weights is None else weights.to(logits.device)
+        return loss_of(logits, labels, own, recipe.label_smoothing)
+
+    return cross_entropy

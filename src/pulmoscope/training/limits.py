@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Phase, Recipe
@@ -27,6 +28,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "model.hidden": (0, ANY),
     "model.dropout": (0, 0.99),
     "model.filters": (1, ANY),
+    "loss.gamma": (0, 100),
+    "loss.largest_margin": (0, 10),
+    "loss.scale": (0.001, 1000),
+    "loss.beta": (0, 0.9999999),
+    "loss.deferred": (0, 1),
     "label_smoothing": (0, 0.99),
     "mixup": (0, 10),
     "average": (0, 0.99999),
@@ -68,12 +74,32 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(
             f"preprocess.hull: needs preprocess.region=lungs (found: {recipe.preprocess.region})"
         )
+    check_loss(recipe)
     if not recipe.phases:
         raise RecipeError(f"{recipe.name}: has no phase")
     earlier: list[str] = []
     for phase in recipe.phases:
         _check_phase(phase, earlier)
         earlier.append(phase.name)
+
+
+def check_loss(recipe: Recipe) -> None:
+    """Does the loss go with the rest of the recipe?
+
+    Raises:
+        RecipeError: it does not.
+    """
+    if recipe.loss != LossSpec() and (recipe.class_weights or recipe.label_smoothing):
+        raise RecipeError(
+            "class_weights, label_smoothing: go with the plain cross-entropy alone; weights of other losses are "
+            f"loss.beta's (found: loss.kind={recipe.loss.kind}, loss.beta={recipe.loss.beta:g})"
+        )
+    model = recipe.model
+    if recipe.loss.kind == "ldam" and (model.hidden or model.stages > 1 or model.output != "softmax"):
+        raise RecipeError(
+            "loss.kind=ldam: needs a single last layer: model.hidden=0, model.stages=1, model.output=softmax (found: "
+            f"{model.hidden}, {model.stages}, {model.output})"
+        )
 
 
 def _check_values(

@@ -63,7 +63,7 @@ class TrainedRun:
             RecipeError: its weights are damaged or gone.
         """
         model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
-        network = build(model, logits_of(self.recipe), self.recipe.preprocess.channels)
+        network = build(model, logits_of(self.recipe), self.recipe.preprocess.channels, self.recipe.loss)
         file = self.folder / "weights.safetensors"
         try:
             network.load_state_dict(load_file(file))
@@ -145,7 +145,7 @@ def fit(
         table.split("train").with_labels(recipe.classes)
         table.split("val")
         torch.manual_seed(recipe.seed)
-        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels)
+        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels, recipe.loss)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         if frames is None:
             frames = load_frames(

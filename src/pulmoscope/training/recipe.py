@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pulmoscope.models.spec import LossSpec
 from pulmoscope.models.spec import ModelSpec as ModelSpec
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.kinds import Preprocess
@@ -58,7 +59,8 @@ class Recipe:
         modality: what is read; ``CT``: single slices. Says of which class ``preprocess`` is (``preprocess.kinds``).
         preprocess, augment, model, phases: see there.
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
-        class_weights: weigh the loss by inverse class frequency.
+        loss: what is made small, and class-balanced weights.
+        class_weights: weigh the cross-entropy by inverse class frequency.
         label_smoothing: of the cross-entropy.
         mixup: every batch is mixed with itself in another order, images and labels alike, in shares drawn from
             Beta(mixup, mixup) (Zhang et al., «mixup: Beyond Empirical Risk Minimization», ICLR 2018); 0: not.
@@ -80,6 +82,7 @@ class Recipe:
     preprocess: Preprocess = XrayPreprocess()
     augment: Augmentation = Augmentation()
     normalise: Literal["fixed", "data"] = "fixed"
+    loss: LossSpec = LossSpec()
     class_weights: bool = False
     label_smoothing: float = 0.0
     mixup: float = 0.0

@@ -94,7 +94,8 @@ def tune(
     cached = cacheable if cached_features is None else cached_features
     if cached and not cacheable:
         raise RecipeError(
-            f"{recipe.name}: its backbone is trained, or its images are mixed; features can't be cached"
+            f"{recipe.name}: its backbone is trained, its images are mixed or its loss is not the plain one; "
+            "features can't be cached"
         )
     searched = _searched(recipe, trials, cached)
     if not force:

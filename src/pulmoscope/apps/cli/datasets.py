@@ -10,6 +10,7 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
+from pulmoscope.apps.cli.phantoms import phantom
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pulmoscope.datasets.check import CheckReport
 
 app = typer.Typer(help="Check, list and show data sets; draw synthetic ones.", no_args_is_help=True)
+app.command("phantom")(phantom)
 
 Data = Annotated[Path, typer.Argument(help="A data set's folder, or a manifest.csv.", show_default=False)]
 LayoutName = Annotated[
@@ -128,115 +130,11 @@ def check(
         typer.echo(str(out / "check.html"), err=as_json)
 
 
-@app.command("phantom")
-def phantom(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")],
-    kind: Annotated[str, typer.Option(help="What to draw: xray or ct.")] = "xray",
-    count: Annotated[
-        int, typer.Option(min=1, help="How many pictures, or CT studies, in all; the classes take turns.")
-    ] = 1,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated. X-ray: Normal, COVID, Viral Pneumonia, Tuberculosis; default: Normal, of several "
-            "pictures Normal,COVID. CT: Normal, COVID, CAP; default: all three."
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(min=64, max=4096, help="Side, px. Default: 512, of a CT 256.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
-    masks: Annotated[
-        bool, typer.Option("--masks", help="Write the true lung masks, too; of a CT also the lesions'.")
-    ] = False,
-    slices: Annotated[int, typer.Option(min=8, max=1000, help="CT: slices a study.")] = 60,
-    format_: Annotated[str, typer.Option("--format", help="CT: dicom or nifti.")] = "dicom",
-    tie: Annotated[
-        str,
-        typer.Option(
-            help="CT: comma-separated settings of the scan that go with the class, so that a network can learn them "
-            "instead of the lungs: dose, kernel, fov_mm, thickness_mm, scanner, height_mm, or all. Default: none."
-        ),
-    ] = "",
-    tie_splits: Annotated[str, typer.Option(help="CT: the splits in which they do.")] = "train,val",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-) -> None:
-    """Draw synthetic radiographs or synthetic chest CT: of no patient, for trying things out."""
-    if kind == "ct":
-        _ct_phantoms(
-            out, count, classes, size, seed, masks, slices, format_, _names(tie), _names(tie_splits), force
-        )
-        return
-    from pulmoscope.datasets.phantom_folder import write_phantoms
-
-    if kind != "xray":
-        raise typer.BadParameter(f"must be xray or ct (found: {kind})", param_hint="--kind")
-    if classes is None:
-        classes = "Normal" if count == 1 else "Normal,COVID"
-    with progress_bar("Drawing") as progress:
-        table = write_phantoms(
-            out,
-            count,
-            _names(classes),
-            seed=seed,
-            size=size or 512,
-            masks=masks,
-            force=force,
-            progress=progress,
-        )
-    typer.echo(f"{out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv")
-
-
 def _extent(images: int, studies: int) -> str:
     """How much there is: ``6 images``, ``6 CT studies``, or ``6 images (2 of them CT studies)``."""
     if studies == images:
         return f"{studies} CT studies"
     return f"{images} images" + (f" ({studies} of them CT studies)" if studies else "")
-
-
-def _ct_phantoms(
-    out: Path,
-    count: int,
-    classes: str | None,
-    size: int | None,
-    seed: int,
-    masks: bool,
-    slices: int,
-    layout: str,
-    tie: list[str],
-    tie_splits: list[str],
-    force: bool,
-) -> None:
-    from pulmoscope.datasets.ct_lesions import LABELS
-    from pulmoscope.datasets.ct_phantom_folder import LAYOUTS, write_ct_phantoms
-
-    if layout not in LAYOUTS:
-        raise typer.BadParameter(f"must be {' or '.join(LAYOUTS)} (found: {layout})", param_hint="--format")
-    with progress_bar("Drawing") as progress:
-        table = write_ct_phantoms(
-            out,
-            count,
-            LABELS if classes is None else _names(classes),
-            seed=seed,
-            size=size or 256,
-            slices=slices,
-            layout="nifti" if layout == "nifti" else "dicom",
-            tie=tie,
-            tie_splits=tie_splits,
-            masks=masks,
-            force=force,
-            progress=progress,
-        )
-    typer.echo(
-        f"{out}: {len(table)} synthetic chest CT studies ({', '.join(table.classes)}), manifest.csv and truth.csv"
-    )
-    if tie:
-        typer.echo(f"Tied to the class in {', '.join(tie_splits)}: {', '.join(tie)}")
-
-
-def _names(text: str) -> list[str]:
-    """The names in a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _draw_steps(study: Path, out: Path | None, force: bool) -> None:

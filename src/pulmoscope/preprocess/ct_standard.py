@@ -1,0 +1,131 @@
+"""A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized, normalised.
+
+The paper names the steps and no numbers. Ours: the square around the lungs; slices averaged to MosMedData's 8 mm, so
+that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the densest lesion. One
+frozen object, saved in the recipe and in the bundle; training and diagnosis call the very same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import Box, FloatArray, Point
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
+
+Bytes = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class StandardStudy:
+    """A study's standardised slices, from the feet to the head.
+
+    Attributes:
+        images: uint8 (slices, size, size).
+        missing: bool alike: where a pixel that was not observed had a part in it.
+        first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
+        judged: bool (slices,): which show enough lung to be judged.
+        box: the part of every slice that is shown, in the scan's pixels.
+    """
+
+    images: Bytes
+    missing: BoolArray
+    first: npt.NDArray[np.int64]
+    judged: BoolArray
+    box: Box
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """How a CT in HU is standardised.
+
+    Attributes:
+        size: side of the square slices, px.
+        region: ``lungs`` shows the square around the study's lungs, the same for all its slices; ``body`` the whole
+            slice.
+        margin: share of the lungs' side that ``lungs`` adds on every side.
+        slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
+        hu_low, hu_high: what becomes 0 and 255.
+        least_lung: a slice is judged where its lungs take at least this share of the study's largest cross-section.
+        mean, std: of the normalisation, in [0, 1].
+    """
+
+    size: int = 128
+    region: Literal["body", "lungs"] = "lungs"
+    margin: float = 0.05
+    slice_mm: float = 8.0
+    hu_low: float = -1000.0
+    hu_high: float = 200.0
+    least_lung: float = 0.25
+    mean: float = 0.35
+    std: float = 0.3
+
+    def apply(
+        self, hu: FloatArray, spacing_mm: Point, lungs: LungMask, missing: BoolArray | None = None
+    ) -> StandardStudy:
+        """Standardise a study.
+
+        Args:
+            hu: float32 (slices, rows, columns).
+            spacing_mm: (slice, row, column).
+            lungs: of the whole study; where none are found, the whole slice is shown and none is judged.
+            missing: bool (slices, rows, columns), voxels that were not observed; None: there are none.
+        """
+        box = self.box(lungs, hu.shape)
+        shown = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+        depth = max(1, round(self.slice_mm / spacing_mm[0]))
+        first = np.minimum(np.arange(0, len(hu) + depth, depth), len(hu))
+        images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
+        holes = np.zeros(images.shape, dtype=bool)
+        area = np.empty(len(images))
+        for index, (start, end) in enumerate(pairwise(first)):
+            mean = np.asarray(np.mean(hu[start:end, shown[0], shown[1]], axis=0), dtype=np.float32)
+            images[index] = self.windowed(self._resized(mean))
+            if missing is not None and missing[start:end].any():
+                lost = np.any(missing[start:end, shown[0], shown[1]], axis=0)
+                holes[index] = self._resized(np.asarray(lost, dtype=np.float32)) > 0
+            area[index] = np.count_nonzero(lungs.labels[start:end]) / (end - start)
+        judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
+        return StandardStudy(images, holes, first.astype(np.int64), judged, box)
+
+    def windowed(self, hu: FloatArray) -> Bytes:
+        """HU from ``hu_low`` to ``hu_high`` as 0 … 255; any shape."""
+        scaled = (hu - np.float32(self.hu_low)) * np.float32(255 / (self.hu_high - self.hu_low))
+        return np.asarray(np.rint(np.clip(scaled, 0, 255)), dtype=np.uint8)
+
+    def box(self, lungs: LungMask, shape: tuple[int, ...]) -> Box:
+        """The part of every slice that is shown: a square around the lungs, within the picture where that is possible.
+
+        Args:
+            shape: of the scan: (slices, rows, columns).
+        """
+        rows, columns = shape[1:]
+        if self.region != "lungs" or not lungs.found:
+            return Box(0, 0, rows, columns)
+        seen = lungs.labels.max(axis=0)
+        (top, bottom), (left, right) = (
+            (int(places[0]), int(places[-1]) + 1)
+            for places in (np.flatnonzero(seen.max(axis=1)), np.flatnonzero(seen.max(axis=0)))
+        )
+        side = min(round(max(bottom - top, right - left) * (1 + 2 * self.margin)), rows, columns)
+        first_row = min(max((top + bottom - side) // 2, 0), rows - side)
+        first_column = min(max((left + right - side) // 2, 0), columns - side)
+        return Box(first_row, first_column, side, side)
+
+    def tensor(self, images: FloatArray) -> FloatArray:
+        """Normalise slices (n, size, size) in [0, 1] to float32 (n, 1, size, size)."""
+        normalised = (images[:, None] - np.float32(self.mean)) / np.float32(self.std)
+        return np.asarray(normalised, dtype=np.float32)
+
+    def _resized(self, plane: FloatArray) -> FloatArray:
+        """To (size, size), averaging where it shrinks."""
+        method = cv2.INTER_AREA if min(plane.shape) >= self.size else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(plane, (self.size, self.size), interpolation=method), dtype=np.float32)

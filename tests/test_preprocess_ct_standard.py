@@ -1,0 +1,86 @@
+"""Standardised CT slices, against values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulmoscope.preprocess.ct_lungs import LungMask
+from pulmoscope.preprocess.ct_standard import Standardisation
+
+NO_LUNGS = LungMask(np.zeros((4, 8, 8), np.uint8), 0.0, 0.0)
+
+
+def _lungs(shape: tuple[int, int, int], *parts: tuple[slice, slice, slice]) -> LungMask:
+    labels = np.zeros(shape, np.uint8)
+    for part in parts:
+        labels[part] = 1
+    return LungMask(labels, float(np.count_nonzero(labels)), 0.0)
+
+
+def test_the_window_runs_from_low_to_high() -> None:
+    own = Standardisation(hu_low=-1000, hu_high=20)
+    hu = np.array([-2000, -1000, -490, 20, 3000], np.float32)
+    assert own.windowed(hu).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_thin_slices_are_averaged_and_thick_ones_stay() -> None:
+    hu = np.broadcast_to(np.array([-1000, -600, -200, 200, -1000], np.float32)[:, None, None], (5, 8, 8))
+    own = Standardisation(size=8, region="body", slice_mm=8, hu_low=-1000, hu_high=200)
+    lungs = LungMask(np.ones((5, 8, 8), np.uint8), 1.0, 0.0)
+    thin = own.apply(hu, (4.0, 1.0, 1.0), lungs)
+    # means of two: -800, 0, and the last one alone
+    assert thin.images[:, 0, 0].tolist() == [42, 212, 0]
+    assert thin.first.tolist() == [0, 2, 4, 5]
+    thick = own.apply(hu, (10.0, 1.0, 1.0), lungs)
+    assert thick.images[:, 0, 0].tolist() == [0, 85, 170, 255, 0]
+
+
+def test_the_box_is_square_and_around_the_lungs() -> None:
+    lungs = _lungs((4, 100, 120), (slice(0, 4), slice(40, 60), slice(20, 60)))
+    box = Standardisation(margin=0.1).box(lungs, (4, 100, 120))
+    assert (box.height, box.width) == (48, 48)
+    assert (box.top, box.left) == (26, 16)
+
+
+def test_without_lungs_the_whole_slice_is_shown_and_none_is_judged() -> None:
+    own = Standardisation(size=8)
+    found = own.apply(np.zeros((4, 8, 8), np.float32), (8.0, 1.0, 1.0), NO_LUNGS)
+    assert (found.box.height, found.box.width) == (8, 8)
+    assert not found.judged.any()
+
+
+def test_slices_with_little_lung_are_not_judged() -> None:
+    lungs = _lungs(
+        (3, 40, 40), (slice(0, 1), slice(0, 4), slice(0, 10)), (slice(1, 2), slice(0, 20), slice(0, 20))
+    )
+    found = Standardisation(size=8, least_lung=0.1).apply(
+        np.zeros((3, 40, 40), np.float32), (8.0, 1, 1), lungs
+    )
+    assert found.judged.tolist() == [True, True, False]  # 40 of 400, 400, 0
+    stricter = Standardisation(size=8, least_lung=0.11)
+    assert stricter.apply(np.zeros((3, 40, 40), np.float32), (8.0, 1, 1), lungs).judged.tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+@given(row=st.integers(0, 31), column=st.integers(0, 31), index=st.integers(0, 3))
+def test_a_pixel_that_holds_any_missing_voxel_is_missing(row: int, column: int, index: int) -> None:
+    missing = np.zeros((4, 32, 32), bool)
+    missing[index, row, column] = True
+    lungs = LungMask(np.ones((4, 32, 32), np.uint8), 1.0, 0.0)
+    own = Standardisation(size=8, region="body", slice_mm=8)
+    found = own.apply(np.zeros((4, 32, 32), np.float32), (4.0, 1.0, 1.0), lungs, missing)
+    expected = np.zeros((2, 8, 8), bool)
+    expected[index // 2, row // 4, column // 4] = True
+    assert np.array_equal(found.missing, expected)
+
+
+def test_normalised_slices_have_one_channel() -> None:
+    tensor = Standardisation(mean=0.5, std=0.25).tensor(np.full((2, 4, 4), 1.0, np.float32))
+    assert tensor.shape == (2, 1, 4, 4)
+    assert tensor[0, 0, 0, 0] == pytest.approx(2.0)
