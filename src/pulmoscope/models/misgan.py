@@ -43,6 +43,11 @@ def composite(x: Tensor, m: Tensor, filled: Tensor) -> Tensor:
     return torch.where(m > 0.5, x, filled)
 
 
+def middle(stacks: Tensor) -> Tensor:
+    """The middle slices (batch, 1, side, side) of stacks."""
+    return stacks[:, MIDDLE, None]
+
+
 def between_neighbours(x: Tensor, m: Tensor) -> Tensor:
     """What linear interpolation along the slices puts in the place of the middle one: (batch, 1, side, side).
 
@@ -51,8 +56,8 @@ def between_neighbours(x: Tensor, m: Tensor) -> Tensor:
     """
     kept = x * m
     mean = kept.sum(dim=(1, 2, 3), keepdim=True) / m.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    beside = m[:, :1] + m[:, 2:]
-    return torch.where(beside > 0, (kept[:, :1] + kept[:, 2:]) / beside.clamp(min=1), mean)
+    beside = m[:, 0, None] + m[:, -1, None]
+    return torch.where(beside > 0, (kept[:, 0, None] + kept[:, -1, None]) / beside.clamp(min=1), mean)
 
 
 def doublings(side: int) -> int:
@@ -119,7 +124,7 @@ class Imputer(nn.Module):
 
     The guesses are what the neighbours suggest (:func:`between_neighbours`), that guess put right by how wrong it is
     at the observed pixels nearby (in windows of 3 and of 9 px), and the mean of the observed pixels nearby. The network
-    says for every pixel how much of each to take, and what to add. At the start its last layer's weights are zero and
+    says for every pixel how much of each to take, and what to add. At the start the last layers' weights are zero and
     the first guess has nearly all of the weight.
 
     It works at half the resolution, where most of a U-Net's worth is had for a quarter of its time; a last convolution
@@ -141,16 +146,18 @@ class Imputer(nn.Module):
         self.joined = nn.ModuleList(_block(2 * own, own) for own in widths[:-1])
         self.full = nn.ConvTranspose2d(width, width // 2, 2, 2)
         self.last = nn.Conv2d(width // 2 + known, width // 2, 3, padding=1)
-        self.output = nn.Conv2d(width // 2, GUESSES + 1, 3, padding=1)
+        self.shares = nn.Conv2d(width // 2, GUESSES, 3, padding=1)
+        self.more = nn.Conv2d(width // 2, 1, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, _SLOPE)
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.output.weight)
-        assert self.output.bias is not None
+        nn.init.zeros_(self.shares.weight)
+        nn.init.zeros_(self.more.weight)
+        assert self.shares.bias is not None
         with torch.no_grad():
-            self.output.bias[0] = _FIRST
+            self.shares.bias[0] = _FIRST
 
     def forward(self, x: Tensor, m: Tensor) -> Tensor:
         """A value in [0, 1] for every pixel of the middle slices, missing or not: (batch, 1, side, side).
@@ -172,17 +179,16 @@ class Imputer(nn.Module):
             maps = self.up[level](maps)
             maps = maps + self.joined[level](torch.cat([maps, skips[level]], dim=1))
         fine = nn.functional.leaky_relu(self.last(torch.cat([self.full(maps), known], dim=1)), _SLOPE)
-        said = self.output(fine)
-        mixed = (torch.softmax(said[:, :GUESSES], dim=1) * guesses).sum(dim=1, keepdim=True)
-        filled: Tensor = (mixed + said[:, GUESSES:]).clamp(0, 1)
+        mixed = (torch.softmax(self.shares(fine), dim=1) * guesses).sum(dim=1, keepdim=True)
+        filled: Tensor = (mixed + self.more(fine)).clamp(0, 1)
         return filled
 
 
 def _guesses(x: Tensor, m: Tensor) -> Tensor:
     """What is mixed: (batch, GUESSES, side, side)."""
     between = between_neighbours(x, m)
-    here = m[:, MIDDLE : MIDDLE + 1]
-    kept = x[:, MIDDLE : MIDDLE + 1] * here
+    here = middle(m)
+    kept = middle(x) * here
     wrong = kept - between * here
     corrected = [between + _nearby(wrong, here, reach) for reach in _REACHES]
     return torch.cat([between, *corrected, _nearby(kept, here, _REACHES[-1])], dim=1)

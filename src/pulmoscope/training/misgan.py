@@ -21,10 +21,12 @@ from torch import Tensor
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import csv_text, write_bytes, write_text
 from pulmoscope.core.types import FloatArray
+from pulmoscope.models.gan_spec import MisGanSettings
 from pulmoscope.models.misgan import Generator, Imputer
 from pulmoscope.training.misgan_data import Bools, Pool
+from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.misgan_sheets import write_sheets
-from pulmoscope.training.misgan_steps import Figures, MisGanSettings, Networks, Step
+from pulmoscope.training.misgan_steps import Figures, Networks, Step
 from pulmoscope.training.three_level.course import Teller
 
 CHECKPOINT = "misgan.ckpt"
@@ -52,6 +54,11 @@ class MisGan:
     masks: Generator
     imputer: Imputer
     rows: tuple[Mapping[str, Any], ...]
+
+
+def export_imputer(misgan: MisGan, path: Path) -> Mapping[str, float]:
+    """Write the imputer as ONNX and check it: :func:`pulmoscope.training.misgan_export.write_imputer`."""
+    return write_imputer(misgan.imputer, misgan.side, path)
 
 
 @dataclass
@@ -155,8 +162,6 @@ def _imputing(step: Step, pool: Pool, number: int) -> Figures:
     if adversarial:
         figures |= _criticising(step, pool, number, 1)
         figures |= step.generate(settings.batch, imputing=True)
-    if not adversarial and not settings.reconstruction:
-        return figures
     left = 1 - number / settings.imputing_steps
     for group in step.optimizers["imputer"].param_groups:
         falling = min(1.0, left / settings.settle) if settings.settle else 1.0

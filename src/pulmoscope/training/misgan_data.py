@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,9 @@ def neighbours(study: npt.ArrayLike) -> Indices:
     Args:
         study: (n,) the number of each slice's study; a study's slices lie together, from the feet to the head.
     """
-    of = np.asarray(study)
+    of: Indices = np.asarray(study)
     here = np.arange(len(of))
-    same = of[1:] == of[:-1]
+    same = np.equal(of[1:], of[:-1])
     return np.stack([here - np.append(False, same), here, here + np.append(same, False)], axis=1)
 
 
@@ -55,7 +55,7 @@ class Pool:
     """All slices, and which stacks of them are damaged.
 
     Attributes:
-        images: float32 (n, side, side), 0 where missing.
+        images: float32 (n, side, side).
         observed: bool alike.
         stack: (n, 3) indices of each stack's slices.
         damaged: the stacks in which anything is missing.
@@ -73,13 +73,13 @@ class Pool:
         """Look through the slices.
 
         Raises:
-            DatasetError: see :func:`_check`.
+            DatasetError: the slices can't be learnt from (see :func:`_check`).
         """
         _check(images, missing, np.asarray(study))
         stack = neighbours(study)
-        gone = missing.any(axis=(1, 2))
+        gone: Bools = np.any(missing, axis=(1, 2))
         return cls(
-            np.asarray(np.where(missing, 0, images), dtype=np.float32),
+            images,
             ~missing,
             stack,
             np.flatnonzero(gone[stack].any(axis=1)),
@@ -95,16 +95,17 @@ class Pool:
         first = (count + 1) // 2
         rest = rng.integers(0, len(self.stack), count - first)
         chosen = self.stack[np.append(rng.choice(self.damaged, first), rest)]
+        seen = self.observed[chosen]
         turns = rng.integers(0, 2, (count, 2)).astype(bool)
         others = self.observed[self.stack[rng.choice(self.holed, count)]]
         return Batch(
-            torch.from_numpy(_turned(self.images[chosen], turns)),
-            torch.from_numpy(_turned(self.observed[chosen], turns).astype(np.float32)),
+            torch.from_numpy(_turned(np.where(seen, self.images[chosen], np.float32(0)), turns)),
+            torch.from_numpy(_turned(seen, turns).astype(np.float32)),
             torch.from_numpy(_turned(others, rng.integers(0, 2, (count, 2)).astype(bool)).astype(np.float32)),
         )
 
 
-def _turned(stacks: npt.NDArray[Pixel], turns: Bools) -> npt.NDArray[Pixel]:
+def _turned(stacks: npt.NDArray[Pixel], turns: npt.NDArray[Any]) -> npt.NDArray[Pixel]:
     """Mirror left and right where the first column says so; swap feet and head where the second does."""
     turned = stacks.copy()
     mirrored, swapped = turns.T
@@ -136,4 +137,7 @@ def _check(images: FloatArray, missing: Bools, study: Indices) -> None:
     if np.count_nonzero(study[1:] != study[:-1]) + 1 != len(np.unique(study)):
         raise DatasetError("MisGAN: the slices of a study must lie together")
     if not missing.any():
-        raise DatasetError("MisGAN: learns what missing pixels look like (found: none missing)")
+        raise DatasetError(
+            f"MisGAN: learns from missing regions (found: none in {len(images)} slices); take another imputer, "
+            "such as linear"
+        )

@@ -10,7 +10,7 @@ import torch
 
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models.misgan import MIDDLE, composite
+from pulmoscope.models.misgan import MIDDLE, composite, middle
 from pulmoscope.training.misgan_data import Batch, Pool
 from pulmoscope.training.misgan_steps import Networks
 
@@ -50,8 +50,8 @@ def _fillings(
         x = composite(batch.x, shown, noise)
         with torch.no_grad():
             raw = networks.imputer(x.to(device), shown.to(device)).cpu()
-        seen = shown[:, MIDDLE : MIDDLE + 1]
-        known = batch.x[:, MIDDLE : MIDDLE + 1]
+        seen = middle(shown)
+        known = middle(batch.x)
         rows += [composite(known, seen, torch.full_like(raw, 0.5))[:, 0].numpy()]
         rows += [composite(known, seen, raw)[:, 0].numpy()]
     return [*rows, _middle(batch.x)]

@@ -1,8 +1,8 @@
 """One step of MisGAN's training and its losses (Li, Jiang, Marlin, ICLR 2019, sections 3 and 4).
 
-What goes beyond the paper is set by :class:`MisGanSettings`: a reconstruction term of the imputer, steps that train
-the imputer by it alone, and a learning rate that falls at the end. The imputer's critic sees the middle slices: the
-neighbours are what the imputer works from, not what it makes.
+What goes beyond the paper is set by ``models.gan_spec.MisGanSettings``: a reconstruction term of the imputer, steps
+that train it by this term alone, and a learning rate that falls at the end. The imputer's critic sees the middle
+slices: the neighbours are what the imputer works from, not what it makes.
 """
 
 from __future__ import annotations
@@ -14,73 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pulmoscope.models.misgan import MIDDLE, TEMPERATURE, Critic, Generator, Imputer, composite, mask_by
+from pulmoscope.models.gan_spec import MisGanSettings
+from pulmoscope.models.misgan import TEMPERATURE, Critic, Generator, Imputer, composite, mask_by, middle
 from pulmoscope.training.misgan_data import Batch
 
 Figures = dict[str, float]
 """A step's figures by name."""
-
-
-@dataclass(frozen=True)
-class MisGanSettings:
-    """How MisGAN is built and trained.
-
-    The defaults of losses and optimisers are the paper's (sections 3 to 5), but for the last three attributes.
-
-    Attributes:
-        latent: length of both generators' codes.
-        width: base channels of generators and critics.
-        imputer_width: of the imputer.
-        batch: stacks a step.
-        tau: what a missing pixel is for the data's critic.
-        alpha, alpha_imputing: weight of the data critic's word in the mask generator's loss: in the first stage, and
-            while the imputer trains.
-        beta: weight of the imputer's critic in the data generator's loss, while the imputer trains.
-        penalty: of the gradient.
-        critic_steps: of the critics for each one of the generators.
-        learning_rate, imputer_learning_rate, betas: of Adam.
-        steps: of the generators in the first stage.
-        imputing_steps: of the imputer in the second.
-        adversarial_every: in the second stage, generators and critics play in every so many steps; the others train the
-            imputer by reconstruction alone. 1 is the paper.
-        reconstruction: weight of the imputer's mean absolute error where observed pixels were hidden from it. 0 is the
-            paper: then nothing is hidden.
-        settle: the imputer's learning rate falls to 0 over this share of the second stage, its end. 0 is the paper.
-        seed: decides the first weights and all that is drawn.
-    """
-
-    latent: int = 128
-    width: int = 32
-    imputer_width: int = 32
-    batch: int = 64
-    tau: float = 0.0
-    alpha: float = 0.2
-    alpha_imputing: float = 0.1
-    beta: float = 0.1
-    penalty: float = 10.0
-    critic_steps: int = 5
-    learning_rate: float = 1e-4
-    imputer_learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.9)
-    steps: int = 20000
-    imputing_steps: int = 20000
-    adversarial_every: int = 1
-    reconstruction: float = 100.0
-    settle: float = 0.5
-    seed: int = 0
-
-
-QUICK = MisGanSettings(
-    width=8,
-    imputer_width=16,
-    batch=16,
-    imputer_learning_rate=1e-3,
-    steps=150,
-    imputing_steps=1500,
-    adversarial_every=20,
-)
-"""Some minutes on one core at 64 px. After so few steps the generators draw blurred chests, which matters to nothing
-but the imputer's critic."""
 
 
 class Networks(nn.Module):
@@ -229,8 +168,3 @@ class Step:
         for weight, slope in zip(weights, slopes, strict=True):
             weight.grad = slope
         optimizer.step()
-
-
-def middle(stacks: Tensor) -> Tensor:
-    """The middle slices (batch, 1, side, side) of stacks."""
-    return stacks[:, MIDDLE : MIDDLE + 1]
