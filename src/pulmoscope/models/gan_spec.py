@@ -51,6 +51,34 @@ class MisGanSettings:
     settle: float = 0.5
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        least = {
+            "latent": 1,
+            "width": 1,
+            "imputer_width": 2,
+            "batch": 2,
+            "critic_steps": 1,
+            "steps": 1,
+            "imputing_steps": 1,
+            "adversarial_every": 1,
+            "reconstruction": 0,
+        }
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise RecipeError(f"MisGAN: {name} must be at least {bound} (found: {getattr(self, name)})")
+        if self.adversarial_every > 1 and not self.reconstruction:
+            raise RecipeError(
+                "MisGAN: without reconstruction, adversarial_every must be 1 (nothing else is learnt)"
+            )
+        for name in ("tau", "settle"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"MisGAN: {name} must be from 0 to 1 (found: {getattr(self, name)})")
+
+
+QUICK_MISGAN = MisGanSettings(imputer_learning_rate=1e-3, adversarial_every=20)
+"""MisGAN in some minutes on one core at 64 px: nineteen of twenty steps of the imputer learn by reconstruction alone,
+and it learns faster. After so few steps the generators draw blurred chests; only the imputer's critic sees them."""
+
 
 @dataclass(frozen=True)
 class AnoGanSettings:
