@@ -21,7 +21,7 @@ from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPU
 from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import export_anomaly
 from pulmoscope.training.misgan import fit_misgan
-from pulmoscope.training.misgan_export import export_imputer
+from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import read_json
@@ -87,7 +87,9 @@ class Training:
                 self.teller,
             )
             fitted = _keep(
-                folder / IMPUTER, dict(export_imputer(network, folder / IMPUTER)), perf_counter() - began
+                folder / IMPUTER,
+                dict(write_imputer(network.imputer, network.side, folder / IMPUTER)),
+                perf_counter() - began,
             )
         network_file = open_network(fitted.file, "openvino", "cpu")
         return NetworkImputer(MISGAN, network_file), folder.name, fitted
