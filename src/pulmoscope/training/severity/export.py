@@ -16,7 +16,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.quality.anomaly import AnomalyThreshold
+from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, SeverityBundle, load
@@ -118,7 +118,9 @@ def _judged(
 
 
 def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
-    """The score that a stated share of held-out slices of the class without disease lies beyond."""
+    """The score that a stated share of held-out slices of the class without disease lies beyond: of few, one slice."""
     own = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
     studies = [one.sample.file for one, scores in own for _ in scores]
-    return dataclasses.asdict(AnomalyThreshold.fit(np.concatenate([scores for _, scores in own]), studies))
+    scores = np.concatenate([scores for _, scores in own])
+    share = max(FALSE_ALARMS, 1 / len(scores))
+    return dataclasses.asdict(AnomalyThreshold.fit(scores, studies, share))
