@@ -92,7 +92,9 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
     if ill[outer > 0].mean() < LEAST_ILL:
         return lung
     start = np.where(outer > 0, outer, _inner(lung, reach, sector, window))
-    end = _rib_limit((coarse > RIB_HU) & (aside > SPINE_MM), outer, reach, sector, round(RIB_MM / voxel_mm[0]))
+    end = _rib_limit(
+        (coarse > RIB_HU) & (aside > SPINE_MM), outer, reach, sector, round(RIB_MM / voxel_mm[0])
+    )
     gap = ill & (end - start > BEYOND_MM)
     added = np.zeros(lung.shape, dtype=bool)
     gap[np.flatnonzero(lung.any(axis=(1, 2)))[-1] + 1 :] = False  # above the apex
@@ -106,7 +108,12 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
 
 
 def _ill(
-    inner: BoolArray, soft: FloatArray, outer: FloatArray, reach: FloatArray, sector: npt.NDArray[np.int64], window: tuple[int, int]
+    inner: BoolArray,
+    soft: FloatArray,
+    outer: FloatArray,
+    reach: FloatArray,
+    sector: npt.NDArray[np.int64],
+    window: tuple[int, int],
 ) -> BoolArray:
     """In which slices and directions the lung's edge is ill."""
     at_slice, at_row, at_column = np.nonzero(inner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def export_severity(
         (run / MANIFEST).unlink(missing_ok=True)
         bundle = _judged(_draft(trained, table, version, terms), trained, table, Teller.of(progress))
         write_text(run / CARD, severity_card(bundle))
-        return bundle.save()
+        sealed = bundle.save()
+        shutil.rmtree(run / "cache", ignore_errors=True)
+        return sealed
 
 
 def is_severity_bundle(folder: Path) -> bool:
