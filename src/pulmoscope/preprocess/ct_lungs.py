@@ -20,7 +20,16 @@ from scipy import ndimage
 
 from pulmoscope.core.types import FloatArray, Point
 from pulmoscope.preprocess.ct_lung_dense import with_dense
-from pulmoscope.preprocess.ct_lung_parts import BoolArray, airways, closed, dents, disc, filled, sides, without_domes
+from pulmoscope.preprocess.ct_lung_parts import (
+    BoolArray,
+    airways,
+    closed,
+    dents,
+    disc,
+    filled,
+    sides,
+    without_domes,
+)
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
