@@ -151,7 +151,7 @@ def _without_vessels(found: Densities, index: int) -> FloatArray:
         near = cv2.dilate(mass, _disc(4 * ARM_MM, found)) > 0
         vessels &= ~_touching(dense & near, mass > 0)
     if not vessels.any():
-        return found.hu[index]
+        return np.asarray(found.hu[index])
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
     rest = (lung & ~vessels).astype(np.float32)
     return np.asarray(
