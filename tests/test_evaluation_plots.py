@@ -52,3 +52,13 @@ def test_classes_that_the_data_lack_are_left_out() -> None:
     metrics = evaluate(two, 0)
     assert plots.roc(two, metrics).startswith(b"\x89PNG")
     assert plots.confusion_matrix(metrics).startswith(b"\x89PNG")
+
+
+def test_distributions_show_every_class_and_the_limit() -> None:
+    values = np.concatenate([np.linspace(0, 1, 40), np.linspace(2, 3, 25)])
+    classes = ["CT-0"] * 40 + ["CT-3"] * 25
+    content = plots.distributions(values, classes, "score", 1.5, "limit")
+    picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 300
+    assert content == plots.distributions(values, classes, "score", 1.5, "limit")
+    assert content != plots.distributions(values, classes, "score")

@@ -147,6 +147,42 @@ def scatter(points: np.ndarray, labels: Sequence[str]) -> bytes:
     return _png(figure)
 
 
+def distributions(
+    values: np.ndarray, classes: Sequence[str], what: str, limit: float | None = None, limit_label: str = ""
+) -> bytes:
+    """How values (n,) are spread in each class: box (quartiles and median), whiskers to the ends, and every value.
+
+    Args:
+        what: the values are. limit: a line is drawn there, named ``limit_label``.
+    """
+    names = sorted(set(classes))
+    figure, axes = _figure(1.6 + 1.2 * len(names), 4.8)
+    parts = [values[np.array([own == name for own in classes])] for name in names]
+    for place, part in enumerate(parts):
+        # Spread evenly over the box's width, so that equal values stay apart without chance.
+        apart = place + 0.28 * (2 * ((np.arange(len(part)) * 0.618034) % 1) - 1)
+        axes.scatter(apart, part, s=6, alpha=0.35, linewidths=0, color=COLOURS[place % len(COLOURS)])
+    axes.boxplot(
+        parts,
+        positions=range(len(names)),
+        whis=(0, 100),
+        widths=0.62,
+        medianprops={"color": _INK, "linewidth": 1.8},
+        boxprops={"color": _INK},
+        whiskerprops={"color": _INK},
+        capprops={"color": _INK},
+    )
+    if limit is not None:
+        axes.axhline(limit, color="#8b98a3", linewidth=1.2, linestyle=DASHES[1], label=limit_label)
+        axes.legend(loc="best", frameon=False)
+    axes.set_xticks(
+        range(len(names)), [f"{name}\n({len(part)})" for name, part in zip(names, parts, strict=True)]
+    )
+    axes.set_ylabel(what)
+    _plain(axes)
+    return _png(figure)
+
+
 def _one_against_rest(predictions: Predictions) -> list[tuple[int, str, np.ndarray, np.ndarray]]:
     known = predictions.select(predictions.truth >= 0)
     found = []

@@ -90,6 +90,7 @@ class AnoGanSettings:
         epochs, encoder_epochs: of the DCGAN and of the encoder.
         batches, batch_size: of an epoch; how long training takes does not depend on how many slices there are.
         learning_rate, betas: of Adam, for all three networks.
+        penalty: weight of R1, the discriminator's squared gradient at real slices.
         shift: slices to learn from are moved by up to so many 64ths of their side; they are never mirrored, as lungs
             and heart are not alike on both sides.
         brightness: and brightened or darkened by up to this share.
@@ -102,11 +103,12 @@ class AnoGanSettings:
     latent: int = 100
     width: int = 32
     epochs: int = 40
-    encoder_epochs: int = 20
-    batches: int = 40
-    batch_size: int = 64
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
+    encoder_epochs: int = 30
+    batches: int = 50
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.99)
+    penalty: float = 1.0
     shift: int = 2
     brightness: float = 0.04
     kappa: float = 1.0

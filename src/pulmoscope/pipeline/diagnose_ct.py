@@ -27,7 +27,8 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.choice import AnyModel
-from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
+from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
+from pulmoscope.pipeline.ct_readers import reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
 from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
@@ -66,7 +67,7 @@ def diagnose_ct(
     with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
         measuring = aside.submit(measured, scan, lungs)
-        answer = reader.answer(scan, lungs, dense)
+        answer = reader.answer(scan, lungs, dense, None)
     if not answer.patient:
         found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
         source = scan.files[0].name if len(scan.files) == 1 else scan.name
@@ -170,4 +171,4 @@ def _explanations(
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return reader.explain(scan, lungs, places, target)
+    return reader.explain(scan, lungs, places, target, None)

@@ -18,7 +18,7 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.pipeline.ahead import ahead
-from pulmoscope.pipeline.ct_readers import named
+from pulmoscope.pipeline.ct_answer import named
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.runtime.severity import SeverityModel
@@ -36,7 +36,10 @@ class StudyJudge(Protocol):
         together: those of them whose vectors are put side by side for a map of the patients.
     """
 
-    model: ThreeLevelModel | SeverityModel
+    @property
+    def model(self) -> ThreeLevelModel | SeverityModel:
+        """The model itself."""
+        ...
 
     @property
     def patient(self) -> tuple[str, ...]:

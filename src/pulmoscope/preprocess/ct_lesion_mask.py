@@ -97,7 +97,8 @@ def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) 
     def blur(index: int) -> None:
         if small[index].any():
             sums, weights = _slab(total, index, voxel_mm[0]), _slab(weight, index, voxel_mm[0])
-            smooth[index] = _means(sums, weights)
+            near = cv2.dilate(small[index], np.ones((5, 5), dtype=np.uint8)) > 0
+            smooth[index] = _means(sums, weights, near)
 
     each(shrink, len(hu))
     each(blur, len(hu))
@@ -153,7 +154,9 @@ def _without_vessels(found: Densities, index: int) -> FloatArray:
         return found.hu[index]
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
     rest = (lung & ~vessels).astype(np.float32)
-    return np.asarray(np.where(vessels, _means(plane * rest, rest), found.hu[index]), dtype=np.float32)
+    return np.asarray(
+        np.where(vessels, _means(plane * rest, rest, vessels), found.hu[index]), dtype=np.float32
+    )
 
 
 def _disc(mm: float, found: Densities) -> npt.NDArray[np.uint8]:
@@ -191,7 +194,7 @@ def _slab(planes: FloatArray, index: int, slice_mm: float) -> FloatArray:
     return np.asarray(out)
 
 
-def _means(total: FloatArray, weight: FloatArray) -> FloatArray:
+def _means(total: FloatArray, weight: FloatArray, wanted: BoolArray) -> FloatArray:
     """Means over some 3 mm of what has a weight, and where nothing near has one, over more."""
     out, known = np.full_like(total, -1000), np.zeros(total.shape, dtype=bool)
     for sigma in (0.7, 1.5, 4.0, 12.0):
@@ -199,7 +202,7 @@ def _means(total: FloatArray, weight: FloatArray) -> FloatArray:
         new = ~known & (weights > (0.15 if sigma < 12 else 1e-6))
         out[new] = cv2.GaussianBlur(total, (0, 0), sigma)[new] / weights[new]
         known |= new
-        if known.all():
+        if known[wanted].all():
             break
     return out
 

@@ -22,14 +22,17 @@ def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:
     return missing, lung_mask(filled, scan.spacing_mm)
 
 
-def standard_study(scan: Scan, preprocess: Standardisation, *, search: bool) -> StandardStudy:
-    """The standardised slices of a scan in HU, unrepaired, and which of their pixels are missing.
+def standard_study(
+    scan: Scan, preprocess: Standardisation, *, search: bool
+) -> tuple[StandardStudy, LungMask]:
+    """The standardised slices of a scan in HU, unrepaired, and which of their pixels are missing; and the lungs.
 
     Args:
         search: whether missing regions are looked for; otherwise nothing counts as missing.
     """
     assert scan.spacing_mm is not None
     if not search:
-        return preprocess.apply(scan.pixels, scan.spacing_mm, lung_mask(scan.pixels, scan.spacing_mm))
+        lungs = lung_mask(scan.pixels, scan.spacing_mm)
+        return preprocess.apply(scan.pixels, scan.spacing_mm, lungs), lungs
     missing, lungs = searched_lungs(scan)
-    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing.mask)
+    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing.mask), lungs

@@ -76,7 +76,9 @@ class SeverityModel:
         self._attention = open_network(bundle.folder / ATTENTION, small, "cpu")
         learned = bundle.imputer == MISGAN
         self.imputer = open_network(bundle.folder / IMPUTER, small, "cpu") if learned else None
-        self.anomaly = open_network(bundle.folder / ANOMALY, small, "cpu") if bundle.anomaly else None
+        self.anomaly = (
+            open_network(bundle.folder / ANOMALY, small, "cpu") if bundle.anomaly is not None else None
+        )
 
     @classmethod
     def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> SeverityModel:

@@ -28,6 +28,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models import multiscale
+from pulmoscope.models.anogan import AnomalyNetwork
 from pulmoscope.models.classifier import STAGED_OUTPUTS, Classifier, StagedClassifier
 from pulmoscope.models.multiscale import MultiScaleClassifier
 from pulmoscope.models.patient import Ensemble, PatientClassifier
@@ -39,7 +40,7 @@ OPSET = 18
 RUNTIMES: Mapping[Runtime, str] = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}
 """What a file is verified with, and the package that each needs; all but the first are extras."""
 
-Exportable = Classifier | UNet | MultiScaleClassifier | PatientClassifier | Ensemble
+Exportable = Classifier | UNet | MultiScaleClassifier | PatientClassifier | Ensemble | AnomalyNetwork
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Contract:
 
     Attributes:
         input: the name of its one input.
-        outputs: the names of what ``explainable`` gives.
+        outputs: the names of what ``explainable`` gives, the answer itself first.
         runtimes: those that can run it.
     """
 
@@ -65,6 +66,7 @@ CONTRACTS: Mapping[type[nn.Module], Contract] = {
     # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
     PatientClassifier: Contract("slices", ("logits", "vector"), ("openvino", "onnx")),
     Ensemble: Contract("scores", ("logits",), ("openvino", "onnx")),
+    AnomalyNetwork: Contract("slices", ("score", "residual")),
 }
 
 SMALL_BYTES = 1024
@@ -78,8 +80,8 @@ ROOM = 20
 more than :data:`TOLERANCE`: some networks answer noise with huge activations, which no two libraries round alike."""
 
 ROUNDING_TOLERANCE = 0.05
-"""Largest change of a logit by storing the weights in half precision, in standard deviations of the logits; beyond it
-they are stored in single precision."""
+"""Largest change of an answer (a logit, mostly) by storing the weights in half precision, in standard deviations of the
+answers; beyond it they are stored in single precision."""
 
 
 def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[str, float]:
@@ -99,7 +101,8 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
     """
     trained = outputs(network, images)
     stored = folded(network, images[:1], half=True)
-    differences = {"half": difference(outputs(stored, images)["logits"], trained["logits"])}
+    answer = CONTRACTS[type(network)].outputs[0]
+    differences = {"half": difference(outputs(stored, images)[answer], trained[answer])}
     if not differences["half"] <= ROUNDING_TOLERANCE:
         # Half precision can't hold these weights: the file is twice as large then, and says what was trained.
         stored, differences = folded(network, images[:1], half=False), {}

@@ -17,10 +17,10 @@ RECIPE = SeverityRecipe(
     deviations=(
         "The paper names its parts and few numbers; sizes, epochs and the window are ours. Slices are the square "
         "around the lungs, in one channel, about 8 mm apart; those with little lung are left out. The network starts "
-        "from scratch. The loss counts patients. The last epoch is kept, as the held-out fold chooses nothing. The imputer "
-        "sees the neighbouring slices and learns, besides, to give back observed pixels that were hidden. Damage is "
-        "found by exact constancy instead of darkness alone. Beside the majority stand the mean and an attention that is "
-        "learnt."
+        "from scratch. The loss counts patients. The last epoch is kept, as the held-out fold chooses nothing. The "
+        "imputer sees the neighbouring slices and learns, besides, to give back observed pixels that were hidden. "
+        "Damage is found by exact constancy instead of darkness alone. Beside the majority stand the mean and an "
+        "attention that is learnt."
     ),
     preprocess=Standardisation(size=128),
     augment=CtAugmentation(rotate_deg=10, shift=0.05, zoom=0.1, brightness=0.05, flip=0.5),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.quality.anomaly import AnomalyThreshold
+from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, SeverityBundle, load
@@ -54,7 +55,9 @@ def export_severity(
         (run / MANIFEST).unlink(missing_ok=True)
         bundle = _judged(_draft(trained, table, version, terms), trained, table, Teller.of(progress))
         write_text(run / CARD, severity_card(bundle))
-        return bundle.save()
+        sealed = bundle.save()
+        shutil.rmtree(run / "cache", ignore_errors=True)
+        return sealed
 
 
 def is_severity_bundle(folder: Path) -> bool:
@@ -118,7 +121,9 @@ def _judged(
 
 
 def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
-    """The score that a stated share of held-out slices of the class without disease lies beyond."""
+    """The score that a stated share of held-out slices of the class without disease lies beyond: of few, one slice."""
     own = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
     studies = [one.sample.file for one, scores in own for _ in scores]
-    return dataclasses.asdict(AnomalyThreshold.fit(np.concatenate([scores for _, scores in own]), studies))
+    scores = np.concatenate([scores for _, scores in own])
+    share = max(FALSE_ALARMS, 1 / len(scores))
+    return dataclasses.asdict(AnomalyThreshold.fit(scores, studies, share))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
 from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import export_anomaly
-from pulmoscope.training.misgan import export_imputer, fit_misgan
+from pulmoscope.training.misgan import fit_misgan
+from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import read_json
@@ -59,8 +59,8 @@ class Training:
     device: torch.device
     teller: Teller
 
-    def _folder(self, kind: str, settings: Any, studies: Sequence[StandardSlices]) -> Path:
-        told = json.dumps([dataclasses.asdict(settings), *sorted(study.key for study in studies)])
+    def _folder(self, kind: str, settings: object, studies: Sequence[StandardSlices]) -> Path:
+        told = json.dumps([settings, *sorted(study.key for study in studies)])
         return self.cache.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
 
     def imputer(self, studies: Sequence[StandardSlices]) -> tuple[Imputer | None, str, Fitted | None]:
@@ -70,7 +70,7 @@ class Training:
             return None, kind, None
         if kind != MISGAN:
             return imputer(kind), kind, None
-        folder = self._folder(MISGAN, self.recipe.misgan, studies)
+        folder = self._folder(MISGAN, dataclasses.asdict(self.recipe.misgan), studies)
         fitted = _finished(folder, IMPUTER)
         if fitted is None:
             began = perf_counter()
@@ -86,7 +86,9 @@ class Training:
                 self.teller,
             )
             fitted = _keep(
-                folder / IMPUTER, dict(export_imputer(network, folder / IMPUTER)), perf_counter() - began
+                folder / IMPUTER,
+                dict(write_imputer(network.imputer, network.side, folder / IMPUTER)),
+                perf_counter() - began,
             )
         network_file = open_network(fitted.file, "openvino", "cpu")
         return NetworkImputer(MISGAN, network_file), folder.name, fitted
@@ -96,7 +98,12 @@ class Training:
         if not self.recipe.anomalies:
             return None
         normal = [study for study in studies if study.label == 0]
-        folder = self._folder("anogan", [self.recipe.anogan, self.recipe.imputer], normal)
+        told = [
+            dataclasses.asdict(self.recipe.anogan),
+            self.recipe.imputer,
+            dataclasses.asdict(self.recipe.misgan),
+        ]
+        folder = self._folder("anogan", told, normal)
         fitted = _finished(folder, ANOMALY)
         if fitted is None:
             began = perf_counter()

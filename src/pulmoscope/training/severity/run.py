@@ -2,7 +2,8 @@
 
 A run is a folder, as :mod:`pulmoscope.training.loop` describes it, and a bundle when it is done
 (:mod:`pulmoscope.runtime.severity_bundle`). While it is under way ``checkpoints/`` holds states and ``cache/`` prepared
-slices and the networks of quality control, unless the recipe names a folder for these.
+slices and the networks of quality control, unless the recipe names a folder for these; the export, which judges the
+held-out studies, removes it.
 """
 
 from __future__ import annotations
@@ -257,8 +258,7 @@ def _finish(
         "data": data,
     }
     write_json(run / "run.json", summary)
-    for name in ("checkpoints", "cache"):
-        shutil.rmtree(run / name, ignore_errors=True)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def shared_cache(recipe: SeverityRecipe, folder: Path) -> SeverityRecipe:

@@ -27,13 +27,13 @@ from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.preprocess.ct_standard import StandardStudy
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
+from pulmoscope.quality.repair import imputer_of
 from pulmoscope.quality.standard import searched_lungs
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
 from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
-from pulmoscope.training.severity.held_out import imputer_of
 from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
 from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.three_level.course import Teller

@@ -1,0 +1,252 @@
+"""AnoGAN and f-AnoGAN on drawn chest CT of the grades CT-0 … CT-3: how well, and how fast, they tell CT-3 from CT-0.
+
+    pulmoscope datasets phantom --kind ct --layout mosmed --fraction 0.32 --size 192 --seed 1 -o STUDIES
+    OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT
+
+Every study is standardised; its judged slices count. A share of the CT-0 studies trains, all others are held out. The
+search takes seconds a slice, so it is done on a few slices of each study, evenly spread; f-AnoGAN is also measured on
+all of them. One core; times are this process's own, as other processes may share the machine. Writes OUT/anogan.json,
+OUT/scores.csv, OUT/scores.png, OUT/maps.png, OUT/anomaly.onnx and OUT/run, from which an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+from pulmoscope.core.files import csv_text, write_bytes, write_json, write_text
+from pulmoscope.datasets import load
+from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import Weights, estimates, units
+from pulmoscope.evaluation.metrics import Ranked
+from pulmoscope.io import read_scan
+from pulmoscope.models.gan_spec import AnoGanSettings
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.quality.anomaly import AnomalyModel, AnomalyThreshold, score_table, study_flags
+from pulmoscope.training.anogan import fit_anogan
+from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
+from pulmoscope.training.slice_sheet import write_sheet
+from pulmoscope.training.three_level.course import Teller
+
+NORMAL, ILL = "CT-0", "CT-3"
+GRADES = ("CT-0", "CT-1", "CT-2", "CT-3")
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Slices:
+    """float32 (n, side, side) in [0, 1], and of each slice its study and that study's grade."""
+
+    images: np.ndarray
+    study: np.ndarray
+    grade: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def where(self, chosen: np.ndarray) -> Slices:
+        return Slices(self.images[chosen], self.study[chosen], self.grade[chosen])
+
+
+def standardised(folder: Path, cache: Path, standard: Standardisation, most: int, teller: Teller) -> Slices:
+    """The judged slices of all studies, at most so many of each grade; kept in a file, as reading takes longest."""
+    if not cache.is_file():
+        table = load(folder)
+        chosen = [own for name in GRADES for own in [s for s in table if s.label == name][:most]]
+        images, study, grade = [], [], []
+        for sample in teller.track(chosen, "Standardising", len(chosen)):
+            scan = read_scan(table.path(sample), "ct")
+            lungs = lungs_of(scan)
+            assert lungs is not None
+            assert scan.spacing_mm is not None
+            found = standard.apply(scan.pixels, scan.spacing_mm, lungs)
+            images.append(found.images[found.judged])
+            study += [sample.patient] * len(images[-1])
+            grade += [sample.label] * len(images[-1])
+        np.savez_compressed(
+            cache, images=np.concatenate(images), study=np.array(study), grade=np.array(grade)
+        )
+    with np.load(cache) as stored:
+        return Slices(stored["images"].astype(np.float32) / 255, stored["study"], stored["grade"])
+
+
+def split(slices: Slices, share: float, seed: int) -> tuple[Slices, Slices]:
+    """Slices to train on, of that share of the CT-0 studies, and all others."""
+    normal = np.unique(slices.study[slices.grade == NORMAL])
+    drawn = np.random.default_rng(seed).permutation(normal)[: round(share * len(normal))]
+    own = np.isin(slices.study, drawn)
+    return slices.where(own), slices.where(~own)
+
+
+def spread(slices: Slices, count: int) -> np.ndarray:
+    """Places of so many slices of each study, evenly from its first to its last."""
+    places = [np.flatnonzero(slices.study == name) for name in np.unique(slices.study)]
+    chosen = [own[np.unique(np.linspace(0, len(own) - 1, count).round().astype(int))] for own in places]
+    return np.sort(np.concatenate(chosen))
+
+
+def by_study(slices: Slices, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Studies, their grades and the means of their slices' scores."""
+    names, first = np.unique(slices.study, return_index=True)
+    return names, slices.grade[first], np.array([scores[slices.study == name].mean() for name in names])
+
+
+def auroc(scores: np.ndarray, grade: np.ndarray, study: np.ndarray) -> dict[str, Any]:
+    """CT-3 against CT-0, with an interval from resampled studies."""
+    used = np.isin(grade, (NORMAL, ILL))
+    ranked = Ranked(scores[used].astype(np.float64), grade[used] == ILL)
+
+    def statistics(weights: Weights) -> Mapping[Any, np.ndarray]:
+        return {"auroc": ranked(weights)[0]}
+
+    return estimates(statistics, units(list(study[used])), RESAMPLES, 20)["auroc"].plain()
+
+
+def separation(slices: Slices, scores: np.ndarray) -> dict[str, Any]:
+    names, grades, means = by_study(slices, scores)
+    return {
+        "slices": len(slices),
+        "studies": len(names),
+        "auroc_slices": auroc(scores, slices.grade, slices.study),
+        "auroc_studies": auroc(means, grades, names),
+        "table": {name: own.plain() for name, own in score_table(scores, list(slices.grade)).items()},
+    }
+
+
+def spearman(one: np.ndarray, other: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(one, other)[0])
+
+
+def flagged(slices: Slices, scores: np.ndarray, threshold: AnomalyThreshold) -> dict[str, dict[str, int]]:
+    """Per grade: studies, and how many get a flag of which severity."""
+    counts = {name: {"studies": 0, "info": 0, "warn": 0} for name in sorted(set(slices.grade))}
+    for name in np.unique(slices.study):
+        own = slices.study == name
+        grade = counts[slices.grade[own][0]]
+        grade["studies"] += 1
+        for flag in study_flags(scores[own], threshold):
+            grade[flag.severity.value] += 1
+    return counts
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = process_time()
+    found = work()
+    return found, process_time() - start
+
+
+def measure(arguments: argparse.Namespace, settings: AnoGanSettings, teller: Teller) -> dict[str, Any]:
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    standard = Standardisation(size=arguments.size)
+    slices = standardised(
+        arguments.studies, out / f"standard-{arguments.size}.npz", standard, arguments.most, teller
+    )
+    train, held = split(slices, arguments.share, settings.seed)
+    teller.line(f"{len(train)} slices to train on, {len(held)} held out")
+    anogan, train_s = timed(
+        lambda: fit_anogan(train.images, settings, out / "run", torch.device("cpu"), teller)
+    )
+    export_anomaly(anogan, out / "anomaly.onnx")
+
+    places = spread(held, arguments.slices)
+    few = held.where(places)
+    (searched, search_maps), search_s = timed(lambda: search_scores(anogan, few.images, teller=teller))
+    (encoded, encoder_maps), encoder_s = timed(lambda: encoder_scores(anogan, few.images))
+    everywhere = AnomalyModel.open(out / "anomaly.onnx")(held.images)[0]
+    threshold = AnomalyThreshold.fit(everywhere[held.grade == NORMAL], list(held.study[held.grade == NORMAL]))
+
+    rows = zip(few.study, few.grade, places, searched.tolist(), encoded.tolist(), strict=True)
+    write_text(out / "scores.csv", csv_text(("study", "grade", "place", "search", "encoder"), rows))
+    label = f"{threshold.false_alarms:.0%} of CT-0 above"
+    picture = plots.distributions(
+        everywhere, list(held.grade), "anomaly score (f-AnoGAN)", threshold.value, label
+    )
+    write_bytes(out / "scores.png", picture)
+    shown = [np.flatnonzero(few.grade == name)[:: arguments.slices][:8] for name in (NORMAL, ILL)]
+    pictures = [
+        own for row in shown for own in (few.images[row], 3 * search_maps[row], 3 * encoder_maps[row])
+    ]
+    write_sheet(np.concatenate(pictures), len(shown[0]), out / "maps.png")
+    return {
+        "data": {
+            "standardisation": asdict(standard),
+            "training": {"studies": len(np.unique(train.study)), "slices": len(train)},
+            "held_out_studies": {name: int((by_study(held, everywhere)[1] == name).sum()) for name in GRADES},
+        },
+        "settings": asdict(settings),
+        "search": separation(few, searched),
+        "encoder": separation(few, encoded),
+        "encoder_all_slices": separation(held, everywhere),
+        "spearman": spearman(searched, encoded),
+        "spearman_by_grade": {
+            name: spearman(searched[few.grade == name], encoded[few.grade == name]) for name in GRADES
+        },
+        "seconds": {
+            "training_in_this_run": round(train_s, 1),
+            "search_per_slice": search_s / len(few),
+            "encoder_per_slice": encoder_s / len(few),
+            "search_to_encoder": search_s / encoder_s,
+        },
+        "threshold": asdict(threshold),
+        "flagged_studies": flagged(held, everywhere, threshold),
+    }
+
+
+def tell(result: dict[str, Any]) -> None:
+    print("Synthetic data: figures of drawn chests, not of patients.\n")
+    for name in ("search", "encoder", "encoder_all_slices"):
+        own = result[name]
+        told = [
+            f"{what} {own[f'auroc_{what}']['value']:.3f} ({own[f'auroc_{what}']['low']:.3f}-"
+            f"{own[f'auroc_{what}']['high']:.3f})"
+            for what in ("slices", "studies")
+        ]
+        print(
+            f"{name}: {own['slices']} slices of {own['studies']} studies; AUROC CT-3 / CT-0: {', '.join(told)}"
+        )
+        print("  class  slices     min      q1  median      q3     max    mean")
+        for grade, row in own["table"].items():
+            count, *values = row.values()
+            print(f"  {grade}  {count:6d}  " + "  ".join(f"{value:.4f}" for value in values))
+    seconds = result["seconds"]
+    print(
+        f"\nSpearman {result['spearman']:.3f}; search {seconds['search_per_slice']:.3f} s a slice, f-AnoGAN "
+        f"{1000 * seconds['encoder_per_slice']:.2f} ms: {seconds['search_to_encoder']:.0f} times faster"
+    )
+    print(f"flagged studies: {json.dumps(result['flagged_studies'])}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("studies", type=Path, help="a folder in MosMedData's layout")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", type=int, default=64, help="side of the slices: 32, 64 or 128")
+    parser.add_argument("--slices", type=int, default=5, help="slices a study that are searched")
+    parser.add_argument("--share", type=float, default=0.75, help="share of the CT-0 studies that trains")
+    parser.add_argument("--most", type=int, default=100, help="studies of each grade, at most")
+    kinds = {"int": int, "float": float}
+    for own in fields(AnoGanSettings):
+        if own.type in kinds:
+            parser.add_argument(f"--{own.name}", type=kinds[str(own.type)], default=own.default)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    named = {own.name: getattr(arguments, own.name) for own in fields(AnoGanSettings) if own.type in kinds}
+    result = measure(arguments, AnoGanSettings(**named), Teller.of(True))
+    write_json(arguments.out / "anogan.json", {"schema_version": "1.0", "synthetic": True, **result})
+    tell(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from discs import discs
+from pulmoscope.core.errors import DatasetError, RecipeError
+from pulmoscope.core.types import FloatArray
+from pulmoscope.models.gan_spec import AnoGanSettings
+from pulmoscope.training.anogan import AnoGan, fit_anogan
+from pulmoscope.training.three_level.course import Teller
+
+CPU = torch.device("cpu")
+TINY = AnoGanSettings(latent=6, width=4, epochs=6, encoder_epochs=6, batches=2, batch_size=4)
+
+
+def weights(anogan: AnoGan) -> dict[str, torch.Tensor]:
+    return {
+        f"{part}.{name}": value
+        for part in ("generator", "discriminator", "encoder")
+        for name, value in getattr(anogan, part).state_dict().items()
+    }
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Stopping(Teller):
+    """Ends the training as a kill would, when it tells of this epoch."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        object.__setattr__(self, "at", at)
+
+    def line(self, text: str) -> None:
+        if text.startswith(self.at):  # type: ignore[attr-defined]
+            raise StoppedError
+
+
+@pytest.mark.parametrize("at", ["gan 3/6", "gan 6/6", "encoder 6/6"])
+def test_it_goes_on_to_the_same_weights(tmp_path: Path, at: str) -> None:
+    images = discs(9)
+    whole = fit_anogan(images, TINY, tmp_path / "whole", CPU, Teller())
+    with pytest.raises(StoppedError):
+        fit_anogan(images, TINY, tmp_path / "parts", CPU, Stopping(at))
+    parts = fit_anogan(images, TINY, tmp_path / "parts", CPU, Teller())
+    expected, found = weights(whole), weights(parts)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_what_lies_in_the_folder(tmp_path: Path) -> None:
+    anogan = fit_anogan(discs(9), TINY, tmp_path, CPU, Teller())
+    assert anogan.size == 32
+    assert not anogan.generator.training
+    assert not any(weight.requires_grad for weight in anogan.network().parameters())
+    with (tmp_path / "gan.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert all(0 < float(row["real_taken_for_real"]) < 1 for row in rows)
+    with (tmp_path / "encoder.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 6
+    for name, slices in (("drawn-006.png", 8), ("rebuilt-006.png", 8)):
+        sheet = cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE)
+        assert sheet.shape[1] == slices * (32 + 2) + 2
+        assert len(np.unique(sheet)) > 5
+
+
+def test_a_finished_folder_is_read_not_trained_again(tmp_path: Path) -> None:
+    images = discs(9)
+    first = fit_anogan(images, TINY, tmp_path, CPU, Teller())
+    again = fit_anogan(images, TINY, tmp_path, CPU, Stopping(""))
+    assert all(torch.equal(value, weights(first)[name]) for name, value in weights(again).items())
+    asked = fit_anogan(images, replace(TINY, steps=3, weight=0.5), tmp_path, CPU, Stopping(""))
+    assert asked.settings.steps == 3
+
+
+def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
+    fit_anogan(discs(9), TINY, tmp_path, CPU, Teller())
+    with pytest.raises(RecipeError, match="other settings"):
+        fit_anogan(discs(9), replace(TINY, width=5), tmp_path, CPU, Teller())
+    with pytest.raises(RecipeError, match="other sha256"):
+        fit_anogan(discs(9, seed=1), TINY, tmp_path, CPU, Teller())
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (discs(1), r"at least 2 normal slices are needed \(found: 1\)"),
+        (discs(3).astype(np.float64), "found: float64"),
+        (discs(3)[:, :31], r"\(3, 31, 32\)"),
+        (discs(3)[:, :16, :16], r"\(3, 16, 16\)"),
+        (2 * discs(3), r"values in \[0, 1\] \(found: 0.4 to 1.6\)"),
+        (discs(3)[0], r"\(32, 32\)"),
+    ],
+)
+def test_other_slices_are_refused(tmp_path: Path, images: FloatArray, told: str) -> None:
+    with pytest.raises(DatasetError, match=told):
+        fit_anogan(images, TINY, tmp_path, CPU, Teller())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"epochs": 0}, "epochs must be at least 1"), ({"weight": 1.5}, r"from 0 to 1 \(found: 1.5\)")],
+)
+def test_settings_that_make_no_sense(changes: dict[str, float], told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        AnoGanSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no number any more in epoch"):
+        fit_anogan(discs(9), replace(TINY, learning_rate=1e38), tmp_path, CPU, Teller())
