@@ -1,7 +1,8 @@
 """MisGAN's networks: two generators, an imputer and three critics (Li, Jiang, Marlin, ICLR 2019, sections 3 and 4).
 
 All work on stacks of three neighbouring slices (below, this, above): ``x`` (batch, 3, side, side) in [0, 1] and ``m``
-alike, 1 where a pixel is observed. The paper has single images; the neighbours are ours.
+alike, 1 where a pixel is observed. The paper has single images; the neighbours are ours. For the imputer a neighbour
+is made of the nearest slices that are observed at each pixel, and its ``m`` tells how near they are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ SIDES = (32, 64, 128)
 """Sides of images that the networks are made for, px."""
 TEMPERATURE = 0.66
 """Of the mask generator's sigmoid (appendix D of the paper): masks are nearly 0 or 1."""
+_LEAST = 1e-3
+"""Less than any pixel's weight, which is 1 over the number of slices away."""
 GUESSES = 4
 """What the imputer mixes."""
 _REACHES = (1, 4)
@@ -38,9 +41,9 @@ def composite(x: Tensor, m: Tensor, filled: Tensor) -> Tensor:
     """Observed pixels from ``x``, bit for bit, and the others from ``filled`` (equation 6).
 
     Args:
-        m: 1 or True where ``x`` is observed.
+        m: more than 0 where ``x`` is observed.
     """
-    return torch.where(m > 0.5, x, filled)
+    return torch.where(m > 0, x, filled)
 
 
 def middle(stacks: Tensor) -> Tensor:
@@ -51,13 +54,13 @@ def middle(stacks: Tensor) -> Tensor:
 def between_neighbours(x: Tensor, m: Tensor) -> Tensor:
     """What linear interpolation along the slices puts in the place of the middle one: (batch, 1, side, side).
 
-    The mean of those neighbours that are observed at a pixel; where none is, the mean of all observed pixels of the
-    stack (0 where there is none). What is observed in the middle slice itself is not kept.
+    The mean of what is observed of the neighbours at a pixel, weighted by ``m``; where nothing is, the mean of all
+    observed pixels of the stack (0 where there is none). What is observed in the middle slice itself is not kept.
     """
     kept = x * m
     mean = kept.sum(dim=(1, 2, 3), keepdim=True) / m.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     beside = m[:, 0, None] + m[:, -1, None]
-    return torch.where(beside > 0, (kept[:, 0, None] + kept[:, -1, None]) / beside.clamp(min=1), mean)
+    return torch.where(beside > 0, (kept[:, 0, None] + kept[:, -1, None]) / beside.clamp(min=_LEAST), mean)
 
 
 def doublings(side: int) -> int:
@@ -164,7 +167,8 @@ class Imputer(nn.Module):
 
         Args:
             x: with noise in the place of missing pixels: x m + w (1 - m), w uniform in [0, 1].
-            m: 1 where observed.
+            m: 0 where missing. Of the middle slice 1 where observed; of the others 1 over how many slices away the pixel
+                was observed (1 in the adjacent slice).
         """
         guesses = _guesses(x, m)
         known = torch.cat([x, m, guesses], dim=1)

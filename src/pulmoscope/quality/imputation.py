@@ -143,8 +143,8 @@ def navier_stokes(images: FloatArray, missing: BoolArray) -> FloatArray:
 class NetworkImputer:
     """A network that fills a slice from what is left of it and from its two neighbours (MisGAN's imputer).
 
-    It takes ``slices``, float32 (n, 3, size, size) in [0, 1]: the slices below, at and above, missing pixels replaced
-    by noise; and ``observed``, alike: 1 where a pixel is. The first and the last slice are their own neighbour. It
+    It takes ``slices``, float32 (n, 3, size, size) in [0, 1]: what is seen below, at and above, missing pixels replaced
+    by noise; and ``observed``, alike: 1 where a pixel is, less where it was seen further away (:func:`stack_at`). It
     gives ``filled``, (n, 1, size, size). The noise follows from the slices' content: equal input is filled equally.
     """
 
@@ -164,14 +164,40 @@ class NetworkImputer:
             )
         filled = images.copy()
         places = np.flatnonzero(missing.any(axis=(1, 2)))
-        last = len(images) - 1
         for start in range(0, len(places), BATCH):
             batch = places[start : start + BATCH]
-            stacks = np.stack([np.maximum(batch - 1, 0), batch, np.minimum(batch + 1, last)], axis=1)
-            seen = (~missing[stacks]).astype(np.float32)
-            slices = np.stack([_with_noise(images[stack], missing[stack]) for stack in stacks])
-            filled[batch] = self.network(slices, seen)["filled"][:, 0]
+            stacks = [stack_at(images, missing, int(place)) for place in batch]
+            slices = np.stack([_with_noise(*stack) for stack in stacks])
+            filled[batch] = self.network(slices, np.stack([seen for _, seen in stacks]))["filled"][:, 0]
         return filled
+
+
+def stack_at(images: FloatArray, missing: BoolArray, place: int) -> tuple[FloatArray, FloatArray]:
+    """What is observed at a slice and nearest to it on both sides: a learned imputer's view of a study.
+
+    Args:
+        images: float32 (slices, rows, columns), one study.
+        missing: bool alike.
+        place: the slice's index.
+
+    Returns:
+        float32 (3, rows, columns): of each pixel the nearest observed value below, the slice's own, and the nearest
+        above, 0 where there is none; and alike, how much it counts: 1 over the distance in slices, so that a mean so
+        weighted is linear interpolation. The slice's own counts 1. The first and last slice are their own neighbour.
+    """
+    own = np.where(missing[place], np.float32(0), images[place])
+    values, weights = np.stack([own] * 3), np.stack([(~missing[place]).astype(np.float32)] * 3)
+    for side, step in ((0, -1), (2, 1)):
+        other = place + step
+        if not 0 <= other < len(images):
+            continue
+        values[side], weights[side] = 0, 0
+        while 0 <= other < len(images) and not weights[side].all():
+            found = ~missing[other] & (weights[side] == 0)
+            values[side][found] = images[other][found]
+            weights[side][found] = 1 / abs(other - place)
+            other += step
+    return values, weights
 
 
 def network_imputer(path: Path, name: str, runtime: Runtime = "auto", device: str = "auto") -> NetworkImputer:
@@ -270,8 +296,7 @@ def _nearest(
     return values, away
 
 
-def _with_noise(stack: FloatArray, missing: BoolArray) -> FloatArray:
-    """A stack (3, rows, columns) with uniform noise at its missing pixels, seeded by the others."""
-    known = np.where(missing, np.float32(0), stack)
-    rng = np.random.default_rng(zlib.crc32(known.tobytes()))
-    return np.where(missing, rng.random(stack.shape, dtype=np.float32), stack)
+def _with_noise(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """A stack (3, rows, columns) with uniform noise where nothing was observed, seeded by what was."""
+    rng = np.random.default_rng(zlib.crc32(values.tobytes()))
+    return np.where(weights > 0, values, rng.random(values.shape, dtype=np.float32))

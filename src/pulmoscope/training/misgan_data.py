@@ -13,6 +13,7 @@ from torch import Tensor
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.misgan import SIDES
+from pulmoscope.quality.imputation import stack_at
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
@@ -38,16 +39,23 @@ class Batch:
     Attributes:
         x: float32 (batch, 3, side, side) in [0, 1], 0 where it is missing.
         m: float32 alike, 1 where observed.
-        other: float32 alike, the masks of other stacks: what may be hidden on purpose is where they are 0.
+        slices, observed: the imputer's view, alike (see :func:`pulmoscope.quality.imputation.stack_at`).
+        other: the masks of other stacks: what may be hidden on purpose is where they are 0.
     """
 
     x: Tensor
     m: Tensor
+    slices: Tensor
+    observed: Tensor
     other: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(self.x.to(device), self.m.to(device), self.other.to(device))
+        return Batch(*(own.to(device) for own in vars(self).values()))
+
+    def first(self, count: int) -> Batch:
+        """Its first stacks."""
+        return Batch(*(own[:count] for own in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Pool:
         images: float32 (n, side, side).
         observed: bool alike.
         stack: (n, 3) indices of each stack's slices.
+        study: (n, 2) the first slice of each slice's study, and the one after its last.
         damaged: the stacks in which anything is missing.
         holed: the stacks whose middle slice lacks anything.
     """
@@ -65,6 +74,7 @@ class Pool:
     images: FloatArray
     observed: Bools
     stack: Indices
+    study: Indices
     damaged: Indices
     holed: Indices
 
@@ -82,6 +92,7 @@ class Pool:
             images,
             ~missing,
             stack,
+            _bounds(np.asarray(study)),
             np.flatnonzero(gone[stack].any(axis=1)),
             np.flatnonzero(gone),
         )
@@ -93,24 +104,53 @@ class Pool:
         is as plausible to the networks, and few studies go four times as far. Masks of others are turned likewise.
         """
         first = (count + 1) // 2
-        rest = rng.integers(0, len(self.stack), count - first)
-        chosen = self.stack[np.append(rng.choice(self.damaged, first), rest)]
+        places = np.append(rng.choice(self.damaged, first), rng.integers(0, len(self.stack), count - first))
+        chosen = self.stack[places]
+        views = [self._view(int(place)) for place in places]
+        turns, swaps = rng.integers(0, 2, (2, count)).astype(bool)
         seen = self.observed[chosen]
-        turns = rng.integers(0, 2, (count, 2)).astype(bool)
-        others = self.observed[self.stack[rng.choice(self.holed, count)]]
+
+        def turned(stacks: npt.NDArray[Any]) -> Tensor:
+            return torch.from_numpy(_turned(stacks.astype(np.float32), turns, swaps))
+
+        x = np.where(seen, self.images[chosen], np.float32(0))
+        others = self._others(chosen, rng)
         return Batch(
-            torch.from_numpy(_turned(np.where(seen, self.images[chosen], np.float32(0)), turns)),
-            torch.from_numpy(_turned(seen, turns).astype(np.float32)),
-            torch.from_numpy(_turned(others, rng.integers(0, 2, (count, 2)).astype(bool)).astype(np.float32)),
+            turned(x),
+            turned(seen),
+            turned(np.stack([values for values, _ in views])),
+            turned(np.stack([weights for _, weights in views])),
+            turned(others),
         )
 
+    def _view(self, place: int) -> tuple[FloatArray, FloatArray]:
+        """The imputer's view of one slice."""
+        start, end = self.study[place]
+        return stack_at(self.images[start:end], ~self.observed[start:end], place - int(start))
 
-def _turned(stacks: npt.NDArray[Pixel], turns: npt.NDArray[Any]) -> npt.NDArray[Pixel]:
-    """Mirror left and right where the first column says so; swap feet and head where the second does."""
+    def _others(self, chosen: Indices, rng: np.random.Generator) -> Bools:
+        """Masks of stacks whose middle slice is damaged, turned at random, one for each of ``chosen``."""
+        count = len(chosen)
+        turns, swaps = rng.integers(0, 2, (2, count)).astype(bool)
+        masks = _turned(self.observed[self.stack[rng.choice(self.holed, count)]], turns, swaps)
+        # A study's first and last slice are their own neighbour: what is hidden of them is hidden of both.
+        itself = chosen == chosen[:, 1:2]
+        kept: Bools = masks & (masks[:, 1:2] | ~itself[:, :, None, None])
+        return kept
+
+
+def _bounds(study: Indices) -> Indices:
+    """Where each slice's study begins and ends: (n, 2)."""
+    starts = np.flatnonzero(np.append(True, study[1:] != study[:-1]))
+    ends = np.append(starts[1:], len(study))
+    return np.repeat(np.stack([starts, ends], axis=1), ends - starts, axis=0)
+
+
+def _turned(stacks: npt.NDArray[Pixel], turns: Bools, swaps: Bools) -> npt.NDArray[Pixel]:
+    """Mirror left and right where ``turns`` says so; swap feet and head where ``swaps`` does."""
     turned = stacks.copy()
-    mirrored, swapped = turns.T
-    turned[mirrored] = turned[mirrored][:, :, :, ::-1]
-    turned[swapped] = turned[swapped][:, ::-1]
+    turned[turns] = turned[turns][:, :, :, ::-1]
+    turned[swaps] = turned[swaps][:, ::-1]
     return turned
 
 

@@ -43,7 +43,7 @@ def write_imputer(imputer: Imputer, side: int, path: Path) -> Mapping[str, float
     """Write the imputer as ONNX and check it with every installed runtime.
 
     The file takes ``slices`` (n, 3, side, side), missing pixels already replaced by noise in [0, 1], and ``observed``
-    alike, 1 where observed; it gives ``filled`` (n, 1, side, side): the middle slices, observed pixels as they came.
+    alike, as ``quality.imputation.stack_at`` tells it; it gives ``filled`` (n, 1, side, side): the middle slices, observed pixels as they came.
     Its weights are stored in half precision where that changes hardly anything (see ``onnx_file``).
 
     Args:
@@ -113,7 +113,7 @@ def _traced(network: Filling, inputs: tuple[FloatArray, FloatArray]) -> onnx.Mod
 
 def _verified(path: Path, inputs: tuple[FloatArray, FloatArray], expected: FloatArray) -> dict[str, float]:
     apart: dict[str, float] = {}
-    kept = inputs[1][:, MIDDLE] > 0.5
+    kept = inputs[1][:, MIDDLE] > 0
     for runtime in [own for own, package in RUNTIMES.items() if importlib.util.find_spec(package)]:
         found = open_network(path, runtime, "cpu")(*inputs)[OUTPUT]
         apart[runtime] = difference(found, expected)

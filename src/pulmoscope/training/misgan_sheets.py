@@ -28,7 +28,7 @@ def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, s
     """
     device = next(networks.parameters()).device
     batch = pool.draw(2 * COUNT, np.random.default_rng(seed))
-    first = Batch(batch.x[:COUNT], batch.m[:COUNT], batch.other[:COUNT])
+    first = batch.first(COUNT)
     noise = torch.Generator().manual_seed(seed)
     codes = torch.randn(2, COUNT, networks.data.latent, generator=noise).to(device)
     networks.eval()
@@ -46,8 +46,8 @@ def _fillings(
     networks: Networks, batch: Batch, noise: torch.Tensor, device: torch.device
 ) -> list[FloatArray]:
     rows: list[FloatArray] = []
-    for shown in (batch.m, batch.m * batch.other):
-        x = composite(batch.x, shown, noise)
+    for shown in (batch.observed, batch.observed * batch.other):
+        x = composite(batch.slices, shown, noise)
         with torch.no_grad():
             raw = networks.imputer(x.to(device), shown.to(device)).cpu()
         seen = middle(shown)

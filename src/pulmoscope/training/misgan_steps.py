@@ -148,9 +148,9 @@ class Step:
 
         With a reconstruction term what other stacks lack is hidden here too; without one only what is missing is.
         """
-        shown = batch.m * batch.other if self.settings.reconstruction else batch.m
+        shown = batch.observed * batch.other if self.settings.reconstruction else batch.observed
         noise = torch.rand_like(batch.x)
-        raw = self.networks.imputer(composite(batch.x, shown, noise), shown)
+        raw = self.networks.imputer(composite(batch.slices, shown, noise), shown)
         return raw, composite(middle(batch.x), middle(shown), raw)
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
