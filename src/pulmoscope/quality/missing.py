@@ -17,10 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, FloatArray, Point
 from pulmoscope.quality.constant import Bytes, Constant, Lost, Sizes, constant, lost_of
-
-BoolArray = npt.NDArray[np.bool_]
 
 SLICE = "constant slice"
 """The kind of a slice that has no picture at all."""
