@@ -27,13 +27,9 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.choice import AnyModel
-<<<<<<< HEAD
 from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
-from pulmoscope.pipeline.ct_readers import reader_of
-=======
 from pulmoscope.pipeline.ct_missing import Searched, imputed, missing_flags, searched
-from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
->>>>>>> fe500e5 (CT: missing data in diagnosis (wip))
+from pulmoscope.pipeline.ct_readers import reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
 from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
@@ -67,7 +63,7 @@ def diagnose_ct(
     start = perf_counter()
     own = searched(scan)
     scan = own.scan
-    seen = perf_counter()
+    searched_at = perf_counter()
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
@@ -77,11 +73,7 @@ def diagnose_ct(
         measuring = aside.submit(measured, scan, lungs, own.mask)
         answer = reader.answer(scan, lungs, dense, own.mask)
     if not answer.patient:
-        found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
-        source = scan.files[0].name if len(scan.files) == 1 else scan.name
-        raise UnsuitableError(
-            source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
-        )
+        raise _without_lungs(scan, lungs)
     predicted = perf_counter()
     quality = Quality((*checked.result().flags, *missing_flags(own, lungs), *answer.flags))
     severity, masks = with_limits(measuring.result(), quality)
@@ -95,8 +87,8 @@ def diagnose_ct(
         levels=answer.levels,
         timings_s={
             "read": read_s,
-            "search": seen - start,
-            "lungs": found - seen,
+            "search": searched_at - start,
+            "lungs": found - searched_at,
             "predict": predicted - found,
         },
         software=versions_with(model.runtime),
@@ -122,6 +114,15 @@ def card(model: AnyModel) -> dict[str, Any]:
         "training_data": bundle.training_data,
         "metrics": bundle.metrics,
     }
+
+
+def _without_lungs(scan: Scan, lungs: LungMask | None) -> UnsuitableError:
+    """Why a CT of which no slice was judged is refused."""
+    found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
+    source = scan.files[0].name if len(scan.files) == 1 else scan.name
+    return UnsuitableError(
+        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+    )
 
 
 def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Prediction:
@@ -186,4 +187,5 @@ def _explanations(
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return reader.explain(scan, lungs, places, target, None)
+    missing = None if diagnosis.imputed is None else diagnosis.imputed.mask
+    return reader.explain(scan, lungs, places, target, missing)

@@ -28,8 +28,8 @@ THIN_MM = 8.0
 """What is thinner is table, tube or blanket."""
 SKIN_MM = 5.0
 """Damage shows by its borders deeper in the body than this."""
-MOST_OF_BODY = 0.95
-"""A slice of one value within this share of the body shows nothing."""
+PADDING_HU = -1100.0
+"""Nothing is lighter than air: what is below was filled in outside the circle that the scanner reconstructed."""
 AROUND = 2
 """So many slices below and above tell what may be body."""
 
@@ -161,12 +161,17 @@ def _damage(plane: FloatArray, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -
     """What of a slice is missing, its body being known; and the body on the slice's own grid."""
     body = _full(coarse, plane.shape)
     found = constant(plane, sizes)
-    either = found.blocks | found.runs
-    if either.all() or np.count_nonzero(either & body) > max(MOST_OF_BODY * np.count_nonzero(body), 1):
-        return Lost(np.maximum(either, body), (SLICE,)), body
+    if _is_empty(plane):
+        return Lost(np.ones_like(body), (SLICE,)), body
     size = 2 * max(1, round(SKIN_MM * len(coarse) / (spacing_mm[1] * len(plane)))) + 1
     shrunk = cv2.erode(coarse, np.ones((size, size), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return lost_of(plane, found, body, _full(shrunk, plane.shape), sizes), body
+
+
+def _is_empty(plane: FloatArray) -> bool:
+    """Whether a slice has one value only, but for padding."""
+    kept = plane[plane >= PADDING_HU]
+    return not len(kept) or bool(kept.min() == kept.max())
 
 
 def _outlines(plane: FloatArray, found: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:
