@@ -18,10 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.runtime.network import Network, Runtime, open_network
-
-BoolArray = npt.NDArray[np.bool_]
 
 BATCH = 16
 """Slices that a network fills at a time."""
