@@ -70,19 +70,24 @@ def searched(scan: Scan) -> Searched:
     return Searched(replace(scan, pixels=filled), missing, searched=True)
 
 
-def imputed(own: Searched, lungs: LungMask | None) -> Imputed | None:
-    """What was filled in; None where nothing was."""
+def imputed(own: Searched, lungs: LungMask | None, by: str = "") -> Imputed | None:
+    """What was filled in; None where nothing was.
+
+    Args:
+        by: what the model itself filled with; empty: it took what it was given.
+    """
     if own.missing is None:
         return None
     share = own.missing.body_share(_with_lung(lungs))
-    return Imputed(round(share, 6), len(own.missing.slices), FILLS, own.missing.mask)
+    return Imputed(round(share, 6), len(own.missing.slices), by or FILLS, own.missing.mask)
 
 
-def missing_flags(own: Searched, lungs: LungMask | None) -> tuple[Flag, ...]:
+def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[Flag, ...]:
     """What is missing, and whether that is too much to be judged.
 
     Args:
         lungs: found in the filled scan.
+        by: what the model itself filled with; empty: it took what it was given.
     """
     if own.missing is None:
         return ()
@@ -96,13 +101,14 @@ def missing_flags(own: Searched, lungs: LungMask | None) -> tuple[Flag, ...]:
         if any(flag.code == "missing-slices" for flag in own.scan.remarks)
         else ""
     )
+    own_words = f"; for the network: {by}" if by and by != FILLS else ""
     flags = [
         Flag(
             "missing-data",
             Severity.WARN,
             f"every voxel of the body was measured (found: {len(missing.slices)} of {count} slices lack data: {told}; "
             f"{100 * share:.1f} % of the body at the height of the lungs; filled in from the slices around, "
-            f"imputer {FILLS}{besides})",
+            f"imputer {FILLS}{own_words}{besides})",
         )
     ]
     among = range(count) if places is None else places

@@ -75,7 +75,7 @@ def diagnose_ct(
     if not answer.patient:
         raise _without_lungs(scan, lungs)
     predicted = perf_counter()
-    quality = Quality((*checked.result().flags, *missing_flags(own, lungs), *answer.flags))
+    quality = Quality((*checked.result().flags, *missing_flags(own, lungs, answer.imputer), *answer.flags))
     severity, masks = with_limits(measuring.result(), quality)
     prediction = _decided(answer, quality, bundle.thresholds.confidence)
     diagnosis = Diagnosis(
@@ -96,7 +96,7 @@ def diagnose_ct(
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
         severity=severity,
         masks=masks,
-        imputed=imputed(own, lungs),
+        imputed=imputed(own, lungs, answer.imputer),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
