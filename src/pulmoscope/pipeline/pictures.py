@@ -52,7 +52,8 @@ def outlined(picture: npt.NDArray[np.uint8], imputed: npt.NDArray[np.bool_] | No
     share = cv2.resize(imputed.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
     inside = cv2.morphologyEx((share > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
     thick = 3 + 2 * (max(rows, columns) // 400)
-    edge = inside - cv2.erode(inside, np.ones((thick, thick), np.uint8))
+    square = np.ones((thick, thick), np.uint8)
+    edge = inside - cv2.erode(inside, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     coloured = picture.copy() if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
     coloured[edge > 0] = IMPUTED
     return coloured
