@@ -167,8 +167,8 @@ class Imputer(nn.Module):
 
         Args:
             x: with noise in the place of missing pixels: x m + w (1 - m), w uniform in [0, 1].
-            m: 0 where missing. Of the middle slice 1 where observed; of the others 1 over how many slices away the pixel
-                was observed (1 in the adjacent slice).
+            m: 0 where missing. Of the middle slice 1 where observed; of the others 1 over how many slices away the
+                pixel was observed (1 in the adjacent slice).
         """
         guesses = _guesses(x, m)
         known = torch.cat([x, m, guesses], dim=1)
