@@ -20,7 +20,9 @@ from pulmoscope.quality.imputation import (
     imputation_error,
     impute,
     imputer,
+    linear,
     network_imputer,
+    stack_at,
 )
 from test_runtime_backends import write_network
 
@@ -155,7 +157,9 @@ def test_a_network_sees_the_neighbours_and_where_they_are_observed(network: Impu
     # Observed pixels of the slice itself are no noise: 0.25 · 0.2 + 0.5 · 0.9 + 0.25 · 0.6.
     assert guess[1, 0, 0] == pytest.approx(0.65, abs=1e-5)
     noise = guess[1, 2:5, 2:5] - 0.25 * 0.2 - 0.25 * 0.6
-    noise[1, 1] += 0.25 * 0.6  # the neighbour above lacks the pixel, too
+    noise[1, 1] -= 0.25 * (
+        0.5 * 1.0 - 0.6
+    )  # the neighbour above lacks the pixel, too: the slice after has it
     assert (noise >= -1e-6).all()
     assert (noise <= 0.5 + 1e-6).all()
     assert noise.std() > 0.05
@@ -164,8 +168,23 @@ def test_a_network_sees_the_neighbours_and_where_they_are_observed(network: Impu
     np.testing.assert_array_equal(guess[0], images[0])
 
 
+def test_a_stack_holds_the_nearest_observed_pixels_and_how_near_they_are() -> None:
+    images = np.stack([np.full((2, 2), value, dtype=np.float32) for value in (1, 2, 3, 4, 5)])
+    missing = np.zeros(images.shape, dtype=np.bool_)
+    missing[2, 0, 0] = missing[1, 0, 0] = missing[3:, 0, 1] = missing[:2, 1, 0] = True
+    values, weights = stack_at(images, missing, 2)
+    np.testing.assert_array_equal(values, [[[1, 2], [0, 2]], [[0, 3], [3, 3]], [[4, 0], [4, 4]]])
+    np.testing.assert_array_equal(weights, [[[0.5, 1], [0, 1]], [[0, 1], [1, 1]], [[1, 0], [1, 1]]])
+    # (1 · 0.5 + 4 · 1) / 1.5 = 3 is what linear interpolation puts there.
+    assert linear(images, missing)[2, 0, 0] == pytest.approx(3)
+    first, counts = stack_at(images, missing, 0)
+    np.testing.assert_array_equal(first[0], first[1])
+    np.testing.assert_array_equal(counts[0], [[1, 1], [0, 1]])
+
+
 def test_a_network_fills_equal_slices_equally_in_any_batch(network: Imputer) -> None:
-    images, missing = holed(5, 0.95, slices=2 * BATCH + 3)
+    images, missing = holed(5, 0.95, slices=2 * BATCH + 5)
+    missing[[18, 20]] = False
     whole = network(images, missing)
     np.testing.assert_array_equal(whole, network(images, missing))
     alone = network(images[18:21], missing[18:21])

@@ -44,8 +44,8 @@ def write_imputer(imputer: Imputer, side: int, path: Path) -> Mapping[str, float
 
     The file takes ``slices`` (n, 3, side, side), missing pixels already replaced by noise in [0, 1], and ``observed``
     alike, as ``quality.imputation.stack_at`` tells it; it gives ``filled`` (n, 1, side, side): the middle slices,
-    observed pixels as they came.
-    Its weights are stored in half precision where that changes hardly anything (see ``onnx_file``).
+    observed pixels as they came. Its weights are stored in half precision where that changes hardly anything (see
+    ``onnx_file``).
 
     Args:
         imputer: on the CPU; it is left as it is.
