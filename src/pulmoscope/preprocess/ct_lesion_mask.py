@@ -27,8 +27,8 @@ GRID_MM, SLAB_MM = 1.5, 5.0
 RIM_MM = 2.0
 """So near the outline a voxel is partly chest wall: it takes the density of the lung beside it."""
 
-LESION_HU, SURE_HU = -680, -630
-"""A lesion's border, half way from aerated lung (about -850) to ground glass (about -500); and what is surely one."""
+LESION_HU, SURE_HU = -700, -650
+"""A lesion's border, between aerated lung (about -850) and ground glass (about -550); and what is surely one."""
 
 THICK_MM = 7.0
 """What is nowhere so thick in a slice is no lesion."""
