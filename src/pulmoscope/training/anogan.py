@@ -69,8 +69,8 @@ class AnoGanSettings:
 
     latent: int = 100
     width: int = 32
-    epochs: int = 40
-    encoder_epochs: int = 30
+    epochs: int = 50
+    encoder_epochs: int = 40
     batches: int = 50
     batch_size: int = 32
     learning_rate: float = 1e-3
