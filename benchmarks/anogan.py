@@ -1,7 +1,7 @@
 """AnoGAN and f-AnoGAN on drawn chest CT of the grades CT-0 … CT-3: how well, and how fast, they tell CT-3 from CT-0.
 
     pulmoscope datasets phantom --kind ct --layout mosmed --fraction 0.32 --size 192 --seed 1 -o STUDIES
-    OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT
+    OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT --size 32 --epochs 50 --encoder_epochs 40
 
 Every study is standardised; its judged slices count. A share of the CT-0 studies trains, all others are held out. The
 search takes seconds a slice, so it is done on a few slices of each study, evenly spread; f-AnoGAN is also measured on
@@ -31,6 +31,7 @@ from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import Weights, estimates, units
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.io import read_scan
+from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
@@ -39,7 +40,7 @@ from pulmoscope.quality.anomaly import (
     score_table,
     study_flags,
 )
-from pulmoscope.training.anogan import AnoGanSettings, fit_anogan
+from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
 from pulmoscope.training.slice_sheet import write_sheet
 from pulmoscope.training.three_level.course import Teller

@@ -138,6 +138,43 @@ def test_ct_phantoms_make_a_data_set_and_say_what_is_tied(tmp_path: Path) -> Non
     assert "must be dicom or nifti" in run("phantom", "-o", tmp_path, *small[:-1], "png", code=2).stderr
 
 
+def test_ct_phantoms_in_the_layout_of_mosmeddata(tmp_path: Path) -> None:
+    small = ("--kind", "ct", "--layout", "mosmed", "--size", "64", "--slices", "8")
+    said = run("phantom", "-o", tmp_path / "ct", *small, "--count", "5", "--damage", "0.25").stdout
+    assert "5 synthetic chest CT studies (CT-0 1, CT-1 1, CT-2 1, CT-3 1, CT-4 1)" in said
+    assert len(list((tmp_path / "ct" / "truth").glob("*_missing.nii.gz"))) == 5
+    shown = run("show", tmp_path / "ct").stdout
+    assert "5 CT studies, layout mosmeddata" in shown
+    assert "Sources: phantom 5" in shown
+    assert "mosmeddata" in run("check", tmp_path / "ct").stdout
+    with pytest.raises(OutputExistsError):
+        run("phantom", "-o", tmp_path / "ct", *small, "--fraction", "0.001")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--kind", "ct", "--layout", "mosmed"), "--count or --fraction"),
+        (
+            ("--kind", "ct", "--layout", "mosmed", "--count", "9", "--fraction", "0.1"),
+            "--count or --fraction",
+        ),
+        (
+            ("--kind", "ct", "--layout", "mosmed", "--count", "9", "--masks"),
+            "is of no use in the layout mosmed",
+        ),
+        (("--layout", "mosmed", "--count", "9"), "give --kind ct"),
+        (("--kind", "ct", "--layout", "heap"), "must be manifest or mosmed (found: heap)"),
+        (("--kind", "ct", "--damage", "0.1"), "needs --layout mosmed"),
+    ],
+)
+def test_options_that_do_not_go_together_are_usage_errors(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    stderr = run("phantom", "-o", tmp_path, *arguments, code=2).stderr
+    assert message in " ".join(stderr.replace("│", " ").split())
+
+
 def test_phantom_of_another_kind_is_a_usage_error(tmp_path: Path) -> None:
     result = run("phantom", "--kind", "mri", "-o", tmp_path, code=2)
     assert "must be xray or ct" in result.stderr

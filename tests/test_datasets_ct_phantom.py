@@ -167,6 +167,16 @@ def test_the_field_of_view_changes_the_pixels_not_the_person() -> None:
     assert near.affected_left == pytest.approx(far.affected_left, abs=3)
 
 
+def test_a_step_says_how_many_slices_there_are() -> None:
+    near, far = (draw("Normal", 7, step_mm=step, size=64, nuisances=PLAIN) for step in (12.0, 16.0))
+    assert (near.spacing_mm[0], far.spacing_mm[0]) == (12.0, 16.0)
+    assert 0 <= len(near.hu) * 12 - len(far.hu) * 16 + 16 <= 28  # the same stretch, up to a step
+    for phantom in (near, far):
+        with_lung = np.flatnonzero((phantom.lungs > 0).any(axis=(1, 2)))
+        assert with_lung[0] > 0
+        assert with_lung[-1] < len(phantom.hu) - 1
+
+
 def test_what_can_not_be_drawn_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"one of Normal, COVID, CAP, CT-0, CT-1, CT-2, CT-3, CT-4 \(found: Flu\)"
@@ -174,6 +184,10 @@ def test_what_can_not_be_drawn_is_refused() -> None:
         draw("Flu", 0)
     with pytest.raises(ValueError, match=r"at least 8 slices of 64 px \(found: 4 of 64\)"):
         draw("CAP", 0, slices=4, size=64)
+    with pytest.raises(ValueError, match=r"slices follow from its step \(found: 20 slices and 8 mm\)"):
+        draw("CAP", 0, slices=20, step_mm=8)
+    with pytest.raises(ValueError, match=r"0.5 to 20 mm apart \(found: 40\)"):
+        draw("CAP", 0, step_mm=40)
     with pytest.raises(ValueError, match=r"nuisances are .* \(found: colour\)"):
         draw("CAP", 0, nuisances={"colour": 1.0})
     with pytest.raises(ValueError, match=r"kernel is one of soft, standard, lung \(found: hard\)"):

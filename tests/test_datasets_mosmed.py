@@ -41,6 +41,23 @@ def test_slices_count_from_the_feet_however_the_mask_is_stored(tmp_path: Path, h
     assert mosmed.read(tmp_path).samples[2].infected == "0"
 
 
+def test_a_drawn_study_is_known_by_its_header(tmp_path: Path) -> None:
+    import SimpleITK
+
+    study = tree(tmp_path) / "studies" / "CT-1" / "study_0256.nii.gz"
+    image = SimpleITK.ReadImage(str(study))
+    image.SetMetaData("ITK_FileNotes", "Synthetic chest CT, no patient")
+    SimpleITK.WriteImage(image, str(study))
+    (tmp_path / "studies" / "CT-4" / "study_1109.nii.gz").write_bytes(b"no volume")
+    sources = {sample.patient: sample.source for sample in mosmed.read(tmp_path)}
+    assert sources == {
+        "study_0001": "MosMedData",
+        "study_0255": "MosMedData",
+        "study_0256": "phantom",
+        "study_1109": "MosMedData",
+    }
+
+
 def test_every_study_is_loaded_into_a_split(tmp_path: Path) -> None:
     assert {sample.split for sample in load(tree(tmp_path))} <= {"train", "val", "test"}
 

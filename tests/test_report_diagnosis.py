@@ -65,6 +65,7 @@ def test_it_says_what_was_found() -> None:
         "flags": [
             {"code": "underexposed", "severity": "warn", "detail": "median grey at least 0.20 (found: 0.11)"}
         ],
+        "imputed": None,
     }
     assert plain["slices"] == []
     assert plain["levels"] == {}
@@ -83,7 +84,7 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "1.2"
+    assert plain["schema_version"] == "1.3"
     assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
     assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
     assert [found["index"] for found in plain["slices"]] == list(range(24))
@@ -95,6 +96,8 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "lung_share": 0.0,
         "dense_share": None,
         "network": None,
+        "lesion_share": None,
+        "missing_share": None,
     }
     assert plain["slices"][12] == {
         "index": 12,
@@ -104,6 +107,8 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "lung_share": 0.2,
         "dense_share": None,
         "network": None,
+        "lesion_share": None,
+        "missing_share": None,
     }
     assert plain["levels"] == CT_LEVELS
     assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}

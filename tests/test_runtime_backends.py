@@ -90,6 +90,25 @@ def test_answers_as_onnx_s_own_evaluator(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
+def test_several_inputs_go_in_the_file_s_order(tmp_path: Path, batch: np.ndarray, runtime: Runtime) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Sub", ["left", "right"], ["apart"])],
+        "difference",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
+            for name in ("left", "right")
+        ],
+        [helper.make_tensor_value_info("apart", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    network = open_network(path, runtime, "cpu")
+    assert network.inputs == ("left", "right")
+    other = np.random.default_rng(2).normal(0, 1, batch.shape).astype(np.float32)
+    np.testing.assert_allclose(network(batch, other)["apart"], batch - other, atol=1e-6)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_batch_equals_its_images_one_by_one(tmp_path: Path, batch: np.ndarray, runtime: Runtime) -> None:
     path = tmp_path / "model.onnx"
     write_network(path)

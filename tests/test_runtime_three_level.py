@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime import bundle as image_bundle
 from pulmoscope.runtime import study_bundle
+from pulmoscope.runtime.any_bundle import kind_of
 from pulmoscope.runtime.three_level import BATCH, ThreeLevelModel
 from study_bundles import ENSEMBLE, PLAIN, SIZE, SLICE, WEIGHTED, tiny_study_bundle
 
@@ -85,7 +86,7 @@ def test_no_slice_no_answer(model: ThreeLevelModel) -> None:
 
 
 def test_a_bundle_is_what_it_was_saved_as(folder: Path) -> None:
-    assert study_bundle.judges_studies(folder)
+    assert kind_of(folder) == study_bundle.KIND
     found = study_bundle.load(folder)
     assert found.parts == ("slice.onnx", "maxpool.onnx", "maxpool-weighted.onnx", "ensemble.onnx")
     assert found.preprocess.mean == (0.0, 0.0, 0.0)
@@ -96,7 +97,7 @@ def test_neither_kind_of_bundle_is_taken_for_the_other(folder: Path) -> None:
         image_bundle.load(folder)
     with pytest.raises(BundleError, match="kind must be three-level here"):
         study_bundle.load("xray-covid")
-    assert not study_bundle.judges_studies("xray-covid")
+    assert kind_of("xray-covid") == "image"
 
 
 def changed(folder: Path, **values: object) -> Path:

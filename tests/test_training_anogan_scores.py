@@ -11,8 +11,9 @@ from discs import discs
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.anogan import scores
+from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.quality.anomaly import AnomalyModel
-from pulmoscope.training.anogan import AnoGan, AnoGanSettings, fit_anogan
+from pulmoscope.training.anogan import AnoGan, fit_anogan
 from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
 from pulmoscope.training.three_level.course import Teller
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid"})
+NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid", "noncovid", "ct-0"})
 """Classes, in lower case, that say that nothing was found; every other class is positive."""
 
 
-PNEUMONIA = frozenset({"covid", "covid-19", "cap", "pneumonia", "viral pneumonia", "bacterial pneumonia"})
+PNEUMONIA = frozenset({"covid", "covid-19", "cap", "pneumonia", "viral pneumonia", "bacterial pneumonia"}) | {
+    f"ct-{number}" for number in range(1, 5)
+}
 """Classes, in lower case, that make lung dense where they are."""
 
 

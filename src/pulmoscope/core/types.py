@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
+
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 Point = tuple[float, float, float]
 
 
@@ -211,6 +214,9 @@ class SliceResult:
         lung_share: of the slice's pixels, how many are lung; None where that was not measured.
         dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
+        lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured.
+        missing_share: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
+            was not looked for.
     """
 
     index: int
@@ -220,6 +226,25 @@ class SliceResult:
     lung_share: float | None = None
     dense_share: float | None = None
     network: Mapping[str, float] | None = None
+    lesion_share: float | None = None
+    missing_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Imputed:
+    """What of a CT was missing, and was filled in before anything was looked for.
+
+    Attributes:
+        share: of the body at the height of the lungs, 0 to 1; of the whole body where no lungs were found.
+        slices: how many slices lacked something.
+        imputer: what filled it.
+        mask: bool (slices, rows, columns): what was filled in.
+    """
+
+    share: float
+    slices: int
+    imputer: str
+    mask: BoolArray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -233,6 +258,9 @@ class Diagnosis:
             The prediction is what they come to together.
         explanations: heat maps.
         card: what the page tells of the model.
+        severity: of a CT, how much of the lungs is affected; None where that was not measured.
+        masks: what ``severity`` was measured on.
+        imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
     """
 
     scan: Scan
@@ -245,3 +273,6 @@ class Diagnosis:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    severity: SeverityMeasure | None = None
+    masks: SeverityMasks | None = None
+    imputed: Imputed | None = None

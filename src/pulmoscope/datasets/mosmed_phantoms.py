@@ -21,6 +21,7 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.files import claim_folder, csv_text, write_bytes, write_text
 from pulmoscope.datasets import manifest, mosmed
 from pulmoscope.datasets.ct_acquisition import NUISANCES, Value, draw_nuisances
+from pulmoscope.datasets.ct_damage import Defect, apply, draw_defects
 from pulmoscope.datasets.ct_grades import GRADES, Grade
 from pulmoscope.datasets.ct_phantom import CtPhantom, draw
 from pulmoscope.datasets.ct_phantom_files import write_nifti
@@ -35,7 +36,7 @@ STEP_MM = 8.0
 """How far MosMedData's slices are apart."""
 REGISTRY, TRUTH = "dataset_registry.xlsx", "truth"
 _COLUMNS = ("study_id", "category", "study_file", "mask_file")
-_TOLD = ("slices", "infected", "affected", "affected_left", "affected_right")
+_TOLD = ("slices", "infected", "affected", "affected_left", "affected_right", "damaged", "damage")
 
 
 def counts_of_fraction(fraction: float) -> dict[Grade, int]:
@@ -80,6 +81,7 @@ class _Job:
     seed: tuple[int, int]
     slices: int | None
     size: int
+    damage: float
     force: bool
     nuisances: Mapping[str, Value]
 
@@ -99,9 +101,14 @@ class _Job:
         return f"{TRUTH}/{self.name}_lungs.nii.gz"
 
     @property
+    def missing(self) -> str:
+        """The missing voxels' file; empty where nothing is to be damaged."""
+        return f"{TRUTH}/{self.name}_missing.nii.gz" if self.damage else ""
+
+    @property
     def files(self) -> set[str]:
         """All that belongs to the study."""
-        return {self.study, self.mask, self.lungs}
+        return {self.study, self.mask, self.lungs, self.missing}
 
     @property
     def fingerprint(self) -> str:
@@ -116,6 +123,7 @@ def write_mosmed_phantoms(
     seed: int = 0,
     size: int = 256,
     slices: int | None = None,
+    damage: float = 0.0,
     force: bool = False,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -124,22 +132,24 @@ def write_mosmed_phantoms(
 
     That is ``studies/CT-0/study_0001.nii.gz`` (int16, HU), ``masks/study_0255_mask.nii.gz`` (the true lesions: 1) for
     every study that has lesions, and ``dataset_registry.xlsx``. Beyond it, ``truth/study_0001_lungs.nii.gz`` (1 right,
-    2 left) and ``truth.csv``, a row a study. How a study is scanned never goes with its grade. Studies that an
-    interrupted call has finished are kept when it is called again with the same arguments.
+    2 left), where slices are damaged ``truth/study_0001_missing.nii.gz`` (1 missing), and ``truth.csv``, a row a study.
+    The truth is that of the undamaged study. How a study is scanned and damaged never goes with its grade. Studies that
+    an interrupted call has finished are kept when it is called again with the same arguments.
 
     Args:
         counts: grade → how many studies (see :func:`counts_of_fraction`, :func:`counts_of_total`).
         slices: how many in each study; default: as many as 8 mm steps need, about 36.
+        damage: which share of each study's slices is damaged (see :mod:`pulmoscope.datasets.ct_damage`).
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).
 
     Raises:
-        DatasetError: no study is asked for, or an unknown grade, or a size that can't be drawn; or a study that is in
-            the way is no phantom: those are never replaced.
+        DatasetError: no study is asked for, or an unknown grade, or a size or a share that can't be drawn; or a study
+            that is in the way is no phantom: those are never replaced.
         OutputExistsError: the folder holds a data set, or another's study, already, and ``force`` is not given.
         ResourceError: it can't be written.
     """
-    jobs = _jobs(out, counts, seed, size, slices, force)
+    jobs = _jobs(out, counts, seed, (slices, size), damage, force)
     _check_room(out, jobs, force)
     claim_folder(out, REGISTRY, force)
     claim_folder(out, manifest.NAME, force)  # the folder would be read as the manifest says
@@ -157,9 +167,17 @@ def write_mosmed_phantoms(
 
 
 def _jobs(
-    out: Path, counts: Mapping[Grade, int], seed: int, size: int, slices: int | None, force: bool
+    out: Path,
+    counts: Mapping[Grade, int],
+    seed: int,
+    shape: tuple[int | None, int],
+    damage: float,
+    force: bool,
 ) -> list[_Job]:
     """The studies to draw, numbered grade by grade."""
+    slices, size = shape
+    if not 0 <= damage <= 1:
+        raise DatasetError(f"the share of damaged slices lies in 0 to 1 (found: {damage:g})")
     for grade, count in counts.items():
         if grade not in GRADES:
             raise DatasetError(f"a grade is one of {', '.join(GRADES)} (found: {grade})")
@@ -179,6 +197,7 @@ def _jobs(
             seed=(seed, index),
             slices=slices,
             size=size,
+            damage=damage,
             force=force,
             nuisances=draw_nuisances(np.random.default_rng([seed, index, 1])),
         )
@@ -222,13 +241,21 @@ def _draw(job: _Job) -> dict[str, str]:
         if job.mask:
             _write(out / job.mask, phantom.lesions.astype(np.uint8), phantom)
         _write(out / job.lungs, phantom.lungs, phantom)
-        write_nifti(unfinished, phantom.hu, phantom)
+        defects = draw_defects(phantom.hu.shape, np.random.default_rng([*job.seed, 3]), job.damage)
+        hu, missing = apply(phantom.hu, defects)
+        if defects:
+            _write(out / job.missing, missing.astype(np.uint8), phantom)
+        elif job.missing:  # so few slices that the share comes to none of them
+            (out / job.missing).unlink(missing_ok=True)
+        write_nifti(unfinished, hu, phantom)
         return {
             "slices": str(len(phantom.hu)),
             "infected": infected_text(index for index, ill in enumerate(phantom.infected) if ill),
             "affected": f"{phantom.affected:.3f}",
             "affected_left": f"{phantom.affected_left:.3f}",
             "affected_right": f"{phantom.affected_right:.3f}",
+            "damaged": infected_text(defect.index for defect in defects),
+            "damage": "; ".join(_told(defect) for defect in defects),
         }
 
     record = out / RECORDS / f"{job.name}.json"
@@ -242,8 +269,13 @@ def _write(file: Path, voxels: npt.NDArray[np.uint8], phantom: CtPhantom) -> Non
         unfinished.replace(file)
 
 
+def _told(defect: Defect) -> str:
+    """A defect in words: ``12 block medium``."""
+    return " ".join(map(str, filter(None, (str(defect.index), defect.kind, defect.size))))
+
+
 def _truth_table(jobs: Sequence[_Job], truths: Sequence[Mapping[str, str]]) -> str:
-    """One row a study: its grade, how much of the lungs is affected (percent), how it was scanned."""
+    """One row a study: its grade, how much of the lungs is affected (percent), what is damaged, how it was scanned."""
     rows = [
         [job.study, job.grade, *(truth[name] for name in _TOLD), *(job.nuisances[name] for name in NUISANCES)]
         for job, truth in zip(jobs, truths, strict=True)

@@ -96,7 +96,7 @@ class CosineHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(batch, maps) -> logits (batch, logits)."""
-        cosines = functional.linear(functional.normalize(pooled), functional.normalize(self.weight))
+        cosines = functional.linear(pooled / _length(pooled), self.weight / _length(self.weight))
         return cosines if self.training else self.scale * cosines
 
     def slope(self, pooled: Tensor) -> Tensor:
@@ -104,8 +104,13 @@ class CosineHead(nn.Module):
 
         Of w.f / |f| it is (w - (w.f/|f|) f/|f|) / |f|, for a w of length 1.
         """
-        length = pooled.norm(dim=1).clamp_min(1e-12)[:, None, None]
+        length = _length(pooled)[:, None]
         along = pooled[:, None] / length
-        own = functional.normalize(self.weight)[None]
+        own = (self.weight / _length(self.weight))[None]
         slope: Tensor = self.scale * (own - (own * along).sum(dim=2, keepdim=True) * along) / length
         return slope
+
+
+def _length(rows: Tensor) -> Tensor:
+    """The Euclidean length of each row, (rows, 1); written out, as onnx2torch knows no norm."""
+    return (rows * rows).sum(dim=1, keepdim=True).clamp_min(1e-24).sqrt()

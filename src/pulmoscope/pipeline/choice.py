@@ -12,12 +12,19 @@ from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
+from pulmoscope.runtime import severity_bundle, study_bundle
+from pulmoscope.runtime.any_bundle import kind_of
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
-from pulmoscope.runtime.study_bundle import judges_studies
+from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.three_level import ThreeLevelModel
 
-AnyModel = Model | ThreeLevelModel
+AnyModel = Model | ThreeLevelModel | SeverityModel
+
+_KINDS: Mapping[str, type[AnyModel]] = {
+    severity_bundle.KIND: SeverityModel,
+    study_bundle.KIND: ThreeLevelModel,
+}
 
 BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
 """What ``auto`` stands for."""
@@ -25,9 +32,8 @@ _TITLES = {Modality.XRAY: "an X-ray", Modality.CT: "a CT"}
 
 
 def open_model(model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> AnyModel:
-    """Load, verify and open a bundle of either kind (errors: see :meth:`Model.load`)."""
-    kind: type[AnyModel] = ThreeLevelModel if judges_studies(model) else Model
-    return kind.load(model, runtime, device)
+    """Load, verify and open a bundle of any kind (errors: see :meth:`Model.load`)."""
+    return _KINDS.get(kind_of(model), Model).load(model, runtime, device)
 
 
 class Models:

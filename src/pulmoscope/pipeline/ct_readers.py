@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,14 @@ from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity,
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
 from pulmoscope.pipeline.ahead import ahead
+from pulmoscope.pipeline.choice import AnyModel
+from pulmoscope.pipeline.ct_answer import BoolArray, CtAnswer, CtReader, named
 from pulmoscope.pipeline.dense_lung import weighed
+from pulmoscope.pipeline.severity_reader import SeverityReader
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.ct_rules import lung_shares
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
+from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.three_level import STAGES, ThreeLevelModel
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -31,52 +35,14 @@ LEAST_LUNG = 0.01
 
 
 @dataclass(frozen=True)
-class CtAnswer:
-    """What a model says of a CT.
-
-    Attributes:
-        slices: float32 (slices, classes); NaN where a slice is not judged.
-        network: what the network says by itself, likewise, where the measure of dense lung was weighed in; else None.
-        patient: class → probability; empty where no slice is judged.
-        levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
-        flags: what limits the answer.
-        checked: patients that the way from slices to the patient was checked on; None: on as many as the card says.
-    """
-
-    slices: FloatArray
-    patient: Mapping[str, float]
-    levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    flags: tuple[Flag, ...] = ()
-    checked: int | None = None
-    network: FloatArray | None = None
-
-
-class CtReader(Protocol):
-    """A model that judges CTs."""
-
-    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
-        """Judge a scan.
-
-        Args:
-            lungs: None where they can't be looked for in the volume.
-            dense: float32 (slices,), of each slice's lung the share that is dense; None likewise.
-        """
-        ...
-
-    def explain(
-        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
-    ) -> list[Explanation]:
-        """What in these slices speaks for a class."""
-        ...
-
-
-@dataclass(frozen=True)
 class SliceReader:
     """A model of slices; the patient follows by :mod:`pulmoscope.pipeline.patient_rule`."""
 
     model: Model
 
-    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
+    def answer(
+        self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None
+    ) -> CtAnswer:
         """Judge every slice that shows enough lung; of pictures, every slice in which lungs are seen.
 
         Pneumonia is not seen in a slice whose lung is clear by measure (see :mod:`pulmoscope.pipeline.dense_lung`).
@@ -112,7 +78,12 @@ class SliceReader:
         return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON, network=network)
 
     def explain(
-        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
+        self,
+        scan: Scan,
+        lungs: LungMask | None,
+        places: Sequence[int],
+        target: str,
+        missing: BoolArray | None,
     ) -> list[Explanation]:
         """Grad-CAM at each stage that the network gives."""
         seen = [self._prepare(scan, lungs, place) for place in places]
@@ -148,7 +119,9 @@ class ThreeLevelReader:
 
     model: ThreeLevelModel
 
-    def answer(self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None) -> CtAnswer:
+    def answer(
+        self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None
+    ) -> CtAnswer:
         """Judge every slice, the patient by each classifier, and all together."""
         bundle = self.model.bundle
         said = self.model.predict(self.model.prepare(scan, lungs))
@@ -156,7 +129,12 @@ class ThreeLevelReader:
         return CtAnswer(said.slice_probabilities, named(bundle.classes, said.ensemble), levels)
 
     def explain(
-        self, scan: Scan, lungs: LungMask | None, places: Sequence[int], target: str
+        self,
+        scan: Scan,
+        lungs: LungMask | None,
+        places: Sequence[int],
+        target: str,
+        missing: BoolArray | None,
     ) -> list[Explanation]:
         """Grad-CAM at the backbone's last three stages."""
         preprocess, index = self.model.bundle.preprocess, self.model.bundle.classes.index(target)
@@ -183,11 +161,8 @@ class ThreeLevelReader:
         ]
 
 
-def reader_of(model: Model | ThreeLevelModel) -> CtReader:
+def reader_of(model: AnyModel) -> CtReader:
     """How this model judges a CT."""
+    if isinstance(model, SeverityModel):
+        return SeverityReader(model)
     return ThreeLevelReader(model) if isinstance(model, ThreeLevelModel) else SliceReader(model)
-
-
-def named(classes: Sequence[str], row: npt.NDArray[np.floating]) -> dict[str, float]:
-    """Class → probability, to six digits."""
-    return dict(zip(classes, (round(float(share), 6) for share in row), strict=True))

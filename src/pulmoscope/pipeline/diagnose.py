@@ -31,7 +31,6 @@ from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.model import Model, Outputs, Prepared
-from pulmoscope.runtime.three_level import ThreeLevelModel
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
@@ -106,7 +105,7 @@ def diagnose(
     scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
-    if isinstance(opened, ThreeLevelModel) or scan.modality is Modality.CT:
+    if not isinstance(opened, Model) or scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
@@ -223,7 +222,7 @@ def _written(run: Run, result: ReadResult, scan: Scan, model: AnyModel, read_s: 
 
 def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted."""
-    if isinstance(model, ThreeLevelModel) or scan.modality is Modality.CT:
+    if not isinstance(model, Model) or scan.modality is Modality.CT:
         return diagnose_ct(
             scan, model, read_s=read_s, wanted=lambda own: _wanted(run.reports, own.label, own.decision)
         )

@@ -1,4 +1,4 @@
-"""The main flow of a CT: scan → lungs → quality → every slice → the patient → decision → explanation."""
+"""The main flow of a CT: scan → missing data → lungs → quality → every slice → the patient → decision → explanation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import (
     Decision,
@@ -25,12 +26,14 @@ from pulmoscope.core.types import (
     SliceResult,
 )
 from pulmoscope.datasets.ct_studies import lungs_of
-from pulmoscope.pipeline.ct_readers import CtAnswer, CtReader, named, reader_of
+from pulmoscope.pipeline.choice import AnyModel
+from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
+from pulmoscope.pipeline.ct_missing import Searched, imputed, missing_flags, searched
+from pulmoscope.pipeline.ct_readers import reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
+from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
 from pulmoscope.quality import ct_rules
-from pulmoscope.runtime.model import Model
-from pulmoscope.runtime.three_level import ThreeLevelModel
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
@@ -41,7 +44,7 @@ ENOUGH = 50
 
 def diagnose_ct(
     scan: Scan,
-    model: Model | ThreeLevelModel,
+    model: AnyModel,
     *,
     read_s: float = 0.0,
     wanted: Callable[[Prediction], bool] = lambda _: True,
@@ -58,32 +61,42 @@ def diagnose_ct(
         UnsuitableError: no slice shows enough lung to be judged.
     """
     start = perf_counter()
+    own = searched(scan)
+    scan = own.scan
+    searched_at = perf_counter()
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
     dense = None if lungs is None else _dense(scan, lungs)
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
-        answer = reader.answer(scan, lungs, dense)
+        measuring = aside.submit(measured, scan, lungs, own.mask)
+        answer = reader.answer(scan, lungs, dense, own.mask)
     if not answer.patient:
-        found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
-        source = scan.files[0].name if len(scan.files) == 1 else scan.name
-        raise UnsuitableError(
-            source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
-        )
+        raise _without_lungs(scan, lungs)
     predicted = perf_counter()
-    quality = Quality((*checked.result().flags, *answer.flags))
+    quality = Quality((*checked.result().flags, *missing_flags(own, lungs, answer.imputer), *answer.flags))
+    severity, masks = with_limits(measuring.result(), quality)
+    prediction = _decided(answer, quality, bundle.thresholds.confidence)
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,
         quality=quality,
-        prediction=_decided(answer, quality, bundle.thresholds.confidence),
-        slices=_results(scan, lungs, dense, answer, bundle.classes),
+        prediction=held_to_measure(prediction, severity),
+        slices=_results(own, lungs, (dense, severity), answer, bundle.classes),
         levels=answer.levels,
-        timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
+        timings_s={
+            "read": read_s,
+            "search": searched_at - start,
+            "lungs": found - searched_at,
+            "predict": predicted - found,
+        },
         software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
+        severity=severity,
+        masks=masks,
+        imputed=imputed(own, lungs, answer.imputer),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
@@ -92,7 +105,7 @@ def diagnose_ct(
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def card(model: Model | ThreeLevelModel) -> dict[str, Any]:
+def card(model: AnyModel) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
@@ -101,6 +114,15 @@ def card(model: Model | ThreeLevelModel) -> dict[str, Any]:
         "training_data": bundle.training_data,
         "metrics": bundle.metrics,
     }
+
+
+def _without_lungs(scan: Scan, lungs: LungMask | None) -> UnsuitableError:
+    """Why a CT of which no slice was judged is refused."""
+    found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
+    source = scan.files[0].name if len(scan.files) == 1 else scan.name
+    return UnsuitableError(
+        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+    )
 
 
 def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Prediction:
@@ -124,9 +146,14 @@ def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
 
 
 def _results(
-    scan: Scan, lungs: LungMask | None, dense: FloatArray | None, answer: CtAnswer, classes: tuple[str, ...]
+    own: Searched,
+    lungs: LungMask | None,
+    measures: tuple[FloatArray | None, SeverityMeasure | None],
+    answer: CtAnswer,
+    classes: tuple[str, ...],
 ) -> tuple[SliceResult, ...]:
     """One result per slice."""
+    scan, (dense, severity) = own.scan, measures
     shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_shares(lungs.labels)
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
@@ -138,6 +165,8 @@ def _results(
             lung_share=None if shares is None else round(float(shares[index]), 6),
             dense_share=None if dense is None else round(float(dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
+            lesion_share=None if severity is None else round(severity.slice_shares[index], 6),
+            missing_share=own.slice_share(index),
         )
         for index, row in enumerate(answer.slices)
     )
@@ -158,4 +187,5 @@ def _explanations(
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return reader.explain(scan, lungs, places, target)
+    missing = None if diagnosis.imputed is None else diagnosis.imputed.mask
+    return reader.explain(scan, lungs, places, target, missing)

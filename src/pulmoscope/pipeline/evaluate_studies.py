@@ -1,4 +1,4 @@
-"""From a model of three levels and a table of labelled studies to predictions, figures of every level, and a page."""
+"""From a model of whole studies and a table of labelled studies to predictions, figures of every level, and a page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.pipeline.evaluate import data_facts, draw, figures, synthetic_facts
 from pulmoscope.pipeline.predict import Progress, write_predictions
-from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studies
+from pulmoscope.pipeline.predict_studies import StudyJudge, StudyPredictions, predict_studies
 from pulmoscope.report.evaluation import studies_page
-from pulmoscope.runtime.study_bundle import SLICE
-from pulmoscope.runtime.three_level import ThreeLevelModel
 
 SCHEMA_VERSION = "1.1"
 
 
 def evaluate_studies(
-    model: ThreeLevelModel,
+    judge: StudyJudge,
     table: SampleTable,
     out: Path,
     *,
@@ -50,7 +48,8 @@ def evaluate_studies(
         DatasetError: no study could be read.
     """
     claim_folder(out, "metrics.json", force)
-    said, failures = predict_studies(model, table, progress)
+    model = judge.model
+    said, failures = predict_studies(judge, table, progress)
     ensemble = said.ensemble
     write_predictions(out / "predictions.csv", ensemble)
     _write_classifiers(out / "classifiers.csv", said)
@@ -59,7 +58,7 @@ def evaluate_studies(
     metrics = measure(known, bootstrap, seed) if len(known) else None
     found = {
         "schema_version": SCHEMA_VERSION,
-        "model": {**model.identity, "weights_sha256": model.bundle.files[SLICE]}
+        "model": {**model.identity, "weights_sha256": model.bundle.files[model.bundle.parts[0]]}
         | {"classes": list(model.bundle.classes), "temperature": model.bundle.calibration.temperature},
         "data": data_facts(table, split, failures),
         "method": {

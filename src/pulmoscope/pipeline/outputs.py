@@ -8,6 +8,8 @@
     OUT/<slug>/heat-<class>.png     of an X-ray: the heat map over the image, at the image's own size
     OUT/<slug>/heat-<class>.npy     the heat map alone: float16 (rows, columns) in [0, 1]
     OUT/<slug>/slices.csv           of a CT: what is said of every slice
+    OUT/<slug>/lungs.nii.gz         of a CT: the lung mask, 1 right, 2 left, in the scan's own geometry
+    OUT/<slug>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
     OUT/<slug>/slice-<number>.png   an explained slice in the lung window, at its own size
     OUT/<slug>/heat-<number>-<class>-stage<number>.png   a heat map over it
 """
@@ -30,6 +32,7 @@ from pulmoscope.core.types import Diagnosis, FloatArray, Modality
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
+from pulmoscope.pipeline.mask_files import mask_files
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
 from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
@@ -38,7 +41,9 @@ from pulmoscope.report.slice_table import to_csv
 
 INDEX, DIAGNOSIS, REPORT, SLICES = "index.json", "diagnosis.json", "report.html", "slices.csv"
 
-_WRITTEN = re.compile(r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|npy)")
+_WRITTEN = re.compile(
+    r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|npy)|(lungs|lesions)\.nii\.gz"
+)
 """What a run leaves beside ``diagnosis.json``."""
 
 _SAVED_OPACITY = 0.5
@@ -116,6 +121,8 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
         write_bytes(folder / name, content)
     if series:
         write_text(folder / SLICES, to_csv(diagnosis))
+        for name, content in mask_files(diagnosis):
+            write_bytes(folder / name, content)
     if report and series:
         write_text(folder / REPORT, ct_page.to_html(diagnosis, ct_pictures(diagnosis)))
     elif report:

@@ -1,4 +1,4 @@
-"""What a model of three levels says of every study of a table: one study in memory at a time, the next being read."""
+"""What a model of whole studies says of every study of a table: one in memory at a time, the next being read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,68 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.pipeline.ahead import ahead
-from pulmoscope.pipeline.ct_readers import named
+from pulmoscope.pipeline.ct_answer import named
+from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
-from pulmoscope.preprocess.ct import Bytes
-from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.three_level import StudyOutputs, ThreeLevelModel
 
 _AHEAD = 2
 """Studies read and not yet judged: the next one is read while one is judged."""
+
+
+class StudyJudge(Protocol):
+    """A model that judges whole studies.
+
+    Attributes:
+        patient: the classifiers of the whole patient.
+        together: those of them whose vectors are put side by side for a map of the patients.
+    """
+
+    @property
+    def model(self) -> ThreeLevelModel | SeverityModel:
+        """The model itself."""
+        ...
+
+    @property
+    def patient(self) -> tuple[str, ...]:
+        """See above."""
+        ...
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """See above."""
+        ...
+
+    def read(self, table: SampleTable, sample: Sample) -> Seen:
+        """A study as the model wants it, its slices' names and labels, and its quality.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        ...
+
+    def predict(self, images: Any) -> StudyOutputs:
+        """What the model says of what it has read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A study that was read.
+
+    Attributes:
+        images: as the model wants them.
+        places: the slices that they are, counted from the feet.
+        labels: of these slices; empty where none is known.
+        quality: of the study.
+    """
+
+    images: Any
+    places: tuple[int, ...]
+    labels: tuple[str, ...]
+    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -46,7 +101,7 @@ class StudyPredictions:
 
 
 def predict_studies(
-    model: ThreeLevelModel, table: SampleTable, progress: Progress | None = None
+    judge: StudyJudge, table: SampleTable, progress: Progress | None = None
 ) -> tuple[StudyPredictions, tuple[Failure, ...]]:
     """Judge every study of a table.
 
@@ -59,19 +114,18 @@ def predict_studies(
     Raises:
         DatasetError: no study could be read.
     """
-    bundle = model.bundle
-    samples, outputs, labels, decisions, failures = [], [], [], [], []
+    bundle = judge.model.bundle
+    samples, outputs, known, decisions, failures = [], [], [], [], []
     with ThreadPoolExecutor(1) as reader:
-        for done, (sample, seen) in enumerate(ahead(reader, partial(_read, model, table), table, _AHEAD), 1):
+        for done, (sample, seen) in enumerate(ahead(reader, partial(_read, judge, table), table, _AHEAD), 1):
             if isinstance(seen, InputError):
                 failures.append(Failure(sample.file, str(seen)))
             else:
-                images, known, quality = seen
-                said = model.predict(images)
+                said = judge.predict(seen.images)
                 shares = named(bundle.classes, said.ensemble)
                 samples.append(sample)
-                labels.append(known)
-                decisions.append(decide(shares, quality, bundle.thresholds.confidence).decision.value)
+                known.append((seen.places, seen.labels))
+                decisions.append(decide(shares, seen.quality, bundle.thresholds.confidence).decision.value)
                 # What is known of each slice would fill the memory, and nobody asks for it.
                 outputs.append(replace(said, slice_vectors=np.empty((0, 0), np.float32)))
             if progress is not None:
@@ -80,29 +134,55 @@ def predict_studies(
         reason = f"; the first: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no study could be read (of {len(table)}){reason}")
     found = StudyPredictions(
-        slices=_slices(samples, labels, [own.slice_probabilities for own in outputs], bundle.classes),
+        slices=_slices(samples, known, [own.slice_probabilities for own in outputs], bundle.classes),
         patient={
             name: _of_studies(samples, [own.patient[name] for own in outputs], bundle.classes)
-            for name in bundle.patient
+            for name in judge.patient
         },
         ensemble=_of_studies(samples, [own.ensemble for own in outputs], bundle.classes, tuple(decisions)),
-        vectors=np.stack([side_by_side([own.vectors[name] for name in bundle.ensemble]) for own in outputs]),
+        vectors=np.stack([side_by_side([own.vectors[name] for name in judge.together]) for own in outputs]),
     )
     return found, tuple(failures)
 
 
-def _read(
-    model: ThreeLevelModel, table: SampleTable, sample: Sample
-) -> tuple[Sample, tuple[Bytes, list[str], Quality] | InputError]:
-    """A study's slices as the model wants them, their labels, and its quality; or why it can't be read."""
+@dataclass(frozen=True)
+class ThreeLevelJudge:
+    """A model of three levels as a judge of studies."""
+
+    model: ThreeLevelModel
+
+    @property
+    def patient(self) -> tuple[str, ...]:
+        """Its patient-level classifiers."""
+        return self.model.bundle.patient
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """Those that its ensemble gets."""
+        return self.model.bundle.ensemble
+
+    def read(self, table: SampleTable, sample: Sample) -> Seen:
+        """All slices of a study (see :class:`StudyJudge`)."""
+        own = searched(read_labelled(table.path(sample), sample.infected))
+        scan = own.scan
+        labels = _labels(table, sample, len(scan.pixels), self.model.bundle.normal)
+        lungs = lungs_of(scan)
+        known = ct_quality(scan, lungs, self.model.bundle.training_data.get("sources", ()))
+        quality = Quality((*known.flags, *missing_flags(own, lungs)))
+        places = tuple(range(len(scan.pixels)))
+        return Seen(self.model.prepare(scan, lungs), places, tuple(labels), quality)
+
+    def predict(self, images: Any) -> StudyOutputs:
+        """All three levels."""
+        return self.model.predict(images)
+
+
+def _read(judge: StudyJudge, table: SampleTable, sample: Sample) -> tuple[Sample, Seen | InputError]:
+    """A study, or why it can't be read."""
     try:
-        scan = read_labelled(table.path(sample), sample.infected)
-        labels = _labels(table, sample, len(scan.pixels), model.bundle.normal)
+        return sample, judge.read(table, sample)
     except InputError as error:
         return sample, error
-    lungs = lungs_of(scan)
-    quality = ct_quality(scan, lungs, model.bundle.training_data.get("sources", ()))
-    return sample, (model.prepare(scan, lungs), labels, quality)
 
 
 def _of_studies(
@@ -120,18 +200,21 @@ def _of_studies(
 
 
 def _slices(
-    samples: list[Sample], labels: list[list[str]], rows: list[FloatArray], classes: tuple[str, ...]
+    samples: list[Sample],
+    known: list[tuple[tuple[int, ...], tuple[str, ...]]],
+    rows: list[FloatArray],
+    classes: tuple[str, ...],
 ) -> Predictions:
     files = [
         f"{sample.file}#{index}"
-        for sample, own in zip(samples, rows, strict=True)
-        for index in range(len(own))
+        for sample, (places, _) in zip(samples, known, strict=True)
+        for index in places
     ]
     owners = [sample for sample, own in zip(samples, rows, strict=True) for _ in own]
     probabilities: npt.NDArray[np.float64] = np.concatenate(rows).astype(np.float64)
     return Predictions(
         files=tuple(files),
-        labels=tuple(chain.from_iterable(labels)),
+        labels=tuple(chain.from_iterable(labels for _, labels in known)),
         # Slices of one patient are no independent cases, also where the patient is nameless.
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),

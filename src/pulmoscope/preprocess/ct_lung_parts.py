@@ -28,6 +28,9 @@ BONE_HU, RIB_HU, FAT_HU = 250, 170, (-140, -40)
 RIB_MM, RIB_GAP_MM = 12, 4
 """How far up and down a rib goes on, and how far from ribs lung ends."""
 
+TIP_MM2 = 80
+"""A smaller tip of the diaphragm does not matter."""
+
 AIRWAY_MM = 50
 """Trachea and main bronchi are no farther from the middle."""
 
@@ -137,6 +140,25 @@ def filled(mask: BoolArray) -> BoolArray:
     return np.asarray(~outside[parts])
 
 
+def without_domes(lung: BoolArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
+    """The lung without tips of the diaphragm: dense spots that aerated lung surrounds, and that go on below it."""
+    out = lung.copy()
+    for index in range(1, len(lung)):
+        dense = (lung[index] & ~airy[index]).astype(np.uint8)
+        below = ~out[index - 1]
+        if not (dense.any() and lung[index - 1].any()):
+            continue
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(dense, connectivity=4)
+        for part in range(1, count):
+            if stats[part, cv2.CC_STAT_AREA] * voxel_mm[1] * voxel_mm[2] < TIP_MM2:
+                continue
+            here = parts == part
+            around = cv2.dilate(here.astype(np.uint8), disc(3)) > 0
+            if lung[index][around].all() and below[here].mean() > 0.5:
+                out[index][here] = False
+    return out
+
+
 def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool) -> BoolArray:
     """One lung with the dense tissue that dents its outer outline, where ribs are and healthy lung is smooth.
 
@@ -147,11 +169,11 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     _, rows, columns = lung.shape
     places = np.flatnonzero(lung.any(axis=(0, 2)))
     y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
-    x = (np.arange(columns)[None] - _inner_edge(lung, is_left)) * voxel_mm[2]
+    x = (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
     reach = np.hypot(y, x).astype(np.float32)
     sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
-    outer = _outer(lung, reach, sector)
+    outer = outline(lung, reach, sector)
     level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
     added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
     for index in np.flatnonzero(outer.any(axis=1)):
@@ -161,7 +183,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
         added[index] = costal & within & deep & (coarse[index] < BONE_HU) & ~lung[index]
         beyond[index] = ~within & (reach > far)
     lung = lung | _bordering(added, lung, beyond)
-    outer = _outer(lung, reach, sector)
+    outer = outline(lung, reach, sector)
     level = _ribs(coarse > RIB_HU, outer, reach, sector, round(RIB_MM / voxel_mm[0]))
     wall = (coarse > RIB_HU) | ((coarse > FAT_HU[0]) & (coarse < FAT_HU[1]))
     added[:], beyond = False, wall
@@ -174,7 +196,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     return lung | _bordering(added, lung, beyond)
 
 
-def _outer(lung: BoolArray, reach: FloatArray, sector: npt.NDArray[np.int64]) -> FloatArray:
+def outline(lung: BoolArray, reach: FloatArray, sector: npt.NDArray[np.int64]) -> FloatArray:
     """How far the lung reaches, mm (slices, directions); 0 where there is none."""
     outer = np.zeros((len(lung), 360 // SECTOR_DEG), dtype=np.float32)
     at_slice, at_row, at_column = np.nonzero(lung)
@@ -223,7 +245,7 @@ def _ribs(
     return np.asarray(np.where(missing, first - before, 0), dtype=np.float32)
 
 
-def _inner_edge(lung: BoolArray, is_left: bool) -> float:
+def inner_edge(lung: BoolArray, is_left: bool) -> float:
     """The column of the chest's middle, as one lung sees it: where its inner edge lies in most slices."""
     columns = [np.flatnonzero(plane.any(axis=0)) for plane in lung if plane.any()]
     return float(np.median([one[0 if is_left else -1] for one in columns]))

@@ -19,7 +19,17 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.preprocess.ct_lung_parts import BoolArray, airways, closed, dents, disc, filled, sides
+from pulmoscope.preprocess.ct_lung_dense import with_dense
+from pulmoscope.preprocess.ct_lung_parts import (
+    BoolArray,
+    airways,
+    closed,
+    dents,
+    disc,
+    filled,
+    sides,
+    without_domes,
+)
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
@@ -181,8 +191,9 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
         if lung.any():
             lung = closed(lung, voxel_mm) & inside
             lung = dents(lung, hu, voxel_mm, is_left=label == LEFT) & inside
+            lung = with_dense(lung, hu, inside, voxel_mm, is_left=label == LEFT)
             found = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
-            labels[within][half][found] = label
+            labels[within][half][without_domes(found, airy[half], voxel_mm)] = label
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(find, (RIGHT, LEFT)))

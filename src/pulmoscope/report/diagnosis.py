@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulmoscope.core.files import NOTICE, sha256_of
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, Modality, Scan, SliceResult
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, Imputed, Modality, Scan, SliceResult
+from pulmoscope.report.severity import severity_json
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
 INDEX_VERSION = "2.0"
@@ -20,7 +21,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The contents of ``diagnosis.json``.
 
     ``slices`` and ``levels`` are empty for an X-ray, which has one image and no series. ``severity`` names what is
-    measured for the modality; null says that this model does not measure it. No element that identifies a patient is
+    measured for the modality; null says that it was not. No element that identifies a patient is
     in it.
     """
     scan, prediction = diagnosis.scan, diagnosis.prediction
@@ -38,6 +39,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "quality": {
             "verdict": diagnosis.quality.verdict,
             "flags": [_flag(flag) for flag in diagnosis.quality.flags],
+            "imputed": _imputed(diagnosis.imputed),
         },
         "prediction": {
             "label": prediction.label,
@@ -47,7 +49,9 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         },
         "slices": [_slice(found) for found in diagnosis.slices],
         "levels": {name: _rounded(shares) for name, shares in diagnosis.levels.items()},
-        "severity": dict.fromkeys(_MEASURED[scan.modality]),
+        "severity": dict.fromkeys(_MEASURED[scan.modality])
+        if diagnosis.severity is None
+        else severity_json(diagnosis),
         "explanations": [
             _explanation(shown, name, scan.modality)
             for shown, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True)
@@ -154,7 +158,16 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
         "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
         "network": None if found.network is None else _rounded(found.network),
+        "lesion_share": None if found.lesion_share is None else round(found.lesion_share, 6),
+        "missing_share": None if found.missing_share is None else round(found.missing_share, 6),
     }
+
+
+def _imputed(found: Imputed | None) -> dict[str, Any] | None:
+    """What was filled in; None where nothing was."""
+    if found is None:
+        return None
+    return {"share": round(found.share, 6), "slices": found.slices, "imputer": found.imputer}
 
 
 def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str, Any]:

@@ -209,10 +209,21 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         f"Most probable   {_top(prediction['probabilities'])}",
         f"Decision        {verdict}",
         f"Reason          {prediction['reason']}",
+        *_severity_lines(plain["severity"]),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         f"Image quality   {quality['verdict']}",
         *(f"                {flag['code'].replace('_', ' ')}: {flag['detail']}" for flag in quality["flags"]),
+    ]
+
+
+def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:
+    """How much of the lungs is affected, where that was measured."""
+    if not severity or severity.get("percent_affected") is None:
+        return []
+    share, grade = severity["percent_affected"], severity["grade"]
+    return [
+        f"Affected        {share:.1f} % of the lungs by measure: {grade}, {severity['score']} of 25 points"
     ]
 
 

@@ -13,10 +13,15 @@ Runtime = Literal["auto", "openvino", "onnx", "torch"]
 
 
 class Network(Protocol):
-    """An opened ONNX file with one input."""
+    """An opened ONNX file."""
 
-    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
-        """Outputs by name for a float32 batch."""
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs' names, in the file's order."""
+        ...
+
+    def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for float32 batches of one length, one per input in the file's order."""
         ...
 
 

@@ -18,7 +18,7 @@ class OnnxNetwork:
     """An ONNX file in an ONNX Runtime session. Thread-safe; computes in float32 (on CUDA without TF32).
 
     Args:
-        path: the ONNX file, with a single input.
+        path: the ONNX file.
         device: ``auto`` (CUDA where this ONNX Runtime has it), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -49,9 +49,10 @@ class OnnxNetwork:
         # ONNX Runtime falls back to the CPU where CUDA can't be started: only `auto` allows that.
         if device.startswith("cuda") and CUDA not in self._session.get_providers():
             raise ResourceError(f"runtime onnx: device {device} could not be started")
-        self._input = self._session.get_inputs()[0].name
+        self.inputs = tuple(port.name for port in self._session.get_inputs())
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
-        """Outputs by name for a float32 batch."""
-        return dict(zip(self._names, self._session.run(self._names, {self._input: batch}), strict=True))
+    def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for float32 batches, one per input."""
+        named = dict(zip(self.inputs, batches, strict=True))
+        return dict(zip(self._names, self._session.run(self._names, named), strict=True))

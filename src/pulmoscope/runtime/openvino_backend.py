@@ -54,7 +54,7 @@ class OpenVinoNetwork:
     memory for the batch, and makes a batch equal to its images one by one to the last bit.
 
     Args:
-        path: the ONNX file; its single input has the batch as first axis.
+        path: the ONNX file; its inputs have the batch as first axis.
         device: ``auto`` or ``cpu``.
 
     Raises:
@@ -70,30 +70,34 @@ class OpenVinoNetwork:
         try:
             core = openvino.Core()
             model = core.read_model(path)
-            shape = model.input().partial_shape
-            shape[0] = 1
-            model.reshape(shape)
+            shapes = {}
+            for place, port in enumerate(model.inputs):
+                shape = port.partial_shape
+                shape[0] = 1
+                shapes[place] = shape
+            model.reshape(shapes)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise BundleError(f"{path}: OpenVINO can't read this network ({reason})") from error
+        self.inputs = tuple(port.any_name for port in self._compiled.inputs)
         self._names = [output.any_name for output in self._compiled.outputs]
         self._streams = ThreadPoolExecutor(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._local = threading.local()
 
-    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
-        """Outputs by name for a float32 batch."""
-        images = [batch[index : index + 1] for index in range(len(batch))]
+    def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for float32 batches, one per input."""
+        images = [[batch[index : index + 1] for batch in batches] for index in range(len(batches[0]))]
         answers = [self._one(images[0])] if len(images) == 1 else list(self._streams.map(self._one, images))
         return {
             name: np.concatenate([answer[place] for answer in answers])
             for place, name in enumerate(self._names)
         }
 
-    def _one(self, image: FloatArray) -> list[FloatArray]:
-        """All outputs of one image, on the calling thread's own request."""
+    def _one(self, image: list[FloatArray]) -> list[FloatArray]:
+        """All outputs of one image (one array per input), on the calling thread's own request."""
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
         request = self._local.request
-        request.infer([image])
+        request.infer(image)
         return [np.array(request.get_output_tensor(place).data) for place in range(len(self._names))]

@@ -22,8 +22,7 @@ from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.runtime import bundle
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Contents, common, read_manifest
+from pulmoscope.runtime.bundle import MANIFEST, Contents, common, read_manifest
 
 KIND = "three-level"
 SLICE, ENSEMBLE = "slice.onnx", "ensemble.onnx"
@@ -53,16 +52,6 @@ class StudyBundle(Contents):
     def parts(self) -> tuple[str, ...]:
         """The files that it consists of."""
         return (SLICE, *(f"{name}.onnx" for name in self.patient), ENSEMBLE)
-
-
-def load_any(model: str | Path) -> Bundle | StudyBundle:
-    """Load and verify a bundle of either kind (errors: those of the kind's own ``load``)."""
-    return load(model) if judges_studies(model) else bundle.load(model)
-
-
-def judges_studies(model: str | Path) -> bool:
-    """Whether this is a bundle of three levels (errors: see :func:`read_manifest`)."""
-    return read_manifest(model)[1].get("kind") == KIND
 
 
 def load(model: str | Path) -> StudyBundle:

@@ -25,7 +25,7 @@ class TorchNetwork:
     On CUDA convolutions are computed without TF32, for the whole process: an answer must not depend on the device.
 
     Args:
-        path: the ONNX file, with a single input.
+        path: the ONNX file.
         device: ``auto`` (CUDA where it is), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -51,12 +51,14 @@ class TorchNetwork:
         except Exception as error:  # protobuf's and onnx2torch's errors share no nearer base class
             reason = str(error).strip().splitlines()[0]
             raise BundleError(f"{path}: torch can't read this network ({reason})") from error
+        stored = {tensor.name for tensor in model.graph.initializer}
+        self.inputs = tuple(port.name for port in model.graph.input if port.name not in stored)
         self._names = [output.name for output in model.graph.output]
 
-    def __call__(self, batch: FloatArray) -> Mapping[str, FloatArray]:
-        """Outputs by name for a float32 batch."""
+    def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
+        """Outputs by name for float32 batches, one per input."""
         with torch.inference_mode():
-            found = self._module(torch.from_numpy(batch).to(self._device))
+            found = self._module(*(torch.from_numpy(batch).to(self._device) for batch in batches))
             tensors = [found] if isinstance(found, torch.Tensor) else found
             return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
 

@@ -28,6 +28,7 @@ from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.files import sha256_of, write_json
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.anogan import SIDES, AnomalyNetwork, Discriminator, Encoder, Generator
+from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.training import curves
 from pulmoscope.training.anogan_batches import NormalSlices
 from pulmoscope.training.slice_sheet import write_sheet
@@ -45,52 +46,6 @@ SHOWN = 8
 SAVED_EVERY = 5
 """Epochs between two checkpoints and sheets."""
 SETTINGS = "anogan.json"
-
-
-@dataclass(frozen=True)
-class AnoGanSettings:
-    """How the networks are built, trained and asked.
-
-    Attributes:
-        latent: length of the latent vector, whose prior is uniform in [-1, 1].
-        width: channels at half the slices' side; 32 for a CPU, 64 as published.
-        epochs, encoder_epochs: of the DCGAN and of the encoder.
-        batches, batch_size: of an epoch; how long training takes does not depend on how many slices there are.
-        learning_rate, betas: of Adam, for all three networks.
-        penalty: weight of R1, the discriminator's squared gradient at real slices.
-        shift: slices to learn from are moved by up to so many 64ths of their side; they are never mirrored, as lungs
-            and heart are not alike on both sides.
-        brightness: and brightened or darkened by up to this share.
-        kappa: weight of the features' part in the encoder's loss.
-        weight: λ, weight of the features' part in the score.
-        steps, search_rate: gradient descent for a latent vector: steps of Adam, and their learning rate.
-        seed: of all that is drawn.
-    """
-
-    latent: int = 100
-    width: int = 32
-    epochs: int = 50
-    encoder_epochs: int = 40
-    batches: int = 50
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.99)
-    penalty: float = 1.0
-    shift: int = 2
-    brightness: float = 0.04
-    kappa: float = 1.0
-    weight: float = 0.1
-    steps: int = 500
-    search_rate: float = 0.02
-    seed: int = 20
-
-    def __post_init__(self) -> None:
-        least = {"latent": 1, "width": 1, "epochs": 1, "encoder_epochs": 1, "batches": 1, "batch_size": 2}
-        for name, bound in {**least, "shift": 0, "steps": 1}.items():
-            if getattr(self, name) < bound:
-                raise RecipeError(f"AnoGAN: {name} must be at least {bound} (found: {getattr(self, name)})")
-        if not 0 <= self.weight <= 1:
-            raise RecipeError(f"AnoGAN: weight must be from 0 to 1 (found: {self.weight})")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.runtime.any_bundle import AnyBundle, load_any
 from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
-from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load_any
+from pulmoscope.runtime.severity_bundle import SeverityBundle
+from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
 from pulmoscope.training import settings
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, as_run
@@ -27,7 +29,7 @@ NAMES = {"macro_auroc": "auroc"}
 UNKNOWN = "unknown"
 
 
-def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle | StudyBundle:
+def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> AnyBundle:
     """Record an evaluation or an audit in a bundle and in its card.
 
     Args:
@@ -48,12 +50,20 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle | St
         ) from error
     updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
     # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
-    text = study_card(updated) if isinstance(updated, StudyBundle) else model_card(updated)
-    write_text(bundle.folder / CARD, text)
+    write_text(bundle.folder / CARD, _card(updated))
     return updated
 
 
-def _check_model(bundle: Bundle | StudyBundle, model: Mapping[str, Any]) -> None:
+def _card(bundle: AnyBundle) -> str:
+    """The card of any kind of bundle."""
+    if isinstance(bundle, SeverityBundle):
+        from pulmoscope.training.severity.card import severity_card
+
+        return severity_card(bundle)
+    return study_card(bundle) if isinstance(bundle, StudyBundle) else model_card(bundle)
+
+
+def _check_model(bundle: AnyBundle, model: Mapping[str, Any]) -> None:
     """Are these facts those of the bundle's own network, calibrated as it is?"""
     own = {
         "name": bundle.name,

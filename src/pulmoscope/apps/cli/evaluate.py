@@ -82,10 +82,14 @@ def _evaluation(
     from pulmoscope.pipeline.evaluate import evaluate
     from pulmoscope.pipeline.evaluate_slices import evaluate_slices
     from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+    from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
+    from pulmoscope.pipeline.severity_reader import SeverityJudge
+    from pulmoscope.runtime.severity import SeverityModel
     from pulmoscope.runtime.three_level import ThreeLevelModel
 
-    if isinstance(model, ThreeLevelModel):
-        return partial(evaluate_studies, model), _tell_levels, ("Report", "report.html")
+    if isinstance(model, ThreeLevelModel | SeverityModel):
+        judge = ThreeLevelJudge(model) if isinstance(model, ThreeLevelModel) else SeverityJudge(model)
+        return partial(evaluate_studies, judge), _tell_levels, ("Report", "report.html")
     if model.bundle.modality == "CT" and holds_studies(table):
         return partial(evaluate_slices, model), _tell_slices, ("Figures", "slices.json")
     return partial(evaluate, model), _tell, ("Report", "report.html")

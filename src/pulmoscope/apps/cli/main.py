@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from pulmoscope.apps.cli import audit, datasets, diagnose, doctor, evaluate, models, recipes, train, tune
+from pulmoscope.apps.cli import (
+    audit,
+    datasets,
+    diagnose,
+    doctor,
+    evaluate,
+    models,
+    recipes,
+    severity,
+    train,
+    tune,
+)
 from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130
@@ -26,6 +37,8 @@ app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("audit")(audit.command)
 app.command("tune")(tune.command)
+app.command("ablate")(severity.ablate_command)
+app.command("stress")(severity.stress_command)
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")

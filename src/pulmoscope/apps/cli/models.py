@@ -15,8 +15,10 @@ from pulmoscope.apps.cli.evaluate import Split, chosen, tell_left_out
 
 if TYPE_CHECKING:
     from pulmoscope.preprocess.ct import CtPreprocess
+    from pulmoscope.preprocess.ct_standard import Standardisation
     from pulmoscope.preprocess.kinds import Preprocess
     from pulmoscope.runtime.bundle import Bundle, Contents
+    from pulmoscope.runtime.severity_bundle import SeverityBundle
     from pulmoscope.runtime.study_bundle import StudyBundle
 
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
@@ -33,8 +35,8 @@ def list_models() -> None:
     """The models that come with Pulmoscope."""
     from rich.table import Table
 
+    from pulmoscope.runtime.any_bundle import load_any
     from pulmoscope.runtime.bundle import built_in
-    from pulmoscope.runtime.study_bundle import load_any
 
     if not built_in():
         typer.echo("No built-in models.")
@@ -56,8 +58,8 @@ def list_models() -> None:
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
+    from pulmoscope.runtime.any_bundle import load_any
     from pulmoscope.runtime.bundle import built_in_lung_finder
-    from pulmoscope.runtime.study_bundle import load_any
 
     if model == LUNGS:
         typer.echo((built_in_lung_finder() / "MODEL_CARD.md").read_text(encoding="utf-8"))
@@ -93,10 +95,15 @@ def show(model: Name) -> None:
 def check(model: Name) -> None:
     """Verify a bundle: every file by its checksum, its contract, and that its networks answer as it says."""
     from pulmoscope.core.errors import BundleError
-    from pulmoscope.runtime.study_bundle import StudyBundle, load_any
+    from pulmoscope.runtime.any_bundle import load_any
+    from pulmoscope.runtime.severity_bundle import SeverityBundle
+    from pulmoscope.runtime.study_bundle import StudyBundle
 
     bundle = load_any(model)
-    answers, fit = _answers_study(bundle) if isinstance(bundle, StudyBundle) else _answers(bundle)
+    if isinstance(bundle, SeverityBundle):
+        answers, fit = _answers_severity(bundle)
+    else:
+        answers, fit = _answers_study(bundle) if isinstance(bundle, StudyBundle) else _answers(bundle)
     for name, classes in answers.items():
         if classes != len(bundle.classes):
             raise BundleError(f"{model}: {len(bundle.classes)} classes, but {name} gives {classes}")
@@ -135,6 +142,23 @@ def _answers_study(bundle: StudyBundle) -> tuple[dict[str, int], bool]:
         said.gradients[stage].shape == (1, classes, maps.shape[1]) for stage, maps in said.features.items()
     )
     return answers | {"ensemble.onnx": len(patient.ensemble)}, fit
+
+
+def _answers_severity(bundle: SeverityBundle) -> tuple[dict[str, int], bool]:
+    """The same of the networks that grade severity, for a study of one black slice."""
+    import numpy as np
+
+    from pulmoscope.runtime.severity import SeverityModel
+
+    opened = SeverityModel(bundle)
+    black = np.zeros((1, bundle.preprocess.size, bundle.preprocess.size), dtype=np.float32)
+    said = opened.slices(black)
+    classes = said.probabilities.shape[1]
+    if classes != len(bundle.classes):  # the next network would not even take it
+        return {"model.onnx": classes}, True
+    attended = len(opened.predict(black).patient["attention"])
+    fit = said.gradients.shape == (1, classes, said.features.shape[1])
+    return {"model.onnx": classes, "attention.onnx": attended}, fit
 
 
 @app.command("record")
@@ -198,11 +222,17 @@ def calibrate(
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
 
 
-def _input(seen: Preprocess | CtPreprocess) -> str:
+def _input(seen: Preprocess | CtPreprocess | Standardisation) -> str:
     """What a network is given, in a line."""
     from pulmoscope.preprocess.ct import CtPreprocess
+    from pulmoscope.preprocess.ct_standard import Standardisation
     from pulmoscope.preprocess.xray import XrayPreprocess
 
+    if isinstance(seen, Standardisation):
+        return (
+            f"slices of 1 x {seen.size} x {seen.size}, region {seen.region}, about {seen.slice_mm:g} mm apart, HU "
+            f"{seen.hu_low:g} to {seen.hu_high:g}, mean {seen.mean:g}, s.d. {seen.std:g}"
+        )
     if isinstance(seen, CtPreprocess):
         means, spreads = (", ".join(f"{own:g}" for own in values) for values in (seen.mean, seen.std))
         return (
@@ -216,9 +246,13 @@ def _input(seen: Preprocess | CtPreprocess) -> str:
 
 
 def _levels(bundle: Contents) -> dict[str, str]:
-    """What a model of three levels is made of; nothing of others."""
+    """What a model of three levels, or of severity, is made of; nothing of others."""
+    from pulmoscope.runtime.severity_bundle import SeverityBundle
     from pulmoscope.runtime.study_bundle import StudyBundle
 
+    if isinstance(bundle, SeverityBundle):
+        scored = "none" if bundle.anomaly is None else f"score above {bundle.anomaly['value']:.4g}"
+        return {"patient": f"by {bundle.vote}", "imputer": bundle.imputer, "anomalies": scored}
     if not isinstance(bundle, StudyBundle):
         return {}
     return {

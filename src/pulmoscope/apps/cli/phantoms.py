@@ -58,6 +58,14 @@ def phantom(
             help="In the layout mosmed, instead of --count: this fraction of each grade's 254/684/125/45/2."
         ),
     ] = None,
+    damage: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
+        ),
+    ] = 0.0,
     format_: Annotated[str, typer.Option("--format", help="CT: dicom or nifti.")] = "dicom",
     tie: Annotated[
         str,
@@ -83,9 +91,9 @@ def phantom(
         )
         if ("count" in given) == (fraction is not None):
             raise typer.BadParameter("the layout mosmed needs --count or --fraction, one of them")
-        _mosmed_phantoms(out, count, fraction, size, seed, slices, force)
+        _mosmed_phantoms(out, count, fraction, size, seed, slices, damage, force)
         return
-    _refuse(given, ("fraction",), "needs --layout mosmed")
+    _refuse(given, ("fraction", "damage"), "needs --layout mosmed")
     if kind == "ct":
         _ct_phantoms(
             out, count, classes, size, seed, masks, slices, format_, _names(tie), _names(tie_splits), force
@@ -173,6 +181,7 @@ def _mosmed_phantoms(
     size: int | None,
     seed: int,
     slices: int | None,
+    damage: float,
     force: bool,
 ) -> None:
     from pulmoscope.datasets.mosmed_phantoms import counts_of_fraction, counts_of_total, write_mosmed_phantoms
@@ -180,7 +189,14 @@ def _mosmed_phantoms(
     counts = counts_of_total(count) if fraction is None else counts_of_fraction(fraction)
     with progress_bar("Drawing") as progress:
         table = write_mosmed_phantoms(
-            out, counts, seed=seed, size=size or 256, slices=slices, force=force, progress=progress
+            out,
+            counts,
+            seed=seed,
+            size=size or 256,
+            slices=slices,
+            damage=damage,
+            force=force,
+            progress=progress,
         )
     shown = ", ".join(f"{grade} {number}" for grade, number in counts.items())
     typer.echo(

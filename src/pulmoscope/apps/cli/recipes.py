@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from pulmoscope.training.recipe import Recipe
+    from pulmoscope.training.severity.recipe import SeverityRecipe
     from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 
 app = typer.Typer(help="List and show the recipes that `train` and `tune` take.", no_args_is_help=True)
@@ -16,11 +17,12 @@ app = typer.Typer(help="List and show the recipes that `train` and `tune` take."
 @app.command("list")
 def list_recipes() -> None:
     """Every recipe's name and title."""
-    from pulmoscope.training.recipes import RECIPES, THREE_LEVEL, xray_lungs
+    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL, xray_lungs
 
     finder = xray_lungs.RECIPE
     titles = {name: recipe.title for name, recipe in RECIPES.items()}
     titles |= {name: levels.title for name, levels in THREE_LEVEL.items()}
+    titles |= {name: severity.title for name, severity in SEVERITY.items()}
     titles[finder.name] = f"{finder.title}; recipes with region=lungs use it"
     width = max(map(len, titles))
     for name, title in titles.items():
@@ -36,8 +38,9 @@ def show(
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
     from pulmoscope.training import limits
-    from pulmoscope.training.recipes import THREE_LEVEL, as_run, find, xray_lungs
+    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find, xray_lungs
     from pulmoscope.training.settings import apply
+    from pulmoscope.training.severity.recipe import check as check_severity
     from pulmoscope.training.three_level.recipe import check
 
     if name == xray_lungs.RECIPE.name:
@@ -48,6 +51,11 @@ def show(
         check(levels)
         _show_settings(levels, "")
         return
+    if name in SEVERITY:
+        severity = apply(SEVERITY[name], set_ or [])
+        check_severity(severity)
+        _show_settings(severity, "")
+        return
     recipe = apply(find(name), set_ or [])
     limits.check(recipe)
     _show_settings(recipe, as_run(recipe))
@@ -57,7 +65,7 @@ def show(
             typer.echo(f"  {path}: {', '.join(map(str, values))}")
 
 
-def _show_settings(recipe: Recipe | ThreeLevelRecipe, as_set: str) -> None:
+def _show_settings(recipe: Recipe | ThreeLevelRecipe | SeverityRecipe, as_set: str) -> None:
     from pulmoscope.training.settings import as_text, leaves, to_plain
 
     typer.echo(f"{recipe.name}: {recipe.title}\n")

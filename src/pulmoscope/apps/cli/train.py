@@ -48,7 +48,7 @@ def command(
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks; the recipes of
-    three levels learn from CT studies.
+    three levels and of severity learn from CT studies.
     """
     if recipe == "xray-lungs":
         given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
@@ -58,12 +58,20 @@ def command(
         return
     from pulmoscope.core.errors import RecipeError
     from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import THREE_LEVEL, as_run, find
+    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find
     from pulmoscope.training.settings import apply
 
     if recipe in THREE_LEVEL:
         _refuse(recipe, {"--folds": folds, "--workers": workers}, "it learns from studies, one by one")
         _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
+        return
+    if recipe in SEVERITY:
+        from pulmoscope.apps.cli.severity import train_severity
+
+        _refuse(recipe, {"--workers": workers}, "it learns from studies, one by one")
+        train_severity(
+            recipe, data, layout, out, set_ or [], folds, device, (resume, force), (terms, release)
+        )
         return
     chosen = apply(find(recipe), set_ or [])
     check(chosen)

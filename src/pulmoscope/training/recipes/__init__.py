@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import (
+    ct_severity_resnet18,
     ct_slice_covid,
     ct_slice_inception,
     ct_three_level,
@@ -20,6 +21,7 @@ from pulmoscope.training.recipes import (
     xray_binary_resnet50v2,
     xray_covid,
 )
+from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -43,6 +45,11 @@ THREE_LEVEL: Mapping[str, ThreeLevelRecipe] = {
 }
 """Those of system B, which are trained otherwise."""
 
+SEVERITY: Mapping[str, SeverityRecipe] = {
+    module.RECIPE.name: module.RECIPE for module in (ct_severity_resnet18,)
+}
+"""That of system A, which has networks of quality control besides."""
+
 
 def find(name: str) -> Recipe:
     """A recipe by name.
@@ -51,7 +58,7 @@ def find(name: str) -> Recipe:
         RecipeError: there is none of that name.
     """
     if name not in RECIPES:
-        raise RecipeError(f"no recipe {name} (there are: {', '.join([*RECIPES, *THREE_LEVEL])})")
+        raise RecipeError(f"no recipe {name} (there are: {', '.join([*RECIPES, *THREE_LEVEL, *SEVERITY])})")
     return RECIPES[name]
 
 

@@ -53,7 +53,7 @@ def study_card(bundle: StudyBundle) -> str:
         ],
         "Figures": [
             f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): accuracy "
-            + _figure(found["figures"].get("accuracy"))
+            + figure_text(found["figures"].get("accuracy"))
             for key, found in bundle.metrics.items()
         ],
         "Calibration and referral": [
@@ -69,7 +69,8 @@ def study_card(bundle: StudyBundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figure(figure: Mapping[str, Any] | None) -> str:
+def figure_text(figure: Mapping[str, Any] | None) -> str:
+    """A figure and its interval; a dash where it is not known."""
     if figure is None or figure["value"] is None:
         return "–"
     return f"{figure['value']:.3f}" + (

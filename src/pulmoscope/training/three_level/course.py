@@ -1,7 +1,8 @@
-"""One course of training: Adam, the best epoch on the validation split kept, resumable after every epoch.
+"""One course of training: a network, an optimiser, epochs, resumable after every one of them.
 
-The networks of levels 2 and 3 take seconds an epoch and sequences instead of images, and level 1 changes what it learns
-from as it goes; so this loop is a plain one.
+The best epoch on the validation split is kept; where nothing is held out, the last. The networks of system B's levels 2
+and 3 take seconds an epoch and sequences instead of images, its level 1 changes what it learns from as it goes, and
+system A draws slices anew for each epoch; so this loop is a plain one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.models.losses import Loss
 from pulmoscope.training.learner import correct, loss_of
 from pulmoscope.training.state import PhaseState, Row, save_weights
 
@@ -35,11 +37,14 @@ class Course:
 
     Attributes:
         name: of its files and of its rows in the curves.
-        epochs, learning_rate: with Adam.
+        epochs, learning_rate: with Adam, or with ``optimizer``.
         seed: of dropout; with the epoch's and the batch's number it decides what is drawn.
         learn: an epoch's number from 0 -> its batches.
-        judge: the validation batches.
+        judge: the validation batches; None: nothing is held out.
         weights: of the classes in the loss; None: equal.
+        loss: instead of the cross-entropy with ``weights``.
+        optimizer: weights -> the optimiser, instead of Adam.
+        schedule: the share of the course that is done, by whole epochs -> what the learning rate is multiplied by.
         l1, l2: times the sum of absolute values and of squares of all weight matrices, added to the loss.
         half: compute in bf16 where that is safe.
         mode: sets the network's mode before an epoch; what it freezes stays.
@@ -50,8 +55,11 @@ class Course:
     learning_rate: float
     seed: tuple[int, ...]
     learn: Callable[[int], Sequence[Batch] | Iterable[Batch]]
-    judge: Callable[[], Iterable[Batch]]
+    judge: Callable[[], Iterable[Batch]] | None
     weights: Tensor | None = None
+    loss: Loss | None = None
+    optimizer: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer] | None = None
+    schedule: Callable[[float], float] | None = None
     l1: float = 0.0
     l2: float = 0.0
     half: bool = False
@@ -99,7 +107,9 @@ def follow(
     network.to(device)
     if not state.finished:
         free = [weight for weight in network.parameters() if weight.requires_grad]
-        optimizer = torch.optim.Adam(free, course.learning_rate)
+        optimizer = (
+            course.optimizer(free) if course.optimizer else torch.optim.Adam(free, course.learning_rate)
+        )
         if state.epochs:
             network.load_state_dict(state.network)
             optimizer.load_state_dict(state.optimizer)
@@ -124,6 +134,10 @@ def _epoch(
 ) -> Row:
     began = time.perf_counter()
     weights = None if course.weights is None else course.weights.to(device)
+    done = epoch / course.epochs
+    rate = course.learning_rate * (course.schedule(done) if course.schedule else 1)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     matrices = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim >= 2]
     course.mode(network)
     total, right, seen = 0.0, 0, 0
@@ -134,7 +148,7 @@ def _epoch(
         labels = labels.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=course.half):
             logits = network(*(value.to(device) for value in inputs))
-        loss = loss_of(logits, labels, weights)
+        loss = course.loss(logits, labels, done) if course.loss else loss_of(logits, labels, weights)
         penalised = loss
         if course.l1 or course.l2:
             penalised = loss + sum(
@@ -150,11 +164,14 @@ def _epoch(
         raise RecipeError(
             f"{course.name}: the loss is no number any more in epoch {epoch + 1}; try a smaller learning_rate"
         )
-    val_loss, val_accuracy = judged(network, course.judge(), device, half=course.half)
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    if course.judge is not None:
+        val_loss, val_accuracy = judged(network, course.judge(), device, half=course.half)
     return {
         "phase": course.name,
         "epoch": epoch + 1,
-        "learning_rate": course.learning_rate,
+        "learning_rate": rate,
         "train_loss": total / seen,
         "train_accuracy": right / seen,
         "val_loss": val_loss,
@@ -181,7 +198,9 @@ def judged(
 
 def _keep(network: nn.Module, course: Course, state: PhaseState, row: Row, kept: Path) -> None:
     """Keep the weights of the most accurate epoch; of equally accurate ones those with the least loss."""
-    score = -row["val_accuracy"] + 1e-7 * row["val_loss"] / (1 + row["val_loss"])
+    score = -float(row["epoch"])  # nothing is held out: the later, the better
+    if course.judge is not None:
+        score = -row["val_accuracy"] + 1e-7 * row["val_loss"] / (1 + row["val_loss"])
     state.epochs += 1
     state.rows.append(row)
     if score < state.best_score:
@@ -195,9 +214,11 @@ def _tell(course: Course, state: PhaseState, teller: Teller) -> None:
     row = state.rows[-1]
     if course.epochs > 50 and not state.finished and state.epochs % 20:
         return  # a line for each of 200 epochs of a second hides the others
-    best = "  best" if state.best_epoch == row["epoch"] else ""
+    held_out = ""
+    if row["val_accuracy"] is not None:
+        held_out = f" | held out: loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}"
+    best = "  best" if held_out and state.best_epoch == row["epoch"] else ""
     teller.line(
         f"{course.name} {row['epoch']}/{course.epochs}: loss {row['train_loss']:.4f}, accuracy "
-        f"{row['train_accuracy']:.4f} | held out: loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}"
-        f"  ({row['seconds']:.0f} s){best}"
+        f"{row['train_accuracy']:.4f}{held_out}  ({row['seconds']:.0f} s){best}"
     )

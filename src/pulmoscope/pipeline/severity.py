@@ -1,0 +1,80 @@
+"""The severity that is measured on a CT, what limits it, and how a network's grade is held to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.severity import GRADES, SeverityMasks, SeverityMeasure, grade_number
+from pulmoscope.core.types import Decision, Prediction, Quality, Scan
+from pulmoscope.quality.ct_rules import LEAST_ML
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
+
+Measured = tuple[SeverityMeasure, SeverityMasks]
+
+LIMITS = {
+    "one-lung": "One lung is missing, collapsed, full of fluid or was not found: the percentage is of what is seen.",
+    "lungs-cut": "The scan cuts the lungs at their base or apex: the percentage is of what is seen.",
+    "truncated-fov": "The field of view cuts the lungs: the percentage is of what is seen.",
+    "missing-slices": "Slices are missing: the percentage is of those that are there.",
+    "thick-slices": "The slices lie far apart: small lesions between them are not counted.",
+    "contrast": "With contrast medium, vessels and lung are denser: the percentage may be too high.",
+}
+"""Flags of the scan's quality that limit the measure."""
+
+FAR = 1
+"""A network's grade may differ by so many from the measured one before a person is asked."""
+
+
+def measured(
+    scan: Scan, lungs: LungMask | None, missing: npt.NDArray[np.bool_] | None = None
+) -> Measured | None:
+    """Measure a CT's severity; None for pictures, and where there is hardly any lung.
+
+    Args:
+        lungs: of the scan; None where they can't be looked for.
+        missing: bool (slices, rows, columns): what was not observed.
+    """
+    if lungs is None or scan.spacing_mm is None or lungs.right_ml + lungs.left_ml < LEAST_ML:
+        return None
+    from pulmoscope.preprocess.ct_severity import measure
+
+    found = measure(scan.pixels, lungs.labels, scan.spacing_mm, missing)
+    if found is None or missing is None:
+        return found
+    lost = int(np.count_nonzero(lungs.labels[missing]))
+    if not lost:
+        return found
+    share = 100 * lost / int(np.count_nonzero(lungs.labels))
+    limit = f"{share:.1f} % of the lung was not observed: the percentage is of the rest."
+    return replace(found[0], limits=(limit,)), found[1]
+
+
+def with_limits(
+    found: Measured | None, quality: Quality
+) -> tuple[SeverityMeasure | None, SeverityMasks | None]:
+    """The measure with what limits it by the scan's quality, and its masks."""
+    if found is None:
+        return None, None
+    severity, masks = found
+    codes = dict.fromkeys(flag.code for flag in quality.flags)
+    return replace(severity, limits=(*severity.limits, *(LIMITS[c] for c in codes if c in LIMITS))), masks
+
+
+def held_to_measure(prediction: Prediction, severity: SeverityMeasure | None) -> Prediction:
+    """Refer an answer that is a grade (``CT-0`` … ``CT-4``) and far from the measured one; any other as it is."""
+    said = grade_number(prediction.label)
+    if severity is None or said is None or prediction.decision is Decision.REFER:
+        return prediction
+    if abs(said - GRADES.index(severity.grade)) <= FAR:
+        return prediction
+    reason = (
+        f"The network says {prediction.label}, but {severity.percent_affected:.1f} % of the lungs is affected by "
+        f"measure, which is {severity.grade}: a person must decide."
+    )
+    return replace(prediction, decision=Decision.REFER, reason=reason)

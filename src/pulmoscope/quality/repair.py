@@ -1,0 +1,43 @@
+"""A severity model's own quality control: fills the missing parts of standardised slices, and scores the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pulmoscope.core.types import FloatArray
+from pulmoscope.preprocess.ct_standard import StandardStudy
+from pulmoscope.quality.anomaly import AnomalyModel
+from pulmoscope.quality.imputation import Imputer, NetworkImputer, impute, imputer
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.severity_bundle import ANOMALY, MISGAN, NO_IMPUTER
+
+
+def imputer_of(model: SeverityModel) -> Imputer | None:
+    """What this bundle fills missing regions with; None where it leaves them."""
+    kind = model.bundle.imputer
+    if kind == MISGAN:
+        assert model.imputer is not None
+        return NetworkImputer(MISGAN, model.imputer)
+    return None if kind == NO_IMPUTER else imputer(kind)
+
+
+def anomalies_of(model: SeverityModel) -> Callable[[FloatArray], FloatArray] | None:
+    """What gives the AnoGAN's score of each slice (n, size, size); None where the bundle has none."""
+    if model.anomaly is None:
+        return None
+    own = AnomalyModel(model.anomaly, ANOMALY)
+    return lambda images: own(images)[0]
+
+
+def repaired(study: StandardStudy, model: SeverityModel) -> FloatArray:
+    """A study's slices, float32 (slices, size, size) in [0, 1], what is missing filled as the bundle does it.
+
+    A study of which nothing is observed stays as it is.
+    """
+    images = np.asarray(study.images, dtype=np.float32) / np.float32(255)
+    own = imputer_of(model)
+    if own is None or study.missing.all():
+        return images
+    return impute(images, study.missing, own)

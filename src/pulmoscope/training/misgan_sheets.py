@@ -1,0 +1,70 @@
+"""Pictures of how far MisGAN has come: what it draws, and what it fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pulmoscope.core.files import write_bytes
+from pulmoscope.core.types import FloatArray
+from pulmoscope.models.misgan import MIDDLE, composite, middle
+from pulmoscope.training.misgan_data import Batch, Pool
+from pulmoscope.training.misgan_steps import Networks
+
+COUNT = 10
+"""Columns of a sheet."""
+_GAP = 2
+
+
+def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, seed: int) -> None:
+    """Write ``generated.png`` and, while the imputer trains, ``imputed.png``; the networks end in training mode.
+
+    ``generated.png``: rows of drawn data, drawn masks and, to compare, real data (black where missing) and real masks.
+    ``imputed.png``: what is really missing, damaged and filled; then with known pixels hidden too, damaged, filled and
+    true (black where nobody knows). What was not shown to the imputer is grey.
+    """
+    device = next(networks.parameters()).device
+    batch = pool.draw(2 * COUNT, np.random.default_rng(seed))
+    first = batch.first(COUNT)
+    noise = torch.Generator().manual_seed(seed)
+    codes = torch.randn(2, COUNT, networks.data.latent, generator=noise).to(device)
+    networks.eval()
+    with torch.no_grad():
+        drawn, masks = networks.data(codes[0]), networks.masks(codes[1])
+    rows = [_middle(drawn), _middle(masks), _middle(first.x), _middle(first.m)]
+    write_bytes(folder / "generated.png", _sheet(rows))
+    if imputing:
+        blank = torch.rand(first.x.shape, generator=noise)
+        write_bytes(folder / "imputed.png", _sheet(_fillings(networks, first, blank, device)))
+    networks.train()
+
+
+def _fillings(
+    networks: Networks, batch: Batch, noise: torch.Tensor, device: torch.device
+) -> list[FloatArray]:
+    rows: list[FloatArray] = []
+    for shown in (batch.observed, batch.observed * batch.other):
+        x = composite(batch.slices, shown, noise)
+        with torch.no_grad():
+            raw = networks.imputer(x.to(device), shown.to(device)).cpu()
+        seen = middle(shown)
+        known = middle(batch.x)
+        rows += [composite(known, seen, torch.full_like(raw, 0.5))[:, 0].numpy()]
+        rows += [composite(known, seen, raw)[:, 0].numpy()]
+    return [*rows, _middle(batch.x)]
+
+
+def _middle(stacks: torch.Tensor) -> FloatArray:
+    return np.asarray(stacks[:, MIDDLE].cpu().numpy(), dtype=np.float32)
+
+
+def _sheet(rows: list[FloatArray]) -> bytes:
+    """Rows of images (n, side, side) in [0, 1] as a PNG with grey lines between."""
+    framed = [np.pad(row, ((0, 0), (_GAP, _GAP), (_GAP, _GAP)), constant_values=0.3) for row in rows]
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in framed], axis=0)
+    done, encoded = cv2.imencode(".png", np.rint(255 * sheet).astype(np.uint8))
+    assert done
+    return bytes(encoded)

@@ -1,0 +1,83 @@
+"""The AnoGAN's scores of held-out slices, per class as in the paper's Table I, and how they tell the classes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import FloatArray
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.metrics import Predictions, evaluate
+from pulmoscope.quality.anomaly import score_table
+from pulmoscope.training.severity.judge import Judged
+
+
+def anomaly_figures(
+    judged: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
+) -> dict[str, Any] | None:
+    """``per_class``: the distribution of the slices' scores; ``auroc``: every class against the first.
+
+    None where nothing was scored.
+    """
+    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
+    if not known:
+        return None
+    scores = np.concatenate([own for _, own in known])
+    labels = [one.sample.label for one, own in known for _ in own]
+    owners = [one.sample.patient or one.sample.file for one, own in known for _ in own]
+    studies = np.array([own.mean() for _, own in known])
+    auroc = {
+        name: {
+            "slice": _auroc(scores, labels, owners, (classes[0], name), bootstrap, seed),
+            "study": _auroc(
+                studies,
+                [one.sample.label for one, _ in known],
+                [one.sample.patient or one.sample.file for one, _ in known],
+                (classes[0], name),
+                bootstrap,
+                seed,
+            ),
+        }
+        for name in classes[1:]
+    }
+    return {
+        "per_class": {name: own.plain() for name, own in score_table(scores, labels).items()},
+        "auroc": auroc,
+    }
+
+
+def anomaly_picture(judged: Sequence[Judged]) -> bytes:
+    """How the slices' scores are spread in each class, as PNG."""
+    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
+    labels = [one.sample.label for one, own in known for _ in own]
+    return plots.distributions(np.concatenate([own for _, own in known]), labels, "anomaly score of a slice")
+
+
+def _auroc(
+    scores: FloatArray | npt.NDArray[np.float64],
+    labels: Sequence[str],
+    owners: Sequence[str],
+    pair: tuple[str, str],
+    bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    """How well the score tells the pair's second class from the first, with an interval over patients."""
+    kept = [place for place, label in enumerate(labels) if label in pair]
+    # Ranks alone matter: any rising function of the score will do.
+    ranks = np.asarray(scores, dtype=np.float64)[kept].argsort().argsort() / max(1, len(kept) - 1)
+    found = evaluate(
+        Predictions(
+            files=tuple(str(place) for place in kept),
+            labels=tuple(labels[place] for place in kept),
+            patients=tuple(owners[place] for place in kept),
+            sources=("",) * len(kept),
+            classes=pair,
+            probabilities=np.stack([1 - ranks, ranks], axis=1),
+        ),
+        bootstrap,
+        seed,
+    )
+    return found.by_class[pair[1]]["auroc"].plain()

@@ -1,0 +1,98 @@
+"""MODEL_CARD.md of a model of system A, written from the bundle's own facts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+from pulmoscope.core.files import NOTICE
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.runtime.severity_bundle import SeverityBundle
+from pulmoscope.training import settings
+from pulmoscope.training.recipes import SEVERITY
+from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.three_level.card import figure_text
+
+
+def severity_card(bundle: SeverityBundle) -> str:
+    """The card as Markdown."""
+    recipe = settings.from_plain_of(SeverityRecipe, bundle.recipe)
+    data = bundle.training_data
+    synthetic = SYNTHETIC_SOURCE in data["sources"]
+    sections: Mapping[str, list[str]] = {
+        "What it is": [
+            f"{recipe.title}. {recipe.model.backbone} on slices of {recipe.preprocess.size} px, patients by "
+            f"{bundle.vote}; missing regions are filled by: {bundle.imputer}. Grades: {', '.join(bundle.classes)}.",
+            *(
+                ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]
+                * synthetic
+            ),
+        ],
+        "Intended use": [
+            "- For research on image diagnosis: methods, data quality, severity and their measurement.",
+            "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
+            "- A grade is the readers' impression of how much of the lungs is affected; the measured share stands "
+            "beside it in every diagnosis.",
+        ],
+        "Recipe": [
+            f"- `{recipe.name}`; source: {recipe.paper}",
+            f"- Differs from the source: {recipe.deviations}",
+            *(f"- Changed: `{change}`" for change in changed_settings(recipe)),
+        ],
+        "Training data": [
+            *(
+                f"- {split}: {sum(own.values())} patients "
+                f"({', '.join(f'{name} {count}' for name, count in own.items())}), {data['slices'][split]} slices, "
+                f"{data['damaged_slices'][split]} of them found damaged"
+                for split, own in data["counts"].items()
+            ),
+            f"- Sources: {', '.join(f'{name} ({count})' for name, count in data['sources'].items())}",
+            f"- Terms: {data['terms'] or 'not stated'}",
+            *(f"- {warning}" for warning in data["warnings"]),
+        ],
+        "Figures": [
+            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): MCC "
+            + figure_text(found["figures"].get("mcc"))
+            for key, found in bundle.metrics.items()
+        ],
+        "Referral and anomalies": [
+            f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}, and grades "
+            "that differ from the measured one by more than one.",
+            *(
+                []
+                if bundle.anomaly is None
+                else [
+                    f"- A slice counts as unlike {bundle.classes[0]} above a score of {bundle.anomaly['value']:.4f}: "
+                    f"{100 * bundle.anomaly['false_alarms']:.0f} % of {bundle.anomaly['slices']} held-out slices of "
+                    f"{bundle.anomaly['studies']} studies of that class lie above."
+                ]
+            ),
+        ],
+        "How to make it again": ["```", *_commands(recipe), "```"],
+        "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
+    }
+    lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
+    for title, content in sections.items():
+        lines += ["", f"## {title}", "", *content]
+    return "\n".join(lines) + "\n"
+
+
+def changed_settings(recipe: SeverityRecipe) -> list[str]:
+    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
+    if recipe.name not in SEVERITY:
+        return []
+    published = json.loads(json.dumps(settings.to_plain(SEVERITY[recipe.name])))
+    before = dict(settings.leaves(published, numbered=True))
+    return [
+        f"{name}={settings.as_text(value)}"
+        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
+        if before.get(name) != value
+    ]
+
+
+def _commands(recipe: SeverityRecipe) -> list[str]:
+    train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
+    for change in changed_settings(recipe):
+        train += ["--set", change]
+    return [shlex.join(train), "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION"]

@@ -1,0 +1,129 @@
+"""From a finished run of system A to a bundle: the anomaly threshold, held-out figures, the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.files import sha256_of_file, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.calibration import confidence_threshold
+from pulmoscope.evaluation.metrics import evaluate
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
+from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, SeverityBundle, load
+from pulmoscope.training import settings
+from pulmoscope.training.card import key_figures
+from pulmoscope.training.hardware import clear_about_resources
+from pulmoscope.training.severity.card import severity_card
+from pulmoscope.training.severity.held_out import judged_studies
+from pulmoscope.training.severity.judge import Judged, of_patients
+from pulmoscope.training.severity.recipe import travelling
+from pulmoscope.training.severity.run import SeverityRun, load_severity_run
+from pulmoscope.training.three_level.course import Teller
+
+
+def export_severity(
+    run: Path, table: SampleTable, version: str = "", *, terms: str = "", progress: bool = True
+) -> SeverityBundle:
+    """Make a finished run's folder a bundle.
+
+    One that has learnt from drawn studies says so in its name.
+
+    Args:
+        run: the folder of a finished run; ``bundle.json`` and ``MODEL_CARD.md`` are written into it.
+        table: what the run was trained on; its split val was held out.
+        version: of the bundle; empty: ``own-`` and the beginning of the slice network's SHA-256.
+        terms: the data's licence or terms of use, for the model card.
+
+    Raises:
+        RecipeError: the folder holds no finished run.
+        InputError: a study can't be read.
+        ResourceError: memory or disk ran out.
+    """
+    with clear_about_resources(f"exporting {run}"):
+        trained = load_severity_run(run)
+        (run / MANIFEST).unlink(missing_ok=True)
+        bundle = _judged(_draft(trained, table, version, terms), trained, table, Teller.of(progress))
+        write_text(run / CARD, severity_card(bundle))
+        sealed = bundle.save()
+        shutil.rmtree(run / "cache", ignore_errors=True)
+        return sealed
+
+
+def is_severity_bundle(folder: Path) -> bool:
+    """Whether the folder is a whole bundle already."""
+    try:
+        load(folder)
+    except BundleError:
+        return False
+    return True
+
+
+def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -> SeverityBundle:
+    run, recipe, data = trained.folder, trained.recipe, trained.summary["data"]
+    synthetic = "-synthetic" if SYNTHETIC_SOURCE in data["sources"] else ""
+    scored = (run / ANOMALY).is_file()
+    return SeverityBundle(
+        folder=run,
+        name=f"{recipe.name}{synthetic}",
+        version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
+        classes=recipe.classes,
+        preprocess=recipe.preprocess,
+        imputer=recipe.imputer,
+        vote=recipe.vote,
+        anomaly={} if scored else None,  # filled in when held-out slices have been scored
+        recipe=settings.to_plain(travelling(recipe)),
+        training_data={
+            **data,
+            "layout": table.layout,
+            "patients_known": sum(bool(sample.patient) for sample in table),
+            "warnings": list(table.warnings),
+            "terms": terms,
+        },
+        verified=trained.summary["verified"],
+        software=versions("torch", "timm", "onnx", "onnxruntime"),
+    )
+
+
+def _judged(
+    draft: SeverityBundle, trained: SeverityRun, table: SampleTable, teller: Teller
+) -> SeverityBundle:
+    """The draft with what the held-out studies tell: anomaly threshold, referral threshold, figures."""
+    recipe = trained.recipe
+    held_out = table.split("val").with_labels(recipe.classes)
+    judged = judged_studies(SeverityModel(draft), recipe, held_out, trained.folder, teller)
+    patients = of_patients(judged, draft.classes, draft.vote)
+    found = evaluate(patients)
+    labels = np.array([draft.classes.index(label) for label in patients.labels])
+    shares = patients.probabilities.astype(np.float32)
+    val = {
+        "role": "internal",
+        "what": f"held out, patients by {draft.vote}",
+        "images": found.images,
+        "figures": key_figures(found.plain(), None),
+    }
+    return dataclasses.replace(
+        draft,
+        thresholds=Thresholds(confidence_threshold(shares, labels)),
+        anomaly=None if draft.anomaly is None else _threshold(judged, draft.classes[0]),
+        metrics={"val": val},
+    )
+
+
+def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
+    """The score that a stated share of held-out slices of the class without disease lies beyond: of few, one slice."""
+    own = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
+    studies = [one.sample.file for one, scores in own for _ in scores]
+    scores = np.concatenate([scores for _, scores in own])
+    share = max(FALSE_ALARMS, 1 / len(scores))
+    return dataclasses.asdict(AnomalyThreshold.fit(scores, studies, share))

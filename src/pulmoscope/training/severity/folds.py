@@ -1,0 +1,173 @@
+"""Cross-validation of system A: every patient is judged once, by a system that has not seen them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.metrics import evaluate
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.votes import VOTES
+from pulmoscope.training.folds import folds
+from pulmoscope.training.severity.anomalies import anomaly_figures, anomaly_picture
+from pulmoscope.training.severity.held_out import judged_studies
+from pulmoscope.training.severity.judge import Judged, figures, of_patients
+from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.run import SeverityRun, shared_cache, without_dropped
+from pulmoscope.training.three_level.course import Teller
+
+SCHEMA_VERSION = "1.0"
+SUMMARY = "summary.json"
+BOOTSTRAP = 1000
+
+Fit = Callable[[SeverityRecipe, SampleTable, Path], SeverityRun]
+"""Trains one table's split train in one folder, and makes the folder a bundle."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A finished cross-validation.
+
+    Attributes:
+        judged: every patient, fold by fold.
+        runs: of the folds.
+        summary: the contents of ``summary.json``.
+    """
+
+    judged: Sequence[Judged]
+    runs: Sequence[SeverityRun]
+    summary: Mapping[str, Any]
+
+
+def severity_folds(
+    recipe: SeverityRecipe, table: SampleTable, count: int, teller: Teller
+) -> list[SampleTable]:
+    """Share all studies of the recipe's classes out into folds, by patient and stratified; the part is ``val``.
+
+    The data set's own splits play no part: every patient is held out once.
+
+    Raises:
+        DatasetError: a class has no study, or fewer patients than folds.
+    """
+    known = without_dropped(table, recipe, teller)
+    pool = tuple(dataclasses.replace(sample, split="train") for sample in known)
+    return folds(dataclasses.replace(known, samples=pool), count, recipe.seed)
+
+
+def cross_validate_severity(
+    recipe: SeverityRecipe,
+    table: SampleTable,
+    count: int,
+    out: Path,
+    fit: Fit,
+    *,
+    bootstrap: int = BOOTSTRAP,
+    progress: bool = True,
+    command: str = "",
+) -> Validated:
+    """Train every fold in ``out/fold-<n>``; write ``summary.json``, ``folds.csv``, ``predictions.csv``, pictures.
+
+    Args:
+        recipe: where it names no cache, the folds share ``out/cache``.
+        fit: trains one fold; one that is finished is given back as it is.
+        command: what was typed.
+    """
+    teller = Teller.of(progress)
+    recipe = shared_cache(recipe, out / "cache")
+    judged: list[Judged] = []
+    runs: list[SeverityRun] = []
+    rows: list[dict[str, Any]] = []
+    for number, part in enumerate(severity_folds(recipe, table, count, teller), 1):
+        teller.line(f"Fold {number} of {count}")
+        run = fit(recipe, part, out / f"fold-{number}")
+        own = judged_studies(SeverityModel.load(run.folder), recipe, part.split("val"), run.folder, teller)
+        judged += own
+        runs.append(run)
+        rows.append({"fold": number, "seconds": run.summary["seconds"], **_mcc(own, recipe)})
+    found = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": recipe.name,
+        "settings": {"imputer": recipe.imputer, "loss": dataclasses.asdict(recipe.loss), "vote": recipe.vote},
+        "classes": list(recipe.classes),
+        "folds": rows,
+        "figures": figures(judged, recipe.classes, bootstrap, recipe.seed),
+        "anomaly": anomaly_figures(judged, recipe.classes, bootstrap, recipe.seed),
+        "method": {
+            "folds": "by patient, stratified; nothing of a held-out fold is learnt from or chosen on",
+            "bootstrap": bootstrap,
+            "seed": recipe.seed,
+            "interval": "95 % percentile bootstrap over patients",
+        },
+        "synthetic": any(one.sample.source == SYNTHETIC_SOURCE for one in judged),
+        "seconds": round(sum(run.summary["seconds"] for run in runs), 1),
+        "command": command,
+        "software": versions("torch", "timm", "scikit-learn"),
+        "notice": NOTICE,
+    }
+    names = ["fold", "seconds", "slice", *VOTES]
+    write_text(out / "folds.csv", csv_text(names, ([row[name] for name in names] for row in rows)))
+    _write_predictions(out, judged, recipe)
+    patients = of_patients(judged, recipe.classes, recipe.vote)
+    write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
+    if found["anomaly"] is not None:
+        write_bytes(out / "anomaly.png", anomaly_picture(judged))
+    write_json(out / SUMMARY, found)
+    return Validated(judged, runs, found)
+
+
+def _mcc(judged: Sequence[Judged], recipe: SeverityRecipe) -> dict[str, float | None]:
+    """A fold's MCC of slices and by each vote."""
+    found = figures(judged, recipe.classes, 0, recipe.seed)
+    return {name: own["scores"]["mcc"]["value"] for name, own in found.items()}
+
+
+def _write_predictions(out: Path, judged: Sequence[Judged], recipe: SeverityRecipe) -> None:
+    """``predictions.csv``, a row a patient, and ``slices.csv``, a row a slice; probabilities by class."""
+    classes = recipe.classes
+    shares = [f"p_{name}" for name in classes]
+    called = {vote: of_patients(judged, classes, vote).predicted for vote in VOTES}
+    patients = of_patients(judged, classes, recipe.vote)
+    rows = [
+        [
+            file,
+            patient,
+            source,
+            label,
+            called[recipe.vote][place],
+            *_plain(own),
+            *(called[vote][place] for vote in VOTES),
+        ]
+        for place, (file, patient, source, label, own) in enumerate(
+            zip(
+                patients.files,
+                patients.patients,
+                patients.sources,
+                patients.labels,
+                patients.probabilities,
+                strict=True,
+            )
+        )
+    ]
+    header = ["file", "patient", "source", "label", "predicted", *shares, *VOTES]
+    write_text(out / "predictions.csv", csv_text(header, rows))
+    slices = [
+        [one.sample.file, place, one.sample.label, classes[int(own.argmax())], *_plain(own), f"{gone:.4f}"]
+        + [""] * (one.anomaly is None)
+        + ([] if one.anomaly is None else [f"{one.anomaly[at]:.6f}"])
+        for one in judged
+        for at, (place, own, gone) in enumerate(zip(one.places, one.said.slices, one.missing, strict=True))
+    ]
+    header = ["file", "slice", "label", "predicted", *shares, "missing_share", "anomaly"]
+    write_text(out / "slices.csv", csv_text(header, slices))
+
+
+def _plain(row: Any) -> list[str]:
+    return [f"{float(share):.6f}" for share in row]

@@ -1,0 +1,44 @@
+"""The studies that a finished run has not learnt from, judged through the very files that diagnosis runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.quality.repair import anomalies_of, imputer_of
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.severity_bundle import IMPUTER, NO_IMPUTER
+from pulmoscope.training.severity.judge import Judged, judge
+from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.studies import prepare, repaired
+from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.studies import Cache
+
+
+def judged_studies(
+    model: SeverityModel,
+    recipe: SeverityRecipe,
+    table: SampleTable,
+    run: Path,
+    teller: Teller,
+) -> list[Judged]:
+    """Prepare, repair and judge all studies of a table.
+
+    Args:
+        recipe: of the run; names the cache.
+        table: studies that it has not learnt from.
+        run: the folder that the cache is in where the recipe names none.
+
+    Raises:
+        InputError: a study can't be read.
+    """
+    cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
+    studies = prepare(
+        table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NO_IMPUTER
+    )
+    own = imputer_of(model)
+    name = model.bundle.files.get(IMPUTER, recipe.imputer)[:32]
+    studies = repaired(studies, own, cache, name, teller)
+    ask = partial(judge, model, anomalies=anomalies_of(model))
+    return [ask(study) for study in teller.track(studies, "Judging studies", len(studies))]

@@ -1,0 +1,121 @@
+"""A recipe of system A as data: frozen dataclasses, saved with every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.models.gan_spec import AnoGanSettings, MisGanSettings
+from pulmoscope.models.spec import LossSpec, ModelSpec
+from pulmoscope.preprocess.ct_augment import CtAugmentation
+from pulmoscope.preprocess.ct_standard import Standardisation
+
+
+@dataclass(frozen=True)
+class SliceTrainingSpec:
+    """How the slice network learns, with SGD.
+
+    Attributes:
+        per_study: so many of a study's slices an epoch, drawn anew; 0: all.
+        epochs: of which the last one is kept: the fold that is held out chooses nothing.
+        learning_rate, momentum, weight_decay: of SGD; the rate falls along a cosine.
+        batch_size: of slices.
+    """
+
+    per_study: int = 12
+    epochs: int = 30
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class SeverityRecipe:
+    """System A, whole.
+
+    Attributes:
+        name, title, paper, deviations, published: as in :class:`pulmoscope.training.recipe.Recipe`.
+        classes: the grades, in order of the logits.
+        drop: grades whose studies are left out, with a word in the log.
+        preprocess: the standardisation.
+        imputer: what fills missing regions: ``none`` leaves damage as it is, in training and diagnosis, and does not
+            look for it; ``misgan`` is trained on the training patients; the others are in ``quality.imputation``.
+        anomalies: whether an AnoGAN is trained on the training patients without disease (the first class).
+        augment, model, loss, slices: of the slice network. The loss counts patients, not slices.
+        vote: how a patient's slices become one answer; all three are always computed and compared.
+        misgan, anogan: of the two networks of quality control.
+        cache: a folder for prepared slices and quality networks, which several runs may share; empty: the run's own,
+            removed when it is done.
+        precision: ``auto`` takes bf16 where the hardware has it, else fp32.
+    """
+
+    name: str
+    title: str
+    paper: str
+    preprocess: Standardisation
+    augment: CtAugmentation
+    model: ModelSpec
+    misgan: MisGanSettings
+    anogan: AnoGanSettings
+    deviations: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+    modality: Literal["CT"] = "CT"
+    classes: tuple[str, ...] = ("CT-0", "CT-1", "CT-2", "CT-3")
+    drop: tuple[str, ...] = ("CT-4",)
+    imputer: Literal["none", "mean", "linear", "navier-stokes", "misgan"] = "misgan"
+    anomalies: bool = True
+    loss: LossSpec = LossSpec()
+    slices: SliceTrainingSpec = SliceTrainingSpec()
+    vote: Literal["majority", "mean", "attention"] = "majority"
+    cache: str = ""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    seed: int = 20
+
+
+def check(recipe: SeverityRecipe) -> None:
+    """Do the settings make sense, alone and together?
+
+    Raises:
+        RecipeError: one does not; the message names the setting, its limits and the value.
+    """
+    least: Mapping[str, tuple[float, float]] = {
+        "preprocess.size": (recipe.preprocess.size, 32),
+        "preprocess.slice_mm": (recipe.preprocess.slice_mm, 0.1),
+        "slices.per_study": (recipe.slices.per_study, 0),
+        "slices.epochs": (recipe.slices.epochs, 1),
+        "slices.batch_size": (recipe.slices.batch_size, 2),
+        "slices.learning_rate": (recipe.slices.learning_rate, 0),
+        "loss.beta": (recipe.loss.beta, 0),
+    }
+    for name, (value, low) in least.items():
+        if not value >= low:
+            raise RecipeError(f"{name}={value}: must be at least {low:g}")
+    if not recipe.loss.beta < 1:
+        raise RecipeError(f"loss.beta={recipe.loss.beta}: must be below 1")
+    gans = recipe.imputer == "misgan" or recipe.anomalies
+    if gans and recipe.preprocess.size not in (32, 64, 128):
+        raise RecipeError(
+            f"preprocess.size={recipe.preprocess.size}: must be 32, 64 or 128 for the networks of quality control "
+            "(without them: imputer other than misgan, anomalies=false)"
+        )
+    if recipe.loss.kind == "ldam" and (recipe.model.hidden or recipe.model.stages > 1):
+        raise RecipeError(
+            f"loss.kind=ldam: needs model.hidden=0 and model.stages=1 (found: {recipe.model.hidden}, "
+            f"{recipe.model.stages})"
+        )
+    both = set(recipe.classes) & set(recipe.drop)
+    if len(recipe.classes) < 2 or both:
+        raise RecipeError(
+            f"classes, drop: at least two classes, none of them dropped (found: {', '.join(recipe.classes) or 'none'}; "
+            f"dropped: {', '.join(recipe.drop) or 'none'})"
+        )
+
+
+def travelling(recipe: SeverityRecipe) -> SeverityRecipe:
+    """The recipe as a bundle names it: no folders of the machine that it was trained on."""
+    model = dataclasses.replace(recipe.model, weights=recipe.model.weights.rpartition("/")[2])
+    return dataclasses.replace(recipe, model=model, cache="")

@@ -1,0 +1,266 @@
+"""A run of system A: quality control, slices, patients, each from where a killed run left it.
+
+A run is a folder, as :mod:`pulmoscope.training.loop` describes it, and a bundle when it is done
+(:mod:`pulmoscope.runtime.severity_bundle`). While it is under way ``checkpoints/`` holds states and ``cache/`` prepared
+slices and the networks of quality control, unless the recipe names a folder for these; the export, which judges the
+held-out studies, removes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.files import write_bytes, write_json
+from pulmoscope.core.software import versions
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.runtime.network import open_network
+from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, SLICE
+from pulmoscope.training import curves, settings
+from pulmoscope.training.card import named
+from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
+from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
+from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.severity.attention import COURSE as ATTENDING
+from pulmoscope.training.severity.attention import fit_attention
+from pulmoscope.training.severity.quality_control import Fitted, Training
+from pulmoscope.training.severity.recipe import SeverityRecipe, check
+from pulmoscope.training.severity.slice_level import COURSE as SLICES
+from pulmoscope.training.severity.slice_level import fit_slices
+from pulmoscope.training.severity.studies import StandardSlices, prepare, repaired
+from pulmoscope.training.state import PhaseState, read_json
+from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.studies import Cache
+
+CHECK_NOISE, CHECK_SLICES = 4, 8
+"""What the slice network's file is checked with: seeded noise, and slices of the training studies."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class SeverityRun:
+    """A finished run: its folder, the resolved recipe, and the contents of ``run.json``."""
+
+    folder: Path
+    recipe: SeverityRecipe
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The studies of a run, repaired, and the networks of quality control.
+
+    Attributes:
+        train, val: ``val`` is held out: nothing is learnt from it or chosen on it.
+    """
+
+    train: tuple[StandardSlices, ...]
+    val: tuple[StandardSlices, ...]
+    imputer: Fitted | None
+    anomaly: Fitted | None
+
+
+def load_severity_run(folder: Path) -> SeverityRun:
+    """Open a finished run.
+
+    Raises:
+        RecipeError: the folder holds none, or its files are damaged.
+    """
+    if not (folder / "run.json").is_file():
+        raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
+    plain = read_json(folder / "recipe.json", "recipe")["recipe"]
+    summary = read_json(folder / "run.json", "verified", "epochs", "seconds", "data")
+    return SeverityRun(folder, settings.from_plain_of(SeverityRecipe, plain), summary)
+
+
+def fit_severity(
+    recipe: SeverityRecipe,
+    table: SampleTable,
+    run: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> SeverityRun:
+    """Train system A on the split train of a table of CT studies.
+
+    The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
+
+    Args:
+        recipe: with its settings.
+        table: studies with grades; the split val is held out.
+        run: the folder of the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        force: replace a run that is in this folder.
+        progress: show bars and figures on standard error.
+
+    Raises:
+        OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
+        RecipeError: a setting makes no sense, the run to resume had other settings, or a loss is no number.
+        DatasetError, InputError: the data are not complete, or a study can't be read.
+        BundleError: a network's file does not say what torch says.
+        ResourceError: no such device, or memory or disk ran out.
+    """
+    check_free(run, resume, force)
+    check(recipe)
+    where = find_device(device)
+    keep_freed_memory()
+    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    relief = "a smaller --set slices.batch_size=… or --set preprocess.size=…"
+    with clear_about_resources(f"training {run}", relief=relief), own_seeds:
+        run.mkdir(parents=True, exist_ok=True)
+        teller = Teller.of(progress)
+        cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
+        known = without_dropped(table, recipe, teller)
+        train, val = (
+            prepare(
+                known.split(split),
+                recipe.preprocess,
+                recipe.classes,
+                cache,
+                teller,
+                search=recipe.imputer != "none",
+            )
+            for split in ("train", "val")
+        )
+        data = _describe({"train": train, "val": val}, recipe)
+        begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        if not claim(run, begun, force, SeverityRecipe):
+            quality = Training(recipe, cache, where, teller)
+            imputer, name, fitted = quality.imputer(train)
+            train = repaired(train, imputer, cache, name, teller)
+            val = repaired(val, imputer, cache, name, teller)
+            anomaly = quality.anomaly(train)
+            _train(recipe, Prepared(train, val, fitted, anomaly), run, where, teller, data)
+    return load_severity_run(run)
+
+
+def without_dropped(table: SampleTable, recipe: SeverityRecipe, teller: Teller) -> SampleTable:
+    """The studies of the recipe's classes; what is dropped is told.
+
+    Raises:
+        DatasetError: a class has no study.
+    """
+    dropped = Counter(sample.label for sample in table if sample.label in recipe.drop)
+    for label, count in sorted(dropped.items()):
+        teller.line(
+            f"{label}: {count} {'study is' if count == 1 else 'studies are'} left out, too few to learn from "
+            f"(to keep the class: --set drop= --set classes={','.join([*recipe.classes, label])})"
+        )
+    return table.with_labels(recipe.classes)
+
+
+def _train(
+    recipe: SeverityRecipe,
+    studies: Prepared,
+    run: Path,
+    device: torch.device,
+    teller: Teller,
+    data: Mapping[str, Any],
+) -> None:
+    folder = run / "checkpoints"
+    network, slice_state = fit_slices(recipe, studies.train, folder, device, teller)
+    verified: dict[str, Mapping[str, float]] = {
+        SLICE: write_onnx(network, run / SLICE, _check_images(recipe, studies.train))
+    }
+    opened = open_network(run / SLICE, device="cpu")
+    vectors = []
+    for study in teller.track(studies.train, "Features of studies", len(studies.train)):
+        images = recipe.preprocess.tensor(study.grey[study.judged])
+        parts = [opened(images[start : start + BATCH])["features"] for start in range(0, len(images), BATCH)]
+        vectors.append(np.concatenate([part.mean(axis=(2, 3)) for part in parts]))
+    labels = [study.label for study in studies.train]
+    attention, attention_state = fit_attention(recipe, vectors, labels, folder, teller)
+    shortest = min(len(own) for own in vectors)
+    few: FloatArray = np.stack([own[:shortest] for own in vectors[:4]])
+    verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)
+    for name, fitted in ((IMPUTER, studies.imputer), (ANOMALY, studies.anomaly)):
+        if fitted is not None:
+            write_bytes(run / name, fitted.file.read_bytes())
+            verified[name] = fitted.verified
+    _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
+
+
+def _check_images(recipe: SeverityRecipe, studies: Sequence[StandardSlices]) -> FloatArray:
+    """Seeded noise, and the middle slices of some studies."""
+    size = recipe.preprocess.size
+    noise = np.random.default_rng(20).standard_normal((CHECK_NOISE, 1, size, size), dtype=np.float32)
+    middle = np.stack([study.grey[len(study.images) // 2] for study in studies[:CHECK_SLICES]])
+    return np.concatenate([noise, recipe.preprocess.tensor(middle)])
+
+
+def _describe(parts: Mapping[str, Sequence[StandardSlices]], recipe: SeverityRecipe) -> dict[str, Any]:
+    """Patients per split and class, slices, damage, sources, and a fingerprint of all."""
+    digest = hashlib.sha256()
+    for split, studies in parts.items():
+        for study in studies:
+            digest.update(f"{split}\t{study.key}\t{study.sample.label}\n".encode())
+    whole = [study for studies in parts.values() for study in studies]
+    return {
+        "counts": {
+            split: {
+                name: sum(study.label == label for study in studies)
+                for label, name in enumerate(recipe.classes)
+            }
+            for split, studies in parts.items()
+        },
+        "slices": {
+            split: sum(int(study.judged.sum()) for study in studies) for split, studies in parts.items()
+        },
+        "damaged_slices": {
+            split: sum(int(study.missing[study.judged].any(axis=(1, 2)).sum()) for study in studies)
+            for split, studies in parts.items()
+        },
+        "sources": dict(sorted(Counter(named(study.sample.source) for study in whole).items())),
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def _finish(
+    run: Path,
+    recipe: SeverityRecipe,
+    states: Mapping[str, PhaseState],
+    studies: Prepared,
+    device: torch.device,
+    data: Mapping[str, Any],
+    verified: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write the results; ``run.json`` last, so that it stands for a whole run."""
+    rows = [row for state in states.values() for row in state.rows]
+    curves.write_table(rows, run / "curves.csv")
+    curves.draw(rows, run / "curves.png")
+    quality = {"imputer": studies.imputer, "anomaly": studies.anomaly}
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": recipe.name,
+        "classes": list(recipe.classes),
+        "epochs": recipe.slices.epochs,
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "quality_seconds": {name: round(own.seconds, 1) for name, own in quality.items() if own is not None},
+        "train_accuracy": states[SLICES].rows[-1]["train_accuracy"],
+        "verified": verified,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": find_precision(recipe.precision, device),
+        "software": versions("torch", "timm", "onnx"),
+        "data": data,
+    }
+    write_json(run / "run.json", summary)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+
+
+def shared_cache(recipe: SeverityRecipe, folder: Path) -> SeverityRecipe:
+    """The recipe with a cache that several runs share, where it names none."""
+    return recipe if recipe.cache else dataclasses.replace(recipe, cache=str(folder))

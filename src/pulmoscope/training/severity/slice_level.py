@@ -1,0 +1,124 @@
+"""The slice network of system A: every slice inherits its patient's grade (arXiv 2507.04252, «Method Summary»)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.types import FloatArray
+from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.models.losses import build_loss
+from pulmoscope.training.hardware import find_precision
+from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.studies import StandardSlices
+from pulmoscope.training.state import PhaseState
+from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
+
+CHANNELS = 1
+COURSE = "slices"
+
+
+@dataclass(frozen=True)
+class SliceBatches:
+    """Batches of judged slices, each with its patient's label; drawn anew for every epoch.
+
+    Attributes:
+        studies: repaired.
+        recipe: resolved.
+    """
+
+    studies: Sequence[StandardSlices]
+    recipe: SeverityRecipe
+
+    def learn(self, epoch: int) -> Iterator[Batch]:
+        """An epoch's batches."""
+        recipe, spec = self.recipe, self.recipe.slices
+        rng = np.random.default_rng([recipe.seed, 1, epoch])
+        places = [
+            (number, int(place))
+            for number, study in enumerate(self.studies)
+            for place in _drawn(np.flatnonzero(study.judged), spec.per_study, rng)
+        ]
+        order = rng.permutation(len(places))
+        for chosen in np.array_split(order, max(1, len(order) // spec.batch_size)):
+            images = np.stack([self._image(places[one], epoch) for one in chosen])
+            labels = torch.tensor([self.studies[places[one][0]].label for one in chosen])
+            tensor = torch.from_numpy(recipe.preprocess.tensor(images))
+            yield (tensor.contiguous(memory_format=torch.channels_last),), labels
+
+    def _image(self, at: tuple[int, int], epoch: int) -> FloatArray:
+        number, place = at
+        rng = np.random.default_rng([self.recipe.seed, 2, epoch, number, place])
+        image = np.asarray(self.studies[number].images[place], dtype=np.float32) / np.float32(255)
+        return self.recipe.augment(image, rng)
+
+
+def _drawn(places: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """So many of the places, from all over the lungs: one from each of ``count`` equal parts; all where few are."""
+    if not count or len(places) <= count:
+        return places
+    return np.array([rng.choice(part) for part in np.array_split(places, count)])
+
+
+def fit_slices(
+    recipe: SeverityRecipe,
+    studies: Sequence[StandardSlices],
+    folder: Path,
+    device: torch.device,
+    teller: Teller,
+) -> tuple[Classifier, PhaseState]:
+    """Train the slice network from where its state file says it stands.
+
+    Args:
+        studies: to learn from, repaired.
+        folder: of the state.
+
+    Returns:
+        The network after the last epoch, on the CPU in eval mode, and how it went.
+
+    Raises:
+        DatasetError: a class has no study.
+        RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss is no number any more.
+    """
+    counts = np.bincount([study.label for study in studies], minlength=len(recipe.classes))
+    if missing := [name for name, count in zip(recipe.classes, counts, strict=True) if not count]:
+        raise DatasetError(f"split train: needs a study of every class (none of: {', '.join(missing)})")
+    spec = recipe.slices
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    course = Course(
+        name=COURSE,
+        epochs=spec.epochs,
+        learning_rate=spec.learning_rate,
+        seed=(recipe.seed, 1),
+        learn=SliceBatches(studies, recipe).learn,
+        judge=None,
+        loss=build_loss(recipe.loss, counts.tolist()),
+        optimizer=partial(_sgd, recipe),
+        schedule=_cosine,
+        half=find_precision(recipe.precision, device) == "bf16-mixed",
+    )
+    state = follow(network, course, folder, device, teller)
+    return network.cpu().eval(), state
+
+
+def _sgd(recipe: SeverityRecipe, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    spec = recipe.slices
+    return torch.optim.SGD(
+        weights, spec.learning_rate, momentum=spec.momentum, weight_decay=spec.weight_decay, nesterov=True
+    )
+
+
+def _cosine(done: float) -> float:
+    """Half a cosine from 1 towards 0, after a slow first epoch or twentieth."""
+    return min(1.0, 0.2 + done * 20) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,53 @@
+"""Drawn CT studies of the grades CT-0 to CT-3, small ones, and a tiny recipe of severity for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pulmoscope.datasets.ct_damage import damage
+from pulmoscope.datasets.ct_phantom import draw
+from pulmoscope.datasets.ct_phantom_files import write_nifti
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.training import settings
+from pulmoscope.training.recipes import SEVERITY
+from pulmoscope.training.severity.recipe import SeverityRecipe
+
+CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
+TINY = (
+    "preprocess.size=32",
+    "preprocess.slice_mm=30",
+    "slices.epochs=2",
+    "slices.per_study=3",
+    "slices.batch_size=8",
+    "model.backbone=resnet10t",
+    "imputer=linear",
+    "anomalies=false",
+)
+
+
+def table(
+    folder: Path, *, each: int = 2, splits: tuple[str, ...] = ("train", "val"), damaged: bool = True
+) -> SampleTable:
+    """``each`` studies of every grade in each split; every second one lacks a block in some slices."""
+    samples = []
+    for number, (split, grade, copy) in enumerate(
+        (split, grade, copy) for split in splits for grade in CLASSES for copy in range(each)
+    ):
+        file = folder / f"{grade}-{split}-{copy}.nii"
+        if not file.exists():
+            phantom = draw(grade, (7, number), slices=20, size=64)
+            hu = phantom.hu
+            if damaged and number % 2:
+                hu, _ = damage(hu, np.random.default_rng(number), 0.3, kinds=("zero",), sizes=("large",))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_nifti(file, hu, phantom)
+        samples.append(Sample(file.name, grade, split, file.stem, SYNTHETIC_SOURCE))
+    return SampleTable(folder, "manifest", tuple(samples))
+
+
+def recipe(*changes: str) -> SeverityRecipe:
+    """The published recipe, tiny, with these settings."""
+    return settings.apply(SEVERITY["ct-severity-resnet18"], [*TINY, *changes])

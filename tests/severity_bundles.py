@@ -1,0 +1,114 @@
+"""A bundle of severity small enough to write in a test, whose answers can be derived by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.runtime.bundle import Thresholds
+from pulmoscope.runtime.severity_bundle import SeverityBundle
+
+CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
+SIZE = 32
+SLOPES = np.array([[0.0, 10.0, 20.0, 30.0]], dtype=np.float32)
+OFFSETS = np.array([0.0, -1.0, -3.0, -6.0], dtype=np.float32)
+"""A slice's logits: its mean grey times SLOPES plus OFFSETS. CT-1 wins from 0.1 on, CT-2 from 0.2, CT-3 from 0.3."""
+ATTENTION = np.array([[30.0, 20.0, 10.0, 0.0]], dtype=np.float32)
+"""The patient's logits by attention are the mean of all slices' grey times this: CT-0 wins always."""
+
+
+def tiny_severity_bundle(
+    folder: Path,
+    *,
+    vote: str = "majority",
+    imputer: str = "linear",
+    anomalous_from: float | None = None,
+    sources: tuple[str, ...] = ("phantom",),
+    **preprocess: float,
+) -> SeverityBundle:
+    """Write a bundle into ``folder``.
+
+    Args:
+        anomalous_from: with an anomaly network, whose score is a slice's mean grey: the greatest normal one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(_slice(), folder / "model.onnx")
+    onnx.save(_attention(), folder / "attention.onnx")
+    anomaly = None
+    if anomalous_from is not None:
+        onnx.save(_anomaly(), folder / "anomaly.onnx")
+        anomaly = {"value": anomalous_from, "false_alarms": 0.05, "slices": 100, "studies": 10}
+    return SeverityBundle(
+        folder=folder,
+        name="tiny-severity",
+        version="0.1",
+        classes=CLASSES,
+        preprocess=Standardisation(size=SIZE, mean=0.0, std=1.0, **preprocess),  # type: ignore[arg-type]
+        imputer=imputer,
+        vote=vote,
+        anomaly=anomaly,
+        thresholds=Thresholds(0.3),
+        training_data={"sources": dict.fromkeys(sources, 3)},
+    ).save()
+
+
+def _slice() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["features"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("GlobalAveragePool", ["features"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "slopes", "offsets"], ["logits"]),
+        helper.make_node("Shape", ["logits"], ["batch"], start=0, end=1),
+        helper.make_node("Concat", ["batch", "tail"], ["shape"], axis=0),
+        helper.make_node("Expand", ["slope", "shape"], ["gradients"]),
+    ]
+    constants = {
+        "slopes": SLOPES,
+        "offsets": OFFSETS,
+        "tail": np.array([4, 1], dtype=np.int64),
+        "slope": SLOPES.T[None] / np.float32(16),
+    }
+    outputs = {"logits": ["batch", 4], "features": ["batch", 1, 4, 4], "gradients": ["batch", 4, 1]}
+    return _model(nodes, ("image", ["batch", 1, SIZE, SIZE]), outputs, constants)
+
+
+def _attention() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("ReduceMean", ["slices", "axis"], ["vector"], keepdims=0),
+        helper.make_node("MatMul", ["vector", "weights"], ["logits"]),
+    ]
+    constants = {"weights": ATTENTION, "axis": np.array([1], dtype=np.int64)}
+    outputs = {"logits": ["batch", 4], "vector": ["batch", 1]}
+    return _model(nodes, ("slices", ["batch", "slices", 1]), outputs, constants)
+
+
+def _anomaly() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("ReduceMean", ["slices", "axes"], ["score"], keepdims=0),
+        helper.make_node("Identity", ["slices"], ["residual"]),
+    ]
+    constants = {"axes": np.array([1, 2, 3], dtype=np.int64)}
+    outputs = {"score": ["batch"], "residual": ["batch", 1, SIZE, SIZE]}
+    return _model(nodes, ("slices", ["batch", 1, SIZE, SIZE]), outputs, constants)
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    taken: tuple[str, list[str | int]],
+    outputs: dict[str, list[str | int]],
+    constants: dict[str, np.ndarray],
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(taken[0], TensorProto.FLOAT, taken[1])],
+        [helper.make_tensor_value_info(key, TensorProto.FLOAT, own) for key, own in outputs.items()],
+        [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model

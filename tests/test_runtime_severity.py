@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.runtime import severity_bundle
+from pulmoscope.runtime.any_bundle import kind_of, load_any
+from pulmoscope.runtime.severity import BATCH, SeverityModel
+from severity_bundles import ATTENTION, CLASSES, OFFSETS, SIZE, SLOPES, tiny_severity_bundle
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def slices(*greys: float) -> np.ndarray:
+    return np.stack([np.full((SIZE, SIZE), grey, np.float32) for grey in greys])
+
+
+def test_a_study_is_graded_slice_by_slice_and_by_every_vote(tmp_path: Path) -> None:
+    tiny_severity_bundle(tmp_path)
+    greys = (0.05, 0.15, 0.15, 0.15, 0.4)
+    said = SeverityModel.load(tmp_path).predict(slices(*greys))
+    expected = np.stack([softmax(grey * SLOPES[0] + OFFSETS) for grey in greys])
+    assert said.slices == pytest.approx(expected, abs=1e-4)
+    assert CLASSES[int(said.patient["majority"].argmax())] == "CT-1"
+    assert said.patient["mean"] == pytest.approx(expected.mean(axis=0), abs=1e-4)
+    assert said.patient["attention"] == pytest.approx(softmax(np.mean(greys) * ATTENTION[0]), abs=1e-4)
+    assert said.vectors[:, 0] == pytest.approx(greys, abs=1e-5)
+
+
+def test_a_study_is_the_same_in_one_batch_or_several(tmp_path: Path) -> None:
+    tiny_severity_bundle(tmp_path)
+    model = SeverityModel.load(tmp_path)
+    images = np.random.default_rng(1).random((2 * BATCH + 3, SIZE, SIZE), dtype=np.float32)
+    whole = model.predict(images)
+    parts = np.concatenate([model.slices(images[i : i + 1]).probabilities for i in range(len(images))])
+    assert whole.slices == pytest.approx(parts, abs=1e-6)
+
+
+def test_it_is_known_by_its_manifest(tmp_path: Path) -> None:
+    bundle = tiny_severity_bundle(tmp_path, anomalous_from=0.2)
+    assert kind_of(tmp_path) == "severity"
+    assert load_any(tmp_path) == bundle
+    assert set(bundle.files) == {"model.onnx", "attention.onnx", "anomaly.onnx"}
+    assert SeverityModel.load(tmp_path).identity["name"] == "tiny-severity"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("vote", "oracle", r"vote must be one of majority, mean, attention \(found: oracle\)"),
+        ("imputer", "misgan", r"files must name imputer\.onnx"),
+        ("kind", "image", r"kind must be severity here \(found: image\)"),
+        ("preprocess", {"size": 32, "colour": 1}, "is not a valid bundle"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    tmp_path: Path, name: str, value: object, says: str
+) -> None:
+    tiny_severity_bundle(tmp_path)
+    manifest = tmp_path / "bundle.json"
+    plain = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps(plain | {name: value}), encoding="utf-8")
+    with pytest.raises(BundleError, match=says):
+        severity_bundle.load(tmp_path)
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    tiny_severity_bundle(tmp_path)
+    (tmp_path / "attention.onnx").write_bytes(b"other")
+    with pytest.raises(BundleError, match="sha256 differs"):
+        severity_bundle.load(tmp_path)

@@ -1,0 +1,133 @@
+"""Cross-validation, the ablation and the stress test on a few drawn studies."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from sklearn.metrics import matthews_corrcoef
+
+import grades
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.severity.ablation import ablate
+from pulmoscope.training.severity.export import export_severity
+from pulmoscope.training.severity.folds import cross_validate_severity, severity_folds
+from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.run import SeverityRun, fit_severity
+from pulmoscope.training.severity.stress import CASES, stress
+from pulmoscope.training.three_level.course import Teller
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
+
+
+def fitted(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
+    run = fit_severity(recipe, table, folder, device="cpu", resume=True, progress=False)
+    export_severity(folder, table, progress=False)
+    return run
+
+
+def follows(name: str, written: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads(written.read_text(encoding="utf-8"))
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
+    return grades.table(tmp_path_factory.mktemp("grades"), each=2, splits=("train",))
+
+
+@pytest.fixture(scope="module")
+def folds(studies: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("folds")
+    cross_validate_severity(grades.recipe(), studies, 2, out, fitted, bootstrap=20, progress=False)
+    return out
+
+
+def test_every_patient_is_held_out_once_and_grades_are_shared_out(studies: SampleTable) -> None:
+    parts = severity_folds(grades.recipe(), studies, 2, Teller())
+    held_out = [sample.patient for part in parts for sample in part if sample.split == "val"]
+    assert sorted(held_out) == sorted(sample.patient for sample in studies)
+    for part in parts:
+        assert sorted(sample.label for sample in part if sample.split == "val") == list(grades.CLASSES)
+
+
+def test_dropped_grades_are_left_out(studies: SampleTable) -> None:
+    extra = dataclasses.replace(studies.samples[0], file="x.nii", label="CT-4", patient="x")
+    table = dataclasses.replace(studies, samples=(*studies.samples, extra))
+    parts = severity_folds(grades.recipe(), table, 2, Teller())
+    assert all(sample.label != "CT-4" for part in parts for sample in part)
+
+
+def test_the_summary_says_what_the_predictions_say(folds: Path, studies: SampleTable) -> None:
+    found = follows("severity-folds", folds / "summary.json")
+    with (folds / "predictions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["file"] for row in rows) == sorted(sample.file for sample in studies)
+    for vote in ("majority", "mean", "attention"):
+        mcc = matthews_corrcoef([row["label"] for row in rows], [row[vote] for row in rows])
+        assert found["figures"][vote]["scores"]["mcc"]["value"] == pytest.approx(mcc)  # type: ignore[index]
+    with (folds / "slices.csv").open(encoding="utf-8") as stream:
+        slices = list(csv.DictReader(stream))
+    for row in rows:
+        own = [one["predicted"] for one in slices if one["file"] == row["file"]]
+        most = max(own.count(name) for name in grades.CLASSES)
+        assert own.count(row["majority"]) == most
+    assert (folds / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTable, tmp_path: Path) -> None:
+    recipe = grades.recipe("slices.epochs=1", "model.backbone=resnet10t")
+    ablate(recipe, studies, 2, tmp_path, fitted, bootstrap=0, progress=False)
+    found = follows("severity-ablation", tmp_path / "ablation.json")
+    assert [(row["imputer"], row["loss"]) for row in found["rows"]] == [  # type: ignore[attr-defined]
+        (imputer, loss) for imputer in ("none", "linear") for loss in ("CE", "LDAM", "CB", "LDAM+CB")
+    ]
+    assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "linear-ldam+cb" / "summary.json").is_file()
+
+
+def test_the_stress_test_damages_repairs_and_judges(
+    folds: Path, studies: SampleTable, tmp_path: Path
+) -> None:
+    stress(folds, studies, tmp_path, bootstrap=0, progress=False)
+    found = follows("severity-stress", tmp_path / "stress.json")
+    rows: list[dict[str, object]] = found["rows"]  # type: ignore[assignment]
+    assert len(rows) == 1 + len(CASES) * 4
+    assert {row["imputer"] for row in rows[1:]} == {"none", "mean", "linear", "navier-stokes"}
+    assert all(row["studies"] == len(studies) for row in rows)
+    assert (tmp_path / "stress-damaged.png").is_file()
+
+
+def test_a_system_that_looks_for_no_damage_can_not_be_stressed(studies: SampleTable, tmp_path: Path) -> None:
+    recipe = grades.recipe("imputer=none", "slices.epochs=1")
+    cross_validate_severity(recipe, studies, 2, tmp_path / "folds", fitted, bootstrap=0, progress=False)
+    with pytest.raises(RecipeError, match="looks for no damage"):
+        stress(tmp_path / "folds", studies, tmp_path / "out", bootstrap=0, progress=False)
+
+
+def test_a_folder_without_folds_can_not_be_stressed(studies: SampleTable, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no finished cross-validation"):
+        stress(tmp_path, studies, tmp_path / "out", progress=False)
+
+
+def test_a_repaired_study_keeps_every_observed_pixel(studies: SampleTable, tmp_path: Path) -> None:
+    from pulmoscope.quality.imputation import imputer
+
+    from pulmoscope.training.severity.studies import prepare, repaired
+    from pulmoscope.training.three_level.studies import Cache
+
+    recipe, cache = grades.recipe(), Cache(tmp_path)
+    before = prepare(studies, recipe.preprocess, recipe.classes, cache, Teller(), search=True)
+    assert any(study.missing.any() for study in before)
+    for name in ("mean", "linear", "navier-stokes"):
+        after = repaired(before, imputer(name), cache, name, Teller())
+        for one, other in zip(before, after, strict=True):
+            assert np.array_equal(one.images[~one.missing], other.images[~one.missing])

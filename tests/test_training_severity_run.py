@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+import grades
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.severity_bundle import load
+from pulmoscope.training.severity.card import changed_settings
+from pulmoscope.training.severity.export import export_severity, is_severity_bundle
+from pulmoscope.training.severity.recipe import check, travelling
+from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
+LEARNED = (
+    "imputer=misgan",
+    "misgan.width=4",
+    "misgan.batch=4",
+    "misgan.imputer_width=4",
+    "misgan.steps=2",
+    "misgan.imputing_steps=3",
+    "anomalies=true",
+    "anogan.width=8",
+    "anogan.epochs=1",
+    "anogan.encoder_epochs=1",
+    "anogan.batches=2",
+    "anogan.batch_size=8",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SeverityRun:
+    folder = tmp_path_factory.mktemp("severity")
+    table = grades.table(folder / "studies")
+    own = fit_severity(grades.recipe(*LEARNED), table, folder / "run", device="cpu", progress=False)
+    export_severity(own.folder, table, progress=False)
+    return own
+
+
+def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRun) -> None:
+    assert {path.name for path in run.folder.glob("*.onnx")} == {
+        "model.onnx",
+        "attention.onnx",
+        "imputer.onnx",
+        "anomaly.onnx",
+    }
+    data = run.summary["data"]
+    assert data["counts"] == {split: dict.fromkeys(grades.CLASSES, 2) for split in ("train", "val")}
+    assert data["damaged_slices"]["train"] > 0
+    assert run.summary["quality_seconds"].keys() == {"imputer", "anomaly"}
+    assert not [path for path in run.folder.iterdir() if path.is_dir()]
+
+
+def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
+    assert is_severity_bundle(run.folder)
+    bundle = load(run.folder)
+    assert bundle.name == "ct-severity-resnet18-synthetic"
+    assert bundle.anomaly is not None
+    assert bundle.anomaly["slices"] > 0
+    assert bundle.metrics["val"]["images"] == 8
+    card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "drawn studies" in card
+    assert "slices.epochs=2" in changed_settings(run.recipe)
+
+
+def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
+    for name in ("recipe", "run", "bundle"):
+        schema = json.loads((SCHEMAS / f"severity-{name}.schema.json").read_text(encoding="utf-8"))
+        written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
+        Draft202012Validator(schema).validate(written)
+
+
+def test_a_model_grades_slices_and_the_patient_by_every_vote(run: SeverityRun) -> None:
+    model = SeverityModel.load(run.folder)
+    images = np.random.default_rng(1).random((5, 32, 32), dtype=np.float32)
+    said = model.predict(images)
+    assert said.slices.shape == (5, 4)
+    assert said.slices.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert set(said.patient) == {"majority", "mean", "attention"}
+    assert said.patient["mean"] == pytest.approx(said.slices.mean(axis=0), abs=1e-5)
+    one_by_one = np.concatenate([model.slices(images[i : i + 1]).probabilities for i in range(5)])
+    assert said.slices == pytest.approx(one_by_one, abs=1e-3)
+    with pytest.raises(ValueError, match="at least one slice"):
+        model.predict(images[:0])
+
+
+def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: SeverityRun) -> None:
+    table = grades.table(run.folder.parent / "studies")
+    with pytest.raises(OutputExistsError):
+        fit_severity(run.recipe, table, run.folder, device="cpu", progress=False)
+    again = fit_severity(
+        grades.recipe(*LEARNED), table, run.folder, device="cpu", resume=True, progress=False
+    )
+    assert again.summary == run.summary
+    with pytest.raises(RecipeError, match=r"slices\.epochs"):
+        fit_severity(
+            grades.recipe(*LEARNED, "slices.epochs=3"),
+            table,
+            run.folder,
+            device="cpu",
+            resume=True,
+            progress=False,
+        )
+
+
+def test_a_grade_without_studies_can_not_be_learnt(tmp_path: Path) -> None:
+    table = grades.table(tmp_path, each=1)
+    few = dataclasses.replace(table, samples=tuple(own for own in table if own.label != "CT-3"))
+    with pytest.raises(DatasetError, match="no sample of class CT-3"):
+        fit_severity(grades.recipe(), few, tmp_path / "run", device="cpu", progress=False)
+
+
+def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"run\.json"):
+        load_severity_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("preprocess.size=48 imputer=misgan", "must be 32, 64 or 128"),
+        ("preprocess.size=16", r"preprocess\.size=16: must be at least 32"),
+        ("slices.epochs=0", r"slices\.epochs=0: must be at least 1"),
+        ("loss.beta=1", r"loss\.beta=1\.0: must be below 1"),
+        ("classes=CT-0", "at least two classes"),
+        ("drop=CT-3", "none of them dropped"),
+        ("model.hidden=4", r"loss\.kind=ldam: needs model\.hidden=0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(change: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says) as told:
+        check(grades.recipe(*change.split()))
+    assert "\n" not in str(told.value)
+
+
+def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
+    own = travelling(grades.recipe("cache=/fast", "model.weights=/data/net.safetensors"))
+    assert own.cache == ""
+    assert own.model.weights == "net.safetensors"
