@@ -10,14 +10,12 @@ import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, Flag, Imputed, Scan, Severity, Units
-from pulmoscope.quality.imputation import impute, imputer
+from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
-FILLS = "linear"
-"""The imputer: it needs no training, works on HU, and keeps to what the neighbouring slices show."""
 MOST_OF_BODY = 0.1
 """Of the body where the lungs are; of more the study is referred. The limit for slices that are missing altogether is
 the same (``io.ct_stack.MOST_MISSING``): a filled slice tells no more than its neighbours do. Chosen, not measured."""

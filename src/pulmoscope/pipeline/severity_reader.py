@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Units
-from pulmoscope.datasets.ct_studies import read_labelled
+from pulmoscope.core.types import Explanation, Flag, FloatArray, Quality, Scan, Units
+from pulmoscope.datasets.ct_studies import lungs_of, read_labelled
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline.ct_answer import BoolArray, CtAnswer, named
+from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality
 from pulmoscope.pipeline.predict_studies import Seen
 from pulmoscope.preprocess.ct_standard import StandardStudy
 from pulmoscope.quality.anomaly import AnomalyThreshold, study_flags
 from pulmoscope.quality.repair import anomalies_of, repaired
-from pulmoscope.quality.standard import standard_study
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.runtime.three_level import StudyOutputs
@@ -123,12 +123,16 @@ class SeverityJudge:
         if scan.units is not Units.HU or scan.spacing_mm is None:
             rule = f"the model {self.model.bundle.name} reads CT in HU with known spacing"
             raise UnsuitableError(path, rule, scan.units.value)
-        bundle = self.model.bundle
-        study, lungs = standard_study(scan, bundle.preprocess, search=bundle.imputer != NO_IMPUTER)
+        bundle, own = self.model.bundle, searched(scan)
+        lungs = lungs_of(own.scan)
+        assert lungs is not None  # as the scan is in HU
+        hidden = None if bundle.imputer == NO_IMPUTER else own.mask
+        study = bundle.preprocess.apply(own.scan.pixels, scan.spacing_mm, lungs, hidden)
         if not study.judged.any():
             raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
         places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)
-        quality = ct_quality(scan, lungs, bundle.training_data.get("sources", ()))
+        checked = ct_quality(own.scan, lungs, bundle.training_data.get("sources", ()))
+        quality = Quality((*checked.flags, *missing_flags(own, lungs)))
         return Seen(
             repaired(study, self.model)[places],
             tuple(int(study.first[place]) for place in places),

@@ -23,6 +23,9 @@ from pulmoscope.runtime.network import Network, Runtime, open_network
 
 BATCH = 16
 """Slices that a network fills at a time."""
+FILLS = "linear"
+"""What fills missing regions before lungs are looked for, and for models that have no imputer of their own: it needs no
+training, works on HU, and keeps to what the neighbouring slices show."""
 RADIUS_PX = 3.0
 """How far Navier-Stokes inpainting looks around a pixel."""
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pulmoscope.core.types import Scan
 from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
-from pulmoscope.quality.imputation import impute, imputer
+from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
-
-FILLS = "linear"
-"""What fills missing regions where lungs are looked for."""
 
 
 def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:
@@ -22,10 +19,8 @@ def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:
     return missing, lung_mask(filled, scan.spacing_mm)
 
 
-def standard_study(
-    scan: Scan, preprocess: Standardisation, *, search: bool
-) -> tuple[StandardStudy, LungMask]:
-    """The standardised slices of a scan in HU, unrepaired, and which of their pixels are missing; and the lungs.
+def standard_study(scan: Scan, preprocess: Standardisation, *, search: bool) -> StandardStudy:
+    """The standardised slices of a scan in HU, unrepaired, and which of their pixels are missing.
 
     Args:
         search: whether missing regions are looked for; otherwise nothing counts as missing.
@@ -33,6 +28,6 @@ def standard_study(
     assert scan.spacing_mm is not None
     if not search:
         lungs = lung_mask(scan.pixels, scan.spacing_mm)
-        return preprocess.apply(scan.pixels, scan.spacing_mm, lungs), lungs
+        return preprocess.apply(scan.pixels, scan.spacing_mm, lungs)
     missing, lungs = searched_lungs(scan)
-    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing.mask), lungs
+    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing.mask)

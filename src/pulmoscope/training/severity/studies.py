@@ -103,7 +103,7 @@ def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStu
     scan = read_scan(path, "ct")
     if scan.units is not Units.HU or scan.spacing_mm is None:
         raise UnsuitableError(path, "severity is learnt from CT in HU with known spacing", scan.units.value)
-    found, _ = standard_study(scan, preprocess, search=search)
+    found = standard_study(scan, preprocess, search=search)
     if not found.judged.any():
         raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
     return found
