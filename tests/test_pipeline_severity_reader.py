@@ -14,7 +14,8 @@ from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
-from pulmoscope.pipeline.severity_reader import SeverityJudge, SeverityReader
+from pulmoscope.pipeline.severity_judge import SeverityJudge
+from pulmoscope.pipeline.severity_reader import SeverityReader
 from pulmoscope.runtime.severity import SeverityModel
 from severity_bundles import CLASSES, tiny_severity_bundle
 from volumes import write

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Explanation, Flag, FloatArray, Quality, Scan, Units
-from pulmoscope.datasets.ct_studies import lungs_of, read_labelled
-from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline.ct_answer import BoolArray, CtAnswer, named
-from pulmoscope.pipeline.ct_missing import missing_flags, searched
-from pulmoscope.pipeline.decision import ct_quality
-from pulmoscope.pipeline.predict_studies import Seen
 from pulmoscope.preprocess.ct_standard import StandardStudy
 from pulmoscope.quality.anomaly import AnomalyThreshold, study_flags
 from pulmoscope.quality.repair import anomalies_of, repaired
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
-from pulmoscope.runtime.three_level import StudyOutputs
 from pulmoscope.runtime.votes import VOTES
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -98,53 +91,3 @@ class SeverityReader:
         if anomalies is None or known is None:
             return ()
         return study_flags(anomalies(images), AnomalyThreshold(**known))
-
-
-@dataclass(frozen=True)
-class SeverityJudge:
-    """A model of system A as a judge of a table's studies (see ``pipeline.predict_studies.StudyJudge``)."""
-
-    model: SeverityModel
-
-    @property
-    def patient(self) -> tuple[str, ...]:
-        """The votes."""
-        return VOTES
-
-    @property
-    def together(self) -> tuple[str, ...]:
-        """The mean of the slices' features is what is known of a patient."""
-        return ("mean",)
-
-    def read(self, table: SampleTable, sample: Sample) -> Seen:
-        """The judged slices of a study, repaired; each has its patient's label."""
-        path = table.path(sample)
-        scan = read_labelled(path, "")
-        if scan.units is not Units.HU or scan.spacing_mm is None:
-            rule = f"the model {self.model.bundle.name} reads CT in HU with known spacing"
-            raise UnsuitableError(path, rule, scan.units.value)
-        bundle, own = self.model.bundle, searched(scan)
-        lungs = lungs_of(own.scan)
-        assert lungs is not None  # as the scan is in HU
-        hidden = None if bundle.imputer == NO_IMPUTER else own.mask
-        study = bundle.preprocess.apply(own.scan.pixels, scan.spacing_mm, lungs, hidden)
-        if not study.judged.any():
-            raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
-        places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)
-        checked = ct_quality(own.scan, lungs, bundle.training_data.get("sources", ()))
-        quality = Quality((*checked.flags, *missing_flags(own, lungs)))
-        return Seen(
-            repaired(study, self.model)[places],
-            tuple(int(study.first[place]) for place in places),
-            (sample.label,) * len(places),
-            quality,
-        )
-
-    def predict(self, images: Any) -> StudyOutputs:
-        """All votes; what the ensemble is for a model of three levels is here the vote that the bundle names."""
-        said = self.model.predict(images)
-        chosen = said.patient[self.model.bundle.vote]
-        logits = np.log(np.maximum(chosen, np.float32(1e-9)))
-        return StudyOutputs(
-            said.slices, said.patient, chosen, logits, {"mean": said.vectors.mean(axis=0)}, said.vectors
-        )

@@ -83,7 +83,7 @@ def _evaluation(
     from pulmoscope.pipeline.evaluate_slices import evaluate_slices
     from pulmoscope.pipeline.evaluate_studies import evaluate_studies
     from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
-    from pulmoscope.pipeline.severity_reader import SeverityJudge
+    from pulmoscope.pipeline.severity_judge import SeverityJudge
     from pulmoscope.runtime.severity import SeverityModel
     from pulmoscope.runtime.three_level import ThreeLevelModel
 
