@@ -7,7 +7,16 @@ from pulmoscope.core.classes import is_positive, suspicion
 
 @pytest.mark.parametrize(
     ("label", "positive"),
-    [("COVID", True), ("CAP", True), ("Normal", False), ("non-COVID", False), ("Lung Opacity", True)],
+    [
+        ("COVID", True),
+        ("CAP", True),
+        ("Normal", False),
+        ("non-COVID", False),
+        ("Lung Opacity", True),
+        ("CT-0", False),
+        ("CT-1", True),
+        ("CT-4", True),
+    ],
 )
 def test_which_classes_say_that_something_was_found(label: str, positive: bool) -> None:
     assert is_positive(label) is positive

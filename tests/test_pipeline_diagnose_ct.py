@@ -8,13 +8,14 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import SimpleITK
 
 import pulmoscope
 from bundles import quadrants, tiny_bundle
 from chests import chest
 from ct_series import drawn_hu, write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
-from pulmoscope.core.types import Diagnosis, Units
+from pulmoscope.core.types import Decision, Diagnosis, Units
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
 from pulmoscope.io.studies import slugs
 from pulmoscope.pipeline.choice import Models
@@ -344,3 +345,44 @@ def test_pictures_are_judged_as_they_are(model: Model, tmp_path: Path) -> None:
     scores = np.array([own.probabilities["COVID"] for own in found.slices if own.probabilities])
     assert set(np.argsort(-scores)[:5]) == {5, 6, 7, 8, 9}
     assert "pictures" in [flag.code for flag in found.quality.flags]
+
+
+def test_severity_is_measured_and_written_with_its_masks(model: Model, tmp_path: Path) -> None:
+    drawn = chest(noise=0)
+    write_series(
+        tmp_path / "in/chest", drawn.hu.astype(np.int16), PixelSpacing=[2.5, 2.5], SliceThickness=5.0
+    )
+    (outcome,) = run([tmp_path / "in"], Models.only(model), tmp_path / "out")
+    assert outcome.plain is not None
+    severity = outcome.plain["severity"]
+    truth = 100 * drawn.consolidation.sum() / drawn.lungs.sum()
+    assert severity["percent_affected"] == pytest.approx(truth, abs=0.4)
+    assert severity["left"] == 0 < severity["right"]
+    shares = np.array([own["lesion_share"] for own in outcome.plain["slices"]])
+    ill = drawn.consolidation.any(axis=(1, 2))
+    assert shares[ill].max() > 0.02
+    assert not shares[~ill].any()
+    folder = outcome.report.parent if outcome.report else tmp_path
+    for name, count in (("lungs", drawn.lungs.sum()), ("lesions", drawn.consolidation.sum())):
+        image = SimpleITK.ReadImage(str(folder / f"{name}.nii.gz"))
+        scan = read_scan(tmp_path / "in/chest")
+        assert scan.geometry is not None
+        assert image.GetOrigin() == pytest.approx(scan.geometry.origin_mm, abs=1e-3)
+        mask = SimpleITK.GetArrayFromImage(image)
+        assert mask.shape == scan.pixels.shape
+        assert np.count_nonzero(mask) == pytest.approx(count, rel=0.15)
+
+
+def test_a_network_that_grades_far_from_the_measure_is_referred(tmp_path: Path) -> None:
+    preprocess = SlicePreprocess(size=32, region="full", window=False)
+    tiny_bundle(tmp_path / "bundle", ("CT-0", "CT-3"), preprocess=preprocess, modality="CT", confidence=0.0)
+    write_series(tmp_path / "chest", chest(noise=0).hu.astype(np.int16), PixelSpacing=[2.5, 2.5])
+    found = diagnose_ct(
+        read_scan(tmp_path / "chest"), Model.load(tmp_path / "bundle"), wanted=lambda _: False
+    )
+    assert found.prediction.label == "CT-3"
+    assert found.severity is not None
+    assert found.severity.grade == "CT-0"
+    assert found.prediction.decision is Decision.REFER
+    assert "The network says CT-3, but" in found.prediction.reason
+    assert "which is CT-0: a person must decide." in found.prediction.reason

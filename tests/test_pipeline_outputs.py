@@ -13,6 +13,7 @@ import pytest
 from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
+from pulmoscope.core.severity import SeverityMasks
 from pulmoscope.core.types import Diagnosis, Explanation
 from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.outputs import claim, clear, kept, pictures, save
@@ -127,6 +128,16 @@ def test_without_a_page_there_is_still_the_table(tmp_path: Path) -> None:
     save(a_study(), tmp_path)
     save(replace(a_study(), explanations=()), tmp_path, report=False)
     assert names(tmp_path) == ["diagnosis.json", "slices.csv"]
+
+
+def test_masks_are_written_and_cleared(tmp_path: Path) -> None:
+    found = a_study()
+    masks = SeverityMasks(*(np.zeros(found.scan.pixels.shape, np.uint8) for _ in range(2)))
+    save(replace(found, masks=masks), tmp_path, report=False)
+    assert {"lungs.nii.gz", "lesions.nii.gz"} <= set(names(tmp_path))
+    (tmp_path / "mine.nii.gz").write_bytes(b"mine")
+    clear(tmp_path)
+    assert names(tmp_path) == ["mine.nii.gz"]
 
 
 def test_only_what_a_run_wrote_is_cleared(tmp_path: Path) -> None:

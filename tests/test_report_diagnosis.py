@@ -65,6 +65,7 @@ def test_it_says_what_was_found() -> None:
         "flags": [
             {"code": "underexposed", "severity": "warn", "detail": "median grey at least 0.20 (found: 0.11)"}
         ],
+        "imputed": None,
     }
     assert plain["slices"] == []
     assert plain["levels"] == {}
@@ -96,6 +97,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "dense_share": None,
         "network": None,
         "lesion_share": None,
+        "missing_share": None,
     }
     assert plain["slices"][12] == {
         "index": 12,
@@ -106,6 +108,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "dense_share": None,
         "network": None,
         "lesion_share": None,
+        "missing_share": None,
     }
     assert plain["levels"] == CT_LEVELS
     assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}

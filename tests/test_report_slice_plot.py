@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pulmoscope.core.types import SliceResult
@@ -88,3 +90,11 @@ def test_a_study_in_which_nothing_was_judged_has_an_empty_plot() -> None:
 )
 def test_a_height_has_a_true_minus(value: float, written: str) -> None:
     assert signed(value) == written
+
+
+def test_slices_of_which_something_was_filled_in_are_marked() -> None:
+    lacking = [
+        replace(own, missing_share=share)
+        for own, share in zip(slices(0, 1, 0, 1), (0.0, 0.2, None, 1.0), strict=True)
+    ]
+    assert slice_plot(lacking, FOUR, ()).imputed == (Cell(1, 251.5, 199.5), Cell(3, 650.5, 199.5))

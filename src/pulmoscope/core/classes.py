@@ -8,9 +8,7 @@ NEGATIVE = frozenset({"normal", "healthy", "negative", "no finding", "non-covid"
 """Classes, in lower case, that say that nothing was found; every other class is positive."""
 
 
-PNEUMONIA = frozenset({"covid", "covid-19", "cap", "pneumonia", "viral pneumonia", "bacterial pneumonia"}) | {
-    f"ct-{number}" for number in range(1, 5)
-}
+PNEUMONIA = frozenset({"covid", "covid-19", "cap", "pneumonia", "viral pneumonia", "bacterial pneumonia"})
 """Classes, in lower case, that make lung dense where they are."""
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 Point = tuple[float, float, float]
 
 
@@ -214,6 +215,8 @@ class SliceResult:
         dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
         lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured.
+        missing_share: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
+            was not looked for.
     """
 
     index: int
@@ -224,6 +227,24 @@ class SliceResult:
     dense_share: float | None = None
     network: Mapping[str, float] | None = None
     lesion_share: float | None = None
+    missing_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Imputed:
+    """What of a CT was missing, and was filled in before anything was looked for.
+
+    Attributes:
+        share: of the body at the height of the lungs, 0 to 1; of the whole body where no lungs were found.
+        slices: how many slices lacked something.
+        imputer: what filled it.
+        mask: bool (slices, rows, columns): what was filled in.
+    """
+
+    share: float
+    slices: int
+    imputer: str
+    mask: BoolArray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -239,6 +260,7 @@ class Diagnosis:
         card: what the page tells of the model.
         severity: of a CT, how much of the lungs is affected; None where that was not measured.
         masks: what ``severity`` was measured on.
+        imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
     """
 
     scan: Scan
@@ -253,3 +275,4 @@ class Diagnosis:
     card: Mapping[str, Any] = field(default_factory=dict)
     severity: SeverityMeasure | None = None
     masks: SeverityMasks | None = None
+    imputed: Imputed | None = None

@@ -23,6 +23,7 @@ class CtAnswer:
 
     Attributes:
         slices: float32 (slices, classes); NaN where a slice is not judged.
+        imputer: what the model itself has filled missing regions with; empty: it took what it was given.
         network: what the network says by itself, likewise, where the measure of dense lung was weighed in; else None.
         patient: class → probability; empty where no slice is judged.
         levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
@@ -36,6 +37,7 @@ class CtAnswer:
     flags: tuple[Flag, ...] = ()
     checked: int | None = None
     network: FloatArray | None = None
+    imputer: str = ""
 
 
 class CtReader(Protocol):

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Scan, Units
+from pulmoscope.core.types import BoolArray, Diagnosis, Explanation, FloatArray, Scan, Units
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.pipeline.lesion_pictures import affected_pictures
-from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, displayed, grey, shrunk
+from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, displayed, grey, outlined, shrunk
 from pulmoscope.report.ct_page import CtPictures, Cut
 from pulmoscope.report.diagnosis import heat_names, slice_name
 from pulmoscope.report.slice_axis import Axis, axis_of
@@ -34,11 +34,13 @@ def slice_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
     scan = diagnosis.scan
 
     def shown(index: int) -> tuple[str, bytes]:
-        return f"{slice_name(index)}.png", png(grey(displayed(scan.pixels[index], scan.units)))
+        picture = grey(displayed(scan.pixels[index], scan.units))
+        return f"{slice_name(index)}.png", png(outlined(picture, _imputed(diagnosis, index)))
 
     def under_heat(name: str, one: Explanation) -> tuple[str, bytes]:
         pixels = displayed(scan.pixels[one.index], scan.units)
-        return f"{name}.png", png(overlay(pixels, one.heat, _SAVED_OPACITY))
+        picture = overlay(pixels, one.heat, _SAVED_OPACITY)
+        return f"{name}.png", png(outlined(picture, _imputed(diagnosis, one.index)))
 
     with ThreadPoolExecutor() as threads:
         yield from threads.map(shown, sorted({one.index for one in diagnosis.explanations}))
@@ -51,22 +53,27 @@ def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
     side = _OVERLAY_SIDE if len(explanations) < _MANY else _MANY_SIDE
     explained = sorted({one.index for one in explanations})
     spread = evenly(len(scan.pixels), GRID)
+    mask = None if diagnosis.imputed is None else diagnosis.imputed.mask
 
     def under_heat(one: Explanation) -> str:
         picture = overlay(_slice(scan, one.index, side), shrunk(one.heat, side), _PAGE_OPACITY)
-        return data_jpeg(picture, 85)
+        return data_jpeg(outlined(picture, _imputed(diagnosis, one.index)), 85)
+
+    def plain(index: int, side: int, quality: int) -> str:
+        return data_jpeg(outlined(grey(_slice(scan, index, side)), _imputed(diagnosis, index)), quality)
 
     with ThreadPoolExecutor() as threads:
-        slices = threads.map(lambda index: data_jpeg(grey(_slice(scan, index, _SLICE_SIDE))), explained)
+        slices = threads.map(lambda index: plain(index, _SLICE_SIDE, 90), explained)
         overlays = threads.map(under_heat, explanations)
-        grid = threads.map(lambda index: data_jpeg(grey(_slice(scan, index, _GRID_SIDE)), 80), spread)
+        grid = threads.map(lambda index: plain(index, _GRID_SIDE, 80), spread)
     return CtPictures(
         slices=dict(zip(explained, slices, strict=True)),
         overlays=tuple(overlays),
         scale=colour_scale() if explanations else "",
         grid=dict(zip(spread, grid, strict=True)),
-        cuts=tuple(_cuts(scan)),
-        affected={} if diagnosis.masks is None else affected_pictures(scan, diagnosis.masks),
+        cuts=tuple(_cuts(scan, mask)),
+        affected={} if diagnosis.masks is None else affected_pictures(scan, diagnosis.masks, mask),
+        imputed="" if mask is None else "Outlined in green: not measured, but filled in, which is a guess.",
         grey="Greys: a lung window, centre −600 HU, width 1500 HU."
         if scan.units is Units.HU
         else "Greys are those of the pictures as they came.",
@@ -78,27 +85,41 @@ def evenly(count: int, most: int) -> list[int]:
     return [int(index) for index in np.linspace(0, count - 1, min(count, most)).round()]
 
 
+def _imputed(diagnosis: Diagnosis, index: int) -> BoolArray | None:
+    """What of a slice was filled in; None where nothing of the study was."""
+    return None if diagnosis.imputed is None else diagnosis.imputed.mask[index]
+
+
 def _slice(scan: Scan, index: int, side: int) -> FloatArray:
     return shrunk(displayed(scan.pixels[index], scan.units), side)
 
 
-def _cuts(scan: Scan) -> Iterator[Cut]:
+def _cuts(scan: Scan, imputed: BoolArray | None) -> Iterator[Cut]:
     """A coronal and a sagittal cut through the middle; none of a single slice."""
     count, rows, columns = scan.pixels.shape
     if count < 2:
         return
     axis = axis_of(scan)
     _, down, across = scan.spacing_mm or (None, None, None)
-    coronal, sagittal = scan.pixels[:, rows // 2, :], scan.pixels[:, :, columns // 2]
-    yield _cut("Coronal", ("right", "left"), coronal, scan.units, axis, across)
-    yield _cut("Sagittal", ("front", "back"), sagittal, scan.units, axis, down)
+    for title, sides, where, pixel_mm in (
+        ("Coronal", ("right", "left"), np.s_[:, rows // 2, :], across),
+        ("Sagittal", ("front", "back"), np.s_[:, :, columns // 2], down),
+    ):
+        pixels = displayed(scan.pixels[where], scan.units)
+        yield _cut(title, sides, pixels, None if imputed is None else imputed[where], axis, pixel_mm)
 
 
 def _cut(
-    title: str, sides: tuple[str, str], pixels: FloatArray, units: Units, axis: Axis, pixel_mm: float | None
+    title: str,
+    sides: tuple[str, str],
+    pixels: FloatArray,
+    imputed: BoolArray | None,
+    axis: Axis,
+    pixel_mm: float | None,
 ) -> Cut:
-    """A cut, float32 (slices, across), head up and to scale where distances are known."""
-    upright = np.ascontiguousarray(along(displayed(pixels, units), axis)[::-1])
+    """A cut, float32 (slices, across) in [0, 1], head up and to scale where distances are known."""
+    upright = np.ascontiguousarray(along(pixels, axis)[::-1])
+    filled = None if imputed is None else along(imputed.astype(np.float32), axis)[::-1] > 0
     width_mm = 1.0 if pixel_mm is None else pixels.shape[1] * pixel_mm
     height_mm = _UNSCALED_HEIGHT if pixel_mm is None else axis.high - axis.low
     scale = _CUT_SIDE / max(width_mm, height_mm)
@@ -107,7 +128,8 @@ def _cut(
     picture = cv2.resize(
         upright, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    return Cut(title, sides, data_jpeg(grey(np.asarray(picture, dtype=np.float32))), width, height)
+    shown = outlined(grey(np.asarray(picture, dtype=np.float32)), filled)
+    return Cut(title, sides, data_jpeg(shown), width, height)
 
 
 def along(lines: FloatArray, axis: Axis) -> FloatArray:

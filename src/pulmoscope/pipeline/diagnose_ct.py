@@ -1,4 +1,4 @@
-"""The main flow of a CT: scan → lungs → quality → every slice → the patient → decision → explanation."""
+"""The main flow of a CT: scan → missing data → lungs → quality → every slice → the patient → decision → explanation."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from pulmoscope.core.types import (
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.pipeline.choice import AnyModel
 from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
+from pulmoscope.pipeline.ct_missing import Searched, imputed, missing_flags, searched
 from pulmoscope.pipeline.ct_readers import reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
@@ -60,22 +61,21 @@ def diagnose_ct(
         UnsuitableError: no slice shows enough lung to be judged.
     """
     start = perf_counter()
+    own = searched(scan)
+    scan = own.scan
+    searched_at = perf_counter()
     lungs = lungs_of(scan)
     found = perf_counter()
     reader, bundle = reader_of(model), model.bundle
     dense = None if lungs is None else _dense(scan, lungs)
     with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
-        measuring = aside.submit(measured, scan, lungs)
-        answer = reader.answer(scan, lungs, dense, None)
+        measuring = aside.submit(measured, scan, lungs, own.mask)
+        answer = reader.answer(scan, lungs, dense, own.mask)
     if not answer.patient:
-        found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
-        source = scan.files[0].name if len(scan.files) == 1 else scan.name
-        raise UnsuitableError(
-            source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
-        )
+        raise _without_lungs(scan, lungs)
     predicted = perf_counter()
-    quality = Quality((*checked.result().flags, *answer.flags))
+    quality = Quality((*checked.result().flags, *missing_flags(own, lungs, answer.imputer), *answer.flags))
     severity, masks = with_limits(measuring.result(), quality)
     prediction = _decided(answer, quality, bundle.thresholds.confidence)
     diagnosis = Diagnosis(
@@ -83,14 +83,20 @@ def diagnose_ct(
         model=model.identity,
         quality=quality,
         prediction=held_to_measure(prediction, severity),
-        slices=_results(scan, lungs, (dense, severity), answer, bundle.classes),
+        slices=_results(own, lungs, (dense, severity), answer, bundle.classes),
         levels=answer.levels,
-        timings_s={"read": read_s, "lungs": found - start, "predict": predicted - found},
+        timings_s={
+            "read": read_s,
+            "search": searched_at - start,
+            "lungs": found - searched_at,
+            "predict": predicted - found,
+        },
         software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
         severity=severity,
         masks=masks,
+        imputed=imputed(own, lungs, answer.imputer),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
@@ -108,6 +114,15 @@ def card(model: AnyModel) -> dict[str, Any]:
         "training_data": bundle.training_data,
         "metrics": bundle.metrics,
     }
+
+
+def _without_lungs(scan: Scan, lungs: LungMask | None) -> UnsuitableError:
+    """Why a CT of which no slice was judged is refused."""
+    found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
+    source = scan.files[0].name if len(scan.files) == 1 else scan.name
+    return UnsuitableError(
+        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+    )
 
 
 def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Prediction:
@@ -131,14 +146,14 @@ def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
 
 
 def _results(
-    scan: Scan,
+    own: Searched,
     lungs: LungMask | None,
     measures: tuple[FloatArray | None, SeverityMeasure | None],
     answer: CtAnswer,
     classes: tuple[str, ...],
 ) -> tuple[SliceResult, ...]:
     """One result per slice."""
-    dense, severity = measures
+    scan, (dense, severity) = own.scan, measures
     shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_shares(lungs.labels)
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
@@ -151,6 +166,7 @@ def _results(
             dense_share=None if dense is None else round(float(dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
             lesion_share=None if severity is None else round(severity.slice_shares[index], 6),
+            missing_share=own.slice_share(index),
         )
         for index, row in enumerate(answer.slices)
     )
@@ -171,4 +187,5 @@ def _explanations(
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return reader.explain(scan, lungs, places, target, None)
+    missing = None if diagnosis.imputed is None else diagnosis.imputed.mask
+    return reader.explain(scan, lungs, places, target, missing)

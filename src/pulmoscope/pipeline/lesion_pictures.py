@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.severity import CONSOLIDATION, GLASS, SeverityMasks
-from pulmoscope.core.types import FloatArray, Scan
-from pulmoscope.pipeline.pictures import data_jpeg, displayed, grey
+from pulmoscope.core.types import BoolArray, FloatArray, Scan
+from pulmoscope.pipeline.pictures import data_jpeg, displayed, grey, outlined
 
 OUTLINE, LESION_COLOURS = (127, 212, 255), {GLASS: (255, 176, 0), CONSOLIDATION: (220, 38, 127)}
 """Red, green, blue: told apart by colour-blind eyes too."""
@@ -16,9 +16,18 @@ OUTLINE, LESION_COLOURS = (127, 212, 255), {GLASS: (255, 176, 0), CONSOLIDATION:
 _SHOWN, _SIDE, _OPACITY = 6, 420, 0.45
 
 
-def affected_pictures(scan: Scan, masks: SeverityMasks) -> dict[int, str]:
-    """The most affected slice of each sixth of the lungs' height, as ``data:`` addresses by the slice's number."""
-    return {index: data_jpeg(drawn(scan, masks, index, _SIDE), 85) for index in most_affected(masks, _SHOWN)}
+def affected_pictures(scan: Scan, masks: SeverityMasks, imputed: BoolArray | None = None) -> dict[int, str]:
+    """The most affected slice of each sixth of the lungs' height, as ``data:`` addresses by the slice's number.
+
+    Args:
+        imputed: bool (slices, rows, columns), what was filled in; None: nothing was.
+    """
+    return {
+        index: data_jpeg(
+            outlined(drawn(scan, masks, index, _SIDE), None if imputed is None else imputed[index]), 85
+        )
+        for index in most_affected(masks, _SHOWN)
+    }
 
 
 def most_affected(masks: SeverityMasks, parts: int) -> list[int]:

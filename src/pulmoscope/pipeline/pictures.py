@@ -34,6 +34,31 @@ def displayed(pixels: FloatArray, units: Units) -> FloatArray:
     return np.asarray(np.clip((pixels - low) / WINDOW_WIDTH_HU, 0, 1), dtype=np.float32)
 
 
+IMPUTED = (0, 230, 160)
+"""The colour around what was filled in: red, green, blue."""
+
+
+def outlined(picture: npt.NDArray[np.uint8], imputed: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.uint8]:
+    """A picture, grey or RGB, with a line within the border of what was filled in; as it is where nothing was.
+
+    Rows that lie near each other have one line around them all: each by itself would hide the picture.
+
+    Args:
+        imputed: bool (rows, columns), of any size; None: nothing was filled in.
+    """
+    if imputed is None or not imputed.any():
+        return picture
+    rows, columns = picture.shape[:2]
+    share = cv2.resize(imputed.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    inside = cv2.morphologyEx((share > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
+    thick = 3 + 2 * (max(rows, columns) // 400)
+    square = np.ones((thick, thick), np.uint8)
+    edge = inside - cv2.erode(inside, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    coloured = picture.copy() if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    coloured[edge > 0] = IMPUTED
+    return coloured
+
+
 def grey(pixels: FloatArray) -> npt.NDArray[np.uint8]:
     """An image, float32 (rows, columns) in [0, 1], as a picture: uint8 (rows, columns)."""
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

@@ -19,6 +19,7 @@ from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.ct_answer import named
+from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.runtime.severity import SeverityModel
@@ -162,10 +163,12 @@ class ThreeLevelJudge:
 
     def read(self, table: SampleTable, sample: Sample) -> Seen:
         """All slices of a study (see :class:`StudyJudge`)."""
-        scan = read_labelled(table.path(sample), sample.infected)
+        own = searched(read_labelled(table.path(sample), sample.infected))
+        scan = own.scan
         labels = _labels(table, sample, len(scan.pixels), self.model.bundle.normal)
         lungs = lungs_of(scan)
-        quality = ct_quality(scan, lungs, self.model.bundle.training_data.get("sources", ()))
+        known = ct_quality(scan, lungs, self.model.bundle.training_data.get("sources", ()))
+        quality = Quality((*known.flags, *missing_flags(own, lungs)))
         places = tuple(range(len(scan.pixels)))
         return Seen(self.model.prepare(scan, lungs), places, tuple(labels), quality)
 

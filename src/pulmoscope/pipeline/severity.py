@@ -69,7 +69,7 @@ def with_limits(
 def held_to_measure(prediction: Prediction, severity: SeverityMeasure | None) -> Prediction:
     """Refer an answer that is a grade (``CT-0`` … ``CT-4``) and far from the measured one; any other as it is."""
     said = grade_number(prediction.label)
-    if severity is None or said is None or prediction.decision is Decision.REFER:
+    if severity is None or said is None:
         return prediction
     if abs(said - GRADES.index(severity.grade)) <= FAR:
         return prediction
@@ -77,4 +77,6 @@ def held_to_measure(prediction: Prediction, severity: SeverityMeasure | None) ->
         f"The network says {prediction.label}, but {severity.percent_affected:.1f} % of the lungs is affected by "
         f"measure, which is {severity.grade}: a person must decide."
     )
+    if prediction.decision is Decision.REFER:
+        reason = f"{prediction.reason} {reason}"
     return replace(prediction, decision=Decision.REFER, reason=reason)

@@ -56,7 +56,8 @@ class SeverityReader:
         for place, row in zip(np.flatnonzero(study.judged), said.slices, strict=True):
             found[study.first[place] : study.first[place + 1]] = row
         levels = {vote: named(bundle.classes, said.patient[vote]) for vote in VOTES}
-        return CtAnswer(found, levels[bundle.vote], levels, self._unlike_normal(images))
+        own = "" if bundle.imputer == NO_IMPUTER else bundle.imputer
+        return CtAnswer(found, levels[bundle.vote], levels, self._unlike_normal(images), imputer=own)
 
     def explain(
         self,

@@ -27,8 +27,8 @@ GRID_MM, SLAB_MM = 1.5, 5.0
 RIM_MM = 2.0
 """So near the outline a voxel is partly chest wall: it takes the density of the lung beside it."""
 
-LESION_HU, SURE_HU = -680, -630
-"""A lesion's border, half way from aerated lung (about -850) to ground glass (about -500); and what is surely one."""
+LESION_HU, SURE_HU = -700, -650
+"""A lesion's border, between aerated lung (about -850) and ground glass (about -550); and what is surely one."""
 
 THICK_MM = 7.0
 """What is nowhere so thick in a slice is no lesion."""
@@ -151,7 +151,7 @@ def _without_vessels(found: Densities, index: int) -> FloatArray:
         near = cv2.dilate(mass, _disc(4 * ARM_MM, found)) > 0
         vessels &= ~_touching(dense & near, mass > 0)
     if not vessels.any():
-        return found.hu[index]
+        return np.asarray(found.hu[index])
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
     rest = (lung & ~vessels).astype(np.float32)
     return np.asarray(

@@ -25,8 +25,9 @@ Bytes = npt.NDArray[np.uint8]
 
 STRAIGHT = 0.7
 """Of the border of a damaged region this share, at least, runs along rows and columns (a disc: less than half)."""
-SHARP = 0.75
-"""Across it the first pixel outside is this part, at least, of the step to the second (of a blurred edge: less)."""
+SHARP = 0.65
+"""Across it, the step to the first pixel outside is this part of the step to the second, at least, in the mean (where
+an edge of tissue falls anywhere between two pixels, a half; where it is blurred, less)."""
 LEAST_STEP_HU = 15.0
 """Mean step across the border: tissue differs from any one value by as much, if by its noise alone."""
 SAME = 0.2
@@ -107,10 +108,11 @@ def lost_of(plane: FloatArray, found: Constant, body: Bytes, inner: Bytes, sizes
     """
     mask = np.zeros(plane.shape, dtype=np.uint8)
     kinds: list[str] = []
-    if (found.blocks & inner).any():
-        kinds += _lost_blocks(plane, found.blocks, body, inner, sizes.side, mask)
-    if (found.runs & inner).any():
-        kinds += _lost_rows(plane, found, body, inner, sizes.run, mask)
+    for region, find in ((found.blocks, _lost_blocks), (found.runs, _lost_rows)):
+        # Regions of two values may touch: padding, and a band that ends there.
+        for value in np.unique(plane[(region & inner) > 0]):
+            own = region & (plane == value).view(np.uint8)
+            kinds += find(plane, own, body, inner, sizes, mask)
     return Lost(mask, tuple(dict.fromkeys(kinds)))
 
 
@@ -128,14 +130,21 @@ def _covered(equal: Bytes, window: tuple[int, int], shape: tuple[int, ...]) -> B
 
 @dataclass
 class _Border:
-    """Sums along the borders of numbered regions, float64 (regions,): pixels, straight ones, and steps in HU."""
+    """Sums along the borders of numbered regions, float64 (regions,).
+
+    Attributes:
+        pixels, straight: how many there are, and in straight stretches.
+        sides: of the straight ones, how many face left or right.
+        same: how many have a neighbour outside of their own value.
+        step, sharp: of the straight ones: the steps in HU, and what part they are of the steps to the next but one.
+    """
 
     pixels: npt.NDArray[np.float64]
     straight: npt.NDArray[np.float64]
     sides: npt.NDArray[np.float64]
     same: npt.NDArray[np.float64]
     step: npt.NDArray[np.float64]
-    beyond: npt.NDArray[np.float64]
+    sharp: npt.NDArray[np.float64]
 
 
 def _border(
@@ -171,7 +180,7 @@ def _border(
         sums.sides += np.bincount(place, is_straight * (way[1] != 0), count)
         sums.same += np.bincount(place, near == own, count)
         sums.step += np.bincount(place, is_straight * step, count)
-        sums.beyond += np.bincount(place, is_straight * beyond, count)
+        sums.sharp += np.bincount(place, is_straight * np.minimum(step / np.maximum(beyond, 1), 1), count)
     return sums
 
 
@@ -192,16 +201,17 @@ def _edge(mask: Bytes, way: tuple[int, int]) -> Bytes:
 
 
 def _lost_blocks(
-    plane: FloatArray, blocks: Bytes, body: Bytes, inner: Bytes, side: int, mask: Bytes
+    plane: FloatArray, blocks: Bytes, body: Bytes, inner: Bytes, sizes: Sizes, mask: Bytes
 ) -> list[str]:
-    """Mark regions with straight, sharp borders; their kinds."""
+    """Mark regions of one value that have straight, sharp borders; their kinds."""
+    side = sizes.side
     count, labels = cv2.connectedComponents(blocks, connectivity=4)
     ways = (_UP, _DOWN, _LEFT, _RIGHT)
     border = _border(plane, blocks, labels, count, inner, side, ways)
     straight = np.maximum(border.straight, 1)
     damaged = (
         (border.straight >= STRAIGHT * np.maximum(border.pixels, 2 * side))
-        & (border.step >= SHARP * border.beyond)
+        & (border.sharp >= SHARP * straight)
         & (border.step >= LEAST_STEP_HU * straight)
     )
     if not damaged.any():
@@ -213,25 +223,25 @@ def _lost_blocks(
         region = labels == number
         # What runs over into air of the same value around the patient ends at the patient.
         _mark(mask, region, body, bool(whole.straight[number] >= STRAIGHT * whole.pixels[number]))
-        value = float(np.median(plane[region]))
-        kinds.append("band" if border.sides[number] == 0 else _block(value))
+        kinds.append("band" if border.sides[number] == 0 else _block(float(plane[region][0])))
     return kinds
 
 
 def _lost_rows(
-    plane: FloatArray, found: Constant, body: Bytes, inner: Bytes, run: int, mask: Bytes
+    plane: FloatArray, runs: Bytes, body: Bytes, inner: Bytes, sizes: Sizes, mask: Bytes
 ) -> list[str]:
     """Mark thin rows of one value beside which, above and below, the values are others, and like each other."""
-    count, labels = cv2.connectedComponents(found.runs, connectivity=4)
+    run = sizes.run
+    count, labels = cv2.connectedComponents(runs, connectivity=4)
     damaged = np.ones(count, dtype=np.bool_)
     steps = []
     for way in (_UP, _DOWN):
-        border = _border(plane, found.runs, labels, count, inner, run // 2, (way,))
+        border = _border(plane, runs, labels, count, inner, run // 2, (way,))
         pixels, straight = np.maximum(border.pixels, run / 2), np.maximum(border.straight, 1)
         damaged &= (
             (border.straight >= STRAIGHT * pixels)
             & (border.same <= SAME * pixels)
-            & (border.step >= SHARP * border.beyond)
+            & (border.sharp >= SHARP * straight)
             & (border.step >= LEAST_STEP_HU * straight)
         )
         steps.append(border.step / straight)
@@ -239,9 +249,11 @@ def _lost_rows(
     damaged &= np.minimum(*steps) >= ALIKE * np.maximum(*steps)
     if not damaged.any():
         return []
-    whole = _border(plane, found.runs, labels, count, np.ones_like(body), run // 2, (_UP, _DOWN))
+    whole = _border(plane, runs, labels, count, np.ones_like(body), run // 2, (_UP, _DOWN))
     for number in np.flatnonzero(damaged):
         _mark(mask, labels == number, body, bool(whole.same[number] <= SAME * whole.pixels[number]))
+    value = plane[labels == np.flatnonzero(damaged)[0]][0]
+    mask[(plane == value).all(axis=1)] = 1  # beside the body, too
     return ["dropped rows"]
 
 

@@ -18,10 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.runtime.network import Network, Runtime, open_network
-
-BoolArray = npt.NDArray[np.bool_]
 
 BATCH = 16
 """Slices that a network fills at a time."""
@@ -78,27 +76,25 @@ def impute(images: FloatArray, missing: BoolArray, imputer: Imputer) -> FloatArr
     """
     if images.shape != missing.shape:
         raise ValueError(f"images and mask have one shape (found: {images.shape} and {missing.shape})")
-    if not missing.any():
+    places = _damaged(missing)
+    if not len(places):
         return images
     if missing.all():
         raise ValueError("at least one pixel is observed (found: none)")
-    observed = ~missing
-    low = images.min(where=observed, initial=np.inf)
-    high = images.max(where=observed, initial=-np.inf)
-    guess = imputer(images, missing)[missing]
-    if not np.isfinite(guess).all():
-        raise ValueError(
-            f"the imputer {imputer.name} gives numbers (found: {int((~np.isfinite(guess)).sum())} others)"
-        )
+    low, high = _range(images, missing, places)
+    guess = imputer(images, missing)[places]
+    bad = int(np.count_nonzero(missing[places] & ~np.isfinite(guess)))
+    if bad:
+        raise ValueError(f"the imputer {imputer.name} gives numbers (found: {bad} others)")
     filled = images.copy()
-    filled[missing] = np.clip(guess, low, high)
+    filled[places] = np.where(missing[places], np.clip(guess, low, high), images[places])
     return filled
 
 
 def mean(images: FloatArray, missing: BoolArray) -> FloatArray:
     """The mean of the slice's observed pixels; of a slice without any, the mean of all."""
     filled = images.copy()
-    for index in np.flatnonzero(missing.any(axis=(1, 2))):
+    for index in _damaged(missing):
         filled[index][missing[index]] = _mean_of(images, missing, int(index))
     return filled
 
@@ -109,7 +105,7 @@ def linear(images: FloatArray, missing: BoolArray) -> FloatArray:
     Where there is one on one side only, it is taken as it is; where there is none, the slice's mean.
     """
     filled = images.copy()
-    for index in np.flatnonzero(missing.any(axis=(1, 2))):
+    for index in _damaged(missing):
         place = int(index)
         rows, columns = np.nonzero(missing[place])
         (low, below), (high, above) = (
@@ -129,8 +125,8 @@ def navier_stokes(images: FloatArray, missing: BoolArray) -> FloatArray:
     A slice without any observed pixel is filled by :func:`linear`.
     """
     filled = images.copy()
-    whole = missing.all(axis=(1, 2))
-    for index in np.flatnonzero(missing.any(axis=(1, 2)) & ~whole):
+    whole = missing.reshape(len(missing), -1).all(axis=1)
+    for index in np.setdiff1d(_damaged(missing), np.flatnonzero(whole)):
         hole = missing[index]
         seen = np.where(hole, np.float32(images[index][~hole].mean()), images[index])
         filled[index] = cv2.inpaint(seen, hole.astype(np.uint8), RADIUS_PX, cv2.INPAINT_NS)
@@ -163,7 +159,7 @@ class NetworkImputer:
                 f"{self.name} fills slices in [0, 1] (found: {observed.min():.4g} to {observed.max():.4g})"
             )
         filled = images.copy()
-        places = np.flatnonzero(missing.any(axis=(1, 2)))
+        places = _damaged(missing)
         for start in range(0, len(places), BATCH):
             batch = places[start : start + BATCH]
             stacks = [stack_at(images, missing, int(place)) for place in batch]
@@ -263,6 +259,19 @@ def imputation_error(images: FloatArray, missing: BoolArray, truth: FloatArray) 
     if not apart.size:
         raise ValueError("at least one pixel was missing (found: none)")
     return ImputationError(float(np.sqrt(np.mean(apart**2))), float(np.abs(apart).mean()), apart.size)
+
+
+def _damaged(missing: BoolArray) -> npt.NDArray[np.intp]:
+    """The slices that lack something."""
+    return np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
+
+
+def _range(images: FloatArray, missing: BoolArray, places: npt.NDArray[np.intp]) -> tuple[float, float]:
+    """The least and the greatest observed value; ``places``: the slices that lack something."""
+    whole = np.setdiff1d(np.arange(len(images)), places)
+    seen = [images[place][~missing[place]] for place in places]
+    ends = [(one.min(), one.max()) for one in (*seen, *(images[place] for place in whole)) if one.size]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
 def _mean_of(images: FloatArray, missing: BoolArray, place: int) -> float:

@@ -17,10 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, FloatArray, Point
 from pulmoscope.quality.constant import Bytes, Constant, Lost, Sizes, constant, lost_of
-
-BoolArray = npt.NDArray[np.bool_]
 
 SLICE = "constant slice"
 """The kind of a slice that has no picture at all."""
@@ -30,8 +28,10 @@ THIN_MM = 8.0
 """What is thinner is table, tube or blanket."""
 SKIN_MM = 5.0
 """Damage shows by its borders deeper in the body than this."""
-MOST_OF_BODY = 0.95
-"""A slice of one value within this share of the body shows nothing."""
+PADDING_HU = -1100.0
+"""Nothing is lighter than air: what is below was filled in outside the circle that the scanner reconstructed."""
+AROUND = 2
+"""So many slices below and above tell what may be body."""
 
 _GRID_ROWS = 128
 """Rows, about, of the grid that the body is outlined on."""
@@ -81,64 +81,69 @@ def find_missing(hu: FloatArray, spacing_mm: Point) -> Missing:
         hu: float32 (slices, rows, columns), voxels as they were stored.
         spacing_mm: (slice, row, column).
     """
-    count, sizes = len(hu), Sizes.of(*hu.shape[1:])
+    sizes = Sizes.of(*hu.shape[1:])
+    mask = np.zeros(hu.shape, dtype=np.bool_)
+    kinds: list[tuple[str, ...]] = [()] * len(hu)
+    body, lost = np.zeros(len(hu), dtype=np.int64), np.zeros(len(hu), dtype=np.int64)
     with ThreadPoolExecutor() as threads:
         looks = list(threads.map(lambda plane: _look(plane, spacing_mm, sizes), hu))
-    mask = np.zeros(hu.shape, dtype=np.bool_)
-    kinds: list[tuple[str, ...]] = [()] * count
-    body, lost = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    if doubtful := _doubtful(looks):
+        doubtful = _doubtful(looks, hu, sizes, threads)
         bodies = _bodies(looks, doubtful)
-        body[:] = [round(float(one.mean()) * hu[0].size) for one in bodies]
 
         def look_again(index: int) -> None:
             damage, inside = _damage(hu[index], bodies[index], spacing_mm, sizes)
             mask[index], kinds[index] = damage.mask > 0, damage.kinds
             lost[index] = np.count_nonzero(damage.mask & inside)
 
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(look_again, doubtful))
+        list(threads.map(look_again, doubtful))
+    if any(kinds):
+        body[:] = [round(float(one.mean()) * hu[0].size) for one in bodies]
     return Missing(mask, tuple(kinds), body, lost)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A slice by itself, its masks on a coarse grid.
+    """A slice by itself, as masks on a coarse grid.
 
     Attributes:
         body: the patient, lungs included; what damage cuts off at the skin is not in it.
         hull: what that is the outline of, convex: all that can be body.
-        suspected: whether there would be damage, if all of the hull were body.
-        constant: whether anything large has one value.
+        constant: where anything large has one value.
     """
 
     body: Bytes
     hull: Bytes
-    suspected: bool
-    constant: bool
+    constant: Bytes
 
 
 def _look(plane: FloatArray, spacing_mm: Point, sizes: Sizes) -> _Look:
     found = constant(plane, sizes)
     body, hull = _outlines(plane, found, spacing_mm)
-    if not found.any:
-        return _Look(body, hull, suspected=False, constant=False)
-    full = _full(hull, plane.shape)
-    return _Look(body, hull, suspected=bool(lost_of(plane, found, full, full, sizes).kinds), constant=True)
+    either = (found.blocks | found.runs) * np.uint8(255)
+    return _Look(body, hull, cv2.resize(either, body.shape[::-1], interpolation=cv2.INTER_AREA))
 
 
-def _doubtful(looks: Sequence[_Look]) -> set[int]:
+def _doubtful(looks: Sequence[_Look], hu: FloatArray, sizes: Sizes, threads: ThreadPoolExecutor) -> list[int]:
     """The slices that look damaged, or show so little body that damage may have hidden it."""
     areas = [int(np.count_nonzero(look.body)) for look in looks]
     little = float(np.median(areas)) / 2
-    return {
-        index
-        for index, (look, area) in enumerate(zip(looks, areas, strict=True))
-        if look.suspected or (look.constant and (not area or area < little))
-    }
+
+    def doubt(index: int) -> bool:
+        look, area = looks[index], areas[index]
+        if not look.constant.any():
+            return False
+        # A band along the skin is not within the slice's own outline.
+        near = [other.hull for other in looks[max(0, index - AROUND) : index + AROUND + 1]]
+        within = np.asarray(np.maximum.reduce(near))
+        if not area or not (look.constant & within * np.uint8(255)).any():
+            return not area
+        full = _full(within, hu[index].shape)
+        return area < little or bool(lost_of(hu[index], constant(hu[index], sizes), full, full, sizes).kinds)
+
+    return [index for index, doubted in enumerate(threads.map(doubt, range(len(looks)))) if doubted]
 
 
-def _bodies(looks: Sequence[_Look], doubtful: set[int]) -> list[Bytes]:
+def _bodies(looks: Sequence[_Look], doubtful: Sequence[int]) -> list[Bytes]:
     """The body of each slice; of a doubtful one also what the nearest sound slices below and above both have."""
     sound = [index for index, look in enumerate(looks) if index not in doubtful and look.body.any()]
     bodies = [look.body for look in looks]
@@ -156,12 +161,17 @@ def _damage(plane: FloatArray, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -
     """What of a slice is missing, its body being known; and the body on the slice's own grid."""
     body = _full(coarse, plane.shape)
     found = constant(plane, sizes)
-    either = found.blocks | found.runs
-    if either.all() or np.count_nonzero(either & body) > max(MOST_OF_BODY * np.count_nonzero(body), 1):
-        return Lost(np.maximum(either, body), (SLICE,)), body
+    if _is_empty(plane):
+        return Lost(np.ones_like(body), (SLICE,)), body
     size = 2 * max(1, round(SKIN_MM * len(coarse) / (spacing_mm[1] * len(plane)))) + 1
     shrunk = cv2.erode(coarse, np.ones((size, size), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
     return lost_of(plane, found, body, _full(shrunk, plane.shape), sizes), body
+
+
+def _is_empty(plane: FloatArray) -> bool:
+    """Whether a slice has one value only, but for padding."""
+    kept = plane[plane >= PADDING_HU]
+    return not len(kept) or bool(kept.min() == kept.max())
 
 
 def _outlines(plane: FloatArray, found: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:

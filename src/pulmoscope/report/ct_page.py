@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pulmoscope.core.classes import suspicion
-from pulmoscope.core.types import Diagnosis, Scan, SliceResult, Units
+from pulmoscope.core.types import Diagnosis, Imputed, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.page import facts
@@ -59,6 +59,7 @@ class CtPictures:
         grid: small pictures of slices all over the study, by their number.
         cuts: along the patient; empty for a single slice.
         grey: what the greys are.
+        imputed: what stands around filled-in pixels; empty where nothing was filled in.
         affected: the most affected slices with lungs and lesions drawn in, by their number; empty where severity was
             not measured.
     """
@@ -70,6 +71,7 @@ class CtPictures:
     cuts: tuple[Cut, ...]
     grey: str
     affected: Mapping[int, str] = field(default_factory=dict)
+    imputed: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Shown:
         ranked: classes with their probabilities, the most probable first; empty where it was not judged.
         parts: of the positive classes: the class's number among them, name and probability.
         suspicion: the probability that there is something; None where it was not judged.
+        imputed: of the body in it, the share that was filled in.
     """
 
     index: int
@@ -90,11 +93,13 @@ class Shown:
     ranked: tuple[tuple[str, float], ...]
     parts: tuple[tuple[int, str, float], ...]
     suspicion: float | None
+    imputed: float
 
     @property
     def says(self) -> str:
-        """The probabilities in one line."""
-        return ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "not judged"
+        """The probabilities in one line, and how much the slice lacks."""
+        said = ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "not judged"
+        return f"{said}; {percent(self.imputed)} of it filled in" if self.imputed else said
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
         grey=pictures.grey,
+        imputed=pictures.imputed,
         geometry=geometry(scan, axis),
         to_scale=scan.spacing_mm is not None,
     )
@@ -174,16 +180,20 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
         ranked=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
         parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
         suspicion=None if found.probabilities is None else suspicion(shares),
+        imputed=found.missing_share or 0.0,
     )
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
     """What the slices say, as sentences; none of a single one that was judged."""
     judged = [found for found in diagnosis.slices if found.probabilities is not None]
+    lacking = (
+        [] if diagnosis.imputed is None else [imputed_sentence(diagnosis.imputed, len(diagnosis.slices))]
+    )
     if not judged:
-        return ["No slice shows enough lung to be judged by itself."]
+        return ["No slice shows enough lung to be judged by itself.", *lacking]
     if len(diagnosis.slices) == 1:
-        return []  # the answer is the slice's
+        return lacking  # the answer is the slice's
     verb = "shows" if len(judged) == 1 else "show"
     said = [f"{len(judged)} of {len(diagnosis.slices)} slices {verb} enough lung to be judged."]
     named = " or ".join(plot.positive_classes(judged))
@@ -205,7 +215,17 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         said.append(
             f"Of the lung {100 * dense:.1f} % is dense (from −600 HU on, without vessels and outline)."
         )
-    return said
+    return [*said, *lacking]
+
+
+def imputed_sentence(found: Imputed, slices: int) -> str:
+    """What was filled in, for someone who reads the answer only."""
+    verb = "lacks" if found.slices == 1 else "lack"
+    return (
+        f"{found.slices} of {slices} slices {verb} data: {percent(found.share)} of the body at the height of the lungs "
+        f"was not measured, and was filled in ({found.imputer}) before anything was looked for. What is filled in is a "
+        "guess; disease there can't be seen."
+    )
 
 
 def agreement(diagnosis: Diagnosis) -> int:

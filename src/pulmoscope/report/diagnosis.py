@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulmoscope.core.files import NOTICE, sha256_of
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, Modality, Scan, SliceResult
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, Imputed, Modality, Scan, SliceResult
 from pulmoscope.report.severity import severity_json
 
 SCHEMA_VERSION = "1.3"
@@ -39,6 +39,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "quality": {
             "verdict": diagnosis.quality.verdict,
             "flags": [_flag(flag) for flag in diagnosis.quality.flags],
+            "imputed": _imputed(diagnosis.imputed),
         },
         "prediction": {
             "label": prediction.label,
@@ -158,7 +159,15 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
         "network": None if found.network is None else _rounded(found.network),
         "lesion_share": None if found.lesion_share is None else round(found.lesion_share, 6),
+        "missing_share": None if found.missing_share is None else round(found.missing_share, 6),
     }
+
+
+def _imputed(found: Imputed | None) -> dict[str, Any] | None:
+    """What was filled in; None where nothing was."""
+    if found is None:
+        return None
+    return {"share": round(found.share, 6), "slices": found.slices, "imputer": found.imputer}
 
 
 def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str, Any]:

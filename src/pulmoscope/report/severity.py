@@ -11,7 +11,7 @@ from pulmoscope.core.types import Diagnosis
 LUNGS_FILE, LESIONS_FILE = "lungs.nii.gz", "lesions.nii.gz"
 
 METHOD = (
-    "Counted in Hounsfield units within the lung mask, nothing is learned: lung denser than -680 HU, in places "
+    "Counted in Hounsfield units within the lung mask, nothing is learned: lung denser than -700 HU, in places "
     "at least 7 mm thick, without vessels; consolidation from -300 HU on."
 )
 

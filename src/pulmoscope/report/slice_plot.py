@@ -53,6 +53,7 @@ class SlicePlot:
         lines: one per positive class; broken where a slice was not judged or is missing.
         together: the path of what several positive classes have together; empty where there is one.
         unjudged: stretches of slices that were not judged.
+        imputed: slices of which something was filled in.
         cells: one per slice.
         marks: the slices shown below.
         ticks: of the axis along the patient: x and the text.
@@ -63,6 +64,7 @@ class SlicePlot:
     lines: tuple[Line, ...]
     together: str
     unjudged: tuple[Cell, ...]
+    imputed: tuple[Cell, ...]
     cells: tuple[Cell, ...]
     marks: tuple[Mark, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -93,6 +95,7 @@ def slice_plot(
         ),
         together=_path(slices, axis, suspicion) if several else "",
         unjudged=tuple(_stretches(slices, axis)),
+        imputed=tuple(_cell(found.index, axis) for found in slices if found.missing_share),
         cells=cells,
         marks=tuple(Mark(*mark) for mark in zip(marked, places, labels, strict=True)),
         ticks=tuple((_x(axis, position), signed(position, 0)) for position in ticks(axis)),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.types import FloatArray
+from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.quality.anomaly import score_table
 from pulmoscope.training.severity.judge import Judged
@@ -46,6 +47,13 @@ def anomaly_figures(
         "per_class": {name: own.plain() for name, own in score_table(scores, labels).items()},
         "auroc": auroc,
     }
+
+
+def anomaly_picture(judged: Sequence[Judged]) -> bytes:
+    """How the slices' scores are spread in each class, as PNG."""
+    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
+    labels = [one.sample.label for one, own in known for _ in own]
+    return plots.distributions(np.concatenate([own for _, own in known]), labels, "anomaly score of a slice")
 
 
 def _auroc(

@@ -17,7 +17,7 @@ from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.folds import folds
-from pulmoscope.training.severity.anomalies import anomaly_figures
+from pulmoscope.training.severity.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
 from pulmoscope.training.severity.recipe import SeverityRecipe
@@ -73,7 +73,7 @@ def cross_validate_severity(
     progress: bool = True,
     command: str = "",
 ) -> Validated:
-    """Train every fold in ``out/fold-<n>``; write ``summary.json``, ``folds.csv``, ``predictions.csv`` and a picture.
+    """Train every fold in ``out/fold-<n>``; write ``summary.json``, ``folds.csv``, ``predictions.csv``, pictures.
 
     Args:
         recipe: where it names no cache, the folds share ``out/cache``.
@@ -117,6 +117,8 @@ def cross_validate_severity(
     _write_predictions(out, judged, recipe)
     patients = of_patients(judged, recipe.classes, recipe.vote)
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
+    if found["anomaly"] is not None:
+        write_bytes(out / "anomaly.png", anomaly_picture(judged))
     write_json(out / SUMMARY, found)
     return Validated(judged, runs, found)
 

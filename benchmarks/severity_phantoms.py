@@ -1,0 +1,93 @@
+"""How well severity is measured on synthetic chest CT whose truth is known: error, bias, agreement of the grade.
+
+    python benchmarks/severity_phantoms.py FOLDER [--true-lungs]
+
+FOLDER was written by ``pulmoscope datasets phantom --kind ct --masks …``. With ``--true-lungs`` the drawn lungs take
+the place of those that are found, which shows what is due to the lung mask. Intervals are 95 %: of means by bootstrap
+over studies, of shares by Wilson's formula.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from pulmoscope.io import read_scan
+from pulmoscope.preprocess.ct_lungs import lung_mask
+from pulmoscope.preprocess.ct_severity import GRADE_STEPS, measure
+
+
+def main() -> None:
+    """Measure every study of the folder, one line each, and sum up."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("folder", type=Path)
+    ask.add_argument("--true-lungs", action="store_true")
+    told = ask.parse_args()
+    with (told.folder / "truth.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    files = [told.folder / row["file"] for row in rows]
+    with ProcessPoolExecutor() as processes:
+        found = list(processes.map(_study, files, [told.true_lungs] * len(files)))
+    say = sys.stdout.write
+    for row, (truth, both, said) in zip(rows, found, strict=True):
+        say(f"{row['file']}  {row['label']:6s}  true {truth:5.1f} %  measured {both:5.1f} %  {said}\n")
+    truths, shares = (np.array([one[place] for one in found], dtype=np.float64) for place in (0, 1))
+    for label in sorted({row["label"] for row in rows}):
+        own = [place for place, row in enumerate(rows) if row["label"] == label]
+        error = shares[own] - truths[own]
+        say(
+            f"{label:8s} n {len(own):3d}  mean absolute error {_mean(np.abs(error))}  bias {_mean(error)}  "
+            f"worst {error[np.abs(error).argmax()]:+.1f}\n"
+        )
+    error = shares - truths
+    right = sum(said == true_grade(truth) for truth, _, said in found)
+    say(f"all      n {len(found):3d}  mean absolute error {_mean(np.abs(error))}  bias {_mean(error)}\n")
+    say(f"grade as the truth's: {right} of {len(found)}, {_wilson(right, len(found))}\n")
+
+
+def true_grade(percent: float) -> str:
+    """The grade of a share that is known: nothing at all is CT-0."""
+    return "CT-0" if percent == 0 else f"CT-{1 + sum(percent > step for step in GRADE_STEPS)}"
+
+
+def _study(file: Path, true_lungs: bool) -> tuple[float, float, str]:
+    """True and measured percent of both lungs, and the measured grade."""
+    name = file.name.removesuffix(".nii.gz")
+    masks = [_mask(file.parents[1] / "masks" / f"{name}-{kind}.nii.gz") for kind in ("lungs", "lesions")]
+    truth = 100 * np.count_nonzero(masks[1][masks[0] > 0]) / np.count_nonzero(masks[0])
+    scan = read_scan(file, "ct")
+    if scan.spacing_mm is None:
+        sys.exit(f"{file}: has no spacing")
+    labels = masks[0] if true_lungs else lung_mask(scan.pixels, scan.spacing_mm).labels
+    found = measure(scan.pixels, labels, scan.spacing_mm)
+    if found is None:
+        return truth, 0.0, "no lungs"
+    return truth, found[0].percent_affected, found[0].grade
+
+
+def _mask(file: Path) -> np.ndarray:
+    return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))))
+
+
+def _mean(values: np.ndarray) -> str:
+    drawn = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
+    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    return f"{values.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _wilson(right: int, count: int) -> str:
+    """Wilson, J Am Stat Assoc 22, 1927."""
+    share, z2 = right / count, 1.96**2
+    middle = (share + z2 / 2 / count) / (1 + z2 / count)
+    reach = 1.96 * ((share * (1 - share) + z2 / 4 / count) / count) ** 0.5 / (1 + z2 / count)
+    return f"{100 * share:.1f} % ({100 * (middle - reach):.1f} to {100 * (middle + reach):.1f} %)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+import SimpleITK
+
+from bundles import tiny_bundle
+from chests import SPACING_MM, chest
+from ct_series import write_series
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.types import Diagnosis, Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
+from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.io import entries, read_scan, studies
+from pulmoscope.io.studies import slugs
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.ct_missing import imputed, missing_flags, searched
+from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
+from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.outputs import save
+from pulmoscope.pipeline.pictures import IMPUTED, outlined
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.runtime.model import Model
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+HOLE = np.s_[40:80, 20:60]
+"""Over the right lung of the drawn chest."""
+
+
+def hu(*damaged: int, value: float = -1024) -> FloatArray:
+    """The drawn chest, a hole in some slices."""
+    drawn = np.rint(chest().hu).clip(-1024, 3071).astype(np.float32)
+    for index in damaged:
+        drawn[index][HOLE] = value
+    return drawn
+
+
+def scan_of(pixels: FloatArray, *remarks: Flag) -> Scan:
+    files = (SourceFile("chest.nii.gz", "0" * 64),)
+    return Scan("chest", Modality.CT, pixels, files, SPACING_MM, Units.HU, remarks=remarks)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """One of slices that compares the brightness of a picture's upper quarters."""
+    preprocess = SlicePreprocess(size=32, region="full", window=False)
+    folder = tmp_path_factory.mktemp("bundle")
+    tiny_bundle(folder, ("non-COVID", "COVID"), preprocess=preprocess, modality="CT", confidence=0.5)
+    return Model.load(folder)
+
+
+@pytest.fixture(scope="module")
+def damaged(model: Model) -> Diagnosis:
+    return diagnose_ct(scan_of(hu(28, 29, 35, value=0)), model)
+
+
+def codes(own: Diagnosis) -> dict[str, Severity]:
+    return {flag.code: flag.severity for flag in own.quality.flags}
+
+
+def test_what_is_missing_is_filled_and_the_rest_stays() -> None:
+    pixels = hu(28, 29, 35)
+    own = searched(scan_of(pixels))
+    assert own.missing is not None
+    assert own.missing.slices == (28, 29, 35)
+    assert own.mask is not None
+    assert int(own.mask.sum()) == 3 * 40 * 40
+    np.testing.assert_array_equal(own.scan.pixels[~own.mask], pixels[~own.mask])
+    whole = hu()
+    # One slice from its two neighbours; of two in a row, each by thirds.
+    between = (whole[34][HOLE] + whole[36][HOLE]) / 2
+    np.testing.assert_allclose(own.scan.pixels[35][HOLE], between, atol=0.01)
+    thirds = (2 * whole[27][HOLE] + whole[30][HOLE]) / 3
+    np.testing.assert_allclose(own.scan.pixels[28][HOLE], thirds, atol=0.01)
+
+
+def test_a_whole_scan_stays_what_it_is() -> None:
+    scan = scan_of(hu())
+    own = searched(scan)
+    assert own.scan is scan
+    assert (own.missing, own.mask, own.slice_share(3)) == (None, None, 0.0)
+    assert missing_flags(own, lungs_of(scan)) == ()
+    assert imputed(own, None) is None
+
+
+def test_pictures_are_not_searched() -> None:
+    grey = replace(scan_of(np.zeros((3, 64, 64), dtype=np.float32)), units=Units.GREY, spacing_mm=None)
+    own = searched(grey)
+    assert own.scan is grey
+    assert own.slice_share(0) is None
+
+
+def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
+    own = searched(scan_of(hu(28, 29, 35)))
+    lungs = lungs_of(own.scan)
+    assert lungs is not None
+    (flag,) = missing_flags(own, lungs)
+    assert (flag.code, flag.severity) == ("missing-data", Severity.WARN)
+    shows_lung = lungs.labels.any(axis=(1, 2))
+    share = 3 * 1600 / (shows_lung.sum() * chest().body[30].sum())
+    told = re.fullmatch(
+        r"every voxel of the body was measured \(found: 3 of 60 slices lack data: dark block in 3; (\d\.\d) % of the "
+        r"body at the height of the lungs; filled in from the slices around, imputer linear\)",
+        flag.detail,
+    )
+    assert told is not None
+    assert float(told[1]) == pytest.approx(100 * share, abs=0.1)
+    found = imputed(own, lungs)
+    assert found is not None
+    assert found.share == pytest.approx(share, rel=0.05)
+    assert (found.slices, found.imputer) == (3, "linear")
+
+
+def test_slices_that_are_not_there_are_told_besides() -> None:
+    gap = Flag("missing-slices", Severity.WARN, "slices follow each other every 5 mm (found: 1 missing)")
+    (flag,) = missing_flags(searched(scan_of(hu(30), gap)), None)
+    assert flag.detail.endswith("imputer linear; besides, whole slices are not there)")
+
+
+@pytest.mark.parametrize(
+    ("slices", "found"),
+    [
+        (tuple(range(10, 50, 3)), None),  # holes in 14 of 49 slices with lung
+        (tuple(range(10, 50, 4)), ()),  # in 10 of them
+    ],
+)
+def test_too_many_holes_are_refused(slices: tuple[int, ...], found: tuple[str, ...] | None) -> None:
+    own = searched(scan_of(hu(*slices)))
+    refused = [flag for flag in missing_flags(own, lungs_of(own.scan)) if flag.severity is Severity.REFUSE]
+    assert (refused == []) == (found == ())
+    if refused:
+        assert refused[0].code == "too-much-missing"
+        # 14 x 1,600 of 49 slices' body; 14 / 49
+        assert re.search(r"at most 10 % .* 25 % .* \(found: 6\.\d %, 29 %\)", refused[0].detail)
+
+
+def test_too_much_of_the_body_is_refused() -> None:
+    pixels = hu()
+    pixels[20:27] = 0  # 7 of 51 slices, whole
+    own = searched(scan_of(pixels))
+    flags = {flag.code: flag.detail for flag in missing_flags(own, lungs_of(own.scan))}
+    assert "constant slice in 7" in flags["missing-data"]
+    assert re.search(r"found: 1\d\.\d %, 1\d %", flags["too-much-missing"])
+
+
+def test_a_diagnosis_says_what_was_filled(damaged: Diagnosis, model: Model) -> None:
+    assert codes(damaged)["missing-data"] is Severity.WARN
+    assert "too-much-missing" not in codes(damaged)
+    assert damaged.imputed is not None
+    assert damaged.imputed.slices == 3
+    shares = [own.missing_share for own in damaged.slices]
+    assert [index for index, share in enumerate(shares) if share] == [28, 29, 35]
+    assert shares[29] == pytest.approx(1600 / chest().body[29].sum(), rel=0.05)
+    whole = diagnose_ct(scan_of(hu()), model)
+    assert whole.imputed is None
+    assert {own.missing_share for own in whole.slices} == {0.0}
+    # The block of water is not taken for disease, nor for a hole in the lungs.
+    for before, after in zip(whole.slices, damaged.slices, strict=True):
+        assert after.lung_share == pytest.approx(before.lung_share, abs=0.01)
+        assert after.dense_share == pytest.approx(before.dense_share, abs=0.02)
+    assert whole.severity is not None
+    assert damaged.severity is not None
+    assert damaged.severity.percent_affected == pytest.approx(whole.severity.percent_affected, abs=1)
+    assert any("of the lung was not observed" in limit for limit in damaged.severity.limits)
+
+
+def test_files_and_page_tell_it(damaged: Diagnosis, tmp_path: Path) -> None:
+    plain = save(damaged, tmp_path)
+    jsonschema.validate(plain, json.loads((SCHEMAS / "diagnosis.schema.json").read_text()))
+    assert damaged.imputed is not None
+    assert plain["quality"]["imputed"] == {"share": damaged.imputed.share, "slices": 3, "imputer": "linear"}
+    assert plain["slices"][35]["missing_share"] > 0.1
+    assert plain["slices"][34]["missing_share"] == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "3 of 60 slices lack data" in page
+    assert page.count("Outlined in green: not measured, but filled in, which is a guess.") >= 3
+    assert page.count('<rect class="imputed"') == 3
+    assert "of it filled in" in page
+    row = (tmp_path / "slices.csv").read_text().splitlines()[1 + 35].split(",")
+    header = (tmp_path / "slices.csv").read_text().splitlines()[0].split(",")
+    assert float(row[header.index("missing_share")]) == pytest.approx(plain["slices"][35]["missing_share"])
+
+
+def test_pictures_show_what_was_filled_by_its_outline(damaged: Diagnosis) -> None:
+    shown = replace(damaged, explanations=tuple(replace(own, index=35) for own in damaged.explanations[:1]))
+    for content in dict(slice_files(shown)).values():
+        picture = cv2.cvtColor(
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+        )
+        green = (picture == IMPUTED).all(axis=2)
+        np.testing.assert_array_equal(np.argwhere(green).min(axis=0), [40, 20])
+        np.testing.assert_array_equal(np.argwhere(green).max(axis=0), [79, 59])
+        assert not green[42:78, 22:58].any()
+        assert green[40, 20:60].all()
+    assert ct_pictures(replace(damaged, imputed=None)).imputed == ""
+    assert ct_pictures(damaged).imputed
+
+
+@pytest.mark.parametrize("side", [512, 100])
+def test_dropped_rows_have_one_line_around_them(side: int) -> None:
+    rows = np.zeros((512, 512), dtype=bool)
+    rows[100:400:4] = True
+    marked = (outlined(np.zeros((side, side), dtype=np.uint8), rows) == IMPUTED).all(axis=2)
+    lines = np.flatnonzero(marked[:, side // 2])
+    assert lines.min() == pytest.approx(100 * side / 512, abs=1)
+    assert lines.max() == pytest.approx(396 * side / 512, abs=1)
+    assert len(lines) < 0.1 * side
+    whole = (outlined(np.zeros((8, 8), dtype=np.uint8), np.ones((8, 8), dtype=bool)) == IMPUTED).all(axis=2)
+    assert whole[0].all()
+    assert not whole[1:7, 1:7].any()
+    grey = np.zeros((4, 4), dtype=np.uint8)
+    assert outlined(grey, None) is grey
+    assert outlined(grey, np.zeros((4, 4), dtype=bool)) is grey
+
+
+def write(path: Path, pixels: FloatArray) -> Path:
+    image = SimpleITK.GetImageFromArray(pixels.astype(np.int16))
+    image.SetSpacing(SPACING_MM[::-1])
+    SimpleITK.WriteImage(image, str(path))
+    return path
+
+
+def test_ruined_volumes_end_in_one_line_or_in_a_referral(model: Model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 400, (20, 64, 64)).clip(-1024, 3071)
+    half = hu()
+    half[::2] = -1024
+    volumes = {
+        "empty": np.full((20, 64, 64), -1024),
+        "zero": np.zeros((20, 64, 64)),
+        "noise": noise,
+        "halves": np.where(np.arange(64) < 32, -1000, 40) * np.ones((20, 64, 1)),
+        "every-other": half,
+        "slab": hu()[:4],
+    }
+    for name, pixels in volumes.items():
+        write(tmp_path / f"{name}.nii.gz", np.asarray(pixels, dtype=np.float32))
+    listed = list(entries([tmp_path]))
+    outcomes = {
+        Path(own.name).name.split(".")[0]: own
+        for own in diagnose_many(studies(listed), Run(Models.only(model), tmp_path / "out"), slugs(listed))
+    }
+    assert set(outcomes) == set(volumes)
+    for name, outcome in outcomes.items():
+        if outcome.error is not None:
+            assert isinstance(outcome.error, InputError), name
+            assert "\n" not in str(outcome.error)
+            assert name in str(outcome.error)
+        else:
+            assert outcome.plain is not None
+            assert outcome.plain["prediction"]["decision"] == "refer", name
+            assert outcome.plain["quality"]["flags"], name
+    found = outcomes["every-other"].plain
+    assert found is not None
+    assert "lack data" in found["prediction"]["reason"]
+    for name in ("empty", "zero"):
+        assert outcomes[name].error is not None
+
+
+def test_a_scan_of_which_nothing_is_left_is_refused(model: Model) -> None:
+    nothing = scan_of(np.full((8, 64, 64), 40, dtype=np.float32))
+    with pytest.raises(
+        UnsuitableError, match=r"chest\.nii\.gz: a CT shows something \(found: every slice has one"
+    ):
+        diagnose_ct(nothing, model)
+
+
+def test_a_dicom_series_with_a_hole_is_filled(model: Model, tmp_path: Path) -> None:
+    pixels = hu()
+    pixels[30, 50:66, 25:41] = -1024
+    tags = {"PixelSpacing": [2.5, 2.5], "SliceThickness": 5.0}
+    write_series(tmp_path / "chest", pixels.astype(np.int16), **tags)
+    found = diagnose_ct(read_scan(tmp_path / "chest"), model, wanted=lambda _: False)
+    assert [own.index for own in found.slices if own.missing_share] == [30]
+    assert "missing-data" in codes(found)
