@@ -59,7 +59,7 @@ def write_imputer(imputer: Imputer, side: int, path: Path) -> Mapping[str, float
         BundleError: a runtime fills otherwise, or changes an observed pixel; the file is removed.
     """
     trained = Filling(imputer).eval()
-    inputs = _examples(side)
+    inputs = examples(side)
     expected = _filled(trained, inputs)
     stored = copy.deepcopy(trained)
     with torch.no_grad():
@@ -71,11 +71,11 @@ def write_imputer(imputer: Imputer, side: int, path: Path) -> Mapping[str, float
     if not differences["half"] <= ROUNDING_TOLERANCE:
         stored, rounded, differences = trained, expected, {}
     write_bytes(path, narrowed(_traced(stored, inputs)).SerializeToString())
-    return differences | _verified(path, inputs, rounded)
+    return differences | verify(path, inputs, rounded)
 
 
-def _examples(side: int) -> tuple[FloatArray, FloatArray]:
-    """Slices of noise, smooth from one to the next, with pixels and whole rows missing."""
+def examples(side: int) -> tuple[FloatArray, FloatArray]:
+    """Stacks of noise (4, 3, side, side) with single pixels and whole rows missing, and where they are observed."""
     rng = np.random.default_rng(0)
     shape = (_CHECKED, SLICES, side, side)
     slices = rng.random(shape, dtype=np.float32)
@@ -112,7 +112,19 @@ def _traced(network: Filling, inputs: tuple[FloatArray, FloatArray]) -> onnx.Mod
         return onnx.load(file)
 
 
-def _verified(path: Path, inputs: tuple[FloatArray, FloatArray], expected: FloatArray) -> dict[str, float]:
+def verify(path: Path, inputs: tuple[FloatArray, FloatArray], expected: FloatArray) -> dict[str, float]:
+    """Compare what the file fills with what it should, on every runtime that is installed.
+
+    Args:
+        inputs: see :func:`examples`.
+        expected: ``filled`` for them.
+
+    Returns:
+        runtime → largest difference, in standard deviations of what is filled.
+
+    Raises:
+        BundleError: it fills otherwise, or changes an observed pixel; the file is removed.
+    """
     apart: dict[str, float] = {}
     kept = inputs[1][:, MIDDLE] > 0
     for runtime in [own for own, package in RUNTIMES.items() if importlib.util.find_spec(package)]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.misgan import MIDDLE, composite, middle
 from pulmoscope.training.misgan_data import Batch, Pool
 from pulmoscope.training.misgan_steps import Networks
+from pulmoscope.training.slice_sheet import write_sheet
 
 COUNT = 10
 """Columns of a sheet."""
-_GAP = 2
 
 
 def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, seed: int) -> None:
@@ -35,10 +33,11 @@ def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, s
     with torch.no_grad():
         drawn, masks = networks.data(codes[0]), networks.masks(codes[1])
     rows = [_middle(drawn), _middle(masks), _middle(first.x), _middle(first.m)]
-    write_bytes(folder / "generated.png", _sheet(rows))
+    write_sheet(np.concatenate(rows), COUNT, folder / "generated.png")
     if imputing:
         blank = torch.rand(first.x.shape, generator=noise)
-        write_bytes(folder / "imputed.png", _sheet(_fillings(networks, first, blank, device)))
+        rows = _fillings(networks, first, blank, device)
+        write_sheet(np.concatenate(rows), COUNT, folder / "imputed.png")
     networks.train()
 
 
@@ -59,12 +58,3 @@ def _fillings(
 
 def _middle(stacks: torch.Tensor) -> FloatArray:
     return np.asarray(stacks[:, MIDDLE].cpu().numpy(), dtype=np.float32)
-
-
-def _sheet(rows: list[FloatArray]) -> bytes:
-    """Rows of images (n, side, side) in [0, 1] as a PNG with grey lines between."""
-    framed = [np.pad(row, ((0, 0), (_GAP, _GAP), (_GAP, _GAP)), constant_values=0.3) for row in rows]
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in framed], axis=0)
-    done, encoded = cv2.imencode(".png", np.rint(255 * sheet).astype(np.uint8))
-    assert done
-    return bytes(encoded)
