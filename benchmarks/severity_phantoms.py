@@ -3,7 +3,7 @@
     python benchmarks/severity_phantoms.py FOLDER [--true-lungs]
 
 FOLDER was written by ``pulmoscope datasets phantom --kind ct``, either with ``--format nifti --masks``, or in the
-layout of MosMedData, whose studies of several grades have the truth with them. With ``--true-lungs`` the drawn lungs take
+layout of MosMedData, whose studies have the truth with them. With ``--true-lungs`` the drawn lungs take
 the place of those that are found, which shows what is due to the lung mask. Intervals are 95 %: of means by bootstrap
 over studies, of shares by Wilson's formula.
 """
