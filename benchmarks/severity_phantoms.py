@@ -2,7 +2,8 @@
 
     python benchmarks/severity_phantoms.py FOLDER [--true-lungs]
 
-FOLDER was written by ``pulmoscope datasets phantom --kind ct --masks …``. With ``--true-lungs`` the drawn lungs take
+FOLDER was written by ``pulmoscope datasets phantom --kind ct``, either with ``--format nifti --masks``, or in the
+layout of MosMedData, whose studies have the truth with them. With ``--true-lungs`` the drawn lungs take
 the place of those that are found, which shows what is due to the lung mask. Intervals are 95 %: of means by bootstrap
 over studies, of shares by Wilson's formula.
 """
@@ -30,7 +31,7 @@ def main() -> None:
     ask.add_argument("--true-lungs", action="store_true")
     told = ask.parse_args()
     with (told.folder / "truth.csv").open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [{"label": row.get("grade", ""), **row} for row in csv.DictReader(stream)]
     files = [told.folder / row["file"] for row in rows]
     with ProcessPoolExecutor() as processes:
         found = list(processes.map(_study, files, [told.true_lungs] * len(files)))
@@ -58,17 +59,30 @@ def true_grade(percent: float) -> str:
 
 def _study(file: Path, true_lungs: bool) -> tuple[float, float, str]:
     """True and measured percent of both lungs, and the measured grade."""
-    name = file.name.removesuffix(".nii.gz")
-    masks = [_mask(file.parents[1] / "masks" / f"{name}-{kind}.nii.gz") for kind in ("lungs", "lesions")]
-    truth = 100 * np.count_nonzero(masks[1][masks[0] > 0]) / np.count_nonzero(masks[0])
+    lungs, lesions = _truth(file)
+    truth = 100 * np.count_nonzero(lesions[lungs > 0]) / np.count_nonzero(lungs)
     scan = read_scan(file, "ct")
     if scan.spacing_mm is None:
         sys.exit(f"{file}: has no spacing")
-    labels = masks[0] if true_lungs else lung_mask(scan.pixels, scan.spacing_mm).labels
+    labels = lungs if true_lungs else lung_mask(scan.pixels, scan.spacing_mm).labels
     found = measure(scan.pixels, labels, scan.spacing_mm)
     if found is None:
         return truth, 0.0, "no lungs"
     return truth, found[0].percent_affected, found[0].grade
+
+
+def _truth(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A study's true lungs and lesions; in the layout of MosMedData a study without lesions has no mask of them."""
+    name = file.name.removesuffix(".nii.gz")
+    if file.parent.name.startswith("CT-"):
+        root = file.parents[2]
+        lungs, lesions = root / "truth" / f"{name}_lungs.nii.gz", root / "masks" / f"{name}_mask.nii.gz"
+    else:
+        lungs, lesions = (
+            file.parents[1] / "masks" / f"{name}-{kind}.nii.gz" for kind in ("lungs", "lesions")
+        )
+    found = _mask(lungs)
+    return found, _mask(lesions) if lesions.exists() else np.zeros_like(found)
 
 
 def _mask(file: Path) -> np.ndarray:
