@@ -1,7 +1,7 @@
 """AnoGAN and f-AnoGAN on drawn chest CT of the grades CT-0 … CT-3: how well, and how fast, they tell CT-3 from CT-0.
 
     pulmoscope datasets phantom --kind ct --layout mosmed --fraction 0.32 --size 192 --seed 1 -o STUDIES
-    OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT --size 32 --epochs 50 --encoder_epochs 40
+    OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT --epochs 50 --encoder_epochs 40
 
 Every study is standardised; its judged slices count. A share of the CT-0 studies trains, all others are held out. The
 search takes seconds a slice, so it is done on a few slices of each study, evenly spread; f-AnoGAN is also measured on
@@ -288,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("studies", type=Path, help="a folder in MosMedData's layout")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, default=64, help="side of the slices: 32, 64 or 128")
+    parser.add_argument("--size", type=int, default=64, help="side of the standardised slices")
     parser.add_argument("--slices", type=int, default=5, help="slices a study that are searched")
     parser.add_argument("--share", type=float, default=0.75, help="share of the CT-0 studies that trains")
     parser.add_argument("--most", type=int, default=100, help="studies of each grade, at most")

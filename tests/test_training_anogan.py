@@ -82,6 +82,17 @@ def test_a_finished_folder_is_read_not_trained_again(tmp_path: Path) -> None:
     assert asked.settings.steps == 3
 
 
+def test_larger_slices_are_averaged_first(tmp_path: Path) -> None:
+    images = discs(9)
+    large = np.kron(
+        images, np.ones((1, 2, 2), dtype=np.float32)
+    )  # the mean of each square is the pixel again
+    small = fit_anogan(images, TINY, tmp_path / "small", CPU, Teller())
+    found = fit_anogan(large, TINY, tmp_path / "large", CPU, Teller())
+    assert (found.size, found.factor) == (64, 2)
+    assert all(torch.equal(value, weights(small)[name]) for name, value in weights(found).items())
+
+
 def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
     fit_anogan(discs(9), TINY, tmp_path, CPU, Teller())
     with pytest.raises(RecipeError, match="other settings"):
@@ -95,7 +106,7 @@ def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
     [
         (discs(1), r"at least 2 normal slices are needed \(found: 1\)"),
         (discs(3).astype(np.float64), "found: float64"),
-        (discs(3)[:, :31], r"\(3, 31, 32\)"),
+        (discs(3)[:, :31], r"size a multiple of 32 \(found: float32 \(3, 31, 32\)\)"),
         (discs(3)[:, :16, :16], r"\(3, 16, 16\)"),
         (2 * discs(3), r"values in \[0, 1\] \(found: 0.4 to 1.6\)"),
         (discs(3)[0], r"\(32, 32\)"),
@@ -108,7 +119,11 @@ def test_other_slices_are_refused(tmp_path: Path, images: FloatArray, told: str)
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"epochs": 0}, "epochs must be at least 1"), ({"weight": 1.5}, r"from 0 to 1 \(found: 1.5\)")],
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"side": 48}, r"one of 32, 64, 128 \(found: 48\)"),
+        ({"weight": 1.5}, r"from 0 to 1 \(found: 1.5\)"),
+    ],
 )
 def test_settings_that_make_no_sense(changes: dict[str, float], told: str) -> None:
     with pytest.raises(RecipeError, match=told):

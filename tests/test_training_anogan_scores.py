@@ -87,6 +87,25 @@ def test_encoder_scores_are_the_formula_s(anogan: AnoGan, normal: FloatArray) ->
     np.testing.assert_allclose(maps, np.abs(normal - drawn[:, 0].numpy()), atol=1e-6)
 
 
+def test_larger_slices_have_the_scores_of_their_means(
+    anogan: AnoGan, normal: FloatArray, tmp_path: Path
+) -> None:
+    larger, square = replace(anogan, size=96), np.ones((1, 3, 3), dtype=np.float32)
+    slices = np.kron(normal, square)
+    for score in (search_scores, encoder_scores):
+        expected, expected_maps = score(anogan, normal)
+        found, maps = score(larger, slices)
+        np.testing.assert_allclose(found, expected, rtol=1e-2)
+        assert maps.shape == slices.shape
+        np.testing.assert_allclose(maps, np.kron(expected_maps, square), atol=0.05)
+    export_anomaly(larger, tmp_path / "anomaly.onnx")
+    own, own_maps = AnomalyModel.open(tmp_path / "anomaly.onnx")(slices)
+    np.testing.assert_allclose(own, encoder_scores(anogan, normal)[0], rtol=0.01)
+    np.testing.assert_allclose(own_maps, maps, atol=0.01)
+    with pytest.raises(DatasetError, match=r"96 px \(found: 32\)"):
+        search_scores(larger, normal)
+
+
 def test_no_slices_no_scores(anogan: AnoGan) -> None:
     nothing = np.empty((0, 32, 32), dtype=np.float32)
     for score in (search_scores, encoder_scores):

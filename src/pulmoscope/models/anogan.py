@@ -14,8 +14,10 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-SIDES = (32, 64, 128)
+from pulmoscope.models.gan_spec import SIDES
+
 LEAST_SIDE = 4
 WIDEST = 8
 """Channels at the coarsest level are at most so many times ``width``."""
@@ -112,23 +114,32 @@ class AnomalyNetwork(nn.Module):
 
     Args:
         weight: λ, the share of the features' part in the score.
+        factor: how many times smaller the networks' side is than the slices'.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, encoder: Encoder, weight: float
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        encoder: Encoder,
+        weight: float,
+        factor: int = 1,
     ) -> None:
         super().__init__()
         self.generator = copy.deepcopy(generator)
         self.discriminator = copy.deepcopy(discriminator)
         self.encoder = copy.deepcopy(encoder)
         self.weight = weight
+        self.factor = factor
         self.requires_grad_(False).eval()
 
     def explainable(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """What is exported: scores (batch,) and residual maps like the slices (batch, 1, side, side)."""
+        slices = reduced(slices, self.factor)
         drawn = self.generator(self.encoder(slices))
         features, drawn_features = self.discriminator.features(slices), self.discriminator.features(drawn)
-        return scores(slices, drawn, features, drawn_features, self.weight), (slices - drawn).abs()
+        residuals = enlarged((slices - drawn).abs(), self.factor)
+        return scores(slices, drawn, features, drawn_features, self.weight), residuals
 
     def forward(self, slices: Tensor) -> Tensor:
         """The scores alone."""
@@ -144,3 +155,15 @@ def scores(slices: Tensor, drawn: Tensor, features: Tensor, drawn_features: Tens
     discrimination = (features - drawn_features).abs().sum((1, 2, 3))
     pixels = slices.shape[-2] * slices.shape[-1]
     return ((1 - weight) * residual + weight * discrimination) / pixels
+
+
+def reduced(slices: Tensor, factor: int) -> Tensor:
+    """Slices of a side so many times smaller: means of squares of pixels."""
+    return slices if factor == 1 else functional.avg_pool2d(slices, factor)
+
+
+def enlarged(maps: Tensor, factor: int) -> Tensor:
+    """Maps (n, 1, side, side) of a side so many times larger: every pixel a square, by what every runtime has."""
+    if factor == 1:
+        return maps
+    return functional.conv_transpose2d(maps, maps.new_ones(1, 1, factor, factor), stride=factor)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pulmoscope.core.errors import RecipeError
 
+SIDES = (32, 64, 128)
+"""Sides of slices that AnoGAN's networks are built for, px."""
+
 
 @dataclass(frozen=True)
 class MisGanSettings:
@@ -87,8 +90,10 @@ class AnoGanSettings:
     """How the networks are built, trained and asked.
 
     Attributes:
+        side: of the slices that the networks see, px; larger ones are averaged to it, which lesions outlive and noise
+            does not, and which a CPU can train on.
         latent: length of the latent vector, whose prior is uniform in [-1, 1].
-        width: channels at half the slices' side; 32 for a CPU, 64 as published.
+        width: channels at half that side; 32 for a CPU, 64 as published.
         epochs, encoder_epochs: of the DCGAN and of the encoder.
         batches, batch_size: of an epoch; how long training takes does not depend on how many slices there are.
         learning_rate, betas: of Adam, for all three networks.
@@ -102,6 +107,7 @@ class AnoGanSettings:
         seed: of all that is drawn.
     """
 
+    side: int = 32
     latent: int = 100
     width: int = 32
     epochs: int = 40
@@ -124,5 +130,9 @@ class AnoGanSettings:
         for name, bound in {**least, "shift": 0, "steps": 1}.items():
             if getattr(self, name) < bound:
                 raise RecipeError(f"AnoGAN: {name} must be at least {bound} (found: {getattr(self, name)})")
+        if self.side not in SIDES:
+            raise RecipeError(
+                f"AnoGAN: side must be one of {', '.join(map(str, SIDES))} (found: {self.side})"
+            )
         if not 0 <= self.weight <= 1:
             raise RecipeError(f"AnoGAN: weight must be from 0 to 1 (found: {self.weight})")

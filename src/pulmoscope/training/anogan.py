@@ -27,7 +27,7 @@ from torch.nn import functional
 from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.files import sha256_of, write_json
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models.anogan import SIDES, AnomalyNetwork, Discriminator, Encoder, Generator
+from pulmoscope.models.anogan import AnomalyNetwork, Discriminator, Encoder, Generator, reduced
 from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.training import curves
 from pulmoscope.training.anogan_batches import NormalSlices
@@ -53,7 +53,7 @@ class AnoGan:
     """Trained networks, in eval mode and without gradients of their own.
 
     Attributes:
-        size: side of the slices, px.
+        size: side of the slices, px; the networks' own side is that of the settings.
     """
 
     settings: AnoGanSettings
@@ -67,9 +67,28 @@ class AnoGan:
         """Where the networks are."""
         return next(self.generator.parameters()).device
 
+    @property
+    def factor(self) -> int:
+        """How many times smaller the networks' side is than the slices'."""
+        return self.size // self.settings.side
+
     def network(self) -> AnomalyNetwork:
         """Encoder, generator and features as one network."""
-        return AnomalyNetwork(self.generator, self.discriminator, self.encoder, self.settings.weight)
+        return AnomalyNetwork(
+            self.generator, self.discriminator, self.encoder, self.settings.weight, self.factor
+        )
+
+    def check(self, images: FloatArray) -> None:
+        """Refuse slices that are not of the side that was trained on.
+
+        Raises:
+            DatasetError: they are not, or are no slices at all.
+        """
+        check_slices(images, self.settings.side)
+        if images.shape[-1] != self.size:
+            raise DatasetError(
+                f"AnoGAN: slices must have the side that was trained on, {self.size} px (found: {images.shape[-1]})"
+            )
 
 
 def fit_anogan(
@@ -78,23 +97,24 @@ def fit_anogan(
     """Train on normal slices, from where the folder's checkpoints say training stands.
 
     Args:
-        images: float32 (n, side, side) in [0, 1], standardised slices of CT-0 studies inside the fold.
+        images: float32 (n, size, size) in [0, 1], standardised slices of CT-0 studies inside the fold; the size is a
+            multiple of the settings' side.
         folder: of checkpoints, curves and sheets; made where it is not there.
 
     Raises:
         DatasetError: the slices are no such array, or fewer than two.
         RecipeError: the folder's checkpoints are of other slices or settings; or a loss is no number any more.
     """
-    check_slices(images)
+    check_slices(images, settings.side)
     if len(images) < 2:
         raise DatasetError(f"AnoGAN: at least 2 normal slices are needed (found: {len(images)})")
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder / SETTINGS, images, settings)
     slices = NormalSlices(
-        torch.from_numpy(images)[:, None],
+        reduced(torch.from_numpy(images)[:, None], images.shape[-1] // settings.side),
         settings.batches,
         settings.batch_size,
-        settings.shift * images.shape[-1] // 64,
+        settings.shift * settings.side // 64,
         settings.brightness,
         settings.seed,
     )
@@ -104,16 +124,16 @@ def fit_anogan(
     return AnoGan(settings, images.shape[-1], generator, discriminator, encoder)
 
 
-def check_slices(images: FloatArray) -> None:
-    """Refuse what is no float32 (n, side, side) in [0, 1] with a side that the networks have.
+def check_slices(images: FloatArray, side: int) -> None:
+    """Refuse what is no float32 (n, size, size) in [0, 1] with a size that is a multiple of the networks' side.
 
     Raises:
         DatasetError: it is something else.
     """
-    sides = images.shape[1:]
-    if images.ndim != 3 or sides[0] != sides[1] or sides[0] not in SIDES or images.dtype != np.float32:
+    sizes = images.shape[1:]
+    if images.ndim != 3 or sizes[0] != sizes[1] or sizes[0] % side or images.dtype != np.float32:
         raise DatasetError(
-            f"AnoGAN: slices are float32 (n, side, side), side {', '.join(map(str, SIDES))} "
+            f"AnoGAN: slices are float32 (n, size, size), size a multiple of {side} "
             f"(found: {images.dtype} {images.shape})"
         )
     if len(images) and not (images.min() >= 0 and images.max() <= 1):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models.anogan import scores
-from pulmoscope.training.anogan import AnoGan, check_slices
+from pulmoscope.models.anogan import enlarged, reduced, scores
+from pulmoscope.training.anogan import AnoGan
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.three_level.course import Teller
 
@@ -34,7 +34,7 @@ def search_scores(
     put back into [-1, 1], the prior's support: outside of it the generator draws what it never learnt to.
 
     Args:
-        images: float32 (n, side, side) in [0, 1].
+        images: float32 (n, size, size) in [0, 1], of the size that was trained on.
         batch_size: slices that are searched for at a time; it changes speed and memory, no result but by rounding.
         seed: of the random vectors, which are drawn slice after slice.
 
@@ -45,7 +45,7 @@ def search_scores(
     Raises:
         DatasetError: the slices are no such array.
     """
-    check_slices(images)
+    anogan.check(images)
     random = torch.Generator().manual_seed(seed)
     starts = 2 * torch.rand(len(images), anogan.settings.latent, 1, 1, generator=random) - 1
     found = []
@@ -59,6 +59,7 @@ def search_scores(
 
 def _searched(anogan: AnoGan, slices: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
     settings = anogan.settings
+    slices = reduced(slices, anogan.factor)
     latent = latent.clone().requires_grad_()
     optimizer = torch.optim.Adam([latent], settings.search_rate)
     with torch.no_grad():
@@ -74,7 +75,7 @@ def _searched(anogan: AnoGan, slices: Tensor, latent: Tensor) -> tuple[Tensor, T
     with torch.no_grad():
         drawn = anogan.generator(latent)
         own = scores(slices, drawn, features, anogan.discriminator.features(drawn), settings.weight)
-    return own, (slices - drawn).abs()
+    return own, enlarged((slices - drawn).abs(), anogan.factor)
 
 
 def encoder_scores(
@@ -84,7 +85,7 @@ def encoder_scores(
 
     Args, Returns, Raises: see :func:`search_scores`.
     """
-    check_slices(images)
+    anogan.check(images)
     network = anogan.network()
     found = []
     for start in range(0, len(images), batch_size):
@@ -104,7 +105,7 @@ def _joined(found: list[tuple[Tensor, Tensor]], images: FloatArray) -> tuple[Flo
 def export_anomaly(anogan: AnoGan, path: Path) -> Mapping[str, float]:
     """Write encoder, generator and features as one ONNX file, checked against torch on every installed runtime.
 
-    Input ``slices`` (n, 1, side, side) in [0, 1]; outputs ``score`` (n,) and ``residual`` (n, 1, side, side).
+    Input ``slices`` (n, 1, size, size) in [0, 1]; outputs ``score`` (n,) and ``residual`` (n, 1, size, size).
 
     Returns:
         runtime → largest difference found, in standard deviations (see ``training/onnx_file.py``).
@@ -115,7 +116,7 @@ def export_anomaly(anogan: AnoGan, path: Path) -> Mapping[str, float]:
     random = torch.Generator().manual_seed(anogan.settings.seed)
     latent = 2 * torch.rand(CHECKED, anogan.settings.latent, 1, 1, generator=random) - 1
     with torch.no_grad():
-        drawn = anogan.generator(latent.to(anogan.device)).cpu()
+        drawn = enlarged(anogan.generator(latent.to(anogan.device)).cpu(), anogan.factor)
     # From slices that look normal to noise, so that scores are spread as they are in use.
     share = torch.linspace(0, 1, CHECKED)[:, None, None, None]
     checked = drawn + share * (torch.rand(drawn.shape, generator=random) - drawn)
