@@ -43,6 +43,11 @@ class CtAnswer:
 class CtReader(Protocol):
     """A model that judges CTs."""
 
+    @property
+    def repairs(self) -> bool:
+        """Whether it wants missing regions filled; one that was trained on damage as it is does not."""
+        ...
+
     def answer(
         self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None
     ) -> CtAnswer:

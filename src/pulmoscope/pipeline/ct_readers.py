@@ -40,6 +40,11 @@ class SliceReader:
 
     model: Model
 
+    @property
+    def repairs(self) -> bool:
+        """Always."""
+        return True
+
     def answer(
         self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None
     ) -> CtAnswer:
@@ -118,6 +123,11 @@ class ThreeLevelReader:
     """A model of three levels (system B)."""
 
     model: ThreeLevelModel
+
+    @property
+    def repairs(self) -> bool:
+        """Always."""
+        return True
 
     def answer(
         self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None

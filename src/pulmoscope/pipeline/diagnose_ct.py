@@ -16,6 +16,7 @@ from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import (
+    BoolArray,
     Decision,
     Diagnosis,
     Explanation,
@@ -61,7 +62,7 @@ def diagnose_ct(
         UnsuitableError: no slice shows enough lung to be judged.
     """
     start = perf_counter()
-    own = searched(scan)
+    raw, own = scan, searched(scan)
     scan = own.scan
     searched_at = perf_counter()
     lungs = lungs_of(scan)
@@ -71,7 +72,8 @@ def diagnose_ct(
     with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
         measuring = aside.submit(measured, scan, lungs, own.mask)
-        answer = reader.answer(scan, lungs, dense, own.mask)
+        given = (scan, lungs, own.mask) if reader.repairs else (raw, lungs_of(raw), None)
+        answer = reader.answer(given[0], given[1], dense, given[2])
     if not answer.patient:
         raise _without_lungs(scan, lungs)
     predicted = perf_counter()
@@ -100,7 +102,7 @@ def diagnose_ct(
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
-    maps = _explanations(reader, scan, lungs, diagnosis)
+    maps = _explanations(reader, given, diagnosis)
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - predicted}
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
@@ -178,7 +180,7 @@ def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None
 
 
 def _explanations(
-    reader: CtReader, scan: Scan, lungs: LungMask | None, diagnosis: Diagnosis
+    reader: CtReader, given: tuple[Scan, LungMask | None, BoolArray | None], diagnosis: Diagnosis
 ) -> list[Explanation]:
     """What speaks for the likeliest infection in the most suspicious slices."""
     scores = [-1.0 if own.probabilities is None else suspicion(own.probabilities) for own in diagnosis.slices]
@@ -187,5 +189,5 @@ def _explanations(
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    missing = None if diagnosis.imputed is None else diagnosis.imputed.mask
+    scan, lungs, missing = given
     return reader.explain(scan, lungs, places, target, missing)

@@ -16,6 +16,7 @@ from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality
 from pulmoscope.pipeline.predict_studies import Seen
 from pulmoscope.quality.repair import repaired
+from pulmoscope.quality.standard import standard_study
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.runtime.three_level import StudyOutputs
@@ -48,8 +49,9 @@ class SeverityJudge:
         bundle, own = self.model.bundle, searched(scan)
         lungs = lungs_of(own.scan)
         assert lungs is not None  # as the scan is in HU
-        hidden = None if bundle.imputer == NO_IMPUTER else own.mask
-        study = bundle.preprocess.apply(own.scan.pixels, scan.spacing_mm, lungs, hidden)
+        study = bundle.preprocess.apply(own.scan.pixels, scan.spacing_mm, lungs, own.mask)
+        if bundle.imputer == NO_IMPUTER:
+            study = standard_study(scan, bundle.preprocess, search=False)
         if not study.judged.any():
             raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
         places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)

@@ -29,6 +29,11 @@ class SeverityReader:
 
     model: SeverityModel
 
+    @property
+    def repairs(self) -> bool:
+        """Unless it was trained on damage as it is."""
+        return self.model.bundle.imputer != NO_IMPUTER
+
     def answer(
         self, scan: Scan, lungs: LungMask | None, dense: FloatArray | None, missing: BoolArray | None
     ) -> CtAnswer:
@@ -82,8 +87,7 @@ class SeverityReader:
         if scan.units is not Units.HU or scan.spacing_mm is None or lungs is None:
             rule = f"the model {self.model.bundle.name} reads CT in HU with known spacing"
             raise UnsuitableError(scan.name, rule, scan.units.value)
-        hidden = None if self.model.bundle.imputer == NO_IMPUTER else missing
-        return self.model.bundle.preprocess.apply(scan.pixels, scan.spacing_mm, lungs, hidden)
+        return self.model.bundle.preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing)
 
     def _unlike_normal(self, images: FloatArray) -> tuple[Flag, ...]:
         """What the AnoGAN says of the study; nothing where the bundle has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan
 from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
@@ -10,10 +11,16 @@ from pulmoscope.quality.missing import Missing, find_missing
 
 
 def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:
-    """What is missing of a scan in HU, and its lungs, looked for where that is filled."""
+    """What is missing of a scan in HU, and its lungs, looked for where that is filled.
+
+    Raises:
+        UnsuitableError: nothing is left.
+    """
     assert scan.spacing_mm is not None
     missing = find_missing(scan.pixels, scan.spacing_mm)
     filled = scan.pixels
+    if missing.mask.all():
+        raise UnsuitableError(scan.files[0].name, "a CT shows something", "every slice has one value")
     if missing.slices:
         filled = impute(scan.pixels, missing.mask, imputer(FILLS))
     return missing, lung_mask(filled, scan.spacing_mm)

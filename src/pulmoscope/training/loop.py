@@ -40,6 +40,8 @@ from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
+OF_SEVERITY = ("attention.onnx", "imputer.onnx", "anomaly.onnx")
+"""What a run of severity writes besides."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
-    for name in (MANIFEST, *RESULTS, *PARTS):
+    for name in (MANIFEST, *RESULTS, *PARTS, *OF_SEVERITY):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "cache", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)

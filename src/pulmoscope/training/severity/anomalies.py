@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.evaluation import plots
@@ -67,7 +68,7 @@ def _auroc(
     """How well the score tells the pair's second class from the first, with an interval over patients."""
     kept = [place for place, label in enumerate(labels) if label in pair]
     # Ranks alone matter: any rising function of the score will do.
-    ranks = np.asarray(scores, dtype=np.float64)[kept].argsort().argsort() / max(1, len(kept) - 1)
+    ranks = rankdata(np.asarray(scores, dtype=np.float64)[kept]) / (len(kept) + 1)
     found = evaluate(
         Predictions(
             files=tuple(str(place) for place in kept),

@@ -20,7 +20,7 @@ from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import ANOMALY, SLICE, SeverityBundle, load
+from pulmoscope.runtime.severity_bundle import SLICE, SeverityBundle, load
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures
 from pulmoscope.training.hardware import clear_about_resources
@@ -72,7 +72,6 @@ def is_severity_bundle(folder: Path) -> bool:
 def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -> SeverityBundle:
     run, recipe, data = trained.folder, trained.recipe, trained.summary["data"]
     synthetic = "-synthetic" if SYNTHETIC_SOURCE in data["sources"] else ""
-    scored = (run / ANOMALY).is_file()
     return SeverityBundle(
         folder=run,
         name=f"{recipe.name}{synthetic}",
@@ -81,7 +80,7 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
         preprocess=recipe.preprocess,
         imputer=recipe.imputer,
         vote=recipe.vote,
-        anomaly={} if scored else None,  # filled in when held-out slices have been scored
+        anomaly={} if recipe.anomalies else None,  # filled in when held-out slices have been scored
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **data,

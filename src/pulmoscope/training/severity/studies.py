@@ -121,7 +121,7 @@ def repaired(
         return tuple(studies)
 
     def fill(study: StandardSlices) -> StandardSlices:
-        if not study.missing.any():
+        if not study.missing.any() or study.missing.all():
             return study
         images = cache.array(f"{study.key}-{name}", lambda: _filled(study, imputer))
         return dataclasses.replace(study, images=images)
