@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 from sklearn.metrics import matthews_corrcoef
 
 import grades
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.severity.ablation import ablate
 from pulmoscope.training.severity.export import export_severity
@@ -120,7 +121,6 @@ def test_a_folder_without_folds_can_not_be_stressed(studies: SampleTable, tmp_pa
 
 def test_a_repaired_study_keeps_every_observed_pixel(studies: SampleTable, tmp_path: Path) -> None:
     from pulmoscope.quality.imputation import imputer
-
     from pulmoscope.training.severity.studies import prepare, repaired
     from pulmoscope.training.three_level.studies import Cache
 
@@ -131,3 +131,24 @@ def test_a_repaired_study_keeps_every_observed_pixel(studies: SampleTable, tmp_p
         after = repaired(before, imputer(name), cache, name, Teller())
         for one, other in zip(before, after, strict=True):
             assert np.array_equal(one.images[~one.missing], other.images[~one.missing])
+
+
+def test_folds_of_other_data_can_not_be_stressed(folds: Path, studies: SampleTable, tmp_path: Path) -> None:
+    renamed = tuple(
+        dataclasses.replace(own, patient=f"other {number}") for number, own in enumerate(studies.samples)
+    )
+    fewer = dataclasses.replace(studies, samples=(*renamed[::2], *renamed[1::2])[:-1])
+    with pytest.raises(DatasetError, match="must be from 2 to 1"):
+        stress(folds, fewer, tmp_path / "few", progress=False)
+    summary = json.loads((folds / "summary.json").read_text(encoding="utf-8"))
+    summary["folds"][0]["held_out"] = ["elsewhere.nii"]
+    copied = tmp_path / "folds"
+    shutil.copytree(folds, copied)
+    (copied / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    with pytest.raises(RecipeError, match="fold 1 has held out other studies"):
+        stress(copied, studies, tmp_path / "out", progress=False)
+
+
+def test_nothing_prepared_of_patients_stays_behind(folds: Path) -> None:
+    assert {path.name for path in folds.iterdir() if path.is_dir()} == {"fold-1", "fold-2"}
+    assert not list(folds.rglob("*.npy"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,12 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
     assert data["counts"] == {split: dict.fromkeys(grades.CLASSES, 2) for split in ("train", "val")}
     assert data["damaged_slices"]["train"] > 0
     assert run.summary["quality_seconds"].keys() == {"imputer", "anomaly"}
-    assert not [path for path in run.folder.iterdir() if path.is_dir()]
+    assert {path.name for path in run.folder.iterdir() if path.is_dir()} == {
+        "imputer",
+        "anomaly",
+    }  # their sheets
+    assert list((run.folder / "anomaly").glob("*.png"))
+    assert str(run.folder.parent) not in (run.folder / "recipe.json").read_text(encoding="utf-8")
 
 
 def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
@@ -125,10 +131,15 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ("preprocess.size=48 imputer=misgan", "must be 32, 64 or 128"),
-        ("preprocess.size=16", r"preprocess\.size=16: must be at least 32"),
+        ("preprocess.size=16", r"preprocess\.size=16: must be at least 32 and at most 1024"),
         ("slices.epochs=0", r"slices\.epochs=0: must be at least 1"),
-        ("loss.beta=1", r"loss\.beta=1\.0: must be below 1"),
+        ("loss.beta=1", r"loss\.beta=1\.0: must be at least 0 and at most 0\.9999999"),
         ("classes=CT-0", "at least two classes"),
+        ("classes=CT-1,CT-2 anomalies=true", r"needs CT-0 as the first of classes.*\(found: CT-1, CT-2\)"),
+        ("preprocess.hu_high=-1000", r"hu_low=-1000: must be below preprocess\.hu_high"),
+        ("preprocess.least_lung=2", "at most 0.99"),
+        ("slices.momentum=2", "at most 0.9999"),
+        ("anogan.learning_rate=0", "at least 1e-09"),
         ("drop=CT-3", "none of them dropped"),
         ("model.hidden=4", r"loss\.kind=ldam: needs model\.hidden=0"),
     ],
@@ -143,3 +154,30 @@ def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
     own = travelling(grades.recipe("cache=/fast", "model.weights=/data/net.safetensors"))
     assert own.cache == ""
     assert own.model.weights == "net.safetensors"
+
+
+def test_without_damage_misgan_learns_from_regions_hidden_on_purpose(tmp_path: Path) -> None:
+    table = grades.table(tmp_path / "studies", each=1, damaged=False)
+    recipe = grades.recipe(*LEARNED, "anomalies=false", "slices.epochs=1")
+    own = fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
+    assert own.summary["data"]["damaged_slices"]["train"] == 0
+    assert (own.folder / "imputer.onnx").is_file()
+
+
+def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path: Path) -> None:
+    table = grades.table(run.folder.parent / "studies")
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    recipe = grades.recipe("slices.epochs=1")
+    fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
+    bundle = export_severity(folder, table, progress=False)
+    assert set(bundle.files) == {"model.onnx", "attention.onnx"}
+    assert bundle.anomaly is None
+
+
+def test_healthy_lungs_must_be_held_out_for_the_anomaly_threshold(tmp_path: Path) -> None:
+    table = grades.table(tmp_path, each=1)
+    without = [own for own in table if (own.label, own.split) != ("CT-0", "val")]
+    few = dataclasses.replace(table, samples=tuple(without))
+    with pytest.raises(DatasetError, match=r"split val: needs a study of CT-0 \(found: none\)"):
+        fit_severity(grades.recipe("anomalies=true"), few, tmp_path / "run", device="cpu", progress=False)

@@ -152,7 +152,7 @@ def _fitted(
 
     run = fit_severity(recipe, table, folder, device=device, resume=resume, force=force)
     if not is_severity_bundle(folder):
-        export_severity(folder, table, told[1], terms=told[0])
+        export_severity(folder, table, told[1], cache=recipe.cache, terms=told[0])
     return run
 
 

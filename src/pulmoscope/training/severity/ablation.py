@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
 from pulmoscope.training.severity.recipe import SeverityRecipe
-from pulmoscope.training.severity.run import shared_cache
+from pulmoscope.training.severity.run import OWN_CACHE
 
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
@@ -55,7 +56,8 @@ def ablate(
     Args:
         recipe: its imputer is the one that is compared with none; ``linear`` where it has none itself.
     """
-    recipe = dataclasses.replace(shared_cache(recipe, out / "cache"), anomalies=False)
+    owned = not recipe.cache
+    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE), anomalies=False)
     imputer = "linear" if recipe.imputer == NO_IMPUTER else recipe.imputer
     rows = []
     for kind in (NO_IMPUTER, imputer):
@@ -99,4 +101,6 @@ def ablate(
     }
     write_bytes(out / "ablation.png", bars(list(losses(recipe)), series, "MCC"))
     write_json(out / RESULT, result)
+    if owned:
+        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
     return result

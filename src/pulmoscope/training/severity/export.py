@@ -28,12 +28,19 @@ from pulmoscope.training.severity.card import severity_card
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
 from pulmoscope.training.severity.recipe import travelling
-from pulmoscope.training.severity.run import SeverityRun, load_severity_run
+from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, load_severity_run
 from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.studies import Cache
 
 
 def export_severity(
-    run: Path, table: SampleTable, version: str = "", *, terms: str = "", progress: bool = True
+    run: Path,
+    table: SampleTable,
+    version: str = "",
+    *,
+    cache: str = "",
+    terms: str = "",
+    progress: bool = True,
 ) -> SeverityBundle:
     """Make a finished run's folder a bundle.
 
@@ -43,6 +50,7 @@ def export_severity(
         run: the folder of a finished run; ``bundle.json`` and ``MODEL_CARD.md`` are written into it.
         table: what the run was trained on; its split val was held out.
         version: of the bundle; empty: ``own-`` and the beginning of the slice network's SHA-256.
+        cache: the folder of prepared slices that the run was given; empty: its own, which is removed.
         terms: the data's licence or terms of use, for the model card.
 
     Raises:
@@ -53,10 +61,12 @@ def export_severity(
     with clear_about_resources(f"exporting {run}"):
         trained = load_severity_run(run)
         (run / MANIFEST).unlink(missing_ok=True)
-        bundle = _judged(_draft(trained, table, version, terms), trained, table, Teller.of(progress))
+        draft = _draft(trained, table, version, terms)
+        prepared = cache_of(dataclasses.replace(trained.recipe, cache=cache), run)
+        bundle = _judged(draft, trained, table, prepared, Teller.of(progress))
         write_text(run / CARD, severity_card(bundle))
         sealed = bundle.save()
-        shutil.rmtree(run / "cache", ignore_errors=True)
+        shutil.rmtree(run / OWN_CACHE, ignore_errors=True)
         return sealed
 
 
@@ -95,12 +105,12 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
 
 
 def _judged(
-    draft: SeverityBundle, trained: SeverityRun, table: SampleTable, teller: Teller
+    draft: SeverityBundle, trained: SeverityRun, table: SampleTable, cache: Cache, teller: Teller
 ) -> SeverityBundle:
     """The draft with what the held-out studies tell: anomaly threshold, referral threshold, figures."""
     recipe = trained.recipe
     held_out = table.split("val").with_labels(recipe.classes)
-    judged = judged_studies(SeverityModel(draft), recipe, held_out, trained.folder, teller)
+    judged = judged_studies(SeverityModel(draft), recipe, held_out, cache, teller)
     patients = of_patients(judged, draft.classes, draft.vote)
     found = evaluate(patients)
     labels = np.array([draft.classes.index(label) for label in patients.labels])

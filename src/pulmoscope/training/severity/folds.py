@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
@@ -21,7 +24,7 @@ from pulmoscope.training.severity.anomalies import anomaly_figures, anomaly_pict
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
 from pulmoscope.training.severity.recipe import SeverityRecipe
-from pulmoscope.training.severity.run import SeverityRun, shared_cache, without_dropped
+from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, without_dropped
 from pulmoscope.training.three_level.course import Teller
 
 SCHEMA_VERSION = "1.0"
@@ -76,22 +79,34 @@ def cross_validate_severity(
     """Train every fold in ``out/fold-<n>``; write ``summary.json``, ``folds.csv``, ``predictions.csv``, pictures.
 
     Args:
-        recipe: where it names no cache, the folds share ``out/cache``.
+        recipe: where it names no cache, the folds share one, which is removed when all are done.
         fit: trains one fold; one that is finished is given back as it is.
         command: what was typed.
     """
     teller = Teller.of(progress)
-    recipe = shared_cache(recipe, out / "cache")
+    owned = not recipe.cache
+    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
     judged: list[Judged] = []
     runs: list[SeverityRun] = []
     rows: list[dict[str, Any]] = []
     for number, part in enumerate(severity_folds(recipe, table, count, teller), 1):
         teller.line(f"Fold {number} of {count}")
         run = fit(recipe, part, out / f"fold-{number}")
-        own = judged_studies(SeverityModel.load(run.folder), recipe, part.split("val"), run.folder, teller)
+        held_out = part.split("val")
+        own = _scaled(
+            judged_studies(SeverityModel.load(run.folder), recipe, held_out, cache_of(recipe, out), teller),
+            run,
+        )
         judged += own
         runs.append(run)
-        rows.append({"fold": number, "seconds": run.summary["seconds"], **_mcc(own, recipe)})
+        rows.append(
+            {
+                "fold": number,
+                "seconds": run.summary["seconds"],
+                "held_out": [sample.file for sample in held_out],
+                **_mcc(own, recipe),
+            }
+        )
     found = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
@@ -120,7 +135,19 @@ def cross_validate_severity(
     if found["anomaly"] is not None:
         write_bytes(out / "anomaly.png", anomaly_picture(judged))
     write_json(out / SUMMARY, found)
+    if owned:
+        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
     return Validated(judged, runs, found)
+
+
+def _scaled(judged: Sequence[Judged], run: SeverityRun) -> list[Judged]:
+    """The studies with anomaly scores in units of the fold's own: every fold has an AnoGAN with a scale of its own."""
+    return [
+        one
+        if one.anomaly is None
+        else dataclasses.replace(one, anomaly=one.anomaly / np.float32(run.summary["anomaly_scale"]))
+        for one in judged
+    ]
 
 
 def _mcc(judged: Sequence[Judged], recipe: SeverityRecipe) -> dict[str, float | None]:

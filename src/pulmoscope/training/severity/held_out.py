@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.quality.repair import anomalies_of, imputer_of
@@ -20,20 +19,19 @@ def judged_studies(
     model: SeverityModel,
     recipe: SeverityRecipe,
     table: SampleTable,
-    run: Path,
+    cache: Cache,
     teller: Teller,
 ) -> list[Judged]:
     """Prepare, repair and judge all studies of a table.
 
     Args:
-        recipe: of the run; names the cache.
+        recipe: of the run.
         table: studies that it has not learnt from.
-        run: the folder that the cache is in where the recipe names none.
+        cache: of prepared slices.
 
     Raises:
         InputError: a study can't be read.
     """
-    cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
     studies = prepare(
         table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NO_IMPUTER
     )

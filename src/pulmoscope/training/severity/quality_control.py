@@ -14,20 +14,24 @@ import numpy as np
 import torch
 
 from pulmoscope.core.files import write_json
+from pulmoscope.datasets.ct_damage import draw_defects
+from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
 from pulmoscope.training.anogan import fit_anogan
 from pulmoscope.training.anogan_scores import export_anomaly
-from pulmoscope.training.misgan import fit_misgan
+from pulmoscope.training.misgan import MisGan, fit_misgan
 from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.severity.recipe import SeverityRecipe
-from pulmoscope.training.severity.studies import StandardSlices
+from pulmoscope.training.severity.studies import BoolArray, StandardSlices
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 DONE = "done.json"
+HIDDEN = 0.3
+"""Of each study's slices, how many have a region hidden where MisGAN has no damage to learn from."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,16 @@ class Fitted:
     """A network of quality control.
 
     Attributes:
-        file: its ONNX file.
+        file: its ONNX file; curves and sample sheets lie beside it.
         verified: runtime → largest difference from the trained network.
         seconds: what training it took, since it was last taken up.
+        scale: of an AnoGAN, the median score of the slices that it learnt from; of MisGAN 1.
     """
 
     file: Path
     verified: dict[str, float]
     seconds: float
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,6 @@ class Training:
     device: torch.device
     teller: Teller
 
-    def _folder(self, kind: str, settings: object, studies: Sequence[StandardSlices]) -> Path:
-        told = json.dumps([settings, *sorted(study.key for study in studies)])
-        return self.cache.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
-
     def imputer(self, studies: Sequence[StandardSlices]) -> tuple[Imputer | None, str, Fitted | None]:
         """What fills missing regions: the imputer, a name that tells it from others, and its network if it has one."""
         kind = self.recipe.imputer
@@ -74,57 +76,68 @@ class Training:
         fitted = _finished(folder, IMPUTER)
         if fitted is None:
             began = perf_counter()
-            self.teller.line(f"MisGAN: learning from {len(studies)} studies")
-            owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
-            network = fit_misgan(
-                np.concatenate([study.grey for study in studies]),
-                np.concatenate([study.missing for study in studies]),
-                owners,
-                self.recipe.misgan,
-                folder,
-                self.device,
-                self.teller,
-            )
-            fitted = _keep(
-                folder / IMPUTER,
-                dict(write_imputer(network.imputer, network.side, folder / IMPUTER)),
-                perf_counter() - began,
-            )
-        network_file = open_network(fitted.file, "openvino", "cpu")
-        return NetworkImputer(MISGAN, network_file), folder.name, fitted
+            network = self._misgan(studies, folder)
+            verified = dict(write_imputer(network.imputer, network.side, folder / IMPUTER))
+            fitted = _keep(Fitted(folder / IMPUTER, verified, perf_counter() - began))
+        return NetworkImputer(MISGAN, open_network(fitted.file, "openvino", "cpu")), folder.name, fitted
 
-    def anomaly(self, studies: Sequence[StandardSlices]) -> Fitted | None:
-        """The scores of what is unlike the first class's slices; ``studies`` are repaired."""
+    def anomaly(self, studies: Sequence[StandardSlices], imputer: str) -> Fitted | None:
+        """The scores of what is unlike the first class's slices.
+
+        Args:
+            studies: repaired.
+            imputer: the name that tells what repaired them.
+        """
         if not self.recipe.anomalies:
             return None
         normal = [study for study in studies if study.label == 0]
-        told = [
-            dataclasses.asdict(self.recipe.anogan),
-            self.recipe.imputer,
-            dataclasses.asdict(self.recipe.misgan),
-        ]
-        folder = self._folder("anogan", told, normal)
+        folder = self._folder("anogan", [dataclasses.asdict(self.recipe.anogan), imputer], normal)
         fitted = _finished(folder, ANOMALY)
         if fitted is None:
             began = perf_counter()
             self.teller.line(f"AnoGAN: learning from {len(normal)} studies of {self.recipe.classes[0]}")
             images = np.concatenate([study.grey[study.judged] for study in normal])
             network = fit_anogan(images, self.recipe.anogan, folder, self.device, self.teller)
-            fitted = _keep(
-                folder / ANOMALY, dict(export_anomaly(network, folder / ANOMALY)), perf_counter() - began
-            )
+            verified = dict(export_anomaly(network, folder / ANOMALY))
+            scores, _ = AnomalyModel.open(folder / ANOMALY, device="cpu")(images)
+            own = Fitted(folder / ANOMALY, verified, perf_counter() - began, float(np.median(scores)))
+            fitted = _keep(own)
         return fitted
+
+    def _folder(self, kind: str, settings: object, studies: Sequence[StandardSlices]) -> Path:
+        told = json.dumps([settings, *sorted(study.key for study in studies)])
+        return self.cache.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+
+    def _misgan(self, studies: Sequence[StandardSlices], folder: Path) -> MisGan:
+        self.teller.line(f"MisGAN: learning from {len(studies)} studies")
+        missing = np.concatenate([study.missing for study in studies])
+        if not missing.any():
+            self.teller.line("MisGAN: nothing is missing, so regions are hidden on purpose to learn from")
+            missing = np.concatenate([self._hidden(study) for study in studies])
+        owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
+        images = np.concatenate([study.grey for study in studies])
+        return fit_misgan(images, missing, owners, self.recipe.misgan, folder, self.device, self.teller)
+
+    def _hidden(self, study: StandardSlices) -> BoolArray:
+        """Regions of some slices as damage would take them, drawn by the study's content."""
+        rng = np.random.default_rng([self.recipe.seed, int(study.key[:12], 16)])
+        hidden = np.zeros(study.images.shape, dtype=bool)
+        size = self.recipe.preprocess.size
+        for defect in draw_defects((len(hidden), size, size), rng, HIDDEN):
+            hidden[defect.place] = True
+        return hidden
 
 
 def _finished(folder: Path, name: str) -> Fitted | None:
     """A network that was trained before."""
     if not (folder / DONE).is_file():
         return None
-    told = read_json(folder / DONE, "verified", "seconds")
-    return Fitted(folder / name, told["verified"], told["seconds"])
+    told = read_json(folder / DONE, "verified", "seconds", "scale")
+    return Fitted(folder / name, told["verified"], told["seconds"], told["scale"])
 
 
-def _keep(file: Path, verified: dict[str, float], seconds: float) -> Fitted:
+def _keep(fitted: Fitted) -> Fitted:
     """Say that a network is done; its file is whole by now."""
-    write_json(file.parent / DONE, {"verified": verified, "seconds": seconds})
-    return Fitted(file, verified, seconds)
+    told = {"verified": fitted.verified, "seconds": fitted.seconds, "scale": fitted.scale}
+    write_json(fitted.file.parent / DONE, told)
+    return fitted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,40 @@ from pulmoscope.models.gan_spec import AnoGanSettings, MisGanSettings
 from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.training import settings
+
+NORMAL = "CT-0"
+"""The grade without disease, which an AnoGAN learns from."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "preprocess.size": (32, 1024),
+    "preprocess.margin": (0, 1),
+    "preprocess.slice_mm": (0.1, 100),
+    "preprocess.least_lung": (0, 0.99),
+    "preprocess.std": (0.001, 10),
+    "augment.rotate_deg": (0, 180),
+    "augment.shift": (0, 1),
+    "augment.zoom": (0, 0.9),
+    "augment.shear": (0, 1),
+    "augment.brightness": (0, 1),
+    "augment.flip": (0, 1),
+    "loss.gamma": (0, 100),
+    "loss.largest_margin": (0, 10),
+    "loss.scale": (0.001, 1000),
+    "loss.beta": (0, 0.9999999),
+    "loss.deferred": (0, 1),
+    "slices.per_study": (0, math.inf),
+    "slices.epochs": (1, math.inf),
+    "slices.learning_rate": (0, math.inf),
+    "slices.momentum": (0, 0.9999),
+    "slices.weight_decay": (0, math.inf),
+    "slices.batch_size": (2, math.inf),
+    "misgan.learning_rate": (1e-9, 1),
+    "misgan.imputer_learning_rate": (1e-9, 1),
+    "anogan.learning_rate": (1e-9, 1),
+    "anogan.search_rate": (1e-9, 10),
+    "seed": (0, 2**32 - 1),
+}
+"""What settings may be beyond their types."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +117,22 @@ def check(recipe: SeverityRecipe) -> None:
     Raises:
         RecipeError: one does not; the message names the setting, its limits and the value.
     """
-    least: Mapping[str, tuple[float, float]] = {
-        "preprocess.size": (recipe.preprocess.size, 32),
-        "preprocess.slice_mm": (recipe.preprocess.slice_mm, 0.1),
-        "slices.per_study": (recipe.slices.per_study, 0),
-        "slices.epochs": (recipe.slices.epochs, 1),
-        "slices.batch_size": (recipe.slices.batch_size, 2),
-        "slices.learning_rate": (recipe.slices.learning_rate, 0),
-        "loss.beta": (recipe.loss.beta, 0),
-    }
-    for name, (value, low) in least.items():
-        if not value >= low:
-            raise RecipeError(f"{name}={value}: must be at least {low:g}")
-    if not recipe.loss.beta < 1:
-        raise RecipeError(f"loss.beta={recipe.loss.beta}: must be below 1")
+    values = dict(settings.leaves(settings.to_plain(recipe)))
+    for name, (low, high) in LIMITS.items():
+        value = values[name]
+        if isinstance(value, int | float) and not (low <= value <= high and math.isfinite(value)):
+            most = "" if high == math.inf else f" and at most {high:.10g}"
+            raise RecipeError(f"{name}={value}: must be at least {low:g}{most}")
+    if not recipe.preprocess.hu_low < recipe.preprocess.hu_high:
+        raise RecipeError(
+            f"preprocess.hu_low={recipe.preprocess.hu_low:g}: must be below preprocess.hu_high "
+            f"(found: {recipe.preprocess.hu_high:g})"
+        )
+    if recipe.anomalies and recipe.classes[:1] != (NORMAL,):
+        raise RecipeError(
+            f"anomalies=true: needs {NORMAL} as the first of classes, to learn from (found: "
+            f"{', '.join(recipe.classes) or 'none'})"
+        )
     gans = recipe.imputer == "misgan" or recipe.anomalies
     if gans and recipe.preprocess.size not in (32, 64, 128):
         raise RecipeError(

@@ -1,9 +1,9 @@
 """A run of system A: quality control, slices, patients, each from where a killed run left it.
 
 A run is a folder, as :mod:`pulmoscope.training.loop` describes it, and a bundle when it is done
-(:mod:`pulmoscope.runtime.severity_bundle`). While it is under way ``checkpoints/`` holds states and ``cache/`` prepared
-slices and the networks of quality control, unless the recipe names a folder for these; the export, which judges the
-held-out studies, removes it.
+(:mod:`pulmoscope.runtime.severity_bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
+standardised slices and the networks of quality control, unless the recipe names a folder for these; the export, which
+judges the held-out studies, removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
@@ -46,6 +46,7 @@ from pulmoscope.training.three_level.studies import Cache
 CHECK_NOISE, CHECK_SLICES = 4, 8
 """What the slice network's file is checked with: seeded noise, and slices of the training studies."""
 BATCH = 32
+OWN_CACHE = "prepared"
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def fit_severity(
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         run.mkdir(parents=True, exist_ok=True)
         teller = Teller.of(progress)
-        cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
+        cache = cache_of(recipe, run)
         known = without_dropped(table, recipe, teller)
         train, val = (
             prepare(
@@ -136,14 +137,17 @@ def fit_severity(
             )
             for split in ("train", "val")
         )
+        _check_grades(recipe, train, val)
         data = _describe({"train": train, "val": val}, recipe)
-        begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        # Where prepared slices lie says nothing about the run, and is nobody else's business.
+        plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
+        begun = {"schema_version": SCHEMA_VERSION, "recipe": plain, "data": data}
         if not claim(run, begun, force, SeverityRecipe):
             quality = Training(recipe, cache, where, teller)
             imputer, name, fitted = quality.imputer(train)
             train = repaired(train, imputer, cache, name, teller)
             val = repaired(val, imputer, cache, name, teller)
-            anomaly = quality.anomaly(train)
+            anomaly = quality.anomaly(train, name)
             _train(recipe, Prepared(train, val, fitted, anomaly), run, where, teller, data)
     return load_severity_run(run)
 
@@ -191,6 +195,8 @@ def _train(
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())
             verified[name] = fitted.verified
+            for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
+                write_bytes(run / name.removesuffix(".onnx") / shown.name, shown.read_bytes())
     _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
 
 
@@ -249,6 +255,7 @@ def _finish(
         "classes": list(recipe.classes),
         "epochs": recipe.slices.epochs,
         "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "anomaly_scale": None if studies.anomaly is None else studies.anomaly.scale,
         "quality_seconds": {name: round(own.seconds, 1) for name, own in quality.items() if own is not None},
         "train_accuracy": states[SLICES].rows[-1]["train_accuracy"],
         "verified": verified,
@@ -261,6 +268,21 @@ def _finish(
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def shared_cache(recipe: SeverityRecipe, folder: Path) -> SeverityRecipe:
-    """The recipe with a cache that several runs share, where it names none."""
-    return recipe if recipe.cache else dataclasses.replace(recipe, cache=str(folder))
+def cache_of(recipe: SeverityRecipe, run: Path) -> Cache:
+    """Where prepared slices and quality networks lie: the recipe's folder, or the run's own."""
+    return Cache(Path(recipe.cache) if recipe.cache else run / OWN_CACHE)
+
+
+def _check_grades(
+    recipe: SeverityRecipe, train: Sequence[StandardSlices], val: Sequence[StandardSlices]
+) -> None:
+    """Before anything is trained: is every grade there, and healthy lungs where anomalies are wanted?
+
+    Raises:
+        DatasetError: one is not.
+    """
+    for split, studies in (("train", train), ("val", val)):
+        held = {study.label for study in studies}
+        needed = range(len(recipe.classes)) if split == "train" else range(int(recipe.anomalies))
+        if missing := [recipe.classes[label] for label in needed if label not in held]:
+            raise DatasetError(f"split {split}: needs a study of {', '.join(missing)} (found: none)")

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.models.losses import build_loss
@@ -86,12 +85,9 @@ def fit_slices(
         The network after the last epoch, on the CPU in eval mode, and how it went.
 
     Raises:
-        DatasetError: a class has no study.
         RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss is no number any more.
     """
     counts = np.bincount([study.label for study in studies], minlength=len(recipe.classes))
-    if missing := [name for name, count in zip(recipe.classes, counts, strict=True) if not count]:
-        raise DatasetError(f"split train: needs a study of every class (none of: {', '.join(missing)})")
     spec = recipe.slices
     torch.manual_seed(recipe.seed)
     network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)

@@ -36,6 +36,7 @@ from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
 from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
 from pulmoscope.training.severity.run import load_severity_run
+from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
 
 BoolArray = npt.NDArray[np.bool_]
@@ -89,23 +90,25 @@ def stress(
         table: the same data.
 
     Raises:
-        RecipeError: the folder holds no finished cross-validation of a system that looks for damage.
+        RecipeError: the folder holds no finished cross-validation of a system that looks for damage, or of other data.
         InputError: a study can't be read.
     """
-    runs = sorted(folds.glob("fold-*/run.json"))
-    if not (folds / SUMMARY).is_file() or not runs:
+    if not (folds / SUMMARY).is_file():
         raise RecipeError(f"{folds}: holds no finished cross-validation (no {SUMMARY})")
+    known = read_json(folds / SUMMARY, "folds")["folds"]
     teller = Teller.of(progress)
-    recipe = load_severity_run(runs[0].parent).recipe
+    recipe = load_severity_run(folds / "fold-1").recipe
     if recipe.imputer == NO_IMPUTER:
         raise RecipeError(
             f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
         )
     answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for number, part in enumerate(severity_folds(recipe, table, len(runs), teller), 1):
+    for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
         model = SeverityModel.load(folds / f"fold-{number}")
         held_out = part.split("val")
-        for sample in teller.track(held_out, f"Fold {number} of {len(runs)}", len(held_out)):
+        if sorted(sample.file for sample in held_out) != sorted(known[number - 1]["held_out"]):
+            raise RecipeError(f"{folds}: fold {number} has held out other studies than these data give it")
+        for sample in teller.track(held_out, f"Fold {number} of {len(known)}", len(held_out)):
             for key, answer in _answers(model, held_out, sample, recipe.seed):
                 answers[key].append(answer)
     rows = [
@@ -120,7 +123,7 @@ def stress(
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
-        "folds": len(runs),
+        "folds": len(known),
         "own_imputer": recipe.imputer,
         "rows": rows,
         "synthetic": any(sample.source == SYNTHETIC_SOURCE for sample in table),
