@@ -35,6 +35,8 @@ SAME = 0.2
 """Beside a dropped row at most this share of the pixels has the row's value."""
 ALIKE = 0.5
 """The steps from a dropped row to the rows above and below differ by no more than this factor."""
+FILLED = 0.98
+"""A damaged region that goes on beside the body fills its upright rectangle at least by this share."""
 DARK_HU, SATURATED_HU = -900.0, 2000.0
 """A block of a value below or above is named so."""
 
@@ -206,9 +208,8 @@ def _lost_blocks(
 ) -> list[str]:
     """Mark regions of one value that have straight, sharp borders; their kinds."""
     side = sizes.side
-    count, labels = cv2.connectedComponents(blocks, connectivity=4)
-    ways = (_UP, _DOWN, _LEFT, _RIGHT)
-    border = _border(plane, blocks, labels, count, inner, side, ways)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(blocks, connectivity=4)
+    border = _border(plane, blocks, labels, count, inner, side, (_UP, _DOWN, _LEFT, _RIGHT))
     straight = np.maximum(border.straight, 1)
     damaged = (
         (border.straight >= STRAIGHT * np.maximum(border.pixels, 2 * side))
@@ -217,13 +218,12 @@ def _lost_blocks(
     )
     if not damaged.any():
         return []
-    everywhere = np.ones_like(body)
-    whole = _border(plane, blocks, labels, count, everywhere, side, ways)
     kinds = []
     for number in np.flatnonzero(damaged):
         region = labels == number
-        # What runs over into air of the same value around the patient ends at the patient.
-        _mark(mask, region, body, bool(whole.straight[number] >= STRAIGHT * whole.pixels[number]))
+        # What runs over into air of the same value around the patient is no rectangle, and ends at the patient.
+        *_, width, height, area = boxes[number]
+        _mark(mask, region, body, bool(area >= FILLED * width * height))
         kinds.append("band" if border.sides[number] == 0 else _block(float(plane[region][0])))
     return kinds
 
