@@ -255,7 +255,7 @@ def _lost_rows(
         _mark(mask, labels == number, body, bool(whole.same[number] <= SAME * whole.pixels[number]))
     found = damaged[labels]
     full = (plane == plane[found][0]).all(axis=1)
-    mask[_dropped_across(full, found.any(axis=1), body.any(axis=1))] = 1
+    mask[_dropped_across(full, found.any(axis=1), np.asarray(body.any(axis=1)))] = 1
     return ["dropped rows"]
 
 
