@@ -53,7 +53,8 @@ def main() -> None:
         )
         if 0 < sum(infected) < len(infected):
             shares = {
-                "lesion": np.array(severity.slice_shares),
+                # A slice without lung holds no lesion.
+                "lesion": np.nan_to_num(severity.slice_shares),
                 "dense": dense_shares(scan.pixels, lungs.labels, scan.spacing_mm),
             }
             areas = [f"{name} {roc_auc_score(infected, share):.3f}" for name, share in shares.items()]

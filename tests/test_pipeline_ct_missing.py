@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -186,6 +187,24 @@ def test_files_and_page_tell_it(damaged: Diagnosis, tmp_path: Path) -> None:
     row = (tmp_path / "slices.csv").read_text().splitlines()[1 + 35].split(",")
     header = (tmp_path / "slices.csv").read_text().splitlines()[0].split(",")
     assert float(row[header.index("missing_share")]) == pytest.approx(plain["slices"][35]["missing_share"])
+
+
+def test_a_slice_without_observed_lung_has_no_share_of_lesion(model: Model, tmp_path: Path) -> None:
+    pixels = hu()
+    pixels[30] = -1024
+    found = diagnose_ct(scan_of(pixels), model, wanted=lambda _: False)
+    assert found.slices[30].lung_share  # of what was filled in
+    lacking = [own.index for own in found.slices if own.lesion_share is None]
+    assert lacking == [own.index for own in found.slices if own.index == 30 or not own.lung_share]
+    plain = save(found, tmp_path)
+    jsonschema.validate(plain, json.loads((SCHEMAS / "diagnosis.schema.json").read_text()))
+    assert plain["slices"][30]["lesion_share"] is None
+    assert plain["slices"][29]["lesion_share"] == found.slices[29].lesion_share
+    rows = list(csv.DictReader((tmp_path / "slices.csv").read_text().splitlines()))
+    assert (rows[30]["lesion_share"], rows[30]["missing_share"]) == ("", "1.000000")
+    assert rows[29]["lesion_share"] != ""
+    page = (tmp_path / "report.html").read_text()
+    assert "nan %" not in page
 
 
 def test_pictures_show_what_was_filled_by_its_outline(damaged: Diagnosis) -> None:

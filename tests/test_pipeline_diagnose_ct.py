@@ -358,10 +358,13 @@ def test_severity_is_measured_and_written_with_its_masks(model: Model, tmp_path:
     truth = 100 * drawn.consolidation.sum() / drawn.lungs.sum()
     assert severity["percent_affected"] == pytest.approx(truth, abs=0.4)
     assert severity["left"] == 0 < severity["right"]
-    shares = np.array([own["lesion_share"] for own in outcome.plain["slices"]])
+    shares = np.array([own["lesion_share"] for own in outcome.plain["slices"]], dtype=np.float64)
     ill = drawn.consolidation.any(axis=(1, 2))
     assert shares[ill].max() > 0.02
-    assert not shares[~ill].any()
+    with_lung = np.array([own["lung_share"] > 0 for own in outcome.plain["slices"]])
+    assert not with_lung.all()
+    np.testing.assert_array_equal(np.isnan(shares), ~with_lung)
+    assert not shares[~ill & with_lung].any()
     folder = outcome.report.parent if outcome.report else tmp_path
     for name, count in (("lungs", drawn.lungs.sum()), ("lesions", drawn.consolidation.sum())):
         image = SimpleITK.ReadImage(str(folder / f"{name}.nii.gz"))

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chests import SPACING_MM, chest
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.io import read_scan
+from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
 
 MIDDLE = 30
@@ -193,6 +194,77 @@ def test_a_volume_without_any_picture_is_missing_altogether() -> None:
     assert found.mask.all()
     assert found.slices == tuple(range(5))
     assert (found.share, found.body_share()) == (1, 0)
+
+
+@cache
+def padded(above: int, below: int, value: float, air: float | None) -> FloatArray:
+    """Nine slices of the drawn chest between rows of padding; ``air``: the one value of what is around the body."""
+    hu = whole()[26:35].copy()
+    if air is not None:
+        hu[~(chest().body | chest().table)[26:35]] = air
+    return np.pad(hu, ((0, 0), (above, below), (0, 0)), constant_values=value)
+
+
+def test_padding_of_the_value_of_dropped_rows_was_stored() -> None:
+    hu = padded(30, 30, -1024, None)
+    for start, stop, step in ((60, 140, 3), (60, 61, 1), (50, 150, 7)):
+        truth = np.zeros(hu.shape, dtype=np.bool_)
+        truth[4, start:stop:step] = True
+        found = search(np.where(truth, np.float32(-1024), hu))
+        assert found.kinds[4] == ("dropped rows",)
+        np.testing.assert_array_equal(found.mask, truth)
+
+
+def test_dropped_rows_go_on_beside_the_body() -> None:
+    hu = padded(30, 30, -1024, None)
+    truth = np.zeros(hu.shape, dtype=np.bool_)
+    truth[4, 33:157:3] = True  # the body: 53 to 136
+    np.testing.assert_array_equal(search(np.where(truth, np.float32(-1024), hu)).mask, truth)
+
+
+def test_air_of_the_value_of_a_band_was_stored() -> None:
+    hu = padded(28, 28, -1024, -1024)
+    truth = np.zeros(hu.shape, dtype=np.bool_)
+    truth[4, 88:106] = True
+    found = search(np.where(truth, np.float32(-1024), hu))
+    assert found.kinds[4] == ("band",)
+    assert found.mask[truth & (hu != -1024)].all()
+    assert not (found.mask & ~truth).any()
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> tuple[FloatArray, BoolArray, float]:
+    """A volume, where a slice of it is damaged, and the value that stands there."""
+    value = draw(st.sampled_from([-1024.0, 0.0, 40.0, 3071.0]))
+    padding = draw(st.sampled_from([-1024.0, value]))
+    above, below = draw(st.integers(0, 30)), draw(st.integers(0, 30))
+    hu = padded(above, below, padding, draw(st.sampled_from([None, -1024.0])))
+    top = above + draw(st.integers(24, 80))
+    rows = slice(top, top + draw(st.integers(8, 40)))
+    left = draw(st.integers(10, 90))
+    columns = slice(left, left + draw(st.integers(8, 40)))
+    kind = draw(st.sampled_from(["block", "band", "rows"]))
+    truth = np.zeros(hu.shape, dtype=np.bool_)
+    if kind == "rows":
+        rows, columns = slice(rows.start, rows.stop, draw(st.integers(2, 5))), slice(None)
+    elif kind == "band":
+        columns = slice(None)
+    truth[draw(st.integers(0, 8)), rows, columns] = True
+    return hu, truth, value
+
+
+@settings(max_examples=60)
+@given(damages())
+def test_what_is_not_damaged_stays_as_it_was(damage: tuple[FloatArray, BoolArray, float]) -> None:
+    hu, truth, value = damage
+    damaged = np.where(truth, np.float32(value), hu)
+    found = search(damaged)
+    filled = impute(damaged, found.mask, imputer(FILLS))
+    around = np.stack([cv2.dilate(plane.astype(np.uint8), np.ones((3, 3), np.uint8)) for plane in truth]) > 0
+    # Beside the damage, the same value can't be told from it.
+    kept = ~truth & ~(around & (hu == value))
+    np.testing.assert_array_equal(filled[kept], hu[kept])
+    assert not (found.mask & kept).any()
 
 
 @pytest.mark.parametrize("series", ["COVID/P001", "CAP/cap001", "Normal/normal001"])

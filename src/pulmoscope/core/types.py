@@ -214,7 +214,8 @@ class SliceResult:
         lung_share: of the slice's pixels, how many are lung; None where that was not measured.
         dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
-        lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured.
+        lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured, or
+            none of its lung was observed.
         missing_share: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
             was not looked for.
     """

@@ -167,11 +167,17 @@ def _results(
             lung_share=None if shares is None else round(float(shares[index]), 6),
             dense_share=None if dense is None else round(float(dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
-            lesion_share=None if severity is None else round(severity.slice_shares[index], 6),
+            lesion_share=None if severity is None else _lesion_share(severity, index),
             missing_share=own.slice_share(index),
         )
         for index, row in enumerate(answer.slices)
     )
+
+
+def _lesion_share(severity: SeverityMeasure, index: int) -> float | None:
+    """Of a slice's lung, the share that is lesion; None where no lung was observed."""
+    share = severity.slice_shares[index]
+    return None if np.isnan(share) else round(share, 6)
 
 
 def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None:

@@ -88,7 +88,8 @@ def measure(
     both = 100.0 * sum(ill for _, ill in total.values()) / sum(lung for lung, _ in total.values())
     volumes_ml = {name: float(total[side][0]) * voxel_ml for name, side in SIDES.items()}
     in_slices = sum(lung_counts.values())
-    shares = sum(lesion_counts.values()) / np.maximum(in_slices, 1)
+    shares = np.full(len(hu), np.nan)
+    np.divide(sum(lesion_counts.values()), in_slices, out=shares, where=in_slices > 0)
     found = SeverityMeasure(
         percent_affected=both,
         right=_percent(*total[RIGHT]),

@@ -13,6 +13,7 @@ its values uneven: then it is not found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -34,6 +35,8 @@ SAME = 0.2
 """Beside a dropped row at most this share of the pixels has the row's value."""
 ALIKE = 0.5
 """The steps from a dropped row to the rows above and below differ by no more than this factor."""
+FILLED = 0.98
+"""A damaged region that goes on beside the body fills its upright rectangle at least by this share."""
 DARK_HU, SATURATED_HU = -900.0, 2000.0
 """A block of a value below or above is named so."""
 
@@ -205,9 +208,8 @@ def _lost_blocks(
 ) -> list[str]:
     """Mark regions of one value that have straight, sharp borders; their kinds."""
     side = sizes.side
-    count, labels = cv2.connectedComponents(blocks, connectivity=4)
-    ways = (_UP, _DOWN, _LEFT, _RIGHT)
-    border = _border(plane, blocks, labels, count, inner, side, ways)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(blocks, connectivity=4)
+    border = _border(plane, blocks, labels, count, inner, side, (_UP, _DOWN, _LEFT, _RIGHT))
     straight = np.maximum(border.straight, 1)
     damaged = (
         (border.straight >= STRAIGHT * np.maximum(border.pixels, 2 * side))
@@ -216,13 +218,12 @@ def _lost_blocks(
     )
     if not damaged.any():
         return []
-    everywhere = np.ones_like(body)
-    whole = _border(plane, blocks, labels, count, everywhere, side, ways)
     kinds = []
     for number in np.flatnonzero(damaged):
         region = labels == number
-        # What runs over into air of the same value around the patient ends at the patient.
-        _mark(mask, region, body, bool(whole.straight[number] >= STRAIGHT * whole.pixels[number]))
+        # What runs over into air of the same value around the patient is no rectangle, and ends at the patient.
+        *_, width, height, area = boxes[number]
+        _mark(mask, region, body, bool(area >= FILLED * width * height))
         kinds.append("band" if border.sides[number] == 0 else _block(float(plane[region][0])))
     return kinds
 
@@ -252,9 +253,42 @@ def _lost_rows(
     whole = _border(plane, runs, labels, count, np.ones_like(body), run // 2, (_UP, _DOWN))
     for number in np.flatnonzero(damaged):
         _mark(mask, labels == number, body, bool(whole.same[number] <= SAME * whole.pixels[number]))
-    value = plane[labels == np.flatnonzero(damaged)[0]][0]
-    mask[(plane == value).all(axis=1)] = 1  # beside the body, too
+    found = damaged[labels]
+    full = (plane == plane[found][0]).all(axis=1)
+    mask[_dropped_across(full, found.any(axis=1), np.asarray(body.any(axis=1)))] = 1
     return ["dropped rows"]
+
+
+def _dropped_across(
+    full: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_], crossing: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which rows were dropped from side to side, beside the body and at its ends, too.
+
+    Besides the found ones these are others that cross the body, and those that go on outside it at the same distance.
+    None is thicker than the thickest found one: padding and air of the same value were stored, and stay.
+
+    Args:
+        full: bool (rows,), those that have the found rows' value from side to side.
+        found: bool (rows,), those in which a dropped row was found.
+        crossing: bool (rows,), those with body.
+    """
+    dropped = full & found
+    ends = np.flatnonzero(np.diff(np.concatenate(([False], full, [False]))))
+    stretches = [slice(int(start), int(stop)) for start, stop in zip(ends[::2], ends[1::2], strict=True)]
+    known = [own for own in stretches if found[own].any()]
+    if not known:
+        return dropped
+    thickest = max(own.stop - own.start for own in known)
+    thin = {own.start: own for own in stretches if own.stop - own.start <= thickest}
+    for own in thin.values():
+        if crossing[own].any():
+            dropped[own] = True
+    if len(known) > 1:
+        apart = min(high.start - low.start for low, high in pairwise(known))
+        for start, step in ((known[0].start, -apart), (known[-1].start, apart)):
+            while (start := start + step) in thin:
+                dropped[thin[start]] = True
+    return dropped
 
 
 def _mark(mask: Bytes, region: npt.NDArray[np.bool_], body: Bytes, whole: bool) -> None:
