@@ -79,7 +79,12 @@ class MisGanSettings:
 
 
 QUICK_MISGAN = MisGanSettings(
-    learning_rate=1e-3, imputer_learning_rate=1e-3, steps=200, imputing_steps=1500, adversarial_every=20
+    batch=8,
+    learning_rate=1e-3,
+    imputer_learning_rate=1e-3,
+    steps=400,
+    imputing_steps=1500,
+    adversarial_every=20,
 )
 """MisGAN in some minutes on one core at 64 px: nineteen of twenty steps of the imputer learn by reconstruction alone,
 and all learn faster. After so few steps the generators draw blurred chests; only the imputer's critic sees them."""
