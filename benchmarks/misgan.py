@@ -35,7 +35,8 @@ from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, network_imputer
 from pulmoscope.training.hardware import keep_freed_memory
-from pulmoscope.training.misgan import export_imputer, fit_misgan
+from pulmoscope.training.misgan import fit_misgan
+from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.three_level.course import Teller
 
 LABELS = ("CT-0", "CT-1", "CT-2", "CT-3", "Normal", "CAP")
@@ -118,7 +119,7 @@ def learn(studies: Sequence[FloatArray], settings: MisGanSettings, folder: Path)
         Teller.of(True),
     )
     seconds = time.perf_counter() - began
-    export_imputer(misgan, folder / "imputer.onnx")
+    write_imputer(misgan.imputer, misgan.side, folder / "imputer.onnx")
     return network_imputer(folder / "imputer.onnx", "misgan"), seconds
 
 

@@ -24,7 +24,6 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.models.gan_spec import MisGanSettings
 from pulmoscope.models.misgan import Generator, Imputer
 from pulmoscope.training.misgan_data import Bools, Pool
-from pulmoscope.training.misgan_export import write_imputer
 from pulmoscope.training.misgan_sheets import write_sheets
 from pulmoscope.training.misgan_steps import Figures, Networks, Step
 from pulmoscope.training.three_level.course import Teller
@@ -54,11 +53,6 @@ class MisGan:
     masks: Generator
     imputer: Imputer
     rows: tuple[Mapping[str, Any], ...]
-
-
-def export_imputer(misgan: MisGan, path: Path) -> Mapping[str, float]:
-    """Write the imputer as ONNX and check it: :func:`pulmoscope.training.misgan_export.write_imputer`."""
-    return write_imputer(misgan.imputer, misgan.side, path)
 
 
 @dataclass
