@@ -73,7 +73,7 @@ class Nothing(nn.Module):
 
 SLICES = torch.tensor([[[[0.5, 0.5], [0.5, 0.5]]], [[[0.0, 1.0], [0.5, 0.75]]]])
 # Of the second slice: residuals 0.5 + 0.5 + 0 + 0.25 = 1.25; features (0.5, 1.75) against (1, 1): 0.5 + 0.75 = 1.25.
-# With λ = 0.1: (0.9 · 1.25 + 0.1 · 1.25) / 4 = 0.3125; to tell the parts apart, λ = 0.2 and another feature below.
+# With λ = 0.1: (0.9 · 1.25 + 0.1 · 1.25) / 4 = 0.3125.
 
 
 def test_the_score_by_hand() -> None:

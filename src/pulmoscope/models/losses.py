@@ -1,4 +1,4 @@
-"""Losses for classes of very unequal size, usable by every recipe.
+"""Losses for classes of very unequal size, usable by every recipe of slices or images.
 
 Which one is data (:class:`LossSpec`); :func:`build_loss` makes it ready for a data set's counts.
 
