@@ -11,26 +11,64 @@ from pulmoscope.apps.cli.console import progress_bar
 
 LAYOUTS = ("manifest", "mosmed", "mosmeddata")
 
+Count = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="How many pictures, or CT studies, in all. The classes take turns; in the layout mosmed they have "
+        "MosMedData's proportions.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated. X-ray: Normal, COVID, Viral Pneumonia, Tuberculosis; default: Normal, of several "
+        "pictures Normal,COVID. CT: Normal, COVID, CAP; default: all three."
+    ),
+]
+Slices = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=1000,
+        help="CT: slices a study. Default: 60; in the layout mosmed one every 8 mm, about 36.",
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        help="CT: manifest, or mosmed: the grades CT-0 to CT-4 as MosMedData has them, NIfTI, masks and all."
+    ),
+]
+Fraction = Annotated[
+    float | None,
+    typer.Option(
+        help="In the layout mosmed, instead of --count: this fraction of each grade's 254/684/125/45/2."
+    ),
+]
+Damage = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
+    ),
+]
+Tie = Annotated[
+    str,
+    typer.Option(
+        help="CT: comma-separated settings of the scan that go with the class, so that a network can learn them "
+        "instead of the lungs: dose, kernel, fov_mm, thickness_mm, scanner, height_mm, or all. Default: none."
+    ),
+]
+
 
 def phantom(
     context: typer.Context,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")],
     kind: Annotated[str, typer.Option(help="What to draw: xray or ct.")] = "xray",
-    count: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="How many pictures, or CT studies, in all. The classes take turns; in the layout mosmed they have "
-            "MosMedData's proportions.",
-        ),
-    ] = 1,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated. X-ray: Normal, COVID, Viral Pneumonia, Tuberculosis; default: Normal, of several "
-            "pictures Normal,COVID. CT: Normal, COVID, CAP; default: all three."
-        ),
-    ] = None,
+    count: Count = 1,
+    classes: Classes = None,
     size: Annotated[
         int | None, typer.Option(min=64, max=4096, help="Side, px. Default: 512, of a CT 256.")
     ] = None,
@@ -38,42 +76,12 @@ def phantom(
     masks: Annotated[
         bool, typer.Option("--masks", help="Write the true lung masks, too; of a CT also the lesions'.")
     ] = False,
-    slices: Annotated[
-        int | None,
-        typer.Option(
-            min=8,
-            max=1000,
-            help="CT: slices a study. Default: 60; in the layout mosmed one every 8 mm, about 36.",
-        ),
-    ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(
-            help="CT: manifest, or mosmed: the grades CT-0 to CT-4 as MosMedData has them, NIfTI, masks and all."
-        ),
-    ] = "manifest",
-    fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="In the layout mosmed, instead of --count: this fraction of each grade's 254/684/125/45/2."
-        ),
-    ] = None,
-    damage: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
-        ),
-    ] = 0.0,
+    slices: Slices = None,
+    layout: Layout = "manifest",
+    fraction: Fraction = None,
+    damage: Damage = 0.0,
     format_: Annotated[str, typer.Option("--format", help="CT: dicom or nifti.")] = "dicom",
-    tie: Annotated[
-        str,
-        typer.Option(
-            help="CT: comma-separated settings of the scan that go with the class, so that a network can learn them "
-            "instead of the lungs: dose, kernel, fov_mm, thickness_mm, scanner, height_mm, or all. Default: none."
-        ),
-    ] = "",
+    tie: Tie = "",
     tie_splits: Annotated[str, typer.Option(help="CT: the splits in which they do.")] = "train,val",
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
@@ -99,6 +107,13 @@ def phantom(
             out, count, classes, size, seed, masks, slices, format_, _names(tie), _names(tie_splits), force
         )
         return
+    _films(out, count, classes, size, seed, masks, force)
+
+
+def _films(
+    out: Path, count: int, classes: str | None, size: int | None, seed: int, masks: bool, force: bool
+) -> None:
+    """Draw synthetic radiographs."""
     from pulmoscope.datasets.phantom_folder import write_phantoms
 
     if classes is None:

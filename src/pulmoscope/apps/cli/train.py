@@ -56,10 +56,7 @@ def command(
         _refuse(recipe, given, "its settings are fixed")
         _train_lungs(data, layout, out, force)
         return
-    from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find
-    from pulmoscope.training.settings import apply
+    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
     if recipe in THREE_LEVEL:
         _refuse(recipe, {"--folds": folds, "--workers": workers}, "it learns from studies, one by one")
@@ -73,13 +70,37 @@ def command(
             recipe, data, layout, out, set_ or [], folds, device, (resume, force), (terms, release)
         )
         return
-    chosen = apply(find(recipe), set_ or [])
+    _train_images(
+        recipe, data, layout, out, set_ or [], folds, device, workers, (resume, force), (terms, release)
+    )
+
+
+def _train_images(
+    recipe: str,
+    data: Path,
+    layout: str | None,
+    out: Path,
+    set_: list[str],
+    folds: int,
+    device: str,
+    workers: int,
+    go_on: tuple[bool, bool],
+    told: tuple[str, str],
+) -> None:
+    """Train a recipe of single images, once or cross-validated; arguments as in :func:`_train_studies`."""
+    from pulmoscope.core.errors import RecipeError
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.recipes import as_run, find
+    from pulmoscope.training.settings import apply
+
+    chosen = apply(find(recipe), set_)
     check(chosen)
-    if folds and (terms or release):
+    if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.training.loop import check_free, fit
 
+    resume, force = go_on
     check_free(out / "fold-1" if folds else out, resume, force)
     table = load_data(data, layout)
     _announce(chosen, as_run(chosen))
@@ -90,7 +111,7 @@ def command(
     if folds:
         _cross_validate(chosen, table, folds, out, trained)
     else:
-        _train(table, out, trained, terms, release)
+        _train(table, out, trained, *told)
 
 
 def _announce(recipe: Recipe, note: str) -> None:

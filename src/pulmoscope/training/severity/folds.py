@@ -107,12 +107,28 @@ def cross_validate_severity(
                 **_mcc(own, recipe),
             }
         )
-    found = {
+    found = _summary(recipe, rows, judged, bootstrap, command)
+    _write(out, judged, rows, recipe)
+    write_json(out / SUMMARY, found)
+    if owned:
+        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
+    return Validated(judged, runs, found)
+
+
+def _summary(
+    recipe: SeverityRecipe,
+    rows: Sequence[Mapping[str, Any]],
+    judged: Sequence[Judged],
+    bootstrap: int,
+    command: str,
+) -> dict[str, Any]:
+    """The contents of ``summary.json``."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
         "settings": {"imputer": recipe.imputer, "loss": dataclasses.asdict(recipe.loss), "vote": recipe.vote},
         "classes": list(recipe.classes),
-        "folds": rows,
+        "folds": list(rows),
         "figures": figures(judged, recipe.classes, bootstrap, recipe.seed),
         "anomaly": anomaly_figures(judged, recipe.classes, bootstrap, recipe.seed),
         "method": {
@@ -122,22 +138,24 @@ def cross_validate_severity(
             "interval": "95 % percentile bootstrap over patients",
         },
         "synthetic": any(one.sample.source == SYNTHETIC_SOURCE for one in judged),
-        "seconds": round(sum(run.summary["seconds"] for run in runs), 1),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
         "command": command,
         "software": versions("torch", "timm", "scikit-learn"),
         "notice": NOTICE,
     }
+
+
+def _write(
+    out: Path, judged: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: SeverityRecipe
+) -> None:
+    """The tables and pictures."""
     names = ["fold", "seconds", "slice", *VOTES]
     write_text(out / "folds.csv", csv_text(names, ([row[name] for name in names] for row in rows)))
     _write_predictions(out, judged, recipe)
     patients = of_patients(judged, recipe.classes, recipe.vote)
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
-    if found["anomaly"] is not None:
+    if any(one.anomaly is not None for one in judged):
         write_bytes(out / "anomaly.png", anomaly_picture(judged))
-    write_json(out / SUMMARY, found)
-    if owned:
-        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
-    return Validated(judged, runs, found)
 
 
 def _scaled(judged: Sequence[Judged], run: SeverityRun) -> list[Judged]:
