@@ -9,14 +9,8 @@ demo: $(VENV)/.base
 	$(BIN)/pulmoscope datasets phantom --kind xray --classes COVID --seed 7 -o out/demo/phantom --force
 	$(BIN)/pulmoscope diagnose out/demo/phantom -o out/demo/diagnosis --force
 
-# Three runs: tests that start processes of their own do so from young ones, not from workers that hold many networks.
-GANS := tests/test_training_anogan*.py tests/test_training_misgan*.py tests/test_training_severity*.py
-
 test: $(VENV)/.test check
-	$(BIN)/pytest -n 2 --ignore-glob='*/test_training_*'
-	$(BIN)/pytest -n 2 $(GANS)
-	$(BIN)/pytest -n 2 --ignore-glob='*/test_training_anogan*' --ignore-glob='*/test_training_misgan*' \
-		--ignore-glob='*/test_training_severity*' tests/test_training_*.py
+	$(BIN)/pytest -n 2
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
