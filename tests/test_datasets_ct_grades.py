@@ -40,7 +40,7 @@ def test_a_grade_is_a_share_of_the_lungs_up_to_its_bound(share: float, grade: st
 def test_what_is_drawn_keeps_away_from_the_bounds() -> None:
     assert set(SHARES) == set(ILL)
     for grade, (low, high) in SHARES.items():
-        assert low - BOUNDS[grade][0] >= 0.03
+        assert low - BOUNDS[grade][0] >= 0.05 - 1e-9
         assert BOUNDS[grade][1] - high > 0.049
 
 

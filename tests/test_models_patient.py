@@ -82,7 +82,9 @@ def test_what_its_file_gives(name: str) -> None:
 
 
 def test_sizes_are_the_papers() -> None:
-    layers = {name: build_patient(spec, 1024, 3) for name, spec in CLASSIFIERS.items() if name != "attention"}
+    layers = {
+        name: build_patient(spec, 1024, 3) for name, spec in CLASSIFIERS.items() if "attention" not in name
+    }
     assert [layers[name].head.hidden.in_features for name in layers] == [1024, 3072, 1024, 1024]  # type: ignore[union-attr]
     assert [layers[name].head.hidden.out_features for name in layers] == [512, 512, 1024, 1024]  # type: ignore[union-attr]
     lstm = layers["bilstm-weighted"].pooling.lstm

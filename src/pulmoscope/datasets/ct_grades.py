@@ -35,7 +35,7 @@ BOUNDS: Mapping[Grade, tuple[float, float]] = MappingProxyType(
 
 SHARES: Mapping[Grade, tuple[float, float]] = MappingProxyType(
     {
-        "CT-1": (0.03, 0.20),
+        "CT-1": (0.05, 0.20),
         "CT-2": (0.30, 0.45),
         "CT-3": (0.55, 0.70),
         "CT-4": (0.80, 0.90),

@@ -75,6 +75,19 @@ class AttentionPooling(nn.Module):
         return (torch.softmax(scores, dim=1) * slices).sum(dim=1)
 
 
+class AttentionMaxPooling(nn.Module):
+    """:class:`AttentionPooling` and :class:`MaxPooling` side by side: what is usual, and the most that is anywhere."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.attention, self.most = AttentionPooling(inputs), MaxPooling(inputs)
+        self.outputs = 2 * inputs
+
+    def forward(self, slices: Tensor, lengths: Tensor | None) -> Tensor:
+        """(batch, slices, inputs) -> (batch, 2 x inputs)."""
+        return torch.cat([self.attention(slices, lengths), self.most(slices, lengths)], dim=1)
+
+
 class PatientClassifier(nn.Module):
     """Slices' vectors (batch, slices, inputs) -> logits (batch, classes)."""
 
@@ -103,11 +116,13 @@ class PatientClassifier(nn.Module):
 def build_patient(spec: PatientSpec, vector: int, classes: int, lstm_units: int = 512) -> PatientClassifier:
     """A patient-level classifier on slices' vectors of this length."""
     inputs = vector * classes if spec.weighted else vector
-    pooling: MaxPooling | LstmPooling | AttentionPooling
+    pooling: MaxPooling | LstmPooling | AttentionPooling | AttentionMaxPooling
     if spec.pooling == "lstm":
         pooling = LstmPooling(inputs, lstm_units)
     elif spec.pooling == "max":
         pooling = MaxPooling(inputs)
+    elif spec.pooling == "attention-max":
+        pooling = AttentionMaxPooling(inputs)
     else:
         pooling = AttentionPooling(inputs)
     return PatientClassifier(pooling, Head(pooling.outputs, spec.hidden, 0.0, classes))

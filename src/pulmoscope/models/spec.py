@@ -70,7 +70,7 @@ class PatientSpec:
         hidden: units of the ReLU layer behind the pooling.
     """
 
-    pooling: Literal["max", "lstm", "attention"]
+    pooling: Literal["max", "lstm", "attention", "attention-max"]
     weighted: bool
     hidden: int
 
@@ -81,5 +81,6 @@ CLASSIFIERS: Mapping[str, PatientSpec] = {
     "bilstm": PatientSpec("lstm", False, 1024),
     "bilstm-weighted": PatientSpec("lstm", True, 1024),
     "attention": PatientSpec("attention", False, 512),
+    "attention-max": PatientSpec("attention-max", False, 256),
 }
 """All patient-level classifiers there are; the paper's four first."""

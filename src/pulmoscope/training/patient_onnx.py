@@ -14,7 +14,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pulmoscope.models.patient import AttentionPooling, LstmPooling, MaxPooling, PatientClassifier
+from pulmoscope.models.patient import (
+    AttentionMaxPooling,
+    AttentionPooling,
+    LstmPooling,
+    MaxPooling,
+    PatientClassifier,
+)
 
 
 class _Graph:
@@ -53,18 +59,17 @@ def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
         pooled = _lstm(graph, pooling.lstm)
     elif isinstance(pooling, AttentionPooling):
         pooled = _attention(graph, pooling)
+    elif isinstance(pooling, AttentionMaxPooling):
+        pooled = graph.add("Concat", [_attention(graph, pooling.attention), _most(graph)], "both", axis=1)
     else:
-        assert isinstance(pooling, MaxPooling)
-        axis = graph.constant("over_slices", np.array([1], dtype=np.int64))
-        pooled = graph.add("ReduceMax", ["slices", axis], "pooled", keepdims=0)
+        pooled = _most(graph)
     vector = graph.add("Relu", [graph.linear(head.hidden, pooled, "hidden")], "vector")
     graph.linear(head.output, vector, "logits")
-    inputs = _inputs(pooling)
     sizes = {"logits": head.output.out_features, "vector": head.output.in_features}
     drawn = helper.make_graph(
         graph.nodes,
         "patient",
-        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["batch", "slices", inputs])],
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["batch", "slices", _inputs(network)])],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
             for name, size in sizes.items()
@@ -74,8 +79,24 @@ def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
     return helper.make_model(drawn, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
-def _inputs(pooling: MaxPooling | LstmPooling | AttentionPooling) -> int:
-    return pooling.lstm.input_size if isinstance(pooling, LstmPooling) else pooling.outputs
+def _inputs(network: PatientClassifier) -> int:
+    """The length of a slice's vector."""
+    pooling = network.pooling
+    if isinstance(pooling, LstmPooling):
+        return pooling.lstm.input_size
+    if isinstance(pooling, AttentionMaxPooling):
+        return pooling.most.outputs
+    assert isinstance(pooling, MaxPooling | AttentionPooling)
+    return pooling.outputs
+
+
+def _over_slices(graph: _Graph) -> str:
+    return graph.constant("over_slices", np.array([1], dtype=np.int64))
+
+
+def _most(graph: _Graph) -> str:
+    """The largest value of each dimension."""
+    return graph.add("ReduceMax", ["slices", _over_slices(graph)], "most", keepdims=0)
 
 
 def _lstm(graph: _Graph, lstm: nn.LSTM) -> str:
@@ -127,5 +148,5 @@ def _attention(graph: _Graph, pooling: AttentionPooling) -> str:
     gated = graph.add("Mul", [content, gate], "gated")
     score = graph.add("MatMul", [gated, graph.constant("score.weight", pooling.score.weight.T)], "score")
     share = graph.add("Softmax", [score], "share", axis=1)
-    axis = graph.constant("over_slices", np.array([1], dtype=np.int64))
-    return graph.add("ReduceSum", [graph.add("Mul", [share, "slices"], "shared"), axis], "pooled", keepdims=0)
+    shared = graph.add("Mul", [share, "slices"], "shared")
+    return graph.add("ReduceSum", [shared, _over_slices(graph)], "pooled", keepdims=0)

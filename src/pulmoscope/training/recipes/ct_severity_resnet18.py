@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pulmoscope.models.gan_spec import AnoGanSettings, MisGanSettings
+from pulmoscope.models.gan_spec import QUICK_MISGAN, AnoGanSettings
 from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
@@ -27,6 +27,6 @@ RECIPE = SeverityRecipe(
     model=ModelSpec(backbone="resnet18", pretrained=False),
     loss=LossSpec(kind="ldam", beta=0.999),
     slices=SliceTrainingSpec(),
-    misgan=MisGanSettings(),
+    misgan=QUICK_MISGAN,
     anogan=AnoGanSettings(),
 )

@@ -50,19 +50,26 @@ def ablate(
 ) -> dict[str, Any]:
     """Cross-validate {no quality control, the recipe's imputer} x {CE, LDAM, CB, LDAM+CB}.
 
-    Each is a folder ``out/<imputer>-<loss>``; all share prepared slices and imputers. What is finished is not done
-    again. Writes ``ablation.json``, ``ablation.csv`` and ``ablation.png``.
+    Each is a folder ``out/<imputer>-<loss>``, as ``train --folds`` writes it; all share prepared slices and imputers.
+    What is finished is not done again. An AnoGAN is only in the recipe's own system, which is one of the eight.
+    Writes ``ablation.json``, ``ablation.csv`` and ``ablation.png``.
 
     Args:
         recipe: its imputer is the one that is compared with none; ``linear`` where it has none itself.
     """
     owned = not recipe.cache
-    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE), anomalies=False)
+    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
     imputer = "linear" if recipe.imputer == NO_IMPUTER else recipe.imputer
     rows = []
     for kind in (NO_IMPUTER, imputer):
         for name, loss in losses(recipe).items():
-            own = dataclasses.replace(recipe, imputer=kind, loss=loss)  # type: ignore[arg-type]  # one of its names
+            same = kind == recipe.imputer and loss == recipe.loss
+            own = dataclasses.replace(
+                recipe,
+                imputer=kind,  # type: ignore[arg-type]  # one of its names
+                loss=loss,
+                anomalies=recipe.anomalies and same,  # says nothing about grades
+            )
             folder = out / f"{kind}-{name.lower()}"
             found = cross_validate_severity(
                 own, table, count, folder, fit, bootstrap=bootstrap, progress=progress

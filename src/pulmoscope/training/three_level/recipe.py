@@ -66,7 +66,7 @@ class PatientLevel:
         lstm_units: of each direction.
     """
 
-    classifiers: tuple[str, ...] = tuple(CLASSIFIERS)
+    classifiers: tuple[str, ...] = ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
     epochs: int = 25
     learning_rate: float = 1e-3
     batch_size: int = 64
