@@ -147,6 +147,32 @@ def evaluate(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
     return found
 
 
+def difference(
+    one: Predictions, other: Predictions, score: str, bootstrap: int = 1000, seed: int = 20
+) -> Estimate:
+    """What two systems differ by, asked about the same patients: a score of ``one`` less that of ``other``.
+
+    Every resample draws patients, and for both systems the same ones; their images may be others.
+
+    Args:
+        one, other: with the name of every patient.
+        score: of ``SCORES``.
+        bootstrap, seed: as for :func:`evaluate`.
+
+    Raises:
+        ValueError: the patients are not the same.
+    """
+    if set(one.patients) != set(other.patients) or not all(one.patients):
+        raise ValueError("both systems must have been asked about the same patients, by name")
+    first, second = _Statistics(one), _Statistics(other)
+    own = len(one)
+
+    def gap(weights: Weights) -> dict[Any, Values]:
+        return {score: first(weights[:, :own])["", score] - second(weights[:, own:])["", score]}
+
+    return estimates(gap, units([*one.patients, *other.patients]), bootstrap, seed)[score]
+
+
 def pairwise(predictions: Predictions, positive: str, negative: str) -> Predictions:
     """Two classes alone: their images, and probabilities (negative, positive) that sum to 1.
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.metrics import Predictions, difference
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
+from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
+from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.run import OWN_CACHE
 
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
-LEVELS = ("slice", "majority", "mean", "attention")
+LEVELS = ("slice", *VOTES)
 
 
 def losses(recipe: SeverityRecipe) -> Mapping[str, LossSpec]:
@@ -52,62 +55,89 @@ def ablate(
 
     Each is a folder ``out/<imputer>-<loss>``, as ``train --folds`` writes it; all share prepared slices and imputers.
     What is finished is not done again. An AnoGAN is only in the recipe's own system, which is one of the eight.
-    Writes ``ablation.json``, ``ablation.csv`` and ``ablation.png``.
+    Writes ``ablation.json``, ``ablation.csv`` and ``ablation.png``; a row's gain is its MCC less that of the first row,
+    {no quality control, CE}, over the same patients.
 
     Args:
         recipe: its imputer is the one that is compared with none; ``linear`` where it has none itself.
     """
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
-    imputer = "linear" if recipe.imputer == NO_IMPUTER else recipe.imputer
-    rows = []
-    for kind in (NO_IMPUTER, imputer):
-        for name, loss in losses(recipe).items():
-            same = kind == recipe.imputer and loss == recipe.loss
-            own = dataclasses.replace(
-                recipe,
-                imputer=kind,  # type: ignore[arg-type]  # one of its names
-                loss=loss,
-                anomalies=recipe.anomalies and same,  # says nothing about grades
-            )
-            folder = out / f"{kind}-{name.lower()}"
-            found = cross_validate_severity(
-                own, table, count, folder, fit, bootstrap=bootstrap, progress=progress
-            ).summary
-            scores = {level: found["figures"][level]["scores"]["mcc"] for level in LEVELS}
-            rows.append({"imputer": kind, "loss": name, "mcc": scores, "seconds": found["seconds"]})
+    rows: list[dict[str, Any]] = []
+    baseline: Mapping[str, Predictions] = {}
+    for name, own in _systems(recipe):
+        folder = out / f"{own.imputer}-{name.lower()}"
+        found = cross_validate_severity(
+            own, table, count, folder, fit, bootstrap=bootstrap, progress=progress
+        )
+        said = _said(found.judged, recipe.classes)
+        baseline = baseline or said
+        gains = {
+            level: difference(said[level], baseline[level], "mcc", bootstrap, recipe.seed).plain()
+            for level in LEVELS
+        }
+        scores = {level: found.summary["figures"][level]["scores"]["mcc"] for level in LEVELS}
+        seconds = found.summary["seconds"]
+        rows.append({"imputer": own.imputer, "loss": name, "mcc": scores, "gain": gains, "seconds": seconds})
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
         "folds": count,
         "rows": rows,
-        "synthetic": found["synthetic"],
+        "synthetic": found.summary["synthetic"],
         "command": command,
         "software": versions("torch", "timm", "scikit-learn"),
         "notice": NOTICE,
     }
-    header = ["imputer", "loss", *(f"{level}_{part}" for level in LEVELS for part in ("mcc", "low", "high"))]
-    write_text(
-        out / "ablation.csv",
-        csv_text(
-            header,
-            (
-                [
-                    row["imputer"],
-                    row["loss"],
-                    *(row["mcc"][level][part] for level in LEVELS for part in ("value", "low", "high")),
-                ]
-                for row in rows
-            ),
-        ),
-    )
-    series = {
-        f"{kind}, {level}": [row["mcc"][level] for row in rows if row["imputer"] == kind]
-        for level in ("slice", recipe.vote)
-        for kind in (NO_IMPUTER, imputer)
-    }
-    write_bytes(out / "ablation.png", bars(list(losses(recipe)), series, "MCC"))
-    write_json(out / RESULT, result)
+    _write(out, result, recipe)
     if owned:
         shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
     return result
+
+
+def _systems(recipe: SeverityRecipe) -> Iterator[tuple[str, SeverityRecipe]]:
+    """The eight, by their loss's name; the first has no quality control and plain cross-entropy."""
+    imputer = "linear" if recipe.imputer == NO_IMPUTER else recipe.imputer
+    for kind in (NO_IMPUTER, imputer):
+        for name, loss in losses(recipe).items():
+            own = kind == recipe.imputer and loss == recipe.loss
+            yield (
+                name,
+                dataclasses.replace(
+                    recipe,
+                    imputer=kind,  # type: ignore[arg-type]  # one of its names
+                    loss=loss,
+                    anomalies=recipe.anomalies and own,  # they say nothing about grades
+                ),
+            )
+
+
+def _write(out: Path, result: Mapping[str, Any], recipe: SeverityRecipe) -> None:
+    """The table, the plot and, last, the JSON."""
+    rows = result["rows"]
+    places = [
+        (kind, level, part)
+        for kind in ("mcc", "gain")
+        for level in LEVELS
+        for part in ("value", "low", "high")
+    ]
+    header = ["imputer", "loss", *(f"{level}_{kind}_{part}" for kind, level, part in places)]
+    lines = (
+        [row["imputer"], row["loss"], *(row[kind][level][part] for kind, level, part in places)]
+        for row in rows
+    )
+    write_text(out / "ablation.csv", csv_text(header, lines))
+    series = {
+        f"{kind}, {level}": [row["mcc"][level] for row in rows if row["imputer"] == kind]
+        for level in ("slice", recipe.vote)
+        for kind in dict.fromkeys(row["imputer"] for row in rows)
+    }
+    write_bytes(out / "ablation.png", bars(list(losses(recipe)), series, "MCC"))
+    write_json(out / RESULT, result)
+
+
+def _said(judged: Sequence[Judged], classes: tuple[str, ...]) -> Mapping[str, Predictions]:
+    """The answers at every level."""
+    return {"slice": of_slices(judged, classes)} | {
+        vote: of_patients(judged, classes, vote) for vote in VOTES
+    }
