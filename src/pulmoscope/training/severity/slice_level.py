@@ -51,8 +51,7 @@ class SliceBatches:
         for chosen in np.array_split(order, max(1, len(order) // spec.batch_size)):
             images = np.stack([self._image(places[one], epoch) for one in chosen])
             labels = torch.tensor([self.studies[places[one][0]].label for one in chosen])
-            tensor = torch.from_numpy(recipe.preprocess.tensor(images))
-            yield (tensor.contiguous(memory_format=torch.channels_last),), labels
+            yield (torch.from_numpy(recipe.preprocess.tensor(images)),), labels
 
     def _image(self, at: tuple[int, int], epoch: int) -> FloatArray:
         number, place = at
@@ -91,7 +90,6 @@ def fit_slices(
     spec = recipe.slices
     torch.manual_seed(recipe.seed)
     network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     course = Course(
         name=COURSE,
         epochs=spec.epochs,
