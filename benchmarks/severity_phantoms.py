@@ -1,11 +1,12 @@
 """How well severity is measured on synthetic chest CT whose truth is known: error, bias, agreement of the grade.
 
-    python benchmarks/severity_phantoms.py FOLDER [--true-lungs]
+    python benchmarks/severity_phantoms.py FOLDER [--true-lungs] [--repair]
 
 FOLDER was written by ``pulmoscope datasets phantom --kind ct``, either with ``--format nifti --masks``, or in the
-layout of MosMedData, whose studies have the truth with them. With ``--true-lungs`` the drawn lungs take
-the place of those that are found, which shows what is due to the lung mask. Intervals are 95 %: of means by bootstrap
-over studies, of shares by Wilson's formula.
+layout of MosMedData, whose studies have the truth with them. With ``--true-lungs`` the drawn lungs take the place of
+those that are found, which shows what is due to the lung mask. With ``--repair`` missing regions are looked for and
+filled first, as a diagnosis does; without it, damage is measured as if it were lung. Intervals are 95 %: of means and
+MCC by bootstrap over studies, of shares by Wilson's formula.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import argparse
 import csv
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
+from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.io import read_scan
+from pulmoscope.pipeline.ct_missing import Searched, searched
 from pulmoscope.preprocess.ct_lungs import lung_mask
 from pulmoscope.preprocess.ct_severity import GRADE_STEPS, measure
 
@@ -29,12 +33,13 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("folder", type=Path)
     ask.add_argument("--true-lungs", action="store_true")
+    ask.add_argument("--repair", action="store_true")
     told = ask.parse_args()
     with (told.folder / "truth.csv").open(encoding="utf-8") as stream:
         rows = [{"label": row.get("grade", ""), **row} for row in csv.DictReader(stream)]
     files = [told.folder / row["file"] for row in rows]
     with ProcessPoolExecutor() as processes:
-        found = list(processes.map(_study, files, [told.true_lungs] * len(files)))
+        found = list(processes.map(partial(_study, true_lungs=told.true_lungs, repair=told.repair), files))
     say = sys.stdout.write
     for row, (truth, both, said) in zip(rows, found, strict=True):
         say(f"{row['file']}  {row['label']:6s}  true {truth:5.1f} %  measured {both:5.1f} %  {said}\n")
@@ -50,6 +55,7 @@ def main() -> None:
     right = sum(said == true_grade(truth) for truth, _, said in found)
     say(f"all      n {len(found):3d}  mean absolute error {_mean(np.abs(error))}  bias {_mean(error)}\n")
     say(f"grade as the truth's: {right} of {len(found)}, {_wilson(right, len(found))}\n")
+    say(f"MCC of the grade: {_mcc([(true_grade(truth), said) for truth, _, said in found])}\n")
 
 
 def true_grade(percent: float) -> str:
@@ -57,15 +63,17 @@ def true_grade(percent: float) -> str:
     return "CT-0" if percent == 0 else f"CT-{1 + sum(percent > step for step in GRADE_STEPS)}"
 
 
-def _study(file: Path, true_lungs: bool) -> tuple[float, float, str]:
+def _study(file: Path, true_lungs: bool, repair: bool) -> tuple[float, float, str]:
     """True and measured percent of both lungs, and the measured grade."""
     lungs, lesions = _truth(file)
     truth = 100 * np.count_nonzero(lesions[lungs > 0]) / np.count_nonzero(lungs)
     scan = read_scan(file, "ct")
     if scan.spacing_mm is None:
         sys.exit(f"{file}: has no spacing")
-    labels = lungs if true_lungs else lung_mask(scan.pixels, scan.spacing_mm).labels
-    found = measure(scan.pixels, labels, scan.spacing_mm)
+    own = searched(scan) if repair else Searched(scan, None, searched=False)
+    pixels = own.scan.pixels
+    labels = lungs if true_lungs else lung_mask(pixels, scan.spacing_mm).labels
+    found = measure(pixels, labels, scan.spacing_mm, own.mask)
     if found is None:
         return truth, 0.0, "no lungs"
     return truth, found[0].percent_affected, found[0].grade
@@ -93,6 +101,23 @@ def _mean(values: np.ndarray) -> str:
     drawn = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
     low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
     return f"{values.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _mcc(pairs: list[tuple[str, str]]) -> str:
+    """Of (true, measured) grades; a study whose lungs were not found is wrong."""
+    classes = tuple(sorted({grade for pair in pairs for grade in pair}))
+    said = Predictions(
+        files=tuple(str(number) for number in range(len(pairs))),
+        labels=tuple(truth for truth, _ in pairs),
+        patients=("",) * len(pairs),
+        sources=("",) * len(pairs),
+        classes=classes,
+        probabilities=np.array([[float(grade == own) for grade in classes] for _, own in pairs]),
+    )
+    found = evaluate(said).scores["mcc"]
+    if found.value is None or found.low is None or found.high is None:
+        return "undefined"
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def _wilson(right: int, count: int) -> str:
