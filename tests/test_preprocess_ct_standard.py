@@ -80,6 +80,24 @@ def test_a_pixel_that_holds_any_missing_voxel_is_missing(row: int, column: int, 
     assert np.array_equal(found.missing, expected)
 
 
+def test_what_is_not_lung_is_black_and_nobody_misses_it() -> None:
+    # columns 0 to 3 of 8 are lung in the first slice, 0 to 1 in the second: a pixel is shown where half of it is lung
+    lungs = _lungs(
+        (2, 8, 8), (slice(0, 1), slice(0, 8), slice(0, 4)), (slice(1, 2), slice(0, 8), slice(0, 2))
+    )
+    hu, missing = np.full((2, 8, 8), 200, np.float32), np.ones((2, 8, 8), bool)
+    own = Standardisation(size=8, region="body", slice_mm=8, hu_low=-1000, hu_high=200)
+
+    found = own.apply(hu, (4.0, 1.0, 1.0), lungs, missing)
+
+    assert found.images.tolist() == [[[255] * 4 + [0] * 4] * 8]
+    assert found.missing.tolist() == [[[True] * 4 + [False] * 4] * 8]
+    kept = Standardisation(size=8, region="body", slice_mm=8, outside="kept", hu_low=-1000, hu_high=200)
+    shown = kept.apply(hu, (4.0, 1.0, 1.0), lungs, missing)
+    assert (shown.images == 255).all()
+    assert shown.missing.all()
+
+
 def test_normalised_slices_have_one_channel() -> None:
     tensor = Standardisation(mean=0.5, std=0.25).tensor(np.full((2, 4, 4), 1.0, np.float32))
     assert tensor.shape == (2, 1, 4, 4)

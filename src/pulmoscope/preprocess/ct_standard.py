@@ -1,8 +1,8 @@
 """A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized, normalised.
 
-The paper names the steps and no numbers. Ours: the square around the lungs; slices averaged to MosMedData's 8 mm, so
-that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the densest lesion. One
-frozen object, saved in the recipe and in the bundle; training and diagnosis call the very same code.
+The paper names the steps and no numbers. Ours: the square around the lungs, all else black; slices averaged to
+MosMedData's 8 mm, so that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the
+densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the very same code.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from pulmoscope.core.types import Box, FloatArray, Point
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
+HALF = 0.5
+"""Of a standardised pixel, this share must be lung to be shown."""
+
 Bytes = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -30,7 +33,7 @@ class StandardStudy:
 
     Attributes:
         images: uint8 (slices, size, size).
-        missing: bool alike: where a pixel that was not observed had a part in it.
+        missing: bool alike: where a pixel that was not observed had a part in it, unless it is hidden.
         first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
         judged: bool (slices,): which show enough lung to be judged.
         box: the part of every slice that is shown, in the scan's pixels.
@@ -51,6 +54,8 @@ class Standardisation:
         size: side of the square slices, px.
         region: ``lungs`` shows the square around the study's lungs, the same for all its slices; ``body`` the whole
             slice.
+        outside: ``hidden`` blackens what is not lung, which says nothing about the lungs and much about the patient's
+            build, the table and the scanner; ``kept`` shows it. Where no lungs are found, nothing is hidden.
         margin: share of the lungs' side that ``lungs`` adds on every side.
         slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
         hu_low, hu_high: what becomes 0 and 255.
@@ -60,6 +65,7 @@ class Standardisation:
 
     size: int = 128
     region: Literal["body", "lungs"] = "lungs"
+    outside: Literal["kept", "hidden"] = "hidden"
     margin: float = 0.05
     slice_mm: float = 8.0
     hu_low: float = -1000.0
@@ -92,7 +98,13 @@ class Standardisation:
             if missing is not None and missing[start:end].any():
                 lost = np.any(missing[start:end, shown[0], shown[1]], axis=0)
                 holes[index] = self._resized(np.asarray(lost, dtype=np.float32)) > 0
-            area[index] = np.count_nonzero(lungs.labels[start:end]) / (end - start)
+            inside = lungs.labels[start:end] > 0
+            area[index] = np.count_nonzero(inside) / (end - start)
+            if self.outside == "hidden" and lungs.found:
+                share = np.asarray(np.mean(inside[:, shown[0], shown[1]], axis=0), dtype=np.float32)
+                hidden = self._resized(share) < HALF
+                images[index][hidden] = 0
+                holes[index] &= ~hidden
         judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
         return StandardStudy(images, holes, first.astype(np.int64), judged, box)
 
