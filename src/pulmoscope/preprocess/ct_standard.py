@@ -2,7 +2,7 @@
 
 The paper names the steps and no numbers. Ours: the square around the lungs, all else black; slices averaged to
 MosMedData's 8 mm, so that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the
-densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the very same code.
+densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the same code.
 """
 
 from __future__ import annotations
