@@ -2,7 +2,8 @@
 
 A grade is decided by how much of the lungs is ill and, between none and little, by the one slice that shows it; so
 the largest value of each feature stands beside the attended mean. There are few patients to learn from: every time a
-study is seen, some of its slices are left out, and the weights decay.
+study is seen, some of its slices are left out, and the weights decay. It learns from standardised features, as LDAM's
+cosines leave their length open; what it learnt is then written for the features as they are.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.losses import build_loss
-from pulmoscope.models.patient import PatientClassifier, build_patient
+from pulmoscope.models.patient import AttentionMaxPooling, PatientClassifier, build_patient
 from pulmoscope.models.spec import CLASSIFIERS
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.state import PhaseState
@@ -28,6 +30,9 @@ CLASSIFIER = "attention-max"
 EPOCHS, RATE, BATCH, DECAY = 60, 1e-3, 32, 1e-2
 LEAST_KEPT = 0.4
 """Of a study's slices, at least so many are seen at a time."""
+
+LEAST_SPREAD = 1e-6
+"""A feature that varies less does not vary."""
 
 
 def fit_attention(
@@ -47,6 +52,8 @@ def fit_attention(
     Returns:
         The network after the last epoch, and how it went.
     """
+    mean, spread = _scale(vectors)
+    scaled = [(own - mean) / spread for own in vectors]
     torch.manual_seed(recipe.seed)
     network = build_patient(CLASSIFIERS[CLASSIFIER], vectors[0].shape[1], len(recipe.classes))
     counts = np.bincount(labels, minlength=len(recipe.classes))
@@ -56,7 +63,7 @@ def fit_attention(
         rng = np.random.default_rng([recipe.seed, 3, epoch])
         order = rng.permutation(len(labels))
         for chosen in np.array_split(order, -(-len(order) // BATCH)):
-            slices = [torch.from_numpy(_some(vectors[int(one)], rng)) for one in chosen]
+            slices = [torch.from_numpy(_some(scaled[int(one)], rng)) for one in chosen]
             lengths = torch.tensor([len(own) for own in slices])
             yield (pad_sequence(slices, batch_first=True), lengths), known[torch.from_numpy(chosen)]
 
@@ -73,7 +80,29 @@ def fit_attention(
         schedule=lambda done: (1 + math.cos(math.pi * done)) / 2,
     )
     state = follow(network, course, folder, torch.device("cpu"), teller)
+    _unscale(network, torch.from_numpy(mean), torch.from_numpy(spread))
     return network.cpu().eval(), state
+
+
+def _scale(vectors: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Mean and spread of every feature over all slices; what does not vary keeps its unit."""
+    every = np.concatenate(vectors)
+    spread = every.std(axis=0)
+    return every.mean(axis=0), np.where(spread > LEAST_SPREAD, spread, np.float32(1))
+
+
+@torch.no_grad()
+def _unscale(network: PatientClassifier, mean: Tensor, spread: Tensor) -> None:
+    """Change a network of standardised features into the same one of features as they are.
+
+    A mean and a largest value of (x - m) / s are those of x, less m, over s: the layers behind them take it over.
+    """
+    pooling, hidden = network.pooling, network.head.hidden
+    assert isinstance(pooling, AttentionMaxPooling)
+    assert hidden is not None
+    for layer, times in ((pooling.attention.content, 1), (pooling.attention.gate, 1), (hidden, 2)):
+        layer.weight.div_(spread.repeat(times))
+        layer.bias.sub_(layer.weight @ mean.repeat(times))
 
 
 def _some(slices: FloatArray, rng: np.random.Generator) -> FloatArray:

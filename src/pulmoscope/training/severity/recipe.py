@@ -62,7 +62,7 @@ class SliceTrainingSpec:
 
     per_study: int = 12
     epochs: int = 30
-    learning_rate: float = 0.05
+    learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 32
