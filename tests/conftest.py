@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,24 @@ from hypothesis import settings
 # How long one example takes depends on what else the machine does; it says nothing about the code.
 settings.register_profile("pulmoscope", deadline=None)
 settings.load_profile("pulmoscope")
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux's <signal.h>."""
+
+    _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def pytest_runtest_setup() -> None:
+    """No test inherits what native libraries left behind for signals.
+
+    torch's data loaders leave a handler of SIGCHLD, and something leaves an alternate stack for handlers that can no
+    longer be written: the next child that ends then kills the whole test process, without a word.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if sys.platform == "linux":
+        disable = 2  # SS_DISABLE
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(_SignalStack(None, disable, 0)), None)
 
 
 @pytest.fixture(scope="session")
