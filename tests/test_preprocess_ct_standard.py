@@ -81,21 +81,37 @@ def test_a_pixel_that_holds_any_missing_voxel_is_missing(row: int, column: int, 
 
 
 def test_what_is_not_lung_is_black_and_nobody_misses_it() -> None:
-    # columns 0 to 3 of 8 are lung in the first slice, 0 to 1 in the second: a pixel is shown where half of it is lung
+    # Pixels of 2 x 2 voxels of 2 slices. Lung in the first slice are columns 0 to 4, in the second 0 to 1: of the four
+    # columns of pixels all, a half, a quarter and nothing are lung, and a quarter is enough.
     lungs = _lungs(
-        (2, 8, 8), (slice(0, 1), slice(0, 8), slice(0, 4)), (slice(1, 2), slice(0, 8), slice(0, 2))
+        (2, 8, 8), (slice(0, 1), slice(0, 8), slice(0, 5)), (slice(1, 2), slice(0, 8), slice(0, 2))
     )
     hu, missing = np.full((2, 8, 8), 200, np.float32), np.ones((2, 8, 8), bool)
-    own = Standardisation(size=8, region="body", slice_mm=8, hu_low=-1000, hu_high=200)
+    own = Standardisation(size=4, region="body", slice_mm=8, hu_low=-1000, hu_high=200)
 
     found = own.apply(hu, (4.0, 1.0, 1.0), lungs, missing)
 
-    assert found.images.tolist() == [[[255] * 4 + [0] * 4] * 8]
-    assert found.missing.tolist() == [[[True] * 4 + [False] * 4] * 8]
-    kept = Standardisation(size=8, region="body", slice_mm=8, outside="kept", hu_low=-1000, hu_high=200)
+    assert found.images.tolist() == [[[255, 255, 255, 0]] * 4]
+    assert found.missing.tolist() == [[[True, True, True, False]] * 4]
+    kept = Standardisation(size=4, region="body", slice_mm=8, outside="kept", hu_low=-1000, hu_high=200)
     shown = kept.apply(hu, (4.0, 1.0, 1.0), lungs, missing)
     assert (shown.images == 255).all()
     assert shown.missing.all()
+
+
+def test_the_chest_wall_has_no_part_in_a_pixel_of_lung() -> None:
+    # Lung of -760 HU, 51 of 255 of the window; beside it in the same pixels a wall of 200 HU, some of it not observed.
+    lungs = _lungs((1, 4, 4), (slice(0, 1), slice(0, 4), slice(0, 1)))
+    hu = np.full((1, 4, 4), 200, np.float32)
+    hu[:, :, 0] = -760
+    missing = np.zeros((1, 4, 4), bool)
+    missing[:, 0, 1], missing[:, 3, 0] = True, True
+
+    own = Standardisation(size=2, region="body", slice_mm=8, hu_low=-1000, hu_high=200)
+    found = own.apply(hu, (8.0, 1.0, 1.0), lungs, missing)
+
+    assert found.images.tolist() == [[[51, 0], [51, 0]]]
+    assert found.missing.tolist() == [[[False, False], [True, False]]]
 
 
 def test_normalised_slices_have_one_channel() -> None:

@@ -20,7 +20,7 @@ from pulmoscope.core.types import Box, FloatArray, Point
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
-HALF = 0.5
+LEAST_SHOWN = 0.25
 """Of a standardised pixel, this share must be lung to be shown."""
 
 Bytes = npt.NDArray[np.uint8]
@@ -55,7 +55,8 @@ class Standardisation:
         region: ``lungs`` shows the square around the study's lungs, the same for all its slices; ``body`` the whole
             slice.
         outside: ``hidden`` blackens what is not lung, which says nothing about the lungs and much about the patient's
-            build, the table and the scanner; ``kept`` shows it. Where no lungs are found, nothing is hidden.
+            build, the table and the scanner; a pixel is then the mean of the lung in it, so that the chest wall does
+            not look like a lesion along the pleura. ``kept`` shows all. Where no lungs are found, nothing is hidden.
         margin: share of the lungs' side that ``lungs`` adds on every side.
         slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
         hu_low, hu_high: what becomes 0 and 255.
@@ -92,19 +93,19 @@ class Standardisation:
         images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
         holes = np.zeros(images.shape, dtype=bool)
         area = np.empty(len(images))
+        hidden = self.outside == "hidden" and lungs.found
         for index, (start, end) in enumerate(pairwise(first)):
-            mean = np.asarray(np.mean(hu[start:end, shown[0], shown[1]], axis=0), dtype=np.float32)
-            images[index] = self.windowed(self._resized(mean))
-            if missing is not None and missing[start:end].any():
-                lost = np.any(missing[start:end, shown[0], shown[1]], axis=0)
-                holes[index] = self._resized(np.asarray(lost, dtype=np.float32)) > 0
-            inside = lungs.labels[start:end] > 0
+            inside, part = lungs.labels[start:end] > 0, hu[start:end, shown[0], shown[1]]
             area[index] = np.count_nonzero(inside) / (end - start)
-            if self.outside == "hidden" and lungs.found:
-                share = np.asarray(np.mean(inside[:, shown[0], shown[1]], axis=0), dtype=np.float32)
-                hidden = self._resized(share) < HALF
-                images[index][hidden] = 0
-                holes[index] &= ~hidden
+            seen = inside[:, shown[0], shown[1]] if hidden else np.ones(part.shape, dtype=bool)
+            share = self._averaged(np.asarray(seen, dtype=np.float32))
+            of_seen = self._averaged(np.where(seen, part, np.float32(0))) / np.maximum(share, LEAST_SHOWN)
+            images[index] = np.where(share >= LEAST_SHOWN, self.windowed(of_seen), 0)
+            if missing is not None and missing[start:end].any():
+                lost = self._averaged(
+                    np.asarray(seen & missing[start:end, shown[0], shown[1]], dtype=np.float32)
+                )
+                holes[index] = (lost > 0) & (share >= LEAST_SHOWN)
         judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
         return StandardStudy(images, holes, first.astype(np.int64), judged, box)
 
@@ -137,7 +138,8 @@ class Standardisation:
         normalised = (images[:, None] - np.float32(self.mean)) / np.float32(self.std)
         return np.asarray(normalised, dtype=np.float32)
 
-    def _resized(self, plane: FloatArray) -> FloatArray:
-        """To (size, size), averaging where it shrinks."""
+    def _averaged(self, slices: FloatArray) -> FloatArray:
+        """The mean of neighbouring slices (n, rows, columns) as (size, size), averaging where it shrinks."""
+        plane = np.asarray(np.mean(slices, axis=0), dtype=np.float32)
         method = cv2.INTER_AREA if min(plane.shape) >= self.size else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(plane, (self.size, self.size), interpolation=method), dtype=np.float32)
