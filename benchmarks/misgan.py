@@ -4,9 +4,10 @@
 
 Learns from N drawn studies with damage and is asked about N / 3 others; then, of the series (folders of DICOM files, or
 volumes; two at least), about each after learning from the others alone. All are standardised as for system A: the
-square around the lungs, slices about 8 mm apart, averaged where they are thinner (a thin series gives as many series
-to learn from as it has ways to be averaged). Each study asked about is damaged several times over; the truth is what
-stood there. The imputer is asked as diagnosis asks it: through its file.
+square around the lungs, all else black, slices about 8 mm apart, averaged where they are thinner (a thin series gives
+as many series to learn from as it has ways to be averaged). Each study asked about is damaged several times over; the
+truth is what stood there. Holes are in the lungs: what is black is known. The imputer is asked as diagnosis asks it:
+through its file.
 
 OUT gets every training's folder, ``misgan.json`` and ``misgan.md``. Errors are in HU, with 95 % bootstrap intervals
 over studies where there are many and slices where there is one.
@@ -58,14 +59,22 @@ class Fill:
     """Mean squared error inside the hole, by imputer, in HU²."""
 
 
-def standardised(hu: FloatArray, spacing_mm: Point, lungs: LungMask, own: Standardisation) -> FloatArray:
-    """A study's slices from the lowest to the highest that shows enough lung, in [0, 1]."""
-    study = own.apply(hu, spacing_mm, lungs)
-    judged = np.flatnonzero(study.judged)
-    return np.asarray(study.images[judged[0] : judged[-1] + 1], dtype=np.float32) / np.float32(255)
+@dataclass(frozen=True)
+class Study:
+    """A study's slices from the lowest to the highest that shows enough lung: in [0, 1]; and where lung is shown."""
+
+    images: FloatArray
+    shown: np.ndarray
 
 
-def drawn(count: int, seed: int, own: Standardisation) -> list[FloatArray]:
+def standardised(hu: FloatArray, spacing_mm: Point, lungs: LungMask, own: Standardisation) -> Study:
+    found = own.apply(hu, spacing_mm, lungs, np.ones(hu.shape, dtype=bool))  # all is missing that is shown
+    places = np.flatnonzero(found.judged)
+    seen = slice(places[0], places[-1] + 1)
+    return Study(np.asarray(found.images[seen], dtype=np.float32) / np.float32(255), found.missing[seen])
+
+
+def drawn(count: int, seed: int, own: Standardisation) -> list[Study]:
     studies = []
     for number in range(count):
         label = LABELS[number % len(LABELS)]
@@ -75,7 +84,7 @@ def drawn(count: int, seed: int, own: Standardisation) -> list[FloatArray]:
     return studies
 
 
-def series(path: Path, own: Standardisation) -> list[FloatArray]:
+def series(path: Path, own: Standardisation) -> list[Study]:
     """A series in every way that it can be averaged; the first from its first slice on."""
     scan = read_scan(path, "CT")
     assert scan.spacing_mm is not None
@@ -93,24 +102,23 @@ def hole_of(defect: Defect, width: int) -> str:
     return "band" if defect.columns[1] - defect.columns[0] == width else str(defect.size)
 
 
-def damaged(
-    study: FloatArray, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[Defect, ...]]:
-    missing = np.zeros(study.shape, dtype=bool)
-    defects = draw_defects(study.shape, rng, share)
+def damaged(study: Study, share: float, rng: np.random.Generator) -> tuple[np.ndarray, tuple[Defect, ...]]:
+    missing = np.zeros(study.shown.shape, dtype=bool)
+    defects = draw_defects(study.shown.shape, rng, share)
     for defect in defects:
-        missing[defect.place] = True
-    return missing, defects
+        missing[defect.place] = study.shown[defect.place]
+    return missing, tuple(defect for defect in defects if missing[defect.place].any())
 
 
-def learn(studies: Sequence[FloatArray], settings: MisGanSettings, folder: Path) -> tuple[Imputer, float]:
+def learn(studies: Sequence[Study], settings: MisGanSettings, folder: Path) -> tuple[Imputer, float]:
     """Train on damaged studies; the imputer, from its file, and how long it took."""
     rng = np.random.default_rng([settings.seed, 1])
     missing = np.concatenate([damaged(study, LEARNT_SHARE, rng)[0] for study in studies])
-    owners = np.concatenate([np.full(len(study), number) for number, study in enumerate(studies)])
+    images = np.concatenate([study.images for study in studies])
+    owners = np.concatenate([np.full(len(study.images), number) for number, study in enumerate(studies)])
     began = time.perf_counter()
     misgan = fit_misgan(
-        np.where(missing, 0, np.concatenate(studies)).astype(np.float32),
+        np.where(missing, 0, images).astype(np.float32),
         missing,
         owners,
         settings,
@@ -123,22 +131,22 @@ def learn(studies: Sequence[FloatArray], settings: MisGanSettings, folder: Path)
     return network_imputer(folder / "imputer.onnx", "misgan"), seconds
 
 
-def asked(studies: Sequence[FloatArray], imputers: Iterable[Imputer], repeats: int, hu: float) -> list[Fill]:
+def asked(studies: Sequence[Study], imputers: Iterable[Imputer], repeats: int, hu: float) -> list[Fill]:
     """Every damaged slice of every repeat; ``hu`` is what 1 stands for."""
     fills = []
     for number, study in enumerate(studies):
         for repeat in range(repeats):
             missing, defects = damaged(study, ASKED_SHARE, np.random.default_rng([2, number, repeat]))
-            broken = np.where(missing, 0, study).astype(np.float32)
+            broken = np.where(missing, 0, study.images).astype(np.float32)
             done = {own.name: impute(broken, missing, own) for own in imputers}
             for defect in defects:
-                place = defect.place
+                place, lost = defect.place, missing[defect.place]
                 squared = {
-                    name: float(np.mean((filled[place] - study[place]) ** 2)) * hu**2
+                    name: float(np.mean((filled[place] - study.images[place])[lost] ** 2)) * hu**2
                     for name, filled in done.items()
                 }
                 unit = str(number) if len(studies) > 1 else str(defect.index)
-                fills.append(Fill(unit, hole_of(defect, study.shape[2]), squared))
+                fills.append(Fill(unit, hole_of(defect, missing.shape[2]), squared))
     return fills
 
 
@@ -192,7 +200,7 @@ def main() -> None:
     told: dict[str, Any] = {"settings": asdict(settings), "standardisation": asdict(own), "tests": {}}
     tables = []
 
-    def test(name: str, learnt: Sequence[FloatArray], tested: Sequence[FloatArray], repeats: int) -> None:
+    def test(name: str, learnt: Sequence[Study], tested: Sequence[Study], repeats: int) -> None:
         imputer, seconds = learn(learnt, settings, given.out / name)
         fills = asked(tested, [*IMPUTERS.values(), imputer], repeats, hu)
         found = rmse(fills)
