@@ -20,6 +20,9 @@ from pulmoscope.core.types import Box, FloatArray, Point
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
+VERSION = 2
+"""Goes up when the same settings give other slices; a part of the names of slices that are stored."""
+
 LEAST_SHOWN = 0.25
 """Of a standardised pixel, this share must be lung to be shown."""
 
@@ -33,13 +36,15 @@ class StandardStudy:
 
     Attributes:
         images: uint8 (slices, size, size).
-        missing: bool alike: where a pixel that was not observed had a part in it, unless it is hidden.
+        shown: bool alike: which pixels show the patient; the others are black whatever the patient has there.
+        missing: bool alike: where a voxel that was not observed had a part in a pixel that is shown.
         first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
         judged: bool (slices,): which show enough lung to be judged.
         box: the part of every slice that is shown, in the scan's pixels.
     """
 
     images: Bytes
+    shown: BoolArray
     missing: BoolArray
     first: npt.NDArray[np.int64]
     judged: BoolArray
@@ -55,8 +60,9 @@ class Standardisation:
         region: ``lungs`` shows the square around the study's lungs, the same for all its slices; ``body`` the whole
             slice.
         outside: ``hidden`` blackens what is not lung, which says nothing about the lungs and much about the patient's
-            build, the table and the scanner; a pixel is then the mean of the lung in it, so that the chest wall does
-            not look like a lesion along the pleura. ``kept`` shows all. Where no lungs are found, nothing is hidden.
+            build, the table and the scanner; a pixel of at least ``LEAST_SHOWN`` lung is the mean of this lung, so
+            that the chest wall does not look like a lesion along the pleura. ``kept`` shows all. Where no lungs are
+            found, nothing is hidden.
         margin: share of the lungs' side that ``lungs`` adds on every side.
         slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
         hu_low, hu_high: what becomes 0 and 255.
@@ -91,6 +97,7 @@ class Standardisation:
         depth = max(1, round(self.slice_mm / spacing_mm[0]))
         first = np.minimum(np.arange(0, len(hu) + depth, depth), len(hu))
         images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
+        visible = np.empty(images.shape, dtype=bool)
         holes = np.zeros(images.shape, dtype=bool)
         area = np.empty(len(images))
         hidden = self.outside == "hidden" and lungs.found
@@ -100,14 +107,15 @@ class Standardisation:
             seen = inside[:, shown[0], shown[1]] if hidden else np.ones(part.shape, dtype=bool)
             share = self._averaged(np.asarray(seen, dtype=np.float32))
             of_seen = self._averaged(np.where(seen, part, np.float32(0))) / np.maximum(share, LEAST_SHOWN)
-            images[index] = np.where(share >= LEAST_SHOWN, self.windowed(of_seen), 0)
+            visible[index] = share >= LEAST_SHOWN
+            images[index] = np.where(visible[index], self.windowed(of_seen), 0)
             if missing is not None and missing[start:end].any():
                 lost = self._averaged(
                     np.asarray(seen & missing[start:end, shown[0], shown[1]], dtype=np.float32)
                 )
-                holes[index] = (lost > 0) & (share >= LEAST_SHOWN)
+                holes[index] = (lost > 0) & visible[index]
         judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
-        return StandardStudy(images, holes, first.astype(np.int64), judged, box)
+        return StandardStudy(images, visible, holes, first.astype(np.int64), judged, box)
 
     def windowed(self, hu: FloatArray) -> Bytes:
         """HU from ``hu_low`` to ``hu_high`` as 0 … 255; any shape."""

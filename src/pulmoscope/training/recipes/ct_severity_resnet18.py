@@ -17,9 +17,9 @@ RECIPE = SeverityRecipe(
     deviations=(
         "The paper names its parts and few numbers; sizes, epochs and the window are ours. Slices are the square "
         "around the lungs, all else black, in one channel, about 8 mm apart; those with little lung are left out. The "
-        "network starts from scratch. The loss counts patients; its weights are switched on late (DRW). The last "
-        "epoch is kept, as the held-out fold chooses nothing. The imputer sees the neighbouring slices and learns, "
-        "besides, to give back observed pixels that were hidden. Damage is found by exact constancy instead of "
+        "network starts from scratch. The loss counts patients; for slices its weights are switched on late (DRW). "
+        "The last epoch is kept, as the held-out fold chooses nothing. The imputer sees the neighbouring slices and "
+        "learns, besides, to give back observed pixels that were hidden. Damage is found by exact constancy instead of "
         "darkness alone. Majority and mean stand beside an attention that is learnt, which has the last word: most "
         "slices of mild disease are clean, and a majority of them says so."
     ),

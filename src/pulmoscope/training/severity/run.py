@@ -60,14 +60,9 @@ class SeverityRun:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The studies of a run, repaired, and the networks of quality control.
-
-    Attributes:
-        train, val: ``val`` is held out: nothing is learnt from it or chosen on it.
-    """
+    """What a run learns from, repaired, and the networks of quality control."""
 
     train: tuple[StandardSlices, ...]
-    val: tuple[StandardSlices, ...]
     imputer: Fitted | None
     anomaly: Fitted | None
 
@@ -146,9 +141,8 @@ def fit_severity(
             quality = Training(recipe, cache, where, teller)
             imputer, name, fitted = quality.imputer(train)
             train = repaired(train, imputer, cache, name, teller)
-            val = repaired(val, imputer, cache, name, teller)
             anomaly = quality.anomaly(train, name)
-            _train(recipe, Prepared(train, val, fitted, anomaly), run, where, teller, data)
+            _train(recipe, Prepared(train, fitted, anomaly), run, where, teller, data)
     return load_severity_run(run)
 
 

@@ -20,7 +20,7 @@ from pulmoscope.core.types import FloatArray, Units
 from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
+from pulmoscope.preprocess.ct_standard import VERSION, Standardisation, StandardStudy
 from pulmoscope.quality.imputation import Imputer, impute
 from pulmoscope.quality.standard import standard_study
 from pulmoscope.training.three_level.course import Teller
@@ -39,7 +39,7 @@ class StandardSlices:
         sample: the table's row.
         label: the number of its class.
         images: uint8 (slices, size, size).
-        missing: bool alike.
+        shown, missing: bool alike, as :class:`pulmoscope.preprocess.ct_standard.StandardStudy` has them.
         judged: bool (slices,), which show enough lung to be learnt from and judged.
         key: equal for studies of equal content, prepared alike.
     """
@@ -47,6 +47,7 @@ class StandardSlices:
     sample: Sample
     label: int
     images: npt.NDArray[np.uint8]
+    shown: BoolArray
     missing: BoolArray
     judged: BoolArray
     key: str
@@ -90,13 +91,15 @@ def _prepared(
     search: bool,
 ) -> StandardSlices:
     path = table.path(sample)
-    told = json.dumps([study_checksum(path), dataclasses.asdict(preprocess), search], sort_keys=True)
+    settings = dataclasses.asdict(preprocess)
+    told = json.dumps([VERSION, study_checksum(path), settings, search], sort_keys=True)
     key = hashlib.sha256(told.encode()).hexdigest()
     study = once(partial(_study, path, preprocess, search))
     images = cache.array(key, lambda: study().images)
+    shown = cache.array(f"{key}-shown", lambda: study().shown)
     missing = cache.array(f"{key}-missing", lambda: study().missing)
-    judged = cache.array(f"{key}-judged", lambda: study().judged)
-    return StandardSlices(sample, list(classes).index(sample.label), images, missing, np.array(judged), key)
+    judged = np.array(cache.array(f"{key}-judged", lambda: study().judged))
+    return StandardSlices(sample, list(classes).index(sample.label), images, shown, missing, judged, key)
 
 
 def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStudy:
