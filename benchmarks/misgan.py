@@ -125,6 +125,7 @@ def learn(studies: Sequence[Study], settings: MisGanSettings, folder: Path) -> t
         folder,
         torch.device("cpu"),
         Teller.of(True),
+        np.concatenate([study.shown for study in studies]),
     )
     seconds = time.perf_counter() - began
     write_imputer(misgan.imputer, misgan.side, folder / "imputer.onnx")
@@ -138,7 +139,7 @@ def asked(studies: Sequence[Study], imputers: Iterable[Imputer], repeats: int, h
         for repeat in range(repeats):
             missing, defects = damaged(study, ASKED_SHARE, np.random.default_rng([2, number, repeat]))
             broken = np.where(missing, 0, study.images).astype(np.float32)
-            done = {own.name: impute(broken, missing, own) for own in imputers}
+            done = {own.name: impute(broken, missing, own, study.shown) for own in imputers}
             for defect in defects:
                 place, lost = defect.place, missing[defect.place]
                 squared = {

@@ -109,6 +109,29 @@ def test_what_stands_at_missing_pixels_does_not_matter(name: str, network: Imput
     np.testing.assert_array_equal(one, impute(np.where(missing, np.float32(9), images), missing, own))
 
 
+@pytest.mark.parametrize("name", [*IMPUTERS, "network"])
+def test_nothing_is_filled_from_what_is_black_on_purpose(name: str, network: Imputer) -> None:
+    images, missing = holed(5, 0.4)
+    shown = np.random.default_rng(6).random(images.shape) < 0.7
+    missing &= shown
+    own = network if name == "network" else imputer(name)
+    one, other = (
+        impute(np.where(shown, images, np.float32(value)), missing, own, shown) for value in (0, 0.5)
+    )
+    np.testing.assert_array_equal(one[missing], other[missing])
+    assert (other[~shown] == np.float32(0.5)).all()
+
+
+def test_lungs_lost_whole_are_filled_from_lungs() -> None:
+    # The second slice's lung, columns 0 to 2, is lost; its neighbours' is narrower, and black beyond.
+    images = np.array([[[4, 6, 0, 0]], [[0, 0, 0, 0]], [[8, 10, 0, 0]]], np.float32)
+    shown = np.array([[[1, 1, 0, 0]], [[1, 1, 1, 0]], [[1, 1, 0, 0]]], np.bool_)
+    missing = np.zeros(images.shape, np.bool_)
+    missing[1, 0, :3] = True
+    filled = {name: impute(images, missing, imputer(name), shown)[1, 0].tolist() for name in IMPUTERS}
+    assert filled == {"mean": [7, 7, 7, 0], "linear": [6, 8, 7, 0], "navier-stokes": [6, 8, 7, 0]}
+
+
 def test_mean_is_that_of_the_slice_and_else_of_all() -> None:
     images = np.zeros((2, 1, 4), dtype=np.float32)
     images[0] = [1, 2, 3, 100]
@@ -153,7 +176,7 @@ def test_a_network_sees_the_neighbours_and_where_they_are_observed(network: Impu
     images = np.stack([np.full((SIDE, SIDE), value, dtype=np.float32) for value in (0.2, 0.9, 0.6, 1.0)])
     missing = np.zeros(images.shape, dtype=np.bool_)
     missing[1, 2:5, 2:5] = missing[2, 3, 3] = missing[3, 0, 0] = True
-    guess = network(images, missing)
+    guess = network(images, missing, ~missing)
     # Observed pixels of the slice itself are no noise: 0.25 · 0.2 + 0.5 · 0.9 + 0.25 · 0.6.
     assert guess[1, 0, 0] == pytest.approx(0.65, abs=1e-5)
     noise = guess[1, 2:5, 2:5] - 0.25 * 0.2 - 0.25 * 0.6
@@ -172,12 +195,12 @@ def test_a_stack_holds_the_nearest_observed_pixels_and_how_near_they_are() -> No
     images = np.stack([np.full((2, 2), value, dtype=np.float32) for value in (1, 2, 3, 4, 5)])
     missing = np.zeros(images.shape, dtype=np.bool_)
     missing[2, 0, 0] = missing[1, 0, 0] = missing[3:, 0, 1] = missing[:2, 1, 0] = True
-    values, weights = stack_at(images, missing, 2)
+    values, weights = stack_at(images, ~missing, 2)
     np.testing.assert_array_equal(values, [[[1, 2], [0, 2]], [[0, 3], [3, 3]], [[4, 0], [4, 4]]])
     np.testing.assert_array_equal(weights, [[[0.5, 1], [0, 1]], [[0, 1], [1, 1]], [[1, 0], [1, 1]]])
     # (1 · 0.5 + 4 · 1) / 1.5 = 3 is what linear interpolation puts there.
-    assert linear(images, missing)[2, 0, 0] == pytest.approx(3)
-    first, counts = stack_at(images, missing, 0)
+    assert linear(images, missing, ~missing)[2, 0, 0] == pytest.approx(3)
+    first, counts = stack_at(images, ~missing, 0)
     np.testing.assert_array_equal(first[0], first[1])
     np.testing.assert_array_equal(counts[0], [[1, 1], [0, 1]])
 
@@ -185,9 +208,9 @@ def test_a_stack_holds_the_nearest_observed_pixels_and_how_near_they_are() -> No
 def test_a_network_fills_equal_slices_equally_in_any_batch(network: Imputer) -> None:
     images, missing = holed(5, 0.95, slices=2 * BATCH + 3)
     missing[[18, 20]] = False  # what a slice is filled from lies nowhere beyond
-    whole = network(images, missing)
-    np.testing.assert_array_equal(whole, network(images, missing))
-    alone = network(images[18:21], missing[18:21])
+    whole = network(images, missing, ~missing)
+    np.testing.assert_array_equal(whole, network(images, missing, ~missing))
+    alone = network(images[18:21], missing[18:21], ~missing[18:21])
     np.testing.assert_array_equal(alone[1], whole[19])
 
 
@@ -217,7 +240,7 @@ def test_what_cannot_be_filled_is_refused() -> None:
         impute(images, missing[1:], imputer("mean"))
     with pytest.raises(ValueError, match=r"at least one pixel is observed"):
         impute(images, np.ones(images.shape, np.bool_), imputer("mean"))
-    broken = Filler("broken", lambda images, _: np.full_like(images, np.nan))
+    broken = Filler("broken", lambda images, *_: np.full_like(images, np.nan))
     with pytest.raises(ValueError, match=rf"broken gives numbers \(found: {missing.sum()} others\)"):
         impute(images, missing, broken)
     with pytest.raises(ValueError, match=r"one of mean, linear, navier-stokes \(found: biharmonic\)"):

@@ -80,6 +80,28 @@ def test_what_is_hidden_of_a_first_slice_is_hidden_of_its_neighbour() -> None:
                     assert not (other[side] > other[1]).any()
 
 
+def test_what_is_black_on_purpose_is_neither_seen_nor_hidden_again() -> None:
+    images, missing = slices()
+    shown = np.ones(images.shape, dtype=np.bool_)
+    shown[:, :, :12] = False
+    images[~shown] = 0
+    missing &= shown
+    missing[2, 5:9, 14:20] = True
+    pool = Pool.of(images, missing, STUDY, shown)
+    hidden = 0
+    for seed in range(20):
+        batch = pool.draw(8, np.random.default_rng(seed))
+        seen = batch.observed.numpy() > 0
+        black = (batch.x.numpy() == 0) & (
+            batch.m.numpy() == 1
+        )  # observed, and black: every slice's value is above 0
+        assert black.any(axis=(1, 2, 3)).all()
+        assert not (seen[:, 1] & black[:, 1]).any()
+        assert (batch.other.numpy()[black] == 1).all()
+        hidden += int((batch.other.numpy() == 0).sum())
+    assert hidden > 0
+
+
 def broken(**changes: object) -> tuple[FloatArray, npt.NDArray[np.bool_], object]:
     images, missing = slices()
     given = {"images": images, "missing": missing, "study": STUDY} | changes

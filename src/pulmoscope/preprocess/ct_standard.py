@@ -100,14 +100,15 @@ class Standardisation:
         visible = np.empty(images.shape, dtype=bool)
         holes = np.zeros(images.shape, dtype=bool)
         area = np.empty(len(images))
-        hidden = self.outside == "hidden" and lungs.found
+        hidden, least = self.outside == "hidden" and lungs.found, np.float32(LEAST_SHOWN)
         for index, (start, end) in enumerate(pairwise(first)):
             inside, part = lungs.labels[start:end] > 0, hu[start:end, shown[0], shown[1]]
             area[index] = np.count_nonzero(inside) / (end - start)
             seen = inside[:, shown[0], shown[1]] if hidden else np.ones(part.shape, dtype=bool)
             share = self._averaged(np.asarray(seen, dtype=np.float32))
-            of_seen = self._averaged(np.where(seen, part, np.float32(0))) / np.maximum(share, LEAST_SHOWN)
-            visible[index] = share >= LEAST_SHOWN
+            of_all = self._averaged(np.where(seen, part, np.float32(0)))
+            of_seen = np.asarray(of_all / np.maximum(share, least), dtype=np.float32)
+            visible[index] = share >= least
             images[index] = np.where(visible[index], self.windowed(of_seen), 0)
             if missing is not None and missing[start:end].any():
                 lost = self._averaged(

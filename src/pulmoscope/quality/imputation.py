@@ -1,7 +1,8 @@
 """Fill what is missing in a CT's slices: one interface, simple fillers, and a network that was trained for it.
 
 Fillers guess; :func:`impute` decides what is used of the guess: missing pixels only, within the range of what was
-observed. No observed pixel is ever touched.
+observed. No observed pixel is ever touched. Pixels that were blackened on purpose, as what is not lung is, are neither
+missing nor seen: nothing is filled there, and nothing from there.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ class Imputer(Protocol):
         """What a diagnosis calls it."""
         ...
 
-    def __call__(self, images: FloatArray, missing: BoolArray) -> FloatArray:
+    def __call__(self, images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
         """Fill a volume.
 
         Args:
             images: float32 (slices, rows, columns), evenly spaced, feet to head; what stands at missing pixels must
-                not matter. At least one pixel is observed.
-            missing: bool alike.
+                not matter.
+            missing: bool alike: what is to be filled.
+            seen: bool alike: what may be filled from, at least one pixel; none of them is missing.
 
         Returns:
             float32 alike; only what stands at missing pixels counts. ``images`` is not changed.
@@ -57,22 +59,25 @@ class Filler:
     """An imputer that is a function."""
 
     name: str
-    fill: Callable[[FloatArray, BoolArray], FloatArray]
+    fill: Callable[[FloatArray, BoolArray, BoolArray], FloatArray]
 
-    def __call__(self, images: FloatArray, missing: BoolArray) -> FloatArray:
+    def __call__(self, images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
         """Fill a volume (see :class:`Imputer`)."""
-        return self.fill(images, missing)
+        return self.fill(images, missing, seen)
 
 
-def impute(images: FloatArray, missing: BoolArray, imputer: Imputer) -> FloatArray:
+def impute(
+    images: FloatArray, missing: BoolArray, imputer: Imputer, shown: BoolArray | None = None
+) -> FloatArray:
     """Fill the missing pixels; the observed ones stay as they are, bit for bit.
 
     Args:
         images: float32 (slices, rows, columns): HU, or anything else.
         missing: bool alike.
+        shown: bool alike: which pixels show the patient; the others are black on purpose. None: all do.
 
     Returns:
-        A copy; what was filled lies within the range of the observed pixels. Where nothing is missing, ``images``.
+        A copy; what was filled lies within the range of what was seen. Where nothing is missing, ``images``.
 
     Raises:
         ValueError: shapes differ, nothing is observed, or the imputer's guess is no number somewhere.
@@ -82,10 +87,11 @@ def impute(images: FloatArray, missing: BoolArray, imputer: Imputer) -> FloatArr
     places = _damaged(missing)
     if not len(places):
         return images
-    if missing.all():
+    seen = ~missing if shown is None else shown & ~missing
+    if not seen.any():
         raise ValueError("at least one pixel is observed (found: none)")
-    low, high = _range(images, missing, places)
-    guess = imputer(images, missing)[places]
+    low, high = _range(images, seen)
+    guess = imputer(images, missing, seen)[places]
     bad = int(np.count_nonzero(missing[places] & ~np.isfinite(guess)))
     if bad:
         raise ValueError(f"the imputer {imputer.name} gives numbers (found: {bad} others)")
@@ -94,16 +100,16 @@ def impute(images: FloatArray, missing: BoolArray, imputer: Imputer) -> FloatArr
     return filled
 
 
-def mean(images: FloatArray, missing: BoolArray) -> FloatArray:
-    """The mean of the slice's observed pixels; of a slice without any, the mean of all."""
+def mean(images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
+    """The mean of the slice's pixels that are seen; of a slice without any, the mean of all."""
     filled = images.copy()
     for index in _damaged(missing):
-        filled[index][missing[index]] = _mean_of(images, missing, int(index))
+        filled[index][missing[index]] = _mean_of(images, seen, int(index))
     return filled
 
 
-def linear(images: FloatArray, missing: BoolArray) -> FloatArray:
-    """Between the nearest observed pixels at the same place below and above, by distance.
+def linear(images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
+    """Between the nearest pixels that are seen at the same place below and above, by distance.
 
     Where there is one on one side only, it is taken as it is; where there is none, the slice's mean.
     """
@@ -111,10 +117,8 @@ def linear(images: FloatArray, missing: BoolArray) -> FloatArray:
     for index in _damaged(missing):
         place = int(index)
         rows, columns = np.nonzero(missing[place])
-        (low, below), (high, above) = (
-            _nearest(images, missing, place, rows, columns, step) for step in (-1, 1)
-        )
-        neither = np.full(len(rows), _mean_of(images, missing, place), dtype=np.float32)
+        (low, below), (high, above) = (_nearest(images, seen, place, rows, columns, step) for step in (-1, 1))
+        neither = np.full(len(rows), _mean_of(images, seen, place), dtype=np.float32)
         between = (low * above + high * below) / np.maximum(below + above, 1)
         filled[place][rows, columns] = np.select(
             [(below > 0) & (above > 0), below > 0, above > 0], [between, low, high], neither
@@ -122,19 +126,19 @@ def linear(images: FloatArray, missing: BoolArray) -> FloatArray:
     return filled
 
 
-def navier_stokes(images: FloatArray, missing: BoolArray) -> FloatArray:
-    """Inpaint each slice from its own observed pixels (Bertalmio, Bertozzi, Sapiro 2001, as OpenCV has it).
+def navier_stokes(images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
+    """Inpaint each slice from what is seen of it (Bertalmio, Bertozzi, Sapiro 2001, as OpenCV has it).
 
-    A slice without any observed pixel is filled by :func:`linear`.
+    A slice of which nothing is seen is filled by :func:`linear`.
     """
     filled = images.copy()
-    whole = missing.reshape(len(missing), -1).all(axis=1)
+    whole = ~seen.reshape(len(seen), -1).any(axis=1)
     for index in np.setdiff1d(_damaged(missing), np.flatnonzero(whole)):
-        hole = missing[index]
-        seen = np.where(hole, np.float32(images[index][~hole].mean()), images[index])
-        filled[index] = cv2.inpaint(seen, hole.astype(np.uint8), RADIUS_PX, cv2.INPAINT_NS)
+        hole = ~seen[index]
+        begun = np.where(hole, np.float32(images[index][seen[index]].mean()), images[index])
+        filled[index] = cv2.inpaint(begun, hole.astype(np.uint8), RADIUS_PX, cv2.INPAINT_NS)
     if whole.any():
-        filled[whole] = linear(images, missing)[whole]
+        filled[whole] = linear(images, missing, seen)[whole]
     return filled
 
 
@@ -142,15 +146,15 @@ def navier_stokes(images: FloatArray, missing: BoolArray) -> FloatArray:
 class NetworkImputer:
     """A network that fills a slice from what is left of it and from its two neighbours (MisGAN's imputer).
 
-    It takes ``slices``, float32 (n, 3, size, size) in [0, 1]: what is seen below, at and above, missing pixels replaced
-    by noise; and ``observed``, alike: 1 where a pixel is, less where it was seen further away (:func:`stack_at`). It
-    gives ``filled``, (n, 1, size, size). The noise follows from the slices' content: equal input is filled equally.
+    It takes ``slices``, float32 (n, 3, size, size) in [0, 1]: what is seen below, at and above, other pixels replaced
+    by noise; and ``observed``, alike: 1 where a pixel is seen, less where it was seen further away (:func:`stack_at`).
+    It gives ``filled``, (n, 1, size, size). The noise follows from the slices' content: equal input is filled equally.
     """
 
     name: str
     network: Network
 
-    def __call__(self, images: FloatArray, missing: BoolArray) -> FloatArray:
+    def __call__(self, images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArray:
         """Fill the slices that lack something (see :class:`Imputer`); they are standardised as the network wants them.
 
         Raises:
@@ -165,34 +169,35 @@ class NetworkImputer:
         places = _damaged(missing)
         for start in range(0, len(places), BATCH):
             batch = places[start : start + BATCH]
-            stacks = [stack_at(images, missing, int(place)) for place in batch]
+            stacks = [stack_at(images, seen, int(place)) for place in batch]
             slices = np.stack([_with_noise(*stack) for stack in stacks])
-            filled[batch] = self.network(slices, np.stack([seen for _, seen in stacks]))["filled"][:, 0]
+            filled[batch] = self.network(slices, np.stack([weights for _, weights in stacks]))["filled"][:, 0]
         return filled
 
 
-def stack_at(images: FloatArray, missing: BoolArray, place: int) -> tuple[FloatArray, FloatArray]:
-    """What is observed at a slice and nearest to it on both sides: a learned imputer's view of a study.
+def stack_at(images: FloatArray, seen: BoolArray, place: int) -> tuple[FloatArray, FloatArray]:
+    """What is seen at a slice and nearest to it on both sides: a learned imputer's view of a study.
 
     Args:
         images: float32 (slices, rows, columns), one study.
-        missing: bool alike.
+        seen: bool alike (see :class:`Imputer`).
         place: the slice's index.
 
     Returns:
-        float32 (3, rows, columns): of each pixel the nearest observed value below, the slice's own, and the nearest
-        above, 0 where there is none; and alike, how much it counts: 1 over the distance in slices, so that a mean so
-        weighted is linear interpolation. The slice's own counts 1. The first and last slice are their own neighbour.
+        float32 (3, rows, columns): of each pixel the nearest value that is seen below, the slice's own, and the
+        nearest above, 0 where there is none; and alike, how much it counts: 1 over the distance in slices, so that a
+        mean so weighted is linear interpolation. The slice's own counts 1. The first and last slice are their own
+        neighbour.
     """
-    own = np.where(missing[place], np.float32(0), images[place])
-    values, weights = np.stack([own] * 3), np.stack([(~missing[place]).astype(np.float32)] * 3)
+    own = np.where(seen[place], images[place], np.float32(0))
+    values, weights = np.stack([own] * 3), np.stack([seen[place].astype(np.float32)] * 3)
     for side, step in ((0, -1), (2, 1)):
         other = place + step
         if not 0 <= other < len(images):
             continue
         values[side], weights[side] = 0, 0
         while 0 <= other < len(images) and not weights[side].all():
-            found = ~missing[other] & (weights[side] == 0)
+            found = seen[other] & (weights[side] == 0)
             values[side][found] = images[other][found]
             weights[side][found] = 1 / abs(other - place)
             other += step
@@ -269,41 +274,40 @@ def _damaged(missing: BoolArray) -> npt.NDArray[np.intp]:
     return np.flatnonzero(missing.reshape(len(missing), -1).any(axis=1))
 
 
-def _range(images: FloatArray, missing: BoolArray, places: npt.NDArray[np.intp]) -> tuple[float, float]:
-    """The least and the greatest observed value; ``places``: the slices that lack something."""
-    whole = np.setdiff1d(np.arange(len(images)), places)
-    seen = [images[place][~missing[place]] for place in places]
-    ends = [(one.min(), one.max()) for one in (*seen, *(images[place] for place in whole)) if one.size]
+def _range(images: FloatArray, seen: BoolArray) -> tuple[float, float]:
+    """The least and the greatest value that is seen."""
+    parts = (own if mask.all() else own[mask] for own, mask in zip(images, seen, strict=True))
+    ends = [(own.min(), own.max()) for own in parts if own.size]
     return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
-def _mean_of(images: FloatArray, missing: BoolArray, place: int) -> float:
-    """Of a slice's observed pixels; of all slices', where it has none."""
-    own = ~missing[place]
+def _mean_of(images: FloatArray, seen: BoolArray, place: int) -> float:
+    """Of what is seen of a slice; of all slices, where that is nothing."""
+    own = seen[place]
     if own.any():
         return float(images[place][own].mean(dtype=np.float64))
-    return float(images.mean(where=~missing, dtype=np.float64))
+    return float(images.mean(where=seen, dtype=np.float64))
 
 
 def _nearest(
     images: FloatArray,
-    missing: BoolArray,
+    seen: BoolArray,
     place: int,
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
     step: int,
 ) -> tuple[FloatArray, FloatArray]:
-    """The nearest observed values at these pixels, below (``step`` -1) or above (1); and how many slices away, or 0."""
+    """The nearest values seen at these pixels, below (``step`` -1) or above (1); and how many slices away, or 0."""
     values = np.zeros(len(rows), dtype=np.float32)
     away = np.zeros(len(rows), dtype=np.float32)
     open_ = np.arange(len(rows))
     other = place + step
     while 0 <= other < len(images) and len(open_):
-        seen = ~missing[other][rows[open_], columns[open_]]
-        found = open_[seen]
+        there = seen[other][rows[open_], columns[open_]]
+        found = open_[there]
         values[found] = images[other][rows[found], columns[found]]
         away[found] = abs(other - place)
-        open_ = open_[~seen]
+        open_ = open_[~there]
         other += step
     return values, away
 

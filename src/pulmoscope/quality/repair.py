@@ -34,10 +34,10 @@ def anomalies_of(model: SeverityModel) -> Callable[[FloatArray], FloatArray] | N
 def repaired(study: StandardStudy, model: SeverityModel) -> FloatArray:
     """A study's slices, float32 (slices, size, size) in [0, 1], what is missing filled as the bundle does it.
 
-    A study of which nothing is observed stays as it is.
+    A study of which nothing that is shown was observed stays as it is.
     """
     images = np.asarray(study.images, dtype=np.float32) / np.float32(255)
     own = imputer_of(model)
-    if own is None or study.missing.all():
+    if own is None or not (study.shown & ~study.missing).any():
         return images
-    return impute(images, study.missing, own)
+    return impute(images, study.missing, own, study.shown)

@@ -76,6 +76,7 @@ def fit_misgan(
     folder: Path,
     device: torch.device,
     teller: Teller,
+    shown: Bools | None = None,
 ) -> MisGan:
     """Train on slices, or go on where the folder's checkpoint stands.
 
@@ -83,13 +84,15 @@ def fit_misgan(
         images: float32 (n, side, side) in [0, 1]; what is missing may hold anything.
         missing: bool alike.
         study: (n,) whose slice each is; a study's slices lie together, from the feet to the head.
+        shown: bool as ``images``: which pixels show the patient; what is black on purpose is neither learnt from nor
+            filled. None: all do.
         folder: gets ``misgan.ckpt``, ``curves.csv`` and the sheets of ``misgan_sheets`` every :data:`INTERVAL` steps.
 
     Raises:
         DatasetError: the slices can't be learnt from (see ``misgan_data``).
         RecipeError: the checkpoint is damaged, or of other settings; or a loss is no number any more.
     """
-    pool = Pool.of(images, missing, study)
+    pool = Pool.of(images, missing, study, shown)
     side = images.shape[1]
     state = _load(folder / CHECKPOINT, settings, side)
     torch.manual_seed(_seed(settings.seed, len(STAGES), 0))

@@ -38,9 +38,9 @@ class Batch:
 
     Attributes:
         x: float32 (batch, 3, side, side) in [0, 1], 0 where it is missing.
-        m: float32 alike, 1 where observed.
+        m: float32 alike, 1 where observed, or black on purpose.
         slices, observed: the imputer's view, alike (see :func:`pulmoscope.quality.imputation.stack_at`).
-        other: the masks of other stacks: what may be hidden on purpose is where they are 0.
+        other: the masks of other stacks: what may be hidden on purpose is where they are 0; 1 where black on purpose.
     """
 
     x: Tensor
@@ -64,7 +64,7 @@ class Pool:
 
     Attributes:
         images: float32 (n, side, side).
-        observed: bool alike.
+        observed, shown: bool alike; where ``shown`` is false, a pixel is black on purpose.
         stack: (n, 3) indices of each stack's slices.
         study: (n, 2) the first slice of each slice's study, and the one after its last.
         damaged: the stacks in which anything is missing.
@@ -73,14 +73,18 @@ class Pool:
 
     images: FloatArray
     observed: Bools
+    shown: Bools
     stack: Indices
     study: Indices
     damaged: Indices
     holed: Indices
 
     @classmethod
-    def of(cls, images: FloatArray, missing: Bools, study: npt.ArrayLike) -> Pool:
+    def of(cls, images: FloatArray, missing: Bools, study: npt.ArrayLike, shown: Bools | None = None) -> Pool:
         """Look through the slices.
+
+        Args:
+            shown: None: all is.
 
         Raises:
             DatasetError: the slices can't be learnt from (see :func:`_check`).
@@ -91,6 +95,7 @@ class Pool:
         return cls(
             images,
             ~missing,
+            np.ones_like(missing) if shown is None else shown,
             stack,
             _bounds(np.asarray(study)),
             np.flatnonzero(gone[stack].any(axis=1)),
@@ -126,7 +131,8 @@ class Pool:
     def _view(self, place: int) -> tuple[FloatArray, FloatArray]:
         """The imputer's view of one slice."""
         start, end = self.study[place]
-        return stack_at(self.images[start:end], ~self.observed[start:end], place - int(start))
+        seen = self.observed[start:end] & self.shown[start:end]
+        return stack_at(self.images[start:end], seen, place - int(start))
 
     def _others(self, chosen: Indices, rng: np.random.Generator) -> Bools:
         """Masks of stacks whose middle slice is damaged, turned at random, one for each of ``chosen``."""
@@ -136,7 +142,7 @@ class Pool:
         # A study's first and last slice are their own neighbour: what is hidden of them is hidden of both.
         itself = chosen == chosen[:, 1:2]
         kept: Bools = masks & (masks[:, 1:2] | ~itself[:, :, None, None])
-        return kept
+        return kept | ~self.shown[chosen]
 
 
 def _bounds(study: Indices) -> Indices:

@@ -45,11 +45,12 @@ def _fillings(
     networks: Networks, batch: Batch, noise: torch.Tensor, device: torch.device
 ) -> list[FloatArray]:
     rows: list[FloatArray] = []
-    for shown in (batch.observed, batch.observed * batch.other):
+    for other in (torch.ones_like(batch.other), batch.other):
+        shown = batch.observed * other
         x = composite(batch.slices, shown, noise)
         with torch.no_grad():
             raw = networks.imputer(x.to(device), shown.to(device)).cpu()
-        seen = middle(shown)
+        seen = middle(batch.m * other)
         known = middle(batch.x)
         rows += [composite(known, seen, torch.full_like(raw, 0.5))[:, 0].numpy()]
         rows += [composite(known, seen, raw)[:, 0].numpy()]

@@ -148,10 +148,11 @@ class Step:
 
         With a reconstruction term what other stacks lack is hidden here too; without one only what is missing is.
         """
-        shown = batch.observed * batch.other if self.settings.reconstruction else batch.observed
+        other = batch.other if self.settings.reconstruction else torch.ones_like(batch.other)
+        shown = batch.observed * other
         noise = torch.rand_like(batch.x)
         raw = self.networks.imputer(composite(batch.slices, shown, noise), shown)
-        return raw, composite(middle(batch.x), middle(shown), raw)
+        return raw, composite(middle(batch.x), middle(batch.m * other), raw)
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Data and masks from the generators."""

@@ -116,7 +116,9 @@ class Training:
             missing = np.concatenate([self._hidden(study) for study in studies])
         owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
         images = np.concatenate([study.grey for study in studies])
-        return fit_misgan(images, missing, owners, self.recipe.misgan, folder, self.device, self.teller)
+        shown = np.concatenate([study.shown for study in studies])
+        own = self.recipe.misgan
+        return fit_misgan(images, missing, owners, own, folder, self.device, self.teller, shown)
 
     def _hidden(self, study: StandardSlices) -> BoolArray:
         """Regions of some slices as damage would take them, drawn by the study's content."""
@@ -124,7 +126,7 @@ class Training:
         hidden = np.zeros(study.images.shape, dtype=bool)
         size = self.recipe.preprocess.size
         for defect in draw_defects((len(hidden), size, size), rng, HIDDEN):
-            hidden[defect.place] = True
+            hidden[defect.place] = study.shown[defect.place]
         return hidden
 
 

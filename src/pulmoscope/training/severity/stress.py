@@ -147,7 +147,7 @@ def _answers(
     found, lungs = searched_lungs(scan)
     base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
     places = np.flatnonzero(base.judged)
-    repaired = impute(_grey(base), base.missing, own)
+    repaired = impute(_grey(base), base.missing, own, base.shown)
     said = model.predict(repaired[places])
     yield (UNDAMAGED, own.name), _answer(sample, places, said, base, np.zeros(len(places), dtype=bool))
     fillers: list[Imputer | None] = [None, *(imputer(name) for name in IMPUTERS)]
@@ -163,7 +163,9 @@ def _answers(
         changed = (study.images != base.images).any(axis=(1, 2))
         hit = changed[places]
         for filler in fillers:
-            filled = _grey(study) if filler is None else impute(_grey(study), study.missing, filler)
+            filled = _grey(study)
+            if filler is not None:
+                filled = impute(filled, study.missing, filler, study.shown)
             yield (
                 (case.name, NO_IMPUTER if filler is None else filler.name),
                 _answer(sample, places, _again(model, said, filled[places], hit), study, hit),

@@ -124,7 +124,7 @@ def repaired(
         return tuple(studies)
 
     def fill(study: StandardSlices) -> StandardSlices:
-        if not study.missing.any() or study.missing.all():
+        if not study.missing.any() or not (study.shown & ~study.missing).any():
             return study
         images = cache.array(f"{study.key}-{name}", lambda: _filled(study, imputer))
         return dataclasses.replace(study, images=images)
@@ -133,6 +133,6 @@ def repaired(
 
 
 def _filled(study: StandardSlices, imputer: Imputer) -> npt.NDArray[np.uint8]:
-    filled = impute(study.grey, np.asarray(study.missing), imputer)
+    filled = impute(study.grey, np.asarray(study.missing), imputer, np.asarray(study.shown))
     # A byte that was observed comes back as it was: 255 times its 255th is itself to far less than a half.
     return np.asarray(np.rint(filled * 255), dtype=np.uint8)
