@@ -32,7 +32,7 @@ from pulmoscope.evaluation.bootstrap import Weights, estimates, units
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.io import read_scan
 from pulmoscope.models.gan_spec import AnoGanSettings
-from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
+from pulmoscope.preprocess.ct_standard import VERSION, Standardisation, StandardStudy
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
     AnomalyThreshold,
@@ -176,7 +176,7 @@ def measure(arguments: argparse.Namespace, settings: AnoGanSettings, teller: Tel
     out.mkdir(parents=True, exist_ok=True)
     standard = Standardisation(size=arguments.size)
     slices = standardised(
-        arguments.studies, out / f"standard-{arguments.size}.npz", standard, arguments.most, teller
+        arguments.studies, out / f"standard-{VERSION}-{arguments.size}.npz", standard, arguments.most, teller
     )
     train, held = split(slices, arguments.share, settings.seed)
     teller.line(f"{len(train)} slices to train on, {len(held)} held out")

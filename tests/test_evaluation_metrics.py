@@ -278,6 +278,15 @@ def test_a_difference_is_drawn_over_the_same_patients() -> None:
         difference(good, predictions(labels, poor.probabilities, patients=["a", "b", "c", "e"]), "mcc")
 
 
+def test_labels_that_no_class_has_play_no_part_in_a_difference() -> None:
+    labels, patients = ["COVID", "Normal", "CT-4"], ["a", "b", "c"]
+    good = predictions(labels, [[1, 0], [0, 1], [1, 0]], patients=patients)
+    poor = predictions(labels, [[1, 0], [1, 0], [0, 1]], patients=patients)
+    assert difference(good, poor, "accuracy", bootstrap=0).value == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="a score is one of accuracy"):
+        difference(good, poor, "luck")
+
+
 def test_two_systems_may_judge_different_images_of_a_patient() -> None:
     two = predictions(["COVID", "COVID", "Normal"], [[1, 0], [0, 1], [0, 1]], patients=["a", "a", "b"])
     one = predictions(["COVID", "Normal"], [[1, 0], [0, 1]], patients=["a", "b"])

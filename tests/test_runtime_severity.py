@@ -58,6 +58,11 @@ def test_it_is_known_by_its_manifest(tmp_path: Path) -> None:
         ("imputer", "misgan", r"files must name imputer\.onnx"),
         ("kind", "image", r"kind must be severity here \(found: image\)"),
         ("preprocess", {"size": 32, "colour": 1}, "is not a valid bundle"),
+        (
+            "preprocess",
+            {"size": 32, "region": "lungs"},
+            "preprocess: hu_high, hu_low, least_lung, margin, mean, outside",
+        ),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import grades
@@ -48,3 +49,25 @@ def test_it_finds_the_slices_that_tell_whatever_the_units_of_the_features(tmp_pa
 
     assert (plain.argmax(axis=1) == truth).all()
     np.testing.assert_allclose(other, plain, atol=0.01)
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Stopping(Teller):
+    """Ends the training as a kill would, when it tells of an epoch."""
+
+    def line(self, text: str) -> None:
+        raise StoppedError(text)
+
+
+def test_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    vectors, labels = studies(1, 2)
+    whole, _ = fit_attention(grades.recipe(), vectors, labels, tmp_path / "whole", Teller())
+    with pytest.raises(StoppedError, match="attention 20/60"):
+        fit_attention(grades.recipe(), vectors, labels, tmp_path / "parts", Stopping())
+    parts, state = fit_attention(grades.recipe(), vectors, labels, tmp_path / "parts", Teller())
+    assert [row["epoch"] for row in state.rows] == list(range(1, 61))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, parts.state_dict()[name]), name

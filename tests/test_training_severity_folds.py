@@ -84,30 +84,61 @@ def test_the_summary_says_what_the_predictions_say(folds: Path, studies: SampleT
     assert (folds / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def misled(table: SampleTable) -> SampleTable:
+    """The same, every grade to learn from called the next one."""
+    following = dict(zip(grades.CLASSES, [*grades.CLASSES[1:], grades.CLASSES[0]], strict=True))
+    samples = (
+        dataclasses.replace(own, label=following[own.label]) if own.split == "train" else own for own in table
+    )
+    return dataclasses.replace(table, samples=tuple(samples))
+
+
 def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTable, tmp_path: Path) -> None:
     asked: list[tuple[str, str, float]] = []
+    scored: list[tuple[str, str, float]] = []
     trained: dict[tuple[str, ...], SeverityRun] = {}
 
     def once(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
-        """Trains each fold with and without an imputer; other losses take its networks, which saves minutes."""
+        """Trains each fold with and without an imputer; other losses take its networks, which saves minutes.
+
+        Those with one learn from wrong grades, so that something is lost against the first system.
+        """
         asked.append((recipe.imputer, recipe.loss.kind, recipe.loss.beta))
+        scored.extend(asked[-1:] * recipe.anomalies)
+        recipe = dataclasses.replace(recipe, anomalies=False)
         key = (recipe.imputer, *(sample.file for sample in table.split("val")))
         if key not in trained:
-            trained[key] = fitted(recipe, table, folder)
+            trained[key] = fitted(recipe, misled(table) if recipe.imputer == "linear" else table, folder)
         elif trained[key].folder != folder:
             shutil.copytree(trained[key].folder, folder)
         return dataclasses.replace(trained[key], folder=folder)
 
-    recipe = grades.recipe("slices.epochs=1", "loss.beta=0.9")
+    recipe = grades.recipe("slices.epochs=1", "loss.beta=0.9", "loss.gamma=3", "anomalies=true")
     ablate(recipe, studies, 2, tmp_path, once, bootstrap=0, progress=False)
     found = follows("severity-ablation", tmp_path / "ablation.json")
     assert [(row["imputer"], row["loss"]) for row in found["rows"]] == [  # type: ignore[attr-defined]
         (imputer, loss) for imputer in ("none", "linear") for loss in ("CE", "LDAM", "CB", "LDAM+CB")
     ]
+    rows: list[dict[str, dict[str, dict[str, float]]]] = found["rows"]  # type: ignore[assignment]
+    for level in ("slice", "majority", "mean", "attention"):
+        values = [row["mcc"][level]["value"] for row in rows]
+        assert [row["gain"][level]["value"] for row in rows] == pytest.approx(np.subtract(values, values[0]))
+    assert rows[-1]["gain"]["attention"]["value"] < 0
     losses = [("cross-entropy", 0.0), ("ldam", 0.0), ("cross-entropy", 0.9), ("ldam", 0.9)]
     assert asked == [(imputer, *own) for imputer in ("none", "linear") for own in losses for _ in range(2)]
+    assert (
+        scored == [("linear", "ldam", 0.9)] * 2
+    )  # the recipe's own system, whatever it says of another loss
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "linear-ldam+cb" / "summary.json").is_file()
+
+
+def test_a_loss_that_is_not_compared_is_refused(studies: SampleTable, tmp_path: Path) -> None:
+    def never(*_: object) -> SeverityRun:
+        raise AssertionError("nothing is trained")
+
+    with pytest.raises(RecipeError, match=r"loss.kind=focal: must be cross-entropy or ldam"):
+        ablate(grades.recipe("loss.kind=focal"), studies, 2, tmp_path, never, progress=False)
 
 
 def test_the_stress_test_damages_repairs_and_judges(
@@ -119,6 +150,9 @@ def test_the_stress_test_damages_repairs_and_judges(
     assert len(rows) == 1 + len(CASES) * 4
     assert {row["imputer"] for row in rows[1:]} == {"none", "mean", "linear", "navier-stokes"}
     assert all(row["studies"] == len(studies) for row in rows)
+    damaged = {str(row["case"]): row["damaged_slices"] for row in rows}
+    assert damaged["as they are"] == 0
+    assert 0 < damaged["10 % large"] < damaged["30 % large"] <= rows[0]["slices"]  # type: ignore[operator]
     assert (tmp_path / "stress-damaged.png").is_file()
 
 

@@ -152,7 +152,8 @@ def difference(
 ) -> Estimate:
     """What two systems differ by, asked about the same patients: a score of ``one`` less that of ``other``.
 
-    Every resample draws patients, and for both systems the same ones; their images may be others.
+    Every resample draws patients, and for both systems the same ones; their images may be others. Images whose label is
+    no class of the model are left out, as in :func:`evaluate`.
 
     Args:
         one, other: with the name of every patient.
@@ -160,8 +161,11 @@ def difference(
         bootstrap, seed: as for :func:`evaluate`.
 
     Raises:
-        ValueError: the patients are not the same.
+        ValueError: the patients are not the same, or there is no such score.
     """
+    if score not in SCORES:
+        raise ValueError(f"a score is one of {', '.join(SCORES)} (found: {score})")
+    one, other = (said.select(said.truth >= 0) for said in (one, other))
     if set(one.patients) != set(other.patients) or not all(one.patients):
         raise ValueError("both systems must have been asked about the same patients, by name")
     first, second = _Statistics(one), _Statistics(other)

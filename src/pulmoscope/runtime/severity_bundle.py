@@ -4,7 +4,7 @@
 
     bundle.json       what is in it; ``kind`` is ``severity``
     model.onnx        image (batch, 1, size, size) -> logits, features, gradients: see :mod:`pulmoscope.runtime.bundle`
-    attention.onnx    slices (1, slices, maps) -> logits, vector: the slices' pooled features, weighed by attention
+    attention.onnx    slices (1, slices, maps) -> logits, vector: the slices' pooled features, by attention and maximum
     imputer.onnx      fills missing regions; only where ``imputer`` is ``misgan``
     anomaly.onnx      slices (batch, 1, size, size) -> score, residual; only where an AnoGAN was trained
     MODEL_CARD.md     for people; not under checksum
@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,9 @@ def load(model: str | Path) -> SeverityBundle:
     if plain.get("kind") != KIND:
         raise BundleError(f"{manifest}: kind must be {KIND} here (found: {plain.get('kind', 'image')})")
     try:
+        missing = {own.name for own in fields(Standardisation)} - set(plain["preprocess"])
+        if missing:  # a default might not be what the network has learnt from
+            raise KeyError(f"preprocess: {', '.join(sorted(missing))}")
         own: dict[str, Any] = {"preprocess": Standardisation(**plain["preprocess"])}
         found = SeverityBundle(folder=folder, **plain | common(plain) | own)
         found.check(found.parts)

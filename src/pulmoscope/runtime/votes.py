@@ -1,4 +1,4 @@
-"""From a patient's slices to the patient: the vote that system A takes, and a mean beside it."""
+"""From a patient's slices to the patient: the paper's majority of system A, a mean, and the name of a learnt vote."""
 
 from __future__ import annotations
 

@@ -230,8 +230,8 @@ def _input(seen: Preprocess | CtPreprocess | Standardisation) -> str:
 
     if isinstance(seen, Standardisation):
         return (
-            f"slices of 1 x {seen.size} x {seen.size}, region {seen.region}, about {seen.slice_mm:g} mm apart, HU "
-            f"{seen.hu_low:g} to {seen.hu_high:g}, mean {seen.mean:g}, s.d. {seen.std:g}"
+            f"slices of 1 x {seen.size} x {seen.size}, region {seen.region}, outside {seen.outside}, about "
+            f"{seen.slice_mm:g} mm apart, HU {seen.hu_low:g} to {seen.hu_high:g}, mean {seen.mean:g}, s.d. {seen.std:g}"
         )
     if isinstance(seen, CtPreprocess):
         means, spreads = (", ".join(f"{own:g}" for own in values) for values in (seen.mean, seen.std))

@@ -132,7 +132,8 @@ def _summary(
         "figures": figures(judged, recipe.classes, bootstrap, recipe.seed),
         "anomaly": anomaly_figures(judged, recipe.classes, bootstrap, recipe.seed),
         "method": {
-            "folds": "by patient, stratified; nothing of a held-out fold is learnt from or chosen on",
+            "folds": "by patient, stratified; from a held-out fold nothing is learnt, and nothing chosen but the two "
+            "thresholds of its own model (referral, anomaly), which play no part in these figures",
             "bootstrap": bootstrap,
             "seed": recipe.seed,
             "interval": "95 % percentile bootstrap over patients",

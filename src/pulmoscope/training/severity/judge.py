@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.datasets.table import Sample
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
@@ -24,7 +24,7 @@ class Judged:
         sample: the table's row.
         places: which of its standardised slices were judged.
         said: of these slices, and of the patient.
-        missing: of each judged slice, the share that was missing.
+        missing: of each judged slice, the share of what it shows that was missing.
         anomaly: of each judged slice, the AnoGAN's score; None without one.
     """
 
@@ -50,9 +50,15 @@ def judge(
         study.sample,
         tuple(int(place) for place in np.flatnonzero(study.judged)),
         model.predict(images),
-        np.asarray(study.missing[study.judged], dtype=np.float32).mean(axis=(1, 2)),
+        missing_shares(study.missing[study.judged], study.shown[study.judged]),
         None if anomalies is None else anomalies(images),
     )
+
+
+def missing_shares(missing: BoolArray, shown: BoolArray) -> FloatArray:
+    """Of what each slice (n, size, size) shows, the share that is missing: float32 (n,); 0 where it shows nothing."""
+    lost, all_ = (np.count_nonzero(own, axis=(1, 2)) for own in (missing & shown, shown))
+    return np.asarray(lost / np.maximum(all_, 1), dtype=np.float32)
 
 
 def of_slices(judged: Sequence[Judged], classes: tuple[str, ...]) -> Predictions:

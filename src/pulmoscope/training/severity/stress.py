@@ -34,7 +34,7 @@ from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
-from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
+from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
 from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
@@ -83,7 +83,7 @@ def stress(
 ) -> dict[str, Any]:
     """Damage, repair and judge every held-out study of a cross-validation.
 
-    Writes ``stress.json``, ``stress.csv`` and ``stress.png`` into ``out``.
+    Writes ``stress.json``, ``stress.csv``, ``stress-damaged.png`` and ``stress-<vote>.png`` into ``out``.
 
     Args:
         folds: the folder of a finished cross-validation.
@@ -116,6 +116,8 @@ def stress(
             "case": case,
             "imputer": name,
             "studies": len(own),
+            "slices": sum(len(one.hit) for one in own),
+            "damaged_slices": sum(int(one.hit.sum()) for one in own),
             "mcc": _mcc(own, recipe.classes, bootstrap, recipe.seed),
         }
         for (case, name), own in answers.items()
@@ -189,7 +191,7 @@ def _again(model: SeverityModel, before: GradedStudy, images: FloatArray, hit: B
 def _answer(
     sample: Sample, places: npt.NDArray[np.intp], said: GradedStudy, study: StandardStudy, hit: BoolArray
 ) -> Answer:
-    missing = np.asarray(study.missing[places], dtype=np.float32).mean(axis=(1, 2))
+    missing = missing_shares(study.missing[places], study.shown[places])
     return Answer(Judged(sample, tuple(int(place) for place in places), said, missing), hit)
 
 
@@ -212,11 +214,14 @@ def _mcc(
 
 def _write(out: Path, rows: Sequence[Mapping[str, Any]], vote: str) -> None:
     levels = ("slice", "damaged", *VOTES)
-    header = ["case", "imputer", *(f"{level}_{part}" for level in levels for part in ("mcc", "low", "high"))]
+    header = ["case", "imputer", "slices", "damaged_slices"]
+    header += [*(f"{level}_{part}" for level in levels for part in ("mcc", "low", "high"))]
     table = [
         [
             row["case"],
             row["imputer"],
+            row["slices"],
+            row["damaged_slices"],
             *(
                 "" if row["mcc"][level] is None else row["mcc"][level][part]
                 for level in levels
