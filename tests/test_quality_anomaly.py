@@ -13,7 +13,6 @@ from pulmoscope.core.types import FloatArray, Severity
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
     AnomalyThreshold,
-    lung_scores,
     score_table,
     study_flags,
 )
@@ -96,15 +95,6 @@ def test_the_table_by_hand() -> None:
     }
     assert table["CT-3"].slices == 1
     assert table["CT-3"].median == 10.0
-
-
-def test_scores_within_the_lungs_by_hand() -> None:
-    residuals = np.array([[[0.2, 0.9], [0.4, 0.9]], [[0.5, 0.1], [0.1, 0.1]]], dtype=np.float32)
-    lungs = np.array([[[1, 0], [0.5, 0]], [[0, 1], [1, 1]]], dtype=np.float32)
-    # (0.2 + 0.5 · 0.4) / 1.5, and 0.1
-    np.testing.assert_allclose(lung_scores(residuals, lungs), [0.4 / 1.5, 0.1], rtol=1e-6)
-    with pytest.raises(DatasetError, match="found: 1 that show none"):
-        lung_scores(residuals, np.stack([lungs[0], 0 * lungs[1]]))
 
 
 def doubled(batch: FloatArray) -> Mapping[str, FloatArray]:

@@ -139,28 +139,6 @@ def score_table(scores: Scores, classes: Sequence[str]) -> Mapping[str, ScoreSum
     return table
 
 
-def lung_scores(residuals: FloatArray, lungs: FloatArray) -> FloatArray:
-    """The mean residual within the lungs, float32 (n,): a score that more or less of the lungs in a slice doesn't move.
-
-    Not the papers': their sum over the whole slice also grows with how much of a slice is lung, and with what lies
-    around the lungs, which is why their scores of CT-0, CT-1 and CT-2 overlap.
-
-    Args:
-        residuals: (n, side, side), |x − G(z)|.
-        lungs: (n, side, side), which part of each pixel is lung, in [0, 1].
-
-    Raises:
-        DatasetError: a slice shows no lung.
-    """
-    weights = lungs.sum(axis=(1, 2), dtype=np.float64)
-    if not (weights > 0).all():
-        raise DatasetError(
-            f"anomaly scores within the lungs: every slice must show some (found: {np.count_nonzero(weights <= 0)} "
-            "that show none)"
-        )
-    return np.asarray((residuals * lungs).sum(axis=(1, 2), dtype=np.float64) / weights, dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class AnomalyModel:
     """A trained f-AnoGAN that scores slices without torch.
