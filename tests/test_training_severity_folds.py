@@ -126,9 +126,8 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
     assert rows[-1]["gain"]["attention"]["value"] < 0
     losses = [("cross-entropy", 0.0), ("ldam", 0.0), ("cross-entropy", 0.9), ("ldam", 0.9)]
     assert asked == [(imputer, *own) for imputer in ("none", "linear") for own in losses for _ in range(2)]
-    assert (
-        scored == [("linear", "ldam", 0.9)] * 2
-    )  # the recipe's own system, whatever it says of another loss
+    # The recipe's own system, whatever it says of another loss's settings.
+    assert scored == [("linear", "ldam", 0.9)] * 2
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "linear-ldam+cb" / "summary.json").is_file()
 

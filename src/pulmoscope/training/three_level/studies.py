@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ from pulmoscope.preprocess.ct_interpolate import interpolate_slices
 from pulmoscope.training.three_level.course import Teller
 
 BoolArray = npt.NDArray[np.bool_]
+
+_HEADERS = Lock()
+"""NumPy reads a file's header with ``ast.parse``, which in Python 3.11 fails now and then where two threads do it at
+once (``SystemError``, python/cpython issue 106905)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Cache:
             stream = io.BytesIO()
             np.save(stream, make())
             write_bytes(file, stream.getvalue())
-        found: npt.NDArray[Any] = np.load(file, mmap_mode="r")
+        with _HEADERS:
+            found: npt.NDArray[Any] = np.load(file, mmap_mode="r")
         return found
 
 
