@@ -18,7 +18,9 @@ SLOPES = np.array([[0.0, 10.0, 20.0, 30.0]], dtype=np.float32)
 OFFSETS = np.array([0.0, -1.0, -3.0, -6.0], dtype=np.float32)
 """A slice's logits: its mean grey times SLOPES plus OFFSETS. CT-1 wins from 0.1 on, CT-2 from 0.2, CT-3 from 0.3."""
 ATTENTION = np.array([[30.0, 20.0, 10.0, 0.0]], dtype=np.float32)
-"""The patient's logits by attention are the mean of all slices' grey times this: CT-0 wins always."""
+REGRESSION = np.array([[0.0, 10.0, 20.0, 40.0]], dtype=np.float32)
+"""The patient's logits by attention and by regression are the mean of all slices' grey times these: one always says
+CT-0, the other CT-3."""
 
 
 def tiny_severity_bundle(
@@ -37,7 +39,8 @@ def tiny_severity_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_slice(), folder / "model.onnx")
-    onnx.save(_attention(), folder / "attention.onnx")
+    onnx.save(_vote(ATTENTION), folder / "attention.onnx")
+    onnx.save(_vote(REGRESSION), folder / "regression.onnx")
     anomaly = None
     if anomalous_from is not None:
         onnx.save(_anomaly(), folder / "anomaly.onnx")
@@ -76,12 +79,12 @@ def _slice() -> onnx.ModelProto:
     return _model(nodes, ("image", ["batch", 1, SIZE, SIZE]), outputs, constants)
 
 
-def _attention() -> onnx.ModelProto:
+def _vote(weights: np.ndarray) -> onnx.ModelProto:
     nodes = [
         helper.make_node("ReduceMean", ["slices", "axis"], ["vector"], keepdims=0),
         helper.make_node("MatMul", ["vector", "weights"], ["logits"]),
     ]
-    constants = {"weights": ATTENTION, "axis": np.array([1], dtype=np.int64)}
+    constants = {"weights": weights, "axis": np.array([1], dtype=np.int64)}
     outputs = {"logits": ["batch", 4], "vector": ["batch", 1]}
     return _model(nodes, ("slices", ["batch", "slices", 1]), outputs, constants)
 

@@ -45,7 +45,7 @@ def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: P
     assert np.array_equal(answer.slices[judged][::2], answer.slices[judged][1::2])
     votes = Counter(CLASSES[int(row.argmax())] for row in answer.slices[judged])
     assert max(answer.patient, key=lambda name: answer.patient[name]) == votes.most_common(1)[0][0]
-    assert set(answer.levels) == {"majority", "mean", "attention"}
+    assert set(answer.levels) == {"majority", "mean", "attention", "regression"}
     assert answer.patient == answer.levels["majority"]
 
 
@@ -102,6 +102,6 @@ def test_a_table_of_studies_is_evaluated_at_both_levels(tmp_path: Path) -> None:
     judge = SeverityJudge(model(tmp_path / "bundle"))
     evaluate_studies(judge, table, tmp_path / "out", split="test", bootstrap=0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
-    assert set(found["levels"]) == {"slice", "majority", "mean", "attention", "ensemble"}
+    assert set(found["levels"]) == {"slice", "majority", "mean", "attention", "regression", "ensemble"}
     assert found["levels"]["majority"] == found["levels"]["ensemble"]
     assert found["levels"]["slice"]["images"] > 2

@@ -10,7 +10,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime import severity_bundle
 from pulmoscope.runtime.any_bundle import kind_of, load_any
 from pulmoscope.runtime.severity import BATCH, SeverityModel
-from severity_bundles import ATTENTION, CLASSES, OFFSETS, SIZE, SLOPES, tiny_severity_bundle
+from severity_bundles import ATTENTION, CLASSES, OFFSETS, REGRESSION, SIZE, SLOPES, tiny_severity_bundle
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -31,6 +31,7 @@ def test_a_study_is_graded_slice_by_slice_and_by_every_vote(tmp_path: Path) -> N
     assert CLASSES[int(said.patient["majority"].argmax())] == "CT-1"
     assert said.patient["mean"] == pytest.approx(expected.mean(axis=0), abs=1e-4)
     assert said.patient["attention"] == pytest.approx(softmax(np.mean(greys) * ATTENTION[0]), abs=1e-4)
+    assert said.patient["regression"] == pytest.approx(softmax(np.mean(greys) * REGRESSION[0]), abs=1e-4)
     assert said.vectors[:, 0] == pytest.approx(greys, abs=1e-5)
 
 
@@ -47,14 +48,14 @@ def test_it_is_known_by_its_manifest(tmp_path: Path) -> None:
     bundle = tiny_severity_bundle(tmp_path, anomalous_from=0.2)
     assert kind_of(tmp_path) == "severity"
     assert load_any(tmp_path) == bundle
-    assert set(bundle.files) == {"model.onnx", "attention.onnx", "anomaly.onnx"}
+    assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx", "anomaly.onnx"}
     assert SeverityModel.load(tmp_path).identity["name"] == "tiny-severity"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("vote", "oracle", r"vote must be one of majority, mean, attention \(found: oracle\)"),
+        ("vote", "oracle", r"vote must be one of majority, mean, attention, regression \(found: oracle\)"),
         ("imputer", "misgan", r"files must name imputer\.onnx"),
         ("kind", "image", r"kind must be severity here \(found: image\)"),
         ("preprocess", {"size": 32, "colour": 1}, "is not a valid bundle"),

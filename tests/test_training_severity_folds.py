@@ -72,7 +72,7 @@ def test_the_summary_says_what_the_predictions_say(folds: Path, studies: SampleT
     with (folds / "predictions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert sorted(row["file"] for row in rows) == sorted(sample.file for sample in studies)
-    for vote in ("majority", "mean", "attention"):
+    for vote in ("majority", "mean", "attention", "regression"):
         mcc = matthews_corrcoef([row["label"] for row in rows], [row[vote] for row in rows])
         assert found["figures"][vote]["scores"]["mcc"]["value"] == pytest.approx(mcc)  # type: ignore[index]
     with (folds / "slices.csv").open(encoding="utf-8") as stream:
@@ -120,7 +120,7 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
         (imputer, loss) for imputer in ("none", "linear") for loss in ("CE", "LDAM", "CB", "LDAM+CB")
     ]
     rows: list[dict[str, dict[str, dict[str, float]]]] = found["rows"]  # type: ignore[assignment]
-    for level in ("slice", "majority", "mean", "attention"):
+    for level in ("slice", "majority", "mean", "attention", "regression"):
         values = [row["mcc"][level]["value"] for row in rows]
         assert [row["gain"][level]["value"] for row in rows] == pytest.approx(np.subtract(values, values[0]))
     assert rows[-1]["gain"]["attention"]["value"] < 0

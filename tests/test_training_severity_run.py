@@ -88,7 +88,7 @@ def test_a_model_grades_slices_and_the_patient_by_every_vote(run: SeverityRun) -
     said = model.predict(images)
     assert said.slices.shape == (5, 4)
     assert said.slices.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
-    assert set(said.patient) == {"majority", "mean", "attention"}
+    assert set(said.patient) == {"majority", "mean", "attention", "regression"}
     assert said.patient["mean"] == pytest.approx(said.slices.mean(axis=0), abs=1e-5)
     one_by_one = np.concatenate([model.slices(images[i : i + 1]).probabilities for i in range(5)])
     assert said.slices == pytest.approx(one_by_one, abs=1e-3)

@@ -41,6 +41,20 @@ class MaxPooling(nn.Module):
         return slices.amax(dim=1)
 
 
+class MeanPooling(nn.Module):
+    """The mean of each dimension over all slices."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.outputs = inputs
+
+    def forward(self, slices: Tensor, lengths: Tensor | None) -> Tensor:
+        """(batch, slices, inputs) -> (batch, inputs)."""
+        if lengths is None:
+            return slices.mean(dim=1)
+        return (slices * mask_of(slices, lengths)).sum(dim=1) / lengths.to(slices.device).unsqueeze(1)
+
+
 class LstmPooling(nn.Module):
     """A bidirectional LSTM over the slices from the feet to the head; the mean of its outputs."""
 
@@ -108,9 +122,10 @@ class PatientClassifier(nn.Module):
         return logits
 
     def explainable(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """What its file gives of whole studies: logits (batch, classes), and the patient's vector (batch, hidden)."""
-        assert self.head.hidden is not None
-        vector = torch.relu(self.head.hidden(self.pooling(slices, None)))
+        """What its file gives of whole studies: logits (batch, classes), and what its last layer gets."""
+        vector = self.pooling(slices, None)
+        if self.head.hidden is not None:
+            vector = torch.relu(self.head.hidden(vector))
         return self.head.output(vector), vector
 
 

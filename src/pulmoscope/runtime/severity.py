@@ -16,6 +16,7 @@ from pulmoscope.runtime.severity_bundle import (
     ATTENTION,
     IMPUTER,
     MISGAN,
+    REGRESSION,
     SLICE,
     SeverityBundle,
     load,
@@ -73,7 +74,10 @@ class SeverityModel:
         self.runtime = resolved(runtime, device)
         small: Runtime = "onnx" if self.runtime == "onnx" else "openvino"
         self._slice = open_network(bundle.folder / SLICE, runtime, device)
-        self._attention = open_network(bundle.folder / ATTENTION, small, "cpu")
+        self._learnt = {
+            name: open_network(bundle.folder / file, small, "cpu")
+            for name, file in (("attention", ATTENTION), ("regression", REGRESSION))
+        }
         learned = bundle.imputer == MISGAN
         self.imputer = open_network(bundle.folder / IMPUTER, small, "cpu") if learned else None
         self.anomaly = (
@@ -123,7 +127,8 @@ class SeverityModel:
             slices: their probabilities (slices, classes), at least one slice.
             vectors: (slices, maps).
         """
-        attended = calibrated(self._attention(vectors[None])["logits"], 1.0)[0]
-        return GradedStudy(
-            slices, {"majority": majority(slices), "mean": mean(slices), "attention": attended}, vectors
-        )
+        learnt = {
+            name: calibrated(network(vectors[None])["logits"], 1.0)[0]
+            for name, network in self._learnt.items()
+        }
+        return GradedStudy(slices, {"majority": majority(slices), "mean": mean(slices), **learnt}, vectors)

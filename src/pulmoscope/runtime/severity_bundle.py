@@ -5,6 +5,7 @@
     bundle.json       what is in it; ``kind`` is ``severity``
     model.onnx        image (batch, 1, size, size) -> logits, features, gradients: see :mod:`pulmoscope.runtime.bundle`
     attention.onnx    slices (1, slices, maps) -> logits, vector: the slices' pooled features, by attention and maximum
+    regression.onnx   slices (1, slices, maps) -> logits, vector: the mean of the slices' pooled features
     imputer.onnx      fills missing regions; only where ``imputer`` is ``misgan``
     anomaly.onnx      slices (batch, 1, size, size) -> score, residual; only where an AnoGAN was trained
     MODEL_CARD.md     for people; not under checksum
@@ -23,7 +24,8 @@ from pulmoscope.runtime.bundle import MANIFEST, Contents, common, read_manifest
 from pulmoscope.runtime.votes import VOTES
 
 KIND = "severity"
-SLICE, ATTENTION, IMPUTER, ANOMALY = "model.onnx", "attention.onnx", "imputer.onnx", "anomaly.onnx"
+SLICE, IMPUTER, ANOMALY = "model.onnx", "imputer.onnx", "anomaly.onnx"
+ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
 MISGAN = "misgan"
 NO_IMPUTER = "none"
 
@@ -51,7 +53,7 @@ class SeverityBundle(Contents):
     def parts(self) -> tuple[str, ...]:
         """The files that it consists of."""
         learned = (IMPUTER,) * (self.imputer == MISGAN)
-        return (SLICE, ATTENTION, *learned, *((ANOMALY,) * (self.anomaly is not None)))
+        return (SLICE, ATTENTION, REGRESSION, *learned, *((ANOMALY,) * (self.anomaly is not None)))
 
 
 def load(model: str | Path) -> SeverityBundle:

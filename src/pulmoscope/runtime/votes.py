@@ -1,4 +1,4 @@
-"""From a patient's slices to the patient: the paper's majority of system A, a mean, and the name of a learnt vote."""
+"""From a patient's slices to the patient: the paper's majority of system A, a mean, and the learnt votes' names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from pulmoscope.core.types import FloatArray
 
-VOTES = ("majority", "mean", "attention")
-"""The ways from slices to the patient; what attention weighs by is learnt (:mod:`pulmoscope.models.patient`)."""
+VOTES = ("majority", "mean", "attention", "regression")
+"""The ways from slices to the patient; the last two are learnt (:mod:`pulmoscope.models.patient`)."""
 
 
 def majority(slices: FloatArray) -> FloatArray:

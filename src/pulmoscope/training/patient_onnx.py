@@ -19,6 +19,7 @@ from pulmoscope.models.patient import (
     AttentionPooling,
     LstmPooling,
     MaxPooling,
+    MeanPooling,
     PatientClassifier,
 )
 
@@ -49,21 +50,25 @@ class _Graph:
 
 
 def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
-    """``slices`` (batch, slices, inputs) -> ``logits`` (batch, classes) and ``vector`` (batch, hidden).
+    """``slices`` (batch, slices, inputs) -> ``logits`` (batch, classes) and ``vector``, what its last layer gets.
 
     The values and their rounding are the network's own: no weight is changed.
     """
     graph, pooling, head = _Graph(), network.pooling, network.head
-    assert head.hidden is not None
     if isinstance(pooling, LstmPooling):
         pooled = _lstm(graph, pooling.lstm)
     elif isinstance(pooling, AttentionPooling):
         pooled = _attention(graph, pooling)
     elif isinstance(pooling, AttentionMaxPooling):
         pooled = graph.add("Concat", [_attention(graph, pooling.attention), _most(graph)], "both", axis=1)
+    elif isinstance(pooling, MeanPooling):
+        assert head.hidden is None  # so that the mean is what the last layer gets
+        pooled = graph.add("ReduceMean", ["slices", _over_slices(graph)], "vector", keepdims=0)
     else:
         pooled = _most(graph)
-    vector = graph.add("Relu", [graph.linear(head.hidden, pooled, "hidden")], "vector")
+    vector = pooled
+    if head.hidden is not None:
+        vector = graph.add("Relu", [graph.linear(head.hidden, pooled, "hidden")], "vector")
     graph.linear(head.output, vector, "logits")
     sizes = {"logits": head.output.out_features, "vector": head.output.in_features}
     drawn = helper.make_graph(
@@ -86,7 +91,7 @@ def _inputs(network: PatientClassifier) -> int:
         return pooling.lstm.input_size
     if isinstance(pooling, AttentionMaxPooling):
         return pooling.most.outputs
-    assert isinstance(pooling, MaxPooling | AttentionPooling)
+    assert isinstance(pooling, MaxPooling | MeanPooling | AttentionPooling)
     return pooling.outputs
 
 

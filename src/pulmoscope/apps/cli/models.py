@@ -156,9 +156,12 @@ def _answers_severity(bundle: SeverityBundle) -> tuple[dict[str, int], bool]:
     classes = said.probabilities.shape[1]
     if classes != len(bundle.classes):  # the next network would not even take it
         return {"model.onnx": classes}, True
-    attended = len(opened.predict(black).patient["attention"])
+    voted = opened.predict(black).patient
     fit = said.gradients.shape == (1, classes, said.features.shape[1])
-    return {"model.onnx": classes, "attention.onnx": attended}, fit
+    return {
+        "model.onnx": classes,
+        **{f"{name}.onnx": len(voted[name]) for name in ("attention", "regression")},
+    }, fit
 
 
 @app.command("record")

@@ -1,7 +1,7 @@
 """From slices to the patient by learnt attention: the third vote (see :mod:`pulmoscope.models.patient`).
 
-A grade is decided by how much of the lungs is ill and, between none and little, by the one slice that shows it; so
-the largest value of each feature stands beside the attended mean. There are few patients to learn from: every time a
+Between no disease and little, the one slice that shows it decides; so the largest value of each feature stands beside
+the attended mean. There are few patients to learn from: every time a
 study is seen, some of its slices are left out, and the weights decay. It learns from standardised features, as LDAM's
 cosines leave their length open; what it learnt is then written for the features as they are.
 """

@@ -81,7 +81,7 @@ class SeverityRecipe:
             look for it; ``misgan`` is trained on the training patients; the others are in ``quality.imputation``.
         anomalies: whether an AnoGAN is trained on the training patients without disease (the first class).
         augment, model, loss, slices: of the slice network. The loss counts patients, not slices.
-        vote: how a patient's slices become one answer; all three are always computed and compared.
+        vote: how a patient's slices become one answer; all four are always computed and compared.
         misgan, anogan: of the two networks of quality control.
         cache: a folder for prepared slices and quality networks, which several runs may share; empty: the run's own,
             removed when it is done.
@@ -105,7 +105,7 @@ class SeverityRecipe:
     anomalies: bool = True
     loss: LossSpec = LossSpec()
     slices: SliceTrainingSpec = SliceTrainingSpec()
-    vote: Literal["majority", "mean", "attention"] = "majority"
+    vote: Literal["majority", "mean", "attention", "regression"] = "majority"
     cache: str = ""
     precision: Literal["auto", "32", "bf16"] = "auto"
     seed: int = 20

@@ -26,7 +26,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, SLICE
+from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGRESSION, SLICE
 from pulmoscope.training import curves, settings
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
@@ -36,6 +36,7 @@ from pulmoscope.training.severity.attention import COURSE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.severity.quality_control import Fitted, Training
 from pulmoscope.training.severity.recipe import SeverityRecipe, check
+from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.slice_level import COURSE as SLICES
 from pulmoscope.training.severity.slice_level import fit_slices
 from pulmoscope.training.severity.studies import StandardSlices, prepare, repaired
@@ -185,6 +186,7 @@ def _train(
     shortest = min(len(own) for own in vectors)
     few: FloatArray = np.stack([own[:shortest] for own in vectors[:4]])
     verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)
+    verified[REGRESSION] = write_onnx(fit_regression(recipe, vectors, labels), run / REGRESSION, few)
     for name, fitted in ((IMPUTER, studies.imputer), (ANOMALY, studies.anomaly)):
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())

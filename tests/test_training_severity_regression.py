@@ -1,0 +1,73 @@
+"""The vote by logistic regression on the mean of the slices' features: against scikit-learn's answer, and its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import grades
+from pulmoscope.core.types import FloatArray
+from pulmoscope.models.patient import MeanPooling
+from pulmoscope.runtime.network import open_network
+from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.severity.regression import fit_regression
+
+UNITS = np.array([1e-2, 1, 1e2, 5, 1], dtype=np.float32)
+
+
+def studies(classes: int) -> tuple[list[FloatArray], list[int]]:
+    """3 to 9 slices of five features in units of any size: the first grows with the grade, the last never varies."""
+    rng = np.random.default_rng(3)
+    vectors, labels = [], []
+    for label in [0] * 8 + [1] * 5 + [2] * 4 + [3] * 3:
+        if label < classes:
+            own = rng.normal(0, 1, (int(rng.integers(3, 10)), 5))
+            own[:, 0] += label
+            own[:, 4] = 7
+            vectors.append((own * UNITS).astype(np.float32))
+            labels.append(label)
+    return vectors, labels
+
+
+def asked(network: torch.nn.Module, vectors: list[FloatArray]) -> FloatArray:
+    with torch.no_grad():
+        said = [torch.softmax(network(torch.from_numpy(own)[None]), dim=1)[0] for own in vectors]
+    return torch.stack(said).numpy()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("beta", [0.0, 0.999])
+def test_it_says_what_the_library_says_of_the_means(classes: int, beta: float) -> None:
+    vectors, labels = studies(classes)
+    recipe = grades.recipe(f"classes={','.join(grades.CLASSES[:classes])}", f"loss.beta={beta}")
+    found = asked(fit_regression(recipe, vectors, labels), vectors)
+    means = StandardScaler().fit_transform(np.stack([own.mean(axis=0, dtype=np.float64) for own in vectors]))
+    # The effective numbers of Cui et al., equation 6, from the counts; they sum to the number of classes.
+    counts = np.bincount(labels)
+    weights = (1 - beta) / (1 - beta**counts)
+    weights *= classes / weights.sum()
+    library = LogisticRegression(max_iter=10_000).fit(means, labels, sample_weight=weights[labels])
+    assert found == pytest.approx(library.predict_proba(means), abs=2e-3)
+
+
+def test_its_file_says_the_same_of_studies_of_any_length(tmp_path: Path) -> None:
+    vectors, labels = studies(4)
+    network = fit_regression(grades.recipe(), vectors, labels)
+    write_onnx(network, tmp_path / "regression.onnx", np.stack([own[:3] for own in vectors]))
+    opened = open_network(tmp_path / "regression.onnx", "onnx", "cpu")
+    for own in vectors:
+        said = opened(own[None])
+        with torch.no_grad():
+            logits = network(torch.from_numpy(own)[None]).numpy()
+        assert said["logits"] == pytest.approx(logits, abs=0.02)
+        assert said["vector"][0] == pytest.approx(own.mean(axis=0), rel=1e-4, abs=1e-4)
+
+
+def test_what_fills_a_batch_up_does_not_count() -> None:
+    slices = torch.tensor([[[1.0], [5.0], [99.0]], [[2.0], [4.0], [9.0]]])
+    assert MeanPooling(1)(slices, torch.tensor([2, 3])).flatten().tolist() == [3.0, 5.0]
