@@ -37,6 +37,13 @@ def test_no_evidence_is_no_heat() -> None:
     assert not grad_cam(features, np.zeros(2, dtype=np.float32)).any()
 
 
+def test_what_is_left_by_rounding_is_no_evidence() -> None:
+    features = np.array([[[3.0]], [[1.0]]], dtype=np.float32)
+    # 1/3 in single precision times 3, less 1: what should be nothing is not.
+    assert not grad_cam(features, np.array([np.float32(1 / 3), -1], dtype=np.float32)).any()
+    assert grad_cam(features, np.array([0.334, -1], dtype=np.float32)) == pytest.approx(np.ones((1, 1)))
+
+
 @given(
     arrays.arrays(np.float32, (3, 4, 5), elements=EIGHTHS),
     arrays.arrays(np.float32, 3, elements=EIGHTHS),

@@ -14,6 +14,9 @@ from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.xray import crop
 from pulmoscope.runtime.model import LAST_STAGE, Outputs, Prepared
 
+ROUNDING = 1e-5
+"""Of the sum of all terms' sizes: a sum of terms of both signs that is smaller is the rounding of single precision."""
+
 
 def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
     """The evidence for one class: ReLU of the weighted sum of the feature maps, over its maximum.
@@ -24,11 +27,13 @@ def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
 
     Returns:
         float32 (rows, columns) in [0, 1]; 0 everywhere where nothing speaks for the class. It is never shifted: a
-        normaliser that stretches the least and the greatest value to [0, 1] shows evidence where there is none.
+        normaliser that stretches the least and the greatest value to [0, 1] shows evidence where there is none. A map
+        of one cell from a head of cosines is such a case: longer features are no other answer, so its terms cancel.
     """
-    evidence = np.maximum(np.tensordot(weights.astype(np.float64), features.astype(np.float64), axes=1), 0)
-    most = float(evidence.max())
-    return np.asarray(evidence / most if most > 0 else evidence, dtype=np.float32)
+    weights, features = weights.astype(np.float64), features.astype(np.float64)
+    evidence = np.maximum(np.tensordot(weights, features, axes=1), 0)
+    most, terms = evidence.max(), np.tensordot(np.abs(weights), np.abs(features), axes=1).max()
+    return np.asarray(evidence / most if most > ROUNDING * terms else 0 * evidence, dtype=np.float32)
 
 
 def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:
