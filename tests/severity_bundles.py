@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.runtime.bundle import Thresholds
+from pulmoscope.runtime.severity import DENSITIES
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
@@ -81,12 +82,14 @@ def _slice() -> onnx.ModelProto:
 
 def _vote(weights: np.ndarray) -> onnx.ModelProto:
     nodes = [
-        helper.make_node("ReduceMean", ["slices", "axis"], ["vector"], keepdims=0),
+        helper.make_node("Slice", ["slices", "first", "second", "last"], ["grey"]),
+        helper.make_node("ReduceMean", ["grey", "axis"], ["vector"], keepdims=0),
         helper.make_node("MatMul", ["vector", "weights"], ["logits"]),
     ]
-    constants = {"weights": weights, "axis": np.array([1], dtype=np.int64)}
+    places = {"axis": 1, "first": 0, "second": 1, "last": 2}
+    constants = {"weights": weights, **{name: np.array([at], dtype=np.int64) for name, at in places.items()}}
     outputs = {"logits": ["batch", 4], "vector": ["batch", 1]}
-    return _model(nodes, ("slices", ["batch", "slices", 1]), outputs, constants)
+    return _model(nodes, ("slices", ["batch", "slices", 1 + DENSITIES]), outputs, constants)
 
 
 def _anomaly() -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import pytest
 from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime import severity_bundle
 from pulmoscope.runtime.any_bundle import kind_of, load_any
-from pulmoscope.runtime.severity import BATCH, SeverityModel
+from pulmoscope.runtime.severity import BATCH, SeverityModel, vectors
 from severity_bundles import ATTENTION, CLASSES, OFFSETS, REGRESSION, SIZE, SLOPES, tiny_severity_bundle
 
 
@@ -33,6 +33,18 @@ def test_a_study_is_graded_slice_by_slice_and_by_every_vote(tmp_path: Path) -> N
     assert said.patient["attention"] == pytest.approx(softmax(np.mean(greys) * ATTENTION[0]), abs=1e-4)
     assert said.patient["regression"] == pytest.approx(softmax(np.mean(greys) * REGRESSION[0]), abs=1e-4)
     assert said.vectors[:, 0] == pytest.approx(greys, abs=1e-5)
+
+
+def test_a_vector_is_the_mean_of_each_map_and_how_much_is_how_dense() -> None:
+    features = np.arange(8, dtype=np.float32).reshape(2, 2, 1, 2)
+    images = np.zeros((2, 2, 4), dtype=np.float32)
+    # Of five pixels that are shown, five are above 1/12, four above 2/12, … two above 6/12, one above 7/12 to 11/12.
+    images[0].flat[:5] = [0.1, 0.2, 0.4, 0.55, 1]
+    found = vectors(features, images)
+    shares = [1, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2, 0.2, 0.2, 0.2]
+    assert found[0] == pytest.approx([0.5, 2.5, *shares])
+    assert found[1] == pytest.approx([4.5, 6.5, *[0] * 11])  # all black: nothing is dense
+    assert found.dtype == np.float32
 
 
 def test_a_study_is_the_same_in_one_batch_or_several(tmp_path: Path) -> None:

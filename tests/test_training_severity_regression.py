@@ -1,4 +1,4 @@
-"""The vote by logistic regression on the mean of the slices' features: against scikit-learn's answer, and its file."""
+"""The vote by logistic regression on the mean of the slices' vectors: against scikit-learn's answer, and its file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ import grades
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.patient import MeanPooling
 from pulmoscope.runtime.network import open_network
+from pulmoscope.runtime.severity import DENSITIES
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.severity.regression import fit_regression
 
+MAPS = 5
 UNITS = np.array([1e-2, 1, 1e2, 5, 1], dtype=np.float32)
 
 
 def studies(classes: int) -> tuple[list[FloatArray], list[int]]:
-    """3 to 9 slices of five features in units of any size: the first grows with the grade, the last never varies."""
+    """3 to 9 slices of five features in units of any size: the first grows with the grade, the last never varies.
+
+    And eleven densities, of which the fourth grows with the grade.
+    """
     rng = np.random.default_rng(3)
     vectors, labels = [], []
     for label in [0] * 8 + [1] * 5 + [2] * 4 + [3] * 3:
@@ -29,7 +34,9 @@ def studies(classes: int) -> tuple[list[FloatArray], list[int]]:
             own = rng.normal(0, 1, (int(rng.integers(3, 10)), 5))
             own[:, 0] += label
             own[:, 4] = 7
-            vectors.append((own * UNITS).astype(np.float32))
+            densities = rng.uniform(0, 0.4, (len(own), DENSITIES))
+            densities[:, 3] += label / 10
+            vectors.append(np.hstack([own * UNITS, densities]).astype(np.float32))
             labels.append(label)
     return vectors, labels
 
@@ -47,6 +54,7 @@ def test_it_says_what_the_library_says_of_the_means(classes: int, beta: float) -
     recipe = grades.recipe(f"classes={','.join(grades.CLASSES[:classes])}", f"loss.beta={beta}")
     found = asked(fit_regression(recipe, vectors, labels), vectors)
     means = StandardScaler().fit_transform(np.stack([own.mean(axis=0, dtype=np.float64) for own in vectors]))
+    means[:, MAPS:] *= (MAPS / 11) ** 0.5  # five features and eleven densities count the same
     # The effective numbers of Cui et al., equation 6, from the counts; they sum to the number of classes.
     counts = np.bincount(labels)
     weights = (1 - beta) / (1 - beta**counts)

@@ -48,6 +48,7 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
     assert {path.name for path in run.folder.glob("*.onnx")} == {
         "model.onnx",
         "attention.onnx",
+        "regression.onnx",
         "imputer.onnx",
         "anomaly.onnx",
     }
@@ -171,7 +172,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
     recipe = grades.recipe("slices.epochs=1")
     fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
     bundle = export_severity(folder, table, progress=False)
-    assert set(bundle.files) == {"model.onnx", "attention.onnx"}
+    assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
     assert bundle.anomaly is None
 
 

@@ -24,6 +24,7 @@ from pulmoscope.runtime.severity_bundle import (
 from pulmoscope.runtime.votes import majority, mean
 
 BATCH = 16
+DENSITIES = 11
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class GradedSlices:
 
     Attributes:
         logits, probabilities: (batch, classes).
-        vectors: (batch, maps): the pooled features.
+        vectors: (batch, maps + densities), see :func:`vectors`.
         features: (batch, maps, rows, columns); ``gradients`` (batch, classes, maps): Grad-CAM's weights.
     """
 
@@ -50,12 +51,30 @@ class GradedStudy:
     Attributes:
         slices: probabilities (slices, classes).
         patient: each vote's answer: name → probabilities (classes,).
-        vectors: (slices, maps).
+        vectors: (slices, maps + densities).
     """
 
     slices: FloatArray
     patient: Mapping[str, FloatArray]
     vectors: FloatArray
+
+
+def vectors(features: FloatArray, images: FloatArray) -> FloatArray:
+    """What the learnt votes get of each slice: float32 (slices, maps + ``DENSITIES``).
+
+    First the network's pooled features, then of what the slice shows the shares that are denser than each twelfth of
+    the window (from -900 to 100 HU of the recipe's): how much of the lung is how dense is what a grade is about, and a
+    network that learns from a patient's grade in every slice, healthy or not, measures it poorly.
+
+    Args:
+        features: (slices, maps, rows, columns).
+        images: of the same slices, (slices, size, size) in [0, 1]; black is not shown.
+    """
+    edges = np.linspace(0, 1, DENSITIES + 2, dtype=np.float32)[1:-1]
+    shown = np.count_nonzero(images > 0, axis=(1, 2))
+    denser = np.stack([np.count_nonzero(images > edge, axis=(1, 2)) for edge in edges], axis=1)
+    shares = denser / np.maximum(shown, 1)[:, None]
+    return np.concatenate([features.mean(axis=(2, 3)), shares], axis=1).astype(np.float32)
 
 
 class SeverityModel:
@@ -100,7 +119,7 @@ class SeverityModel:
         return GradedSlices(
             said["logits"],
             calibrated(said["logits"], self.bundle.calibration.temperature),
-            said["features"].mean(axis=(2, 3)),
+            vectors(said["features"], images),
             said["features"],
             said["gradients"],
         )
@@ -120,15 +139,14 @@ class SeverityModel:
         shares = np.concatenate([part.probabilities for part in parts])
         return self.patient(shares, np.concatenate([part.vectors for part in parts]))
 
-    def patient(self, slices: FloatArray, vectors: FloatArray) -> GradedStudy:
+    def patient(self, slices: FloatArray, told: FloatArray) -> GradedStudy:
         """What a patient's slices come to.
 
         Args:
             slices: their probabilities (slices, classes), at least one slice.
-            vectors: (slices, maps).
+            told: their vectors (slices, maps + densities).
         """
         learnt = {
-            name: calibrated(network(vectors[None])["logits"], 1.0)[0]
-            for name, network in self._learnt.items()
+            name: calibrated(network(told[None])["logits"], 1.0)[0] for name, network in self._learnt.items()
         }
-        return GradedStudy(slices, {"majority": majority(slices), "mean": mean(slices), **learnt}, vectors)
+        return GradedStudy(slices, {"majority": majority(slices), "mean": mean(slices), **learnt}, told)

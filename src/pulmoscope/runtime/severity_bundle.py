@@ -4,8 +4,8 @@
 
     bundle.json       what is in it; ``kind`` is ``severity``
     model.onnx        image (batch, 1, size, size) -> logits, features, gradients: see :mod:`pulmoscope.runtime.bundle`
-    attention.onnx    slices (1, slices, maps) -> logits, vector: the slices' pooled features, by attention and maximum
-    regression.onnx   slices (1, slices, maps) -> logits, vector: the mean of the slices' pooled features
+    attention.onnx    slices (1, slices, maps + 11) -> logits, vector: by attention and maximum (`runtime.severity`)
+    regression.onnx   slices (1, slices, maps + 11) -> logits, vector: by the mean over slices
     imputer.onnx      fills missing regions; only where ``imputer`` is ``misgan``
     anomaly.onnx      slices (batch, 1, size, size) -> score, residual; only where an AnoGAN was trained
     MODEL_CARD.md     for people; not under checksum

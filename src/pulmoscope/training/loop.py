@@ -40,7 +40,7 @@ from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
-OF_SEVERITY = ("attention.onnx", "imputer.onnx", "anomaly.onnx")
+OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
 
 

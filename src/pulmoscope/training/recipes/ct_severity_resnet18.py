@@ -20,8 +20,8 @@ RECIPE = SeverityRecipe(
         "network starts from scratch. The loss counts patients; for slices its weights are switched on late (DRW). "
         "The last epoch is kept, as the held-out fold chooses nothing. The imputer sees the neighbouring slices and "
         "learns, besides, to give back observed pixels that were hidden. Damage is found by exact constancy instead of "
-        "darkness alone. Majority, mean and an attention stand beside a regression on the mean of the slices' "
-        "features, which has the last word: most slices of mild disease are clean, and a majority of them says so."
+        "darkness alone. Majority, mean and an attention stand beside a regression on the slices' mean features and "
+        "densities, which has the last word: most slices of mild disease are clean, and a majority of them says so."
     ),
     preprocess=Standardisation(size=128),
     augment=CtAugmentation(rotate_deg=10, shift=0.05, zoom=0.1, brightness=0.05, flip=0.5),

@@ -45,7 +45,7 @@ def fit_attention(
     """Train the attention on the training studies' slices, from where its state file says it stands.
 
     Args:
-        vectors: of each study float32 (slices, maps), the slice network's pooled features.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.vectors`.
         labels: of the studies.
         folder: of the state.
 

@@ -1,12 +1,13 @@
-"""From slices to the patient by logistic regression on the mean of the slices' features: the fourth vote.
+"""From slices to the patient by logistic regression on the mean of the slices' vectors: the fourth vote.
 
-A grade is how much of the lungs is ill. The mean of the slice network's pooled features holds that, and a vote for each
-slice, or the slice where a feature is largest, does not. A linear layer on it has one answer for its data: nothing is
-drawn, and no number of epochs is chosen.
+A grade is how much of the lungs is ill. The mean of the network's features and of the lung's densities over all slices
+holds that, and a vote for each slice, or the slice where a feature is largest, does not. A linear layer on it has one
+answer for its data: nothing is drawn, and no number of epochs is chosen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Head
 from pulmoscope.models.losses import balanced_weights
 from pulmoscope.models.patient import MeanPooling, PatientClassifier
+from pulmoscope.runtime.severity import DENSITIES
 from pulmoscope.training.severity.recipe import SeverityRecipe
 
 STRENGTH = 1.0
@@ -30,25 +32,29 @@ def fit_regression(
 ) -> PatientClassifier:
     """Multinomial logistic regression on standardised means, with the loss's class weights.
 
+    All features together and all densities together count the same in the penalty, however many there are of each.
+
     Args:
         recipe: of its loss, ``beta`` weighs the classes.
-        vectors: of each study float32 (slices, maps), the slice network's pooled features.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.vectors`.
         labels: of the studies; every class is there.
 
     Returns:
-        The same as a network of features as they are.
+        The same as a network of vectors as they are.
     """
     means = np.stack([own.mean(axis=0, dtype=np.float64) for own in vectors])
     counts = np.bincount(labels, minlength=len(recipe.classes))
     weights = balanced_weights(counts.tolist(), recipe.loss.beta).numpy()
     scaler = StandardScaler().fit(means)
+    maps = means.shape[1] - DENSITIES
+    units = np.repeat([1.0, math.sqrt(maps / DENSITIES)], [maps, DENSITIES]) / scaler.scale_
     fitted = LogisticRegression(C=STRENGTH, max_iter=ITERATIONS).fit(
-        scaler.transform(means), labels, sample_weight=weights[np.asarray(labels)]
+        (means - scaler.mean_) * units, labels, sample_weight=weights[np.asarray(labels)]
     )
     slopes, offsets = fitted.coef_, fitted.intercept_
     if len(slopes) == 1:  # of two classes only the second one's logit is fitted
         slopes, offsets = np.vstack([0 * slopes, slopes]), np.append(0, offsets)
-    slopes = slopes / scaler.scale_
+    slopes = slopes * units
     network = PatientClassifier(
         MeanPooling(means.shape[1]), Head(means.shape[1], 0, 0.0, len(recipe.classes))
     )

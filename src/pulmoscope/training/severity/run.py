@@ -26,6 +26,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.runtime.network import open_network
+from pulmoscope.runtime.severity import vectors
 from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGRESSION, SLICE
 from pulmoscope.training import curves, settings
 from pulmoscope.training.card import named
@@ -176,17 +177,18 @@ def _train(
         SLICE: write_onnx(network, run / SLICE, _check_images(recipe, studies.train))
     }
     opened = open_network(run / SLICE, device="cpu")
-    vectors = []
+    told = []
     for study in teller.track(studies.train, "Features of studies", len(studies.train)):
-        images = recipe.preprocess.tensor(study.grey[study.judged])
-        parts = [opened(images[start : start + BATCH])["features"] for start in range(0, len(images), BATCH)]
-        vectors.append(np.concatenate([part.mean(axis=(2, 3)) for part in parts]))
+        images = study.grey[study.judged]
+        tensor = recipe.preprocess.tensor(images)
+        parts = [opened(tensor[start : start + BATCH])["features"] for start in range(0, len(images), BATCH)]
+        told.append(vectors(np.concatenate(parts), images))
     labels = [study.label for study in studies.train]
-    attention, attention_state = fit_attention(recipe, vectors, labels, folder, teller)
-    shortest = min(len(own) for own in vectors)
-    few: FloatArray = np.stack([own[:shortest] for own in vectors[:4]])
+    attention, attention_state = fit_attention(recipe, told, labels, folder, teller)
+    shortest = min(len(own) for own in told)
+    few: FloatArray = np.stack([own[:shortest] for own in told[:4]])
     verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)
-    verified[REGRESSION] = write_onnx(fit_regression(recipe, vectors, labels), run / REGRESSION, few)
+    verified[REGRESSION] = write_onnx(fit_regression(recipe, told, labels), run / REGRESSION, few)
     for name, fitted in ((IMPUTER, studies.imputer), (ANOMALY, studies.anomaly)):
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())
