@@ -9,7 +9,7 @@ import pytest
 from pulmoscope.core.errors import BundleError
 from pulmoscope.runtime import severity_bundle
 from pulmoscope.runtime.any_bundle import kind_of, load_any
-from pulmoscope.runtime.severity import BATCH, SeverityModel, vectors
+from pulmoscope.runtime.severity import BATCH, SeverityModel, slice_vectors
 from severity_bundles import ATTENTION, CLASSES, OFFSETS, REGRESSION, SIZE, SLOPES, tiny_severity_bundle
 
 
@@ -40,7 +40,7 @@ def test_a_vector_is_the_mean_of_each_map_and_how_much_is_how_dense() -> None:
     images = np.zeros((2, 2, 4), dtype=np.float32)
     # Of five pixels that are shown, five are above 1/12, four above 2/12, … two above 6/12, one above 7/12 to 11/12.
     images[0].flat[:5] = [0.1, 0.2, 0.4, 0.55, 1]
-    found = vectors(features, images)
+    found = slice_vectors(features, images)
     shares = [1, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2, 0.2, 0.2, 0.2]
     assert found[0] == pytest.approx([0.5, 2.5, *shares])
     assert found[1] == pytest.approx([4.5, 6.5, *[0] * 11])  # all black: nothing is dense

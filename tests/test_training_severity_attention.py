@@ -1,4 +1,4 @@
-"""The learnt vote on vectors made by hand: what decides is in one slice of many, in units of any size."""
+"""The vote by attention on vectors made by hand: what decides is in one slice of many, in units of any size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 import grades
 from pulmoscope.core.types import FloatArray
+from pulmoscope.runtime.severity import DENSITIES
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.three_level.course import Teller
 
@@ -17,13 +18,13 @@ GRADES = 4
 
 
 def studies(seed: int, each: int) -> tuple[list[FloatArray], list[int]]:
-    """Noise of 10 to 20 slices; in a third of them the feature of the study's grade stands out."""
+    """Noise of 10 to 20 slices; in a third of them one feature, the grade's, stands out, and no density."""
     rng = np.random.default_rng(seed)
     vectors, labels = [], []
     for label in np.repeat(np.arange(GRADES), each):
         own = rng.normal(0, 0.3, (int(rng.integers(10, 21)), 2 * GRADES)).astype(np.float32)
         own[rng.permutation(len(own))[: len(own) // 3], label] += 3
-        vectors.append(own)
+        vectors.append(np.hstack([own, np.full((len(own), DENSITIES), 0.1, np.float32)]))
         labels.append(int(label))
     return vectors, labels
 
@@ -41,7 +42,8 @@ def answers(
 def test_it_finds_the_slices_that_tell_whatever_the_units_of_the_features(tmp_path: Path) -> None:
     vectors, labels = studies(1, 6)
     asked, truth = studies(2, 4)
-    units = np.logspace(-2, 2, 2 * GRADES).astype(np.float32)
+    units = np.ones(2 * GRADES + DENSITIES, np.float32)
+    units[: 2 * GRADES] = np.logspace(-1, 1, 2 * GRADES)
 
     plain = answers(vectors, labels, asked, tmp_path / "plain")
     other = answers([own * units + 5 * units for own in vectors], labels, [own * units + 5 * units for own in asked],

@@ -19,7 +19,7 @@ from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.severity.regression import fit_regression
 
 MAPS = 5
-UNITS = np.array([1e-2, 1, 1e2, 5, 1], dtype=np.float32)
+UNITS = np.array([0.1, 1, 10, 5, 1], dtype=np.float32)
 
 
 def studies(classes: int) -> tuple[list[FloatArray], list[int]]:
@@ -61,6 +61,20 @@ def test_it_says_what_the_library_says_of_the_means(classes: int, beta: float) -
     weights *= classes / weights.sum()
     library = LogisticRegression(max_iter=10_000).fit(means, labels, sample_weight=weights[labels])
     assert found == pytest.approx(library.predict_proba(means), abs=2e-3)
+
+
+def test_what_hardly_varied_in_training_does_not_decide_alone() -> None:
+    vectors, labels = studies(4)
+    rng = np.random.default_rng(5)
+    for own, label in zip(vectors, labels, strict=True):
+        own[:, 4] = 1e-6 * (label + rng.random(len(own)))  # a dead feature, and a density that is never seen:
+        own[:, -1] = 1e-5 * (label + rng.random(len(own)))  # both tell the grade, by next to nothing
+    network = fit_regression(grades.recipe(), vectors, labels)
+    other = [own.copy() for own in vectors]
+    for own in other:
+        own[:, 4] += 0.01
+        own[:, -1] += 0.01
+    assert asked(network, other) == pytest.approx(asked(network, vectors), abs=0.05)
 
 
 def test_its_file_says_the_same_of_studies_of_any_length(tmp_path: Path) -> None:

@@ -31,9 +31,10 @@ def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
         of one cell from a head of cosines is such a case: longer features are no other answer, so its terms cancel.
     """
     weights, features = weights.astype(np.float64), features.astype(np.float64)
-    evidence = np.maximum(np.tensordot(weights, features, axes=1), 0)
-    most, terms = evidence.max(), np.tensordot(np.abs(weights), np.abs(features), axes=1).max()
-    return np.asarray(evidence / most if most > ROUNDING * terms else 0 * evidence, dtype=np.float32)
+    evidence = np.tensordot(weights, features, axes=1)
+    evidence[evidence <= ROUNDING * np.tensordot(np.abs(weights), np.abs(features), axes=1)] = 0
+    most = float(evidence.max())
+    return np.asarray(evidence / most if most > 0 else evidence, dtype=np.float32)
 
 
 def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:

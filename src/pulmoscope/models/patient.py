@@ -1,7 +1,7 @@
 """Patient-level classifiers: from the vectors of all slices of a study to one answer.
 
 System B's are of Garg et al. (ICASSP 2021), section III.C.2, and a fifth beyond the paper, gated attention; system A's
-learnt vote is attention beside the largest value of each feature. Gated attention (Ilse et al. 2018,
+learnt votes are attention beside the largest value of each feature, and the mean. Gated attention (Ilse et al. 2018,
 «Attention-based deep multiple instance learning», ICML, equations 8 and 9). Studies have different numbers of slices;
 in a batch the shorter ones are filled up, and what fills them never counts.
 """

@@ -17,7 +17,7 @@ from pulmoscope.pipeline.decision import ct_quality
 from pulmoscope.pipeline.predict_studies import Seen
 from pulmoscope.quality.repair import repaired
 from pulmoscope.quality.standard import standard_study
-from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.severity import DENSITIES, SeverityModel
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.runtime.three_level import StudyOutputs
 from pulmoscope.runtime.votes import VOTES
@@ -69,6 +69,7 @@ class SeverityJudge:
         said = self.model.predict(images)
         chosen = said.patient[self.model.bundle.vote]
         logits = np.log(np.maximum(chosen, np.float32(1e-9)))
+        features = said.vectors[:, :-DENSITIES]
         return StudyOutputs(
-            said.slices, said.patient, chosen, logits, {"mean": said.vectors.mean(axis=0)}, said.vectors
+            said.slices, said.patient, chosen, logits, {"mean": features.mean(axis=0)}, features
         )

@@ -13,10 +13,9 @@ from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Runtime, open_network, resolved
 from pulmoscope.runtime.severity_bundle import (
     ANOMALY,
-    ATTENTION,
     IMPUTER,
+    LEARNT,
     MISGAN,
-    REGRESSION,
     SLICE,
     SeverityBundle,
     load,
@@ -25,6 +24,7 @@ from pulmoscope.runtime.votes import majority, mean
 
 BATCH = 16
 DENSITIES = 11
+"""How many shares of dense lung a slice's vector ends with: one for each bound between twelfths of the window."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GradedSlices:
 
     Attributes:
         logits, probabilities: (batch, classes).
-        vectors: (batch, maps + densities), see :func:`vectors`.
+        vectors: (batch, maps + densities), see :func:`slice_vectors`.
         features: (batch, maps, rows, columns); ``gradients`` (batch, classes, maps): Grad-CAM's weights.
     """
 
@@ -59,16 +59,17 @@ class GradedStudy:
     vectors: FloatArray
 
 
-def vectors(features: FloatArray, images: FloatArray) -> FloatArray:
+def slice_vectors(features: FloatArray, images: FloatArray) -> FloatArray:
     """What the learnt votes get of each slice: float32 (slices, maps + ``DENSITIES``).
 
-    First the network's pooled features, then of what the slice shows the shares that are denser than each twelfth of
+    First the network's pooled features, then of all that is not black the shares that are denser than each twelfth of
     the window (from -900 to 100 HU of the recipe's): how much of the lung is how dense is what a grade is about, and a
-    network that learns from a patient's grade in every slice, healthy or not, measures it poorly.
+    network that learns from a patient's grade in every slice, healthy or not, measures it poorly. Black is what the
+    standardisation hides, and what lies at or below the window's lower end.
 
     Args:
         features: (slices, maps, rows, columns).
-        images: of the same slices, (slices, size, size) in [0, 1]; black is not shown.
+        images: of the same slices, (slices, size, size) in [0, 1].
     """
     edges = np.linspace(0, 1, DENSITIES + 2, dtype=np.float32)[1:-1]
     shown = np.count_nonzero(images > 0, axis=(1, 2))
@@ -94,8 +95,7 @@ class SeverityModel:
         small: Runtime = "onnx" if self.runtime == "onnx" else "openvino"
         self._slice = open_network(bundle.folder / SLICE, runtime, device)
         self._learnt = {
-            name: open_network(bundle.folder / file, small, "cpu")
-            for name, file in (("attention", ATTENTION), ("regression", REGRESSION))
+            name: open_network(bundle.folder / file, small, "cpu") for name, file in LEARNT.items()
         }
         learned = bundle.imputer == MISGAN
         self.imputer = open_network(bundle.folder / IMPUTER, small, "cpu") if learned else None
@@ -119,7 +119,7 @@ class SeverityModel:
         return GradedSlices(
             said["logits"],
             calibrated(said["logits"], self.bundle.calibration.temperature),
-            vectors(said["features"], images),
+            slice_vectors(said["features"], images),
             said["features"],
             said["gradients"],
         )
@@ -139,14 +139,15 @@ class SeverityModel:
         shares = np.concatenate([part.probabilities for part in parts])
         return self.patient(shares, np.concatenate([part.vectors for part in parts]))
 
-    def patient(self, slices: FloatArray, told: FloatArray) -> GradedStudy:
+    def patient(self, slices: FloatArray, vectors: FloatArray) -> GradedStudy:
         """What a patient's slices come to.
 
         Args:
             slices: their probabilities (slices, classes), at least one slice.
-            told: their vectors (slices, maps + densities).
+            vectors: theirs (slices, maps + densities).
         """
         learnt = {
-            name: calibrated(network(told[None])["logits"], 1.0)[0] for name, network in self._learnt.items()
+            name: calibrated(network(vectors[None])["logits"], 1.0)[0]
+            for name, network in self._learnt.items()
         }
-        return GradedStudy(slices, {"majority": majority(slices), "mean": mean(slices), **learnt}, told)
+        return GradedStudy(slices, {"majority": majority(slices), "mean": mean(slices), **learnt}, vectors)

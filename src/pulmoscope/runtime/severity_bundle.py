@@ -4,8 +4,8 @@
 
     bundle.json       what is in it; ``kind`` is ``severity``
     model.onnx        image (batch, 1, size, size) -> logits, features, gradients: see :mod:`pulmoscope.runtime.bundle`
-    attention.onnx    slices (1, slices, maps + 11) -> logits, vector: by attention and maximum (`runtime.severity`)
-    regression.onnx   slices (1, slices, maps + 11) -> logits, vector: by the mean over slices
+    attention.onnx    the slices' vectors (1, slices, maps + densities) -> logits, vector: by attention and maximum
+    regression.onnx   the same by the mean over slices; see :func:`pulmoscope.runtime.severity.slice_vectors`
     imputer.onnx      fills missing regions; only where ``imputer`` is ``misgan``
     anomaly.onnx      slices (batch, 1, size, size) -> score, residual; only where an AnoGAN was trained
     MODEL_CARD.md     for people; not under checksum
@@ -26,6 +26,8 @@ from pulmoscope.runtime.votes import VOTES
 KIND = "severity"
 SLICE, IMPUTER, ANOMALY = "model.onnx", "imputer.onnx", "anomaly.onnx"
 ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
+LEARNT: Mapping[str, str] = {"attention": ATTENTION, "regression": REGRESSION}
+"""The learnt votes' files."""
 MISGAN = "misgan"
 NO_IMPUTER = "none"
 
@@ -53,7 +55,7 @@ class SeverityBundle(Contents):
     def parts(self) -> tuple[str, ...]:
         """The files that it consists of."""
         learned = (IMPUTER,) * (self.imputer == MISGAN)
-        return (SLICE, ATTENTION, REGRESSION, *learned, *((ANOMALY,) * (self.anomaly is not None)))
+        return (SLICE, *LEARNT.values(), *learned, *((ANOMALY,) * (self.anomaly is not None)))
 
 
 def load(model: str | Path) -> SeverityBundle:

@@ -149,6 +149,7 @@ def _answers_severity(bundle: SeverityBundle) -> tuple[dict[str, int], bool]:
     import numpy as np
 
     from pulmoscope.runtime.severity import SeverityModel
+    from pulmoscope.runtime.severity_bundle import LEARNT
 
     opened = SeverityModel(bundle)
     black = np.zeros((1, bundle.preprocess.size, bundle.preprocess.size), dtype=np.float32)
@@ -160,7 +161,7 @@ def _answers_severity(bundle: SeverityBundle) -> tuple[dict[str, int], bool]:
     fit = said.gradients.shape == (1, classes, said.features.shape[1])
     return {
         "model.onnx": classes,
-        **{f"{name}.onnx": len(voted[name]) for name in ("attention", "regression")},
+        **{file: len(voted[name]) for name, file in LEARNT.items()},
     }, fit
 
 

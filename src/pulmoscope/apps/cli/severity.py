@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-_LEVELS = ("slice", "majority", "mean", "attention", "regression")
+_LEVELS = ("slice", "majority", "mean", "attention", "regression")  # of runtime.votes, which loads numpy
 
 
 def train_severity(

@@ -1,9 +1,9 @@
 """From slices to the patient by learnt attention: the third vote (see :mod:`pulmoscope.models.patient`).
 
-Between no disease and little, the one slice that shows it decides; so the largest value of each feature stands beside
-the attended mean. There are few patients to learn from: every time a
-study is seen, some of its slices are left out, and the weights decay. It learns from standardised features, as LDAM's
-cosines leave their length open; what it learnt is then written for the features as they are.
+Between no disease and little, the one slice that shows it decides; so the largest value of each feature and density
+stands beside the attended mean. There are few patients to learn from: every time a study is seen, some of its slices
+are left out, and the weights decay. It learns from standardised vectors, as LDAM's cosines leave the features' length
+open; what it learnt is then written for the vectors as they are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pulmoscope.models.losses import build_loss
 from pulmoscope.models.patient import AttentionMaxPooling, PatientClassifier, build_patient
 from pulmoscope.models.spec import CLASSIFIERS
 from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.scale import scale_of
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 
@@ -30,9 +31,6 @@ CLASSIFIER = "attention-max"
 EPOCHS, RATE, BATCH, DECAY = 60, 1e-3, 32, 1e-2
 LEAST_KEPT = 0.4
 """Of a study's slices, at least so many are seen at a time."""
-
-LEAST_SPREAD = 1e-6
-"""A feature that varies less does not vary."""
 
 
 def fit_attention(
@@ -45,14 +43,14 @@ def fit_attention(
     """Train the attention on the training studies' slices, from where its state file says it stands.
 
     Args:
-        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.vectors`.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.slice_vectors`.
         labels: of the studies.
         folder: of the state.
 
     Returns:
         The network after the last epoch, and how it went.
     """
-    mean, spread = _scale(vectors)
+    mean, spread = scale_of(np.concatenate(vectors))
     scaled = [(own - mean) / spread for own in vectors]
     torch.manual_seed(recipe.seed)
     network = build_patient(CLASSIFIERS[CLASSIFIER], vectors[0].shape[1], len(recipe.classes))
@@ -82,13 +80,6 @@ def fit_attention(
     state = follow(network, course, folder, torch.device("cpu"), teller)
     _unscale(network, torch.from_numpy(mean), torch.from_numpy(spread))
     return network.cpu().eval(), state
-
-
-def _scale(vectors: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Mean and spread of every feature over all slices; what does not vary keeps its unit."""
-    every = np.concatenate(vectors)
-    spread = every.std(axis=0)
-    return every.mean(axis=0), np.where(spread > LEAST_SPREAD, spread, np.float32(1))
 
 
 @torch.no_grad()

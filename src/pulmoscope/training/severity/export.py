@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.errors import BundleError
+from pulmoscope.core.errors import BundleError, RecipeError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
@@ -54,14 +54,18 @@ def export_severity(
         terms: the data's licence or terms of use, for the model card.
 
     Raises:
-        RecipeError: the folder holds no finished run.
+        RecipeError: the folder holds no finished run, or one of an earlier version.
         InputError: a study can't be read.
         ResourceError: memory or disk ran out.
     """
     with clear_about_resources(f"exporting {run}"):
         trained = load_severity_run(run)
-        (run / MANIFEST).unlink(missing_ok=True)
         draft = _draft(trained, table, version, terms)
+        if missing := [name for name in draft.parts if not (run / name).is_file()]:
+            raise RecipeError(
+                f"{run}: {', '.join(missing)}: a run of this version has it; train it again (--force)"
+            )
+        (run / MANIFEST).unlink(missing_ok=True)
         prepared = cache_of(dataclasses.replace(trained.recipe, cache=cache), run)
         bundle = _judged(draft, trained, table, prepared, Teller.of(progress))
         write_text(run / CARD, severity_card(bundle))

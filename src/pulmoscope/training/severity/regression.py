@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Head
@@ -21,6 +20,7 @@ from pulmoscope.models.losses import balanced_weights
 from pulmoscope.models.patient import MeanPooling, PatientClassifier
 from pulmoscope.runtime.severity import DENSITIES
 from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.severity.scale import scale_of
 
 STRENGTH = 1.0
 """scikit-learn's C: the inverse of the penalty on weights of standardised features."""
@@ -36,7 +36,7 @@ def fit_regression(
 
     Args:
         recipe: of its loss, ``beta`` weighs the classes.
-        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.vectors`.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.slice_vectors`.
         labels: of the studies; every class is there.
 
     Returns:
@@ -45,11 +45,11 @@ def fit_regression(
     means = np.stack([own.mean(axis=0, dtype=np.float64) for own in vectors])
     counts = np.bincount(labels, minlength=len(recipe.classes))
     weights = balanced_weights(counts.tolist(), recipe.loss.beta).numpy()
-    scaler = StandardScaler().fit(means)
+    middle, spread = scale_of(means)
     maps = means.shape[1] - DENSITIES
-    units = np.repeat([1.0, math.sqrt(maps / DENSITIES)], [maps, DENSITIES]) / scaler.scale_
+    units = np.repeat([1.0, math.sqrt(maps / DENSITIES)], [maps, DENSITIES]) / spread
     fitted = LogisticRegression(C=STRENGTH, max_iter=ITERATIONS).fit(
-        (means - scaler.mean_) * units, labels, sample_weight=weights[np.asarray(labels)]
+        (means - middle) * units, labels, sample_weight=weights[np.asarray(labels)]
     )
     slopes, offsets = fitted.coef_, fitted.intercept_
     if len(slopes) == 1:  # of two classes only the second one's logit is fitted
@@ -60,5 +60,5 @@ def fit_regression(
     )
     with torch.no_grad():
         network.head.output.weight.copy_(torch.from_numpy(slopes))
-        network.head.output.bias.copy_(torch.from_numpy(offsets - slopes @ scaler.mean_))
+        network.head.output.bias.copy_(torch.from_numpy(offsets - slopes @ middle))
     return network.eval()

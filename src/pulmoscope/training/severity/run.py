@@ -26,7 +26,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.severity import vectors
+from pulmoscope.runtime.severity import slice_vectors
 from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGRESSION, SLICE
 from pulmoscope.training import curves, settings
 from pulmoscope.training.card import named
@@ -45,8 +45,8 @@ from pulmoscope.training.state import PhaseState, read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
-CHECK_NOISE, CHECK_SLICES = 4, 8
-"""What the slice network's file is checked with: seeded noise, and slices of the training studies."""
+CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 16
+"""What the networks' files are checked with: seeded noise, slices and studies of those to learn from."""
 BATCH = 32
 OWN_CACHE = "prepared"
 
@@ -177,18 +177,20 @@ def _train(
         SLICE: write_onnx(network, run / SLICE, _check_images(recipe, studies.train))
     }
     opened = open_network(run / SLICE, device="cpu")
-    told = []
+    vectors: list[FloatArray] = []
     for study in teller.track(studies.train, "Features of studies", len(studies.train)):
         images = study.grey[study.judged]
         tensor = recipe.preprocess.tensor(images)
-        parts = [opened(tensor[start : start + BATCH])["features"] for start in range(0, len(images), BATCH)]
-        told.append(vectors(np.concatenate(parts), images))
+        parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
+        vectors.append(
+            np.concatenate([slice_vectors(opened(tensor[part])["features"], images[part]) for part in parts])
+        )
     labels = [study.label for study in studies.train]
-    attention, attention_state = fit_attention(recipe, told, labels, folder, teller)
-    shortest = min(len(own) for own in told)
-    few: FloatArray = np.stack([own[:shortest] for own in told[:4]])
+    attention, attention_state = fit_attention(recipe, vectors, labels, folder, teller)
+    shortest = min(len(own) for own in vectors)
+    few: FloatArray = np.stack([own[:shortest] for own in vectors[:: max(1, len(vectors) // CHECK_STUDIES)]])
     verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)
-    verified[REGRESSION] = write_onnx(fit_regression(recipe, told, labels), run / REGRESSION, few)
+    verified[REGRESSION] = write_onnx(fit_regression(recipe, vectors, labels), run / REGRESSION, few)
     for name, fitted in ((IMPUTER, studies.imputer), (ANOMALY, studies.anomaly)):
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())
