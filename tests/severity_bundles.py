@@ -20,8 +20,8 @@ OFFSETS = np.array([0.0, -1.0, -3.0, -6.0], dtype=np.float32)
 """A slice's logits: its mean grey times SLOPES plus OFFSETS. CT-1 wins from 0.1 on, CT-2 from 0.2, CT-3 from 0.3."""
 ATTENTION = np.array([[30.0, 20.0, 10.0, 0.0]], dtype=np.float32)
 REGRESSION = np.array([[0.0, 10.0, 20.0, 40.0]], dtype=np.float32)
-"""The patient's logits by attention and by regression are the mean of all slices' grey times these: one always says
-CT-0, the other CT-3."""
+"""The patient's logits by attention are the mean of all slices' grey times the first: it says CT-0 always. Those by
+regression are the share that is lighter than 1/12 times the second: CT-3, unless all is dark."""
 
 
 def tiny_severity_bundle(
@@ -40,8 +40,8 @@ def tiny_severity_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_slice(), folder / "model.onnx")
-    onnx.save(_vote(ATTENTION), folder / "attention.onnx")
-    onnx.save(_vote(REGRESSION), folder / "regression.onnx")
+    onnx.save(_vote(ATTENTION, 0), folder / "attention.onnx")
+    onnx.save(_vote(REGRESSION, 1), folder / "regression.onnx")
     anomaly = None
     if anomalous_from is not None:
         onnx.save(_anomaly(), folder / "anomaly.onnx")
@@ -80,13 +80,13 @@ def _slice() -> onnx.ModelProto:
     return _model(nodes, ("image", ["batch", 1, SIZE, SIZE]), outputs, constants)
 
 
-def _vote(weights: np.ndarray) -> onnx.ModelProto:
+def _vote(weights: np.ndarray, column: int) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Slice", ["slices", "first", "second", "last"], ["grey"]),
         helper.make_node("ReduceMean", ["grey", "axis"], ["vector"], keepdims=0),
         helper.make_node("MatMul", ["vector", "weights"], ["logits"]),
     ]
-    places = {"axis": 1, "first": 0, "second": 1, "last": 2}
+    places = {"axis": 1, "first": column, "second": column + 1, "last": 2}
     constants = {"weights": weights, **{name: np.array([at], dtype=np.int64) for name, at in places.items()}}
     outputs = {"logits": ["batch", 4], "vector": ["batch", 1]}
     return _model(nodes, ("slices", ["batch", "slices", 1 + DENSITIES]), outputs, constants)

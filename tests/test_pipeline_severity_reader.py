@@ -49,10 +49,11 @@ def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: P
     assert answer.patient == answer.levels["majority"]
 
 
-def test_the_bundles_vote_decides(tmp_path: Path, scan: Scan) -> None:
-    answer = SeverityReader(model(tmp_path, vote="attention")).answer(scan, lungs_of(scan), None, None)
-    assert answer.patient == answer.levels["attention"]
-    assert max(answer.patient, key=lambda name: answer.patient[name]) == "CT-0"
+@pytest.mark.parametrize(("vote", "grade"), [("attention", "CT-0"), ("regression", "CT-3")])
+def test_the_bundles_vote_decides(tmp_path: Path, scan: Scan, vote: str, grade: str) -> None:
+    answer = SeverityReader(model(tmp_path, vote=vote)).answer(scan, lungs_of(scan), None, None)
+    assert answer.patient == answer.levels[vote]
+    assert max(answer.patient, key=lambda name: answer.patient[name]) == grade
 
 
 def test_missing_voxels_do_not_matter_to_a_model_that_repairs(tmp_path: Path, scan: Scan) -> None:

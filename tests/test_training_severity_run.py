@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 import grades
@@ -16,7 +17,11 @@ from pulmoscope.runtime.severity_bundle import load
 from pulmoscope.training.severity.card import changed_settings
 from pulmoscope.training.severity.export import export_severity, is_severity_bundle
 from pulmoscope.training.severity.recipe import check, travelling
+from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
+from pulmoscope.training.severity.studies import prepare
+from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.studies import Cache
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 LEARNED = (
@@ -174,6 +179,39 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
     bundle = export_severity(folder, table, progress=False)
     assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
     assert bundle.anomaly is None
+
+
+def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
+    table = grades.table(tmp_path / "studies", each=1, damaged=False)
+    recipe = grades.recipe("imputer=none", "slices.epochs=1")
+    fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
+    export_severity(tmp_path / "run", table, progress=False)
+    model = SeverityModel.load(tmp_path / "run", "onnx")
+    studies = prepare(
+        table.split("train"),
+        recipe.preprocess,
+        recipe.classes,
+        Cache(tmp_path / "cache"),
+        Teller(),
+        search=False,
+    )
+    said = [model.predict(own.grey[own.judged]) for own in studies]
+    again = fit_regression(recipe, [own.vectors for own in said], [own.label for own in studies])
+    for own in said:
+        with torch.no_grad():
+            expected = torch.softmax(again(torch.from_numpy(own.vectors)[None]), dim=1)[0].numpy()
+        assert own.patient["regression"] == pytest.approx(expected, abs=0.01)
+
+
+def test_a_run_that_lacks_a_network_keeps_its_manifest(run: SeverityRun, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "regression.onnx").unlink()
+    with pytest.raises(
+        RecipeError, match=r"run: regression\.onnx: a run of this version has it; train it again"
+    ):
+        export_severity(folder, grades.table(run.folder.parent / "studies"), progress=False)
+    assert (folder / "bundle.json").is_file()
 
 
 def test_healthy_lungs_must_be_held_out_for_the_anomaly_threshold(tmp_path: Path) -> None:
