@@ -18,10 +18,18 @@ def as_typed() -> str:
 
 
 def show(table: Table) -> None:
-    """Print a table; brackets in its cells are text, as file and class names may hold them."""
+    """Print a table; brackets in its cells are text, as file and class names may hold them.
+
+    Into a file or a pipe it goes at its whole width: no figure is cut to fit a terminal that is not there.
+    """
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(
+            console.width, console.measure(table, options=console.options.update(width=1000)).maximum
+        )
+    console.print(table)
 
 
 @contextmanager

@@ -165,7 +165,7 @@ def _tell(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], levels: Seq
     view = Table(box=box.SIMPLE_HEAD, title=title)
     view.add_column("", no_wrap=True)
     for level in levels:
-        view.add_column(level, justify="right")
+        view.add_column(level, justify="right", overflow="fold")
     for name, figures in rows:
         known = [("-", "") if figures[level] is None else figure(figures[level]) for level in levels]
         view.add_row(name, *(f"{value} ({apart})" if apart else value for value, apart in known))
