@@ -30,7 +30,7 @@ def bars(groups: Sequence[str], series: Mapping[str, Figures], axis: str) -> byt
     axes.set_ylabel(axis)
     axes.set_ylim(top=1.02)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=len(series))
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_png(stream)
     return stream.getvalue()
