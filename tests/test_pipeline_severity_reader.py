@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,13 @@ from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Modality, Scan, SourceFile, Units
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.pipeline.ct_pictures import ct_pictures
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.severity_judge import SeverityJudge
 from pulmoscope.pipeline.severity_reader import SeverityReader
+from pulmoscope.quality.repair import repaired
+from pulmoscope.report.ct_page import to_html
 from pulmoscope.runtime.severity import SeverityModel
 from severity_bundles import CLASSES, tiny_severity_bundle
 from volumes import write
@@ -71,6 +76,48 @@ def test_missing_voxels_do_not_matter_to_a_model_that_repairs(tmp_path: Path, sc
     )
 
 
+def test_a_model_that_leaves_damage_says_so(tmp_path: Path, scan: Scan) -> None:
+    spoilt = scan.pixels.copy()
+    spoilt[20:22, 30:90, 30:90] = 3071
+    told = {}
+    for imputer in ("linear", "none"):
+        found = diagnose_ct(scan_of(spoilt), model(tmp_path / imputer, imputer=imputer))
+        page = to_html(found, ct_pictures(found))
+        assert found.imputed is not None
+        assert found.imputed.imputer == imputer
+        flag = next(own.detail for own in found.quality.flags if own.code == "missing-data")
+        told[imputer] = [text for text in (flag, page) if "network was shown the damage as it is" in text]
+    assert told["linear"] == []
+    assert len(told["none"]) == 2
+
+
+def test_every_judged_slice_has_its_anomaly_score_and_an_unusual_one_its_map(
+    tmp_path: Path, scan: Scan
+) -> None:
+    own, lungs = model(tmp_path, anomalous_from=0.05), lungs_of(scan)
+    assert lungs is not None
+    study = own.bundle.preprocess.apply(scan.pixels, SPACING_MM, lungs, None)
+    grey = repaired(study, own).mean(axis=(1, 2)) / 0.05  # what the tiny bundle's network gives, by its limit
+    found = diagnose_ct(scan, own)
+    for place, (first, end) in enumerate(pairwise(study.first)):
+        for result in found.slices[first:end]:
+            expected = pytest.approx(grey[place], abs=1e-5) if study.judged[place] else None
+            assert result.anomaly_score == expected
+    maps = [shown for shown in found.explanations if shown.kind == "anomaly"]
+    explained = {shown.index for shown in found.explanations}
+    assert {shown.index for shown in maps} == {
+        index for index in explained if (found.slices[index].anomaly_score or 0) > 1
+    }
+    assert len(maps) > 0
+    assert all(shown.heat.shape == scan.pixels.shape[1:] for shown in maps)
+    assert all(0 <= shown.heat.min() < shown.heat.max() <= 1 for shown in maps)
+    page = to_html(found, ct_pictures(found))
+    assert page.count("What is unlike CT-0") == len(maps)
+    assert "times the limit" in page
+    usual = diagnose_ct(scan, model(tmp_path / "high", anomalous_from=0.99))
+    assert {shown.kind for shown in usual.explanations} == {"grad-cam"}
+
+
 def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Scan) -> None:
     lungs = lungs_of(scan)
     unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(scan, lungs, None, None)
@@ -93,16 +140,35 @@ def test_a_diagnosis_has_the_networks_grade_beside_the_measured_one(tmp_path: Pa
     assert all(own.heat.shape == scan.pixels.shape[1:] for own in diagnosis.explanations)
 
 
-def test_a_table_of_studies_is_evaluated_at_both_levels(tmp_path: Path) -> None:
+def healthy_table(tmp_path: Path) -> SampleTable:
     samples = []
     for number, label in enumerate(("CT-0", "CT-3")):
         hu = chest(noise=10.0 + number).hu
         write(tmp_path / f"{label}.nii.gz", hu, pixel_mm=2.5)
         samples.append(Sample(f"{label}.nii.gz", label, "test", label, "phantom"))
-    table = SampleTable(tmp_path, "manifest", tuple(samples))
+    return SampleTable(tmp_path, "manifest", tuple(samples))
+
+
+@pytest.mark.parametrize(("vote", "decision"), [("attention", "report"), ("regression", "refer")])
+def test_an_evaluation_refers_grades_far_from_the_measured_one(
+    tmp_path: Path, vote: str, decision: str
+) -> None:
+    # Both lungs are healthy; by regression the tiny bundle says CT-3, by attention CT-0.
+    judge = SeverityJudge(model(tmp_path / "bundle", vote=vote, sources=("hospital",)))
+    evaluate_studies(judge, healthy_table(tmp_path), tmp_path / "out", bootstrap=0)
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as stream:
+        assert [row["decision"] for row in csv.DictReader(stream)] == [decision] * 2
+
+
+def test_a_table_of_studies_is_evaluated_at_both_levels(tmp_path: Path) -> None:
+    table = healthy_table(tmp_path)
     judge = SeverityJudge(model(tmp_path / "bundle"))
     evaluate_studies(judge, table, tmp_path / "out", split="test", bootstrap=0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert set(found["levels"]) == {"slice", "majority", "mean", "attention", "regression", "ensemble"}
     assert found["levels"]["majority"] == found["levels"]["ensemble"]
     assert found["levels"]["slice"]["images"] > 2
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "ensemble is the one that this model goes by (majority)" in page
+    assert '<th scope="col" class="number">MCC</th>' in page
+    assert "Level 1" not in page

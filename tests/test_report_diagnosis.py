@@ -98,6 +98,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "network": None,
         "lesion_share": None,
         "missing_share": None,
+        "anomaly_score": None,
     }
     assert plain["slices"][12] == {
         "index": 12,
@@ -109,6 +110,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "network": None,
         "lesion_share": None,
         "missing_share": None,
+        "anomaly_score": None,
     }
     assert plain["levels"] == CT_LEVELS
     assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}

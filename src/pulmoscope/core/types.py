@@ -187,8 +187,8 @@ class Explanation:
     """A heat map for one class.
 
     Attributes:
-        kind: ``grad-cam``.
-        target: the class whose evidence is shown.
+        kind: ``grad-cam``; ``anomaly``: what of the slice the networks that know normal ones alone can't redraw.
+        target: the class whose evidence is shown; of an anomaly ``unlike`` and the class that it is not like.
         heat: float32 (rows, columns) in [0, 1] at the scan's own size; 0 outside what the network saw.
         index: the slice that is explained, counted from 0 at the feet; 0 for an X-ray.
         stage: the network's stage that is looked at, as the network's paper counts them (ResNet50: 3, 4, 5); 0: the
@@ -218,6 +218,8 @@ class SliceResult:
             none of its lung was observed.
         missing_share: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
             was not looked for.
+        anomaly_score: how unlike a normal slice it is, as a multiple of the model's limit: it counts as unlike above
+            1; None where it was not judged, or the model has no such score.
     """
 
     index: int
@@ -229,16 +231,20 @@ class SliceResult:
     network: Mapping[str, float] | None = None
     lesion_share: float | None = None
     missing_share: float | None = None
+    anomaly_score: float | None = None
+
+
+NOT_FILLED = "none"
 
 
 @dataclass(frozen=True)
 class Imputed:
-    """What of a CT was missing, and was filled in before anything was looked for.
+    """What of a CT was missing, and was filled in before lungs and lesions were looked for.
 
     Attributes:
         share: of the body at the height of the lungs, 0 to 1; of the whole body where no lungs were found.
         slices: how many slices lacked something.
-        imputer: what filled it.
+        imputer: what filled it for the model; :data:`NOT_FILLED`: nothing, the model was shown the damage.
         mask: bool (slices, rows, columns): what was filled in.
     """
 

@@ -23,7 +23,10 @@ class CtAnswer:
 
     Attributes:
         slices: float32 (slices, classes); NaN where a slice is not judged.
-        imputer: what the model itself has filled missing regions with; empty: it took what it was given.
+        imputer: what the model itself has filled missing regions with; empty: it took what it was given; ``none``: it
+            was shown the damage.
+        anomalies: float32 (slices,), how unlike normal ones the slices are, as multiples of the limit; NaN where one
+            is not judged; None where the model has no such score.
         network: what the network says by itself, likewise, where the measure of dense lung was weighed in; else None.
         patient: class → probability; empty where no slice is judged.
         levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
@@ -38,6 +41,7 @@ class CtAnswer:
     checked: int | None = None
     network: FloatArray | None = None
     imputer: str = ""
+    anomalies: FloatArray | None = None
 
 
 class CtReader(Protocol):

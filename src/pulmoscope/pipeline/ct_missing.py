@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import BoolArray, Flag, Imputed, Scan, Severity, Units
+from pulmoscope.core.types import NOT_FILLED, BoolArray, Flag, Imputed, Scan, Severity, Units
 from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
 
@@ -72,7 +72,7 @@ def imputed(own: Searched, lungs: LungMask | None, by: str = "") -> Imputed | No
     """What was filled in; None where nothing was.
 
     Args:
-        by: what the model itself filled with; empty: it took what it was given.
+        by: what the model itself filled with (see ``pipeline.ct_answer.CtAnswer``).
     """
     if own.missing is None:
         return None
@@ -85,7 +85,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
 
     Args:
         lungs: found in the filled scan.
-        by: what the model itself filled with; empty: it took what it was given.
+        by: what the model itself filled with (see ``pipeline.ct_answer.CtAnswer``).
     """
     if own.missing is None:
         return ()
@@ -99,7 +99,11 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
         if any(flag.code == "missing-slices" for flag in own.scan.remarks)
         else ""
     )
-    own_words = f"; for the network: {by}" if by and by != FILLS else ""
+    own_words = ""
+    if by == NOT_FILLED:
+        own_words = "; the network was shown the damage as it is"
+    elif by and by != FILLS:
+        own_words = f"; for the network: {by}"
     flags = [
         Flag(
             "missing-data",

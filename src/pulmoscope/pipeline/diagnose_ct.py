@@ -169,9 +169,17 @@ def _results(
             network=None if answer.network is None else _named(classes, answer.network[index]),
             lesion_share=None if severity is None else _lesion_share(severity, index),
             missing_share=own.slice_share(index),
+            anomaly_score=_anomaly(answer, index),
         )
         for index, row in enumerate(answer.slices)
     )
+
+
+def _anomaly(answer: CtAnswer, index: int) -> float | None:
+    """How unlike normal ones a slice is; None where that is not known."""
+    if answer.anomalies is None or np.isnan(answer.anomalies[index]):
+        return None
+    return round(float(answer.anomalies[index]), 6)
 
 
 def _lesion_share(severity: SeverityMeasure, index: int) -> float | None:

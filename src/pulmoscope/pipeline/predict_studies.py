@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError, InputError
+from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import FloatArray, Quality
 from pulmoscope.datasets.ct_studies import infected_of, lungs_of, read_labelled
 from pulmoscope.datasets.table import Sample, SampleTable
@@ -22,6 +23,7 @@ from pulmoscope.pipeline.ct_answer import named
 from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
+from pulmoscope.pipeline.severity import held_to_measure
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.three_level import StudyOutputs, ThreeLevelModel
 
@@ -35,6 +37,7 @@ class StudyJudge(Protocol):
     Attributes:
         patient: the classifiers of the whole patient.
         together: those of them whose vectors are put side by side for a map of the patients.
+        levels: what its levels are, for the page's reader.
     """
 
     @property
@@ -49,6 +52,11 @@ class StudyJudge(Protocol):
 
     @property
     def together(self) -> tuple[str, ...]:
+        """See above."""
+        ...
+
+    @property
+    def levels(self) -> str:
         """See above."""
         ...
 
@@ -74,12 +82,14 @@ class Seen:
         places: the slices that they are, counted from the feet.
         labels: of these slices; empty where none is known.
         quality: of the study.
+        severity: measured, where the model's answer is held to it.
     """
 
     images: Any
     places: tuple[int, ...]
     labels: tuple[str, ...]
     quality: Quality
+    severity: SeverityMeasure | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,8 @@ def predict_studies(
                 shares = named(bundle.classes, said.ensemble)
                 samples.append(sample)
                 known.append((seen.places, seen.labels))
-                decisions.append(decide(shares, seen.quality, bundle.thresholds.confidence).decision.value)
+                prediction = decide(shares, seen.quality, bundle.thresholds.confidence)
+                decisions.append(held_to_measure(prediction, seen.severity).decision.value)
                 # What is known of each slice would fill the memory, and nobody asks for it.
                 outputs.append(replace(said, slice_vectors=np.empty((0, 0), np.float32)))
             if progress is not None:
@@ -160,6 +171,15 @@ class ThreeLevelJudge:
     def together(self) -> tuple[str, ...]:
         """Those that its ensemble gets."""
         return self.model.bundle.ensemble
+
+    @property
+    def levels(self) -> str:
+        """What its three levels are."""
+        return (
+            "Level 1 judges slices: all of normal patients, and those of the others that show infection. Level 2 "
+            "judges patients, with several classifiers; level 3 puts some of them together, and is what the rest of "
+            "this page is about."
+        )
 
     def read(self, table: SampleTable, sample: Sample) -> Seen:
         """All slices of a study (see :class:`StudyJudge`)."""

@@ -15,6 +15,7 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality
 from pulmoscope.pipeline.predict_studies import Seen
+from pulmoscope.pipeline.severity import measured
 from pulmoscope.quality.repair import repaired
 from pulmoscope.quality.standard import standard_study
 from pulmoscope.runtime.severity import DENSITIES, SeverityModel
@@ -39,6 +40,15 @@ class SeverityJudge:
         """The mean of the slices' features is what is known of a patient."""
         return ("mean",)
 
+    @property
+    def levels(self) -> str:
+        """What its votes are."""
+        return (
+            "Every slice that shows enough lung is judged by itself, and is right where it says its patient's grade, "
+            "though most slices of mild disease are clean. The patient follows from the slices by four votes; ensemble "
+            f"is the one that this model goes by ({self.model.bundle.vote}), and what the rest of this page is about."
+        )
+
     def read(self, table: SampleTable, sample: Sample) -> Seen:
         """The judged slices of a study, repaired; each has its patient's label."""
         path = table.path(sample)
@@ -57,11 +67,13 @@ class SeverityJudge:
         places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)
         checked = ct_quality(own.scan, lungs, bundle.training_data.get("sources", ()))
         quality = Quality((*checked.flags, *missing_flags(own, lungs)))
+        severity = measured(own.scan, lungs, own.mask)
         return Seen(
             repaired(study, self.model)[places],
             tuple(int(study.first[place]) for place in places),
             (sample.label,) * len(places),
             quality,
+            None if severity is None else severity[0],
         )
 
     def predict(self, images: Any) -> StudyOutputs:

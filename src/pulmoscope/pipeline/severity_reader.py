@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Units
+from pulmoscope.core.types import Explanation, FloatArray, Scan, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline.ct_answer import BoolArray, CtAnswer, named
 from pulmoscope.preprocess.ct_standard import StandardStudy
@@ -46,16 +46,20 @@ class SeverityReader:
         """
         bundle = self.model.bundle
         study = self._standardised(scan, lungs, missing)
-        found = np.full((len(scan.pixels), len(bundle.classes)), np.nan, dtype=np.float32)
         if not study.judged.any():
-            return CtAnswer(found, {})
+            return CtAnswer(np.full((len(scan.pixels), len(bundle.classes)), np.nan, dtype=np.float32), {})
         images = repaired(study, self.model)[study.judged]
         said = self.model.predict(images)
-        for place, row in zip(np.flatnonzero(study.judged), said.slices, strict=True):
-            found[study.first[place] : study.first[place + 1]] = row
         levels = {vote: named(bundle.classes, said.patient[vote]) for vote in VOTES}
-        own = "" if bundle.imputer == NO_IMPUTER else bundle.imputer
-        return CtAnswer(found, levels[bundle.vote], levels, self._unlike_normal(images), imputer=own)
+        scores, count = self._scores(images), len(scan.pixels)
+        return CtAnswer(
+            _of_scan(study, said.slices, count),
+            levels[bundle.vote],
+            levels,
+            () if scores is None else study_flags(scores.each, scores.limit),
+            imputer=bundle.imputer,
+            anomalies=None if scores is None else _of_scan(study, scores.limit.multiples(scores.each), count),
+        )
 
     def explain(
         self,
@@ -65,23 +69,26 @@ class SeverityReader:
         target: str,
         missing: BoolArray | None,
     ) -> list[Explanation]:
-        """Grad-CAM of the standardised slices that these slices have a part in."""
+        """Grad-CAM of the standardised slices that these slices have a part in.
+
+        Where the AnoGAN calls one of them unlike normal ones, its score map comes, too.
+        """
         study = self._standardised(scan, lungs, missing)
         owners = np.searchsorted(study.first, np.asarray(places), side="right") - 1
-        said = self.model.slices(repaired(study, self.model)[owners])
-        index = self.model.bundle.classes.index(target)
-        rows, columns = scan.pixels.shape[1:]
-        return [
-            Explanation(
-                "grad-cam",
-                target,
-                gradcam.place(
-                    gradcam.grad_cam(said.features[row], said.gradients[row, index]), study.box, rows, columns
-                ),
-                index=place,
-            )
-            for row, place in enumerate(places)
-        ]
+        images = repaired(study, self.model)[owners]
+        said, scores = self.model.slices(images), self._scores(images)
+        classes, (rows, columns) = self.model.bundle.classes, scan.pixels.shape[1:]
+        index, found = classes.index(target), []
+        for row, place in enumerate(places):
+            heats = {("grad-cam", target): gradcam.grad_cam(said.features[row], said.gradients[row, index])}
+            if scores is not None and scores.limit.above(scores.each)[row]:
+                own = scores.maps[row]
+                heats["anomaly", f"unlike {classes[0]}"] = own / own.max()
+            for (kind, of), heat in heats.items():
+                found.append(
+                    Explanation(kind, of, gradcam.place(heat, study.box, rows, columns), index=place)
+                )
+        return found
 
     def _standardised(self, scan: Scan, lungs: LungMask | None, missing: BoolArray | None) -> StandardStudy:
         if scan.units is not Units.HU or scan.spacing_mm is None or lungs is None:
@@ -89,9 +96,29 @@ class SeverityReader:
             raise UnsuitableError(scan.name, rule, scan.units.value)
         return self.model.bundle.preprocess.apply(scan.pixels, scan.spacing_mm, lungs, missing)
 
-    def _unlike_normal(self, images: FloatArray) -> tuple[Flag, ...]:
-        """What the AnoGAN says of the study; nothing where the bundle has none."""
+    def _scores(self, images: FloatArray) -> _Scores | None:
+        """What the AnoGAN says of slices; None where the bundle has none."""
         anomalies, known = anomalies_of(self.model), self.model.bundle.anomaly
         if anomalies is None or known is None:
-            return ()
-        return study_flags(anomalies(images), AnomalyThreshold(**known))
+            return None
+        return _Scores(*anomalies(images), AnomalyThreshold(**known))
+
+
+class _Scores(NamedTuple):
+    """Anomaly scores (n,) of slices, their maps (n, size, size), and the limit."""
+
+    each: FloatArray
+    maps: FloatArray
+    limit: AnomalyThreshold
+
+
+def _of_scan(study: StandardStudy, rows: FloatArray, count: int) -> FloatArray:
+    """What is known of each judged standardised slice, for every slice of the scan that it is the mean of.
+
+    Returns:
+        float32 (count, …); NaN where a slice was not judged.
+    """
+    found = np.full((count, *rows.shape[1:]), np.nan, dtype=np.float32)
+    for place, row in zip(np.flatnonzero(study.judged), rows, strict=True):
+        found[study.first[place] : study.first[place + 1]] = row
+    return found

@@ -78,6 +78,10 @@ class AnomalyThreshold:
         """Which slices are unlike normal ones; bool like ``scores``."""
         return np.asarray(scores > self.value)
 
+    def multiples(self, scores: FloatArray) -> FloatArray:
+        """Scores as multiples of the threshold: above 1 a slice is unlike normal ones."""
+        return scores / np.float32(max(self.value, 1e-9))
+
 
 def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]:
     """What is told of a study: nothing, or one flag ``unlike-normal``.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
@@ -23,12 +21,9 @@ def imputer_of(model: SeverityModel) -> Imputer | None:
     return None if kind == NO_IMPUTER else imputer(kind)
 
 
-def anomalies_of(model: SeverityModel) -> Callable[[FloatArray], FloatArray] | None:
-    """What gives the AnoGAN's score of each slice (n, size, size); None where the bundle has none."""
-    if model.anomaly is None:
-        return None
-    own = AnomalyModel(model.anomaly, ANOMALY)
-    return lambda images: own(images)[0]
+def anomalies_of(model: SeverityModel) -> AnomalyModel | None:
+    """The AnoGAN that scores slices; None where the bundle has none."""
+    return None if model.anomaly is None else AnomalyModel(model.anomaly, ANOMALY)
 
 
 def repaired(study: StandardStudy, model: SeverityModel) -> FloatArray:

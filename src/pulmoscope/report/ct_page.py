@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pulmoscope.core.classes import suspicion
-from pulmoscope.core.types import Diagnosis, Imputed, Scan, SliceResult, Units
+from pulmoscope.core.types import NOT_FILLED, Diagnosis, Imputed, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.page import facts
@@ -85,6 +85,7 @@ class Shown:
         parts: of the positive classes: the class's number among them, name and probability.
         suspicion: the probability that there is something; None where it was not judged.
         imputed: of the body in it, the share that was filled in.
+        anomaly: how unlike a normal one it is, as a multiple of the limit; 0 where that is not known.
     """
 
     index: int
@@ -94,12 +95,15 @@ class Shown:
     parts: tuple[tuple[int, str, float], ...]
     suspicion: float | None
     imputed: float
+    anomaly: float
 
     @property
     def says(self) -> str:
-        """The probabilities in one line, and how much the slice lacks."""
+        """The probabilities in one line, how much the slice lacks, and whether it is unlike a normal one."""
         said = ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "not judged"
-        return f"{said}; {percent(self.imputed)} of it filled in" if self.imputed else said
+        if self.imputed:
+            said += f"; {percent(self.imputed)} of it filled in"
+        return f"{said}; unlike normal, {self.anomaly:.1f} times the limit" if self.anomaly > 1 else said
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         lightbox=[(slices[index], picture) for index, picture in pictures.grid.items()],
         cuts=[(cut, cut_marks(cut, axis, explained)) for cut in pictures.cuts],
         scale=pictures.scale,
+        unlike=any(own.kind == "anomaly" for own in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
         grey=pictures.grey,
@@ -181,6 +186,7 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
         parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
         suspicion=None if found.probabilities is None else suspicion(shares),
         imputed=found.missing_share or 0.0,
+        anomaly=found.anomaly_score or 0.0,
     )
 
 
@@ -221,10 +227,14 @@ def findings(diagnosis: Diagnosis) -> list[str]:
 def imputed_sentence(found: Imputed, slices: int) -> str:
     """What was filled in, for someone who reads the answer only."""
     verb = "lacks" if found.slices == 1 else "lack"
+    how = f"was filled in ({found.imputer}) before anything was looked for"
+    if found.imputer == NOT_FILLED:
+        how = (
+            "was filled in for lungs and lesions to be looked for; the network was shown the damage as it is"
+        )
     return (
         f"{found.slices} of {slices} slices {verb} data: {percent(found.share)} of the body at the height of the lungs "
-        f"was not measured, and was filled in ({found.imputer}) before anything was looked for. What is filled in is a "
-        "guess; disease there can't be seen."
+        f"was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
     )
 
 

@@ -160,6 +160,7 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "network": None if found.network is None else _rounded(found.network),
         "lesion_share": None if found.lesion_share is None else round(found.lesion_share, 6),
         "missing_share": None if found.missing_share is None else round(found.missing_share, 6),
+        "anomaly_score": None if found.anomaly_score is None else round(found.anomaly_score, 6),
     }
 
 

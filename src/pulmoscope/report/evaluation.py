@@ -69,15 +69,17 @@ def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     )
 
 
-def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """The page ``report.html`` of a model of three levels, from the content of its ``metrics.json``.
+def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes], levels: str) -> str:
+    """The page ``report.html`` of a model of whole studies, from the content of its ``metrics.json``.
 
     Args:
         pictures: PNG by name, see :data:`PICTURES`; ``tsne`` where there is a map.
+        levels: what the model's levels are.
     """
     return render(
         "studies.html",
         found=found,
+        levels=levels,
         scores=SCORES,
         measures=MEASURES,
         pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],

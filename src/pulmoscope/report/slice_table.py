@@ -11,7 +11,7 @@ from pulmoscope.core.types import Diagnosis
 def to_csv(diagnosis: Diagnosis) -> str:
     """The content of ``slices.csv``, from the feet to the head.
 
-    Its columns are ``index,file,z_mm,lung_share,dense_share,lesion_share,missing_share,p_<class>…``.
+    Its columns are ``index,file,z_mm,lung_share,dense_share,lesion_share,missing_share,anomaly_score,p_<class>…``.
 
     Cells are empty where nothing is known, or where the slice was not judged. A file name that a spreadsheet would
     read as a formula gets a ``./`` before it, which leads to the same file.
@@ -25,6 +25,7 @@ def to_csv(diagnosis: Diagnosis) -> str:
         "dense_share",
         "lesion_share",
         "missing_share",
+        "anomaly_score",
         *(f"p_{name}" for name in classes),
     ]
     return csv_text(header, _rows(diagnosis, classes))
@@ -41,5 +42,6 @@ def _rows(diagnosis: Diagnosis, classes: list[str]) -> Iterator[list[str]]:
             "" if found.dense_share is None else f"{found.dense_share:.6f}",
             "" if found.lesion_share is None else f"{found.lesion_share:.6f}",
             "" if found.missing_share is None else f"{found.missing_share:.6f}",
+            "" if found.anomaly_score is None else f"{found.anomaly_score:.6f}",
             *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
         ]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.errors import BundleError
+from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.runtime.bundle import MANIFEST, Contents, common, read_manifest
 from pulmoscope.runtime.votes import VOTES
@@ -29,7 +30,7 @@ ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
 LEARNT: Mapping[str, str] = {"attention": ATTENTION, "regression": REGRESSION}
 """The learnt votes' files."""
 MISGAN = "misgan"
-NO_IMPUTER = "none"
+NO_IMPUTER = NOT_FILLED
 
 
 @dataclass(frozen=True, kw_only=True)

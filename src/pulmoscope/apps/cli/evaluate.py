@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,8 +52,9 @@ def command(
     """Evaluate a model on labelled images, or on labelled CT studies.
 
     Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained. A
-    model of three levels on studies writes slices.csv, classifiers.csv and tsne.csv instead of worst.html; a model of
-    slices on studies slices.csv and slices.json: how well it tells infected from clean slices within each patient.
+    model of three levels or of severity, which judges whole studies, writes slices.csv, classifiers.csv (of severity:
+    the votes) and tsne.csv instead of worst.html; a model of slices on studies slices.csv and slices.json: how well it
+    tells infected from clean slices within each patient.
     """
     from pulmoscope.pipeline.choice import open_model
 
@@ -133,11 +135,12 @@ def _tell_levels(found: Mapping[str, Any]) -> None:
     view = Table(
         box=box.SIMPLE_HEAD, title=f"{found['model']['name']} on {found['data']['predicted']} studies"
     )
-    for name in ("", "images", "accuracy", "95 % interval"):
+    for name in ("", "images", "accuracy", "95 % interval", "MCC", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, own in found["levels"].items():
         if own is not None:
-            view.add_row(name, str(own["images"]), *figure(own["scores"]["accuracy"]))
+            told = (figure(own["scores"][key]) for key in ("accuracy", "mcc"))
+            view.add_row(name, str(own["images"]), *chain.from_iterable(told))
     show(view)
     _tell_synthetic(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.datasets.table import Sample
 from pulmoscope.evaluation.metrics import Predictions, evaluate
+from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.studies import StandardSlices
@@ -38,12 +39,12 @@ class Judged:
 def judge(
     model: SeverityModel,
     study: StandardSlices,
-    anomalies: Callable[[FloatArray], FloatArray] | None = None,
+    anomalies: AnomalyModel | None = None,
 ) -> Judged:
     """Ask a trained system about one repaired study.
 
     Args:
-        anomalies: gives the AnoGAN's score of each slice (n, size, size).
+        anomalies: scores slices; None: they are not scored.
     """
     images = study.grey[study.judged]
     return Judged(
@@ -51,7 +52,7 @@ def judge(
         tuple(int(place) for place in np.flatnonzero(study.judged)),
         model.predict(images),
         missing_shares(study.missing[study.judged], study.shown[study.judged]),
-        None if anomalies is None else anomalies(images),
+        None if anomalies is None else anomalies(images)[0],
     )
 
 
