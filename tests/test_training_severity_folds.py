@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from sklearn.metrics import matthews_corrcoef
+from typer.testing import CliRunner
 
 import grades
-from pulmoscope.core.errors import DatasetError, RecipeError
+from pulmoscope.apps.cli.main import app
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.severity.ablation import ablate
 from pulmoscope.training.severity.export import export_severity
-from pulmoscope.training.severity.folds import cross_validate_severity, severity_folds
+from pulmoscope.training.severity.folds import severity_folds
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.run import SeverityRun, fit_severity
 from pulmoscope.training.severity.stress import CASES, stress
 from pulmoscope.training.three_level.course import Teller
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
+SETTINGS = ("--device", "cpu", *(part for setting in grades.TINY for part in ("--set", setting)))
 
 
 def fitted(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
@@ -42,14 +46,30 @@ def follows(name: str, written: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
-    return grades.table(tmp_path_factory.mktemp("grades"), each=2, splits=("train",))
+    found = grades.table(tmp_path_factory.mktemp("grades"), each=2, splits=("train",))
+    manifest.write(found.root / "manifest.csv", found.samples)
+    return found
 
 
 @pytest.fixture(scope="module")
 def folds(studies: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("folds")
-    cross_validate_severity(grades.recipe(), studies, 2, out, fitted, bootstrap=20, progress=False)
+    """A cross-validation as a user runs it."""
+    out = tmp_path_factory.mktemp("validated") / "folds"
+    said = typed("train", "ct-severity-resnet18", *of(studies), "-o", out, "--folds", 2, *SETTINGS)
+    assert "MCC of held-out studies" in said
+    assert "Synthetic: the figures are of drawn studies" in said
+    assert said.endswith(f"Summary: {out / 'summary.json'}\n")
     return out
+
+
+def typed(*arguments: str | int | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def of(studies: SampleTable) -> tuple[str, Path]:
+    return "--data", studies.root
 
 
 def test_every_patient_is_held_out_once_and_grades_are_shared_out(studies: SampleTable) -> None:
@@ -82,6 +102,31 @@ def test_the_summary_says_what_the_predictions_say(folds: Path, studies: SampleT
         most = max(own.count(name) for name in grades.CLASSES)
         assert own.count(row["majority"]) == most
     assert (folds / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cross_validation_that_was_killed_goes_on_with_what_is_missing(
+    folds: Path, studies: SampleTable, tmp_path: Path
+) -> None:
+    killed = tmp_path / "folds"
+    shutil.copytree(folds, killed)
+    for path in killed.iterdir():  # as it is while the second fold is under way
+        if path.is_file():
+            path.unlink()
+    shutil.rmtree(killed / "fold-2")
+    (killed / "fold-1" / "own").touch()
+    command = ("train", "ct-severity-resnet18", *of(studies), "-o", killed, "--folds", 2, *SETTINGS)
+    with pytest.raises(OutputExistsError, match=r"--resume .*--force"):
+        typed(*command)
+    typed(*command, "--resume")
+    assert (killed / "fold-1" / "own").is_file()  # it was left as it is
+    for name in ("predictions.csv", "slices.csv"):
+        assert (killed / name).read_bytes() == (folds / name).read_bytes()
+
+
+def test_a_fold_says_that_it_must_be_evaluated_elsewhere(folds: Path) -> None:
+    card = (folds / "fold-1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "evaluate it on other data" in card
+    assert "--split test" not in card
 
 
 def misled(table: SampleTable) -> SampleTable:
@@ -136,6 +181,8 @@ def test_a_loss_that_is_not_compared_is_refused(studies: SampleTable, tmp_path: 
     def never(*_: object) -> SeverityRun:
         raise AssertionError("nothing is trained")
 
+    with pytest.raises(RecipeError, match=r"xray-binary-cnn: must be a recipe of severity \(ct-severity"):
+        typed("ablate", "xray-binary-cnn", *of(studies), "-o", tmp_path)
     with pytest.raises(RecipeError, match=r"loss.kind=focal: must be cross-entropy or ldam"):
         ablate(grades.recipe("loss.kind=focal"), studies, 2, tmp_path, never, progress=False)
 
@@ -143,7 +190,8 @@ def test_a_loss_that_is_not_compared_is_refused(studies: SampleTable, tmp_path: 
 def test_the_stress_test_damages_repairs_and_judges(
     folds: Path, studies: SampleTable, tmp_path: Path
 ) -> None:
-    stress(folds, studies, tmp_path, bootstrap=0, progress=False)
+    said = typed("stress", folds, *of(studies), "-o", tmp_path, "--bootstrap", 0)
+    assert f"Table: {tmp_path / 'stress.csv'}" in said
     found = follows("severity-stress", tmp_path / "stress.json")
     rows: list[dict[str, object]] = found["rows"]  # type: ignore[assignment]
     assert len(rows) == 1 + len(CASES) * 4
@@ -192,7 +240,7 @@ def test_folds_of_other_data_can_not_be_stressed(folds: Path, studies: SampleTab
         dataclasses.replace(own, patient=f"other {number}") for number, own in enumerate(studies.samples)
     )
     fewer = dataclasses.replace(studies, samples=(*renamed[::2], *renamed[1::2])[:-1])
-    with pytest.raises(DatasetError, match="must be from 2 to 1"):
+    with pytest.raises(DatasetError, match="from 2 to 1, the patients of the rarest class, CT-"):
         stress(folds, fewer, tmp_path / "few", progress=False)
     summary = json.loads((folds / "summary.json").read_text(encoding="utf-8"))
     summary["folds"][0]["held_out"] = ["elsewhere.nii"]

@@ -61,11 +61,15 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
     assert data["counts"] == {split: dict.fromkeys(grades.CLASSES, 2) for split in ("train", "val")}
     assert data["damaged_slices"]["train"] > 0
     assert run.summary["quality_seconds"].keys() == {"imputer", "anomaly"}
-    assert {path.name for path in run.folder.iterdir() if path.is_dir()} == {
-        "imputer",
-        "anomaly",
-    }  # their sheets
-    assert list((run.folder / "anomaly").glob("*.png"))
+    sheets = run.folder.with_name("run-sheets")
+    assert {path.name for path in sheets.iterdir()} == {"imputer", "anomaly"}
+    assert list((sheets / "anomaly").glob("*.png"))
+    # They show patients' slices, and the run's folder is a bundle that is passed on.
+    assert not [
+        path
+        for path in run.folder.rglob("*")
+        if path.is_dir() or (path.suffix == ".png" and path.stem != "curves")
+    ]
     assert str(run.folder.parent) not in (run.folder / "recipe.json").read_text(encoding="utf-8")
 
 
@@ -78,6 +82,8 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert bundle.metrics["val"]["images"] == 8
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "drawn studies" in card
+    assert "--split test" not in card  # there was none: all studies had a part in it
+    assert "evaluate RUN --data OTHER --split all" in card
     assert "slices.epochs=2" in changed_settings(run.recipe)
 
 

@@ -32,10 +32,12 @@ def folds(table: SampleTable, count: int, seed: int) -> list[SampleTable]:
     pool = table.split("train", "val")
     labels = np.array([sample.label for sample in pool])
     groups = np.array(image_groups(pool.root, pool.samples))
-    fewest = min(len(set(groups[labels == label])) for label in pool.classes)
+    patients = {label: len(set(groups[labels == label])) for label in pool.classes}
+    rarest = min(patients, key=lambda label: patients[label])
+    fewest = patients[rarest]
     if not 2 <= count <= fewest:
         raise DatasetError(
-            f"--folds {count}: must be from 2 to {fewest}, the patients of the rarest class "
+            f"--folds {count}: must be from 2 to {fewest}, the patients of the rarest class, {rarest} "
             "(near-duplicate images count as one)"
         )
     parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(groups, labels, groups)

@@ -69,7 +69,7 @@ def severity_card(bundle: SeverityBundle) -> str:
                 ]
             ),
         ],
-        "How to make it again": ["```", *_commands(recipe), "```"],
+        "How to make it again": _again(recipe, tested="test" in data["splits"]),
         "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
     }
     lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
@@ -91,8 +91,23 @@ def changed_settings(recipe: SeverityRecipe) -> list[str]:
     ]
 
 
-def _commands(recipe: SeverityRecipe) -> list[str]:
+def _again(recipe: SeverityRecipe, *, tested: bool) -> list[str]:
+    """The commands; a model for which no split was left to test it on must be tested on other data."""
     train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
     for change in changed_settings(recipe):
         train += ["--set", change]
-    return [shlex.join(train), "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION"]
+    lines = [
+        "```",
+        shlex.join(train),
+        "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
+        "```",
+    ]
+    if not tested:
+        lines[2] = "pulmoscope evaluate RUN --data OTHER --split all -o EVALUATION"
+        lines += [
+            "",
+            "**No split of DATA is left to test it on: it has learnt from train, and its thresholds come from val.** A "
+            "fold of a cross-validation (`--folds`) has learnt from the data's own split test, too: evaluate it on "
+            "other data.",
+        ]
+    return lines

@@ -99,6 +99,7 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
         training_data={
             **data,
             "layout": table.layout,
+            "splits": sorted({sample.split for sample in table}),
             "patients_known": sum(bool(sample.patient) for sample in table),
             "warnings": list(table.warnings),
             "terms": terms,

@@ -157,8 +157,9 @@ def without_dropped(table: SampleTable, recipe: SeverityRecipe, teller: Teller) 
     dropped = Counter(sample.label for sample in table if sample.label in recipe.drop)
     for label, count in sorted(dropped.items()):
         teller.line(
-            f"{label}: {count} {'study is' if count == 1 else 'studies are'} left out, too few to learn from "
-            f"(to keep the class: --set drop= --set classes={','.join([*recipe.classes, label])})"
+            f"{label}: {count} {'study is' if count == 1 else 'studies are'} left out, as the recipe's drop has it: "
+            f"MosMedData has too few to learn from (to keep the class: --set drop= --set "
+            f"classes={','.join([*recipe.classes, label])}; with --folds every fold needs a patient of it)"
         )
     return table.with_labels(recipe.classes)
 
@@ -195,9 +196,22 @@ def _train(
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())
             verified[name] = fitted.verified
-            for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
-                write_bytes(run / name.removesuffix(".onnx") / shown.name, shown.read_bytes())
+            _keep_sheets(fitted, sheets_of(run) / name.removesuffix(".onnx"))
     _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
+
+
+def sheets_of(run: Path) -> Path:
+    """Where a run's sample sheets lie: beside its folder, which is passed on, as they show the patients' own slices."""
+    whole = run.resolve()
+    return whole.with_name(f"{whole.name}-sheets")
+
+
+def _keep_sheets(fitted: Fitted, folder: Path) -> None:
+    """Copy a network's sheets and curves, in place of an earlier run's."""
+    for old in [*folder.glob("*.png"), *folder.glob("*.csv")]:
+        old.unlink()
+    for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
+        write_bytes(folder / shown.name, shown.read_bytes())
 
 
 def _check_images(recipe: SeverityRecipe, studies: Sequence[StandardSlices]) -> FloatArray:
