@@ -27,6 +27,15 @@ TINY = (
     "anomalies=false",
 )
 
+TINY_ANOGAN = (
+    "anomalies=true",
+    "anogan.width=8",
+    "anogan.epochs=1",
+    "anogan.encoder_epochs=1",
+    "anogan.batches=2",
+    "anogan.batch_size=8",
+)
+
 
 def table(
     folder: Path, *, each: int = 2, splits: tuple[str, ...] = ("train", "val"), damaged: bool = True

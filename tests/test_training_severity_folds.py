@@ -28,7 +28,8 @@ from pulmoscope.training.severity.stress import CASES, stress
 from pulmoscope.training.three_level.course import Teller
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
-SETTINGS = ("--device", "cpu", *(part for setting in grades.TINY for part in ("--set", setting)))
+TINY = (*grades.TINY, *grades.TINY_ANOGAN)
+SETTINGS = ("--device", "cpu", *(part for setting in TINY for part in ("--set", setting)))
 
 
 def fitted(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
@@ -57,6 +58,7 @@ def folds(studies: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("validated") / "folds"
     said = typed("train", "ct-severity-resnet18", *of(studies), "-o", out, "--folds", 2, *SETTINGS)
     assert "MCC of held-out studies" in said
+    assert "AnoGAN, AUROC of CT-3 against the first class: slice " in said
     assert "Synthetic: the figures are of drawn studies" in said
     assert said.endswith(f"Summary: {out / 'summary.json'}\n")
     return out
@@ -102,6 +104,23 @@ def test_the_summary_says_what_the_predictions_say(folds: Path, studies: SampleT
         most = max(own.count(name) for name in grades.CLASSES)
         assert own.count(row["majority"]) == most
     assert (folds / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_anomaly_scores_are_told_by_slice_and_spread_by_class(folds: Path) -> None:
+    with (folds / "slices.csv").open(encoding="utf-8") as stream:
+        slices = list(csv.DictReader(stream))
+    with (folds / "anomaly.csv").open(encoding="utf-8") as stream:
+        spread = list(csv.DictReader(stream))
+    assert [row["class"] for row in spread] == list(grades.CLASSES)
+    for row in spread:
+        scores = np.array([float(own["anomaly"]) for own in slices if own["label"] == row["class"]])
+        assert int(row["slices"]) == len(scores)
+        told = [
+            float(row[name]) for name in ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
+        ]
+        assert told == pytest.approx(np.percentile(scores, (0, 25, 50, 75, 100)), abs=1e-5)
+        assert float(row["mean"]) == pytest.approx(scores.mean(), abs=1e-5)
+    assert (folds / "anomaly.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_cross_validation_that_was_killed_goes_on_with_what_is_missing(
@@ -252,5 +271,6 @@ def test_folds_of_other_data_can_not_be_stressed(folds: Path, studies: SampleTab
 
 
 def test_nothing_prepared_of_patients_stays_behind(folds: Path) -> None:
-    assert {path.name for path in folds.iterdir() if path.is_dir()} == {"fold-1", "fold-2"}
+    folders = {path.name for path in folds.iterdir() if path.is_dir()}
+    assert folders == {"fold-1", "fold-2", "fold-1-sheets", "fold-2-sheets"}
     assert not list(folds.rglob("*.npy"))

@@ -31,12 +31,7 @@ LEARNED = (
     "misgan.imputer_width=4",
     "misgan.steps=2",
     "misgan.imputing_steps=3",
-    "anomalies=true",
-    "anogan.width=8",
-    "anogan.epochs=1",
-    "anogan.encoder_epochs=1",
-    "anogan.batches=2",
-    "anogan.batch_size=8",
+    *grades.TINY_ANOGAN,
 )
 
 

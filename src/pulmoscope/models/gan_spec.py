@@ -12,7 +12,10 @@ SIDES = (32, 64, 128)
 
 @dataclass(frozen=True)
 class MisGanSettings:
-    """How MisGAN is built and trained; the defaults of losses and optimisers are the paper's (section 5, appendix D).
+    """How MisGAN is built and trained.
+
+    The defaults of losses and optimisers are the paper's (section 5, appendix D) but for ``reconstruction`` and
+    ``settle``, which are ours.
 
     Attributes:
         latent: length of both generators' codes.

@@ -17,6 +17,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.quality.anomaly import ScoreSummary
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.folds import folds
@@ -76,7 +77,7 @@ def cross_validate_severity(
     progress: bool = True,
     command: str = "",
 ) -> Validated:
-    """Train every fold in ``out/fold-<n>``; write ``summary.json``, ``folds.csv``, ``predictions.csv``, pictures.
+    """Train every fold in ``out/fold-<n>``; write ``summary.json``, tables and pictures.
 
     Args:
         recipe: where it names no cache, the folds share one, which is removed when all are done.
@@ -109,6 +110,8 @@ def cross_validate_severity(
         )
     found = _summary(recipe, rows, judged, bootstrap, command)
     _write(out, judged, rows, recipe)
+    if found["anomaly"] is not None:
+        _write_anomalies(out, judged, found["anomaly"]["per_class"])
     write_json(out / SUMMARY, found)
     if owned:
         shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
@@ -155,8 +158,14 @@ def _write(
     _write_predictions(out, judged, recipe)
     patients = of_patients(judged, recipe.classes, recipe.vote)
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
-    if any(one.anomaly is not None for one in judged):
-        write_bytes(out / "anomaly.png", anomaly_picture(judged))
+
+
+def _write_anomalies(out: Path, judged: Sequence[Judged], spread: Mapping[str, Mapping[str, float]]) -> None:
+    """How the slices' scores are spread in each class: ``anomaly.csv``, as in the paper's Table I, and a picture."""
+    names = [own.name for own in dataclasses.fields(ScoreSummary)]
+    rows = ([label, *(own[name] for name in names)] for label, own in spread.items())
+    write_text(out / "anomaly.csv", csv_text(["class", *names], rows))
+    write_bytes(out / "anomaly.png", anomaly_picture(judged))
 
 
 def _scaled(judged: Sequence[Judged], run: SeverityRun) -> list[Judged]:
