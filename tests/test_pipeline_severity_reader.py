@@ -118,6 +118,31 @@ def test_every_judged_slice_has_its_anomaly_score_and_an_unusual_one_its_map(
     assert {shown.kind for shown in usual.explanations} == {"grad-cam"}
 
 
+def test_what_was_filled_in_is_not_shown_as_evidence(tmp_path: Path, scan: Scan) -> None:
+    own = model(tmp_path)
+    first = diagnose_ct(scan, own).explanations[0].index
+    spoilt = scan.pixels.copy()
+    spoilt[first] = -1024
+    found = diagnose_ct(scan_of(spoilt), own)
+    assert found.slices[first].missing_share == 1
+    assert found.slices[first].probabilities is not None
+    shown = {one.index for one in found.explanations}
+    assert len(shown) > 1
+    assert first not in shown
+
+
+def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path: Path) -> None:
+    hu = chest(noise=10.0).hu
+    lower = hu[34:37, 60:]
+    lower[lower < -600] = -500
+    found = diagnose_ct(scan_of(hu), model(tmp_path, hu_low=-1000, hu_high=-990))  # all of the lung is white
+    healthy = [1 if own.probabilities is None else own.probabilities["CT-0"] for own in found.slices]
+    areas = [(own.lesion_share or 0) * (own.lung_share or 0) for own in found.slices]
+    most = areas.index(max(areas))
+    assert min(healthy) < healthy[most] < min(healthy) + 0.005
+    assert found.explanations[0].index == most
+
+
 def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Scan) -> None:
     lungs = lungs_of(scan)
     unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(scan, lungs, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from time import perf_counter
@@ -39,6 +39,10 @@ from pulmoscope.quality import ct_rules
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
+MOSTLY = 0.5
+"""Of a slice's body; of more that was filled in, the slice is not shown as evidence."""
+ABOUT = 0.01
+"""Slices whose suspicion differs by less are about equally suspicious."""
 ENOUGH = 50
 """Patients that a way from slices to the patient must have been checked on before its answers are reported."""
 
@@ -193,12 +197,26 @@ def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None
     return None if np.isnan(row).any() else named(classes, row)
 
 
+def _to_show(slices: Sequence[SliceResult]) -> list[int]:
+    """The most suspicious slices; of about equally suspicious ones those with more lesion.
+
+    What was for the most part filled in shows nothing of the patient, and is left out.
+    """
+    lesion = np.array([(own.lesion_share or 0.0) * (own.lung_share or 0.0) for own in slices])
+    scores = [
+        -1.0
+        if own.probabilities is None or (own.missing_share or 0.0) > MOSTLY
+        else suspicion(own.probabilities)
+        for own in slices
+    ]
+    return suspicious(np.where(np.array(scores) < 0, -1.0, scores + ABOUT * lesion / max(lesion.max(), 1e-9)))
+
+
 def _explanations(
     reader: CtReader, given: tuple[Scan, LungMask | None, BoolArray | None], diagnosis: Diagnosis
 ) -> list[Explanation]:
     """What speaks for the likeliest infection in the most suspicious slices."""
-    scores = [-1.0 if own.probabilities is None else suspicion(own.probabilities) for own in diagnosis.slices]
-    places = suspicious(np.array(scores, dtype=np.float32))
+    places = _to_show(diagnosis.slices)
     positive = [name for name in diagnosis.prediction.probabilities if is_positive(name)]
     if not places or not positive:
         return []

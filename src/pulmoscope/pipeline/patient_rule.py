@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pulmoscope.core.types import FloatArray
 
@@ -33,11 +34,11 @@ def patient_probabilities(slices: FloatArray, positive: Sequence[int]) -> FloatA
     return np.asarray(slices[order[-count:]].mean(axis=0), dtype=np.float32)
 
 
-def suspicious(positive: FloatArray, most: int = 4) -> list[int]:
+def suspicious(positive: npt.NDArray[np.floating], most: int = 4) -> list[int]:
     """The places of the slices to show: the highest, each at least a twentieth of the slices away from the others.
 
     Args:
-        positive: (slices,), the probability of being positive; -1 where a slice was not judged.
+        positive: (slices,), how suspicious each slice is, from 0 on; -1 where it must not be shown.
         most: how many at the most.
     """
     apart = max(1, len(positive) // 20)
