@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from chests import SPACING_MM, chest
 from pulmoscope.core.errors import UnsuitableError
@@ -17,6 +18,7 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.ct_pictures import ct_pictures
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.pipeline.outputs import save
 from pulmoscope.pipeline.severity_judge import SeverityJudge
 from pulmoscope.pipeline.severity_reader import SeverityReader
 from pulmoscope.quality.repair import repaired
@@ -24,6 +26,8 @@ from pulmoscope.report.ct_page import to_html
 from pulmoscope.runtime.severity import SeverityModel
 from severity_bundles import CLASSES, tiny_severity_bundle
 from volumes import write
+
+SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 
 def scan_of(hu: np.ndarray, units: Units = Units.HU) -> Scan:
@@ -111,7 +115,13 @@ def test_every_judged_slice_has_its_anomaly_score_and_an_unusual_one_its_map(
     assert len(maps) > 0
     assert all(shown.heat.shape == scan.pixels.shape[1:] for shown in maps)
     assert all(0 <= shown.heat.min() < shown.heat.max() <= 1 for shown in maps)
-    page = to_html(found, ct_pictures(found))
+    plain = save(found, tmp_path / "out")
+    schema = json.loads((SCHEMAS / "diagnosis.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(plain)
+    written = [one["file"] for one in plain["explanations"] if one["kind"] == "anomaly"]
+    assert written == [f"heat-{shown.index:03d}-unlike-CT-0-stage0.png" for shown in maps]
+    assert all((tmp_path / "out" / name).is_file() for name in written)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("What is unlike CT-0") == len(maps)
     assert "times the limit" in page
     usual = diagnose_ct(scan, model(tmp_path / "high", anomalous_from=0.99))

@@ -149,7 +149,10 @@ def test_each_explained_slice_stands_beside_its_maps() -> None:
 def test_a_page_without_maps_or_levels_or_geometry() -> None:
     found = replace(a_ct_of_pictures(), explanations=(), levels={"only": {"COVID": 1.0}})
     page = Page(page_of(found))
-    assert "There is no heat map: none was asked for, or no slice could be judged." in page.words
+    assert (
+        "There is no heat map: none was asked for, or no slice could be judged that was measured"
+        in page.words
+    )
     assert "levels" not in page.ids
     assert "mark" not in page.classes
     assert "They lie within slices 6 to 16. Slice by slice" in page.words

@@ -271,6 +271,5 @@ def test_folds_of_other_data_can_not_be_stressed(folds: Path, studies: SampleTab
 
 
 def test_nothing_prepared_of_patients_stays_behind(folds: Path) -> None:
-    folders = {path.name for path in folds.iterdir() if path.is_dir()}
-    assert folders == {"fold-1", "fold-2", "fold-1-sheets", "fold-2-sheets"}
+    assert {path.name for path in folds.iterdir() if path.is_dir()} == {"fold-1", "fold-2"}
     assert not list(folds.rglob("*.npy"))

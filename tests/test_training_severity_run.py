@@ -56,15 +56,12 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
     assert data["counts"] == {split: dict.fromkeys(grades.CLASSES, 2) for split in ("train", "val")}
     assert data["damaged_slices"]["train"] > 0
     assert run.summary["quality_seconds"].keys() == {"imputer", "anomaly"}
-    sheets = run.folder.with_name("run-sheets")
-    assert {path.name for path in sheets.iterdir()} == {"imputer", "anomaly"}
-    assert list((sheets / "anomaly").glob("*.png"))
-    # They show patients' slices, and the run's folder is a bundle that is passed on.
-    assert not [
-        path
-        for path in run.folder.rglob("*")
-        if path.is_dir() or (path.suffix == ".png" and path.stem != "curves")
-    ]
+    assert {path.name for path in (run.folder / "sheets").iterdir()} == {"imputer", "anomaly"}
+    assert list((run.folder / "sheets" / "anomaly").glob("*.png"))
+    elsewhere = {path.name for path in run.folder.iterdir() if path.is_dir() or path.suffix == ".png"}
+    assert elsewhere == {"sheets", "curves.png"}
+    card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "`sheets/`, where it is there, shows slices of the training patients" in card
     assert str(run.folder.parent) not in (run.folder / "recipe.json").read_text(encoding="utf-8")
 
 
@@ -179,6 +176,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
     fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
     bundle = export_severity(folder, table, progress=False)
     assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
+    assert not (folder / "sheets").exists()
     assert bundle.anomaly is None
 
 

@@ -8,7 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import BoolArray, Diagnosis, Explanation, FloatArray, Scan, Units
+from pulmoscope.core.types import (
+    NOT_FILLED,
+    BoolArray,
+    Diagnosis,
+    Explanation,
+    FloatArray,
+    Imputed,
+    Scan,
+    Units,
+)
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.pipeline.lesion_pictures import affected_pictures
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, displayed, grey, outlined, shrunk
@@ -73,11 +82,20 @@ def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
         grid=dict(zip(spread, grid, strict=True)),
         cuts=tuple(_cuts(scan, mask)),
         affected={} if diagnosis.masks is None else affected_pictures(scan, diagnosis.masks, mask),
-        imputed="" if mask is None else "Outlined in green: not measured, but filled in, which is a guess.",
+        imputed=_outline(diagnosis.imputed),
         grey="Greys: a lung window, centre −600 HU, width 1500 HU."
         if scan.units is Units.HU
         else "Greys are those of the pictures as they came.",
     )
+
+
+def _outline(found: Imputed | None) -> str:
+    """What stands around pixels that were not measured."""
+    if found is None:
+        return ""
+    if found.imputer == NOT_FILLED:
+        return "Outlined in green: not measured. It is drawn filled in, which is a guess; the network saw the damage."
+    return "Outlined in green: not measured, but filled in, which is a guess."
 
 
 def evenly(count: int, most: int) -> list[int]:

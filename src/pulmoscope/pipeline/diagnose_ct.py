@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
 
 MOSTLY = 0.5
-"""Of a slice's body; of more that was filled in, the slice is not shown as evidence."""
+"""Of a slice's body; where more was not measured, the slice is not shown as evidence."""
 ABOUT = 0.01
 """Slices whose suspicion differs by less are about equally suspicious."""
 ENOUGH = 50
@@ -200,7 +200,7 @@ def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None
 def _to_show(slices: Sequence[SliceResult]) -> list[int]:
     """The most suspicious slices; of about equally suspicious ones those with more lesion.
 
-    What was for the most part filled in shows nothing of the patient, and is left out.
+    What was not measured for the most part shows nothing of the patient, and is left out.
     """
     lesion = np.array([(own.lesion_share or 0.0) * (own.lung_share or 0.0) for own in slices])
     scores = [

@@ -81,7 +81,7 @@ def evaluate_studies(
         _write_map(out / "tsne.csv", ensemble, places)
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
-    write_text(out / "report.html", studies_page(found, pictures, judge.levels))
+    write_text(out / "report.html", studies_page(found, pictures, judge.levels_told))
     write_json(out / "metrics.json", found)
     return found
 

@@ -23,7 +23,7 @@ from pulmoscope.pipeline.ct_answer import named
 from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.predict import Failure, Progress
-from pulmoscope.pipeline.severity import held_to_measure
+from pulmoscope.pipeline.severity import held_to_measure, measured_for
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.three_level import StudyOutputs, ThreeLevelModel
 
@@ -37,7 +37,7 @@ class StudyJudge(Protocol):
     Attributes:
         patient: the classifiers of the whole patient.
         together: those of them whose vectors are put side by side for a map of the patients.
-        levels: what its levels are, for the page's reader.
+        levels_told: what its levels are, for the page's reader.
     """
 
     @property
@@ -56,7 +56,7 @@ class StudyJudge(Protocol):
         ...
 
     @property
-    def levels(self) -> str:
+    def levels_told(self) -> str:
         """See above."""
         ...
 
@@ -82,7 +82,7 @@ class Seen:
         places: the slices that they are, counted from the feet.
         labels: of these slices; empty where none is known.
         quality: of the study.
-        severity: measured, where the model's answer is held to it.
+        severity: measured, where the model's answers are grades.
     """
 
     images: Any
@@ -173,7 +173,7 @@ class ThreeLevelJudge:
         return self.model.bundle.ensemble
 
     @property
-    def levels(self) -> str:
+    def levels_told(self) -> str:
         """What its three levels are."""
         return (
             "Level 1 judges slices: all of normal patients, and those of the others that show infection. Level 2 "
@@ -190,7 +190,8 @@ class ThreeLevelJudge:
         known = ct_quality(scan, lungs, self.model.bundle.training_data.get("sources", ()))
         quality = Quality((*known.flags, *missing_flags(own, lungs)))
         places = tuple(range(len(scan.pixels)))
-        return Seen(self.model.prepare(scan, lungs), places, tuple(labels), quality)
+        severity = measured_for(self.model.bundle.classes, scan, lungs, own.mask)
+        return Seen(self.model.prepare(scan, lungs), places, tuple(labels), quality, severity)
 
     def predict(self, images: Any) -> StudyOutputs:
         """All three levels."""

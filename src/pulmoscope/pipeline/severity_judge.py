@@ -15,7 +15,7 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.ct_missing import missing_flags, searched
 from pulmoscope.pipeline.decision import ct_quality
 from pulmoscope.pipeline.predict_studies import Seen
-from pulmoscope.pipeline.severity import measured
+from pulmoscope.pipeline.severity import measured_for
 from pulmoscope.quality.repair import repaired
 from pulmoscope.quality.standard import standard_study
 from pulmoscope.runtime.severity import DENSITIES, SeverityModel
@@ -41,7 +41,7 @@ class SeverityJudge:
         return ("mean",)
 
     @property
-    def levels(self) -> str:
+    def levels_told(self) -> str:
         """What its votes are."""
         return (
             "Every slice that shows enough lung is judged by itself, and is right where it says its patient's grade, "
@@ -67,13 +67,12 @@ class SeverityJudge:
         places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)
         checked = ct_quality(own.scan, lungs, bundle.training_data.get("sources", ()))
         quality = Quality((*checked.flags, *missing_flags(own, lungs)))
-        severity = measured(own.scan, lungs, own.mask)
         return Seen(
             repaired(study, self.model)[places],
             tuple(int(study.first[place]) for place in places),
             (sample.label,) * len(places),
             quality,
-            None if severity is None else severity[0],
+            measured_for(bundle.classes, own.scan, lungs, own.mask),
         )
 
     def predict(self, images: Any) -> StudyOutputs:

@@ -227,7 +227,7 @@ def findings(diagnosis: Diagnosis) -> list[str]:
 def imputed_sentence(found: Imputed, slices: int) -> str:
     """What was filled in, for someone who reads the answer only."""
     verb = "lacks" if found.slices == 1 else "lack"
-    how = f"was filled in ({found.imputer}) before anything was looked for"
+    how = f"was filled in before lungs and lesions were looked for, and for the network ({found.imputer})"
     if found.imputer == NOT_FILLED:
         how = (
             "was filled in for lungs and lesions to be looked for; the network was shown the damage as it is"

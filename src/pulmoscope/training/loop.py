@@ -39,6 +39,8 @@ from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 
 SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
+SHEETS = "sheets"
+"""What generative networks draw, beside the patients' slices that they redraw."""
 RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
 OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
@@ -214,7 +216,7 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         return (run / "run.json").is_file()
     for name in (MANIFEST, *RESULTS, *PARTS, *OF_SEVERITY):
         (run / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "cache", "tensorboard"):
+    for name in ("checkpoints", "cache", "tensorboard", SHEETS):
         shutil.rmtree(run / name, ignore_errors=True)
     write_json(marker, begun)
     return False

@@ -56,6 +56,10 @@ def severity_card(bundle: SeverityBundle) -> str:
             + figure_text(found["figures"].get("mcc"))
             for key, found in bundle.metrics.items()
         ],
+        "Patients' data": [
+            "- `sheets/`, where it is there, shows slices of the training patients, as its imputer and its AnoGAN "
+            "redraw them: remove it before you pass the model on. Nothing else here holds pixels.",
+        ],
         "Referral and anomalies": [
             f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}, and grades "
             "that differ from the measured one by more than one.",
@@ -69,7 +73,7 @@ def severity_card(bundle: SeverityBundle) -> str:
                 ]
             ),
         ],
-        "How to make it again": _again(recipe, tested="test" in data["splits"]),
+        "How to make it again": _again(recipe, tested="test" in data.get("splits", ())),
         "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
     }
     lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
@@ -106,8 +110,8 @@ def _again(recipe: SeverityRecipe, *, tested: bool) -> list[str]:
         lines[2] = "pulmoscope evaluate RUN --data OTHER --split all -o EVALUATION"
         lines += [
             "",
-            "**No split of DATA is left to test it on: it has learnt from train, and its thresholds come from val.** A "
-            "fold of a cross-validation (`--folds`) has learnt from the data's own split test, too: evaluate it on "
-            "other data.",
+            "**Every patient of the data had a part in this model**, in learning (train) or in its thresholds (val), "
+            "whatever split the data set itself gives them: evaluate it on other data. A fold of a cross-validation is "
+            "made again with `--folds`.",
         ]
     return lines

@@ -110,8 +110,7 @@ def cross_validate_severity(
         )
     found = _summary(recipe, rows, judged, bootstrap, command)
     _write(out, judged, rows, recipe)
-    if found["anomaly"] is not None:
-        _write_anomalies(out, judged, found["anomaly"]["per_class"])
+    _write_anomalies(out, judged, found["anomaly"])
     write_json(out / SUMMARY, found)
     if owned:
         shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
@@ -160,10 +159,14 @@ def _write(
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
 
 
-def _write_anomalies(out: Path, judged: Sequence[Judged], spread: Mapping[str, Mapping[str, float]]) -> None:
+def _write_anomalies(out: Path, judged: Sequence[Judged], found: Mapping[str, Any] | None) -> None:
     """How the slices' scores are spread in each class: ``anomaly.csv``, as in the paper's Table I, and a picture."""
+    if found is None:
+        for name in ("anomaly.csv", "anomaly.png"):  # of an earlier run
+            (out / name).unlink(missing_ok=True)
+        return
     names = [own.name for own in dataclasses.fields(ScoreSummary)]
-    rows = ([label, *(own[name] for name in names)] for label, own in spread.items())
+    rows = ([label, *(own[name] for name in names)] for label, own in found["per_class"].items())
     write_text(out / "anomaly.csv", csv_text(["class", *names], rows))
     write_bytes(out / "anomaly.png", anomaly_picture(judged))
 

@@ -31,7 +31,7 @@ from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGR
 from pulmoscope.training import curves, settings
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
-from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
+from pulmoscope.training.loop import SCHEMA_VERSION, SHEETS, check_free, claim
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.severity.attention import COURSE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
@@ -196,22 +196,9 @@ def _train(
         if fitted is not None:
             write_bytes(run / name, fitted.file.read_bytes())
             verified[name] = fitted.verified
-            _keep_sheets(fitted, sheets_of(run) / name.removesuffix(".onnx"))
+            for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
+                write_bytes(run / SHEETS / name.removesuffix(".onnx") / shown.name, shown.read_bytes())
     _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
-
-
-def sheets_of(run: Path) -> Path:
-    """Where a run's sample sheets lie: beside its folder, which is passed on, as they show the patients' own slices."""
-    whole = run.resolve()
-    return whole.with_name(f"{whole.name}-sheets")
-
-
-def _keep_sheets(fitted: Fitted, folder: Path) -> None:
-    """Copy a network's sheets and curves, in place of an earlier run's."""
-    for old in [*folder.glob("*.png"), *folder.glob("*.csv")]:
-        old.unlink()
-    for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
-        write_bytes(folder / shown.name, shown.read_bytes())
 
 
 def _check_images(recipe: SeverityRecipe, studies: Sequence[StandardSlices]) -> FloatArray:
