@@ -60,19 +60,7 @@ def severity_card(bundle: SeverityBundle) -> str:
             "- `sheets/`, where it is there, shows slices of the training patients, as its imputer and its AnoGAN "
             "redraw them: remove it before you pass the model on. Nothing else here holds pixels.",
         ],
-        "Referral and anomalies": [
-            f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}, and grades "
-            "that differ from the measured one by more than one.",
-            *(
-                []
-                if bundle.anomaly is None
-                else [
-                    f"- A slice counts as unlike {bundle.classes[0]} above a score of {bundle.anomaly['value']:.4f}: "
-                    f"{100 * bundle.anomaly['false_alarms']:.0f} % of {bundle.anomaly['slices']} held-out slices of "
-                    f"{bundle.anomaly['studies']} studies of that class lie above."
-                ]
-            ),
-        ],
+        "Referral and anomalies": _limits(bundle),
         "How to make it again": _again(recipe, tested="test" in data.get("splits", ())),
         "Versions": [f"- {', '.join(f'{name} {own}' for name, own in bundle.software.items())}"],
     }
@@ -80,6 +68,21 @@ def severity_card(bundle: SeverityBundle) -> str:
     for title, content in sections.items():
         lines += ["", f"## {title}", "", *content]
     return "\n".join(lines) + "\n"
+
+
+def _limits(bundle: SeverityBundle) -> list[str]:
+    """From where on an answer is referred, and a slice called unlike normal ones."""
+    lines = [
+        f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}, and grades "
+        "that differ from the measured one by more than one."
+    ]
+    if bundle.anomaly is not None:
+        lines.append(
+            f"- A slice counts as unlike {bundle.classes[0]} above a score of {bundle.anomaly['value']:.4f}: "
+            f"{100 * bundle.anomaly['false_alarms']:.0f} % of {bundle.anomaly['slices']} held-out slices of "
+            f"{bundle.anomaly['studies']} studies of that class lie above."
+        )
+    return lines
 
 
 def changed_settings(recipe: SeverityRecipe) -> list[str]:
