@@ -9,7 +9,7 @@ import pytest
 import drawn
 from pulmoscope.training import settings
 from pulmoscope.training.cached import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
-from pulmoscope.training.data import Frames, load_frames
+from pulmoscope.training.frames import Frames, load_frames
 from pulmoscope.training.loop import measured
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import find

@@ -11,7 +11,8 @@ import drawn
 from pulmoscope.core.errors import DatasetError, UnreadableError
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.training.data import EpochOrder, FramedImages, Frames, load_frames, loader
+from pulmoscope.training.data import EpochOrder, FramedImages, loader
+from pulmoscope.training.frames import Frames, load_frames
 
 SMALL = XrayPreprocess(size=32, mean=0.4, std=0.2, channels=3)
 AUGMENT = Augmentation(shift=0.1, rotate_deg=20, zoom=0.2, flip=0.5)
@@ -83,11 +84,12 @@ def test_statistics_are_those_of_all_pixels(frames: Frames) -> None:
 
 
 def test_without_augmentation_an_image_is_what_diagnosis_sees(frames: Frames) -> None:
-    image, label = FramedImages(frames, SMALL, None, seed=1)[0, 0, 9]
+    image, target, _, place = FramedImages(frames, SMALL, None, seed=1)[0, 0, 9]
     expected = (frames.images[9].astype(np.float64) / 255 - 0.4) / 0.2
     assert image.shape == (3, 32, 32)
     np.testing.assert_allclose(image.numpy(), np.broadcast_to(expected, (3, 32, 32)), rtol=0, atol=1e-5)
-    assert label == frames.labels[9]
+    assert place == 9
+    assert target.tolist() == [float(number == frames.labels[9]) for number in range(len(drawn.CLASSES))]
 
 
 def test_an_image_varies_with_seed_phase_and_epoch_only(frames: Frames) -> None:
@@ -104,8 +106,10 @@ def test_an_image_varies_with_seed_phase_and_epoch_only(frames: Frames) -> None:
 
 def test_the_contrast_is_harmonised_after_augmentation(frames: Frames) -> None:
     toned = dataclasses.replace(SMALL, contrast="clahe", mean=0.0, std=1.0, channels=1)
-    varied, _ = FramedImages(frames, toned, AUGMENT, seed=1)[0, 0, 3]
-    raw = AUGMENT(frames.images[3].astype(np.float32) / np.float32(255), np.random.default_rng([1, 0, 0, 3]))
+    varied, *_ = FramedImages(frames, toned, AUGMENT, seed=1)[0, 0, 3]
+    raw, _ = AUGMENT(
+        frames.images[3].astype(np.float32) / np.float32(255), np.random.default_rng([1, 0, 0, 3])
+    )
     np.testing.assert_allclose(varied.numpy()[0], toned.tone(raw), rtol=0, atol=1e-6)
 
 
@@ -135,7 +139,7 @@ def test_workers_change_nothing(frames: Frames) -> None:
 
     def batches(workers: int) -> list[torch.Tensor]:
         order = EpochOrder(frames.places("train"), 8, phase=0, seed=1, shuffle=True)
-        return [batch for batch, _ in loader(images, order, workers)]
+        return [batch.image for batch in loader(images, order, workers)]
 
     for alone, helped in zip(batches(0), batches(1), strict=True):
         assert torch.equal(alone, helped)

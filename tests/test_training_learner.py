@@ -9,7 +9,7 @@ from torch.nn import functional
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.models.spec import ModelSpec
-from pulmoscope.training.data import load_frames
+from pulmoscope.training.frames import load_frames
 from pulmoscope.training.learner import (
     Job,
     Learner,
@@ -96,9 +96,10 @@ def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
     network = build(recipe.model, 1, recipe.preprocess.channels).eval()
     learner = Learner(network, Job(recipe, 0, 1, frames, tmp_path), PhaseState())
     network.eval()
-    images, labels = next(iter(learner.train_dataloader()))
+    batch = next(iter(learner.train_dataloader()))
+    images, labels = batch.image, batch.target.argmax(dim=1)
     torch.manual_seed(5)
-    found = learner.training_step((images, labels), 0)
+    found = learner.training_step(batch, 0)
     torch.manual_seed(5)
     share = mixing_share(0.7)
     assert 0.5 < share < 0.99

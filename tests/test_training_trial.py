@@ -8,7 +8,7 @@ import pytest
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.training import settings
-from pulmoscope.training.data import Frames
+from pulmoscope.training.frames import Frames
 from pulmoscope.training.recipes import find
 from pulmoscope.training.trial import as_settings, grid, read_cache, write_cache
 

@@ -140,24 +140,26 @@ def load(
         raise DatasetError(f"{path}: a data set has at least one image (found: none in layout {layout})")
     splits = set(table.splits)
     if splits == {""}:
-        return _draw(table, "", progress)
+        return draw(table, "", progress, whole=True)
     if "train" in splits and "val" not in splits and layout != "manifest":
-        return _draw(table, "train", progress)
+        return draw(table, "train", progress, whole=False)
     return table
 
 
-def _draw(table: SampleTable, split: str, progress: Callable[[int, int], None] | None) -> SampleTable:
-    """Share out the samples of one split: those in none into all three, those of train into train and val."""
+def draw(
+    table: SampleTable, split: str, progress: Callable[[int, int], None] | None, *, whole: bool
+) -> SampleTable:
+    """Share out the samples of one split: into all three, or (``whole`` False) into train and val."""
     # cv2 and the image readers are only needed here, and take time to import
     from pulmoscope.datasets.splits import FRACTIONS, VAL_FROM_TRAIN, assign_splits, image_groups
 
-    fractions = VAL_FROM_TRAIN if split else FRACTIONS
+    fractions = FRACTIONS if whole else VAL_FROM_TRAIN
     pool = [sample for sample in table if sample.split == split]
     together = LAYOUTS[table.layout].together
     groups = image_groups(table.root, pool, progress, together(pool) if together else None)
     drawn = iter(assign_splits(pool, fractions, SEED, groups))
     samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
-    what = "no val: drawn here from train" if split else "no splits: drawn here"
+    what = "no splits: drawn here" if whole else "no val: drawn here from train"
     shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
     if all(is_study(table.path(sample)) for sample in pool):
         kept = "one patient's studies"

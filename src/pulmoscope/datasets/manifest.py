@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
+from dataclasses import replace
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import csv_text, write_text
 from pulmoscope.datasets.infected import infected_ranges
-from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
+from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 
 NAME = "manifest.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
-_OPTIONAL = ("mask", "infected")
+_OPTIONAL = ("mask", "infected", "hospital")
+BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
 def recognise(path: Path) -> bool:
@@ -23,18 +25,20 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path) -> SampleTable:
-    """Read a manifest; files are relative to it, or absolute.
+    """Read a manifest; files are relative to it, or absolute. ``boxes.csv`` beside it names boxes around opacities.
 
     Raises:
         DatasetError: a column is missing, the table is empty, a file is named twice, a split has another name
-            than train, val, test or all, or infected slices are not written like ``12-40,45``.
+            than train, val, test or all, infected slices are not written like ``12-40,45``, or a box is no box.
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
+    boxes = read_boxes(file.with_name("boxes.csv"))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
-        sample = Sample(**{name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row})
+        named = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
+        sample = replace(Sample(**named), boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -102,9 +106,7 @@ def write_table(path: Path, table: SampleTable) -> None:
     write(
         path,
         [
-            dataclasses.replace(
-                sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else ""
-            )
+            replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
             for sample in table
         ],
     )
@@ -140,3 +142,21 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
     if not rows:
         raise DatasetError(f"{file}: a table has at least one row below its header (found: none)")
     return rows
+
+
+def read_boxes(file: Path) -> dict[str, Boxes]:
+    """Readers' boxes by file, in pixels; none where the list is not there.
+
+    Raises:
+        DatasetError: a column is missing, or a value is no number.
+    """
+    if not file.is_file():
+        return {}
+    found: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+    for line, row in read_csv(file, BOX_COLUMNS):
+        try:
+            left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
+        except ValueError as error:
+            raise DatasetError(f"{file}, line {line}: a box is four numbers ({error})") from error
+        found[row["file"]].append((left, top, right, bottom))
+    return {name: tuple(own) for name, own in found.items()}

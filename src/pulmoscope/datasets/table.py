@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 
 SPLITS = ("train", "val", "test", "all", "")
 """Every name that a split can have, in the order of use; empty: in none."""
+
+Boxes = tuple[tuple[float, float, float, float], ...]
+"""Rectangles in pixels of the image: left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Sample:
         mask: a lung mask's path (MosMedData: of the infection), empty where there is none.
         infected: of a CT study, which slices show infection, counted from 0 at the feet, e.g. ``12-40,45``;
             ``none`` where none does; empty where unknown.
+        hospital: where the image was taken, as far as the hospital map knows (:mod:`pulmoscope.datasets.hospitals`).
+        unread: the label comes from a test, not from what a reader saw: the image may not show it.
+        boxes: a reader's boxes around opacities, where one has drawn some.
     """
 
     file: str
@@ -34,6 +40,9 @@ class Sample:
     source: str = ""
     mask: str = ""
     infected: str = ""
+    hospital: str = ""
+    unread: bool = False
+    boxes: Boxes = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,10 @@ class SampleTable:
     layout: str
     samples: tuple[Sample, ...]
     warnings: tuple[str, ...] = ()
+
+    def with_samples(self, samples: Iterable[Sample], *warnings: str) -> SampleTable:
+        """The same data set with other rows, and what there is to say about it."""
+        return replace(self, samples=tuple(samples), warnings=(*self.warnings, *warnings))
 
     def path(self, sample: Sample) -> Path:
         """Where a sample's image lies."""
@@ -76,7 +89,7 @@ class SampleTable:
         if not chosen:
             found = ", ".join(sorted({sample.split or "(none)" for sample in self.samples}))
             raise DatasetError(f"{self.root}: no sample in split {' + '.join(names)} (found: {found})")
-        return SampleTable(self.root, self.layout, chosen, self.warnings)
+        return self.with_samples(chosen)
 
     def with_labels(self, classes: Sequence[str]) -> SampleTable:
         """Only the samples of these classes.
@@ -90,7 +103,7 @@ class SampleTable:
                 f"{self.root}: no sample of class {', '.join(missing)} (found: {', '.join(self.classes)})"
             )
         chosen = tuple(sample for sample in self.samples if sample.label in classes)
-        return SampleTable(self.root, self.layout, chosen, self.warnings)
+        return self.with_samples(chosen)
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)

@@ -61,6 +61,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.locator: nn.Conv2d | None = None
 
     def features(self, image: Tensor) -> Tensor:
         """The last feature maps (batch, maps, rows, columns)."""
@@ -75,6 +76,13 @@ class Classifier(nn.Module):
         """Logits (batch, logits)."""
         logits: Tensor = self.head(self.pooled(image))
         return logits
+
+    def located(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (batch, logits), and a logit for opacity at every position of the last maps (batch, rows, columns)."""
+        assert self.locator is not None
+        features = self.features(image)
+        opacity: Tensor = self.locator(features)[:, 0]
+        return self.head(pool(features)), opacity
 
     def explainable(self, image: Tensor) -> tuple[Tensor, ...]:
         """What a bundle's network gives, in eval mode.
@@ -158,7 +166,9 @@ def pool(features: Tensor) -> Tensor:
     return features.mean(dim=(2, 3))
 
 
-def build(spec: ModelSpec, classes: int, channels: int, loss: LossSpec | None = None) -> Classifier:
+def build(
+    spec: ModelSpec, classes: int, channels: int, loss: LossSpec | None = None, *, locate: bool = False
+) -> Classifier:
     """The network of a recipe, with its backbone's pretrained weights where the recipe asks for them.
 
     Args:
@@ -166,6 +176,7 @@ def build(spec: ModelSpec, classes: int, channels: int, loss: LossSpec | None = 
         classes: number of logits.
         channels: of the input image.
         loss: what it is trained with: LDAM wants cosines from a single last layer; None: no such thing.
+        locate: with a second head, which tells where opacities are; it is used in training only.
 
     Raises:
         RecipeError: timm has no such backbone or option, or the weights file does not fit.
@@ -182,7 +193,10 @@ def build(spec: ModelSpec, classes: int, channels: int, loss: LossSpec | None = 
         return _staged(backbone, spec, classes)
     if loss is not None and loss.kind == "ldam":
         return Classifier(backbone, CosineHead(_maps(backbone), loss.scale, classes))
-    return Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
+    network = Classifier(backbone, Head(_maps(backbone), spec.hidden, spec.dropout, classes))
+    if locate:
+        network.locator = nn.Conv2d(_maps(backbone), 1, 1)
+    return network
 
 
 def _staged(backbone: nn.Module, spec: ModelSpec, classes: int) -> StagedClassifier:

@@ -81,6 +81,39 @@ def _focal(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None)
     return (own * each).sum() / own.sum()
 
 
+class GroupRisk:
+    """Group DRO: groups that are learnt badly count more (Sagawa et al., ICLR 2020, algorithm 1).
+
+    Args:
+        groups: number of groups.
+        step: how quickly weights follow losses.
+
+    Attributes:
+        weights: float32 (groups,), sum 1.
+    """
+
+    def __init__(self, groups: int, step: float) -> None:
+        self.step = step
+        self.weights = torch.full((groups,), 1 / groups)
+
+    def __call__(self, each: Tensor, members: Tensor) -> Tensor:
+        """The weighted loss, a number, after the weights have followed this batch's losses.
+
+        Args:
+            each: float (batch,), the loss of every image.
+            members: int64 (batch,), the group of each.
+        """
+        weights = self.weights.to(each.device)
+        counts = torch.bincount(members, minlength=len(weights)).to(each.dtype)
+        sums = torch.zeros(len(weights), dtype=each.dtype, device=each.device).index_add(0, members, each)
+        means = sums / counts.clamp_min(1)
+        weights = weights * torch.exp(self.step * means.detach())
+        weights = weights / weights.sum()
+        self.weights = weights.detach().cpu()
+        here = weights * (counts > 0)
+        return (here * means).sum() / here.sum()
+
+
 class CosineHead(nn.Module):
     """LDAM's last layer: the cosine of the angle between the features and each class's vector; no bias.
 

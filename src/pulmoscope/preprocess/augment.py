@@ -7,12 +7,14 @@ All functions take and give float32 (rows, columns) in [0, 1]; everything is dra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
+from pulmoscope.preprocess.other_film import another_film, mixed_amplitude
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,14 @@ class Augmentation:
         zoom: largest relative change of scale (0.2: 0.8 … 1.2).
         squeeze: largest relative change of height against width.
         flip: probability of a left-right flip.
-        film: strength of the changes of exposure, sharpness, resolution, noise and compression, 0 … 1.
+        film: strength of the changes of exposure, sharpness, resolution, local contrast, noise and compression:
+            each change's probability is multiplied by it, 0 … 3.
+        mixing: probability that the Fourier amplitude is blended with another training image's (see
+            :func:`pulmoscope.preprocess.other_film.mixed_amplitude`).
         clutter: strength of drawn frames, letters, cables and patches, 0 … 1.
         contrast: probability that the contrast harmonisation that follows is of another strength than usual.
+        opacities: probability that simulated opacities are painted into the lungs of an image of a normal class (see
+            :mod:`pulmoscope.preprocess.opacities`), which is then labelled as what they look like.
     """
 
     shift: float = 0.0
@@ -37,75 +44,66 @@ class Augmentation:
     squeeze: float = 0.0
     flip: float = 0.0
     film: float = 0.0
+    mixing: float = 0.0
     clutter: float = 0.0
     contrast: float = 0.0
+    opacities: float = 0.0
 
-    def __call__(self, image: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """One random variant of ``image``."""
-        image = _warped(image, self, rng)
+    def __call__(
+        self,
+        image: FloatArray,
+        rng: np.random.Generator,
+        another: Callable[[], FloatArray] | None = None,
+        region: FloatArray | None = None,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """One random variant of ``image``, and ``region`` moved along with it.
+
+        Args:
+            image: float32 (rows, columns).
+            rng: what is drawn comes from it alone.
+            another: gives another training image of the same shape; needed for ``mixing``.
+            region: a map over the image of any size, e.g. where opacities are; outside it becomes 0.
+        """
+        image, region = _warped(image, region, self, rng)
+        if self.mixing and another is not None and rng.random() < self.mixing:
+            image = mixed_amplitude(image, another(), float(rng.uniform(0, 1)))
         if self.film:
-            image = _another_film(image, self.film, rng)
+            image = another_film(image, self.film, rng)
         if self.clutter:
             image = _cluttered(image, self.clutter, rng)
-        return image
+        return image, region
 
     def contrast_factor(self, rng: np.random.Generator) -> float:
         """By what to multiply the strength of the contrast harmonisation: 1, or between 0 and 2."""
         return float(rng.uniform(0, 2)) if rng.random() < self.contrast else 1.0
 
 
-def _warped(image: FloatArray, settings: Augmentation, rng: np.random.Generator) -> FloatArray:
+def _warped(
+    image: FloatArray, region: FloatArray | None, settings: Augmentation, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray | None]:
     """Shift, rotate, zoom, squeeze and flip in one resampling.
 
     What comes in from outside is black, or with ``clutter`` any grey: a border's tone tells nothing then.
     """
-    rows, columns = image.shape
     zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     squeeze = np.sqrt(1 + rng.uniform(-settings.squeeze, settings.squeeze))
     mirror = -1.0 if rng.random() < settings.flip else 1.0
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([zoom * squeeze * mirror, zoom / squeeze])
-    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
-    shift = rng.uniform(-settings.shift, settings.shift, 2) * (columns, rows * settings.shift_rows)
-    matrix = np.column_stack([linear, centre + shift - linear @ centre])
+    shift = rng.uniform(-settings.shift, settings.shift, 2) * (1, settings.shift_rows)
     outside = float(rng.random()) if rng.random() < settings.clutter / 2 else 0.0
-    warped = cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderValue=outside)
-    return np.asarray(warped, dtype=np.float32)
+    warped = _moved(image, linear, shift, outside)
+    return warped, None if region is None else _moved(region, linear, shift, 0.0)
 
 
-def _another_film(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
-    """As if another machine had made it, another clinic stored it."""
-    side = image.shape[0]
-    if rng.random() < 0.3 * strength:
-        small = max(24, int(side * rng.uniform(0.4, 0.9)))
-        reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-        image = np.asarray(cv2.resize(reduced, image.shape[::-1], interpolation=cv2.INTER_CUBIC))
-    elif rng.random() < 0.3 * strength:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3)))
-    if rng.random() < 0.25 * strength:
-        image = image + rng.uniform(0.2, 1.5) * (
-            image - cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2.5))
-        )
-    if rng.random() < 0.3 * strength:
-        slope = np.linspace(-1, 1, side, dtype=np.float32)
-        image = image + slope * rng.uniform(-0.25, 0.25) + slope[:, None] * rng.uniform(-0.25, 0.25)
-    if rng.random() < 0.8 * strength:
-        image = np.clip(image, 0, 1) ** np.exp(rng.uniform(-0.55, 0.55))
-    if rng.random() < 0.3 * strength:
-        image = np.clip(image, 0, 1)
-        image = image + rng.uniform(-1.2, 1.2) * image * (1 - image) * (2 * image - 1)
-    if rng.random() < 0.5 * strength:
-        image = (image - 0.5) * rng.uniform(0.5, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
-    if rng.random() < 0.3 * strength:
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0.005, 0.035)
-        image = image + (cv2.GaussianBlur(noise, (0, 0), 0.8) * 1.8 if rng.random() < 0.4 else noise)
-    image = np.clip(image, 0, 1).astype(np.float32)
-    if rng.random() < 0.3 * strength:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 91))]
-        _, stored = cv2.imencode(".jpg", np.rint(image * 255).astype(np.uint8), quality)
-        image = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), dtype=np.float32) / np.float32(255)
-    return image
+def _moved(image: FloatArray, linear: np.ndarray, shift: np.ndarray, outside: float) -> FloatArray:
+    """An image turned and scaled around its centre, then shifted by a share of its sides."""
+    rows, columns = image.shape
+    centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    matrix = np.column_stack([linear, centre + shift * (columns, rows) - linear @ centre])
+    moved = cv2.warpAffine(image, matrix, (columns, rows), flags=cv2.INTER_LINEAR, borderValue=outside)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:

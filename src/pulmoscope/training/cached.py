@@ -20,7 +20,8 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.models.spec import LossSpec
-from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
+from pulmoscope.training.data import EpochOrder, FramedImages, loader
+from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
 from pulmoscope.training.loop import logits_of
@@ -32,7 +33,10 @@ FEATURES = "features.npz"
 
 def frozen_throughout(recipe: Recipe) -> bool:
     """Whether features can be computed once: no phase moves the backbone, no images are mixed, the loss is plain."""
-    plain = not recipe.mixup and recipe.loss == LossSpec()
+    plain = (
+        not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
+    )
+    plain = plain and not (recipe.unread or recipe.augment.opacities)
     return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 
@@ -65,7 +69,7 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
                 transient=True,
                 disable=not progress,
             )
-            passes.append(torch.cat([_features(network, batch, half) for batch, _ in batches]).numpy())
+            passes.append(torch.cat([_features(network, batch.image, half) for batch in batches]).numpy())
         return np.stack(passes)
 
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A data set's images, read and framed once and kept in memory; varied anew every epoch.
+"""Framed images as a network learns from them: varied anew every epoch, in an order that is drawn.
 
 What is drawn for an image depends on (seed, phase, epoch, image) alone: not on the order of the work, the number of
 workers, or how often a run was interrupted.
@@ -6,195 +6,194 @@ workers, or how often a run was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import track
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pulmoscope.core.errors import DatasetError, InputError, RecipeError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.kinds import Preprocess
-from pulmoscope.runtime.bundle import built_in_lung_finder
-from pulmoscope.runtime.model import find_lungs
-from pulmoscope.runtime.network import open_network
-
-T = TypeVar("T")
-
-NAMED = 20
-"""How many bad images a message names."""
+from pulmoscope.preprocess.opacities import painted
+from pulmoscope.training.frames import MAP_SIDE, Frames
 
 Key = tuple[int, int, int]
 """Phase, epoch, and the image's place: what one variant of an image depends on, besides the seed."""
 
 
-@dataclass(frozen=True)
-class Frames:
-    """Framed images, in the table's order.
+class Example(NamedTuple):
+    """An image as a network learns from it; a batch has a first axis more.
 
     Attributes:
-        images: uint8 (n, size, size): ``preprocess.frame(...).image`` x 255, as most sources have 8 bit anyway.
-        labels: int64 (n,), index into the class list.
-        splits, files: of each image, as the table says.
+        image: float32 (channels, size, size).
+        target: float32 (classes,), the share of each class.
+        opacities: float32 (MAP_SIDE, MAP_SIDE) in [0, 1]: where they are; NaN where nobody knows, empty where nobody
+            asked.
+        place: int64, which of the framed images it is.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    splits: tuple[str, ...]
-    files: tuple[str, ...]
-
-    def places(self, *splits: str) -> npt.NDArray[np.int64]:
-        """Where the images of these splits are."""
-        return np.flatnonzero(np.isin(self.splits, splits))
-
-    def statistics(self) -> tuple[float, float]:
-        """Mean and standard deviation of all pixels, in [0, 1] (system E, section II)."""
-        counts = np.bincount(self.images.reshape(-1), minlength=256).astype(np.float64)
-        values = np.arange(256) / 255
-        mean = float((counts * values).sum() / counts.sum())
-        return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+    image: Tensor
+    target: Tensor
+    opacities: Tensor
+    place: Tensor
 
 
-def load_frames(
-    table: SampleTable, preprocess: Preprocess, classes: Sequence[str], progress: bool = True
-) -> Frames:
-    """Read and frame every image of the table that is of one of the classes, in parallel threads.
+@dataclass(frozen=True)
+class Painting:
+    """Which images get simulated opacities, and what they are labelled as then.
 
-    Raises:
-        DatasetError: a class has no image.
-        InputError, DatasetError: an image can't be read, or several; all are named.
-        RecipeError: the recipe needs the lung finder, and it is not there.
-    """
-    chosen = table.with_labels(classes)
-    frame = _framer(preprocess)
-    framed = read_all(chosen, lambda sample: frame(chosen.path(sample)), progress)
-    return Frames(
-        np.stack(framed),
-        np.array([list(classes).index(sample.label) for sample in chosen], dtype=np.int64),
-        tuple(sample.split for sample in chosen),
-        tuple(sample.file for sample in chosen),
-    )
-
-
-def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) -> list[T]:
-    """What ``read`` gives for every sample, in parallel threads.
-
-    Learning from less than was asked for would change the result without a word, so nothing is left out: images that
-    can't be read are refused, all of them at once.
-
-    Raises:
-        InputError: one image can't be read.
-        DatasetError: several can't; the message has a line for each, up to :data:`NAMED`.
+    Attributes:
+        probability: for each image of a normal class.
+        normal: the numbers of the classes without opacities.
+        typical, other: the class of opacities in both lungs, and in one.
     """
 
-    def tried(sample: Sample) -> T | InputError:
-        try:
-            return read(sample)
-        except InputError as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        found = list(
-            track(
-                pool.map(tried, table),
-                description="reading images",
-                total=len(table),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not progress,
-            )
-        )
-    bad = [item for item in found if isinstance(item, InputError)]
-    if len(bad) == 1:
-        raise bad[0]
-    if bad:
-        lines = [str(error) for error in bad[:NAMED]]
-        more = [f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
-        rule = f"{table.root}: {len(bad)} of {len(table)} images can't be read"
-        raise DatasetError("\n  ".join([rule, *lines, *more]))
-    return [item for item in found if not isinstance(item, InputError)]
+    probability: float
+    normal: frozenset[int]
+    typical: int
+    other: int
 
 
-def lung_finder() -> Path:
-    """The lung finder that comes with the package.
-
-    Raises:
-        RecipeError: it is not there.
-    """
-    network = built_in_lung_finder() / "lungs.onnx"
-    if not network.is_file():
-        raise RecipeError("preprocess.region=lungs: this installation has no lung finder (xray-lungs)")
-    return network
-
-
-def _framer(preprocess: Preprocess) -> Callable[[Path], npt.NDArray[np.uint8]]:
-    """What turns a file into a framed image, uint8 (size, size)."""
-    finder = None
-    if preprocess.needs_finder:
-        finder = open_network(lung_finder())
-
-    def frame(path: Path) -> npt.NDArray[np.uint8]:
-        pixels = read_pixels(path)
-        lungs = None if finder is None else find_lungs(finder, pixels)
-        return np.rint(np.clip(preprocess.frame(pixels, lungs).image, 0, 1) * 255).astype(np.uint8)
-
-    return frame
-
-
-class FramedImages(Dataset[tuple[torch.Tensor, int]]):
-    """Framed images as a network's input, float32 (channels, size, size), each with its label.
+class FramedImages(Dataset[Example]):
+    """Framed images as a network's input.
 
     Args:
         frames: all images.
         preprocess: the recipe's, with its final mean and s.d.
         augment: None gives every image as it is, as in diagnosis.
         seed: of the whole run.
+        others: places of the images whose amplitude may be blended in; none: no blending.
+        painting: None paints nothing.
     """
 
     def __init__(
-        self, frames: Frames, preprocess: Preprocess, augment: Augmentation | None, seed: int
+        self,
+        frames: Frames,
+        preprocess: Preprocess,
+        augment: Augmentation | None,
+        seed: int,
+        others: npt.NDArray[np.int64] | None = None,
+        painting: Painting | None = None,
     ) -> None:
         self.frames, self.preprocess, self.augment, self.seed = frames, preprocess, augment, seed
+        self.others, self.painting = others, painting
+        self.classes = int(frames.labels.max()) + 1 if frames.targets is None else frames.targets.shape[1]
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
-        image = self.frames.images[key[2]].astype(np.float32) / np.float32(255)
-        return torch.from_numpy(np.require(self._input(image, key), requirements="W")), int(
-            self.frames.labels[key[2]]
-        )
-
-    def _input(self, image: FloatArray, key: Key) -> FloatArray:
-        """The one place that says what comes first: augment the raw image, then harmonise what came out."""
+    def __getitem__(self, key: Key) -> Example:
+        place = key[2]
+        image, target, opacities = self._raw(place), self._target(place), self._opacities(place)
         factor = 1.0
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, *key])
-            image, factor = self.augment(image, rng), self.augment.contrast_factor(rng)
-        return self.preprocess.tensor(self.preprocess.tone(image, factor))
+            image, target, opacities = self._painted(place, image, target, opacities, rng)
+            another = None if self.others is None else lambda: self._another(rng)
+            image, opacities = self.augment(image, rng, another, opacities)
+            factor = self.augment.contrast_factor(rng)
+        # The one place that says what comes first: augment the raw image, then harmonise what came out.
+        tensor = self.preprocess.tensor(self.preprocess.tone(image, factor))
+        if opacities is None:
+            opacities = self._unknown()
+        return Example(
+            torch.from_numpy(np.require(tensor, requirements="W")),
+            torch.from_numpy(target),
+            torch.from_numpy(opacities),
+            torch.tensor(place),
+        )
 
     def __len__(self) -> int:
         return len(self.frames.labels)
+
+    def _raw(self, place: int) -> FloatArray:
+        return np.asarray(self.frames.images[place], dtype=np.float32) / np.float32(255)
+
+    def _another(self, rng: np.random.Generator) -> FloatArray:
+        assert self.others is not None
+        return self._raw(int(self.others[rng.integers(len(self.others))]))
+
+    def _target(self, place: int) -> FloatArray:
+        if self.frames.targets is not None:
+            return np.array(self.frames.targets[place])
+        return _one_hot(int(self.frames.labels[place]), self.classes)
+
+    def _opacities(self, place: int) -> FloatArray | None:
+        """The readers' map; None where there is none."""
+        maps = self.frames.maps
+        if maps is None or not maps.known[place]:
+            return None
+        return np.asarray(maps.opacities[place], dtype=np.float32) / np.float32(255)
+
+    def _unknown(self) -> FloatArray:
+        side = 0 if self.frames.maps is None else MAP_SIDE
+        return np.full((side, side), np.nan, dtype=np.float32)
+
+    def _painted(
+        self,
+        place: int,
+        image: FloatArray,
+        target: FloatArray,
+        opacities: FloatArray | None,
+        rng: np.random.Generator,
+    ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """With simulated opacities, labelled as what they are, where they are drawn for this image."""
+        painting, maps = self.painting, self.frames.maps
+        if painting is None or maps is None or target.argmax() not in painting.normal:
+            return image, target, opacities
+        if rng.random() >= painting.probability:
+            return image, target, opacities
+        found = painted(image, maps.lungs[place].astype(np.float32) / np.float32(255), rng)
+        if found is None:
+            return image, target, opacities
+        label = painting.typical if found.typical else painting.other
+        return (
+            found.image,
+            _one_hot(label, len(target)),
+            np.asarray(cv2.resize(found.region, (MAP_SIDE, MAP_SIDE))),
+        )
+
+
+def _one_hot(label: int, classes: int) -> FloatArray:
+    target = np.zeros(classes, dtype=np.float32)
+    target[label] = 1
+    return target
+
+
+def balanced(groups: tuple[str, ...], places: npt.NDArray[np.int64], power: float) -> FloatArray:
+    """How likely each of these images is drawn, float64 (places,): its group's size to the power of -``power``.
+
+    0 draws all alike; 1 draws every group (hospital and class) as often as any other.
+    """
+    sizes = Counter(groups[place] for place in places)
+    weights = np.array([sizes[groups[place]] ** -power for place in places])
+    return np.asarray(weights / weights.sum())
 
 
 class EpochOrder(Sampler[list[Key]]):
     """Batches of keys. A training epoch's order is drawn from (seed, phase, epoch); otherwise the table's.
 
     All batches are of nearly the same size, at most ``batch_size``: no small last one, whose BatchNorm would be noise.
+
+    Args:
+        weights: float64 (places,), how likely each image is drawn, with replacement; None: each once an epoch.
     """
 
     def __init__(
-        self, places: npt.NDArray[np.int64], batch_size: int, phase: int, seed: int, shuffle: bool
+        self,
+        places: npt.NDArray[np.int64],
+        batch_size: int,
+        phase: int,
+        seed: int,
+        shuffle: bool,
+        weights: FloatArray | None = None,
     ) -> None:
         self.places, self.batch_size, self.phase, self.seed = places, batch_size, phase, seed
-        self.shuffle = shuffle
+        self.shuffle, self.weights = shuffle, weights
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -207,7 +206,9 @@ class EpochOrder(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         order = self.places
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self.phase, self.epoch]).permutation(self.places)
+            rng = np.random.default_rng([self.seed, self.phase, self.epoch])
+            weighted = self.weights is not None
+            order = rng.choice(order, len(order), p=self.weights) if weighted else rng.permutation(order)
         for batch in np.array_split(order, len(self)):
             yield [(self.phase, self.epoch, int(place)) for place in batch]
 

@@ -31,7 +31,8 @@ from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, model_card, named
-from pulmoscope.training.data import FramedImages, Frames, load_frames, lung_finder
+from pulmoscope.training.data import FramedImages
+from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
@@ -90,8 +91,8 @@ def _export(
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
-    known = table.split("train", "val").with_labels(recipe.classes)
-    frames = load_frames(known, recipe.preprocess, recipe.classes, progress)
+    known = learnt_from(recipe, table)
+    frames = frames_of(recipe, table, progress)
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
     if recipe.preprocess.needs_finder:
@@ -130,7 +131,7 @@ def _check_inputs(images: FramedImages) -> FloatArray:
 
 
 def _tensors(images: FramedImages, places: npt.NDArray[np.int64]) -> FloatArray:
-    return torch.stack([images[0, 0, int(place)][0] for place in places]).numpy()
+    return torch.stack([images[0, 0, int(place)].image for place in places]).numpy()
 
 
 def _answers(network: Network, images: FramedImages, split: str) -> _Answers:

@@ -17,11 +17,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import Classifier, early_layers
-from pulmoscope.models.losses import Loss, build_loss
+from pulmoscope.models.losses import GroupRisk, Loss, build_loss
 from pulmoscope.models.spec import LossSpec
-from pulmoscope.training.data import EpochOrder, FramedImages, Frames, loader
+from pulmoscope.training.data import EpochOrder, Example, FramedImages, Painting, balanced, loader
+from pulmoscope.training.frames import Frames
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.state import PhaseState, Row, save_weights
 
@@ -33,7 +35,7 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoot
 
     Args:
         logits: float (batch, logits).
-        labels: int64 (batch,).
+        labels: int64 (batch,), or float (batch, classes): the share of each class.
         weights: per class, or None for equal ones; the mean is weighted.
         smoothing: share of the target that is spread over all classes.
     """
@@ -129,11 +131,16 @@ class Job:
 
     def loader(self, *splits: str, learn: bool) -> DataLoader[Any]:
         """Batches of these splits: augmented and shuffled to learn from, else as diagnosis sees them."""
-        recipe = self.recipe
-        images = FramedImages(self.frames, recipe.preprocess, recipe.augment if learn else None, recipe.seed)
-        order = EpochOrder(
-            self.frames.places(*splits), recipe.batch_size, self.place, recipe.seed, shuffle=learn
-        )
+        recipe, places = self.recipe, self.frames.places(*splits)
+        if learn:
+            others = places if recipe.augment.mixing else None
+            images = FramedImages(
+                self.frames, recipe.preprocess, recipe.augment, recipe.seed, others, _painting(recipe)
+            )
+        else:
+            images = FramedImages(self.frames, recipe.preprocess, None, recipe.seed)
+        weights = balanced(self.frames.groups, places, recipe.balance) if learn and recipe.balance else None
+        order = EpochOrder(places, recipe.batch_size, self.place, recipe.seed, shuffle=learn, weights=weights)
         return loader(images, order, self.workers)
 
 
@@ -164,6 +171,8 @@ class Learner(lightning.LightningModule):
         for layer in self._frozen:
             layer.requires_grad_(False)
         self._loss = _loss_of(job)
+        self._shared = job.frames.targets is not None
+        self._groups = _Groups(job.recipe, job.frames, state) if job.recipe.robust else None
         self._loader = job.loader(*job.phase.train_on, learn=True)
         self._draw_order()  # at once: worker processes begin to prepare images before the epoch starts
         self._began = 0.0
@@ -215,20 +224,38 @@ class Learner(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = learning_rate(self.job.phase, done)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Example, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, labels = batch
-        share = mixing_share(self.job.recipe.mixup)
+        images, recipe = batch.image, self.job.recipe
+        share = mixing_share(recipe.mixup)
         if share < 1:
             images = share * images + (1 - share) * images.flip(0)
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        done = (self.state.epochs + batch_idx / len(self._loader)) / self.job.epochs
-        loss = self._loss(logits, labels, done)
-        if share < 1:
-            loss = share * loss + (1 - share) * self._loss(logits, labels.flip(0), done)
+        images = images.contiguous(memory_format=torch.channels_last)
+        logits, opacity = self.network.located(images) if recipe.locate else (self.network(images), None)
+        labels = batch.target.argmax(dim=1)
+        targets = batch.target if self._shared else labels
+        loss = self._mixed_loss(logits, targets, batch.place, share, batch_idx)
         self._losses.append(loss.detach() * len(labels))
         self._right += correct(logits.detach(), labels)
         self._seen += len(labels)
+        if opacity is None:
+            return loss
+        return loss + recipe.locate * location_loss(opacity, batch.opacities, share)
+
+    def _mixed_loss(
+        self, logits: Tensor, targets: Tensor, places: Tensor, share: float, batch_idx: int
+    ) -> Tensor:
+        """The classes' loss, of both images that were mixed."""
+        if self._groups is not None:
+            each = functional.cross_entropy(logits.float(), targets, reduction="none")
+            if share < 1:
+                other = functional.cross_entropy(logits.float(), targets.flip(0), reduction="none")
+                each = share * each + (1 - share) * other
+            return self._groups(each, places)
+        done = (self.state.epochs + batch_idx / len(self._loader)) / self.job.epochs
+        loss = self._loss(logits, targets, done)
+        if share < 1:
+            loss = share * loss + (1 - share) * self._loss(logits, targets.flip(0), done)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -236,12 +263,11 @@ class Learner(lightning.LightningModule):
         if self.average is not None:
             self.average.update_parameters(self.network)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Example, batch_idx: int) -> None:
         """Remember what the kept network says."""
-        images, labels = batch
         self.kept.eval()
-        logits = self.kept(images.contiguous(memory_format=torch.channels_last))
-        self._said.append((logits.float(), labels))
+        logits = self.kept(batch.image.contiguous(memory_format=torch.channels_last))
+        self._said.append((logits.float(), batch.target.argmax(dim=1)))
 
     def on_train_epoch_end(self) -> None:
         """Judge the epoch; save what is best, then how far the phase has come; stop when nothing more comes."""
@@ -260,6 +286,7 @@ class Learner(lightning.LightningModule):
         state.network = self.network.state_dict()
         state.average = {} if self.average is None else self.average.state_dict()
         state.optimizer = self.trainer.optimizers[0].state_dict()
+        state.groups = [] if self._groups is None else self._groups.risk.weights.tolist()
         state.save(self.job.state_file)
         self.trainer.should_stop = state.finished
         self.after_epoch(self)
@@ -312,6 +339,47 @@ def average_of(network: Classifier, decay: float) -> AveragedModel:
                 average.copy_(weight)
 
     return AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+
+
+class _Groups:
+    """Group DRO over hospitals and classes, going on where the phase stands."""
+
+    def __init__(self, recipe: Recipe, frames: Frames, state: PhaseState) -> None:
+        names = sorted(set(frames.groups))
+        self._members = torch.tensor([names.index(group) for group in frames.groups])
+        self.risk = GroupRisk(len(names), recipe.robust)
+        if state.groups:
+            self.risk.weights = torch.tensor(state.groups)
+
+    def __call__(self, each: Tensor, places: Tensor) -> Tensor:
+        members = self._members[places.cpu()].to(each.device)
+        return self.risk(each, members)
+
+
+def location_loss(opacity: Tensor, maps: Tensor, share: float) -> Tensor:
+    """Cross-entropy per position, a number, over the images whose opacities a reader has marked; 0 without any.
+
+    Args:
+        opacity: logits (batch, rows, columns).
+        maps: (batch, side, side) in [0, 1], NaN where nobody knows; brought to the logits' shape by its mean.
+        share: of the image itself in what was mixed with the batch in reverse, as for mixup.
+    """
+    wanted = functional.adaptive_avg_pool2d(maps[:, None], (opacity.shape[1], opacity.shape[2]))[:, 0]
+    if share < 1:
+        wanted = share * wanted + (1 - share) * wanted.flip(0)
+    known = ~wanted.isnan()
+    if not known.any():
+        return opacity.sum() * 0
+    return functional.binary_cross_entropy_with_logits(opacity.float()[known], wanted[known])
+
+
+def _painting(recipe: Recipe) -> Painting | None:
+    """What simulated opacities are labelled as; None where the recipe paints none."""
+    if not recipe.augment.opacities:
+        return None
+    typical, other = (recipe.classes.index(name) for name in recipe.opacity_classes)
+    normal = frozenset(at for at, name in enumerate(recipe.classes) if not is_positive(name))
+    return Painting(recipe.augment.opacities, normal, typical, other)
 
 
 def _loss_of(job: Job) -> Loss:

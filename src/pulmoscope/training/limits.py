@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
@@ -22,7 +23,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "augment.zoom": (0, 0.9),
     "augment.squeeze": (0, 0.9),
     "augment.flip": (0, 1),
-    "augment.film": (0, 1),
+    "augment.film": (0, 3),
+    "augment.mixing": (0, 1),
+    "augment.opacities": (0, 1),
     "augment.clutter": (0, 1),
     "augment.contrast": (0, 1),
     "model.hidden": (0, ANY),
@@ -35,6 +38,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "loss.deferred": (0, 1),
     "label_smoothing": (0, 0.99),
     "mixup": (0, 10),
+    "balance": (0, 1),
+    "robust": (0, 1),
+    "locate": (0, 100),
     "average": (0, 0.99999),
     "batch_size": (2, ANY),  # BatchNorm needs two
     "seed": (0, 2**32 - 1),
@@ -75,6 +81,7 @@ def check(recipe: Recipe) -> None:
             f"preprocess.hull: needs preprocess.region=lungs (found: {recipe.preprocess.region})"
         )
     check_loss(recipe)
+    _check_shares(recipe)
     if not recipe.phases:
         raise RecipeError(f"{recipe.name}: has no phase")
     earlier: list[str] = []
@@ -100,6 +107,22 @@ def check_loss(recipe: Recipe) -> None:
             "loss.kind=ldam: needs a single last layer: model.hidden=0, model.stages=1, model.output=softmax (found: "
             f"{model.hidden}, {model.stages}, {model.output})"
         )
+
+
+def _check_shares(recipe: Recipe) -> None:
+    """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
+    shares = [shares_of(text) for text in recipe.labels.values()]
+    total = sum(recipe.unread.values())
+    if total >= 1 or min(recipe.unread.values(), default=0) < 0:
+        raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
+    soft = any(len(own) > 1 for own in shares) or recipe.unread or recipe.augment.opacities
+    if (soft or recipe.robust) and (recipe.loss != LossSpec() or recipe.model.output != "softmax"):
+        raise RecipeError(
+            "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "
+            f"(found: loss.kind={recipe.loss.kind}, loss.beta={recipe.loss.beta:g}, model.output={recipe.model.output})"
+        )
+    if recipe.locate and recipe.model.stages > 1:
+        raise RecipeError(f"locate: needs model.stages=1 (found: {recipe.model.stages})")
 
 
 def _check_values(

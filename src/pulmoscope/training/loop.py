@@ -3,6 +3,7 @@
 A run is a folder::
 
     recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
+    manifest.csv           the images it had, with splits, labels and hospitals as it took them
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     curves.csv, curves.png, tensorboard/
@@ -25,11 +26,12 @@ from safetensors.torch import load_file
 
 from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json
+from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import curves, limits, settings
-from pulmoscope.training.data import Frames, load_frames
+from pulmoscope.training.frames import Frames, frames_of
 from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
@@ -41,7 +43,9 @@ SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 SHEETS = "sheets"
 """What generative networks draw, beside the patients' slices that they redraw."""
-RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
+DATA = "manifest.csv"
+"""The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
+RESULTS = ("run.json", RECIPE, DATA, "weights.safetensors", "curves.csv", "curves.png")
 OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
 
@@ -67,7 +71,7 @@ class TrainedRun:
             RecipeError: its weights are damaged or gone.
         """
         model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
-        network = build(model, logits_of(self.recipe), self.recipe.preprocess.channels, self.recipe.loss)
+        network = network_of(dataclasses.replace(self.recipe, model=model))
         file = self.folder / "weights.safetensors"
         try:
             network.load_state_dict(load_file(file))
@@ -75,6 +79,12 @@ class TrainedRun:
             reason = " ".join(str(error).split())[:200]
             raise RecipeError(f"{file}: is damaged ({reason}); start anew with --force") from error
         return network.eval()
+
+
+def network_of(recipe: Recipe) -> Classifier:
+    """The network of a resolved recipe, as training begins with it (errors: see :func:`build`)."""
+    channels = recipe.preprocess.channels
+    return build(recipe.model, logits_of(recipe), channels, recipe.loss, locate=bool(recipe.locate))
 
 
 def logits_of(recipe: Recipe) -> int:
@@ -149,17 +159,16 @@ def fit(
         table.split("train").with_labels(recipe.classes)
         table.split("val")
         torch.manual_seed(recipe.seed)
-        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels, recipe.loss)
+        network = network_of(recipe)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         if frames is None:
-            frames = load_frames(
-                table.split("train", "val"), recipe.preprocess, recipe.classes, progress=progress
-            )
+            frames = frames_of(recipe, table, progress)
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if claim(run, begun, force):
             return load_run(run)
+        manifest.write_table(run / DATA, table)
         states = _run_phases(network, recipe, frames, run, where, workers, progress)
         _finish(run, recipe, states, where, data)
     return load_run(run)
@@ -175,11 +184,17 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
         RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.training.limits`), or there is one class.
     """
     limits.check(recipe)
-    classes = recipe.classes or table.classes
+    classes = recipe.classes or tuple(name for name in table.classes if name not in recipe.labels)
     if len(classes) < 2:
         raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
     if len(classes) == 2 and recipe.positive in classes:
         classes = (*(name for name in classes if name != recipe.positive), recipe.positive)
+    missing = [name for name in recipe.opacity_classes if name not in classes]
+    if recipe.augment.opacities and (missing or len(recipe.opacity_classes) != 2):
+        raise RecipeError(
+            "opacity_classes: simulated opacities in both lungs and in one are two of the classes "
+            f"(found: {', '.join(recipe.opacity_classes)}; classes: {', '.join(classes)})"
+        )
     model = recipe.model
     if model.output == "sigmoid" and len(classes) != 2:
         model = dataclasses.replace(model, output="softmax")

@@ -28,7 +28,7 @@ from pulmoscope.models.unet import UNet
 from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.data import read_all
+from pulmoscope.training.frames import read_all
 from pulmoscope.training.hardware import clear_about_resources, find_precision, keep_freed_memory
 from pulmoscope.training.lung_films import FilmMaker
 from pulmoscope.training.onnx_file import write_onnx

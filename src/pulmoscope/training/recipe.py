@@ -59,11 +59,21 @@ class Recipe:
         modality: what is read; ``CT``: single slices. Says of which class ``preprocess`` is (``preprocess.kinds``).
         preprocess, augment, model, phases: see there.
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
+        labels: what other labels of the data are to this recipe: label → class, or → shares of classes,
+            ``COVID 0.4, Normal 0.6`` (see :mod:`pulmoscope.datasets.labels`). Other labels are left out, and said.
+        unread: classes that an image whose label nobody read from it may show instead, each with its share: of films
+            that are COVID by a test alone, about a fifth show no pneumonia.
+        left_out: hospitals whose images are learnt from in no folder (see :mod:`pulmoscope.datasets.hospitals`).
         loss: what is made small, and class-balanced weights.
         class_weights: weigh the cross-entropy by inverse class frequency.
         label_smoothing: of the cross-entropy.
         mixup: every batch is mixed with itself in another order, images and labels alike, in shares drawn from
             Beta(mixup, mixup) (Zhang et al., «mixup: Beyond Empirical Risk Minimization», ICLR 2018); 0: not.
+        balance: how far hospitals and classes are drawn equally often: an image's chance is its group's size to the
+            power of minus this (a group: one class of one hospital); 0: every image once an epoch, 1: fully.
+        robust: step size of group DRO (see :class:`pulmoscope.models.losses.GroupRisk`); 0: the plain mean.
+        locate: weight of a second task, to tell where the opacities are, from readers' boxes; 0: none.
+        opacity_classes: what simulated opacities (``augment.opacities``) in both lungs and in one are labelled as.
         average: exponential moving average of the weights with this decay; 0: none.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
         grid: what ``tune`` tries: dotted setting → values.
@@ -82,10 +92,17 @@ class Recipe:
     preprocess: Preprocess = XrayPreprocess()
     augment: Augmentation = Augmentation()
     normalise: Literal["fixed", "data"] = "fixed"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     loss: LossSpec = LossSpec()
     class_weights: bool = False
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    balance: float = 0.0
+    robust: float = 0.0
+    locate: float = 0.0
+    opacity_classes: tuple[str, ...] = ("COVID", "Other pneumonia")
     average: float = 0.0
     batch_size: int = 32
     precision: Literal["auto", "32", "bf16"] = "auto"

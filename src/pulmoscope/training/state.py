@@ -30,6 +30,7 @@ class PhaseState:
         best_epoch: counted from 1; the last one where nothing is held out.
         best_score: of the monitored figure, the smaller the better.
         network, average, optimizer: their state dicts (``average`` empty where weights are not averaged).
+        groups: the weights of group DRO; empty without.
     """
 
     epochs: int = 0
@@ -40,6 +41,7 @@ class PhaseState:
     network: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    groups: list[float] = field(default_factory=list)
 
     def save(self, file: Path) -> None:
         """Write the state; a kill leaves the former one."""

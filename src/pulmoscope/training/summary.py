@@ -12,7 +12,7 @@ import torch
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.card import named
-from pulmoscope.training.data import Frames
+from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import as_run

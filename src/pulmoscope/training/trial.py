@@ -20,7 +20,7 @@ from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
 from pulmoscope.training.cached import fit_head
-from pulmoscope.training.data import Frames
+from pulmoscope.training.frames import Frames, Maps
 from pulmoscope.training.loop import fit
 from pulmoscope.training.recipe import Recipe
 
@@ -142,8 +142,11 @@ def record(job: Job, outcome: Mapping[str, Any], seconds: float) -> dict[str, An
 
 def write_cache(frames: Frames, folder: Path) -> None:
     """Keep framed images for the processes of all trials; the last file written is the images."""
+    kept: dict[str, Any] = {name: getattr(frames, name) for name in ("labels", "splits", "files", "groups")}
+    kept |= {} if frames.targets is None else {"targets": frames.targets}
+    kept |= {} if frames.maps is None else vars(frames.maps)
     stream = io.BytesIO()
-    np.savez(stream, labels=frames.labels, splits=np.array(frames.splits), files=np.array(frames.files))
+    np.savez(stream, **kept)
     write_bytes(folder / "labels.npz", stream.getvalue())
     stream = io.BytesIO()
     np.save(stream, frames.images)
@@ -158,6 +161,9 @@ def read_cache(folder: Path) -> Frames:
             found["labels"],
             tuple(found["splits"].tolist()),
             tuple(found["files"].tolist()),
+            found.get("targets"),
+            tuple(found["groups"].tolist()),
+            Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
         )
 
 

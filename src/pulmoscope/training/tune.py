@@ -28,7 +28,7 @@ from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
 from pulmoscope.training.cached import FEATURES, VARIANTS, frozen_throughout, write_features
-from pulmoscope.training.data import load_frames
+from pulmoscope.training.frames import frames_of
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import measured, resolve
 from pulmoscope.training.processes import Died, run_jobs
@@ -158,7 +158,7 @@ def _claim(out: Path, searched: Mapping[str, Any], force: bool) -> None:
 def _fill_cache(recipe: Recipe, table: SampleTable, cache: Path, cached: bool, progress: bool) -> None:
     """Read and frame the images once for all trials; for cached features run the backbone over them, too."""
     if not (cache / IMAGES).is_file():
-        write_cache(load_frames(table, recipe.preprocess, recipe.classes, progress), cache)
+        write_cache(frames_of(recipe, table, progress), cache)
     if cached and not (cache / FEATURES).is_file():
         frames = read_cache(cache)
         write_features(measured(recipe, frames), frames, cache, progress)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Layout
+from pulmoscope.apps.cli.data import Data, Labels, Layout
 from pulmoscope.apps.cli.diagnose import Runtime
 from pulmoscope.apps.cli.evaluate import (
     Bootstrap,
@@ -20,6 +20,7 @@ from pulmoscope.apps.cli.evaluate import (
     WithRuntime,
     chosen,
     figure,
+    labels_of,
     tell_failures,
 )
 
@@ -30,6 +31,7 @@ def command(
     out: Out,
     split: Split = "test",
     layout: Layout = None,
+    labels: Labels = None,
     runtime: WithRuntime = Runtime.AUTO,
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
@@ -43,7 +45,7 @@ def command(
     from pulmoscope.runtime.model import Model
 
     opened = Model.load(model, runtime.value, device)
-    table = chosen(data, layout, split)
+    table = chosen(data, layout, split, labels_of(opened, labels))
     with progress_bar("Auditing") as progress:
         found = audit(
             opened,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,17 +15,25 @@ if TYPE_CHECKING:
 
 
 Data = Annotated[
-    Path, typer.Option("--data", help="A data set: a folder in a known layout, or a manifest.csv.")
+    list[Path],
+    typer.Option(
+        "--data",
+        help="A data set: a folder in a known layout, or a manifest.csv; may be given several times.",
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="A CSV file `label,class`: what the labels of the data are to the model."),
 ]
 Layout = Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")]
 
 
-def load_data(data: Path, layout: str | None = None) -> SampleTable:
-    """Read a data set; the bar moves where splits are drawn (errors: see :func:`pulmoscope.datasets.load`)."""
-    from pulmoscope.datasets import load
+def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
+    """Read data sets as one; the bar moves where splits are drawn (errors: see :func:`pulmoscope.datasets.several`)."""
+    from pulmoscope.datasets.several import load_all
 
     with progress_bar("Drawing splits") as progress:
-        table = load(data, layout, progress)
+        table = load_all(data, layout, progress)
     for warning in table.warnings:
-        typer.echo(f"pulmoscope: {data}: {warning}", err=True)
+        typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)
     return table

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Labels, Layout, load_data
 from pulmoscope.apps.cli.diagnose import Runtime
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
+    from pulmoscope.datasets.labels import LabelMap
     from pulmoscope.pipeline.choice import AnyModel
 
 ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
@@ -44,6 +45,7 @@ def command(
     out: Out,
     split: Split = "test",
     layout: Layout = None,
+    labels: Labels = None,
     runtime: WithRuntime = Runtime.AUTO,
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
@@ -59,7 +61,7 @@ def command(
     from pulmoscope.pipeline.choice import open_model
 
     opened = open_model(model, runtime.value, device)
-    table = chosen(data, layout, split)
+    table = chosen(data, layout, split, labels_of(opened, labels))
     evaluate, tell, page = _evaluation(opened, table)
     with progress_bar("Evaluating") as progress:
         found = evaluate(
@@ -150,10 +152,19 @@ def _tell_synthetic(found: Mapping[str, Any]) -> None:
         typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
 
 
-def chosen(data: Path, layout: str | None, split: str) -> SampleTable:
-    """The data set's split, or all of it; its warnings go to stderr."""
-    table = load_data(data, layout)
+def chosen(data: Sequence[Path], layout: str | None, split: str, labels: LabelMap) -> SampleTable:
+    """The data sets' split, or all of them, with labels in the model's words; warnings go to stderr."""
+    from pulmoscope.datasets.labels import mapped_labels
+
+    table = mapped_labels(load_data(data, layout), labels)
     return table if split == "all" else table.split(split)
+
+
+def labels_of(model: AnyModel, file: Path | None) -> LabelMap:
+    """What labels of the data are to a model: by the file given, else as in its training."""
+    from pulmoscope.datasets.labels import read_labels
+
+    return read_labels(file) if file is not None else model.bundle.recipe.get("labels", {})
 
 
 def tell_failures(found: Mapping[str, Any]) -> None:

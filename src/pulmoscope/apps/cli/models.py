@@ -10,8 +10,8 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
-from pulmoscope.apps.cli.data import Layout
-from pulmoscope.apps.cli.evaluate import Split, chosen, tell_left_out
+from pulmoscope.apps.cli.data import Data, Labels, Layout
+from pulmoscope.apps.cli.evaluate import Split, chosen, labels_of, tell_left_out
 
 if TYPE_CHECKING:
     from pulmoscope.preprocess.ct import CtPreprocess
@@ -193,10 +193,11 @@ def record(
 @app.command("calibrate")
 def calibrate(
     model: Name,
-    data: Annotated[Path, typer.Option("--data", help="Labelled images that training has not seen.")],
+    data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
     split: Split = "val",
     layout: Layout = None,
+    labels: Labels = None,
     release: Annotated[
         str, typer.Option(help="Version of the new bundle; default: the old one and the data's checksum.")
     ] = "",
@@ -213,7 +214,7 @@ def calibrate(
     from pulmoscope.training.card import model_card
 
     old = Model.load(model)
-    table = chosen(data, layout, split)
+    table = chosen(data, layout, split, labels_of(old, labels))
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, model_card(made))

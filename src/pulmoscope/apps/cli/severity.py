@@ -25,7 +25,7 @@ _LEVELS = ("slice", "majority", "mean", "attention", "regression")  # of runtime
 
 def train_severity(
     recipe: str,
-    data: Path,
+    data: Sequence[Path],
     layout: str | None,
     out: Path,
     set_: list[str],

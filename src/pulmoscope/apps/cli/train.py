@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,12 @@ def command(
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting, key=value; see `pulmoscope recipes show NAME`."),
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out", help="Learn nothing from this hospital, in whatever folder its images lie."
+        ),
     ] = None,
     folds: Annotated[
         int, typer.Option(min=0, help="Cross-validate with this many folds, patients kept whole.")
@@ -51,7 +57,14 @@ def command(
     three levels and of severity learn from CT studies.
     """
     if recipe == "xray-lungs":
-        given = {"--set": set_, "--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
+        given = {
+            "--leave-out": leave_out,
+            "--set": set_,
+            "--folds": folds,
+            "--resume": resume,
+            "--terms": terms,
+            "--release": release,
+        }
         given |= {"--workers": workers, "--device": device != "auto"}
         _refuse(recipe, given, "its settings are fixed")
         _train_lungs(data, layout, out, force)
@@ -59,25 +72,26 @@ def command(
     from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
     if recipe in THREE_LEVEL:
-        _refuse(recipe, {"--folds": folds, "--workers": workers}, "it learns from studies, one by one")
+        given = {"--leave-out": leave_out, "--folds": folds, "--workers": workers}
+        _refuse(recipe, given, "it learns from studies, one by one")
         _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
         return
     if recipe in SEVERITY:
         from pulmoscope.apps.cli.severity import train_severity
 
-        _refuse(recipe, {"--workers": workers}, "it learns from studies, one by one")
+        given = {"--leave-out": leave_out, "--workers": workers}
+        _refuse(recipe, given, "it learns from studies, one by one")
         train_severity(
             recipe, data, layout, out, set_ or [], folds, device, (resume, force), (terms, release)
         )
         return
-    _train_images(
-        recipe, data, layout, out, set_ or [], folds, device, workers, (resume, force), (terms, release)
-    )
+    set_ = [*(set_ or []), *([f"left_out={','.join(leave_out)}"] if leave_out else [])]
+    _train_images(recipe, data, layout, out, set_, folds, device, workers, (resume, force), (terms, release))
 
 
 def _train_images(
     recipe: str,
-    data: Path,
+    data: Sequence[Path],
     layout: str | None,
     out: Path,
     set_: list[str],
@@ -98,11 +112,12 @@ def _train_images(
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.training.frames import prepared
     from pulmoscope.training.loop import check_free, fit
 
     resume, force = go_on
     check_free(out / "fold-1" if folds else out, resume, force)
-    table = load_data(data, layout)
+    table = prepared(chosen, load_data(data, layout))
     _announce(chosen, as_run(chosen))
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
@@ -132,7 +147,7 @@ def _refuse(recipe: str, options: Mapping[str, object], why: str) -> None:
 
 def _train_studies(
     recipe: str,
-    data: Path,
+    data: Sequence[Path],
     layout: str | None,
     out: Path,
     set_: list[str],
@@ -171,7 +186,7 @@ def _train_studies(
     typer.echo(f"Model: {out}")
 
 
-def _train_lungs(data: Path, layout: str | None, out: Path, force: bool) -> None:
+def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, force: bool) -> None:
     from pulmoscope.core.files import claim_folder
     from pulmoscope.training.lungs import MARKER, train_lung_finder
     from pulmoscope.training.recipes.xray_lungs import RECIPE

@@ -1,0 +1,154 @@
+"""Where a radiograph comes from, whatever folder it lies in: the hospital map.
+
+Public collections are copied into one another, so a folder says little about the hospital. Leaving a hospital out means
+leaving its images out of every folder. What the map knows:
+
+- rules for collections whose make-up is known (:data:`RULES`);
+- a data set that tells which images of other folders it has in common with them: ``<folder>_films.csv`` beside its
+  manifest, with the column ``file`` (from the folder above) and, where known, ``patient`` and ``appearance`` (what a
+  reader saw, which replaces the label), and ``<folder>_boxes.csv`` with a reader's boxes;
+- else the source that the data set itself names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.datasets.manifest import read_boxes, read_csv
+from pulmoscope.datasets.table import Sample, SampleTable
+
+UNIDENTIFIED = "unidentified"
+"""Images whose hospital nobody knows: told as such, and counted in no mean and no worst figure."""
+
+PART_OF: Mapping[str, str] = {"rsna": "nih"}
+"""A collection that was taken from a larger one: leaving that out leaves this out, too."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Images of a collection that are known to be of one hospital.
+
+    Attributes:
+        source: as the data set names it.
+        hospital: what these images are of.
+        label, patient: only images with this label, with a patient id that begins so; empty: any.
+        unread: their label comes from a test, not from a reader.
+    """
+
+    source: str
+    hospital: str
+    label: str = ""
+    patient: str = ""
+    unread: bool = False
+
+    def covers(self, sample: Sample) -> bool:
+        """Whether the rule speaks of this sample."""
+        return (
+            sample.source == self.source
+            and self.label in ("", sample.label)
+            and sample.patient.startswith(self.patient)
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    # Copies of the COVID-19 Radiography Database: its Normal class is RSNA's pneumonia challenge, which is a part of
+    # NIH's ChestX-ray14; its COVID class is gathered from many places, and labelled by PCR.
+    Rule("radiography_lundis", "ieee8023", patient="ieee_"),
+    Rule("radiography_lundis", "rsna", label="Normal"),
+    Rule("radiography_lundis", UNIDENTIFIED, label="COVID", unread=True),
+    Rule("radiography_lundis", UNIDENTIFIED),
+    Rule("", UNIDENTIFIED),
+)
+"""The first rule that covers an image holds; where none does, its source is its hospital."""
+
+
+def mapped(tables: Iterable[SampleTable]) -> list[SampleTable]:
+    """Name every image's hospital, by what all of these data sets tell together.
+
+    Raises:
+        DatasetError: a data set's list of films or boxes breaks one of its rules.
+    """
+    tables = list(tables)
+    films: dict[Path, Sample] = {}
+    for table in tables:
+        films |= _listed(table)
+    return [table.with_samples(_mapped(sample, table, films) for sample in table) for table in tables]
+
+
+def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
+    """Leave hospitals out, and what is a part of them.
+
+    Raises:
+        DatasetError: a hospital has no image here, or nothing is left.
+    """
+    known = hospitals_of(table)
+    for name in hospitals:
+        if name not in known or name == UNIDENTIFIED:
+            raise DatasetError(
+                f"--leave-out {name}: must be a hospital of the data "
+                f"(found: {', '.join(own for own in known if own != UNIDENTIFIED)})"
+            )
+    kept = [sample for sample in table if not is_of(sample, hospitals)]
+    if not kept:
+        raise DatasetError(f"--leave-out {', '.join(hospitals)}: leaves no image")
+    return table.with_samples(kept)
+
+
+def of(table: SampleTable, hospital: str) -> SampleTable:
+    """A hospital's images, of all splits."""
+    return table.with_samples(sample for sample in table if is_of(sample, (hospital,)))
+
+
+def is_of(sample: Sample, hospitals: Collection[str]) -> bool:
+    """Whether an image is of one of these hospitals, or of a part of one."""
+    own = hospital_of(sample)
+    return own in hospitals or PART_OF.get(own) in hospitals
+
+
+def hospitals_of(table: SampleTable) -> tuple[str, ...]:
+    """Every hospital of the data, and every one that a part of is there."""
+    found = {hospital_of(sample) for sample in table}
+    return tuple(sorted(found | {PART_OF[name] for name in found if name in PART_OF}))
+
+
+def hospital_of(sample: Sample) -> str:
+    """The map's answer, else the source; :data:`UNIDENTIFIED` where neither is known."""
+    return sample.hospital or sample.source or UNIDENTIFIED
+
+
+def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) -> Sample:
+    if sample.hospital:  # the data set says so itself
+        return sample
+    known = films.get(table.path(sample).resolve())
+    if known is not None:
+        return replace(
+            sample,
+            hospital=known.hospital,
+            label=known.label or sample.label,
+            patient=known.patient or sample.patient,
+            boxes=known.boxes,
+        )
+    rule = next((rule for rule in RULES if rule.covers(sample)), None)
+    if rule is None:
+        return replace(sample, hospital=sample.source)
+    return replace(sample, hospital=rule.hospital, unread=rule.unread)
+
+
+def _listed(table: SampleTable) -> dict[Path, Sample]:
+    """What a data set tells of images that lie in other folders: their path → hospital, patient, label, boxes."""
+    sources = {sample.source for sample in table}
+    found: dict[Path, Sample] = {}
+    for file in sorted(table.root.glob("*_films.csv")) if len(sources) == 1 else ():
+        boxes = read_boxes(file.with_name(file.name.replace("_films", "_boxes")))
+        for _, row in read_csv(file, ("file",)):
+            found[(table.root.parent / row["file"]).resolve()] = Sample(
+                row["file"],
+                row.get("appearance", ""),
+                patient=row.get("patient", ""),
+                hospital=next(iter(sources)),
+                boxes=boxes.get(row["file"], ()),
+            )
+    return found

@@ -1,0 +1,109 @@
+"""Labels of many data sets in the words of one model: a stated table, not a guess."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.manifest import read_csv
+from pulmoscope.datasets.table import SampleTable
+
+LabelMap = Mapping[str, str]
+"""Label → class, or → shares of several classes, ``COVID 0.4, Normal 0.6``: what a reader could not decide either."""
+
+
+def read_labels(file: Path) -> dict[str, str]:
+    """Read a label table: a CSV file with the columns ``label`` and ``class``; a class as in :data:`LabelMap`.
+
+    Raises:
+        DatasetError: a column is missing, or a label is named twice.
+    """
+    found: dict[str, str] = {}
+    for line, row in read_csv(file, ("label", "class")):
+        if row["label"] in found:
+            raise DatasetError(f"{file}, line {line}: a label is named once (found: {row['label']} again)")
+        found[row["label"]] = row["class"]
+    return found
+
+
+def shares_of(text: str) -> dict[str, float]:
+    """The classes that a table's entry stands for, each with its share of 1.
+
+    >>> shares_of("COVID 0.4, Other pneumonia 0.6")
+    {'COVID': 0.4, 'Other pneumonia': 0.6}
+    >>> shares_of("Other pneumonia")
+    {'Other pneumonia': 1.0}
+
+    Raises:
+        DatasetError: the shares do not sum to 1.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1:
+        return {parts[0]: 1.0}
+    shares: dict[str, float] = {}
+    for part in parts:
+        name, _, share = part.rpartition(" ")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            shares[part] = float("nan")
+    if not abs(sum(shares.values()) - 1) < 1e-6 or min(shares.values()) < 0:
+        raise DatasetError(f"a label's shares are like «COVID 0.4, Normal 0.6» and sum to 1 (found: {text})")
+    return shares
+
+
+def mapped_labels(table: SampleTable, labels: LabelMap) -> SampleTable:
+    """Put the class in the place of every label that stands for one; a label of several classes stays.
+
+    Raises:
+        DatasetError: an entry of the table of labels makes no sense.
+    """
+    one = {label: text for label, text in labels.items() if len(shares_of(text)) == 1}
+    return table.with_samples(replace(sample, label=one.get(sample.label, sample.label)) for sample in table)
+
+
+def learnable(table: SampleTable, labels: LabelMap, classes: Sequence[str]) -> SampleTable:
+    """Leave out what no class can be learnt from, and say so.
+
+    Args:
+        table: with :func:`mapped_labels` applied.
+    """
+    known = {*classes, *labels}
+    strange = Counter(sample.label or "none" for sample in table if sample.label not in known)
+    if not strange:
+        return table
+    counts = ", ".join(f"{label} {count}" for label, count in sorted(strange.items()))
+    warning = f"labels that stand for no class are left out: {counts}"
+    return table.with_samples((sample for sample in table if sample.label in known), warning)
+
+
+def targets(
+    table: SampleTable, labels: LabelMap, classes: Sequence[str], unread: Mapping[str, float]
+) -> FloatArray:
+    """What is to be learnt of every image, float32 (images, classes), each row a distribution.
+
+    Args:
+        unread: the classes that an image with an unread label may show instead, each with its share.
+
+    Raises:
+        DatasetError: a label stands for a class that is not one of these.
+    """
+    found = np.zeros((len(table), len(classes)), dtype=np.float32)
+    places = {name: place for place, name in enumerate(classes)}
+    for row, sample in zip(found, table, strict=True):
+        shares = {sample.label: 1.0} if sample.label in places else shares_of(labels[sample.label])
+        if sample.unread:
+            own = 1 - sum(unread.values())
+            shares = {name: share * own for name, share in shares.items()}
+            shares |= {name: shares.get(name, 0) + share for name, share in unread.items()}
+        for name, share in shares.items():
+            if name not in places:
+                raise DatasetError(f"label {sample.label}: stands for {name}, which is no class of the model")
+            row[places[name]] = share
+    return found

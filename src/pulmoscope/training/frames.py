@@ -1,0 +1,257 @@
+"""A data set's images, read and framed once and kept in memory, with all that is known of each to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from pulmoscope.core.classes import is_positive
+from pulmoscope.core.errors import DatasetError, InputError, RecipeError
+from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.datasets.hospitals import hospital_of, without
+from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, targets
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io import read_pixels
+from pulmoscope.preprocess.kinds import Preprocess
+from pulmoscope.preprocess.xray import crop
+from pulmoscope.runtime.bundle import built_in_lung_finder
+from pulmoscope.runtime.model import find_lungs
+from pulmoscope.runtime.network import Network, open_network
+from pulmoscope.training.recipe import Recipe
+
+T = TypeVar("T")
+
+NAMED = 20
+"""How many bad images a message names."""
+
+MAP_SIDE = 40
+"""Side of the maps of lungs and of opacities that go with a framed image, px."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What lies where in the framed images.
+
+    Attributes:
+        lungs: uint8 (n, MAP_SIDE, MAP_SIDE): lung probability x 255.
+        opacities: the same shape: how much of each place readers' boxes cover, x 255.
+        known: bool (n,): whether ``opacities`` says something: a reader drew boxes, or the class has none.
+    """
+
+    lungs: npt.NDArray[np.uint8]
+    opacities: npt.NDArray[np.uint8]
+    known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Framed images, in the table's order.
+
+    Attributes:
+        images: uint8 (n, size, size): ``preprocess.frame(...).image`` x 255, as most sources have 8 bit anyway.
+        labels: int64 (n,), index into the class list.
+        splits, files: of each image, as the table says.
+        targets: float32 (n, classes): shares of the classes, where a label is not one class for sure; None: it is.
+        groups: of each image its hospital and class; empty where nobody asked.
+        maps: None where nobody asked.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    splits: tuple[str, ...]
+    files: tuple[str, ...]
+    targets: FloatArray | None = None
+    groups: tuple[str, ...] = ()
+    maps: Maps | None = None
+
+    def places(self, *splits: str) -> npt.NDArray[np.int64]:
+        """Where the images of these splits are."""
+        return np.flatnonzero(np.isin(self.splits, splits))
+
+    def statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of all pixels, in [0, 1] (system E, section II)."""
+        counts = np.bincount(self.images.reshape(-1), minlength=256).astype(np.float64)
+        values = np.arange(256) / 255
+        mean = float((counts * values).sum() / counts.sum())
+        return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+
+
+def prepared(recipe: Recipe, table: SampleTable) -> SampleTable:
+    """A data set in a recipe's words: hospitals left out, labels mapped, and what is no class of it left out.
+
+    Raises:
+        DatasetError: a hospital to be left out is not there, or the recipe's table of labels makes no sense.
+    """
+    if recipe.left_out:
+        table = without(table, recipe.left_out)
+    table = mapped_labels(table, recipe.labels)
+    return learnable(table, recipe.labels, recipe.classes) if recipe.classes else table
+
+
+def frames_of(recipe: Recipe, table: SampleTable, progress: bool = True) -> Frames:
+    """Everything of train and val that a resolved recipe learns from (errors: see :func:`load_frames`)."""
+    return load_frames(
+        learnt_from(recipe, table),
+        recipe.preprocess,
+        recipe.classes,
+        progress,
+        labels=recipe.labels,
+        unread=recipe.unread,
+        maps=bool(recipe.locate or recipe.augment.opacities),
+    )
+
+
+def learnt_from(recipe: Recipe, table: SampleTable) -> SampleTable:
+    """The images of train and val that have one of the classes; of several classes at once in train only.
+
+    Raises:
+        DatasetError: a split or a class has no image.
+    """
+    pool = table.split("train", "val")
+    pool.with_labels(recipe.classes)
+    known, shared = set(recipe.classes), {*recipe.labels} - {*recipe.classes}
+    return pool.with_samples(
+        sample
+        for sample in pool
+        if sample.label in known or (sample.label in shared and sample.split == "train")
+    )
+
+
+def load_frames(
+    table: SampleTable,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    progress: bool = True,
+    *,
+    labels: LabelMap | None = None,
+    unread: Mapping[str, float] | None = None,
+    maps: bool = False,
+) -> Frames:
+    """Read and frame every image of the table that is of one of the classes, in parallel threads.
+
+    Args:
+        labels, unread: of labels that are not one class for sure (see :func:`pulmoscope.datasets.labels.targets`).
+        maps: also give the maps of lungs and opacities.
+
+    Raises:
+        DatasetError: a class has no image.
+        InputError, DatasetError: an image can't be read, or several; all are named.
+        RecipeError: the recipe needs the lung finder, and it is not there.
+    """
+    labels, unread = labels or {}, unread or {}
+    table.with_labels(classes)
+    chosen = table.with_samples(sample for sample in table if sample.label in {*classes, *labels})
+    framed = read_all(chosen, _Framer(preprocess, chosen, maps), progress)
+    shares = targets(chosen, labels, classes, unread)
+    soft = bool((shares.max(axis=1) < 1).any())
+    numbers = shares.argmax(axis=1).astype(np.int64)
+    return Frames(
+        np.stack([image for image, *_ in framed]),
+        numbers,
+        tuple(sample.split for sample in chosen),
+        tuple(sample.file for sample in chosen),
+        shares if soft else None,
+        tuple(f"{hospital_of(own)}: {classes[at]}" for own, at in zip(chosen, numbers, strict=True)),
+        _maps(chosen, framed, [classes[at] for at in numbers]) if maps else None,
+    )
+
+
+def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) -> list[T]:
+    """What ``read`` gives for every sample, in parallel threads.
+
+    Learning from less than was asked for would change the result without a word, so nothing is left out: images that
+    can't be read are refused, all of them at once.
+
+    Raises:
+        InputError: one image can't be read.
+        DatasetError: several can't; the message has a line for each, up to :data:`NAMED`.
+    """
+
+    def tried(sample: Sample) -> T | InputError:
+        try:
+            return read(sample)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        found = list(
+            track(
+                pool.map(tried, table),
+                description="reading images",
+                total=len(table),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not progress,
+            )
+        )
+    bad = [item for item in found if isinstance(item, InputError)]
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
+        lines = [str(error) for error in bad[:NAMED]]
+        more = [f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
+        rule = f"{table.root}: {len(bad)} of {len(table)} images can't be read"
+        raise DatasetError("\n  ".join([rule, *lines, *more]))
+    return [item for item in found if not isinstance(item, InputError)]
+
+
+def lung_finder() -> Path:
+    """The lung finder that comes with the package.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    network = built_in_lung_finder() / "lungs.onnx"
+    if not network.is_file():
+        raise RecipeError("preprocess.region=lungs: this installation has no lung finder (xray-lungs)")
+    return network
+
+
+_Framed = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+class _Framer:
+    """What turns a sample into a framed image, uint8 (size, size), and its maps of lungs and opacities."""
+
+    def __init__(self, preprocess: Preprocess, table: SampleTable, maps: bool) -> None:
+        self._preprocess, self._table, self._maps = preprocess, table, maps
+        self._finder: Network | None = (
+            open_network(lung_finder()) if preprocess.needs_finder or maps else None
+        )
+
+    def __call__(self, sample: Sample) -> _Framed:
+        pixels = read_pixels(self._table.path(sample))
+        lungs = None if self._finder is None else find_lungs(self._finder, pixels)
+        framed = self._preprocess.frame(pixels, lungs if self._preprocess.needs_finder else None)
+        image = _bytes(framed.image)
+        if not self._maps or lungs is None:
+            return image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8)
+        rows, columns = pixels.shape
+        opacities = np.zeros((rows, columns), dtype=np.float32)
+        for left, top, right, bottom in sample.boxes:
+            opacities[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = 1
+        whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
+        return image, _map(whole, framed.box), _map(opacities, framed.box)
+
+
+def _map(whole: FloatArray, box: Box) -> npt.NDArray[np.uint8]:
+    return _bytes(cv2.resize(crop(whole, box), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA))
+
+
+def _bytes(image: FloatArray) -> npt.NDArray[np.uint8]:
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _maps(table: SampleTable, framed: Sequence[_Framed], classes: Sequence[str]) -> Maps:
+    known = [bool(own.boxes) or not is_positive(name) for own, name in zip(table, classes, strict=True)]
+    _, lungs, opacities = zip(*framed, strict=True)
+    return Maps(np.stack(lungs), np.stack(opacities), np.array(known))
