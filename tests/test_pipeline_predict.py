@@ -121,12 +121,14 @@ def test_predictions_file_holds_everything(model: Model, tmp_path: Path) -> None
         "p_COVID",
         "p_Normal",
         "decision",
+        "hospital",
     ]
     assert [row["file"] for row in rows] == [sample.file for sample in samples]
     assert [row["predicted"] for row in rows] == ["Normal", "COVID", "COVID"]
     shares = np.array([[row["p_COVID"], row["p_Normal"]] for row in rows], dtype=np.float32)
     np.testing.assert_array_equal(shares, found.probabilities.astype(np.float32))
     assert [row["decision"] for row in rows] == list(found.decisions)
+    assert [row["hospital"] for row in rows] == ["here", "here", "here"]
 
 
 def test_decisions_are_those_of_a_diagnosis(tmp_path: Path) -> None:

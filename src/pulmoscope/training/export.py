@@ -21,6 +21,7 @@ from pulmoscope.core.files import sha256_of_file, write_bytes
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Metrics, Predictions
@@ -211,13 +212,14 @@ def _without_folders(recipe: Recipe) -> Recipe:
 
 
 def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mapping[str, Any]:
-    """Counts, sources, patients, checksum and terms; no file names."""
+    """Counts, sources, hospitals, patients, checksum and terms; no file names."""
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:
         by_source[named(sample.source)][sample.label] += 1
     return {
         **trained.summary["data"],
         "classes_by_source": {source: dict(sorted(own.items())) for source, own in sorted(by_source.items())},
+        "hospitals": dict(sorted(Counter(map(hospital_of, table)).items())),
         "layout": table.layout,
         "patients_known": sum(bool(sample.patient) for sample in table),
         "sha256": table_checksum(table),

@@ -170,13 +170,16 @@ def record(
     model: Annotated[Path, typer.Argument(help="A bundle's folder.", show_default=False)],
     metrics: Annotated[
         Path,
-        typer.Option(help="The metrics.json of `evaluate` or the audit.json of `audit`, of this bundle."),
+        typer.Option(
+            help="The metrics.json of `evaluate`, the audit.json of `audit`, of this bundle, or the hospitals.json of "
+            "`leave-out`, of this bundle or its recipe."
+        ),
     ],
     as_: Annotated[
-        str, typer.Option("--as", help="What the figures are called in the card, e.g. test or external.")
+        str, typer.Option("--as", help="What the figures are called in the card, e.g. test or left-out.")
     ],
 ) -> None:
-    """Add the figures of an evaluation or an audit to a bundle and its model card."""
+    """Add the figures of an evaluation, an audit or hospitals left out to a bundle and its model card."""
     import json
 
     from pulmoscope.core.errors import BundleError
