@@ -36,6 +36,7 @@ from pulmoscope.core.types import Flag, FloatArray, Severity
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.grey import robust_range, stretch, window
+from pulmoscope.io.patient_age import child_flags
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, with_complaints
 
@@ -80,7 +81,7 @@ def decode(data: bytes, name: str) -> Picture:
         view, sideways = rules.check_view(dataset)
         check_size(name, int(dataset.Rows), int(dataset.Columns))
         pixels, noticed = grey_pixels(dataset, stored_values(dataset, data, name), name)
-        return upright(dataset, pixels, view, (*remarks, *sideways, *noticed), name)
+        return upright(dataset, pixels, view, (*remarks, *child_flags(dataset), *sideways, *noticed), name)
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with errors of any class
