@@ -5,8 +5,8 @@ What an image says of its pixels' shape is believed, for each format as its stan
 - DICOM: PixelSpacing and its like, else PixelAspectRatio (PS3.3 10.7.1 and C.7.6.3.1.7).
 - PNG: pHYs, with a unit or without, which «specifies the aspect ratio only» (PNG specification, 11.3.4.3).
 - TIFF: XResolution and YResolution, with ResolutionUnit «none» meant for just this (TIFF 6.0, page 38).
-- JPEG: JFIF's densities, where unit 0 means the aspect ratio (JFIF 1.02, page 5). Exif's resolutions are not: a camera's
-  or an editor's idea of a print.
+- JPEG: JFIF's densities, where unit 0 means the aspect ratio (JFIF 1.02, page 5). Exif's resolutions are not: they are
+  a camera's or an editor's idea of a print.
 
 BMP and WebP are not: what stands in the one is often rubbish, the other has nothing.
 """

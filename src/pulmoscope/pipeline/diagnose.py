@@ -23,6 +23,7 @@ from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.io import ReadResult, Study, read_scan, read_study, sources
+from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.choice import AnyModel, Models
@@ -83,6 +84,7 @@ def diagnose(
     model: str | Path | AnyModel = "auto",
     *,
     series: str = "",
+    modality: Wanted = "auto",
     explain: bool = True,
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
@@ -92,6 +94,7 @@ def diagnose(
         model: ``auto``: the built-in one for the kind of image; a built-in bundle's name, a bundle's folder, or an
             opened model (quicker for several images).
         series: the SeriesInstanceUID to read of a DICOM study; empty: chosen by the rules.
+        modality: what pictures are: ``ct``: a folder's are the slices of one CT; else each is a radiograph.
         explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
             CT for its most suspicious slices.
 
@@ -102,7 +105,7 @@ def diagnose(
     """
     models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
     start = perf_counter()
-    scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
+    scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
     if not isinstance(opened, Model) or scan.modality is Modality.CT:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 FEW = 20
 """Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
+CT_FOLDER = (
+    "looks like the slices of a CT saved as pictures; --modality ct reads them as one "
+    "(--modality xray as radiographs)"
+)
 
 
 class Runtime(StrEnum):
@@ -100,7 +104,7 @@ def command(
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
-    found = studies(listed, modality.value)
+    found = _hinted(studies(listed, modality.value), silent=quiet)
     first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
     few = len(first) <= FEW
     run = Run(models, out, _reports(report, few), series)
@@ -110,6 +114,17 @@ def command(
     if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
+
+
+def _hinted(found: Iterable[Study], *, silent: bool) -> Iterator[Study]:
+    """The same studies; of each folder that looks like the slices of a CT one line on stderr."""
+    told: set[str] = set()
+    for study in found:
+        folder = str(PurePath(study.name).parent)
+        if study.remarks and folder not in told and not silent:
+            told.add(folder)
+            typer.echo(f"pulmoscope: {folder}: {CT_FOLDER}", err=True)
+        yield study
 
 
 def _told(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
