@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pulmoscope.core.types import Flag, Severity
 from pulmoscope.io.dicom_rules import code
 
+CHILD = "child"
+"""The flag's code."""
 ADULT = 18
 """Years."""
 OLDEST = 130
@@ -37,7 +39,7 @@ def child_flags(dataset: Dataset) -> tuple[Flag, ...]:
     shown = "1 year" if years == 1 else f"{years} years"
     rule = f"the patient is at least {ADULT} years old: no model was checked on children alone"
     detail = f"{rule} (found: {shown}, by {source})"
-    return (Flag("child", Severity.REFUSE, detail),)
+    return (Flag(CHILD, Severity.REFUSE, detail),)
 
 
 def age(dataset: Dataset) -> tuple[int, str] | None:

@@ -79,10 +79,17 @@ def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
     """
     found = list(studies(entries([path]), wanted))
     if len(found) != 1:
-        slices = any(study.remarks for study in found)
-        hint = f"{len(found)} pictures that look like slices of a CT: modality ct reads them as one"
-        raise UnsuitableError(path, "the path holds one scan", hint if slices else len(found))
+        raise UnsuitableError(path, "the path holds one scan", _counted(found))
     return _read(found[0], series)
+
+
+def _counted(found: Sequence[Study]) -> str:
+    """How many scans there are, and what they are together."""
+    if any(study.remarks for study in found):
+        return f"{len(found)} pictures that look like slices of a CT: modality ct reads them as one"
+    if len(found) > 1 and found[0].film and len({study.film and study.film.study for study in found}) == 1:
+        return f"{len(found)} films of one study: pulmoscope.diagnose_films gives their one answer"
+    return str(len(found))
 
 
 def _read(study: Study, series: str) -> Scan:

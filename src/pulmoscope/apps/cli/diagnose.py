@@ -16,6 +16,7 @@ from pulmoscope.apps.cli.console import progress_bar
 if TYPE_CHECKING:
     from pulmoscope.io import Study
     from pulmoscope.pipeline.diagnose import Outcome, Reports
+    from pulmoscope.pipeline.film_studies import StudyAnswer
 
 FEW = 20
 """Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
@@ -111,6 +112,8 @@ def command(
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
     tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
+    if few and not quiet:
+        _tell_studies(run.answers)
     if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
@@ -189,6 +192,20 @@ def _tell(outcome: Outcome, alone: bool) -> None:
     share = percent(prediction["probabilities"][prediction["label"]])
     where = f"  {outcome.report}" if outcome.report else ""
     typer.echo(f"{outcome.name}  {prediction['label']} {share}  {prediction['decision']}{where}")
+
+
+def _tell_studies(answers: Iterable[StudyAnswer]) -> None:
+    """Say what became of each study of several films."""
+    from pulmoscope.report.html import percent
+
+    for answer in answers:
+        used = sum(film.used for film in answer.films)
+        names = ", ".join(PurePath(film.name).name for film in answer.films)
+        found = answer.prediction
+        told = "no answer" if found is None else f"{found.label} {percent(found.probabilities[found.label])}"
+        typer.echo(
+            f"Study of {len(answer.films)} films ({names}), {used} used  {told}  {answer.decision.value}"
+        )
 
 
 class _Shown:
