@@ -108,6 +108,15 @@ def test_pictures_of_several_sizes_are_none_of_slices(tmp_path: Path) -> None:
     assert slice_flag(list(entries([folder]))) is None
 
 
+def test_what_is_larger_than_a_slice_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = list(entries([ct_folder(tmp_path / "ct")]))
+    assert slice_flag(listed) is not None
+    monkeypatch.setattr("pulmoscope.io.slice_pictures.LARGEST_SIDE", 96)
+    assert slice_flag(listed) is not None
+    monkeypatch.setattr("pulmoscope.io.slice_pictures.LARGEST_SIDE", 95)
+    assert slice_flag(listed) is None
+
+
 def test_few_pictures_tell_nothing(tmp_path: Path) -> None:
     folder = ct_folder(tmp_path / "ct")
     listed = list(entries([folder]))

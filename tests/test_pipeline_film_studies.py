@@ -182,6 +182,14 @@ def test_single_films_and_films_of_other_patients_are_no_studies(tmp_path: Path,
     assert told(tmp_path / "out") == []
 
 
+def test_a_scanned_film_is_one_of_its_study(tmp_path: Path, model: Model) -> None:
+    film(tmp_path / "in/a.dcm", COVID)
+    film(tmp_path / "in/b.dcm", MILD, Modality="OT")
+    run(tmp_path / "in", model, tmp_path / "out")
+    (study,) = told(tmp_path / "out")
+    assert [entry["used"] for entry in study["films"]] == [True, True]
+
+
 def test_films_of_a_study_need_not_be_neighbours(tmp_path: Path, model: Model) -> None:
     for number in range(30):
         bright = 0.8 + number / 1000

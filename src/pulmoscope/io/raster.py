@@ -111,6 +111,16 @@ def pixel_shape(image: ImageFile) -> float:
     return across / down if 0 < across < 1e9 and 0 < down < 1e9 else 1.0
 
 
+def size_of(data: bytes, kind: str) -> tuple[int, int]:
+    """(rows, columns) by an image's header; (0, 0) where that can't be read."""
+    quieten_decoders()
+    try:
+        image = _OPENERS[kind](BytesIO(data))
+    except Exception:  # damaged headers end in errors of any class
+        return 0, 0
+    return image.height, image.width
+
+
 def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:
     """Integers to float32 in [0, 1], by the module's rule."""
     bits = 8 if grey.dtype == np.uint8 else max(8, int(grey.max()).bit_length())

@@ -33,6 +33,8 @@ FEWEST = 5
 """Pictures in a folder; fewer tell nothing about neighbours."""
 ALIKE = 0.85
 """Least correlation of a slice and its neighbour (of real series, at 2 to 16 mm: 0.88 and more in 90 %)."""
+LARGEST_SIDE = 1536
+"""px; a CT's slices have 512 to 1024 a side, so that radiographs at their own size need not be decoded for this."""
 _SIDE, _COMPARED = 128, 48
 """px; pictures are shrunk to these to be looked at, and to be compared."""
 _BODY = (0.15, 0.85)
@@ -54,7 +56,7 @@ Grey = npt.NDArray[np.uint8]
 def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
     """The flag that refers each picture of a folder of CT slices; None where they are none, or it can't be told.
 
-    At most six pictures are decoded, of a folder of radiographs two or three.
+    At most six pictures are decoded, of a folder of radiographs two or three, and none that is larger than a slice.
     """
     if len(pictures) < FEWEST or not _are_slices(in_order(pictures)):
         return None
@@ -153,9 +155,12 @@ def _vector(pixels: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def _pixels(entry: Entry) -> FloatArray | None:
-    """A picture's pixels; None where it can't be read: reading it as an image says why."""
+    """A picture's pixels; None where it is too large, or can't be read: reading it as an image says why."""
     try:
         data = entry.read_bytes()
-        return raster.decode(data, entry.name, str(format_of(data))).pixels
+        kind = str(format_of(data))
+        if max(raster.size_of(data, kind)) > LARGEST_SIDE:
+            return None
+        return raster.decode(data, entry.name, kind).pixels
     except InputError:
         return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from pulmoscope.core.files import NOTICE, sha256_of
 from pulmoscope.core.types import Diagnosis, Explanation, Flag, Imputed, Modality, Scan, SliceResult
@@ -131,7 +134,9 @@ def pixels_sha256(scan: Scan) -> str | None:
     if scan.modality is Modality.CT:
         return None
     rows, columns = scan.pixels.shape[1:]
-    return sha256_of(f"{rows} {columns} ".encode() + scan.pixels.astype("<f4").tobytes())
+    sums = hashlib.sha256(f"{rows} {columns} ".encode())
+    sums.update(np.ascontiguousarray(scan.pixels, dtype="<f4").data)
+    return sums.hexdigest()
 
 
 def heat_names(diagnosis: Diagnosis) -> list[str]:
