@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,6 +20,10 @@ IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
 
 SYNTHETIC = "synthetic"
 """Code of the flag of an image that a program drew; part of the name of a model that learnt from such only."""
+
+
+_STUDY = "<!-- study -->"
+"""Twice in the page; between them stands what is said of the film's study."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,16 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         view=scan.view,
         spacing_mm=scan.spacing_mm,
     )
+
+
+def in_study(html: str, sentence: str) -> str:
+    """An X-ray's page with what there is to say of the study that the film is of; empty: of none."""
+    before, _, rest = html.partition(_STUDY)
+    _, mark, after = rest.partition(_STUDY)
+    if not mark:  # a page of another version
+        return html
+    text = f'<p class="card study">{escape(sentence)}</p>' if sentence else ""
+    return f"{before}{_STUDY}{text}{_STUDY}{after}"
 
 
 def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
