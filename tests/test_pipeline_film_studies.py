@@ -22,6 +22,7 @@ from pulmoscope.io.studies import slugs
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.film_studies import MOST_FILMS, FilmResult, StudyAnswer, study_answer
+from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
 from radiographs import dicom_file
 
@@ -276,7 +277,7 @@ def test_ids_are_written_nowhere(tmp_path: Path, model: Model) -> None:
 
 def test_the_same_ids_in_all_files_are_no_study() -> None:
     films = [FilmResult(f"{n}.dcm", str(n), None) for n in range(MOST_FILMS + 1)]
-    answer = study_answer(films, 0.8)
+    answer = study_answer(films, Thresholds(0.8))
     assert (answer.decision, answer.prediction) == (Decision.REFER, None)
     assert {part.code for part in answer.films} == {"too-many"}
     assert f"at most {MOST_FILMS} films (found: {MOST_FILMS + 1}" in answer.reason

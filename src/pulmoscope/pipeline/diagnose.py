@@ -32,6 +32,7 @@ from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
+from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model, Outputs, Prepared
 
 Reports = Literal["all", "positive", "none"]
@@ -162,14 +163,14 @@ def diagnose_many(
             listed.append(outcome.entry())
             films.add(outcome.film, outcome)
             yield outcome
-    run.answers[:] = films.answers(run.out, partial(_confidence, run))
+    run.answers[:] = films.answers(run.out, partial(_thresholds, run))
     answers = [answer.entry() for answer in run.answers]
     write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers))
 
 
-def _confidence(run: Run) -> float:
+def _thresholds(run: Run) -> Thresholds:
     """The threshold of referral of the model that reads X-rays."""
-    return run.models.of(Modality.XRAY, "").bundle.thresholds.confidence
+    return run.models.of(Modality.XRAY, "").bundle.thresholds
 
 
 def _one(run: Run, study: Study) -> Outcome:

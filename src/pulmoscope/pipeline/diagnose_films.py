@@ -56,8 +56,8 @@ def diagnose_films(
         film, result = _film(study, models, explain)
         films.append(film)
         results.append(result)
-    confidence = models.of(Modality.XRAY, found[0].name).bundle.thresholds.confidence
-    return StudyDiagnosis(study_answer(results, confidence), tuple(films))
+    thresholds = models.of(Modality.XRAY, found[0].name).bundle.thresholds
+    return StudyDiagnosis(study_answer(results, thresholds), tuple(films))
 
 
 def _film(study: Study, models: Models, explain: bool) -> tuple[Diagnosis | InputError, FilmResult]:

@@ -26,6 +26,7 @@ from pulmoscope.io.studies import Film
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.decision import decide
 from pulmoscope.report.page import in_study
+from pulmoscope.runtime.bundle import Thresholds
 
 if TYPE_CHECKING:
     from pulmoscope.pipeline.diagnose import Outcome
@@ -115,12 +116,12 @@ def refusal_of(error: InputError) -> str:
     return error.rule + (f" (found: {error.value})" if error.value else "")
 
 
-def study_answer(films: Sequence[FilmResult], confidence: float) -> StudyAnswer:
+def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAnswer:
     """The answer of one study.
 
     Args:
         films: its films, at least one.
-        confidence: the model's threshold of referral.
+        thresholds: of the model's referral.
     """
     if len(films) > MOST_FILMS:
         rule = f"a study has at most {MOST_FILMS} films (found: {len(films)} with the same ids)"
@@ -137,7 +138,7 @@ def study_answer(films: Sequence[FilmResult], confidence: float) -> StudyAnswer:
         return StudyAnswer(tuple(parts), Decision.REFER, reason, quality)
     shares = [plain["prediction"]["probabilities"] for plain in used]
     mean = {label: round(sum(own[label] for own in shares) / len(shares), 6) for label in shares[0]}
-    prediction = decide(mean, quality, confidence)
+    prediction = decide(mean, quality, thresholds)
     labels = Counter(plain["prediction"]["label"] for plain in used)
     if len(labels) > 1 and quality.verdict != "refuse":
         told = ", ".join(f"{count} {label}" for label, count in labels.items())
@@ -200,12 +201,12 @@ class FilmStudies:
             place = _Place(outcome.name, outcome.folder, refusal, film.instance, outcome.report, outcome.kept)
             self._studies.setdefault(film.study, []).append(place)
 
-    def answers(self, out: Path, confidence: Callable[[], float]) -> list[StudyAnswer]:
+    def answers(self, out: Path, thresholds: Callable[[], Thresholds]) -> list[StudyAnswer]:
         """The answer of every study of at least two films, in the order of their first; also told on the films' pages.
 
         Args:
             out: the run's folder.
-            confidence: gives the model's threshold of referral; asked only where one of several films is judged.
+            thresholds: gives those of the model's referral; asked only where one of several films is judged.
 
         Raises:
             ResourceError: a page can't be written.
@@ -215,12 +216,12 @@ class FilmStudies:
             answer = None
             if len(places) > MOST_FILMS:
                 # Nothing of them is read again: there may be thousands.
-                found.append(study_answer([_unread(place) for place in places], 0.0))
+                found.append(study_answer([_unread(place) for place in places], Thresholds()))
                 continue
             if len(places) > 1:
                 judged = any(not place.refusal for place in places)
                 results = [_result(out, place) for place in places]
-                answer = study_answer(results, confidence() if judged else 0.0)
+                answer = study_answer(results, thresholds() if judged else Thresholds())
                 found.append(answer)
             for number, place in enumerate(places, start=1):
                 # A killed run may have told of a study that has lost its other films since.

@@ -78,7 +78,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """What ``diagnosis_parts.html`` needs: the parts that the pages of X-rays and CT have in common.
 
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
-    ``thresholds``, ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
+    ``thresholds``, ``wording`` (class → what is said of it), ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
     ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n, "figures": {name: {"value", "low",
     "high"}}}``.
 
@@ -87,6 +87,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     probability = prediction.probabilities[prediction.label]
+    said = card.get("wording", {}).get(prediction.label, prediction.label)
     # A CT that only one classifier has judged was judged by a model of slices, whose record counts these.
     counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
@@ -107,7 +108,9 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "learnt_from_drawn": learnt_from_drawn(diagnosis),
         "calibration": card.get("calibration", {}),
         "of_hundred": of_hundred(probability),
-        "threshold": card.get("thresholds", {}).get("confidence"),
+        "threshold": _threshold(diagnosis),
+        "wording": card.get("wording", {}),
+        "heading": f"{said[0].upper()}{said[1:]}",
         "classes": list(prediction.probabilities),
         "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
@@ -120,6 +123,13 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "software": diagnosis.software,
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _threshold(diagnosis: Diagnosis) -> float | None:
+    """The least probability at which the answer's class is reported."""
+    known = diagnosis.card.get("thresholds", {})
+    least: float | None = known.get("by_class", {}).get(diagnosis.prediction.label, known.get("confidence"))
+    return least
 
 
 def study_name(scan: Scan) -> str:
