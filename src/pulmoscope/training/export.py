@@ -35,7 +35,7 @@ from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, model_card, named
 from pulmoscope.training.data import FramedImages
-from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder
+from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
@@ -97,6 +97,7 @@ def _export(
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
+    table = prepared(recipe, table)
     known = learnt_from(recipe, table)
     frames = frames_of(recipe, table, progress)
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)

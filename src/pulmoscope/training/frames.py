@@ -93,8 +93,10 @@ class Frames:
 def prepared(recipe: Recipe, table: SampleTable) -> SampleTable:
     """A data set in a recipe's words: hospitals left out, labels mapped, and what is no class of it left out.
 
+    Doing it twice changes nothing.
+
     Raises:
-        DatasetError: a hospital to be left out is not there, or the recipe's table of labels makes no sense.
+        DatasetError: nothing is left, or the recipe's table of labels makes no sense.
     """
     if recipe.left_out:
         table = without(table, recipe.left_out)
