@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundles import tiny_bundle
+from ct_series import drawn_hu
 from no_network import run_without_network
 from pulmoscope.datasets.phantom_folder import write_phantoms
+from radiographs import encoded
 
 COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli.main import main; main()", "diagnose"]
 
@@ -103,6 +106,25 @@ def test_wrong_usage_is_2(tmp_path: Path, film: Path, model: Path, arguments: tu
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert arguments[1] in done.stderr
+
+
+def test_a_folder_of_ct_slices_is_told_of_once_and_referred(tmp_path: Path, model: Path) -> None:
+    for number, hu in enumerate(drawn_hu(12, side=256)):
+        pixels = np.clip((hu + 1350) / 1500 * 255, 0, 255).astype(np.uint8)
+        (tmp_path / "ct" / f"{number:02}.png").parent.mkdir(exist_ok=True)
+        (tmp_path / "ct" / f"{number:02}.png").write_bytes(encoded(pixels, "PNG"))
+    done = diagnose(tmp_path / "ct", "--model", model, "-o", tmp_path / "out", "--report", "none")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if "--modality ct" in line]
+    assert line.startswith(f"pulmoscope: {tmp_path / 'ct'}: looks like the slices of a CT")
+    index = json.loads((tmp_path / "out/index.json").read_text(encoding="utf-8"))
+    assert index["counts"] == {"inputs": 12, "diagnosed": 12, "refused": 0, "report": 0, "refer": 12}
+    films = diagnose(
+        tmp_path / "ct", "--model", model, "-o", tmp_path / "films", "--report", "none", "--modality", "xray"
+    )
+    assert "--modality ct" not in films.stderr
+    quiet = diagnose(tmp_path / "ct", "--model", model, "-o", tmp_path / "q", "--report", "none", "--quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
 
 
 def test_its_own_results_are_no_inputs(tmp_path: Path, model: Path, film: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_hospital_leaves_every_folder_and_all_of_it_is_asked_about(trained: tu
             learnt = list(csv.DictReader(stream))
         assert {row["hospital"] for row in learnt} == others
         bundle = load(out / hospital)
-        assert set(bundle.training_data["hospitals"]) == others
+        assert set(bundle.training_data["classes_by_hospital"]) == others
         assert bundle.recipe["left_out"] == [hospital]
     asked = predictions(out / "east")
     assert len(asked) == 14 + 14 + 4

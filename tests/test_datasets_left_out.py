@@ -34,7 +34,7 @@ def test_a_part_goes_with_its_whole_and_nobody_leaves_out_the_unidentified() -> 
 
 
 def test_a_bundle_tells_its_hospitals_or_its_sources_stand_for_them() -> None:
-    assert known_to({"hospitals": {"a": 3}, "sources": {"b": 3}}) == {"a"}
+    assert known_to({"classes_by_hospital": {"a": {"COVID": 3}}, "sources": {"b": 3}}) == {"a"}
     assert known_to({"sources": {"a": 3, "unknown": 1}}) == {"a", "unidentified"}
     assert known_to({"sources": {}}) is None
     assert known_to({}) is None

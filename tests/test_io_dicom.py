@@ -196,18 +196,18 @@ def test_patient_orientation_brings_the_image_upright(orientation: list[str], st
         np.ascontiguousarray(stored),
         12,
         PatientOrientation=orientation,
-        PixelSpacing=[0.3, 0.2] if swapped else [0.2, 0.3],
+        PixelSpacing=[0.201, 0.2] if swapped else [0.2, 0.201],
         WindowCenter=2048,
         WindowWidth=4096,
     )
     np.testing.assert_allclose(picture.pixels, DEEP / 4095, atol=1e-6)
-    assert picture.spacing_mm == (0.2, 0.3)
+    assert picture.spacing_mm == (0.2, 0.201)
     assert codes(picture) == ([] if orientation in (["L", "F"], ["", ""]) else ["turned"])
 
 
 def test_spacing_is_the_patients_else_the_detectors_else_unknown() -> None:
-    assert made(PixelSpacing=[0.1, 0.2], ImagerPixelSpacing=[0.3, 0.3]).spacing_mm == (0.1, 0.2)
-    assert made(PixelSpacing=[0, 0], ImagerPixelSpacing=[0.3, 0.4]).spacing_mm == (0.3, 0.4)
+    assert made(PixelSpacing=[0.2, 0.201], ImagerPixelSpacing=[0.3, 0.3]).spacing_mm == (0.2, 0.201)
+    assert made(PixelSpacing=[0, 0], ImagerPixelSpacing=[0.3, 0.301]).spacing_mm == (0.3, 0.301)
     assert made(PixelSpacing=[0, 0]).spacing_mm is None
 
 

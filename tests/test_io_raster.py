@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.io.raster import decode
+from pulmoscope.io.raster import decode, size_of
 from radiographs import chest, encoded, ramp
 
 RAMP = ramp()
@@ -24,6 +24,13 @@ def expect(data: bytes, kind: str, pixels: np.ndarray, atol: float = 1e-6) -> No
     found = decode(data, "x", kind)
     assert found.pixels.dtype == np.float32
     np.testing.assert_allclose(found.pixels, pixels, atol=atol)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "JPEG"])
+def test_the_size_is_read_from_the_header(kind: str) -> None:
+    data = encoded(RAMP, kind)
+    assert size_of(data, kind) == (80, 100)
+    assert size_of(data[:4], kind) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])

@@ -22,12 +22,12 @@ from radiographs import chest, compressed, dicom_file, encoded, ramp
 
 
 def test_a_scan_carries_pixels_name_source_and_spacing(tmp_path: Path) -> None:
-    path = dicom_file(tmp_path / "a b.dcm", ramp(), PixelSpacing=[0.2, 0.3], ViewPosition="AP")
+    path = dicom_file(tmp_path / "a b.dcm", ramp(), PixelSpacing=[0.2, 0.201], ViewPosition="AP")
     scan = read_xray(path)
     assert (scan.name, scan.modality, scan.view) == ("a_b", Modality.XRAY, "AP")
     assert scan.pixels.shape == (1, 80, 100)
     np.testing.assert_allclose(scan.pixels[0], ramp() / 255, atol=1e-6)
-    assert scan.spacing_mm == (0.0, 0.2, 0.3)
+    assert scan.spacing_mm == (0.0, 0.2, 0.201)
     assert scan.files[0].name == str(path)
     assert scan.files[0].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 

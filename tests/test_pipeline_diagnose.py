@@ -24,6 +24,7 @@ from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.decision import decide
 from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
 from pulmoscope.report.diagnosis import to_json
+from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -156,7 +157,7 @@ WARNED = Flag("underexposed", Severity.WARN, "bright enough (found: 0.1)")
 def test_the_decision_has_its_reason(
     flags: tuple[Flag, ...], best: float, decision: Decision, word: str
 ) -> None:
-    found = decide({"COVID": best, "Normal": 1 - best}, Quality(flags), 0.6)
+    found = decide({"COVID": best, "Normal": 1 - best}, Quality(flags), Thresholds(0.6))
     assert found.decision is decision
     assert word in found.reason
     assert found.reason.endswith(".")

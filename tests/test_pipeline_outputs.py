@@ -14,7 +14,7 @@ from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.severity import SeverityMasks
-from pulmoscope.core.types import Diagnosis, Explanation
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, Quality, Severity
 from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.outputs import claim, clear, kept, pictures, save
 from pulmoscope.report.diagnosis import to_json
@@ -72,6 +72,18 @@ def test_a_result_is_kept_only_for_the_same_image_model_and_version(tmp_path: Pa
     assert kept(tmp_path, Sources((replace(file, sha256="00" * 32),)), found.model) is None
     save(replace(found, software={"pulmoscope": "0.0.0"}), tmp_path)
     assert kept(tmp_path, Sources(found.scan.files), found.model) is None
+
+
+def test_a_result_is_kept_only_where_its_pictures_are_taken_for_the_same(tmp_path: Path) -> None:
+    flag = Flag("ct-slice", Severity.REFUSE, "the picture is a radiograph (found: a slice)")
+    found = diagnosis_of(40, 60)
+    files = found.scan.files
+    plain = save(found, tmp_path / "film")
+    assert kept(tmp_path / "film", Sources(files), found.model) == plain
+    assert kept(tmp_path / "film", Sources(files, (flag,)), found.model) is None
+    plain = save(replace(found, quality=Quality((flag,))), tmp_path / "slice")
+    assert kept(tmp_path / "slice", Sources(files, (flag,)), found.model) == plain
+    assert kept(tmp_path / "slice", Sources(files), found.model) is None
 
 
 def test_force_removes_results_and_nothing_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pulmoscope.report.diagnosis import (
     diagnosed_entry,
     heat_names,
     input_sha256,
+    pixels_sha256,
     refused_entry,
     to_index,
     to_json,
@@ -54,6 +55,9 @@ def test_it_says_what_was_found() -> None:
         "modality": "XRAY",
         "files": [{"name": "chest.png", "sha256": "ab" * 32}],
         "sha256": "ab" * 32,
+        "pixels_sha256": hashlib.sha256(
+            b"48 64 " + np.linspace(0, 1, 48 * 64, dtype="<f4").tobytes()
+        ).hexdigest(),
         "slices": 1,
         "spacing_mm": [0.0, 0.14, 0.14],
         "units": "grey",
@@ -84,7 +88,7 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "1.3"
+    assert plain["schema_version"] == "1.4"
     assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
     assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
     assert [found["index"] for found in plain["slices"]] == list(range(24))
@@ -141,6 +145,14 @@ def test_rounded_probabilities_still_sum_to_one(logits: list[float]) -> None:
     assert written[prediction["label"]] == max(written.values())
 
 
+def test_the_same_pixels_have_one_name_in_any_file() -> None:
+    scan = a_diagnosis().scan
+    elsewhere = replace(scan, files=(SourceFile("other.dcm", "cd" * 32),), spacing_mm=None)
+    assert pixels_sha256(scan) == pixels_sha256(elsewhere)
+    assert pixels_sha256(replace(scan, pixels=scan.pixels.reshape(1, 64, 48))) != pixels_sha256(scan)
+    assert pixels_sha256(a_ct_diagnosis().scan) is None
+
+
 def test_several_files_have_one_checksum_that_depends_on_their_order() -> None:
     scan = a_diagnosis().scan
     first, second = SourceFile("a", "aa" * 32), SourceFile("b", "bb" * 32)
@@ -175,7 +187,7 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
     index = to_index([films, studies], entries, "0.1.0")
     check(index, "index")
-    assert index["schema_version"] == "2.0"
+    assert index["schema_version"] == "2.1"
     assert index["models"] == [films, studies]
     assert index["counts"] == {"inputs": 4, "diagnosed": 3, "refused": 1, "report": 2, "refer": 1}
     assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "study", "c.png"]

@@ -79,11 +79,11 @@ def mapped(tables: Iterable[SampleTable]) -> list[SampleTable]:
     return [table.with_samples(_mapped(sample, table, films) for sample in table) for table in tables]
 
 
-def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
-    """Leave hospitals out, and what is a part of them.
+def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
+    """Are these hospitals of the data?
 
     Raises:
-        DatasetError: a hospital has no image here, or nothing is left.
+        DatasetError: one is not, or is what nobody knows.
     """
     known = hospitals_of(table)
     for name in hospitals:
@@ -92,6 +92,14 @@ def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
                 f"--leave-out {name}: must be a hospital of the data "
                 f"(found: {', '.join(own for own in known if own != UNIDENTIFIED)})"
             )
+
+
+def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
+    """Leave hospitals out, and what is a part of them; one that has no image here changes nothing.
+
+    Raises:
+        DatasetError: nothing is left.
+    """
     kept = [sample for sample in table if not is_of(sample, hospitals)]
     if not kept:
         raise DatasetError(f"--leave-out {', '.join(hospitals)}: leaves no image")
@@ -150,8 +158,8 @@ def known_to(training_data: Mapping[str, Any]) -> frozenset[str] | None:
     Bundles from before the hospital map name sources and their classes only: what the rules make of them, and where a
     rule asks for a patient, the hospital and the rest. None: the bundle tells nothing.
     """
-    if "hospitals" in training_data:
-        return frozenset(training_data["hospitals"])
+    if "classes_by_hospital" in training_data:
+        return frozenset(training_data["classes_by_hospital"])
     sources = training_data.get("sources", ())
     classes = training_data.get("classes_by_source") or dict.fromkeys(sources, ("",))
     found = {

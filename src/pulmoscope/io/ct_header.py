@@ -19,11 +19,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pulmoscope.core.synthetic import CT_DESCRIPTION
-from pulmoscope.core.types import Point
+from pulmoscope.core.types import Flag, Point
 from pulmoscope.io.deflated import check_deflated, is_deflated
 from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
 from pulmoscope.io.formats import HEAD
 from pulmoscope.io.inputs import Entry
+from pulmoscope.io.patient_age import child_flags
 from pulmoscope.io.quiet import quieten_decoders
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -39,6 +40,7 @@ _NEEDED = """
     ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored HighBit PixelRepresentation
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence SpecificCharacterSet
+    PatientAge PatientBirthDate StudyDate SeriesDate AcquisitionDate AcquisitionDateTime ContentDate SOPInstanceUID
 """
 _TAGS = [tag for keyword in _NEEDED.split() if (tag := tag_for_keyword(keyword))]
 FARTHEST_MM = 10_000
@@ -77,6 +79,7 @@ class SliceHeader:
         part: ``chest``, ``elsewhere``, or empty where the file does not say.
         flat: a localizer or scout: a projection, no slice.
         expected: images in the acquisition, 0 where the file does not say.
+        child: a flag where the patient is one.
     """
 
     entry: Entry
@@ -98,6 +101,7 @@ class SliceHeader:
     contrast: bool = False
     synthetic: bool = False
     expected: int = 0
+    child: tuple[Flag, ...] = ()
 
     @property
     def normal(self) -> Point | None:
@@ -195,6 +199,7 @@ def _header(
         contrast=bool(values(dataset, "ContrastBolusAgent") or values(dataset, "ContrastBolusAgentSequence")),
         synthetic=str(dataset.get("SeriesDescription", "")).startswith(CT_DESCRIPTION),
         expected=_whole(dataset, "ImagesInAcquisition"),
+        child=child_flags(dataset),
     )
 
 

@@ -245,8 +245,8 @@ def tilt_flags(placed: Geometry) -> list[Flag]:
 
 
 def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
-    """What the tags of the slices in use say: tilt, contrast, synthetic, an incomplete acquisition."""
-    flags = []
+    """What the tags of the slices in use say: a child, contrast, synthetic, an incomplete acquisition."""
+    flags = list(next((header.child for header in headers if header.child), ()))
     if any(header.synthetic for header in headers):
         detail = "a program drew this study, there is no patient (its SeriesDescription says so)"
         flags.append(Flag("synthetic", Severity.INFO, detail))

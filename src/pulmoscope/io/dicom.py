@@ -36,8 +36,10 @@ from pulmoscope.core.types import Flag, FloatArray, Severity
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.grey import robust_range, stretch, window
+from pulmoscope.io.patient_age import child_flags
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, with_complaints
+from pulmoscope.io.square import squared
 
 _JPEGS = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _WITH_END_MARKER = (*_JPEGS, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
@@ -78,9 +80,9 @@ def decode(data: bytes, name: str) -> Picture:
         rules.check_kind(dataset, name)
         remarks = rules.check_body_part(dataset, name)
         view, sideways = rules.check_view(dataset)
-        check_size(name, int(dataset.Rows), int(dataset.Columns))
+        check_size(name, int(dataset.Rows), int(dataset.Columns), rules.pixel_shape(dataset))
         pixels, noticed = grey_pixels(dataset, stored_values(dataset, data, name), name)
-        return upright(dataset, pixels, view, (*remarks, *sideways, *noticed), name)
+        return upright(dataset, pixels, view, (*remarks, *child_flags(dataset), *sideways, *noticed), name)
     except InputError:
         raise
     except Exception as error:  # decoders meet damaged bytes with errors of any class
@@ -243,9 +245,10 @@ def padding_of(dataset: Dataset, stored: npt.NDArray[np.int64]) -> npt.NDArray[n
 def upright(
     dataset: Dataset, pixels: FloatArray, view: str | None, remarks: tuple[Flag, ...], name: str
 ) -> Picture:
-    """Turn the image as PatientOrientation says, check it, and add spacing and view."""
+    """Turn the image as PatientOrientation says, make its pixels square, check it, and add spacing and view."""
     check_content(name, pixels)
-    spacing_mm = rules.spacing(dataset)
+    pixels, spacing_mm, resampled = squared(pixels, rules.pixel_shape(dataset), rules.spacing(dataset))
+    remarks = (*remarks, *resampled)
     transpose, flip_rows, flip_columns = rules.turns(dataset) or (False, False, False)
     if transpose or flip_rows or flip_columns:
         if transpose:

@@ -154,6 +154,23 @@ def spacing(dataset: Dataset) -> tuple[float, float] | None:
     return None
 
 
+def pixel_shape(dataset: Dataset) -> float:
+    """A pixel's height / its width: by the distances of :func:`spacing`, else by PixelAspectRatio (PS3.3 C.7.6.3.1.7).
+
+    1 where the file does not say, or says what is no ratio.
+    """
+    distances = spacing(dataset)
+    if distances is not None:
+        return distances[0] / distances[1]
+    try:
+        along = [float(value) for value in values(dataset, "PixelAspectRatio")]
+    except (TypeError, ValueError):
+        return 1.0
+    if len(along) != 2 or not all(0 < value < 1e6 for value in along):
+        return 1.0
+    return along[0] / along[1]
+
+
 def turns(dataset: Dataset) -> tuple[bool, bool, bool] | None:
     """What brings the image upright, by PatientOrientation: transpose first, then flip rows, flip columns.
 

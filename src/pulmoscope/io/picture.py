@@ -17,6 +17,8 @@ MOST_PIXELS = 100_000_000
 """Checked in the header, before decoding: a decompression bomb stays packed."""
 LONGEST_ASPECT = 3
 """Longer side / shorter side; what is longer is a strip, not a chest."""
+MOST_OBLONG = 4
+"""A pixel's longer side / its shorter one: what is beyond says something wrong."""
 LEAST_SPREAD = 0.02
 """Between the 1st and the 99th percentile of the pixels, which lie in [0, 1]."""
 SAMPLED = 128
@@ -42,8 +44,13 @@ class Picture:
     remarks: tuple[Flag, ...] = ()
 
 
-def check_size(name: str, rows: int, columns: int) -> None:
+def check_size(name: str, rows: int, columns: int, ratio: float = 1.0) -> None:
     """Refuse, by its header, what is too small, too large or too long.
+
+    Args:
+        name: the image, for the message.
+        rows, columns: as stored.
+        ratio: a pixel's height / its width.
 
     Raises:
         UnsuitableError: a rule on the size is broken.
@@ -55,7 +62,12 @@ def check_size(name: str, rows: int, columns: int) -> None:
         )
     if rows * columns > MOST_PIXELS:
         raise UnsuitableError(name, f"an image has at most {MOST_PIXELS // 10**6} million pixels", found)
-    if max(rows, columns) > LONGEST_ASPECT * min(rows, columns):
+    if not 1 / MOST_OBLONG <= ratio <= MOST_OBLONG:
+        rule = f"pixels are at most {MOST_OBLONG} times as tall as wide, or as wide as tall"
+        raise UnsuitableError(name, rule, f"{ratio:.3g} times as tall as wide")
+    if abs(ratio - 1) > 1e-6:
+        found += f", pixels {ratio:.3g} times as tall as wide"
+    if max(rows * ratio, columns) > LONGEST_ASPECT * min(rows * ratio, columns):
         raise UnsuitableError(name, f"an image is at most {LONGEST_ASPECT} times longer than wide", found)
 
 

@@ -2,7 +2,7 @@
 
 Grey values: 1 and 8 bits a channel are divided by the largest value. 16 bits are divided by 2^b − 1, where b, at
 least 8, is the smallest number of bits that holds the largest pixel, because scanners store 10 or 12 bits in 16.
-Colour becomes luminance; what is transparent becomes black; EXIF's orientation is obeyed.
+Colour becomes luminance; what is transparent becomes black; EXIF's orientation is obeyed; pixels become square.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FloatArray, Severity
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, silence_libtiff
+from pulmoscope.io.square import squared
 
 # Pillow's own classes instead of Image.open: the content has already told the format, and Image.open would apply
 # its own limit on the number of pixels, which is a process-wide setting.
@@ -41,6 +42,7 @@ SYNTHETIC = "Synthetic chest radiograph"
 SYNTHETIC_SOURCE = "phantom"
 """The source of drawn pictures in a manifest, and so in the training data of a model that learnt from them."""
 
+_X_RESOLUTION, _Y_RESOLUTION = 282, 283
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _DEFLATE = (8, 32946)
 _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, how many bytes they have
@@ -66,7 +68,8 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         silence_libtiff()
     try:
         image = _OPENERS[kind](BytesIO(data))
-        check_size(name, image.height, image.width)
+        ratio = pixel_shape(image)
+        check_size(name, image.height, image.width, ratio)
         if getattr(image, "is_animated", False):
             raise UnsuitableError(name, "a file holds one image", "several pages or frames")
         check_whole(data, name, kind, image)
@@ -83,9 +86,39 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
     if str(image.info.get("Description", "")).startswith(SYNTHETIC):
         detail = "a program drew this image, there is no patient (its PNG text says so)"
         remarks = (*remarks, Flag("synthetic", Severity.INFO, detail))
-    pixels = scale(grey)
+    turned = orientation in (5, 6, 7, 8)  # by a quarter
+    pixels, _, resampled = squared(scale(grey), 1 / ratio if turned else ratio)
     check_content(name, pixels)
-    return Picture(pixels, remarks=remarks)
+    return Picture(pixels, remarks=(*remarks, *resampled))
+
+
+def pixel_shape(image: ImageFile) -> float:
+    """A pixel's height / its width by an image's two resolutions; 1 where it has none, or they are not to be believed.
+
+    Which are, and why, is in :mod:`pulmoscope.io.square`. A resolution is pixels a length: the reverse of a distance.
+    """
+    found: tuple[object, ...] = ()
+    if isinstance(image, PngImageFile):
+        found = image.info.get("dpi") or image.info.get("aspect") or ()
+    elif isinstance(image, JpegImageFile):
+        found = image.info.get("jfif_density") or ()
+    elif isinstance(image, TiffImageFile):
+        found = (image.tag_v2.get(_X_RESOLUTION), image.tag_v2.get(_Y_RESOLUTION))
+    try:
+        across, down = (float(value) for value in found)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 1.0
+    return across / down if 0 < across < 1e9 and 0 < down < 1e9 else 1.0
+
+
+def size_of(data: bytes, kind: str) -> tuple[int, int]:
+    """(rows, columns) by an image's header; (0, 0) where that can't be read."""
+    quieten_decoders()
+    try:
+        image = _OPENERS[kind](BytesIO(data))
+    except Exception:  # damaged headers end in errors of any class
+        return 0, 0
+    return image.height, image.width
 
 
 def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:

@@ -66,7 +66,8 @@ def sources(study: Study, series: str = "") -> Sources:
 
         return series_sources(study.name, *_chosen(study, series))
     files = in_order(study.entries) if study.kind == "pictures" else study.entries
-    return Sources(tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files))
+    sums = tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files)
+    return Sources(sums, study.remarks)
 
 
 def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
@@ -78,14 +79,24 @@ def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
     """
     found = list(studies(entries([path]), wanted))
     if len(found) != 1:
-        raise UnsuitableError(path, "the path holds one scan", len(found))
+        raise UnsuitableError(path, "the path holds one scan", _counted(found))
     return _read(found[0], series)
+
+
+def _counted(found: Sequence[Study]) -> str:
+    """How many scans there are, and what they are together."""
+    if any(study.remarks for study in found):
+        return f"{len(found)} pictures that look like slices of a CT: modality ct reads them as one"
+    if len(found) > 1 and found[0].film and len({study.film and study.film.study for study in found}) == 1:
+        return f"{len(found)} films of one study: pulmoscope.diagnose_films gives their one answer"
+    return str(len(found))
 
 
 def _read(study: Study, series: str) -> Scan:
     """Read one study (errors: those of its kind's reader)."""
     if study.kind == "image":
-        return _scan(replace(study.entries[0], slug=study.slug))
+        scan = _scan(replace(study.entries[0], slug=study.slug))
+        return replace(scan, remarks=(*scan.remarks, *study.remarks))
     if study.kind == "volume":
         from pulmoscope.io.ct_volume import read_volume  # SimpleITK takes a third of a second
 

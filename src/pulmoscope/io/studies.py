@@ -14,17 +14,23 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from pulmoscope.core.errors import InputError
+from pulmoscope.core.types import Flag
 from pulmoscope.io.formats import HEAD, PICTURES, format_of, volume_of
 from pulmoscope.io.inputs import Entry, slug_of, unique
+from pulmoscope.io.slice_pictures import slice_flag
 
 if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pydicom.dataset import Dataset
+
     from pulmoscope.io.ct_header import SliceHeader
 
 Kind = Literal["image", "series", "volume", "pictures"]
 Wanted = Literal["auto", "xray", "ct"]
-"""What pictures are: ``auto`` and ``xray``: each a radiograph; ``ct``: those of a folder are slices of one CT."""
+"""What pictures are: ``auto`` and ``xray``: each a radiograph; ``ct``: those of a folder are slices of one CT. With
+``auto`` a folder of what looks like slices is remarked."""
 
 _RADIOGRAPHS = ("CR", "DX", "RG")
+_MAYBE_RADIOGRAPHS = (*_RADIOGRAPHS, "OT", "SC")
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Study:
         headers: of a series, one per slice of every series of the study.
         others: how many objects of the study are no CT images.
         broken: how many files beside its slices can't be read.
+        remarks: of an image, what its folder tells.
+        film: of a radiograph in DICOM, what tells which others belong to it. For comparing only: never shown.
     """
 
     name: str
@@ -49,6 +57,21 @@ class Study:
     headers: tuple[SliceHeader, ...] = ()
     others: int = 0
     broken: int = 0
+    remarks: tuple[Flag, ...] = ()
+    film: Film | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Which study a film is of, and which film of it. For comparing only: never shown.
+
+    Attributes:
+        study: StudyInstanceUID and PatientID: where either differs, so does the study.
+        instance: SOPInstanceUID; empty where the file has none.
+    """
+
+    study: tuple[str, str]
+    instance: str
 
 
 @dataclass
@@ -56,7 +79,7 @@ class _Pending:
     """A DICOM study whose files are being found."""
 
     headers: list[SliceHeader] = field(default_factory=list)
-    others: list[Entry] = field(default_factory=list)
+    others: list[_Look] = field(default_factory=list)
     broken: int = 0
 
 
@@ -68,6 +91,7 @@ class _Look:
     kind: Literal["image", "series", "volume", "picture", "broken"]
     study: str = ""
     headers: tuple[SliceHeader, ...] = ()
+    film: Film | None = None
 
 
 def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
@@ -88,7 +112,7 @@ def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study
             if found.kind == "series":
                 study = pending.setdefault(found.study, _Pending())
                 study.headers += found.headers
-                study.others += [] if found.headers else [found.entry]
+                study.others += [] if found.headers else [found]
         yield from _besides([found for found in seen if found.kind != "series"], here, pending, wanted, taken)
     for study in pending.values():
         yield from _finished(study, taken)
@@ -130,15 +154,20 @@ def _look(entry: Entry) -> _Look:
                 # Without a UID the files of one folder still belong together.
                 headers = tuple(ct_header.slice_headers(dataset, offset, entry))
                 return _Look(entry, "series", uid or _no_uid(entry), headers)
+            film = _film(dataset, uid) if uid and code(dataset, "Modality") in _MAYBE_RADIOGRAPHS else None
             if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
-                return _Look(entry, "series", uid)
-            return _Look(entry, "image")
+                return _Look(entry, "series", uid, film=film)
+            return _Look(entry, "image", film=film)
     except (InputError, OSError):
         return _Look(entry, "broken")
     except (
         Exception
     ):  # pydicom and zipfile meet damaged bytes with errors of any class; reading it says what is wrong
         return _Look(entry, "broken")
+
+
+def _film(dataset: Dataset, uid: str) -> Film:
+    return Film((uid, str(dataset.get("PatientID", ""))), str(dataset.get("SOPInstanceUID", "")))
 
 
 def _no_uid(entry: Entry) -> str:
@@ -164,28 +193,36 @@ def _besides(
     with_slices = [pending[uid] for uid in here if pending[uid].headers]
     only = with_slices[0] if len(with_slices) == 1 else None
     pictures = []
+    remarks = _remarks(seen) if wanted == "auto" and only is None else ()
     for found in seen:
         entry = found.entry
         if only is not None and found.kind == "broken":
             only.broken += 1
         elif only is not None and found.kind == "picture":
-            only.others.append(entry)
+            only.others.append(found)
         elif found.kind == "picture" and wanted == "ct":
             pictures.append(entry)
         else:
-            yield _named(
-                Study(entry.name, entry.slug, "volume" if found.kind == "volume" else "image", (entry,)),
-                taken,
-            )
+            kind: Kind = "volume" if found.kind == "volume" else "image"
+            told = remarks if found.kind == "picture" else ()
+            yield _named(Study(entry.name, entry.slug, kind, (entry,), remarks=told, film=found.film), taken)
     if pictures:
         yield _named(Study(_folder(pictures), slug_of(_place(pictures)), "pictures", tuple(pictures)), taken)
+
+
+def _remarks(seen: Sequence[_Look]) -> tuple[Flag, ...]:
+    """What a folder's pictures tell of each other."""
+    pictures = [found.entry for found in seen if found.kind == "picture"]
+    flag = slice_flag(pictures)
+    return () if flag is None else (flag,)
 
 
 def _finished(found: _Pending, taken: set[str]) -> Iterator[Study]:
     """A DICOM study as one; objects without any CT image beside them each as what they are."""
     if not found.headers:
-        for entry in found.others:
-            yield _named(Study(entry.name, entry.slug, "image", (entry,)), taken)
+        for other in found.others:
+            entry = other.entry
+            yield _named(Study(entry.name, entry.slug, "image", (entry,), film=other.film), taken)
         return
     entries = list({header.entry.name: header.entry for header in found.headers}.values())
     name = _folder(entries) if len(entries) > 1 else entries[0].name

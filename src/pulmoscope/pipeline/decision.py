@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Scan, Severity
 from pulmoscope.quality import ct_rules, rules
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import Bundle
+from pulmoscope.runtime.bundle import Bundle, Thresholds
 from pulmoscope.runtime.model import Outputs
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -26,17 +27,27 @@ def judge(
         flags: of each image, from :func:`pulmoscope.quality.rules.check`.
         answers: the network's, of the same images.
     """
-    reference = _reference(bundle.folder, bundle.files.get("reference.npz"))
-    limit = bundle.thresholds.distance
-    distances = None if reference is None else reference.distance(answers.features.mean(axis=(2, 3)))
+    thresholds = bundle.thresholds
+    distances = _distances(bundle, "reference.npz", answers)
+    from_normal = _distances(bundle, "normal.npz", answers)
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
-        distance = None if distances is None else float(distances[place])
         known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
-        quality = Quality((*known, *rules.unlike_training(distance, limit)))
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
-        found.append((quality, decide(shares, quality, bundle.thresholds.confidence)))
+        unlike = rules.unlike_training(distances[place], thresholds.distance)
+        if not is_positive(max(shares, key=lambda name: shares[name])):
+            unlike += rules.unlike_normal(from_normal[place], thresholds.normal_distance)
+        quality = Quality((*known, *unlike))
+        found.append((quality, decide(shares, quality, thresholds)))
     return found
+
+
+def _distances(bundle: Bundle, part: str, answers: Outputs) -> Sequence[float | None]:
+    """How far each image is from a reference distribution of the bundle; None each where it has none."""
+    reference = _reference(bundle.folder / part, bundle.files.get(part))
+    if reference is None:
+        return [None] * len(answers.probabilities)
+    return [float(own) for own in reference.distance(answers.features.mean(axis=(2, 3)))]
 
 
 def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> Quality:
@@ -50,9 +61,10 @@ def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> 
     return Quality(rules.drawn_and_real(flags, sources))
 
 
-def decide(probabilities: Mapping[str, float], quality: Quality, confidence: float) -> Prediction:
+def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thresholds) -> Prediction:
     """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
-    best = max(probabilities.values())
+    label, best = max(probabilities.items(), key=lambda item: item[1])
+    confidence = thresholds.of(label)
     refused = [flag for flag in quality.flags if flag.severity is Severity.REFUSE]
     if refused:
         others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
@@ -71,6 +83,6 @@ def decide(probabilities: Mapping[str, float], quality: Quality, confidence: flo
 
 
 @cache
-def _reference(folder: Path, sha256: str | None) -> Reference | None:
-    """What the training images looked like; kept by checksum, so that a changed bundle is read anew."""
-    return None if sha256 is None else Reference.from_bytes((folder / "reference.npz").read_bytes())
+def _reference(file: Path, sha256: str | None) -> Reference | None:
+    """What images looked like; kept by checksum, so that a changed bundle is read anew."""
+    return None if sha256 is None else Reference.from_bytes(file.read_bytes())

@@ -23,13 +23,16 @@ from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.io import ReadResult, Study, read_scan, read_study, sources
+from pulmoscope.io.studies import Film, Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.ahead import ahead
 from pulmoscope.pipeline.choice import AnyModel, Models
 from pulmoscope.pipeline.decision import judge
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
+from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
 from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
+from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model, Outputs, Prepared
 
 Reports = Literal["all", "positive", "none"]
@@ -50,6 +53,7 @@ class Outcome:
         report: its page; None where none was written.
         error: why it was refused.
         kept: whether an interrupted run had already diagnosed it.
+        film: of a radiograph in DICOM, which study it is of; never shown.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Outcome:
     report: Path | None = None
     error: InputError | None = None
     kept: bool = False
+    film: Film | None = field(default=None, repr=False)
 
     def entry(self) -> dict[str, Any]:
         """This outcome in ``index.json``."""
@@ -83,6 +88,7 @@ def diagnose(
     model: str | Path | AnyModel = "auto",
     *,
     series: str = "",
+    modality: Wanted = "auto",
     explain: bool = True,
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
@@ -92,6 +98,7 @@ def diagnose(
         model: ``auto``: the built-in one for the kind of image; a built-in bundle's name, a bundle's folder, or an
             opened model (quicker for several images).
         series: the SeriesInstanceUID to read of a DICOM study; empty: chosen by the rules.
+        modality: what pictures are: ``ct``: a folder's are the slices of one CT; else each is a radiograph.
         explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
             CT for its most suspicious slices.
 
@@ -102,7 +109,7 @@ def diagnose(
     """
     models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
     start = perf_counter()
-    scan = source if isinstance(source, Scan) else read_scan(Path(source), series=series)
+    scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
     if not isinstance(opened, Model) or scan.modality is Modality.CT:
@@ -120,12 +127,14 @@ class Run:
         out: the folder of the results.
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
+        answers: of each study of several films one, once the run is complete.
     """
 
     models: Models
     out: Path
     reports: Reports = "all"
     series: str = ""
+    answers: list[StudyAnswer] = field(default_factory=list)
     _one_ct: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -147,19 +156,27 @@ def diagnose_many(
         ResourceError: the disk is full, or the folder can't be written.
     """
     files.claim(run.out, known, force)
-    listed = []
+    listed, films = [], FilmStudies()
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
         for outcome in ahead(threads, partial(_one, run), studies, 8 * workers):
             listed.append(outcome.entry())
+            films.add(outcome.film, outcome)
             yield outcome
-    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__))
+    run.answers[:] = films.answers(run.out, partial(_thresholds, run))
+    answers = [answer.entry() for answer in run.answers]
+    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers))
+
+
+def _thresholds(run: Run) -> Thresholds:
+    """The threshold of referral of the model that reads X-rays."""
+    return run.models.of(Modality.XRAY, "").bundle.thresholds
 
 
 def _one(run: Run, study: Study) -> Outcome:
     """One input, from its files to its results: refused, already done by a killed run, or diagnosed."""
     if study.kind == "image":
-        return _read_and_diagnosed(run, study)
+        return replace(_read_and_diagnosed(run, study), film=study.film)
     with run._one_ct:
         run.models.expect_ct()
         return _read_and_diagnosed(run, study)

@@ -35,6 +35,7 @@ from pulmoscope.pipeline.decision import ct_quality, decide
 from pulmoscope.pipeline.patient_rule import suspicious
 from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
 from pulmoscope.quality import ct_rules
+from pulmoscope.runtime.bundle import Thresholds
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.preprocess.ct_lungs import LungMask
@@ -83,7 +84,7 @@ def diagnose_ct(
     predicted = perf_counter()
     quality = Quality((*checked.result().flags, *missing_flags(own, lungs, answer.imputer), *answer.flags))
     severity, masks = with_limits(measuring.result(), quality)
-    prediction = _decided(answer, quality, bundle.thresholds.confidence)
+    prediction = _decided(answer, quality, bundle.thresholds)
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,
@@ -117,6 +118,7 @@ def card(model: AnyModel) -> dict[str, Any]:
     return {
         "calibration": asdict(bundle.calibration),
         "thresholds": asdict(bundle.thresholds),
+        "wording": bundle.recipe.get("wording", {}),
         "training_data": bundle.training_data,
         "metrics": bundle.metrics,
     }
@@ -131,9 +133,9 @@ def _without_lungs(scan: Scan, lungs: LungMask | None) -> UnsuitableError:
     )
 
 
-def _decided(answer: CtAnswer, quality: Quality, confidence: float) -> Prediction:
+def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Prediction:
     """Report or refer; what hardly any patient has checked is always referred."""
-    prediction = decide(answer.patient, quality, confidence)
+    prediction = decide(answer.patient, quality, thresholds)
     if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (

@@ -31,6 +31,7 @@ from pulmoscope.core.files import write_bytes, write_json, write_text
 from pulmoscope.core.types import Diagnosis, FloatArray, Modality
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
+from pulmoscope.io.slice_pictures import SLICE
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.mask_files import mask_files
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
@@ -100,6 +101,9 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
             and found["software"]["pulmoscope"] == __version__
             and {flag.detail for flag in sources.remarks}
             <= {flag["detail"] for flag in found["quality"]["flags"]}
+            # What pictures were taken for is no matter of their content.
+            and (SLICE in {flag.code for flag in sources.remarks})
+            is (SLICE in {flag["code"] for flag in found["quality"]["flags"]})
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -135,7 +135,7 @@ def predict_studies(
                 shares = named(bundle.classes, said.ensemble)
                 samples.append(sample)
                 known.append((seen.places, seen.labels))
-                prediction = decide(shares, seen.quality, bundle.thresholds.confidence)
+                prediction = decide(shares, seen.quality, bundle.thresholds)
                 decisions.append(held_to_measure(prediction, seen.severity).decision.value)
                 # What is known of each slice would fill the memory, and nobody asks for it.
                 outputs.append(replace(said, slice_vectors=np.empty((0, 0), np.float32)))

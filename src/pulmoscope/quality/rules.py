@@ -127,6 +127,17 @@ def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, 
     return (Flag("out-of-distribution", Severity.REFUSE, detail),)
 
 
+def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ...]:
+    """Refuse a negative answer of an image that is farther from normal ones than the limit (None: not measured)."""
+    if distance is None or limit is None or distance <= limit:
+        return ()
+    rule = (
+        f"normal lungs are within {limit:.2f} of those that the model has learnt from (found: {distance:.2f})"
+    )
+    detail = f"{rule}: it may show a disease that the model does not know"
+    return (Flag("unlike-normal", Severity.REFUSE, detail),)
+
+
 def _exposure(pixels: FloatArray) -> list[Flag]:
     flags = []
     step = max(1, min(pixels.shape) // _SAMPLES)

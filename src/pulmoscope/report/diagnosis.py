@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from pulmoscope.core.files import NOTICE, sha256_of
 from pulmoscope.core.types import Diagnosis, Explanation, Flag, Imputed, Modality, Scan, SliceResult
 from pulmoscope.report.severity import severity_json
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
-INDEX_VERSION = "2.0"
+INDEX_VERSION = "2.1"
 """Of ``index.json``."""
 
 
@@ -31,6 +34,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "modality": scan.modality.value,
             "files": [{"name": file.name, "sha256": file.sha256} for file in scan.files],
             "sha256": input_sha256(scan),
+            "pixels_sha256": pixels_sha256(scan),
             "slices": int(scan.pixels.shape[0]),
             "spacing_mm": None if scan.spacing_mm is None else [round(step, 6) for step in scan.spacing_mm],
             "units": scan.units.value,
@@ -63,7 +67,10 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def to_index(
-    models: Sequence[Mapping[str, str]], entries: Sequence[Mapping[str, Any]], version: str
+    models: Sequence[Mapping[str, str]],
+    entries: Sequence[Mapping[str, Any]],
+    version: str,
+    studies: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The contents of ``index.json``: every input of a run, in the order given, with its outcome.
 
@@ -71,6 +78,7 @@ def to_index(
         models: name, version, sha256 and modality of each model of the run.
         entries: one of :func:`diagnosed_entry` or :func:`refused_entry` per input.
         version: of Pulmoscope.
+        studies: of each study of several films, its answer.
     """
     outcomes = [entry["outcome"] for entry in entries]
     decisions = [entry.get("decision") for entry in entries]
@@ -87,6 +95,7 @@ def to_index(
             "refer": decisions.count("refer"),
         },
         "inputs": list(entries),
+        "studies": list(studies),
         "software": {"pulmoscope": version},
         "notice": NOTICE,
     }
@@ -118,6 +127,16 @@ def input_sha256(scan: Scan) -> str:
     """Names a scan's content: the checksum of its file, or of its files' checksums in slice order."""
     sums = [file.sha256 for file in scan.files]
     return sums[0] if len(sums) == 1 else sha256_of("\n".join(sums).encode())
+
+
+def pixels_sha256(scan: Scan) -> str | None:
+    """Names an X-ray's pixels as they were read, whatever file they came in; None for a CT."""
+    if scan.modality is Modality.CT:
+        return None
+    rows, columns = scan.pixels.shape[1:]
+    sums = hashlib.sha256(f"{rows} {columns} ".encode())
+    sums.update(np.ascontiguousarray(scan.pixels, dtype="<f4").data)
+    return sums.hexdigest()
 
 
 def heat_names(diagnosis: Diagnosis) -> list[str]:

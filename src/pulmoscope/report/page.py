@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,6 +20,10 @@ IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
 
 SYNTHETIC = "synthetic"
 """Code of the flag of an image that a program drew; part of the name of a model that learnt from such only."""
+
+
+_STUDY = "<!-- study -->"
+"""Twice in the page; between them stands what is said of the film's study."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +64,30 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
     )
 
 
+def in_study(html: str, sentence: str) -> str:
+    """An X-ray's page with what there is to say of the study that the film is of; empty: of none."""
+    before, _, rest = html.partition(_STUDY)
+    _, mark, after = rest.partition(_STUDY)
+    if not mark:  # a page of another version
+        return html
+    text = f'<p class="card study">{escape(sentence)}</p>' if sentence else ""
+    return f"{before}{_STUDY}{text}{_STUDY}{after}"
+
+
 def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """What ``diagnosis_parts.html`` needs: the parts that the pages of X-rays and CT have in common.
 
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
-    ``thresholds``, ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
-    ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n, "figures": {name: {"value", "low",
-    "high"}}}``.
+    ``thresholds``, ``wording`` (class → words), ``training_data`` (counts, sources, terms) and ``metrics``,
+    which maps a data set's name to ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n,
+    "figures": {name: {"value", "low", "high"}}}``.
 
     Args:
         noun, nouns: what a diagnosis is of, one and several.
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     probability = prediction.probabilities[prediction.label]
+    said = card.get("wording", {}).get(prediction.label, prediction.label)
     # A CT that only one classifier has judged was judged by a model of slices, whose record counts these.
     counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
@@ -92,7 +108,9 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "learnt_from_drawn": learnt_from_drawn(diagnosis),
         "calibration": card.get("calibration", {}),
         "of_hundred": of_hundred(probability),
-        "threshold": card.get("thresholds", {}).get("confidence"),
+        "threshold": _threshold(diagnosis),
+        "wording": card.get("wording", {}),
+        "heading": f"{said[0].upper()}{said[1:]}",
         "classes": list(prediction.probabilities),
         "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
@@ -105,6 +123,13 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "software": diagnosis.software,
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _threshold(diagnosis: Diagnosis) -> float | None:
+    """The least probability at which the answer's class is reported."""
+    known = diagnosis.card.get("thresholds", {})
+    least: float | None = known.get("by_class", {}).get(diagnosis.prediction.label, known.get("confidence"))
+    return least
 
 
 def study_name(scan: Scan) -> str:

@@ -6,6 +6,7 @@
     model.onnx           image -> logits, features, gradients
     lungs.onnx           the lung finder, where the preprocessing needs one
     reference.npz        what the training images looked like to the network (out-of-distribution)
+    normal.npz           the same of the images of negative classes alone, where there are any
     MODEL_CARD.md        for people; not under checksum, as it is only written from the manifest
 
 ``model.onnx`` takes ``image`` float32 (batch, channels, size, size) and gives
@@ -36,7 +37,7 @@ from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
-PARTS = ("lungs.onnx", "model.onnx", "reference.npz")
+PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz")
 """The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
 
 
@@ -55,10 +56,19 @@ class Thresholds:
     Attributes:
         confidence: the least probability of the best class.
         distance: the largest out-of-distribution distance (see ``quality.distribution``); None: not measured.
+        by_class: the same as ``confidence`` for some classes alone, which it replaces there.
+        normal_distance: the largest distance from normal images at which a negative answer is reported: beyond it the
+            lungs show something that the classes have no name for; None: not measured.
     """
 
     confidence: float = 0.5
     distance: float | None = None
+    by_class: Mapping[str, float] = field(default_factory=dict)
+    normal_distance: float | None = None
+
+    def of(self, label: str) -> float:
+        """The least probability at which this class is reported."""
+        return self.by_class.get(label, self.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +185,7 @@ def load(model: str | Path) -> Bundle:
             "model.onnx": True,
             "lungs.onnx": bundle.preprocess.needs_finder,
             "reference.npz": bundle.thresholds.distance is not None,
+            "normal.npz": bundle.thresholds.normal_distance is not None,
         }
         bundle.check([name for name, must in needed.items() if must])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -137,8 +137,8 @@ def _check_recipe(bundle: Contents, plain: Mapping[str, Any]) -> None:
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """The settings that must agree, dotted path → value: not what is left out, nor what is measured on the data."""
-    recipe = dataclasses.replace(recipe, left_out=(), grid={})
+    """The settings that must agree, dotted path → value: not what is left out, said or measured on the data."""
+    recipe = dataclasses.replace(recipe, left_out=(), wording={}, grid={})
     if recipe.normalise == "data":
         recipe = dataclasses.replace(
             recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=0.5, std=0.5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_bytes
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
-from pulmoscope.datasets.hospitals import hospital_of
+from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, load
 from pulmoscope.runtime.model import calibrated
@@ -33,7 +35,7 @@ from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, model_card, named
 from pulmoscope.training.data import FramedImages
-from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder
+from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
@@ -41,6 +43,9 @@ from pulmoscope.training.recipe import Recipe
 
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""
+
+NORMALS_KEPT = 0.9
+"""Share of the validation split's normal images, of the hospital that is worst off, that count as normal lungs."""
 
 BATCH = 32
 NO_REFERENCE = (
@@ -92,6 +97,7 @@ def _export(
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
+    table = prepared(recipe, table)
     known = learnt_from(recipe, table)
     frames = frames_of(recipe, table, progress)
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
@@ -117,11 +123,17 @@ def _export(
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the bundle says of some images: logits (n, logits), pooled features (n, maps), labels (n,)."""
+    """What the bundle says of some images: logits (n, logits), pooled features (n, maps), labels and hospitals (n,)."""
 
     logits: FloatArray
     pooled: FloatArray
     labels: npt.NDArray[np.int64]
+    hospitals: tuple[str, ...]
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> _Answers:
+        """Those of the images for which ``chosen`` (n,) is true."""
+        names = tuple(name for name, kept in zip(self.hospitals, chosen, strict=True) if kept)
+        return _Answers(self.logits[chosen], self.pooled[chosen], self.labels[chosen], names)
 
 
 def _check_inputs(images: FramedImages) -> FloatArray:
@@ -144,6 +156,7 @@ def _answers(network: Network, images: FramedImages, split: str) -> _Answers:
         np.concatenate([output["logits"] for output in outputs]),
         np.concatenate([output["features"].mean(axis=(2, 3)) for output in outputs]),
         images.frames.labels[places],
+        tuple(images.frames.hospitals[place] for place in places),
     )
 
 
@@ -155,19 +168,24 @@ def _measured(
     train, val = _answers(network, images, "train"), _answers(network, images, "val")
     temperature = fit_temperature(val.logits, val.labels)
     shares = calibrated(val.logits, temperature)
-    reference = _reference(train, val)
-    (draft.folder / "reference.npz").unlink(missing_ok=True)
+    reference, normal = _reference(train, val), _normal(train, val, draft.classes)
+    for part, found in (("reference.npz", reference), ("normal.npz", normal)):
+        (draft.folder / part).unlink(missing_ok=True)
+        if found is not None:
+            write_bytes(draft.folder / part, found.to_bytes())
     if reference is None:
         known = [*draft.training_data["warnings"], NO_REFERENCE]
         draft = dataclasses.replace(draft, training_data={**draft.training_data, "warnings": known})
-    else:
-        write_bytes(draft.folder / "reference.npz", reference.to_bytes())
+    several = len({*val.hospitals} - {UNIDENTIFIED}) > 1
     fitted_on = f"val, {len(val.labels)} images" + ("" if held_out else "; training has seen them")
     return dataclasses.replace(
         draft,
         calibration=Calibration(temperature, fitted_on),
         thresholds=Thresholds(
-            confidence_threshold(shares, val.labels), None if reference is None else reference.limit
+            confidence_threshold(shares, val.labels),
+            None if reference is None else reference.limit,
+            class_thresholds(shares, val.labels, val.hospitals, draft.classes) if several else {},
+            None if normal is None else normal.limit,
         ),
         metrics={"val": _validation(draft, table, frames, shares, held_out)},
     )
@@ -180,6 +198,22 @@ def _reference(train: _Answers, val: _Answers) -> Reference | None:
     except np.linalg.LinAlgError:
         return None
     return reference.with_limit(reference.distance(val.pooled))
+
+
+def _normal(train: _Answers, val: _Answers, classes: Sequence[str]) -> Reference | None:
+    """How normal lungs of all hospitals lie; the limit lets :data:`NORMALS_KEPT` of the worst hospital's pass."""
+    negative = np.array([not is_positive(name) for name in classes])
+    known, held_out = (own.select(negative[own.labels]) for own in (train, val))
+    hospitals = [name for name in sorted(set(held_out.hospitals)) if held_out.hospitals.count(name) >= FEWEST]
+    if len(set(known.hospitals)) < 2 or not hospitals:
+        return None
+    try:
+        reference = Reference.fit(known.pooled, known.hospitals, quantile=NORMALS_KEPT)
+    except np.linalg.LinAlgError:
+        return None
+    distances = reference.distance(held_out.pooled)
+    own = [distances[np.array(held_out.hospitals) == name] for name in hospitals]
+    return dataclasses.replace(reference, limit=max(float(np.quantile(part, NORMALS_KEPT)) for part in own))
 
 
 def _validation(
@@ -214,12 +248,14 @@ def _without_folders(recipe: Recipe) -> Recipe:
 def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mapping[str, Any]:
     """Counts, sources, hospitals, patients, checksum and terms; no file names."""
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
+    by_hospital: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:
         by_source[named(sample.source)][sample.label] += 1
+        by_hospital[hospital_of(sample)][sample.label] += 1
     return {
         **trained.summary["data"],
         "classes_by_source": {source: dict(sorted(own.items())) for source, own in sorted(by_source.items())},
-        "hospitals": dict(sorted(Counter(map(hospital_of, table)).items())),
+        "classes_by_hospital": {name: dict(sorted(own.items())) for name, own in sorted(by_hospital.items())},
         "layout": table.layout,
         "patients_known": sum(bool(sample.patient) for sample in table),
         "sha256": table_checksum(table),

@@ -61,7 +61,7 @@ class Frames:
         labels: int64 (n,), index into the class list.
         splits, files: of each image, as the table says.
         targets: float32 (n, classes): shares of the classes, where a label is not one class for sure; None: it is.
-        groups: of each image its hospital and class; empty where nobody asked.
+        hospitals: of each image, as the hospital map says.
         maps: None where nobody asked.
     """
 
@@ -70,8 +70,13 @@ class Frames:
     splits: tuple[str, ...]
     files: tuple[str, ...]
     targets: FloatArray | None = None
-    groups: tuple[str, ...] = ()
+    hospitals: tuple[str, ...] = ()
     maps: Maps | None = None
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Of each image its hospital and class."""
+        return tuple(f"{name}: {label}" for name, label in zip(self.hospitals, self.labels, strict=True))
 
     def places(self, *splits: str) -> npt.NDArray[np.int64]:
         """Where the images of these splits are."""
@@ -89,7 +94,7 @@ class Frames:
             tuple(self.splits[place] for place in places),
             tuple(self.files[place] for place in places),
             targets,
-            tuple(self.groups[place] for place in places) if self.groups else (),
+            tuple(self.hospitals[place] for place in places) if self.hospitals else (),
             maps and Maps(maps.lungs[places], maps.opacities[places], maps.known[places]),
         )
 
@@ -104,8 +109,10 @@ class Frames:
 def prepared(recipe: Recipe, table: SampleTable) -> SampleTable:
     """A data set in a recipe's words: hospitals left out, labels mapped, and what is no class of it left out.
 
+    Doing it twice changes nothing.
+
     Raises:
-        DatasetError: a hospital to be left out is not there, or the recipe's table of labels makes no sense.
+        DatasetError: nothing is left, or the recipe's table of labels makes no sense.
     """
     if recipe.left_out:
         table = without(table, recipe.left_out)
@@ -176,7 +183,7 @@ def load_frames(
         tuple(sample.split for sample in chosen),
         tuple(sample.file for sample in chosen),
         shares if soft else None,
-        tuple(f"{hospital_of(own)}: {classes[at]}" for own, at in zip(chosen, numbers, strict=True)),
+        tuple(hospital_of(sample) for sample in chosen),
         _maps(chosen, framed, [classes[at] for at in numbers]) if maps else None,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.datasets.hospitals import is_of, of
+from pulmoscope.datasets.hospitals import check_hospitals, is_of, of
 from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
@@ -40,6 +40,7 @@ class LeaveOut:
     """
 
     def __init__(self, recipe: Recipe, table: SampleTable, hospitals: Iterable[str]) -> None:
+        check_hospitals(table, recipe.left_out)
         self._table = table
         self._all = prepared(recipe, table)
         self.recipe = resolve(recipe, self._all)

@@ -63,6 +63,7 @@ class Recipe:
             ``COVID 0.4, Normal 0.6`` (see :mod:`pulmoscope.datasets.labels`). Other labels are left out, and said.
         unread: classes that an image whose label nobody read from it may show instead, each with its share: of films
             that are COVID by a test alone, about a fifth show no pneumonia.
+        wording: class → what is said of it where a person reads: no more than the labels mean.
         left_out: hospitals whose images are learnt from in no folder (see :mod:`pulmoscope.datasets.hospitals`).
         loss: what is made small, and class-balanced weights.
         class_weights: weigh the cross-entropy by inverse class frequency.
@@ -94,6 +95,7 @@ class Recipe:
     normalise: Literal["fixed", "data"] = "fixed"
     labels: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, float] = field(default_factory=dict)
+    wording: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     loss: LossSpec = LossSpec()
     class_weights: bool = False

@@ -142,7 +142,9 @@ def record(job: Job, outcome: Mapping[str, Any], seconds: float) -> dict[str, An
 
 def write_cache(frames: Frames, folder: Path) -> None:
     """Keep framed images for the processes of all trials; the last file written is the images."""
-    kept: dict[str, Any] = {name: getattr(frames, name) for name in ("labels", "splits", "files", "groups")}
+    kept: dict[str, Any] = {
+        name: getattr(frames, name) for name in ("labels", "splits", "files", "hospitals")
+    }
     kept |= {} if frames.targets is None else {"targets": frames.targets}
     kept |= {} if frames.maps is None else vars(frames.maps)
     stream = io.BytesIO()
@@ -162,7 +164,7 @@ def read_cache(folder: Path) -> Frames:
             tuple(found["splits"].tolist()),
             tuple(found["files"].tolist()),
             found.get("targets"),
-            tuple(found["groups"].tolist()),
+            tuple(found["hospitals"].tolist()),
             Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
         )
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +16,14 @@ from pulmoscope.apps.cli.console import progress_bar
 if TYPE_CHECKING:
     from pulmoscope.io import Study
     from pulmoscope.pipeline.diagnose import Outcome, Reports
+    from pulmoscope.pipeline.film_studies import StudyAnswer
 
 FEW = 20
 """Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
+CT_FOLDER = (
+    "looks like the slices of a CT saved as pictures; --modality ct reads them as one "
+    "(--modality xray as radiographs)"
+)
 
 
 class Runtime(StrEnum):
@@ -100,16 +105,29 @@ def command(
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
-    found = studies(listed, modality.value)
+    found = _hinted(studies(listed, modality.value), silent=quiet)
     first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
     few = len(first) <= FEW
     run = Run(models, out, _reports(report, few), series)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
     tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
+    if few and not quiet:
+        _tell_studies(run.answers)
     if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
+
+
+def _hinted(found: Iterable[Study], *, silent: bool) -> Iterator[Study]:
+    """The same studies; of each folder that looks like the slices of a CT one line on stderr."""
+    told: set[str] = set()
+    for study in found:
+        folder = str(PurePath(study.name).parent)
+        if study.remarks and folder not in told and not silent:
+            told.add(folder)
+            typer.echo(f"pulmoscope: {folder}: {CT_FOLDER}", err=True)
+        yield study
 
 
 def _told(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
@@ -174,6 +192,20 @@ def _tell(outcome: Outcome, alone: bool) -> None:
     share = percent(prediction["probabilities"][prediction["label"]])
     where = f"  {outcome.report}" if outcome.report else ""
     typer.echo(f"{outcome.name}  {prediction['label']} {share}  {prediction['decision']}{where}")
+
+
+def _tell_studies(answers: Iterable[StudyAnswer]) -> None:
+    """Say what became of each study of several films."""
+    from pulmoscope.report.html import percent
+
+    for answer in answers:
+        used = sum(film.used for film in answer.films)
+        names = ", ".join(PurePath(film.name).name for film in answer.films)
+        found = answer.prediction
+        told = "no answer" if found is None else f"{found.label} {percent(found.probabilities[found.label])}"
+        typer.echo(
+            f"Study of {len(answer.films)} films ({names}), {used} used  {told}  {answer.decision.value}"
+        )
 
 
 class _Shown:

@@ -112,12 +112,13 @@ def _train_images(
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
-    from pulmoscope.training.frames import prepared
+    from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.loop import check_free, fit
 
     resume, force = go_on
     check_free(out / "fold-1" if folds else out, resume, force)
-    table = prepared(chosen, load_data(data, layout))
+    table = load_data(data, layout)
+    check_hospitals(table, chosen.left_out)
     _announce(chosen, as_run(chosen))
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:

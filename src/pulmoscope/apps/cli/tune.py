@@ -47,11 +47,10 @@ def command(
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
     # Brings torch, which takes seconds: not for a wrong setting.
-    from pulmoscope.training.frames import prepared
     from pulmoscope.training.trial import as_settings
     from pulmoscope.training.tune import tune
 
-    table = prepared(chosen, load_data(data, layout))
+    table = load_data(data, layout)
     best = tune(
         chosen,
         table,

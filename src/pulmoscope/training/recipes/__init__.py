@@ -20,6 +20,7 @@ from pulmoscope.training.recipes import (
     xray_binary_cnn,
     xray_binary_resnet50v2,
     xray_covid,
+    xray_covid_1,
 )
 from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
@@ -35,6 +36,7 @@ RECIPES: Mapping[str, Recipe] = {
         xray_4class_vgg16,
         xray_4class_densenet121,
         xray_covid,
+        xray_covid_1,
         ct_slice_covid,
         ct_slice_inception,
     )

@@ -1,0 +1,74 @@
+"""All films of one study from Python: each one's diagnosis, and the study's one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.types import Diagnosis, Modality
+from pulmoscope.io import Study, entries, read_study, studies
+from pulmoscope.pipeline.choice import AnyModel, Models
+from pulmoscope.pipeline.diagnose import diagnose
+from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, refusal_of, study_answer
+from pulmoscope.report.diagnosis import to_json
+
+
+@dataclass(frozen=True)
+class StudyDiagnosis:
+    """What is said about the films of one study.
+
+    Attributes:
+        answer: the study's, and which films it rests on.
+        films: of each film, in the order of ``answer.films``, its diagnosis or why it was refused.
+    """
+
+    answer: StudyAnswer
+    films: tuple[Diagnosis | InputError, ...]
+
+
+def diagnose_films(
+    source: str | Path | Sequence[str | Path], model: str | Path | AnyModel = "auto", *, explain: bool = True
+) -> StudyDiagnosis:
+    """Diagnose the films of one study (PA and lateral, repeats), and the study by those that can be judged.
+
+    Args:
+        source: a folder or zip of the study's DICOM files, or several paths.
+        model, explain: as of :func:`pulmoscope.diagnose`.
+
+    Raises:
+        UnsuitableError: the files are not the radiographs of one study, by StudyInstanceUID and PatientID.
+        BundleError: there is no such bundle, or it is damaged.
+        ResourceError: the runtime is not there.
+    """
+    paths = [Path(source)] if isinstance(source, str | Path) else [Path(given) for given in source]
+    found = list(studies(entries(paths)))
+    ids = {study.film.study if study.film else None for study in found}
+    if len(ids) != 1 or None in ids:
+        names = " ".join(map(str, paths[:1]))
+        told = f"{len(found)} inputs of {len(ids - {None})} studies"
+        others = ", and others" if None in ids else ""
+        raise UnsuitableError(names, "the files are the radiographs of one study in DICOM", told + others)
+    models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
+    films, results = [], []
+    for study in found:
+        film, result = _film(study, models, explain)
+        films.append(film)
+        results.append(result)
+    thresholds = models.of(Modality.XRAY, found[0].name).bundle.thresholds
+    return StudyDiagnosis(study_answer(results, thresholds), tuple(films))
+
+
+def _film(study: Study, models: Models, explain: bool) -> tuple[Diagnosis | InputError, FilmResult]:
+    """One film: its diagnosis or why it was refused, and what that is to its study."""
+    instance = study.film.instance if study.film else ""
+    read = read_study(study)
+    try:
+        if read.error is not None:
+            raise read.error
+        assert read.scan is not None
+        found = diagnose(read.scan, models.of(Modality.XRAY, read.name), explain=explain)
+    except InputError as error:
+        return error, FilmResult(read.name, None, None, refusal_of(error), instance)
+    return found, FilmResult(read.name, read.slug, to_json(found), instance=instance)

@@ -1,0 +1,267 @@
+"""One answer for a study of several films: PA and lateral, or a repeat.
+
+Every film keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the films that
+can be judged, decided about as a single film is (:func:`pulmoscope.pipeline.decision.decide`) with all their quality
+flags; films that differ in their label refer the study. A film does not count that was refused, that a quality rule
+refers (lateral, not a chest, rotated …), or that is another's copy. What says that the patient is a child holds for the
+whole study.
+
+Which films belong together is told by StudyInstanceUID and PatientID, which are compared and never written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulmoscope.core.errors import InputError
+from pulmoscope.core.files import write_text
+from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Severity
+from pulmoscope.io.patient_age import CHILD
+from pulmoscope.io.studies import Film
+from pulmoscope.pipeline import outputs as files
+from pulmoscope.pipeline.decision import decide
+from pulmoscope.report.page import in_study
+from pulmoscope.runtime.bundle import Thresholds
+
+if TYPE_CHECKING:
+    from pulmoscope.pipeline.diagnose import Outcome
+
+MOST_FILMS = 30
+"""More films with one StudyInstanceUID and one PatientID are no study: someone wrote the same ids into all files."""
+
+
+@dataclass(frozen=True)
+class FilmResult:
+    """What became of one film of a study.
+
+    Attributes:
+        name: as the user named it.
+        folder: of its results within the run's; None where it was refused.
+        plain: its ``diagnosis.json``; None where it was refused.
+        refusal: why it was refused, in one line; empty where it was not.
+        instance: its SOPInstanceUID, for comparing only.
+    """
+
+    name: str
+    folder: str | None
+    plain: Mapping[str, Any] | None
+    refusal: str = ""
+    instance: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class StudyFilm:
+    """A film's part in its study's answer: used, or the reason why not.
+
+    ``code`` is a flag's, ``refused``, ``duplicate`` or ``too-many``; None where the film is used, as ``reason`` is.
+    """
+
+    name: str
+    folder: str | None
+    code: str | None = None
+    reason: str | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether the study's answer rests on it."""
+        return self.code is None
+
+
+@dataclass(frozen=True)
+class StudyAnswer:
+    """What is said about a study of several films.
+
+    Attributes:
+        films: all of them, in the order of the inputs.
+        decision, reason: whether the answer is reported.
+        quality: of the films that are used.
+        prediction: the mean over them, and its decision; None where no film can be judged, and the study is referred.
+    """
+
+    films: tuple[StudyFilm, ...]
+    decision: Decision
+    reason: str
+    quality: Quality
+    prediction: Prediction | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """This answer in ``index.json``."""
+        found = self.prediction
+        return {
+            "films": [
+                {
+                    "input": film.name,
+                    "folder": film.folder,
+                    "used": film.used,
+                    "code": film.code,
+                    "reason": film.reason,
+                }
+                for film in self.films
+            ],
+            "label": None if found is None else found.label,
+            "probabilities": None if found is None else dict(found.probabilities),
+            "decision": self.decision.value,
+            "reason": self.reason,
+            "quality": self.quality.verdict,
+        }
+
+
+def refusal_of(error: InputError) -> str:
+    """Why a film was refused, without its name."""
+    return error.rule + (f" (found: {error.value})" if error.value else "")
+
+
+def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAnswer:
+    """The answer of one study.
+
+    Args:
+        films: its films, at least one.
+        thresholds: of the model's referral.
+    """
+    if len(films) > MOST_FILMS:
+        rule = f"a study has at most {MOST_FILMS} films (found: {len(films)} with the same ids)"
+        named = tuple(StudyFilm(film.name, film.folder, "too-many", rule) for film in films)
+        return StudyAnswer(named, Decision.REFER, f"The study can't be judged: {rule}.", Quality())
+    parts = _parts(films)
+    used = [
+        film.plain for film, part in zip(films, parts, strict=True) if part.used and film.plain is not None
+    ]
+    children = [flag for film in films if film.plain for flag in _flags(film.plain) if flag.code == CHILD]
+    quality = Quality(tuple(dict.fromkeys((*(flag for plain in used for flag in _flags(plain)), *children))))
+    if not used:
+        reason = f"No film of the study can be judged; the first: {parts[0].reason}."
+        return StudyAnswer(tuple(parts), Decision.REFER, reason, quality)
+    shares = [plain["prediction"]["probabilities"] for plain in used]
+    mean = {label: round(sum(own[label] for own in shares) / len(shares), 6) for label in shares[0]}
+    prediction = decide(mean, quality, thresholds)
+    labels = Counter(plain["prediction"]["label"] for plain in used)
+    if len(labels) > 1 and quality.verdict != "refuse":
+        told = ", ".join(f"{count} {label}" for label, count in labels.items())
+        prediction = Prediction(mean, Decision.REFER, f"The films differ: {told}.")
+    elif len(used) > 1:
+        reason = f"Mean of {len(used)} films: {prediction.reason[0].lower()}{prediction.reason[1:]}"
+        prediction = Prediction(mean, prediction.decision, reason)
+    return StudyAnswer(tuple(parts), prediction.decision, prediction.reason, quality, prediction)
+
+
+def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
+    """Each film's part: the first reason against it, if there is one."""
+    parts: list[StudyFilm] = []
+    seen: dict[str, str] = {}  # of the films that are used: instance and pixels → name
+    for film in films:
+        if film.plain is None:
+            parts.append(StudyFilm(film.name, film.folder, "refused", film.refusal))
+            continue
+        against = next((flag for flag in _flags(film.plain) if flag.severity is Severity.REFUSE), None)
+        marks = [mark for mark in (film.instance, film.plain["input"]["pixels_sha256"]) if mark]
+        first = next((seen[mark] for mark in marks if mark in seen), None)
+        if against is not None:
+            parts.append(StudyFilm(film.name, film.folder, against.code, against.detail))
+        elif first is not None:
+            parts.append(StudyFilm(film.name, film.folder, "duplicate", f"the same film as {first}"))
+        else:
+            seen |= dict.fromkeys(marks, film.name)
+            parts.append(StudyFilm(film.name, film.folder))
+    return parts
+
+
+def _flags(plain: Mapping[str, Any]) -> list[Flag]:
+    return [
+        Flag(flag["code"], Severity(flag["severity"]), flag["detail"]) for flag in plain["quality"]["flags"]
+    ]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a film's results are; they are read again when its study is complete."""
+
+    name: str
+    folder: str
+    refusal: str
+    instance: str
+    report: Path | None
+    kept: bool
+
+
+class FilmStudies:
+    """The films of a run by study: ids and names are held, nothing else, so that thousands need little memory."""
+
+    def __init__(self) -> None:
+        self._studies: dict[tuple[str, str], list[_Place]] = {}
+
+    def add(self, film: Film | None, outcome: Outcome) -> None:
+        """Note what became of a film; ``film``: its ids, None for what is none of a study."""
+        if film is not None:
+            refusal = "" if outcome.error is None else refusal_of(outcome.error)
+            place = _Place(outcome.name, outcome.folder, refusal, film.instance, outcome.report, outcome.kept)
+            self._studies.setdefault(film.study, []).append(place)
+
+    def answers(self, out: Path, thresholds: Callable[[], Thresholds]) -> list[StudyAnswer]:
+        """The answer of every study of at least two films, in the order of their first; also told on the films' pages.
+
+        Args:
+            out: the run's folder.
+            thresholds: gives those of the model's referral; asked only where one of several films is judged.
+
+        Raises:
+            ResourceError: a page can't be written.
+        """
+        found = []
+        for places in self._studies.values():
+            answer = None
+            if len(places) > MOST_FILMS:
+                # Nothing of them is read again: there may be thousands.
+                found.append(study_answer([_unread(place) for place in places], Thresholds()))
+                continue
+            if len(places) > 1:
+                judged = any(not place.refusal for place in places)
+                results = [_result(out, place) for place in places]
+                answer = study_answer(results, thresholds() if judged else Thresholds())
+                found.append(answer)
+            for number, place in enumerate(places, start=1):
+                # A killed run may have told of a study that has lost its other films since.
+                if place.report is not None and (answer is not None or place.kept):
+                    _tell(place.report, answer, number)
+        return found
+
+
+def _unread(place: _Place) -> FilmResult:
+    return FilmResult(
+        place.name, None if place.refusal else place.folder, None, place.refusal, place.instance
+    )
+
+
+def _result(out: Path, place: _Place) -> FilmResult:
+    """A film's result, read again."""
+    if place.refusal:
+        return _unread(place)
+    plain = json.loads((out / place.folder / files.DIAGNOSIS).read_text(encoding="utf-8"))
+    return FilmResult(place.name, place.folder, plain, instance=place.instance)
+
+
+def _tell(report: Path, answer: StudyAnswer | None, number: int) -> None:
+    """Say on a film's page what its study comes to; take back what a killed run has said where it is alone now."""
+    before = report.read_text(encoding="utf-8")
+    after = in_study(before, "" if answer is None else sentence(answer, number))
+    if after != before:
+        write_text(report, after)
+
+
+def sentence(answer: StudyAnswer, number: int) -> str:
+    """What a film's page says of its study; ``number``: which of its films it is, counted from 1."""
+    used = sum(film.used for film in answer.films)
+    own = answer.films[number - 1]
+    part = "" if own.used else " This film does not count."
+    outcome = "none"
+    if answer.prediction is not None:
+        best = answer.prediction.probabilities[answer.prediction.label]
+        outcome = f"{answer.prediction.label}, {100 * best:.1f} %"
+    return (
+        f"Film {number} of {len(answer.films)} of a study, whose answer rests on {used}: "
+        f"{outcome}; {answer.decision.value}. {answer.reason}{part}"
+    )
