@@ -105,6 +105,19 @@ def test_a_hospital_leaves_every_folder_and_all_of_it_is_asked_about(trained: tu
     }
 
 
+def test_a_run_is_that_of_train_without_the_hospital(
+    trained: tuple[Path, Any], data: list[str], tmp_path: Path
+) -> None:
+    """Images that are framed once for all hospitals are those that a run of its own would frame."""
+    out, _ = trained
+    settings = SHORT[: SHORT.index("--bootstrap")]
+    command = ["train", "xray-binary-cnn", *data, "-o", tmp_path / "run", "--leave-out", "nih", *settings]
+    ended = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert ended.exit_code == 0
+    for name in ("weights.safetensors", "recipe.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (out / "nih" / name).read_bytes(), name
+
+
 def test_rows_and_summary(trained: tuple[Path, Any]) -> None:
     out, ended = trained
     found = read(out)
