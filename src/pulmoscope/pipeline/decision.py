@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Scan, Severity
-from pulmoscope.quality import ct_rules, rules
+from pulmoscope.quality import ct_rules, rules, views
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle
 from pulmoscope.runtime.model import Outputs
@@ -33,6 +33,7 @@ def judge(
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
         distance = None if distances is None else float(distances[place])
         known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
+        known = views.known_children(known, bundle.training_data.get("views", {}))
         quality = Quality((*known, *rules.unlike_training(distance, limit)))
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         found.append((quality, decide(shares, quality, bundle.thresholds.confidence)))

@@ -35,6 +35,9 @@ import numpy as np
 from pulmoscope.core.types import Flag, FloatArray, Quality, Scan, Severity
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
+from pulmoscope.preprocess.views import View
+from pulmoscope.quality import pixels as damage
+from pulmoscope.quality import views
 
 DARK, TOO_DARK = 0.45, 0.30
 """A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""
@@ -42,8 +45,8 @@ SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
 """A film with a larger share of pixels at or above ``SATURATED`` is overexposed, or too much so (films: 0.06)."""
 LEAST_SPREAD = 0.2
 """Least distance of the 2nd and 98th percentiles (films: 0.26 and more)."""
-LEAST_SIDE = 200
-"""Fewer pixels than this a side show less than the networks were trained on (256)."""
+LEAST_SIDE, TOO_FEW = 200, 100
+"""Fewer pixels than this a side show less than the networks were trained on (256), or too little to be judged."""
 LUNG_SHARE = (LEAST_SHARE, 0.65)
 """Lungs cover this share of a chest film (films: 0.11 to 0.55)."""
 SPINE = 0.06
@@ -66,12 +69,14 @@ _SIDE = 48
 _SAMPLES = 128
 
 
-def check(scan: Scan, lungs: FloatArray | None) -> Quality:
-    """The flags of an X-ray: the reader's remarks, then exposure, position and lungs.
+def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Quality:
+    """The flags of an X-ray: the reader's remarks, then exposure, damage, what it shows, position and lungs.
 
     Args:
         scan: an X-ray, of one slice.
         lungs: lung probability over the whole image, float32 of any size; None where there is no lung finder.
+        view: what the view network says; None where there is none. Where there is, how the film lies is told by it, not
+            by the grey of spine and abdomen.
     """
     pixels = scan.pixels[0]
     return Quality(
@@ -79,7 +84,8 @@ def check(scan: Scan, lungs: FloatArray | None) -> Quality:
             *scan.remarks,
             *_exposure(pixels),
             *_torn(pixels),
-            *_position(pixels, lungs),
+            *damage.check(pixels),
+            *(views.check(view) or _position(pixels, lungs, by_grey=view is None)),
             *(() if lungs is None else _lungs(lungs, *pixels.shape)),
         )
     )
@@ -147,7 +153,10 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
     if min(pixels.shape) < LEAST_SIDE:
         rows, columns = pixels.shape
         rule = f"the shorter side has at least {LEAST_SIDE} pixels"
-        flags.append(_warn("low-resolution", f"{rule} (found: {rows} x {columns})"))
+        severity = _refuse if min(pixels.shape) < TOO_FEW else _warn
+        flags.append(
+            severity("low-resolution", f"{rule}, and must have {TOO_FEW} (found: {rows} x {columns})")
+        )
     return flags
 
 
@@ -171,8 +180,19 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     return (_refuse("torn", f"{rule} (found: {worst:.0%}): the file's data may be damaged"),)
 
 
-def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
+def _position(pixels: FloatArray, lungs: FloatArray | None, *, by_grey: bool) -> tuple[Flag, ...]:
     """At most one flag: spine, abdomen and lungs say how the film lies, and whether it is a negative."""
+    if by_grey and (flags := _lie(pixels)):
+        return flags
+    tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
+    if tilt is not None and abs(tilt) > MOST_TILT:
+        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
+        return (_refuse("rotated", f"{rule} (found: {abs(tilt):.0f})"),)
+    return ()
+
+
+def _lie(pixels: FloatArray) -> tuple[Flag, ...]:
+    """How a film lies, by the grey of its spine and its abdomen."""
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(small, (2, 98))
     small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
@@ -187,10 +207,6 @@ def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
     if abdomen < -UPSIDE_DOWN:
         rule = "the abdomen is at the bottom, brighter than the neck at the top"
         return (_refuse("rotated", f"{rule} (found: {abdomen:.2f})"),)
-    tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
-    if tilt is not None and abs(tilt) > MOST_TILT:
-        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
-        return (_refuse("rotated", f"{rule} (found: {abs(tilt):.0f})"),)
     return ()
 
 
