@@ -73,8 +73,10 @@ class ViewNetwork(nn.Module):
     def set_place(self, mean: FloatArray, projection: FloatArray) -> None:
         """How the distance is measured: the length of ``projection`` (dimensions, FEATURES) times features − mean."""
         with torch.no_grad():
-            self.place.weight.copy_(torch.from_numpy(projection))
-            self.place.bias.copy_(torch.from_numpy(-projection @ mean))
+            self.place.weight.zero_()  # of few pictures there are fewer dimensions
+            self.place.bias.zero_()
+            self.place.weight[: len(projection)] = torch.from_numpy(projection)
+            self.place.bias[: len(projection)] = torch.from_numpy(-projection @ mean)
 
 
 def margin(logits: Tensor) -> Tensor:

@@ -211,9 +211,7 @@ class ViewFilms:
         if self._coin(0.3):
             place = (self._whole(0, columns - 1), self._whole(0, rows - 1))
             size = float(self.random.uniform(0.3, 1.0))
-            text = "".join(
-                self.random.choice(list("LRDIAP 0123")) for _ in range(self._whole(1, 5))
-            )
+            text = "".join(self.random.choice(list("LRDIAP 0123")) for _ in range(self._whole(1, 5)))
             view_drawn.write(image, text, place, size, 1.0)
         if self._coin(0.2):
             bar = self._whole(1, 1 + min(rows, columns) // 12)

@@ -64,7 +64,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "spine": ("neck or spine", "whole spine"),
     "no radiograph": ("photograph", "breast ultrasound", "CT slice"),
 }
-"""Labels of pictures that no radiograph's table has; each group is left out once, to see whether it is refused unseen."""
+"""Labels that no radiograph has; each group is left out once, to see whether it is refused unseen."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ RECIPE = ViewRecipe()
 
 
 def changed(recipe: ViewRecipe, changes: Sequence[str]) -> ViewRecipe:
-    """The recipe with other settings, ``key=value``: whole numbers, ``learning_rate``, ``weight_decay`` and ``weights``.
+    """The recipe with other settings, ``key=value``: numbers, and the ``weights`` to begin with.
 
     Raises:
         RecipeError: there is no such setting, or the value is of another kind.
