@@ -25,7 +25,7 @@ MOST_NOISE, NOISIER, LEAST_NOISE = 0.035, 4.0, 0.03
 """Largest share of rows or columns that are so many times as noisy as the typical one, and beyond this share of the
 range of grey (films: 0.002 in 99.5 %)."""
 
-_SIDE, _TILE, _LEAST_TILES = 256, 24, 9
+_SIDE, _TILE, _LEAST_TILES = 256, 24, 25
 _BLURS = (0.7, 1.4, 2.8, 5.6, 11.2)
 _NOISE_GAINS = (0.488, 0.189)
 """Median strength of white noise with a standard deviation of 1 in the two finest bands."""

@@ -45,8 +45,8 @@ SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
 """A film with a larger share of pixels at or above ``SATURATED`` is overexposed, or too much so (films: 0.06)."""
 LEAST_SPREAD = 0.2
 """Least distance of the 2nd and 98th percentiles (films: 0.26 and more)."""
-LEAST_SIDE, TOO_FEW = 200, 100
-"""Fewer pixels than this a side show less than the networks were trained on (256), or too little to be judged."""
+LEAST_SIDE = 200
+"""Fewer pixels than this a side show less than the networks were trained on (256)."""
 LUNG_SHARE = (LEAST_SHARE, 0.65)
 """Lungs cover this share of a chest film (films: 0.11 to 0.55)."""
 SPINE = 0.06
@@ -153,10 +153,7 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
     if min(pixels.shape) < LEAST_SIDE:
         rows, columns = pixels.shape
         rule = f"the shorter side has at least {LEAST_SIDE} pixels"
-        severity = _refuse if min(pixels.shape) < TOO_FEW else _warn
-        flags.append(
-            severity("low-resolution", f"{rule}, and must have {TOO_FEW} (found: {rows} x {columns})")
-        )
+        flags.append(_warn("low-resolution", f"{rule} (found: {rows} x {columns})"))
     return flags
 
 
