@@ -75,7 +75,8 @@ def turned(degrees: float) -> Change:
     def change(film: FloatArray, _: np.random.Generator) -> FloatArray:
         rows, columns = film.shape
         matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 0.85)
-        return np.asarray(cv2.warpAffine(film, matrix, (columns, rows)), dtype=np.float32)
+        moved = cv2.warpAffine(film, matrix, (columns, rows), flags=cv2.INTER_CUBIC)
+        return np.asarray(np.clip(moved, 0, 1), dtype=np.float32)
 
     return change
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pulmoscope.core.types import Flag, FloatArray, Severity
 
-LEAST_SHARPNESS = 0.145
+LEAST_SHARPNESS = 0.13
 """Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.16 in 99 %)."""
 LEAST_DETAIL = 0.22
 """Strength of the finest details, below 1.5 pixels, beside those of 2 to 5: pixels that were made larger have none

@@ -23,6 +23,10 @@ torn            1.0, 0, 0                 bits of a JPEG flipped, not seen in de
 Without the last rule (667 training, validation and test films of the first set) 2.0, 1.4 and 0 % of undamaged films
 were refused in all and 0.9, 0 and 0 % warned of; no rule refuses more than 1.05 %. The limits were set on these very
 films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
+
+The four rows on how a film lies (turned, upside down, tilted, inverted) hold where a model has no view network. Where it
+has one, that tells it instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise either
+way. Both are measured in docs/image-checks.md, on films that set no limit.
 """
 
 from __future__ import annotations
@@ -75,8 +79,8 @@ def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Qua
     Args:
         scan: an X-ray, of one slice.
         lungs: lung probability over the whole image, float32 of any size; None where there is no lung finder.
-        view: what the view network says; None where there is none. Where there is, how the film lies is told by it, not
-            by the grey of spine and abdomen.
+        view: what the view network says; None where there is none. Where there is one, it tells how the film lies and
+            whether it is a negative, not the grey of spine and abdomen and the slope of the lungs.
     """
     pixels = scan.pixels[0]
     return Quality(
@@ -85,7 +89,7 @@ def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Qua
             *_exposure(pixels),
             *_torn(pixels),
             *damage.check(pixels),
-            *(views.check(view) or _position(pixels, lungs, by_grey=view is None)),
+            *(_position(pixels, lungs) if view is None else views.check(view)),
             *(() if lungs is None else _lungs(lungs, *pixels.shape)),
         )
     )
@@ -177,19 +181,8 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     return (_refuse("torn", f"{rule} (found: {worst:.0%}): the file's data may be damaged"),)
 
 
-def _position(pixels: FloatArray, lungs: FloatArray | None, *, by_grey: bool) -> tuple[Flag, ...]:
+def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
     """At most one flag: spine, abdomen and lungs say how the film lies, and whether it is a negative."""
-    if by_grey and (flags := _lie(pixels)):
-        return flags
-    tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
-    if tilt is not None and abs(tilt) > MOST_TILT:
-        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
-        return (_refuse("rotated", f"{rule} (found: {abs(tilt):.0f})"),)
-    return ()
-
-
-def _lie(pixels: FloatArray) -> tuple[Flag, ...]:
-    """How a film lies, by the grey of its spine and its abdomen."""
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(small, (2, 98))
     small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
@@ -204,6 +197,10 @@ def _lie(pixels: FloatArray) -> tuple[Flag, ...]:
     if abdomen < -UPSIDE_DOWN:
         rule = "the abdomen is at the bottom, brighter than the neck at the top"
         return (_refuse("rotated", f"{rule} (found: {abdomen:.2f})"),)
+    tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
+    if tilt is not None and abs(tilt) > MOST_TILT:
+        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
+        return (_refuse("rotated", f"{rule} (found: {abs(tilt):.0f})"),)
     return ()
 
 
