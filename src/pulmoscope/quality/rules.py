@@ -24,9 +24,9 @@ Without the last rule (667 training, validation and test films of the first set)
 were refused in all and 0.9, 0 and 0 % warned of; no rule refuses more than 1.05 %. The limits were set on these very
 films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
 
-The four rows on how a film lies (turned, upside down, tilted, inverted) hold where a model has no view network. Where it
-has one, that tells it instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise either
-way. Both are measured in docs/image-checks.md, on films that set no limit.
+The four rows on how a film lies (turned, upside down, tilted, inverted) hold where a model has no view network. Where
+it has one, that tells it instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise
+either way. Both are measured in docs/image-checks.md, on films that set no limit.
 """
 
 from __future__ import annotations
