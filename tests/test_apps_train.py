@@ -117,6 +117,11 @@ def test_the_view_network_takes_no_options_that_do_not_apply(options: list[str],
         run("train", "xray-view", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *options)
 
 
+def test_the_view_network_is_listed_and_shown() -> None:
+    assert "xray-view" in run("recipes", "list")
+    assert "  steps=7\n" in run("recipes", "show", "xray-view", "--set", "steps=7")
+
+
 def test_the_view_network_is_trained_and_tells_what_passes(tmp_path: Path) -> None:
     films = drawn.table(tmp_path / "films", train=20, val=20, test=2, classes=("Normal", "knee"))
     lines = [f"{s.file},{s.label},{s.split},{s.patient},{s.source}" for s in films]

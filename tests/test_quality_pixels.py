@@ -64,6 +64,14 @@ def test_contrast_does_not_change_what_is_found() -> None:
     assert codes(0.3 + 0.1 * soft) == ["blurred"]
 
 
+def test_the_edge_of_a_dark_frame_is_not_taken_for_blur() -> None:
+    framed = np.pad(0.2 + 0.8 * structured(), 40)
+    turned = cv2.getRotationMatrix2D((168, 168), 10, 1)
+    assert codes(framed) == []
+    assert codes(cv2.warpAffine(framed, turned, (336, 336), flags=cv2.INTER_CUBIC)) == []
+    assert codes(cv2.GaussianBlur(framed, (0, 0), 6)) == ["blurred"]
+
+
 def test_a_letter_does_not_make_a_blurred_picture_sharp() -> None:
     soft = cv2.GaussianBlur(structured(), (0, 0), 5)
     soft[10:30, 10:16] = soft[24:30, 10:24] = 1

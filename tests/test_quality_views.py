@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,9 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pulmoscope.core.types import Flag, Modality, Scan, Severity
+from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS, View, view_input, view_of
 from pulmoscope.quality import rules
 from pulmoscope.quality.views import FLAGS, check, known_children
+from pulmoscope.runtime.bundle import built_in_view_network
+from pulmoscope.runtime.model import find_view
+from pulmoscope.runtime.network import open_network
 
 
 def view(name: str, share: float = 0.9, distance: float = 0.5) -> View:
@@ -94,3 +102,24 @@ def test_the_whole_picture_is_seen_at_its_own_aspect_and_stretched() -> None:
     assert image[:quarter].max() == image[-quarter:].max() == 0
     np.testing.assert_allclose(image[quarter:-quarter, : VIEW_SIZE // 2 - 1], 0, atol=1e-5)
     np.testing.assert_allclose(image[quarter:-quarter, VIEW_SIZE // 2 + 1 :], 1, atol=1e-5)
+
+
+def seen(folder: Path, wanted: Callable[[dict[str, str]], bool]) -> list[View]:
+    """What the shipped network says of the pictures of a data set's manifest that are wanted."""
+    network = open_network(built_in_view_network() / "view.onnx")
+    with (folder / "manifest.csv").open(newline="") as stream:
+        files = [row["file"] for row in csv.DictReader(stream) if wanted(row)]
+    return [find_view(network, read_pixels(folder / file)) for file in files]
+
+
+def test_the_shipped_network_lets_pass_frontal_radiographs_that_it_has_not_learnt(shared: Path) -> None:
+    films = seen(shared / "data" / "cxr_lungs", lambda row: row["split"] == "test")
+    controls = seen(shared / "data" / "not_frontal", lambda row: row["refuse"] == "no")
+    assert sum(check(own) == () for own in films) >= 39
+    assert sum(check(own) == () for own in controls) >= 15
+
+
+def test_the_shipped_network_refuses_slices_that_it_has_not_learnt(shared: Path) -> None:
+    slices = seen(shared / "data" / "ct_slices", lambda row: row["split"] == "test")[::8]
+    assert not any(own.is_chest for own in slices)
+    assert sum(own.name == "ct" for own in slices) >= 0.9 * len(slices)

@@ -70,7 +70,7 @@ def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | 
 
 
 def _strengths(pixels: FloatArray) -> FloatArray:
-    """Median strength of five bands of detail, the finest first, in every whole tile without black: float32 (tiles, 5)."""
+    """Median strength of five bands of detail, the finest first, in every tile without black: float32 (tiles, 5)."""
     smooth = [pixels, *(cv2.GaussianBlur(pixels, (0, 0), width) for width in _BLURS)]
     bands = np.abs(np.stack([one - other for one, other in pairwise(smooth)]))
     rows, columns = (side // _TILE for side in pixels.shape)
