@@ -3,9 +3,10 @@
     python benchmarks/xray_goals.py --packs PACKS --model BUNDLE --left-out RUNS [--only GROUP] -o OUT
 
 PACKS holds the data sets xray4, xray_siim, xray_external, cxr_lungs, xray_normals, xray_lesions, and for the last group
-ct_slices and xray_dicom. RUNS holds a bundle per hospital that was left out, as `pulmoscope leave-out` writes them: RUNS/nih
-and so on; one that is not there is told as not measured. Groups: home, left-out, refer. Writes OUT/goals.json and
-OUT/goals.md; every share has its counts and an exact (Clopper-Pearson) 95 % interval, AUROC a bootstrap interval by patient.
+ct_slices and xray_dicom. RUNS holds a bundle per hospital that was left out, as `pulmoscope leave-out` writes them:
+RUNS/nih and so on; one that is not there is told as not measured. Groups: home, left-out, refer. Writes OUT/goals.json
+and OUT/goals.md; every share has its counts and an exact (Clopper-Pearson) 95 % interval, AUROC a bootstrap interval by
+patient.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def left_out(runs: Path, packs: Path) -> list[Row]:
         if hospital == "siim_covid19":
             rows += [
                 auroc(
-                    "SIIM left out: typical against negative, AUROC",
+                    "SIIM left out: typical/negative, AUROC",
                     ">= 0.85",
                     said,
                     ("COVID",),
@@ -220,9 +221,8 @@ def blurred(percent: float) -> Callable[[FloatArray], FloatArray]:
 def thumbnail(image: FloatArray) -> FloatArray:
     rows, columns = image.shape
     scale = 32 / max(rows, columns)
-    small = cv2.resize(
-        image, (max(1, round(columns * scale)), max(1, round(rows * scale))), interpolation=cv2.INTER_AREA
-    )
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.asarray(
         cv2.resize(small, (columns, rows), interpolation=cv2.INTER_CUBIC), dtype=np.float32
     ).clip(0, 1)
@@ -269,14 +269,14 @@ def to_refer(ask: Asked, packs: Path) -> list[Row]:
     slices = load_all([packs / "ct_slices"]).split("test")
     said, _ = predict_table(ask.model, slices)
     rows.append(share("CT slices as radiographs: reported at all", "<= 0.03", reported(said, None, None)))
-    masses = diagnose(packs / "xray_dicom/pydicom_data/RG1_J2KI.dcm", ask.model, explain=False)
+    masses = diagnose(packs / "xray_dicom/pydicom_data/RG1_J2KI.dcm", ask.model, explain=False).prediction
+    sure = max(masses.probabilities.values())
     rows.append(
         {
             "goal": "a radiograph full of round masses (RG1)",
             "wanted": "refer",
             "value": None,
-            "told": f"{masses.prediction.decision}: {masses.prediction.label} {max(masses.prediction.probabilities.values()):.3f}; "
-            f"{masses.prediction.reason}",
+            "told": f"{masses.decision}: {masses.label} {sure:.3f}; {masses.reason}",
         }
     )
     return rows

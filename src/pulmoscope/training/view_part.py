@@ -33,8 +33,8 @@ def add_view(run: Path, table: SampleTable, progress: bool) -> dict[str, Any]:
         table: the model's images; those of its split val are looked at.
 
     Returns:
-        ``views``: how many images of each class it takes for what; where it is left out, ``warnings`` says so. Empty where the
-        package has none.
+        ``views``: how many images of each class it takes for what; where it is left out, ``warnings`` says so.
+        Empty where the package has none.
 
     Raises:
         InputError, DatasetError: images can't be read.
