@@ -143,5 +143,5 @@ def _prepared(
     if model.bundle.modality == "CT":
         quality = rules.check_slice(scan, prepared.framed.lungs_found)
     else:
-        quality = rules.check(scan, prepared.lungs)
+        quality = rules.check(scan, prepared.lungs, prepared.view)
     return sample, (prepared.tensor, quality.flags)

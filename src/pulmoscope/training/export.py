@@ -40,6 +40,7 @@ from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.view_part import add_view
 
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""
@@ -104,6 +105,7 @@ def _export(
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
     if recipe.preprocess.needs_finder:
         write_bytes(run / "lungs.onnx", lung_finder().read_bytes())
+    shown = add_view(run, known, progress) if recipe.modality == "XRAY" else {}
     draft = Bundle(
         folder=run,
         name=name or recipe.name,
@@ -112,7 +114,7 @@ def _export(
         classes=recipe.classes,
         preprocess=recipe.preprocess,
         recipe=settings.to_plain(_without_folders(recipe)),
-        training_data=_training_data(trained, known, terms),
+        training_data=_with_views(_training_data(trained, known, terms), shown),
         verified=verified,
         software=versions("torch", "timm", "onnx", "onnxruntime"),
     )
@@ -243,6 +245,11 @@ def _without_folders(recipe: Recipe) -> Recipe:
     """A bundle travels: of the weights that its backbone began with it names the file only."""
     model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
     return dataclasses.replace(recipe, model=model)
+
+
+def _with_views(known: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the training data, with what the view network says of it."""
+    return {**known, **shown, "warnings": [*known["warnings"], *shown.get("warnings", ())]}
 
 
 def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mapping[str, Any]:
