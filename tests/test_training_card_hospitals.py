@@ -125,10 +125,16 @@ def test_figures_of_the_model_itself(bundle: Bundle) -> None:
 
 
 def test_another_recipe_is_refused(recipe: Recipe, bundle: Bundle) -> None:
-    other = settings.apply(recipe, ["phases.train.epochs=3"])
-    with pytest.raises(BundleError, match=r"same recipe can be recorded \(phases\.0\.epochs: 60, found: 3\)"):
+    other = settings.apply(recipe, ["mixup=0.3"])
+    with pytest.raises(BundleError, match=r"same recipe can be recorded \(mixup: 0\.0, found: 0\.3\)"):
         add_metrics(bundle.folder, "left-out", found(other, bundle))
     assert "left-out" not in load(bundle.folder).metrics
+
+
+def test_a_shorter_schedule_is_told(recipe: Recipe, bundle: Bundle) -> None:
+    shorter = settings.apply(recipe, ["phases.train.epochs=3"])
+    made = add_metrics(bundle.folder, "left-out", found(shorter, bundle))
+    assert "for 3 epochs, where the model has 60" in made.metrics["left-out"]["what"]
 
 
 def test_only_hospitals_that_count_can_be_recorded(bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.errors import BundleError
@@ -37,9 +38,9 @@ def recorded_hospitals(bundle: Contents, found: Mapping[str, Any]) -> dict[str, 
     Raises:
         BundleError: no hospital counts, or the models that were asked are of another recipe than the bundle.
     """
-    recipe = found["recipe"]
+    recipe, shorter = found["recipe"], ""
     if recipe is not None:
-        _check_recipe(bundle, recipe["settings"])
+        shorter = _check_recipe(bundle, recipe["settings"])
     rows = [row for row in found["rows"] if row["counts"]]
     if not rows:
         raise BundleError(
@@ -53,7 +54,7 @@ def recorded_hospitals(bundle: Contents, found: Mapping[str, Any]) -> dict[str, 
             figures[f"{own}_worst"] = _short(held["worst"]) | {"hospital": held["worst"]["hospital"]}
     names = ", ".join(row["hospital"] for row in rows)
     what = (
-        "models of the same recipe, each trained without the hospital it is asked about"
+        f"models of the same recipe, each trained without the hospital it is asked about{shorter}"
         if recipe
         else ("this model, at hospitals that it has not learnt from")
     )
@@ -123,8 +124,8 @@ def _short(estimate: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: estimate[name] for name in ("value", "low", "high")}
 
 
-def _check_recipe(bundle: Contents, plain: Mapping[str, Any]) -> None:
-    """Is this the recipe that the bundle was trained by, but for the hospitals left out?"""
+def _check_recipe(bundle: Contents, plain: Mapping[str, Any]) -> str:
+    """Is this the recipe that the bundle was trained by, but for the hospitals left out? Says where epochs differ."""
     if not isinstance(bundle, Bundle):
         raise BundleError(f"{bundle.folder}: hospitals are left out of recipes of single images only")
     ours, theirs = (_comparable(settings.from_plain(own)) for own in (bundle.recipe, plain))
@@ -134,11 +135,23 @@ def _check_recipe(bundle: Contents, plain: Mapping[str, Any]) -> None:
                 f"{bundle.folder}: only figures of the same recipe can be recorded "
                 f"({name}: {ours.get(name)}, found: {theirs.get(name)})"
             )
+    epochs = [_epochs(settings.from_plain(own)) for own in (plain, bundle.recipe)]
+    return "" if epochs[0] == epochs[1] else f", for {epochs[0]} epochs, where the model has {epochs[1]}"
+
+
+def _epochs(recipe: Recipe) -> int:
+    return sum(phase.epochs for phase in recipe.phases)
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """The settings that must agree, dotted path → value: not what is left out, said or measured on the data."""
-    recipe = dataclasses.replace(recipe, left_out=(), wording={}, grid={})
+    """The settings that must agree, dotted path → value: not what is left out, said or measured on the data.
+
+    Nor the number of epochs, as a short schedule is enough to rank by: it is told. Of weights to begin with, a bundle
+    knows the file's name alone.
+    """
+    model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
+    phases = tuple(dataclasses.replace(phase, epochs=1) for phase in recipe.phases)
+    recipe = dataclasses.replace(recipe, model=model, phases=phases, left_out=(), wording={}, grid={})
     if recipe.normalise == "data":
         recipe = dataclasses.replace(
             recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=0.5, std=0.5)
