@@ -57,6 +57,20 @@ def test_temperature_and_threshold_are_those_worked_out_by_hand(model: Model, tm
     assert answer.probabilities[0, 0] == pytest.approx(0.75, abs=0.01)
 
 
+@pytest.mark.parametrize(("hospital", "told"), [("here", "0.95"), ("unidentified", None)])
+def test_thresholds_by_class_are_fitted_anew_or_cleared(
+    hospital: str, told: str | None, model: Model, tmp_path: Path
+) -> None:
+    thresholds = replace(model.bundle.thresholds, by_class={"COVID": 0.4, "Normal": 0.4})
+    own = Model(replace(model.bundle, thresholds=thresholds).save())
+    table = images(tmp_path / "own", 45, 15)
+    table = table.with_samples(replace(sample, hospital=hospital) for sample in table)
+    made, _ = calibrate(own, table, tmp_path / "new")
+    # Of the 15 normal images all are called COVID with 0.75: more than is borne below 0.76. Nothing is called Normal.
+    assert made.thresholds.by_class == ({"COVID": 0.76, "Normal": 0.35} if told else {})
+    assert made.thresholds.of("COVID") == (0.76 if told else made.thresholds.confidence)
+
+
 def test_what_is_no_longer_true_is_left_out(model: Model, tmp_path: Path) -> None:
     made, _ = calibrate(model, images(tmp_path / "own", 60, 1), tmp_path / "new")
     assert list(made.metrics["test"]["figures"]) == ["accuracy"]

@@ -11,11 +11,15 @@ import numpy as np
 
 from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import check_folder, claim_folder, write_bytes
+from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.hospitals import UNIDENTIFIED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table
-from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration
+from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration, Thresholds
 from pulmoscope.runtime.model import Model, calibrated
 
 LEAST = 50
@@ -38,7 +42,7 @@ def calibrate(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Bundle, tuple[Failure, ...]]:
-    """Write a copy of a model's bundle with temperature and confidence threshold fitted on a table.
+    """Write a copy of a model's bundle with temperature and thresholds of referral fitted on a table.
 
     The networks stay as they are, and so does how far an image may be from the training images. The card is not
     written: see :func:`pulmoscope.training.card.model_card`.
@@ -74,21 +78,38 @@ def calibrate(
     temperature = fit_temperature(known.logits, known.truth)
     shares = calibrated(known.logits.astype(np.float32), temperature)
     claim_folder(out, MANIFEST, force)
-    for name in PARTS:
-        if name in own.files:
-            write_bytes(out / name, (own.folder / name).read_bytes())
-        else:
-            (out / name).unlink(missing_ok=True)  # of a bundle that was there before
+    _copy_parts(own, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     made = replace(
         own,
         folder=out,
         version=version or f"{own.version.partition('+')[0]}+{table_checksum(table)[:8]}",
         calibration=Calibration(temperature, f"{split or 'all'} of {sources}, {len(known)} images"),
-        thresholds=replace(own.thresholds, confidence=confidence_threshold(shares, known.truth)),
+        thresholds=_thresholds(own.thresholds, known, shares),
         metrics={name: _without(found) for name, found in own.metrics.items()},
     )
     return made.save(), failures
+
+
+def _copy_parts(own: Bundle, out: Path) -> None:
+    """Copy a bundle's parts, and take away what a bundle that was there before had besides."""
+    for name in PARTS:
+        if name in own.files:
+            write_bytes(out / name, (own.folder / name).read_bytes())
+        else:
+            (out / name).unlink(missing_ok=True)
+
+
+def _thresholds(own: Thresholds, known: Predictions, shares: FloatArray) -> Thresholds:
+    """The model's thresholds with those of probability fitted anew.
+
+    Thresholds by class replace the one for all, so the old ones must not stay: they are fitted anew where the model
+    has them and the images' hospitals are known, and dropped elsewhere.
+    """
+    by_class: Mapping[str, float] = {}
+    if own.by_class and set(known.hospitals) - {UNIDENTIFIED}:
+        by_class = class_thresholds(shares, known.truth, known.hospitals, known.classes)
+    return replace(own, confidence=confidence_threshold(shares, known.truth), by_class=by_class)
 
 
 def _without(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,9 +224,15 @@ def calibrate(
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, model_card(made))
     tell_left_out([failure.reason for failure in failures])
+    before, after = old.bundle.thresholds, made.thresholds
     for name, one, other in (
         ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
-        ("referred below", old.bundle.thresholds.confidence, made.thresholds.confidence),
+        ("referred below", before.confidence, after.confidence),
+        *(
+            (f"  {label}", before.of(label), after.of(label))
+            for label in made.classes
+            if label in {*before.by_class, *after.by_class}
+        ),
     ):
         typer.echo(f"{name:<15} {one:.3f} -> {other:.3f}")
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
