@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import drawn
 from pulmoscope.apps.cli.main import app
-from pulmoscope.core.errors import OutputExistsError, RecipeError
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.runtime.bundle import load
 from pulmoscope.training.recipes import RECIPES, xray_lungs
@@ -96,6 +96,7 @@ def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: 
     "options",
     [
         ["--set", "steps=3"],
+        ["--leave-out", "nih"],
         ["--resume"],
         ["--folds", "2"],
         ["--device", "cpu"],
@@ -110,7 +111,8 @@ def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], 
 
 
 @pytest.mark.parametrize(
-    "options", [["--resume"], ["--folds", "2"], ["--device", "cpu"], ["--terms", "free"]]
+    "options",
+    [["--resume"], ["--folds", "2"], ["--device", "cpu"], ["--terms", "free"], ["--leave-out", "nih"]],
 )
 def test_the_view_network_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"xray-view: {options[0]} can't be given"):
@@ -167,6 +169,23 @@ def test_the_lung_finder_is_shown_and_trained(tmp_path: Path, monkeypatch: pytes
     assert said.endswith(f"Lung finder: {tmp_path / 'run' / 'lungs.onnx'}\n")
     with pytest.raises(OutputExistsError, match=r"lungs\.json"):
         run(*command)
+
+
+def test_hospitals_left_out_by_a_setting_and_by_the_option_add_up(films: Path, tmp_path: Path) -> None:
+    rows = (films / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    sources = [f"{row.rpartition(',')[0]},{'abc'[at % 3]}" for at, row in enumerate(rows[1:])]
+    (films / "hospitals.csv").write_text("\n".join([rows[0], *sources, ""]), encoding="utf-8")
+    command = ["train", "xray-binary-cnn", "--data", films / "hospitals.csv", "-o", tmp_path / "run", *SHORT]
+    run(*command, "--set", "left_out=b", "--leave-out", "a", "--leave-out", "b")
+    made = load(tmp_path / "run")
+    assert made.recipe["left_out"] == ["b", "a"]
+    assert list(made.training_data["classes_by_hospital"]) == ["c"]
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_hospital_that_is_not_there_is_told(command: str, films: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nhi: must be a hospital of the data"):
+        run(command, "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", "--set", "left_out=nhi")
 
 
 def test_folds_are_runs_of_their_own(films: Path, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ def recipe() -> Recipe:
         "preprocess.channels=1",
         "batch_size=8",
         "model.backbone=cnn",
-        "model.pretrained=false",
         "phases.frozen.epochs=6",
     ]
     return grid(settings.apply(find("xray-binary-resnet50v2"), small))[0].recipe

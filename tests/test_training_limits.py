@@ -31,7 +31,7 @@ def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
         ("preprocess.std=0", "at least 0.001"),
         ("preprocess.edge=0.5", r"at most 0\.45"),
         ("preprocess.clahe_grid=0", "at least 1"),
-        ("augment.film=1.5", r"augment\.film=1\.5: must be at least 0 and at most 1"),
+        ("augment.film=3.5", r"augment\.film=3\.5: must be at least 0 and at most 3"),
         ("augment.flip=-0.1", "at least 0"),
         ("augment.zoom=1", r"at most 0\.9"),
         ("label_smoothing=1", r"at most 0\.99"),
@@ -92,6 +92,47 @@ def test_the_ends_are_within() -> None:
     check(
         settings.apply(TRANSFER, ["augment.flip=1", "model.dropout=0", "seed=0", "phases.0.learning_rate=0"])
     )
+
+
+@pytest.mark.parametrize("name", ["xray-covid", "xray-binary-resnet50v2"])
+def test_layers_that_have_learnt_nothing_are_not_frozen(name: str) -> None:
+    scratch = settings.apply(find(name), ["model.pretrained=false", "model.weights="])
+    with pytest.raises(
+        RecipeError, match=r"phases\.\w+\.frozen=\w+: would freeze .* model\.pretrained=false"
+    ) as told:
+        check(scratch)
+    assert "\n" not in str(told.value)
+    check(settings.apply(scratch, ["model.weights=here.safetensors"]))
+    free = [f"phases.{number}.frozen=none" for number in range(len(scratch.phases))]
+    check(settings.apply(scratch, free))
+
+
+def test_layers_that_an_earlier_phase_has_taught_can_be_frozen() -> None:
+    two = (Phase("all", epochs=1), Phase("head", epochs=1, frozen="backbone"))
+    scratch = dataclasses.replace(settings.apply(TRANSFER, ["model.pretrained=false"]), phases=two)
+    check(scratch)
+    again = dataclasses.replace(two[1], restart=True)
+    with pytest.raises(RecipeError, match=r"phases\.head\.frozen=backbone"):
+        check(dataclasses.replace(scratch, phases=(two[0], again)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["robust=0.1", "class_weights=true"], r"robust: weighs .*\(found: true, 0\)"),
+        (["robust=0.1", "label_smoothing=0.1"], r"robust: weighs .*\(found: false, 0\.1\)"),
+        (["class_weights=true", "augment.opacities=0.1"], "class_weights: need labels of one class each"),
+        (["class_weights=true", "unread.COVID=0.1"], "class_weights: need labels of one class each"),
+    ],
+)
+def test_weights_do_not_go_with_what_has_weights_or_shares_of_its_own(changes: list[str], says: str) -> None:
+    plain = dataclasses.replace(find("xray-covid"), labels={}, unread={"COVID": 0.0}, label_smoothing=0.0)
+    check(settings.apply(dataclasses.replace(plain, unread={}), ["class_weights=true"]))
+    with pytest.raises(RecipeError, match=says):
+        check(settings.apply(plain, changes))
+    shared = dataclasses.replace(plain, unread={}, class_weights=True, labels={"?": "COVID 0.5, Normal 0.5"})
+    with pytest.raises(RecipeError, match="class_weights: need"):
+        check(shared)
 
 
 def test_a_loss_that_does_not_go_with_the_recipe_is_refused() -> None:

@@ -19,7 +19,8 @@ every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
 
 def from_scratch(recipe: Recipe) -> Recipe:
-    return settings.apply(recipe, ["model.pretrained=false", "preprocess.size=64"])
+    free = [f"phases.{number}.frozen=none" for number in range(len(recipe.phases))]
+    return settings.apply(recipe, ["model.pretrained=false", "preprocess.size=64", *free])
 
 
 @every_recipe

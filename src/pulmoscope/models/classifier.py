@@ -238,7 +238,8 @@ def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
             raise
         raise ResourceError(
             f"pretrained weights of {spec.backbone} could not be fetched from timm's hub ({type(error).__name__}); "
-            "give a file with --set model.weights=PATH, or start from scratch with --set model.pretrained=false"
+            "give a file with --set model.weights=PATH, or start from scratch with --set model.pretrained=false and no "
+            "frozen layers (phases.NAME.frozen=none)"
         ) from error
     finally:
         retries.setLevel(level)

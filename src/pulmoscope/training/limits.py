@@ -82,12 +82,14 @@ def check(recipe: Recipe) -> None:
         )
     check_loss(recipe)
     _check_shares(recipe)
+    _check_plain_mean(recipe)
     if not recipe.phases:
         raise RecipeError(f"{recipe.name}: has no phase")
     earlier: list[str] = []
     for phase in recipe.phases:
         _check_phase(phase, earlier)
         earlier.append(phase.name)
+    _check_frozen(recipe)
 
 
 def check_loss(recipe: Recipe) -> None:
@@ -111,11 +113,10 @@ def check_loss(recipe: Recipe) -> None:
 
 def _check_shares(recipe: Recipe) -> None:
     """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
-    shares = [shares_of(text) for text in recipe.labels.values()]
     total = sum(recipe.unread.values())
     if total >= 1 or min(recipe.unread.values(), default=0) < 0:
         raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
-    soft = any(len(own) > 1 for own in shares) or recipe.unread or recipe.augment.opacities
+    soft = has_shares(recipe) or recipe.unread or recipe.augment.opacities
     if (soft or recipe.robust) and (recipe.loss != LossSpec() or recipe.model.output != "softmax"):
         raise RecipeError(
             "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "
@@ -123,6 +124,38 @@ def _check_shares(recipe: Recipe) -> None:
         )
     if recipe.locate and recipe.model.stages > 1:
         raise RecipeError(f"locate: needs model.stages=1 (found: {recipe.model.stages})")
+
+
+def _check_plain_mean(recipe: Recipe) -> None:
+    """Do class weights and smoothing of labels go with what the mean of the loss is taken over?"""
+    if recipe.robust and (recipe.class_weights or recipe.label_smoothing):
+        raise RecipeError(
+            "robust: weighs hospitals and classes itself; class_weights and label_smoothing can't be set with it "
+            f"(found: {str(recipe.class_weights).lower()}, {recipe.label_smoothing:g})"
+        )
+    if recipe.class_weights and (has_shares(recipe) or recipe.unread or recipe.augment.opacities):
+        raise RecipeError(
+            "class_weights: need labels of one class each: no shares in labels, no unread, augment.opacities=0"
+        )
+
+
+def has_shares(recipe: Recipe) -> bool:
+    """Whether a label of the recipe's table stands for shares of several classes."""
+    return any(len(shares_of(text)) > 1 for text in recipe.labels.values())
+
+
+def _check_frozen(recipe: Recipe) -> None:
+    """Has everything that a phase freezes learnt something before?"""
+    begun = recipe.model.pretrained or bool(recipe.model.weights)
+    learnt = begun
+    for phase in recipe.phases:
+        learnt = begun if phase.restart else learnt
+        if phase.frozen != "none" and not learnt:
+            raise RecipeError(
+                f"phases.{phase.name}.frozen={phase.frozen}: would freeze random layers, as model.pretrained=false and "
+                f"no model.weights are given; set phases.{phase.name}.frozen=none"
+            )
+        learnt = True
 
 
 def _check_values(

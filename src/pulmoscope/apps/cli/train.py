@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     _Train = Callable[[SampleTable, Path], TrainedRun]
 
 
+_WHOLE = ("--leave-out", "--folds", "--resume", "--terms", "--release", "--workers", "--device")
+REFUSED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "xray-lungs": (("--set", *_WHOLE), "its settings are fixed"),
+    "xray-view": (_WHOLE, "it is trained as a whole"),
+    "three-level": (("--leave-out", "--folds", "--workers"), "it learns from studies, one by one"),
+    "severity": (("--leave-out", "--workers"), "it learns from studies, one by one"),
+}
+"""Kind of recipe → the options that it does not take, and why; recipes of single images take all."""
+
+
 def command(
     recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
     data: Data,
@@ -56,46 +66,27 @@ def command(
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks, `xray-view` the
     view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
-    if recipe == "xray-lungs":
-        given = {
-            "--leave-out": leave_out,
-            "--set": set_,
-            "--folds": folds,
-            "--resume": resume,
-            "--terms": terms,
-            "--release": release,
-        }
-        given |= {"--workers": workers, "--device": device != "auto"}
-        _refuse(recipe, given, "its settings are fixed")
-        _train_lungs(data, layout, out, force)
-        return
-    if recipe == "xray-view":
-        from pulmoscope.apps.cli.view import train_view_network
-
-        given = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
-        _refuse(
-            recipe, given | {"--workers": workers, "--device": device != "auto"}, "it is trained as a whole"
-        )
-        train_view_network(data, layout, out, set_ or [], force)
-        return
     from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
-    if recipe in THREE_LEVEL:
-        given = {"--leave-out": leave_out, "--folds": folds, "--workers": workers}
-        _refuse(recipe, given, "it learns from studies, one by one")
-        _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
-        return
-    if recipe in SEVERITY:
+    given = {"--leave-out": leave_out, "--set": set_, "--folds": folds, "--resume": resume, "--terms": terms}
+    given |= {"--release": release, "--workers": workers, "--device": device != "auto"}
+    _refuse(recipe, given)
+    changes, go_on, told = set_ or [], (resume, force), (terms, release)
+    if recipe == "xray-lungs":
+        _train_lungs(data, layout, out, force)
+    elif recipe == "xray-view":
+        from pulmoscope.apps.cli.view import train_view_network
+
+        train_view_network(data, layout, out, changes, force)
+    elif recipe in THREE_LEVEL:
+        _train_studies(recipe, data, layout, out, changes, device, go_on, told)
+    elif recipe in SEVERITY:
         from pulmoscope.apps.cli.severity import train_severity
 
-        given = {"--leave-out": leave_out, "--workers": workers}
-        _refuse(recipe, given, "it learns from studies, one by one")
-        train_severity(
-            recipe, data, layout, out, set_ or [], folds, device, (resume, force), (terms, release)
-        )
-        return
-    set_ = [*(set_ or []), *([f"left_out={','.join(leave_out)}"] if leave_out else [])]
-    _train_images(recipe, data, layout, out, set_, folds, device, workers, (resume, force), (terms, release))
+        train_severity(recipe, data, layout, out, changes, folds, device, go_on, told)
+    else:
+        left = leave_out or []
+        _train_images(recipe, data, layout, out, changes, left, folds, device, workers, go_on, told)
 
 
 def _train_images(
@@ -104,19 +95,29 @@ def _train_images(
     layout: str | None,
     out: Path,
     set_: list[str],
+    leave_out: list[str],
     folds: int,
     device: str,
     workers: int,
     go_on: tuple[bool, bool],
     told: tuple[str, str],
 ) -> None:
-    """Train a recipe of single images, once or cross-validated; arguments as in :func:`_train_studies`."""
+    """Train a recipe of single images, once or cross-validated.
+
+    Args:
+        leave_out: hospitals that are left out besides those of the setting ``left_out``.
+
+    The others are those of :func:`_train_studies`.
+    """
+    from dataclasses import replace
+
     from pulmoscope.core.errors import RecipeError
     from pulmoscope.training.limits import check
     from pulmoscope.training.recipes import as_run, find
     from pulmoscope.training.settings import apply
 
     chosen = apply(find(recipe), set_)
+    chosen = replace(chosen, left_out=tuple(dict.fromkeys((*chosen.left_out, *leave_out))))
     check(chosen)
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
@@ -146,11 +147,14 @@ def _announce(recipe: Recipe, note: str) -> None:
         typer.echo(f"Asking timm's hub for the pretrained weights of {recipe.model.backbone} …", err=True)
 
 
-def _refuse(recipe: str, options: Mapping[str, object], why: str) -> None:
+def _refuse(recipe: str, options: Mapping[str, object]) -> None:
     """Refuse options that this recipe does not take and that were given: those whose value is not empty."""
     from pulmoscope.core.errors import RecipeError
+    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
-    given = [name for name, value in options.items() if value]
+    kind = "three-level" if recipe in THREE_LEVEL else "severity" if recipe in SEVERITY else recipe
+    names, why = REFUSED.get(kind, ((), ""))
+    given = [name for name in names if options[name]]
     if given:
         raise RecipeError(f"{recipe}: {', '.join(given)} can't be given; {why}")
 

@@ -47,10 +47,12 @@ def command(
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
     # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.trial import as_settings
     from pulmoscope.training.tune import tune
 
     table = load_data(data, layout)
+    check_hospitals(table, chosen.left_out)
     best = tune(
         chosen,
         table,
