@@ -168,6 +168,22 @@ def test_a_child_is_a_child_on_every_film(tmp_path: Path, model: Model) -> None:
     assert "at least 18 years old" in study["reason"]
 
 
+@pytest.mark.parametrize(("severity", "decision"), [("refuse", "refer"), ("warn", "report")])
+def test_what_looks_like_a_child_on_one_film_holds_for_the_study(severity: str, decision: str) -> None:
+    flag = {"code": "looks-like-child", "severity": severity, "detail": "a child's chest"}
+    shares = {"label": "COVID", "probabilities": {"COVID": 0.99, "Normal": 0.01}}
+    films = [
+        FilmResult(
+            name,
+            name,
+            {"prediction": shares, "quality": {"flags": flags}, "input": {"pixels_sha256": name}},
+        )
+        for name, flags in (("a", [flag]), ("b", []))
+    ]
+    answer = study_answer(films, Thresholds())
+    assert answer.decision.value == decision
+
+
 def test_single_films_and_films_of_other_patients_are_no_studies(tmp_path: Path, model: Model) -> None:
     film(tmp_path / "in/a.dcm", study="1.1")
     film(tmp_path / "in/b.dcm", study="1.2")

@@ -145,18 +145,23 @@ def test_decisions_are_those_of_a_diagnosis(tmp_path: Path) -> None:
     assert found.decisions == tuple(own.prediction.decision.value for own in diagnoses)
 
 
+SEEN = {"frontal": 8, "child": 2}
+"""What a view network says of a class's images, children among them."""
+
+
 @pytest.mark.parametrize(
     ("mean", "learnt", "decision", "code"),
     [
         (0.3, {}, "report", None),
         (0.8, {}, "refer", "not-frontal"),
-        (0.1, {}, "refer", "child"),
-        (0.1, {"frontal": 8, "child": 2}, "report", "child"),
+        (0.1, {}, "refer", "looks-like-child"),
+        (0.1, {"COVID": SEEN}, "refer", "looks-like-child"),
+        (0.1, {"COVID": SEEN, "Normal": SEEN}, "report", "looks-like-child"),
     ],
-    ids=["frontal", "ct", "child", "known child"],
+    ids=["frontal", "ct", "child", "child of one class", "known child"],
 )
 def test_what_a_picture_shows_decides_alike_alone_and_in_a_table(
-    mean: float, learnt: dict[str, int], decision: str, code: str | None, tmp_path: Path
+    mean: float, learnt: dict[str, dict[str, int]], decision: str, code: str | None, tmp_path: Path
 ) -> None:
     """The view network of a tiny bundle goes by how much of the picture is bright."""
     bundle = tiny_bundle(tmp_path / "bundle", view=True, confidence=0.0, training_data={"views": learnt})

@@ -94,3 +94,5 @@ def test_other_content_is_refused_and_pickles_are_never_loaded(reference: Refere
     for content in (b"", b"no npz at all", reference.to_bytes()[:-30], stream.getvalue(), lacking.getvalue()):
         with pytest.raises(BundleError, match=r"reference\.npz"):
             Reference.from_bytes(content)
+        with pytest.raises(BundleError, match=r"^normal\.npz: is not"):
+            Reference.from_bytes(content, "normal.npz")

@@ -67,14 +67,15 @@ def test_a_child_is_only_warned_of_by_a_model_that_knows_children() -> None:
     (flag,) = check(view("child"))
     for views, severity in (
         ({}, Severity.REFUSE),
-        ({"frontal": 100}, Severity.REFUSE),
         ({"Normal": {"frontal": 99, "child": 1}}, Severity.REFUSE),
         ({"Normal": {"frontal": 9}, "Viral Pneumonia": {"child": 9}}, Severity.REFUSE),
+        ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 99, "child": 1}}, Severity.REFUSE),
+        ({"Normal": {"frontal": 75, "child": 25}}, Severity.REFUSE),  # of COVID nothing is known
         ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 9, "child": 1}}, Severity.WARN),
     ):
-        assert [own.severity for own in known_children([flag], views)] == [severity]
+        assert [own.severity for own in known_children([flag], views, ("COVID", "Normal"))] == [severity]
     other = Flag("rotated", Severity.REFUSE, "")
-    assert known_children([other], {"Normal": {"child": 5}}) == (other,)
+    assert known_children([other], {"Normal": {"child": 5}}, ("Normal",)) == (other,)
 
 
 def test_a_view_network_tells_how_a_film_lies_instead_of_its_grey() -> None:

@@ -33,7 +33,7 @@ def judge(
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
         known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
-        known = views.known_children(known, bundle.training_data.get("views", {}))
+        known = views.known_children(known, bundle.training_data.get("views", {}), bundle.classes)
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         unlike = rules.unlike_training(distances[place], thresholds.distance)
         if not is_positive(max(shares, key=lambda name: shares[name])):
@@ -86,4 +86,4 @@ def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thr
 @cache
 def _reference(file: Path, sha256: str | None) -> Reference | None:
     """What images looked like; kept by checksum, so that a changed bundle is read anew."""
-    return None if sha256 is None else Reference.from_bytes(file.read_bytes())
+    return None if sha256 is None else Reference.from_bytes(file.read_bytes(), file.name)

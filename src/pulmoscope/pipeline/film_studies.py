@@ -3,8 +3,8 @@
 Every film keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the films that
 can be judged, decided about as a single film is (:func:`pulmoscope.pipeline.decision.decide`) with all their quality
 flags; films that differ in their label refer the study. A film does not count that was refused, that a quality rule
-refers (lateral, not a chest, rotated …), or that is another's copy. What says that the patient is a child holds for the
-whole study.
+refers (lateral, not a chest, rotated …), or that is another's copy. What says that the patient is a child, in the file
+or in the picture, holds for the whole study.
 
 Which films belong together is told by StudyInstanceUID and PatientID, which are compared and never written.
 """
@@ -25,6 +25,7 @@ from pulmoscope.io.patient_age import CHILD
 from pulmoscope.io.studies import Film
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.decision import decide
+from pulmoscope.quality.views import LIKE_CHILD
 from pulmoscope.report.page import in_study
 from pulmoscope.runtime.bundle import Thresholds
 
@@ -131,7 +132,7 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
     used = [
         film.plain for film, part in zip(films, parts, strict=True) if part.used and film.plain is not None
     ]
-    children = [flag for film in films if film.plain for flag in _flags(film.plain) if flag.code == CHILD]
+    children = [flag for film in films if film.plain for flag in _flags(film.plain) if _of_a_child(flag)]
     quality = Quality(tuple(dict.fromkeys((*(flag for plain in used for flag in _flags(plain)), *children))))
     if not used:
         reason = f"No film of the study can be judged; the first: {parts[0].reason}."
@@ -168,6 +169,11 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
             seen |= dict.fromkeys(marks, film.name)
             parts.append(StudyFilm(film.name, film.folder))
     return parts
+
+
+def _of_a_child(flag: Flag) -> bool:
+    """Whether a flag says that the patient is a child whom the model does not know how to judge."""
+    return flag.code == CHILD or (flag.code == LIKE_CHILD and flag.severity is Severity.REFUSE)
 
 
 def _flags(plain: Mapping[str, Any]) -> list[Flag]:

@@ -94,8 +94,11 @@ class Reference:
         return stream.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Reference:
+    def from_bytes(cls, content: bytes, name: str = "reference.npz") -> Reference:
         """Read what :meth:`to_bytes` wrote; nothing is unpickled.
+
+        Args:
+            name: of the file that it is from, for errors.
 
         Raises:
             BundleError: it is something else.
@@ -110,4 +113,4 @@ class Reference:
                     float(stored["limit"]),
                 )
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise BundleError(f"reference.npz: is not a reference distribution ({error})") from error
+            raise BundleError(f"{name}: is not a reference distribution ({error})") from error

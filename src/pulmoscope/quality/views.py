@@ -49,7 +49,9 @@ def check(view: View | None) -> tuple[Flag, ...]:
     return (Flag(code, Severity.REFUSE, f"{_RULE} (found: {named}, {1 - view.chest:.2f})"),)
 
 
-def known_children(flags: Sequence[Flag], views: Mapping[str, Any]) -> tuple[Flag, ...]:
+def known_children(
+    flags: Sequence[Flag], views: Mapping[str, Any], classes: Sequence[str]
+) -> tuple[Flag, ...]:
     """Only warn of what looks like a child where the model has learnt from children, ill and well.
 
     Where one class alone has children, as in collections whose viral pneumonia is a children's hospital's, the model
@@ -57,8 +59,10 @@ def known_children(flags: Sequence[Flag], views: Mapping[str, Any]) -> tuple[Fla
 
     Args:
         views: of the model's images: class → view → how many; empty where it isn't known.
+        classes: of the model; one that ``views`` says nothing of is none whose children are known.
     """
-    shares = [own.get("child", 0) / max(1, sum(own.values())) for own in views.values()]
+    counts = [views.get(name, {}) for name in classes]
+    shares = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
     if not shares or min(shares) < CHILDREN:
         return tuple(flags)
     return tuple(replace(flag, severity=Severity.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)
