@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pulmoscope.models.losses import CosineHead, balanced_weights, build_loss, margins
+from pulmoscope.models.losses import CosineHead, GroupRisk, balanced_weights, build_loss, margins
 from pulmoscope.models.spec import LossSpec
 
 MOSMED = (254, 684, 125, 45)
@@ -114,3 +114,22 @@ def test_the_cosine_heads_slope_is_its_derivative() -> None:
     for logit in range(3):
         (derivative,) = torch.autograd.grad(said[:, logit].sum(), pooled, retain_graph=True)
         assert torch.allclose(head.slope(pooled)[:, logit], derivative)
+
+
+def test_group_weights_follow_losses_as_algorithm_1_has_it() -> None:
+    risk = GroupRisk(3, step=0.5)
+    found = risk(torch.tensor([2.0, 4.0, 1.0]), torch.tensor([0, 0, 2]))
+    raw = [math.exp(1.5), 1.0, math.exp(0.5)]  # group 1 has no image here
+    assert risk.log_weights.exp().tolist() == pytest.approx([own / sum(raw) for own in raw])
+    assert float(found) == pytest.approx((raw[0] * 3 + raw[2] * 1) / (raw[0] + raw[2]))
+
+
+def test_group_weights_neither_underflow_nor_overflow() -> None:
+    risk = GroupRisk(2, step=1.0)
+    for _ in range(100):
+        risk(torch.tensor([50.0, 0.0]), torch.tensor([0, 1]))
+    assert risk.log_weights.isfinite().all()
+    assert float(risk(torch.tensor([0.5]), torch.tensor([1]))) == pytest.approx(0.5)  # the light group alone
+    for _ in range(101):
+        risk(torch.tensor([0.0, 50.0]), torch.tensor([0, 1]))
+    assert risk.log_weights.argmax() == 1  # it has risen again

@@ -92,3 +92,9 @@ def test_a_head_learns_what_can_be_told_apart(recipe: Recipe, tmp_path: Path) ->
 def test_mixed_images_have_no_features_of_their_own(recipe: Recipe) -> None:
     assert frozen_throughout(recipe)
     assert not frozen_throughout(replace(recipe, mixup=0.2))
+    assert not frozen_throughout(replace(recipe, augment=replace(recipe.augment, mixing=0.1)))
+
+
+def test_features_have_one_label_each(recipe: Recipe) -> None:
+    assert frozen_throughout(replace(recipe, labels={"CAP": "COVID"}))
+    assert not frozen_throughout(replace(recipe, labels={"?": "COVID 0.5, Normal 0.5"}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,22 @@ def test_near_duplicates_stay_together(tmp_path: Path) -> None:
 def test_a_number_of_folds_that_can_not_be_is_told(count: int) -> None:
     with pytest.raises(DatasetError, match=f"--folds {count}: must be from 2 to 6"):
         folds(table(), count, seed=0)
+
+
+def test_a_label_of_several_classes_is_none_to_share_out_by(tmp_path: Path) -> None:
+    recipe = replace(find("xray-binary-cnn"), classes=(), labels={"?": "COVID 0.5, Normal 0.5"})
+    unsure = tuple(Sample(f"u{n}.png", "?", "train", f"u-{n}") for n in range(2))
+    parts: list[SampleTable] = []
+
+    def fit(part: SampleTable, folder: Path) -> TrainedRun:
+        parts.append(part)
+        return TrainedRun(
+            folder, recipe, dict.fromkeys(("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds"))
+        )
+
+    whole = table()
+    cross_validate(recipe, whole.with_samples((*whole.samples, *unsure)), 3, tmp_path, fit)
+    assert [part.classes for part in parts] == [("COVID", "Normal")] * 3
 
 
 def test_the_summary_is_of_all_folds(tmp_path: Path) -> None:

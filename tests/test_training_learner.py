@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -9,7 +11,7 @@ from torch.nn import functional
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.models.spec import ModelSpec
-from pulmoscope.training.frames import load_frames
+from pulmoscope.training.frames import Maps, load_frames
 from pulmoscope.training.learner import (
     Job,
     Learner,
@@ -19,7 +21,8 @@ from pulmoscope.training.learner import (
     loss_of,
     mixing_share,
 )
-from pulmoscope.training.recipe import Phase
+from pulmoscope.training.opacities import where_known
+from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.recipes import find
 from pulmoscope.training.settings import apply
 from pulmoscope.training.state import PhaseState
@@ -106,3 +109,25 @@ def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
     logits = network(share * images + (1 - share) * images.flip(0))
     expected = share * loss_of(logits, labels) + (1 - share) * loss_of(logits, labels.flip(0))
     torch.testing.assert_close(found, expected)
+
+
+def test_without_a_single_opacity_nobody_knows_where_they_are(tmp_path: Path) -> None:
+    recipe = apply(find("xray-binary-cnn"), ["preprocess.size=32", "locate=0.5"])
+    plain = load_frames(
+        drawn.table(tmp_path, 2, classes=("COVID", "Normal")), recipe.preprocess, ("COVID", "Normal")
+    )
+    blank = np.zeros((len(plain.labels), 2, 2), np.uint8)
+    frames = replace(plain, maps=Maps(blank, blank.copy(), np.array(plain.labels == 1)))
+    places = frames.places("train")
+
+    def known(recipe: Recipe) -> bool:
+        maps = where_known(frames, recipe, places).maps
+        assert maps is not None
+        return bool(maps.known.any())
+
+    assert not known(recipe)
+    assert known(apply(recipe, ["augment.opacities=0.5"]))  # simulated ones are known
+    assert frames.maps is not None
+    frames.maps.opacities[places[0]] = 255
+    assert known(recipe)
+    assert where_known(plain, recipe, places) is plain

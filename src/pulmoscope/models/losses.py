@@ -89,12 +89,13 @@ class GroupRisk:
         step: how quickly weights follow losses.
 
     Attributes:
-        weights: float32 (groups,), sum 1.
+        log_weights: float32 (groups,), the logarithms of weights whose sum is 1: a group that is learnt well for long
+            keeps a weight from which it can rise again.
     """
 
     def __init__(self, groups: int, step: float) -> None:
         self.step = step
-        self.weights = torch.full((groups,), 1 / groups)
+        self.log_weights = torch.zeros(groups).log_softmax(0)
 
     def __call__(self, each: Tensor, members: Tensor) -> Tensor:
         """The weighted loss, a number, after the weights have followed this batch's losses.
@@ -103,15 +104,14 @@ class GroupRisk:
             each: float (batch,), the loss of every image.
             members: int64 (batch,), the group of each.
         """
-        weights = self.weights.to(each.device)
+        weights = self.log_weights.to(each.device)
         counts = torch.bincount(members, minlength=len(weights)).to(each.dtype)
         sums = torch.zeros(len(weights), dtype=each.dtype, device=each.device).index_add(0, members, each)
         means = sums / counts.clamp_min(1)
-        weights = weights * torch.exp(self.step * means.detach())
-        weights = weights / weights.sum()
-        self.weights = weights.detach().cpu()
-        here = weights * (counts > 0)
-        return (here * means).sum() / here.sum()
+        weights = (weights + self.step * means.detach()).log_softmax(0)
+        self.log_weights = weights.cpu()
+        here = weights.masked_fill(counts == 0, -torch.inf).softmax(0)
+        return (here * means).sum()
 
 
 class CosineHead(nn.Module):

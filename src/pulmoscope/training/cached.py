@@ -24,6 +24,7 @@ from pulmoscope.training.data import EpochOrder, FramedImages, loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
+from pulmoscope.training.limits import has_shares
 from pulmoscope.training.loop import logits_of
 from pulmoscope.training.recipe import Recipe
 
@@ -32,11 +33,15 @@ FEATURES = "features.npz"
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
-    """Whether features can be computed once: no phase moves the backbone, no images are mixed, the loss is plain."""
+    """Whether features can be computed once.
+
+    No phase moves the backbone, no images are mixed, every label is one class, and the loss is plain.
+    """
     plain = (
         not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
     )
-    plain = plain and not (recipe.unread or recipe.augment.opacities)
+    plain = plain and not (recipe.unread or has_shares(recipe))
+    plain = plain and not (recipe.augment.opacities or recipe.augment.mixing)
     return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
+from pulmoscope.datasets.labels import shares_of
 from pulmoscope.datasets.splits import image_groups
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training.frames import prepared
@@ -69,7 +70,8 @@ def cross_validate(
         The summary: each fold's validation loss and accuracy, their mean and standard deviation.
     """
     table = prepared(recipe, table)
-    classes = recipe.classes or table.classes
+    shared = {label for label, text in recipe.labels.items() if len(shares_of(text)) > 1}
+    classes = recipe.classes or tuple(name for name in table.classes if name not in shared)
     runs = [
         fit(part, out / f"fold-{number}")
         for number, part in enumerate(folds(table.with_labels(classes), count, recipe.seed), 1)

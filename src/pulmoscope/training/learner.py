@@ -17,13 +17,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import Classifier, early_layers
 from pulmoscope.models.losses import GroupRisk, Loss, build_loss
 from pulmoscope.models.spec import LossSpec
-from pulmoscope.training.data import EpochOrder, Example, FramedImages, Painting, balanced, loader
+from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
 from pulmoscope.training.frames import Frames
+from pulmoscope.training.opacities import location_loss, painting_of, where_known
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.state import PhaseState, Row, save_weights
 
@@ -135,7 +135,12 @@ class Job:
         if learn:
             others = places if recipe.augment.mixing else None
             images = FramedImages(
-                self.frames, recipe.preprocess, recipe.augment, recipe.seed, others, _painting(recipe)
+                where_known(self.frames, recipe, places),
+                recipe.preprocess,
+                recipe.augment,
+                recipe.seed,
+                others,
+                painting_of(recipe),
             )
         else:
             images = FramedImages(self.frames, recipe.preprocess, None, recipe.seed)
@@ -286,7 +291,7 @@ class Learner(lightning.LightningModule):
         state.network = self.network.state_dict()
         state.average = {} if self.average is None else self.average.state_dict()
         state.optimizer = self.trainer.optimizers[0].state_dict()
-        state.groups = [] if self._groups is None else self._groups.risk.weights.tolist()
+        state.groups = [] if self._groups is None else self._groups.risk.log_weights.tolist()
         state.save(self.job.state_file)
         self.trainer.should_stop = state.finished
         self.after_epoch(self)
@@ -349,37 +354,11 @@ class _Groups:
         self._members = torch.tensor([names.index(group) for group in frames.groups])
         self.risk = GroupRisk(len(names), recipe.robust)
         if state.groups:
-            self.risk.weights = torch.tensor(state.groups)
+            self.risk.log_weights = torch.tensor(state.groups)
 
     def __call__(self, each: Tensor, places: Tensor) -> Tensor:
         members = self._members[places.cpu()].to(each.device)
         return self.risk(each, members)
-
-
-def location_loss(opacity: Tensor, maps: Tensor, share: float) -> Tensor:
-    """Cross-entropy per position, a number, over the images whose opacities a reader has marked; 0 without any.
-
-    Args:
-        opacity: logits (batch, rows, columns).
-        maps: (batch, side, side) in [0, 1], NaN where nobody knows; brought to the logits' shape by its mean.
-        share: of the image itself in what was mixed with the batch in reverse, as for mixup.
-    """
-    wanted = functional.adaptive_avg_pool2d(maps[:, None], (opacity.shape[1], opacity.shape[2]))[:, 0]
-    if share < 1:
-        wanted = share * wanted + (1 - share) * wanted.flip(0)
-    known = ~wanted.isnan()
-    if not known.any():
-        return opacity.sum() * 0
-    return functional.binary_cross_entropy_with_logits(opacity.float()[known], wanted[known])
-
-
-def _painting(recipe: Recipe) -> Painting | None:
-    """What simulated opacities are labelled as; None where the recipe paints none."""
-    if not recipe.augment.opacities:
-        return None
-    typical, other = (recipe.classes.index(name) for name in recipe.opacity_classes)
-    normal = frozenset(at for at, name in enumerate(recipe.classes) if not is_positive(name))
-    return Painting(recipe.augment.opacities, normal, typical, other)
 
 
 def _loss_of(job: Job) -> Loss:

@@ -30,7 +30,7 @@ class PhaseState:
         best_epoch: counted from 1; the last one where nothing is held out.
         best_score: of the monitored figure, the smaller the better.
         network, average, optimizer: their state dicts (``average`` empty where weights are not averaged).
-        groups: the weights of group DRO; empty without.
+        groups: the logarithms of group DRO's weights; empty without.
     """
 
     epochs: int = 0
