@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import volumes
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
+from pulmoscope.apps.cli.models import _referred
 from pulmoscope.core.errors import BundleError
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
@@ -44,6 +45,17 @@ def test_show_tells_the_contract_the_calibration_and_the_card(tmp_path: Path) ->
     for expected in ("alpha, beta", "3 x 32 x 32", "temperature 1.25", "probability of 0.7", bundle.sha256):
         assert expected in ended.stdout
     assert (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8").strip() in ended.stdout
+
+
+def test_show_tells_all_thresholds_of_referral(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, ("alpha", "beta"), confidence=0.7)
+    limits = replace(bundle.thresholds, by_class={"beta": 0.55})
+    replace(bundle, thresholds=limits).save()
+    said = RUNNER.invoke(app, ["models", "show", str(tmp_path)]).stdout
+    assert "referred     below a probability of 0.7 (by class: beta 0.55)\n" in said
+    assert _referred(replace(limits, distance=2.0, normal_distance=1.5)).endswith(
+        "; beyond a distance of 2; negative, but beyond a distance of 1.5 from normal lungs"
+    )
 
 
 def test_the_lung_finder_is_named_and_its_card_shown() -> None:

@@ -84,6 +84,17 @@ def test_the_age_that_is_written_counts_before_the_dates() -> None:
     assert age(both) == (40, "PatientAge")
 
 
+@pytest.mark.parametrize("written", ["000Y", "0", "000"])
+def test_an_age_of_0_years_counts_after_the_dates(written: str) -> None:
+    dated = tags(PatientAge=written, PatientBirthDate="19600610", StudyDate="20200101")
+    assert age(dated) == (59, "PatientBirthDate and StudyDate")
+    assert age(tags(PatientAge=written)) == (0, "PatientAge")
+    assert age(tags(PatientAge="000D", PatientBirthDate="19600610", StudyDate="20200101")) == (
+        0,
+        "PatientAge",
+    )
+
+
 def test_a_childs_film_is_referred_and_says_no_date() -> None:
     picture = decode(
         dicom_bytes(dicom_dataset(chest(), PatientBirthDate="20100610", StudyDate="20200101")), "x.dcm"

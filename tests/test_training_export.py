@@ -195,6 +195,35 @@ def test_memory_that_runs_out_is_told(
     (bundle.folder / "bundle.json").write_bytes(before)
 
 
+def test_images_that_are_framed_already_are_not_framed_again(
+    bundle: Bundle, small: Recipe, table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framed = frames.frames_of(load_run(bundle.folder).recipe, table, progress=False)
+    monkeypatch.setattr(export, "frames_of", None)
+    again = export.export_bundle(
+        bundle.folder, table, "mine", terms="drawn by a test", progress=False, frames=framed
+    )
+    assert again == bundle
+
+
+def test_a_slice_is_held_against_no_normal_lungs(
+    bundle: Bundle, small: Recipe, table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(export, "_normal", asked)
+    ready = frames.frames_of(load_run(bundle.folder).recipe, table, progress=False)
+    images = export.FramedImages(ready, small.preprocess, None, small.seed)
+    for modality in ("CT", "XRAY"):
+        draft = replace(bundle, modality=modality)
+        if modality == "XRAY":
+            with pytest.raises(AssertionError):
+                export._measured(draft, table, ready, images, held_out=True)
+        else:
+            assert export._measured(draft, table, ready, images, True).thresholds.normal_distance is None
+
+
 def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no finished training run"):
         export.export_bundle(tmp_path, table, progress=False)

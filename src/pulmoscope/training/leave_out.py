@@ -71,6 +71,7 @@ class LeaveOut:
         table = prepared(recipe, self._table)
         files = {sample.file for sample in table}
         places = np.flatnonzero([file in files for file in self._frames.files])
+        frames = self._frames.select(places)
         trained = fit(
             recipe,
             table,
@@ -79,10 +80,10 @@ class LeaveOut:
             resume=resume,
             force=force,
             progress=progress,
-            frames=self._frames.select(places),
+            frames=frames,
         )
         if not is_bundle(run):
-            export_bundle(run, table, progress=progress)
+            export_bundle(run, table, progress=progress, frames=frames)
         return trained
 
     def facts(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pulmoscope.preprocess.ct import CtPreprocess
     from pulmoscope.preprocess.ct_standard import Standardisation
     from pulmoscope.preprocess.kinds import Preprocess
-    from pulmoscope.runtime.bundle import Bundle, Contents
+    from pulmoscope.runtime.bundle import Bundle, Contents, Thresholds
     from pulmoscope.runtime.severity_bundle import SeverityBundle
     from pulmoscope.runtime.study_bundle import StudyBundle
 
@@ -68,7 +68,6 @@ def show(model: Name) -> None:
         return
     bundle = load_any(model)
     calibration, thresholds = bundle.calibration, bundle.thresholds
-    distance = "" if thresholds.distance is None else f"; beyond a distance of {thresholds.distance:g}"
     lines = {
         "name": f"{bundle.name} {bundle.version}",
         "sha256": bundle.sha256,
@@ -78,7 +77,7 @@ def show(model: Name) -> None:
         **_levels(bundle),
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
-        "referred": f"below a probability of {thresholds.confidence:g}{distance}",
+        "referred": _referred(thresholds),
         "files": ", ".join(bundle.files),
         "size": f"{_size_mib(bundle):.1f} MiB",
     }
@@ -259,6 +258,19 @@ def _input(seen: Preprocess | CtPreprocess | Standardisation) -> str:
     tone = f"contrast {seen.contrast}" if isinstance(seen, XrayPreprocess) else f"window {seen.window}"
     size = f"{seen.channels} x {seen.size} x {seen.size}"
     return f"{size}, region {region}, {tone}, mean {seen.mean:g}, s.d. {seen.std:g}"
+
+
+def _referred(thresholds: Thresholds) -> str:
+    """What is referred instead of reported, in a line."""
+    by_class = ", ".join(f"{name} {least:g}" for name, least in thresholds.by_class.items())
+    parts = [
+        f"below a probability of {thresholds.confidence:g}" + (f" (by class: {by_class})" * bool(by_class))
+    ]
+    if thresholds.distance is not None:
+        parts.append(f"beyond a distance of {thresholds.distance:g}")
+    if thresholds.normal_distance is not None:
+        parts.append(f"negative, but beyond a distance of {thresholds.normal_distance:g} from normal lungs")
+    return "; ".join(parts)
 
 
 def _levels(bundle: Contents) -> dict[str, str]:
