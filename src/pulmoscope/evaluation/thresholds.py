@@ -2,8 +2,8 @@
 
 Such a threshold of a class replaces the one for all classes (``Thresholds.confidence``). It may be lower: that one is
 the least probability from which answers of all classes together are right often enough, this one the least at which no
-hospital's images are too often reported wrongly as the class. A class that is rarely called wrongly keeps the limit even
-when unsure answers are reported.
+hospital's images are too often reported wrongly as the class. A class that is rarely called wrongly keeps the limit
+even when unsure answers are reported.
 """
 
 from __future__ import annotations

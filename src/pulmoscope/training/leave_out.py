@@ -1,4 +1,4 @@
-"""A recipe trained without one hospital after another; the images are read and framed once for all."""
+"""A recipe trained without one hospital after another; the images are framed once for all."""
 
 from __future__ import annotations
 
