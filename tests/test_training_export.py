@@ -23,7 +23,7 @@ from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training import data, export, onnx_file, settings
+from pulmoscope.training import export, frames, onnx_file, settings
 from pulmoscope.training.loop import fit, load_run
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import find
@@ -158,7 +158,7 @@ def test_a_bundle_that_sees_lungs_carries_its_finder(
     small: Recipe, table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finder = tiny_bundle(tmp_path / "finder", preprocess=lung_preprocess()).folder / "lungs.onnx"
-    monkeypatch.setattr(data, "lung_finder", lambda: finder)
+    monkeypatch.setattr(frames, "lung_finder", lambda: finder)
     monkeypatch.setattr(export, "lung_finder", lambda: finder)
     lungs = settings.apply(small, ["preprocess.region=lungs", "phases.0.epochs=1", "model.output=softmax"])
     fit(lungs, table, tmp_path / "run", device="cpu", progress=False)
@@ -188,7 +188,7 @@ def test_memory_that_runs_out_is_told(
     def too_large(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(export, "load_frames", too_large)
+    monkeypatch.setattr(export, "frames_of", too_large)
     before = (bundle.folder / "bundle.json").read_bytes()
     with pytest.raises(ResourceError, match=r"exporting .*: memory ran out"):
         export.export_bundle(bundle.folder, table, progress=False)

@@ -31,7 +31,7 @@ def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
         ("preprocess.std=0", "at least 0.001"),
         ("preprocess.edge=0.5", r"at most 0\.45"),
         ("preprocess.clahe_grid=0", "at least 1"),
-        ("augment.film=1.5", r"augment\.film=1\.5: must be at least 0 and at most 1"),
+        ("augment.film=3.5", r"augment\.film=3\.5: must be at least 0 and at most 3$"),
         ("augment.flip=-0.1", "at least 0"),
         ("augment.zoom=1", r"at most 0\.9"),
         ("label_smoothing=1", r"at most 0\.99"),

@@ -78,9 +78,9 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """What ``diagnosis_parts.html`` needs: the parts that the pages of X-rays and CT have in common.
 
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
-    ``thresholds``, ``wording`` (class → what is said of it), ``training_data`` (counts, sources, terms) and ``metrics``, which maps a data set's name to
-    ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n, "figures": {name: {"value", "low",
-    "high"}}}``.
+    ``thresholds``, ``wording`` (class → words), ``training_data`` (counts, sources, terms) and ``metrics``,
+    which maps a data set's name to ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n,
+    "figures": {name: {"value", "low", "high"}}}``.
 
     Args:
         noun, nouns: what a diagnosis is of, one and several.
