@@ -120,3 +120,55 @@ def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
     write(tmp_path, HEADER[:-1] + ",infected\np1,COVID,train,1,n,9-3\n")
     with pytest.raises(DatasetError, match=r"line 2: infected slices are written like .* \(found: 9-3\)"):
         load(tmp_path)
+
+
+def test_hospitals_and_unread_labels_are_read_and_written(tmp_path: Path) -> None:
+    text = HEADER[:-1] + ",hospital,unread\na.png,COVID,train,1,n,St Mary,yes\nb.png,Normal,val,2,n,,\n"
+    write(tmp_path, text)
+    table = load(tmp_path)
+    assert [(sample.hospital, sample.unread) for sample in table] == [("St Mary", True), ("", False)]
+    manifest.write(tmp_path / "copy.csv", table.samples)
+    assert (tmp_path / "copy.csv").read_text(encoding="utf-8") == text
+
+
+def test_boxes_beside_a_manifest_go_with_their_images(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\nb.png,COVID,train,2,n\n")
+    boxes = "file,x0,y0,x1,y1\na.png,1.5,2,30,40\nnot there.png,1,2,3,4\na.png,-0.5,2,5,6\n"
+    write(tmp_path, boxes, name="boxes.csv")
+    one, other = load(tmp_path)
+    assert one.boxes == ((1.5, 2.0, 30.0, 40.0), (-0.5, 2.0, 5.0, 6.0))
+    assert other.boxes == ()
+    assert manifest.read_boxes(tmp_path / "none.csv") == {}
+
+
+def test_boxes_are_written_as_they_are_read(tmp_path: Path) -> None:
+    samples = (
+        Sample("a.png", "COVID", boxes=((1.5, 2.0, 30.0, 40.0), (1.0, 2.0, 5.0, 6.0))),
+        Sample("b.png", ""),
+    )
+    table = SampleTable(tmp_path / "data", "manifest", samples)
+    for folder, name in ((tmp_path / "run", str(tmp_path / "data" / "a.png")), (tmp_path, "data/a.png")):
+        folder.mkdir(exist_ok=True)
+        manifest.write_boxes(folder / "boxes.csv", table)
+        assert manifest.read_boxes(folder / "boxes.csv") == {name: samples[0].boxes}
+    manifest.write_boxes(tmp_path / "without.csv", table.with_samples(samples[1:]))
+    assert not (tmp_path / "without.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1,2,x,4", "a box is four numbers"),
+        ("1,2,,4", "a box is four numbers"),
+        ("3,2,1,4", r"from left to right and from top to bottom \(found: 3, 2, 1, 4\)"),
+        ("1,4,3,4", r"from left to right and from top to bottom \(found: 1, 4, 3, 4\)"),
+        ("nan,2,3,4", "from left to right"),
+        ("1,2,3,inf", "from left to right"),
+    ],
+)
+def test_what_is_no_box_is_refused_in_one_line(tmp_path: Path, row: str, said: str) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, f"file,x0,y0,x1,y1\na.png,1,2,3,4\na.png,{row}\n", name="boxes.csv")
+    with pytest.raises(DatasetError, match=rf"boxes\.csv, line 3: .*{said}") as told:
+        load(tmp_path)
+    assert "\n" not in str(told.value)

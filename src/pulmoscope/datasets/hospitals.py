@@ -84,13 +84,11 @@ def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
     Raises:
         DatasetError: a hospital has no image here, or nothing is left.
     """
-    known = hospitals_of(table)
+    known = [name for name in hospitals_of(table) if name != UNIDENTIFIED]
     for name in hospitals:
-        if name not in known or name == UNIDENTIFIED:
-            raise DatasetError(
-                f"--leave-out {name}: must be a hospital of the data "
-                f"(found: {', '.join(own for own in known if own != UNIDENTIFIED)})"
-            )
+        if name not in known:
+            found = ", ".join(known) or "none that is known"
+            raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {found})")
     kept = [sample for sample in table if not is_of(sample, hospitals)]
     if not kept:
         raise DatasetError(f"--leave-out {', '.join(hospitals)}: leaves no image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 NAME = "manifest.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
 _OPTIONAL = ("mask", "infected", "hospital")
+UNREAD, YES = "unread", "yes"
+"""A further column: whether the label comes from a test alone."""
+BOXES = "boxes.csv"
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -33,12 +37,13 @@ def read(path: Path) -> SampleTable:
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
-    boxes = read_boxes(file.with_name("boxes.csv"))
+    boxes = read_boxes(file.with_name(BOXES))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
         named = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
-        sample = replace(Sample(**named), boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
+        unread = row.get(UNREAD) == YES
+        sample = Sample(**named, unread=unread, boxes=boxes.get(row["file"], ()))
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -87,7 +92,10 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
         ResourceError: it can't be written.
     """
     columns = [*COLUMNS, *(name for name in _OPTIONAL if any(getattr(sample, name) for sample in samples))]
-    rows = ([getattr(sample, name) for name in columns] for sample in samples)
+    rows = [[getattr(sample, name) for name in columns] for sample in samples]
+    if any(sample.unread for sample in samples):
+        columns.append(UNREAD)
+        rows = [[*row, YES if own.unread else ""] for row, own in zip(rows, samples, strict=True)]
     write_text(path, csv_text(columns, rows))
 
 
@@ -97,19 +105,32 @@ def write_table(path: Path, table: SampleTable) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    root, folder = table.root.resolve(), path.parent.resolve()
+    write(path, _placed(table, path.parent))
+
+
+def write_boxes(path: Path, table: SampleTable) -> None:
+    """Write a table's boxes as they are read beside its manifest; nothing where it has none.
+
+    Raises:
+        ResourceError: they can't be written.
+    """
+    rows = [(sample.file, *box) for sample in _placed(table, path.parent) for box in sample.boxes]
+    if rows:
+        write_text(path, csv_text(BOX_COLUMNS, rows))
+
+
+def _placed(table: SampleTable, folder: Path) -> list[Sample]:
+    """The samples with their files as a manifest in this folder names them."""
+    root, folder = table.root.resolve(), folder.resolve()
 
     def place(file: str) -> str:
         whole = root / file
         return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
 
-    write(
-        path,
-        [
-            replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
-            for sample in table
-        ],
-    )
+    return [
+        replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
+        for sample in table
+    ]
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -148,7 +169,7 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
     """Readers' boxes by file, in pixels; none where the list is not there.
 
     Raises:
-        DatasetError: a column is missing, or a value is no number.
+        DatasetError: a column is missing, a value is no number, or a box has no area.
     """
     if not file.is_file():
         return {}
@@ -158,5 +179,10 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
             left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
         except ValueError as error:
             raise DatasetError(f"{file}, line {line}: a box is four numbers ({error})") from error
+        if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
+            raise DatasetError(
+                f"{file}, line {line}: a box goes from left to right and from top to bottom "
+                f"(found: {left:g}, {top:g}, {right:g}, {bottom:g})"
+            )
         found[row["file"]].append((left, top, right, bottom))
     return {name: tuple(own) for name, own in found.items()}

@@ -243,7 +243,8 @@ class _Framer:
         rows, columns = pixels.shape
         opacities = np.zeros((rows, columns), dtype=np.float32)
         for left, top, right, bottom in sample.boxes:
-            opacities[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = 1
+            down, across = (max(0, int(first)) for first in (top, left))
+            opacities[down : max(0, int(np.ceil(bottom))), across : max(0, int(np.ceil(right)))] = 1
         whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
         return image, _map(whole, framed.box), _map(opacities, framed.box)
 

@@ -4,6 +4,7 @@ A run is a folder::
 
     recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
     manifest.csv           the images it had, with splits, labels and hospitals as it took them
+    boxes.csv              readers' boxes in them, where there are any
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     curves.csv, curves.png, tensorboard/
@@ -45,7 +46,7 @@ SHEETS = "sheets"
 """What generative networks draw, beside the patients' slices that they redraw."""
 DATA = "manifest.csv"
 """The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
-RESULTS = ("run.json", RECIPE, DATA, "weights.safetensors", "curves.csv", "curves.png")
+RESULTS = ("run.json", RECIPE, DATA, manifest.BOXES, "weights.safetensors", "curves.csv", "curves.png")
 OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
 
@@ -169,6 +170,7 @@ def fit(
         if claim(run, begun, force):
             return load_run(run)
         manifest.write_table(run / DATA, table)
+        manifest.write_boxes(run / manifest.BOXES, table)
         states = _run_phases(network, recipe, frames, run, where, workers, progress)
         _finish(run, recipe, states, where, data)
     return load_run(run)

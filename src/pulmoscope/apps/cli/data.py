@@ -12,6 +12,7 @@ from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
+    from pulmoscope.training.recipe import Recipe
 
 
 Data = Annotated[
@@ -34,6 +35,20 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
 
     with progress_bar("Drawing splits") as progress:
         table = load_all(data, layout, progress)
-    for warning in table.warnings:
-        typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)
+    _tell(data, table.warnings)
     return table
+
+
+def load_prepared(recipe: Recipe, data: Sequence[Path], layout: str | None = None) -> SampleTable:
+    """Read data sets as one, in a recipe's words; what that leaves out is told, too (errors: see `prepared`)."""
+    from pulmoscope.training.frames import prepared
+
+    table = load_data(data, layout)
+    made = prepared(recipe, table)
+    _tell(data, made.warnings[len(table.warnings) :])
+    return made
+
+
+def _tell(data: Sequence[Path], warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Layout, load_data, load_prepared
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
@@ -112,12 +112,11 @@ def _train_images(
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
-    from pulmoscope.training.frames import prepared
     from pulmoscope.training.loop import check_free, fit
 
     resume, force = go_on
     check_free(out / "fold-1" if folds else out, resume, force)
-    table = prepared(chosen, load_data(data, layout))
+    table = load_prepared(chosen, data, layout)
     _announce(chosen, as_run(chosen))
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:

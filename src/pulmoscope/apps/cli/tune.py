@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Layout, load_prepared
 
 
 def command(
@@ -47,11 +47,10 @@ def command(
     chosen = apply(find(recipe), set_ or [])
     check(chosen)
     # Brings torch, which takes seconds: not for a wrong setting.
-    from pulmoscope.training.frames import prepared
     from pulmoscope.training.trial import as_settings
     from pulmoscope.training.tune import tune
 
-    table = prepared(chosen, load_data(data, layout))
+    table = load_prepared(chosen, data, layout)
     best = tune(
         chosen,
         table,
