@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import drawn
+from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
+from pulmoscope.datasets import load
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
-from pulmoscope.training import settings
+from pulmoscope.training import frames, settings
 from pulmoscope.training.learner import Learner
 from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve
 from pulmoscope.training.recipe import Phase, Recipe
@@ -314,3 +316,39 @@ def test_a_recipe_learns_with_margins_and_balanced_weights(films: SampleTable, t
     with torch.no_grad():
         logits = run.network()(torch.rand(2, 1, 32, 32))
     assert float(logits.abs().max()) <= 30.001  # cosines, scaled
+
+
+def test_a_run_keeps_its_images_as_a_data_set(films: SampleTable, tmp_path: Path) -> None:
+    boxes = ((1.0, 2.0, 30.0, 40.0), (5.0, 6.0, 7.5, 8.0))
+    own = films.with_samples(
+        dataclasses.replace(s, hospital=f"h{n % 3}", unread=n % 4 == 0, boxes=boxes[: n % 3])
+        for n, s in enumerate(films)
+    )
+    run = tmp_path / "run"
+    train(TINY, own, run, "phases.train.epochs=1")
+    kept = load(run)
+    assert kept.samples == tuple(dataclasses.replace(s, file=str(own.path(s))) for s in own)
+    fit(TINY, films, run, device="cpu", force=True, progress=False)  # one without boxes takes its place
+    assert {s.boxes for s in load(run)} == {()}
+
+
+def test_a_recipe_learns_from_opacities_that_are_drawn_and_marked(
+    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = tiny_bundle(tmp_path / "finder", preprocess=lung_preprocess()).folder / "lungs.onnx"
+    monkeypatch.setattr(frames, "lung_finder", lambda: finder)
+    changes = ("model.output=softmax", "locate=0.3", "augment.opacities=0.5", "balance=0.5", "robust=0.1")
+    classes = ("classes=COVID,Normal,Viral Pneumonia", "opacity_classes=COVID,Viral Pneumonia")
+    run = train(TINY, films, tmp_path / "run", *changes, *classes, "phases.train.epochs=1")
+    network = run.network()
+    assert network.locator is not None
+    logits, opacity = network.located(torch.rand(2, 1, 32, 32))
+    assert logits.shape == (2, 3)
+    assert opacity.shape[0] == 2
+
+
+@pytest.mark.parametrize("names", ["COVID,Pneumonia", "COVID", "COVID,Normal,Viral Pneumonia"])
+def test_drawn_opacities_need_two_classes_that_there_are(names: str) -> None:
+    changes = ["model.output=softmax", "augment.opacities=0.5", f"opacity_classes={names}"]
+    with pytest.raises(RecipeError, match=f"^opacity_classes: .*found: {names.replace(',', ', ')};"):
+        resolve(settings.apply(TINY, changes), drawn.named(("COVID", "Normal", "Viral Pneumonia")))
