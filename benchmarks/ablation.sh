@@ -1,40 +1,43 @@
 #!/usr/bin/env bash
-# Trains xray-covid with its parts put in, and then with others in their place, and measures each: what helps elsewhere, and what does not.
+# Trains xray-covid with one part taken away or put in at a time, each with a hospital left out of training, and measures it
+# there: what helps at a hospital that a model has never seen, and what does not.
 #
-#   benchmarks/ablation.sh DATA EXTERNAL NORMALS BACKBONE.safetensors OUT
+#   benchmarks/ablation.sh PACKS BACKBONE.safetensors OUT [HOSPITAL...]
 #
-# DATA: a data set with COVID, Normal, Tuberculosis and Viral Pneumonia and splits; EXTERNAL: other hospitals' images;
-# NORMALS: images of a hospital that gave none of DATA's Normal images; BACKBONE: ImageNet weights of MobileNetV2
-# (padding as in TensorFlow). The schedule is shortened to 5 epochs at 128 x 128, alike for all, so the figures compare
-# with each other and not with those of the whole recipe. A run that was interrupted goes on when the script is started
-# again.
+# PACKS: a folder with the data sets xray4, xray_siim, xray_external, cxr_lungs, xray_normals and xray_lesions; BACKBONE: ImageNet
+# weights of MobileNetV2 (converted from TensorFlow); HOSPITAL: what is left out, each in turn (siim_covid19 and shenzhen). The schedule is shortened to 4
+# epochs, alike for all, so the figures compare with each other and not with those of the whole recipe. A run that was
+# interrupted goes on when the script is started again.
 set -euo pipefail
-if [ $# -ne 5 ]; then
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+if [ $# -lt 3 ]; then
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
-data=$1 external=$2 normals=$3 weights=$4 out=$5
-short=(--set "model.weights=$weights" --set phases.train.epochs=5 --set preprocess.size=128)
-geometric=(--set augment.film=0 --set augment.clutter=0) # the small changes of shape stay
+packs=$1 weights=$2 out=$3
+shift 3
+[ $# -gt 0 ] || set -- siim_covid19 shenzhen
+left_out=() data=()
+for hospital in "$@"; do left_out+=(--hospital "$hospital"); done
+for name in xray4 xray_siim xray_external cxr_lungs xray_normals xray_lesions; do data+=(--data "$packs/$name"); done
 
-measured() { # NAME SETTINGS...: train, and measure at home, elsewhere, and with the lungs blacked out
+measured() { # NAME SETTINGS...
     local run=$out/$1
     shift
-    [ -f "$run/bundle.json" ] || pulmoscope train xray-covid --data "$data" -o "$run" --resume "${short[@]}" "$@"
-    [ -f "$run/val/metrics.json" ] || pulmoscope evaluate "$run" --data "$data" --split val -o "$run/val" --force
-    [ -f "$run/external/metrics.json" ] ||
-        pulmoscope evaluate "$run" --data "$external" --split all -o "$run/external" --force
-    [ -f "$run/normals/metrics.json" ] ||
-        pulmoscope evaluate "$run" --data "$normals" --split all -o "$run/normals" --force
-    [ -f "$run/audit/audit.json" ] ||
-        pulmoscope audit "$run" --data "$data" --split val -o "$run/audit" --force
+    [ -f "$run/hospitals.json" ] || pulmoscope leave-out xray-covid "${data[@]}" "${left_out[@]}" -o "$run" --resume \
+        --set "model.weights=$weights" --set phases.train.epochs=4 "$@"
 }
 
-measured a-whole-film --set preprocess.region=full "${geometric[@]}"
-measured b-lung-box "${geometric[@]}"
-measured c-lung-box-augmented # the recipe, but for the short schedule and size
-measured d-the-same-narrow-box --set preprocess.margin=0.06
-measured e-the-same-hull --set preprocess.hull=true
-measured f-the-same-clahe --set preprocess.contrast=clahe
-measured g-the-same-without-mixup --set mixup=0
-python3 "$(dirname "$0")/table.py" "$out"
+measured a-the-recipe
+measured b-no-amplitude-mixing --set augment.mixing=0
+measured c-no-film-changes --set augment.film=0
+measured d-no-boxes --set locate=0
+measured e-labels-taken-at-their-word --set unread.Normal=0 --set 'unread.Other pneumonia=0'
+measured f-whole-network --set phases.train.frozen=none
+measured g-simulated-opacities --set augment.opacities=0.3
+measured h-sampled-by-hospital --set balance=0.5
+measured i-group-dro --set robust=0.01
+measured j-film-changes-doubled --set augment.film=1.5 --set augment.mixing=0.6
+for run in "$out"/*/hospitals.md; do
+    printf '\n%s\n\n' "$(basename "$(dirname "$run")")"
+    cat "$run"
+done

@@ -6,9 +6,10 @@ right. So the answer, its probability and the place of its evidence can be deriv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.lungs import FINDER_SIZE
+from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
@@ -39,19 +41,24 @@ def tiny_bundle(
     modality: str = "XRAY",
     sources: Sequence[str] = (),
     name: str = "tiny",
+    view: bool = False,
+    training_data: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle into ``folder`` and give it back, sealed with checksums.
 
     With ``q_k`` the mean of the normalised image over quadrant *k*, logit *k* is ``gain / 4 * q_k``; with
     ``single_logit`` (two classes) the logit is ``gain / 4 * (q_1 - q_0)``. Feature map *k* is the image, averaged
     over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
-    diagonal. With ``distance`` the training images are said to have been nearly black.
+    diagonal. With ``distance`` the training images are said to have been nearly black. With ``view`` it has a view
+    network, see :func:`write_view_network`.
     """
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_classifier(len(classes), single_logit, gain, preprocess), folder / "model.onnx")
     if preprocess.needs_finder:
         onnx.save(_lung_finder(), folder / "lungs.onnx")
+    if view:
+        write_view_network(folder / "view.onnx")
     if distance is not None:
         pooled = np.random.default_rng(1).normal(0.02, 0.001, (60, len(classes))).astype(np.float32)
         reference = Reference.fit(pooled, np.arange(60) % len(classes))
@@ -62,13 +69,31 @@ def tiny_bundle(
         name=name,
         version="0.1",
         modality=modality,
-        training_data={"sources": list(sources)} if sources else {},
+        training_data={**({"sources": list(sources)} if sources else {}), **(training_data or {})},
         classes=classes,
         preprocess=preprocess,
         calibration=Calibration(temperature=temperature, fitted_on="nothing"),
         thresholds=Thresholds(confidence=confidence, distance=distance),
         software={"onnx": onnx.__version__},
     ).save()
+
+
+def write_view_network(path: Path) -> None:
+    """A view network that takes a picture whose mean is below middle grey for a frontal radiograph, below a fifth for a
+    child's, and any other for a CT slice; the distance is twice the mean."""
+    weights, bias = np.zeros((1, len(VIEWS)), np.float32), np.full(len(VIEWS), -50, np.float32)
+    for name, slope, start in (("child", -100.0, 20.0), ("frontal", 0.0, 0.0), ("ct", 100.0, -50.0)):
+        weights[0, VIEWS.index(name)], bias[VIEWS.index(name)] = slope, start
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["mean"]),
+        helper.make_node("Gemm", ["mean", "weights", "bias"], ["logits"]),
+        helper.make_node("Mul", ["mean", "two"], ["place"]),
+    ]
+    constants = {"weights": weights, "bias": bias, "two": np.array([2.0], dtype=np.float32)}
+    shape: list[str | int] = ["batch", 1, VIEW_SIZE, VIEW_SIZE]
+    outputs: dict[str, list[str | int]] = {"logits": ["batch", len(VIEWS)], "place": ["batch", 1]}
+    onnx.save(_model(nodes, shape, outputs, constants), path)
 
 
 def lung_preprocess() -> XrayPreprocess:

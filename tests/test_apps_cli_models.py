@@ -54,6 +54,13 @@ def test_the_lung_finder_is_named_and_its_card_shown() -> None:
     assert "Dice" in ended.stdout
 
 
+def test_the_view_network_is_named_and_its_card_shown() -> None:
+    assert "models show xray-view" in RUNNER.invoke(app, ["models", "list"]).stdout
+    ended = RUNNER.invoke(app, ["models", "show", "xray-view"])
+    assert ended.exit_code == 0
+    assert ended.stdout.startswith("# xray-view")
+
+
 def test_check_passes_a_whole_bundle_and_refuses_a_changed_one(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])

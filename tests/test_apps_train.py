@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,34 @@ def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: 
 def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"xray-lungs: {options[0]} can't be given"):
         run("train", "xray-lungs", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *options)
+
+
+@pytest.mark.parametrize(
+    "options", [["--resume"], ["--folds", "2"], ["--device", "cpu"], ["--terms", "free"]]
+)
+def test_the_view_network_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"xray-view: {options[0]} can't be given"):
+        run("train", "xray-view", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *options)
+
+
+def test_the_view_network_is_listed_and_shown() -> None:
+    assert "xray-view" in run("recipes", "list")
+    assert "  steps=7\n" in run("recipes", "show", "xray-view", "--set", "steps=7")
+
+
+def test_the_view_network_is_trained_and_tells_what_passes(tmp_path: Path) -> None:
+    films = drawn.table(tmp_path / "films", train=20, val=20, test=2, classes=("Normal", "knee"))
+    lines = [f"{s.file},{s.label},{s.split},{s.patient},{s.source}" for s in films]
+    text = "\n".join(["file,label,split,patient,source", *lines, ""])
+    (tmp_path / "films" / "manifest.csv").write_text(text, encoding="utf-8")
+    short = ["steps=2", "more_steps=1", "fold_steps=1", "batch_size=2"]
+    command = ["train", "xray-view", "--data", tmp_path / "films", "-o", tmp_path / "run"]
+    said = run(*command, *(word for setting in short for word in ("--set", setting)))
+    assert re.search(r"^knee, pelvis or shoulder, not learnt from: \d+ of 20 refused$", said, re.MULTILINE)
+    assert re.search(r"^val, drawn, frontal: \d+ of 20 taken", said, re.MULTILINE)
+    assert said.endswith(f"View network: {tmp_path / 'run' / 'view.onnx'}\n")
+    with pytest.raises(OutputExistsError, match=r"view\.json"):
+        run(*command)
 
 
 @pytest.mark.parametrize("option", ["--terms", "--release"])

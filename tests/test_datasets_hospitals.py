@@ -8,7 +8,15 @@ import pytest
 from films import write_manifest
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import Sample, SampleTable, load
-from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of, hospitals_of, mapped, of, without
+from pulmoscope.datasets.hospitals import (
+    UNIDENTIFIED,
+    check_hospitals,
+    hospital_of,
+    hospitals_of,
+    mapped,
+    of,
+    without,
+)
 from pulmoscope.datasets.several import load_all
 
 
@@ -120,7 +128,7 @@ def test_a_collection_is_there_where_a_part_of_it_is() -> None:
 @pytest.mark.parametrize("name", ["Atlantis", UNIDENTIFIED, ""])
 def test_a_hospital_that_is_not_there_is_told_with_those_that_are(name: str) -> None:
     with pytest.raises(DatasetError) as told:
-        without(SEVERAL, ["nih", name])
+        check_hospitals(SEVERAL, ["nih", name])
     assert str(told.value) == (
         f"--leave-out {name}: must be a hospital of the data (found: nih, rsna, south)"
     )
@@ -128,7 +136,13 @@ def test_a_hospital_that_is_not_there_is_told_with_those_that_are(name: str) -> 
 
 def test_nothing_can_be_left_out_where_no_hospital_is_known() -> None:
     with pytest.raises(DatasetError, match=r"\(found: none that is known\)$"):
-        without(table(Sample("a", "x")), ["nih"])
+        check_hospitals(table(Sample("a", "x")), ["nih"])
+
+
+def test_hospitals_that_are_there_and_what_they_are_a_part_of_can_be_left_out() -> None:
+    check_hospitals(SEVERAL, ["nih", "rsna", "south"])
+    check_hospitals(table(Sample("a", "x", source="rsna")), ["nih"])
+    assert files(without(SEVERAL, ["Atlantis"])) == "abcd"
 
 
 def test_something_must_be_left() -> None:

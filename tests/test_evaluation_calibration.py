@@ -6,6 +6,7 @@ import pytest
 from pulmoscope.evaluation.calibration import (
     BINS,
     TEMPERATURES,
+    DebiasedError,
     confidence_threshold,
     fit_temperature,
     reliability,
@@ -94,3 +95,67 @@ def test_99_percent_right_is_sure_enough() -> None:
     labels[1] = 1
     shares[2:, 0], shares[2:, 1] = 0.8, 0.2
     assert confidence_threshold(shares, labels) == 0.65
+
+
+def debiased(shares: object, outcomes: object, bins: int = 10) -> float:
+    weights = np.ones((1, len(np.asarray(shares))))
+    return float(DebiasedError(shares, outcomes, bins)(weights)[0])
+
+
+def test_debiased_error_by_hand() -> None:
+    # Two bins of four. Lower: mean p 0.2, one hit of four: 0.05² - 0.25 * 0.75 / 3 = -0.06.
+    # Upper: mean p 0.9, two hits of four: 0.4² - 0.5 * 0.5 / 3 = 0.07667. Mean of both 0.00833.
+    shares = [0.1, 0.2, 0.2, 0.3, 0.8, 0.9, 0.9, 1.0]
+    hits = [0, 0, 0, 1, 1, 1, 0, 0]
+    lower, upper = 0.05**2 - 0.25 * 0.75 / 3, 0.4**2 - 0.5 * 0.5 / 3
+    assert debiased(shares, hits, bins=2) == pytest.approx(np.sqrt((lower + upper) / 2))
+
+
+def test_what_chance_explains_is_no_error() -> None:
+    # One bin, mean p 0.25, one hit of four: 0 - 0.0625, floored.
+    assert debiased([0.25] * 4, [1, 0, 0, 0]) == 0
+
+
+def test_images_of_one_probability_share_a_bin_and_a_single_image_adds_nothing() -> None:
+    # Parts of two: (0.2, 0.5), (0.5, 0.5), (0.5, 0.9) have their edges at 0.5, so that 0.2 and all of 0.5 are one bin
+    # of five, mean p 0.44, no hit; 0.9 is alone. 5 of 6 of the mass err by 0.44.
+    shares, misses = [0.2, 0.5, 0.5, 0.5, 0.5, 0.9], [0] * 6
+    assert debiased(shares, misses, bins=3) == pytest.approx(np.sqrt(5 / 6 * 0.44**2))
+
+
+def test_a_weight_of_two_counts_as_two_images() -> None:
+    rng = np.random.default_rng(6)
+    shares = rng.random(40)
+    hits = rng.random(40) < shares**2
+    bins = DebiasedError(shares, hits)
+    times = rng.integers(1, 4, 40)
+    # By hand, over the same bins: every tenth of the images as they are.
+    order = np.argsort(shares)
+    squared = 0.0
+    for part in np.array_split(order, 10):
+        own = np.repeat(part, times[part])
+        rate = hits[own].mean()
+        error = (shares[own].mean() - rate) ** 2 - rate * (1 - rate) / (len(own) - 1)
+        squared += len(own) / times.sum() * error
+    assert bins(times[None].astype(np.float64))[0] == pytest.approx(np.sqrt(max(squared, 0)))
+
+
+def test_perfect_probabilities_err_less_once_chance_is_taken_off() -> None:
+    """Over many draws the squared error is 0 on average; the plain one is not."""
+    rng = np.random.default_rng(8)
+    shares = np.linspace(0.02, 0.98, 200)
+    plain, without_chance = [], []
+    for _ in range(200):
+        hits = rng.random(200) < shares
+        parts = np.array_split(np.arange(200), 10)
+        plain.append(np.mean([(shares[part].mean() - hits[part].mean()) ** 2 for part in parts]))
+        without_chance.append(debiased(shares, hits))
+    assert np.sqrt(np.mean(plain)) > 0.07
+    assert np.mean(without_chance) < 0.04
+
+
+def test_a_debiased_error_needs_an_outcome_for_every_probability() -> None:
+    with pytest.raises(ValueError, match="outcomes"):
+        DebiasedError([0.5, 0.6], [True])
+    with pytest.raises(ValueError, match="outcomes"):
+        DebiasedError([], [])

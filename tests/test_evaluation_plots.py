@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.calibration import reliability
+from pulmoscope.evaluation.hospitals import hospital_figures
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 
 
@@ -62,3 +65,17 @@ def test_distributions_show_every_class_and_the_limit() -> None:
     assert min(picture.shape[:2]) > 300
     assert content == plots.distributions(values, classes, "score", 1.5, "limit")
     assert content != plots.distributions(values, classes, "score")
+
+
+def test_hospitals_are_a_line_each_and_those_that_do_not_count_are_hollow() -> None:
+    own = predictions(("COVID", "Normal"), 120)
+    named = replace(own, hospitals=tuple("abc"[index % 3] for index in range(120)))
+    seen: dict[str, bool | None] = {"a": False, "b": False, "c": True}
+    one = plots.hospitals(hospital_figures(named, seen, 20))
+    unseen: dict[str, bool | None] = dict.fromkeys("abc", False)
+    other = plots.hospitals(hospital_figures(named, unseen, 20))
+    picture = cv2.imdecode(np.frombuffer(one, dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[1] > 1000
+    assert one != other
+    without = named.select([label != "Normal" for label in named.labels])
+    assert plots.hospitals(hospital_figures(without, unseen, 0)).startswith(b"\x89PNG")

@@ -105,6 +105,29 @@ def test_figures_are_those_derived_by_hand(found: dict, model: Model) -> None:
     assert found["notice"] == NOTICE
 
 
+def test_hospitals_have_figures_of_their_own(found: dict, out: Path) -> None:
+    rows = {row["hospital"]: row for row in found["hospitals"]["rows"]}
+    assert {name: row["images"] for name, row in rows.items()} == {"a": 4, "b": 5}
+    # Of b's images c3, n3 and t1 have labels that the model knows; c3 is called Normal, n3 COVID.
+    assert rows["b"]["wrongly_called"]["value"] == pytest.approx(2 / 3)
+    assert rows["b"]["by_label"]["Normal"]["called"]["COVID"]["value"] == 1
+    assert rows["b"]["by_label"]["Pneumonia"]["called"]["COVID"]["value"] == 0.5
+    assert rows["a"]["learnt"] is None  # the bundle tells nothing of its training data
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<h2>By hospital</h2>" in page
+    assert '<th scope="row">(b)</th>' in page
+
+
+def test_one_hospital_without_both_classes_has_no_section(
+    model: Model, table: SampleTable, tmp_path: Path
+) -> None:
+    one = table.with_samples(s for s in table if s.source == "b" and s.label != "COVID")
+    assert evaluate(model, one, tmp_path / "one", bootstrap=10)["hospitals"] is None
+    assert "By hospital" not in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    both = table.with_samples(s for s in table if s.source == "a")
+    assert len(evaluate(model, both, tmp_path / "both", bootstrap=10)["hospitals"]["rows"]) == 1
+
+
 def test_data_are_told(found: dict) -> None:
     data = found["data"]
     assert (data["images"], data["predicted"], data["split"]) == (10, 9, "test")

@@ -121,12 +121,14 @@ def test_predictions_file_holds_everything(model: Model, tmp_path: Path) -> None
         "p_COVID",
         "p_Normal",
         "decision",
+        "hospital",
     ]
     assert [row["file"] for row in rows] == [sample.file for sample in samples]
     assert [row["predicted"] for row in rows] == ["Normal", "COVID", "COVID"]
     shares = np.array([[row["p_COVID"], row["p_Normal"]] for row in rows], dtype=np.float32)
     np.testing.assert_array_equal(shares, found.probabilities.astype(np.float32))
     assert [row["decision"] for row in rows] == list(found.decisions)
+    assert [row["hospital"] for row in rows] == ["here", "here", "here"]
 
 
 def test_decisions_are_those_of_a_diagnosis(tmp_path: Path) -> None:
@@ -141,3 +143,29 @@ def test_decisions_are_those_of_a_diagnosis(tmp_path: Path) -> None:
     assert found.decisions == ("report", "refer", "refer")
     diagnoses = [diagnose(tmp_path / sample.file, careful, explain=False) for sample in samples]
     assert found.decisions == tuple(own.prediction.decision.value for own in diagnoses)
+
+
+@pytest.mark.parametrize(
+    ("mean", "learnt", "decision", "code"),
+    [
+        (0.3, {}, "report", None),
+        (0.8, {}, "refer", "not-frontal"),
+        (0.1, {}, "refer", "child"),
+        (0.1, {"frontal": 8, "child": 2}, "report", "child"),
+    ],
+    ids=["frontal", "ct", "child", "known child"],
+)
+def test_what_a_picture_shows_decides_alike_alone_and_in_a_table(
+    mean: float, learnt: dict[str, int], decision: str, code: str | None, tmp_path: Path
+) -> None:
+    """The view network of a tiny bundle goes by how much of the picture is bright."""
+    bundle = tiny_bundle(tmp_path / "bundle", view=True, confidence=0.0, training_data={"views": learnt})
+    model = Model(bundle)
+    pixels = np.zeros((SIZE, SIZE), np.uint8)
+    pixels[:, : round(mean * SIZE)] = 240
+    cv2.imwrite(str(tmp_path / "picture.png"), pixels)
+    found, _ = predict_table(model, table_of(tmp_path, [Sample("picture.png", "COVID")]))
+    alone = diagnose(tmp_path / "picture.png", model, explain=False)
+    assert found.decisions == (alone.prediction.decision.value,) == (decision,)
+    codes = {flag.code for flag in alone.quality.flags} - {"low-resolution"}
+    assert codes == ({code} if code else set())

@@ -25,13 +25,16 @@ def lungs_drawn(rows: int = SIDE, columns: int = SIDE) -> np.ndarray:
 
 
 def film(lungs: np.ndarray) -> np.ndarray:
-    """A body from dark shoulders to a bright abdomen, with dark lungs and a bright spine between them."""
+    """A body from dark shoulders to a bright abdomen, with dark lungs, a bright spine, and structure of every size."""
     rows, columns = lungs.shape
     body = np.linspace(0.45, 0.9, rows, dtype=np.float32)[:, None].repeat(columns, axis=1)
     body[:, round(0.46 * columns) : round(0.54 * columns)] += 0.1
     body[lungs > 0.5] = 0.25
     body[: rows // 8, : columns // 5] = body[: rows // 8, -(columns // 5) :] = 0.05
-    return cv2.GaussianBlur(body, (9, 9), 0)
+    noise = np.random.default_rng(3).standard_normal(body.shape, dtype=np.float32)
+    grain = max(body.shape) / 256
+    structure = sum(0.03 * width * cv2.GaussianBlur(noise, (0, 0), width) for width in (grain, 1.5 * grain))
+    return cv2.GaussianBlur(body, (9, 9), 0) + np.asarray(structure, dtype=np.float32)
 
 
 def codes(pixels: np.ndarray, lungs: np.ndarray | None, *, remarks: tuple[Flag, ...] = ()) -> dict[str, str]:

@@ -104,3 +104,15 @@ def test_a_network_that_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="tpu"):
         Model(tiny_bundle(tmp_path), device="tpu")
+
+
+def test_a_bundle_s_view_network_says_what_a_picture_shows(tmp_path: Path) -> None:
+    """It goes by the mean: a quarter bright is a frontal radiograph, three quarters are a CT slice."""
+    model = Model(tiny_bundle(tmp_path / "new", view=True))
+    frontal, other = (model.prepare(quadrants(own, 128)).view for own in ((1.0,), (1.0, 1.0, 1.0)))
+    assert frontal is not None
+    assert other is not None
+    assert (frontal.name, other.name) == ("frontal", "ct")
+    assert (frontal.is_chest, other.is_chest) == (True, False)
+    assert frontal.distance == pytest.approx(0.5, abs=0.02)
+    assert Model(tiny_bundle(tmp_path / "old")).prepare(quadrants((1.0,), 128)).view is None

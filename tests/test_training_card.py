@@ -160,7 +160,7 @@ def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:
         same_name["model"][fact] = value
         with pytest.raises(BundleError, match=rf"only figures of this bundle .*{fact}: "):
             add_metrics(bundle.folder, "test", same_name)
-    with pytest.raises(BundleError, match=r"only a metrics\.json or audit\.json"):
+    with pytest.raises(BundleError, match=r"only a metrics\.json, audit\.json or hospitals\.json"):
         add_metrics(bundle.folder, "test", {"schema_version": "1.0"})
     assert load(bundle.folder).metrics == {}
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.manifest import read_boxes, read_csv
@@ -78,17 +79,25 @@ def mapped(tables: Iterable[SampleTable]) -> list[SampleTable]:
     return [table.with_samples(_mapped(sample, table, films) for sample in table) for table in tables]
 
 
-def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
-    """Leave hospitals out, and what is a part of them.
+def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
+    """Are these hospitals of the data?
 
     Raises:
-        DatasetError: a hospital has no image here, or nothing is left.
+        DatasetError: one is not, or is what nobody knows.
     """
     known = [name for name in hospitals_of(table) if name != UNIDENTIFIED]
     for name in hospitals:
         if name not in known:
             found = ", ".join(known) or "none that is known"
             raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {found})")
+
+
+def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
+    """Leave hospitals out, and what is a part of them; one that has no image here changes nothing.
+
+    Raises:
+        DatasetError: nothing is left.
+    """
     kept = [sample for sample in table if not is_of(sample, hospitals)]
     if not kept:
         raise DatasetError(f"--leave-out {', '.join(hospitals)}: leaves no image")
@@ -115,6 +124,69 @@ def hospitals_of(table: SampleTable) -> tuple[str, ...]:
 def hospital_of(sample: Sample) -> str:
     """The map's answer, else the source; :data:`UNIDENTIFIED` where neither is known."""
     return sample.hospital or sample.source or UNIDENTIFIED
+
+
+def left_out_by(table: SampleTable, hospitals: Collection[str] = ()) -> tuple[str, ...]:
+    """The hospitals that can be left out, one after the other: identified, and no part of another.
+
+    Args:
+        hospitals: only these; empty: all.
+
+    Raises:
+        DatasetError: one of them is not in the data, is a part of another, or is not identified; or there is none.
+    """
+    known = [name for name in hospitals_of(table) if name != UNIDENTIFIED and name not in PART_OF]
+    for name in hospitals:
+        if name in PART_OF:
+            raise DatasetError(
+                f"--hospital {name}: is a part of {PART_OF[name]}, which goes with it: give that"
+            )
+        if name not in known:
+            raise DatasetError(
+                f"--hospital {name}: must be a hospital of the data (found: {', '.join(known) or 'none'})"
+            )
+    if not known:
+        raise DatasetError(f"{table.root}: no image's hospital is known")
+    return tuple(name for name in known if name in hospitals or not hospitals)
+
+
+def known_to(training_data: Mapping[str, Any]) -> frozenset[str] | None:
+    """The hospitals that a model has learnt from, by what its bundle tells of its training data.
+
+    Bundles from before the hospital map name sources and their classes only: what the rules make of them, and where a
+    rule asks for a patient, the hospital and the rest. None: the bundle tells nothing.
+    """
+    if "classes_by_hospital" in training_data:
+        return frozenset(training_data["classes_by_hospital"])
+    sources = training_data.get("sources", ())
+    classes = training_data.get("classes_by_source") or dict.fromkeys(sources, ("",))
+    found = {
+        hospital
+        for source, labels in classes.items()
+        for label in labels
+        for hospital in _possible("" if source == "unknown" else source, label)
+    }
+    return frozenset(found) or None
+
+
+def has_learnt(known: Collection[str] | None, hospital: str) -> bool | None:
+    """Whether a model that has learnt from the hospitals ``known`` has learnt from this one, or a part or whole of it.
+
+    None where nobody knows.
+    """
+    if known is None:
+        return None
+    return PART_OF.get(hospital, hospital) in {PART_OF.get(name, name) for name in known}
+
+
+def _possible(source: str, label: str) -> Iterable[str]:
+    """The hospitals that images of a source and label (empty: any) may be of, whoever the patient is."""
+    for rule in RULES:
+        if rule.source == source and (not label or rule.label in ("", label)):
+            yield rule.hospital
+            if not rule.patient and (label or not rule.label):  # it covers all that there is to cover
+                return
+    yield source or UNIDENTIFIED
 
 
 def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) -> Sample:

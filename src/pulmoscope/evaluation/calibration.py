@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from pulmoscope.evaluation.bootstrap import Values, Weights
+
 BINS = 15
 """Equal-width bins of the top class's probability, as in Guo et al. 2017."""
+
+MASS_BINS = 10
+"""Bins of equal mass for the debiased calibration error."""
 
 TEMPERATURES = (0.5, 20.0)
 """Where the temperature is looked for: below one half it would more than double what the network claims."""
@@ -112,3 +118,47 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Bi
             )
         )
     return tuple(found)
+
+
+class DebiasedError:
+    """The debiased calibration error of one probability (Kumar, Liang and Ma, NeurIPS 2019, section 4).
+
+    The plain error over bins is too high on few images: even where every probability is right, chance moves the share
+    of hits in a bin. What chance adds to its square is known, and taken off: with ``p`` and ``y`` the mean probability
+    and the share of hits of the ``n`` images in a bin, its squared error is ``(p - y)² - y (1 - y) / (n - 1)``. The
+    bins' errors are weighted by their mass; the error is the root of the sum, 0 where that is below 0. A bin of fewer
+    than two images adds nothing, as the authors' own code has it.
+
+    Bins are those of the images as they are, of equal mass, with images of one probability together; they stay the
+    same in every resample. Resampling moves the shares a second time, so an interval lies rather above the value.
+
+    Args:
+        probabilities: (images,), of the event.
+        outcomes: (images,), whether it happened.
+        bins: how many there are at most.
+
+    Raises:
+        ValueError: the shapes differ, or there is no image.
+    """
+
+    def __init__(self, probabilities: npt.ArrayLike, outcomes: npt.ArrayLike, bins: int = MASS_BINS) -> None:
+        shares, hits = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+        if shares.ndim != 1 or hits.shape != shares.shape or not len(shares):
+            raise ValueError(
+                f"probabilities and outcomes (images,) needed, got {shares.shape} and {hits.shape}"
+            )
+        parts = [part for part in np.array_split(np.sort(shares), bins) if len(part)]
+        edges = np.unique([(one[-1] + other[0]) / 2 for one, other in pairwise(parts)])
+        numbers = np.searchsorted(edges, shares, side="left")
+        self._member = np.eye(len(edges) + 1)[numbers]
+        self._shares, self._hits = self._member * shares[:, None], self._member * hits[:, None]
+
+    def __call__(self, weights: Weights) -> Values:
+        """The error of every resample, from weights (resamples, images)."""
+        images = weights @ self._member
+        some = np.maximum(images, 1)
+        mean, rate = weights @ self._shares / some, weights @ self._hits / some
+        by_chance = rate * (1 - rate) / np.maximum(images - 1, 1)
+        squared = np.where(images >= 2, (mean - rate) ** 2 - by_chance, 0)
+        error: Values = (images * squared).sum(axis=1) / weights.sum(axis=1)
+        return np.sqrt(np.maximum(error, 0))

@@ -29,6 +29,7 @@ class Predictions:
         probabilities: float64 (images, classes).
         logits: float64 (images, classes) or (images, 1), where they were kept.
         decisions: ``report`` or ``refer`` for each image; empty where nothing was decided.
+        hospitals: of each image, as the hospital map has it; empty where nobody asked.
 
     Raises:
         ValueError: the lengths differ.
@@ -42,6 +43,7 @@ class Predictions:
     probabilities: npt.NDArray[np.float64]
     logits: npt.NDArray[np.float64] | None = None
     decisions: tuple[str, ...] = ()
+    hospitals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images = len(self.files)
@@ -57,6 +59,8 @@ class Predictions:
             raise ValueError(
                 f"one decision a file needed, got {images} files and {len(self.decisions)} decisions"
             )
+        if self.hospitals and len(self.hospitals) != images:
+            raise ValueError(f"one hospital a file needed, got {images} files and {len(self.hospitals)}")
 
     def __len__(self) -> int:
         return len(self.files)
@@ -88,6 +92,7 @@ class Predictions:
             probabilities=self.probabilities[kept],
             logits=None if self.logits is None else self.logits[kept],
             decisions=take(self.decisions) if self.decisions else (),
+            hospitals=take(self.hospitals) if self.hospitals else (),
         )
 
 

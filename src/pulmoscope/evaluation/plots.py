@@ -11,7 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from pulmoscope.evaluation.bootstrap import Estimate
 from pulmoscope.evaluation.calibration import Bin
+from pulmoscope.evaluation.hospitals import NEGATIVE, POSITIVE, HospitalFigures
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.referral import referral, risk_by_coverage
 
@@ -181,6 +183,51 @@ def distributions(
     axes.set_ylabel(what)
     _plain(axes)
     return _png(figure)
+
+
+def hospitals(rows: Sequence[HospitalFigures]) -> bytes:
+    """A line a hospital: AUROC within it, and the shares of its normal images called and reported as COVID.
+
+    Dots with 95 % intervals. Hollow where the hospital counts in no mean: the model has learnt from it, or it is no
+    single hospital.
+    """
+    figure = Figure(figsize=(11, 1.9 + 0.42 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    normals = [row.by_label.get(NEGATIVE) for row in rows]
+    nothing = Estimate(None)
+    called = [nothing if own is None else own.called[POSITIVE] for own in normals]
+    reported = [nothing if own is None else own.reported_as[POSITIVE] for own in normals]
+    hollow = [not row.counts for row in rows]
+    _dots(left, 0, [row.auroc_within for row in rows], hollow, 0, f"AUROC, {POSITIVE} against {NEGATIVE}")
+    left.axvline(0.5, color="#8b98a3", linewidth=1)
+    _dots(right, 1, called, hollow, -0.14, f"{NEGATIVE} called {POSITIVE}")
+    _dots(right, 2, reported, hollow, 0.14, f"{NEGATIVE} reported as {POSITIVE}")
+    if any(hollow):
+        right.plot([], [], "o", color=_INK, markerfacecolor="white", label="counts in no mean")
+    left.set_yticks(range(len(rows)), [f"{row.hospital} ({row.images})" for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    for axes, what in ((left, "AUROC within the hospital"), (right, "share of its normal images")):
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel(what)
+        _plain(axes)
+    figure.legend(loc="outside right upper", frameon=False)
+    return _png(figure)
+
+
+def _dots(
+    axes: Axes, index: int, values: Sequence[Estimate], hollow: Sequence[bool], apart: float, label: str
+) -> None:
+    """Estimates, one a line of the axes, in one colour and marker."""
+    colour, marker = COLOURS[index], MARKERS[index]
+    axes.plot([], [], linestyle="none", label=label, color=colour, marker=marker)
+    for place, (own, empty) in enumerate(zip(values, hollow, strict=True)):
+        if own.value is None:
+            continue
+        if own.low is not None and own.high is not None:
+            axes.plot([own.low, own.high], [place + apart] * 2, color=colour, linewidth=1.6)
+        fill = "white" if empty else colour
+        axes.plot(own.value, place + apart, color=colour, marker=marker, markerfacecolor=fill)
 
 
 def _one_against_rest(predictions: Predictions) -> list[tuple[int, str, np.ndarray, np.ndarray]]:

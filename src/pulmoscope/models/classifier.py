@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pulmoscope.core.errors import RecipeError, ResourceError
 from pulmoscope.models.cnn import BaselineCnn
 from pulmoscope.models.losses import CosineHead
+from pulmoscope.models.packaged import PREFIX, packaged_weights
 from pulmoscope.models.spec import LossSpec, ModelSpec
 from pulmoscope.runtime.torchvision_shim import declare_missing_operators
 
@@ -241,7 +242,10 @@ def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
         ) from error
     finally:
         retries.setLevel(level)
-    if spec.weights:
+    if spec.weights.startswith(PREFIX):
+        whole = timm.create_model(spec.backbone, **spec.backbone_options).state_dict()
+        _fill(backbone, packaged_weights(spec.weights.removeprefix(PREFIX), whole), spec.weights, channels)
+    elif spec.weights:
         _load(backbone, Path(spec.weights), channels)
     if hasattr(backbone, "pre_logits"):
         backbone.pre_logits = nn.Identity()  # VGG's fully connected layers: part of its own head, not of ours
@@ -262,6 +266,15 @@ def _load(backbone: nn.Module, file: Path, channels: int) -> None:
     if any(name.startswith("backbone.") for name in found):
         parts = ((name.partition("."), value) for name, value in found.items())
         found = {name: value for (part, _, name), value in parts if part == "backbone"}
+    _fill(backbone, found, str(file), channels)
+
+
+def _fill(backbone: nn.Module, found: dict[str, Tensor], source: str, channels: int) -> None:
+    """Put weights into a backbone, all of them but the classifier's.
+
+    Raises:
+        RecipeError: names or shapes don't fit.
+    """
     config = backbone.default_cfg
     assert isinstance(config, dict)
     own_head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
@@ -278,6 +291,6 @@ def _load(backbone: nn.Module, file: Path, channels: int) -> None:
         held = tuple(state[name].shape) if name in state else "has none"
         if wanted != held:
             raise RecipeError(
-                f"model.weights={file}: does not fit the backbone ({name}: file {held}, network {wanted})"
+                f"model.weights={source}: does not fit the backbone ({name}: file {held}, network {wanted})"
             )
     backbone.load_state_dict(state)

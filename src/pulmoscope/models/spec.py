@@ -14,7 +14,8 @@ class ModelSpec:
     Attributes:
         backbone: a timm name, or ``cnn`` for system E's baseline.
         pretrained: take the backbone's weights from timm's hub (ignored where ``weights`` is given).
-        weights: a local safetensors file of the backbone, or a run's ``weights.safetensors``; empty: none.
+        weights: a local safetensors file of the backbone, or a run's ``weights.safetensors``; or ``package:NAME`` (see
+            :mod:`pulmoscope.models.packaged`); empty: none.
         backbone_options: further arguments of ``timm.create_model``, e.g. ``{"pad_type": "same"}``.
         stages: 1 pools the last feature maps; 3 also those of the two stages before, as system B does: lesions are of
             all sizes, and Grad-CAM can be drawn at each stage.

@@ -26,6 +26,9 @@ LEAST = 50
 BY_TEMPERATURE = ("calibration_error", "brier")
 """Recorded figures that a temperature changes; accuracy does not move at all, AUROC hardly."""
 
+BY_REFERRAL = ("reported", "normals_reported_as_COVID", "wrongly_reported")
+"""Recorded figures of hospitals, and the beginnings of their means' names, that the threshold of referral changes."""
+
 
 def calibrate(
     model: Model,
@@ -96,5 +99,11 @@ def calibrate(
 
 def _without(found: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded evaluation, less what another calibration makes untrue."""
-    kept = {name: value for name, value in found["figures"].items() if name not in BY_TEMPERATURE}
-    return {**found, "what": found["what"].replace("chosen and calibrated on", "chosen on"), "figures": kept}
+    untrue = (*BY_TEMPERATURE, *BY_REFERRAL)
+    kept = {name: value for name, value in found["figures"].items() if not name.startswith(untrue)}
+    hospitals = {
+        hospital: {name: value for name, value in own.items() if name not in BY_REFERRAL}
+        for hospital, own in found.get("hospitals", {}).items()
+    }
+    what = found["what"].replace("chosen and calibrated on", "chosen on")
+    return {**found, "what": what, "figures": kept} | ({"hospitals": hospitals} if hospitals else {})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Scan, Severity
-from pulmoscope.quality import ct_rules, rules
+from pulmoscope.quality import ct_rules, rules, views
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Thresholds
 from pulmoscope.runtime.model import Outputs
@@ -33,6 +33,7 @@ def judge(
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
         known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
+        known = views.known_children(known, bundle.training_data.get("views", {}))
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         unlike = rules.unlike_training(distances[place], thresholds.distance)
         if not is_positive(max(shares, key=lambda name: shares[name])):

@@ -11,9 +11,11 @@ from typing import Any
 from pulmoscope.core.files import NOTICE, claim_folder, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.hospitals import has_learnt, known_to
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.calibration import BINS, reliability
+from pulmoscope.evaluation.hospitals import hospital_figures, section
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.evaluation.referral import referral
@@ -23,7 +25,7 @@ from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 def evaluate(
@@ -70,6 +72,7 @@ def evaluate(
             "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
         },
         **figures(predictions, known, metrics, bootstrap, seed),
+        "hospitals": _by_hospital(model, predictions, bootstrap, seed),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
@@ -140,6 +143,19 @@ def figures(
         if metrics
         else [],
     }
+
+
+def learnt_of(model: Model, predictions: Predictions) -> dict[str, bool | None]:
+    """Of every hospital of the predictions, whether the model has learnt from it; None: nobody knows."""
+    known = known_to(model.bundle.training_data)
+    return {name: has_learnt(known, name) for name in predictions.hospitals}
+
+
+def _by_hospital(model: Model, predictions: Predictions, bootstrap: int, seed: int) -> dict[str, Any] | None:
+    """The figures of every hospital; None where there is one only, without both classes of the pair."""
+    if len(set(predictions.hospitals)) < 2 and not set(PAIR) <= set(predictions.labels):
+        return None
+    return section(hospital_figures(predictions, learnt_of(model, predictions), bootstrap, seed))
 
 
 def _referral(predictions: Predictions, known: Predictions, bootstrap: int, seed: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import csv_text, write_text
 from pulmoscope.core.types import Flag, FloatArray
+from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.io import read_xray
@@ -94,6 +95,7 @@ def predict_table(
         probabilities=np.concatenate(probabilities).astype(np.float64),
         logits=np.concatenate(logits).astype(np.float64),
         decisions=tuple(decisions),
+        hospitals=tuple(map(hospital_of, samples)),
     )
     return found, tuple(failures)
 
@@ -101,10 +103,14 @@ def predict_table(
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write ``file,patient,source,label,predicted,p_<class>…,decision``; files as the table names them.
 
+    Where the images' hospitals are known, ``hospital`` follows.
+
     Probabilities have all digits that a float32 has, so that every figure can be computed again from the file.
     """
     names = [f"p_{name}" for name in predictions.classes]
     header = ["file", "patient", "source", "label", "predicted", *names, "decision"]
+    header += ["hospital"] * bool(predictions.hospitals)
+    hospitals = predictions.hospitals or ("",) * len(predictions)
     columns = (
         predictions.files,
         predictions.patients,
@@ -114,8 +120,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     )
     shares = predictions.probabilities.astype(np.float32)
     rows = (
-        [*texts, *(str(share) for share in row), decision]
-        for *texts, row, decision in zip(*columns, shares, predictions.decisions, strict=True)
+        [*texts, *(str(share) for share in row), decision, *([hospital] if predictions.hospitals else [])]
+        for *texts, row, decision, hospital in zip(
+            *columns, shares, predictions.decisions, hospitals, strict=True
+        )
     )
     write_text(path, csv_text(header, rows))
 
@@ -135,5 +143,5 @@ def _prepared(
     if model.bundle.modality == "CT":
         quality = rules.check_slice(scan, prepared.framed.lungs_found)
     else:
-        quality = rules.check(scan, prepared.lungs)
+        quality = rules.check(scan, prepared.lungs, prepared.view)
     return sample, (prepared.tensor, quality.flags)

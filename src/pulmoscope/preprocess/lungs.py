@@ -22,17 +22,23 @@ def finder_input(pixels: FloatArray) -> FloatArray:
 
     The whole image at its own aspect, black beside it, its grey values stretched from the 1st to the 99th percentile.
     """
-    top, left, height, width = _letterbox(*pixels.shape)
+    return squared(pixels, FINDER_SIZE)
+
+
+def squared(pixels: FloatArray, side: int) -> FloatArray:
+    """A whole image at its own aspect in a black square, stretched: float32 (1, side, side) in [0, 1]."""
+    rows, columns = pixels.shape
+    top, left, height, width = _letterbox(rows, columns, side)
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(small, (1, 99))
-    canvas = np.zeros((1, FINDER_SIZE, FINDER_SIZE), dtype=np.float32)
+    canvas = np.zeros((1, side, side), dtype=np.float32)
     canvas[0, top : top + height, left : left + width] = np.clip((small - low) / max(high - low, 0.03), 0, 1)
     return canvas
 
 
 def finder_map(probability: FloatArray, rows: int, columns: int) -> FloatArray:
     """Cut the part of the finder's answer (FINDER_SIZE, FINDER_SIZE) that shows the image of (rows, columns)."""
-    top, left, height, width = _letterbox(rows, columns)
+    top, left, height, width = _letterbox(rows, columns, FINDER_SIZE)
     return probability[top : top + height, left : left + width]
 
 
@@ -92,11 +98,11 @@ def lung_hull(lungs: FloatArray, rows: int, columns: int) -> FloatArray:
     return np.asarray(hull, dtype=np.float32)
 
 
-def _letterbox(rows: int, columns: int) -> tuple[int, int, int, int]:
-    """Where the image lies in the finder's square: top, left, height, width."""
-    scale = FINDER_SIZE / max(rows, columns)
+def _letterbox(rows: int, columns: int, side: int) -> tuple[int, int, int, int]:
+    """Where the image lies in the square: top, left, height, width."""
+    scale = side / max(rows, columns)
     height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
-    return (FINDER_SIZE - height) // 2, (FINDER_SIZE - width) // 2, height, width
+    return (side - height) // 2, (side - width) // 2, height, width
 
 
 def _largest_parts(inside: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@
     bundle.json          what is in it, what goes in, what comes out, how it was calibrated
     model.onnx           image -> logits, features, gradients
     lungs.onnx           the lung finder, where the preprocessing needs one
+    view.onnx            the view network, of X-rays: what a picture shows; bundles from before it have none
     reference.npz        what the training images looked like to the network (out-of-distribution)
     normal.npz           the same of the images of negative classes alone, where there are any
     MODEL_CARD.md        for people; not under checksum, as it is only written from the manifest
@@ -37,7 +38,7 @@ from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
-PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz")
+PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz", "view.onnx")
 """The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
 
 
@@ -153,6 +154,11 @@ class Bundle(Contents):
 def built_in_lung_finder() -> Path:
     """The folder of the lung finder that comes with the package: ``lungs.onnx`` and its card; no bundle of its own."""
     return Path(str(files("pulmoscope") / "bundles" / "xray-lungs"))
+
+
+def built_in_view_network() -> Path:
+    """The folder of the view network that comes with the package: ``view.onnx`` and its card; no bundle of its own."""
+    return Path(str(files("pulmoscope") / "bundles" / "xray-view"))
 
 
 def built_in() -> Mapping[str, Path]:

@@ -1,4 +1,4 @@
-"""A bundle made ready to predict: preprocessing, lung finder, network, calibration."""
+"""A bundle made ready to predict: preprocessing, lung finder, view network, network, calibration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.lungs import finder_input, finder_map
+from pulmoscope.preprocess.views import View, view_input, view_of
 from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
@@ -27,11 +28,13 @@ class Prepared:
         tensor: float32 (channels, size, size).
         framed: which region of the scan that is.
         lungs: lung probability over the whole scan, small, as the lung finder gives it; None without a finder.
+        view: what the scan shows, as the view network says; None without one.
     """
 
     tensor: FloatArray
     framed: Framed
     lungs: FloatArray | None
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,16 @@ class Model:
         self.bundle = bundle
         self.identity = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
         self.runtime = resolved(runtime, device)
-        parts = ["model.onnx"] + ["lungs.onnx"] * (bundle.preprocess.needs_finder)
+        parts = ["model.onnx"] + ["lungs.onnx"] * bundle.preprocess.needs_finder
+        parts += ["view.onnx"] * ("view.onnx" in bundle.files)
         with (
             ThreadPoolExecutor() as threads
         ):  # compiling takes a fifth of a second, and lets others run meanwhile
-            opened = list(
-                threads.map(lambda part: open_network(bundle.folder / part, runtime, device), parts)
-            )
-        self._network = opened[0]
-        self._lungs: Network | None = opened[1] if len(opened) > 1 else None
+            opened = threads.map(lambda part: open_network(bundle.folder / part, runtime, device), parts)
+            found = dict(zip(parts, opened, strict=True))
+        self._network = found["model.onnx"]
+        self._lungs: Network | None = found.get("lungs.onnx")
+        self._view: Network | None = found.get("view.onnx")
 
     @classmethod
     def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
@@ -98,7 +102,8 @@ class Model:
         """
         lungs = self.lung_map(pixels) if lungs is None else lungs
         tensor, framed = self.bundle.preprocess(pixels, lungs)
-        return Prepared(tensor, framed, lungs)
+        view = None if self._view is None else find_view(self._view, pixels)
+        return Prepared(tensor, framed, lungs, view)
 
     def lung_map(self, pixels: FloatArray) -> FloatArray | None:
         """Lung probability over the whole image, or None where the bundle has no lung finder."""
@@ -128,6 +133,12 @@ def find_lungs(network: Network, pixels: FloatArray) -> FloatArray:
     """Run a lung finder: its probability map over the whole image, at most FINDER_SIZE a side."""
     logits = network(finder_input(pixels)[None])["logits"][0, 0]
     return finder_map(np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32), *pixels.shape)
+
+
+def find_view(network: Network, pixels: FloatArray) -> View:
+    """Run a view network on a whole picture, float32 (rows, columns) in [0, 1]."""
+    found = network(view_input(pixels)[None])
+    return view_of(found["logits"][0], float(np.linalg.norm(found["place"][0])))
 
 
 def calibrated(logits: FloatArray, temperature: float) -> FloatArray:

@@ -20,6 +20,7 @@ from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
 from pulmoscope.training import settings
+from pulmoscope.training.card_hospitals import ROLE, TITLE, left_out_section, recorded_hospitals
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, as_run
 from pulmoscope.training.three_level.card import study_card
@@ -30,23 +31,25 @@ UNKNOWN = "unknown"
 
 
 def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> AnyBundle:
-    """Record an evaluation or an audit in a bundle and in its card.
+    """Record an evaluation, an audit or hospitals left out of training in a bundle and in its card.
 
     Args:
         folder: the bundle's.
         key: the name of the column, e.g. ``test`` or ``external``; an older one of this name is replaced.
-        found: the content of ``metrics.json`` or ``audit.json``, of this bundle.
+        found: the content of ``metrics.json``, ``audit.json`` or ``hospitals.json``, of this bundle; the last may
+            be of its recipe instead.
 
     Raises:
-        BundleError: the bundle is damaged, or ``found`` is of another model or holds no figures.
+        BundleError: the bundle is damaged, or ``found`` is of another model or recipe, or holds no figures.
     """
     bundle = load_any(folder)
     try:
-        _check_model(bundle, found["model"])
+        if found.get("recipe") is None:
+            _check_model(bundle, found["model"])
         figures = recorded(bundle, found)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(
-            f"{folder}: only a metrics.json or audit.json of this version can be recorded ({error})"
+            f"{folder}: only a metrics.json, audit.json or hospitals.json of this version can be recorded ({error})"
         ) from error
     updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
     # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
@@ -82,6 +85,8 @@ def _check_model(bundle: AnyBundle, model: Mapping[str, Any]) -> None:
 
 def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
+    if "rows" in found:
+        return recorded_hospitals(bundle, found)
     data = found["data"]
     if "results" in found:
         role = "audit"
@@ -153,6 +158,7 @@ def model_card(bundle: Bundle) -> str:
         "Recipe": _recipe(recipe),
         "Training data": _data(bundle),
         "What the network sees": _sees(recipe),
+        TITLE: left_out_section(bundle.metrics),
         "Figures": _figures(bundle),
         "Calibration and referral": _calibration(bundle),
         "Known limits": _limits(bundle),
@@ -265,9 +271,9 @@ def _sees(recipe: Recipe) -> list[str]:
 
 def _figures(bundle: Bundle) -> list[str]:
     """One table: a row a figure, a column a data set."""
-    if not bundle.metrics:
+    sets = {key: found for key, found in bundle.metrics.items() if found["role"] != ROLE}
+    if not sets:
         return ["None recorded."]
-    sets = bundle.metrics
     names = list(dict.fromkeys(name for found in sets.values() for name in found["figures"]))
     rows = [
         ["", *(f"{key} ({found['role']})" for key, found in sets.items())],
@@ -321,7 +327,7 @@ def _limits(bundle: Bundle) -> list[str]:
         "network can tell those apart without looking at the lungs; figures on data of the same collections are "
         "too good.",
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
-        *([] if "external" in roles else ["- No figure from another hospital is recorded."]),
+        *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
         *([] if "audit" in roles else ["- No audit for shortcuts is recorded."]),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",

@@ -35,11 +35,12 @@ from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, model_card, named
 from pulmoscope.training.data import FramedImages
-from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder
+from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx_file import write_onnx
 from pulmoscope.training.recipe import Recipe
+from pulmoscope.training.view_part import add_view
 
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""
@@ -97,12 +98,14 @@ def _export(
     trained = load_run(run)
     recipe = trained.recipe
     (run / MANIFEST).unlink(missing_ok=True)
+    table = prepared(recipe, table)
     known = learnt_from(recipe, table)
     frames = frames_of(recipe, table, progress)
     images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
     if recipe.preprocess.needs_finder:
         write_bytes(run / "lungs.onnx", lung_finder().read_bytes())
+    shown = add_view(run, known, progress) if recipe.modality == "XRAY" else {}
     draft = Bundle(
         folder=run,
         name=name or recipe.name,
@@ -111,7 +114,7 @@ def _export(
         classes=recipe.classes,
         preprocess=recipe.preprocess,
         recipe=settings.to_plain(_without_folders(recipe)),
-        training_data=_training_data(trained, known, terms),
+        training_data=_with_views(_training_data(trained, known, terms), shown),
         verified=verified,
         software=versions("torch", "timm", "onnx", "onnxruntime"),
     )
@@ -244,8 +247,13 @@ def _without_folders(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, model=model)
 
 
+def _with_views(known: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the training data, with what the view network says of it."""
+    return {**known, **shown, "warnings": [*known["warnings"], *shown.get("warnings", ())]}
+
+
 def _training_data(trained: TrainedRun, table: SampleTable, terms: str) -> Mapping[str, Any]:
-    """Counts, sources, patients, checksum and terms; no file names."""
+    """Counts, sources, hospitals, patients, checksum and terms; no file names."""
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     by_hospital: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:

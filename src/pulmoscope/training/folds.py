@@ -14,6 +14,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets.splits import image_groups
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.frames import prepared
 from pulmoscope.training.loop import TrainedRun
 from pulmoscope.training.recipe import Recipe
 
@@ -67,6 +68,7 @@ def cross_validate(
     Returns:
         The summary: each fold's validation loss and accuracy, their mean and standard deviation.
     """
+    table = prepared(recipe, table)
     classes = recipe.classes or table.classes
     runs = [
         fit(part, out / f"fold-{number}")

@@ -32,7 +32,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import curves, limits, settings
-from pulmoscope.training.frames import Frames, frames_of
+from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
@@ -156,6 +156,7 @@ def fit(
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     with clear_about_resources(f"training {run}"), own_seeds:
+        table = prepared(recipe, table)
         recipe = resolve(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")

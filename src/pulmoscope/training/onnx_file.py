@@ -33,6 +33,7 @@ from pulmoscope.models.classifier import STAGED_OUTPUTS, Classifier, StagedClass
 from pulmoscope.models.multiscale import MultiScaleClassifier
 from pulmoscope.models.patient import Ensemble, PatientClassifier
 from pulmoscope.models.unet import UNet
+from pulmoscope.models.view import ViewNetwork
 from pulmoscope.runtime.network import Runtime, open_network
 from pulmoscope.training.patient_onnx import patient_graph
 
@@ -40,7 +41,9 @@ OPSET = 18
 RUNTIMES: Mapping[Runtime, str] = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}
 """What a file is verified with, and the package that each needs; all but the first are extras."""
 
-Exportable = Classifier | UNet | MultiScaleClassifier | PatientClassifier | Ensemble | AnomalyNetwork
+Exportable = (
+    Classifier | UNet | ViewNetwork | MultiScaleClassifier | PatientClassifier | Ensemble | AnomalyNetwork
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ CONTRACTS: Mapping[type[nn.Module], Contract] = {
     Classifier: Contract("image", ("logits", "features", "gradients")),
     StagedClassifier: Contract("image", STAGED_OUTPUTS),
     UNet: Contract("image", ("logits",)),
+    ViewNetwork: Contract("image", ("logits", "place")),
     MultiScaleClassifier: Contract("image", multiscale.OUTPUTS),
     # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
     PatientClassifier: Contract("slices", ("logits", "vector"), ("openvino", "onnx")),

@@ -28,7 +28,7 @@ from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
 from pulmoscope.training.cached import FEATURES, VARIANTS, frozen_throughout, write_features
-from pulmoscope.training.frames import frames_of
+from pulmoscope.training.frames import frames_of, prepared
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import measured, resolve
 from pulmoscope.training.processes import Died, run_jobs
@@ -87,7 +87,7 @@ def tune(
         DatasetError, InputError: the images can't be used.
         ResourceError: memory or disk ran out.
     """
-    known = table.split("train", "val")
+    known = prepared(recipe, table).split("train", "val")
     recipe = resolve(recipe, known)
     trials = grid(recipe, epochs)
     cacheable = all(frozen_throughout(trial.recipe) for trial in trials)

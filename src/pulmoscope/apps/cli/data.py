@@ -41,9 +41,11 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
 
 def load_prepared(recipe: Recipe, data: Sequence[Path], layout: str | None = None) -> SampleTable:
     """Read data sets as one, in a recipe's words; what that leaves out is told, too (errors: see `prepared`)."""
+    from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.frames import prepared
 
     table = load_data(data, layout)
+    check_hospitals(table, recipe.left_out)
     made = prepared(recipe, table)
     _tell(data, made.warnings[len(table.warnings) :])
     return made

@@ -14,6 +14,7 @@ from pulmoscope.apps.cli import (
     diagnose,
     doctor,
     evaluate,
+    leave_out,
     models,
     recipes,
     severity,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command("diagnose")(diagnose.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("leave-out")(leave_out.command)
 app.command("audit")(audit.command)
 app.command("tune")(tune.command)
 app.command("ablate")(severity.ablate_command)

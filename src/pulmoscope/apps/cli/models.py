@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
-LUNGS = "xray-lungs"
+LUNGS, VIEW = "xray-lungs", "xray-view"
 
 Name = Annotated[
     str, typer.Argument(help="A built-in model's name, or a bundle's folder.", show_default=False)
@@ -53,16 +53,18 @@ def list_models() -> None:
         )
     show_table(table)
     typer.echo(f"{LUNGS}: no model, but the lung finder that they use; `pulmoscope models show {LUNGS}`")
+    typer.echo(f"{VIEW}: no model, but what says which pictures they refuse; `pulmoscope models show {VIEW}`")
 
 
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
     from pulmoscope.runtime.any_bundle import load_any
-    from pulmoscope.runtime.bundle import built_in_lung_finder
+    from pulmoscope.runtime.bundle import built_in_lung_finder, built_in_view_network
 
-    if model == LUNGS:
-        typer.echo((built_in_lung_finder() / "MODEL_CARD.md").read_text(encoding="utf-8"))
+    if model in (LUNGS, VIEW):
+        folder = built_in_lung_finder() if model == LUNGS else built_in_view_network()
+        typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
         return
     bundle = load_any(model)
     calibration, thresholds = bundle.calibration, bundle.thresholds
@@ -170,13 +172,16 @@ def record(
     model: Annotated[Path, typer.Argument(help="A bundle's folder.", show_default=False)],
     metrics: Annotated[
         Path,
-        typer.Option(help="The metrics.json of `evaluate` or the audit.json of `audit`, of this bundle."),
+        typer.Option(
+            help="The metrics.json of `evaluate`, the audit.json of `audit`, of this bundle, or the hospitals.json of "
+            "`leave-out`, of this bundle or its recipe."
+        ),
     ],
     as_: Annotated[
-        str, typer.Option("--as", help="What the figures are called in the card, e.g. test or external.")
+        str, typer.Option("--as", help="What the figures are called in the card, e.g. test or left-out.")
     ],
 ) -> None:
-    """Add the figures of an evaluation or an audit to a bundle and its model card."""
+    """Add the figures of an evaluation, an audit or hospitals left out to a bundle and its model card."""
     import json
 
     from pulmoscope.core.errors import BundleError

@@ -17,13 +17,14 @@ app = typer.Typer(help="List and show the recipes that `train` and `tune` take."
 @app.command("list")
 def list_recipes() -> None:
     """Every recipe's name and title."""
-    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL, xray_lungs
+    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL, xray_lungs, xray_view
 
     finder = xray_lungs.RECIPE
     titles = {name: recipe.title for name, recipe in RECIPES.items()}
     titles |= {name: levels.title for name, levels in THREE_LEVEL.items()}
     titles |= {name: severity.title for name, severity in SEVERITY.items()}
     titles[finder.name] = f"{finder.title}; recipes with region=lungs use it"
+    titles[xray_view.RECIPE.name] = xray_view.RECIPE.title
     width = max(map(len, titles))
     for name, title in titles.items():
         typer.echo(f"{name:{width}}  {title}")
@@ -38,13 +39,16 @@ def show(
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
     from pulmoscope.training import limits
-    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find, xray_lungs
+    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find, xray_lungs, xray_view
     from pulmoscope.training.settings import apply
     from pulmoscope.training.severity.recipe import check as check_severity
     from pulmoscope.training.three_level.recipe import check
 
     if name == xray_lungs.RECIPE.name:
         _show_lung_finder(set_)
+        return
+    if name == xray_view.RECIPE.name:
+        _show_view_network(set_)
         return
     if name in THREE_LEVEL:
         levels = apply(THREE_LEVEL[name], set_ or [])
@@ -81,6 +85,18 @@ def _show_settings(recipe: Recipe | ThreeLevelRecipe | SeverityRecipe, as_set: s
         plain.pop(said, None)
     for path, value in leaves(plain):
         typer.echo(f"  {path}={as_text(value)}")
+
+
+def _show_view_network(set_: list[str] | None) -> None:
+    from dataclasses import asdict
+
+    from pulmoscope.training.recipes.xray_view import RECIPE, changed
+
+    view = changed(RECIPE, set_ or [])
+    typer.echo(f"{view.name}: {view.title}\n\nSettings:")
+    for key, value in asdict(view).items():
+        if isinstance(value, int | float | str) and key not in ("name", "title"):
+            typer.echo(f"  {key}={value}")
 
 
 def _show_lung_finder(set_: list[str] | None) -> None:

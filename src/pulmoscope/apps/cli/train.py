@@ -53,8 +53,8 @@ def command(
     """Train a recipe on the splits train and val of a data set.
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
-    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks; the recipes of
-    three levels and of severity learn from CT studies.
+    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks, `xray-view` the
+    view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
     if recipe == "xray-lungs":
         given = {
@@ -68,6 +68,16 @@ def command(
         given |= {"--workers": workers, "--device": device != "auto"}
         _refuse(recipe, given, "its settings are fixed")
         _train_lungs(data, layout, out, force)
+        return
+    if recipe == "xray-view":
+        from pulmoscope.apps.cli.view import train_view_network
+
+        given = {"--leave-out": leave_out, "--folds": folds, "--resume": resume}
+        given |= {"--terms": terms, "--release": release}
+        _refuse(
+            recipe, given | {"--workers": workers, "--device": device != "auto"}, "it is trained as a whole"
+        )
+        train_view_network(data, layout, out, set_ or [], force)
         return
     from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 

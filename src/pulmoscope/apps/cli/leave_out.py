@@ -1,0 +1,244 @@
+"""``pulmoscope leave-out``: how a recipe, or a model, does at a hospital that it has not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pulmoscope.apps.cli.console import as_typed, progress_bar, show
+from pulmoscope.apps.cli.data import Data, Labels, Layout, load_data
+from pulmoscope.apps.cli.diagnose import Runtime
+from pulmoscope.apps.cli.evaluate import Bootstrap, Device, Force, WithRuntime, labels_of, tell_left_out
+
+if TYPE_CHECKING:
+    from pulmoscope.datasets import SampleTable
+    from pulmoscope.pipeline.hospitals import Answers, Skipped
+    from pulmoscope.training.leave_out import LeaveOut
+    from pulmoscope.training.recipe import Recipe
+
+
+def command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|MODEL",
+            help="A recipe's name; or a model: a bundle's folder, or a built-in one's name. "
+            "A name that is both, as xray-covid is, means the recipe, unless --model is given.",
+            show_default=False,
+        ),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    hospital: Annotated[
+        list[str] | None,
+        typer.Option("--hospital", help="Only this one; may be given several times. Default: all."),
+    ] = None,
+    model: Annotated[bool, typer.Option("--model", help="The name is a model's, not a recipe's.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting of the recipe, key=value."),
+    ] = None,
+    layout: Layout = None,
+    labels: Labels = None,
+    bootstrap: Bootstrap = 1000,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on: hospitals that are done are not trained without again.")
+    ] = False,
+    force: Force = False,
+    device: Device = "auto",
+    runtime: WithRuntime = Runtime.AUTO,
+) -> None:
+    """Measure at hospitals left out: how well patients of one hospital are told apart by who has never seen it.
+
+    Of a recipe a model is trained for every hospital, without it, and asked about all of its images. A model is asked
+    as it is; where it has learnt from a hospital, about the split test only, and that counts in no mean. Writes
+    hospitals.json, hospitals.md, hospitals.png, and the predictions.
+    """
+    if model or not _is_recipe(name):
+        _refuse(name, {"--set": set_, "--resume": resume})
+        _ask_model(name, data, layout, labels, out, hospital or [], bootstrap, force, device, runtime)
+        return
+    recipe = _recipe(name, set_ or [], labels)
+    _train_recipe(recipe, data, layout, out, hospital or [], bootstrap, (resume, force), device, runtime)
+
+
+def _is_recipe(name: str) -> bool:
+    """Whether a recipe of single images has this name.
+
+    Raises:
+        RecipeError: the name is that of another recipe, or of nothing.
+    """
+    from pulmoscope.core.errors import RecipeError
+    from pulmoscope.runtime.bundle import built_in
+    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL
+
+    if name in RECIPES:
+        return True
+    if name in THREE_LEVEL or name in SEVERITY:
+        raise RecipeError(f"{name}: hospitals can be left out of recipes of single images only")
+    if name not in built_in() and not Path(name).exists():
+        raise RecipeError(
+            f"{name}: is no recipe ({', '.join(RECIPES)}) and no model ({', '.join(built_in())}, or a folder)"
+        )
+    return False
+
+
+def _refuse(name: str, options: Mapping[str, object]) -> None:
+    from pulmoscope.core.errors import RecipeError
+
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise RecipeError(f"{name}: {', '.join(given)} can't be given; a model is not trained here")
+
+
+def _recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
+    """A recipe with its settings, and with the labels that a file gives in place of its own."""
+    from dataclasses import replace
+
+    from pulmoscope.datasets.labels import read_labels
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.recipes import find
+    from pulmoscope.training.settings import apply
+
+    recipe = apply(find(name), set_)
+    if labels is not None:
+        recipe = replace(recipe, labels=read_labels(labels))
+    check(recipe)
+    return recipe
+
+
+def _ask_model(
+    name: str,
+    data: Sequence[Path],
+    layout: str | None,
+    labels: Path | None,
+    out: Path,
+    hospitals: list[str],
+    bootstrap: int,
+    force: bool,
+    device: str,
+    runtime: Runtime,
+) -> None:
+    from pulmoscope.core.errors import DatasetError
+    from pulmoscope.core.files import check_folder, claim_folder
+    from pulmoscope.datasets.hospitals import left_out_by
+    from pulmoscope.datasets.labels import mapped_labels
+    from pulmoscope.pipeline.hospitals import RESULT, ask, judged_images
+    from pulmoscope.runtime.model import Model
+
+    check_folder(out, RESULT, force)
+    opened = Model.load(name, runtime.value, device)
+    table = mapped_labels(load_data(data, layout), labels_of(opened, labels))
+    chosen, skipped = judged_images(opened, table, left_out_by(table, hospitals) if hospitals else ())
+    if not len(chosen):
+        raise DatasetError(f"{table.root}: no hospital can be asked about ({_reasons(skipped)})")
+    claim_folder(out, RESULT, force)
+    with progress_bar("Asking") as progress:
+        answers = ask(opened, chosen, out, progress=progress)
+    _finish(out, [answers], skipped, None, bootstrap)
+
+
+def _train_recipe(
+    recipe: Recipe,
+    data: Sequence[Path],
+    layout: str | None,
+    out: Path,
+    hospitals: list[str],
+    bootstrap: int,
+    go_on: tuple[bool, bool],
+    device: str,
+    runtime: Runtime,
+) -> None:
+    from pulmoscope.core.errors import DatasetError, OutputExistsError
+    from pulmoscope.core.files import check_folder, claim_folder
+    from pulmoscope.datasets.hospitals import left_out_by, of
+    from pulmoscope.pipeline.hospitals import RESULT, Skipped, ask
+    from pulmoscope.runtime.model import Model
+
+    resume, force = go_on
+    check_folder(out, RESULT, force=True)
+    if (out / RESULT).exists() and not (resume or force):
+        raise OutputExistsError(out / RESULT, resumable=True)
+    table = load_data(data, layout)
+    wanted = left_out_by(table, hospitals)
+    # Brings torch, which takes seconds: not for data that are not there.
+    from pulmoscope.training.leave_out import LeaveOut, folders_of
+    from pulmoscope.training.loop import check_free
+
+    trainer = LeaveOut(recipe, table, wanted)
+    skipped = [
+        Skipped(name, len(of(table, name)), reason) for name, reason in trainer.skipped.items()
+    ] + _nobodys(table, hospitals)
+    if not trainer.hospitals:
+        raise DatasetError(f"{table.root}: no hospital can be left out ({_reasons(skipped)})")
+    folders = {name: out / place for name, place in folders_of(wanted).items()}
+    for name in trainer.hospitals:
+        check_free(folders[name], resume, force)
+    claim_folder(out, RESULT, force=True)
+    answers: list[Answers] = []
+    for number, name in enumerate(trainer.hospitals, 1):
+        typer.echo(f"{recipe.name} without {name} ({number} of {len(trainer.hospitals)})")
+        trainer.train(name, folders[name], device=device, resume=resume, force=force)
+        opened = Model.load(folders[name], runtime.value, device)
+        with progress_bar(f"Asking about {name}") as progress:
+            answers.append(
+                ask(opened, trainer.images_of(name), folders[name], left_out=name, progress=progress)
+            )
+    _finish(out, answers, skipped, trainer, bootstrap)
+
+
+def _nobodys(table: SampleTable, hospitals: Sequence[str]) -> list[Skipped]:
+    """Unidentified images, which no hospital's absence takes away; none where only some hospitals are asked for."""
+    from pulmoscope.datasets.hospitals import UNIDENTIFIED, of
+    from pulmoscope.pipeline.hospitals import Skipped
+
+    images = 0 if hospitals else len(of(table, UNIDENTIFIED))
+    reason = "nobody knows which hospitals they are from, so they can't be left out"
+    return [Skipped(UNIDENTIFIED, images, reason)] if images else []
+
+
+def _reasons(skipped: Sequence[Skipped]) -> str:
+    return "; ".join(f"{own.hospital}: {own.reason}" for own in skipped)
+
+
+def _finish(
+    out: Path,
+    answers: Sequence[Answers],
+    skipped: Sequence[Skipped],
+    trainer: LeaveOut | None,
+    bootstrap: int,
+) -> None:
+    """Write the results, and say them."""
+    from pulmoscope.pipeline.hospitals import results, write_results
+
+    recipe = None if trainer is None else trainer.facts()
+    found, rows = results(answers, skipped, recipe=recipe, bootstrap=bootstrap, command=as_typed())
+    write_results(out, found, rows)
+    tell_left_out([failure.reason for own in answers for failure in own.failures])
+    for own in skipped:
+        typer.echo(
+            f"pulmoscope: {own.hospital}: not asked about its {own.images} images: {own.reason}", err=True
+        )
+    _tell(found)
+    typer.echo(f"Results: {out / 'hospitals.json'}")
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from pulmoscope.report.hospitals import HEADER, summary_lines, table_rows
+
+    name = (found["recipe"] or found["model"])["name"]
+    what = "each hospital left out of training" if found["recipe"] else "by hospital"
+    view = Table(box=box.SIMPLE_HEAD, title=f"{name}: {what}")
+    for title in HEADER:
+        view.add_column(title, justify="left" if title == HEADER[0] else "right")
+    for row in table_rows(found):
+        view.add_row(*row)
+    show(view)
+    for line in summary_lines(found):
+        typer.echo(line)

@@ -1,0 +1,253 @@
+"""How a model does at each hospital: within one, knowing where an image comes from does not help.
+
+In most public collections the source equals the class, so a figure over several tells how well a model tells hospitals
+apart. What counts is how it tells the patients of one hospital apart, best of one that it has not learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import Decision
+from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED
+from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
+from pulmoscope.evaluation.calibration import DebiasedError
+from pulmoscope.evaluation.metrics import PAIR, Predictions, Ranked
+
+LEAST = 10
+"""A figure of fewer images than this (an AUROC: of one class; a mean or worst share: of all) says too little."""
+
+POSITIVE, NEGATIVE = PAIR
+
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """What became of the images with one label.
+
+    Attributes:
+        images: how many there are.
+        called, reported_as: each of :data:`~pulmoscope.evaluation.metrics.PAIR` → the share that was called so, and
+            that was reported as it; undefined where the model has no such class.
+        right: the share called what it is; undefined where the label is no class of the model.
+        reported: the share that was reported, as whatever.
+    """
+
+    images: int
+    called: Mapping[str, Estimate]
+    reported_as: Mapping[str, Estimate]
+    right: Estimate
+    reported: Estimate
+
+
+@dataclass(frozen=True)
+class HospitalFigures:
+    """The figures of one hospital; undefined ones have no value.
+
+    Attributes:
+        hospital: its name in the hospital map.
+        learnt: whether the model has learnt from it; None: nobody knows.
+        images, units: how many there are, and how many patients (or images) resamples are drawn from.
+        by_label: the figures of each label; the only ones that count labels that are no class of the model.
+        auroc_within: AUROC of p(COVID), COVID against Normal, at least :data:`LEAST` images of each.
+        calibration_error: debiased, of COVID against all other labels, where ``auroc_within`` is defined.
+        auroc_disease: AUROC of 1 - p(Normal), diseases other than COVID against Normal, at least LEAST of each.
+        wrongly_called: share of the images that was called another class than its label.
+        wrongly_reported: share of the images that was reported as another class than its label.
+        reported: share of the images, whatever their label, that was reported.
+    """
+
+    hospital: str
+    learnt: bool | None
+    images: int
+    units: int
+    by_label: Mapping[str, LabelFigures]
+    auroc_within: Estimate
+    calibration_error: Estimate
+    auroc_disease: Estimate
+    wrongly_called: Estimate
+    wrongly_reported: Estimate
+    reported: Estimate
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts in means and worst figures: it is identified, and the model has not learnt from it."""
+        return self.hospital != UNIDENTIFIED and self.learnt is False
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "hospital": self.hospital,
+            "part_of": PART_OF.get(self.hospital),
+            "learnt": self.learnt,
+            "counts": self.counts,
+            **{name: value for name, value in asdict(self).items() if name not in ("hospital", "learnt")},
+        }
+
+
+def hospital_figures(
+    predictions: Predictions,
+    learnt: Mapping[str, bool | None],
+    bootstrap: int = 1000,
+    seed: int = 20,
+) -> list[HospitalFigures]:
+    """The figures of every hospital, by name, unidentified images last.
+
+    Args:
+        predictions: with decisions and hospitals.
+        learnt: hospital → whether the model has learnt from it; None: nobody knows.
+        bootstrap, seed: as for :func:`pulmoscope.evaluation.metrics.evaluate`.
+
+    Raises:
+        ValueError: the predictions carry no hospitals or no decisions.
+    """
+    if not predictions.hospitals or not predictions.decisions:
+        raise ValueError("a hospital and a decision for every image are needed")
+    names = sorted(set(predictions.hospitals), key=lambda name: (name == UNIDENTIFIED, name))
+    return [
+        _figures(
+            predictions.select([own == name for own in predictions.hospitals]),
+            learnt[name],
+            bootstrap,
+            seed,
+        )
+        for name in names
+    ]
+
+
+def summary(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
+    """Mean and worst over the hospitals that count, ready for JSON.
+
+    Figure → ``hospitals`` (how many have it), ``mean``, ``worst`` (the hospital and its estimate). The worst AUROC is
+    the lowest, the worst share the highest. A share counts where it is of at least :data:`LEAST` images.
+    """
+    measures: dict[str, tuple[Callable[[HospitalFigures], Estimate], Callable[..., Any]]] = {
+        "auroc_within": (lambda row: row.auroc_within, min),
+        "normals_called_covid": (lambda row: _of_normals(row, "called"), max),
+        "normals_reported_covid": (lambda row: _of_normals(row, "reported_as"), max),
+        "wrongly_called": (lambda row: _of_enough(row, row.wrongly_called), max),
+        "wrongly_reported": (lambda row: _of_enough(row, row.wrongly_reported), max),
+    }
+    found: dict[str, Any] = {}
+    for name, (measure, worst_of) in measures.items():
+        values = {row.hospital: measure(row) for row in rows if row.counts}
+        known = {hospital: own for hospital, own in values.items() if own.value is not None}
+        worst = worst_of(known, key=lambda hospital: known[hospital].value, default=None)
+        found[name] = {
+            "hospitals": len(known),
+            "mean": float(np.mean([own.value for own in known.values()])) if known else None,
+            "worst": None if worst is None else {"hospital": worst, **asdict(known[worst])},
+        }
+    return found
+
+
+def section(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
+    """Rows and summary, ready for JSON."""
+    return {"rows": [row.plain() for row in rows], "summary": summary(rows)}
+
+
+def _of_normals(row: HospitalFigures, what: str) -> Estimate:
+    own = row.by_label.get(NEGATIVE)
+    if own is None or own.images < LEAST:
+        return Estimate(None)
+    shares: Mapping[str, Estimate] = getattr(own, what)
+    return shares[POSITIVE]
+
+
+def _of_enough(row: HospitalFigures, share: Estimate) -> Estimate:
+    known = sum(own.images for own in row.by_label.values() if own.right.value is not None)
+    return share if known >= LEAST else Estimate(None)
+
+
+def _figures(own: Predictions, learnt: bool | None, bootstrap: int, seed: int) -> HospitalFigures:
+    """Of the images of one hospital, at least one."""
+    unit_of_image = units(own.patients)
+    found = estimates(_Statistics(own), unit_of_image, bootstrap, seed)
+    by_label = {
+        label: LabelFigures(
+            images=own.labels.count(label),
+            called={name: found[label, "called", name] for name in PAIR},
+            reported_as={name: found[label, "reported", name] for name in PAIR},
+            right=found[label, "right"],
+            reported=found[label, "reported"],
+        )
+        for label in sorted(set(own.labels))
+    }
+    names = ("auroc_within", "calibration_error", "auroc_disease")
+    shares = ("wrongly_called", "wrongly_reported", "reported")
+    return HospitalFigures(
+        hospital=own.hospitals[0],
+        learnt=learnt,
+        images=len(own),
+        units=int(unit_of_image.max()) + 1,
+        by_label=by_label,
+        **{name: found[name] for name in (*names, *shares)},
+    )
+
+
+class _Statistics:
+    """Every figure of every resample, from weights (resamples, images); what does not depend on them is kept."""
+
+    def __init__(self, own: Predictions) -> None:
+        labels, called = np.array(own.labels), np.array(own.predicted)
+        known = own.truth >= 0
+        reported = np.array([decision == Decision.REPORT for decision in own.decisions])
+        wrong = known & (called != labels)
+        everywhere = np.ones(len(own), dtype=bool)
+        self._shares: dict[Any, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = {
+            "wrongly_called": (wrong, known),
+            "wrongly_reported": (wrong & reported, known),
+            "reported": (reported, everywhere),
+        }
+        nowhere = np.zeros(len(own), dtype=bool)
+        for label in set(own.labels):
+            of_label = labels == label
+            for name in PAIR:
+                whole = of_label if name in own.classes else nowhere
+                self._shares[label, "called", name] = (of_label & (called == name), whole)
+                self._shares[label, "reported", name] = (of_label & (called == name) & reported, whole)
+            self._shares[label, "right"] = (of_label & (called == label), of_label & known)
+            self._shares[label, "reported"] = (of_label & reported, of_label)
+        positive, negative = (labels == name if name in own.classes else nowhere for name in PAIR)
+        disease = known & ~positive & ~negative
+        self._within = _ranked(own, POSITIVE, positive, negative)
+        self._disease = _ranked(
+            own, NEGATIVE, negative, disease
+        )  # p(Normal) ranks Normal above as 1 - p does below
+        self._known = np.flatnonzero(known)
+        self._error = DebiasedError(_column(own, POSITIVE)[known], positive[known]) if self._within else None
+
+    def __call__(self, weights: Weights) -> dict[Any, Values]:
+        found: dict[Any, Values] = {}
+        for name, (part, whole) in self._shares.items():
+            total = weights @ whole
+            found[name] = np.divide(
+                weights @ (part & whole), total, out=np.full_like(total, np.nan), where=total > 0
+            )
+        undefined = np.full(len(weights), np.nan)
+        for name, ranked in (("auroc_within", self._within), ("auroc_disease", self._disease)):
+            found[name] = undefined if ranked is None else ranked[1](weights[:, ranked[0]])[0]
+        error = self._error
+        found["calibration_error"] = undefined if error is None else error(weights[:, self._known])
+        return found
+
+
+def _column(own: Predictions, name: str) -> npt.NDArray[np.float64]:
+    return own.probabilities[:, own.classes.index(name)]
+
+
+def _ranked(
+    own: Predictions,
+    by: str,
+    positive: npt.NDArray[np.bool_],
+    negative: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.intp], Ranked] | None:
+    """The images of both sides and their ranks by a class's probability; None: too few of a side."""
+    if by not in own.classes or positive.sum() < LEAST or negative.sum() < LEAST:
+        return None
+    places = np.flatnonzero(positive | negative)
+    return places, Ranked(_column(own, by)[places], positive[places])

@@ -1,0 +1,121 @@
+"""Damage of an X-ray that its pixels show wherever the lungs are: too blurred to be judged, or with bands of noise.
+
+A radiograph has structure of every size; blurring takes the fine one and leaves the coarse one. So its sharpness is
+how strong the fine structure is beside the coarse one, at the typical place of the typical part of the picture, which
+letters and frames do not change. What noise alone adds to the fine structure is told by the finest, and left out.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.types import Flag, FloatArray, Severity
+
+LEAST_SHARPNESS = 0.145
+"""Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.19 in 99 %)."""
+LEAST_DETAIL = 0.22
+"""Strength of the finest details, below 1.5 pixels, beside those of 2 to 5: pixels that were made larger have none
+within them (films: 0.31 and more)."""
+LEAST_STRUCTURE = 0.0015
+"""A picture with less coarse structure, in shares of its range of grey, is flat: how sharp it is can't be told."""
+MOST_NOISE, NOISIER, LEAST_NOISE = 0.035, 4.0, 0.03
+"""Largest share of rows or columns that are so many times as noisy as the typical one, and beyond this share of the
+range of grey (films: 0.002 in 99.5 %)."""
+
+_SIDE, _TILE, _LEAST_TILES = 256, 24, 25
+_BLURS = (0.7, 1.4, 2.8, 5.6, 11.2)
+_NOISE_GAINS = (0.488, 0.189)
+"""Median strength of white noise with a standard deviation of 1 in the two finest bands."""
+_NOISE_SIDE = 512
+_MOST_BLACK = 0.02
+"""Largest share of a tile that may be as black as the darkest 2 % of the picture."""
+
+
+def check(pixels: FloatArray) -> tuple[Flag, ...]:
+    """The flags of an X-ray's pixels, float32 (rows, columns) in [0, 1]: ``blurred``, ``noise-band``."""
+    low, high = np.percentile(
+        pixels[:: max(1, pixels.shape[0] // 128), :: max(1, pixels.shape[1] // 128)], (2, 98)
+    )
+    spread = max(float(high - low), 0.02)
+    return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
+
+
+def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
+    """How strong fine structure is beside coarse one, and the finest beside the fine one; None: it can't be told.
+
+    A picture that is flat or small tells nothing of it.
+
+    Args:
+        pixels: float32 (rows, columns); a longer side than 256 is shrunk to that.
+        spread: the picture's range of grey.
+    """
+    scale = _SIDE / max(pixels.shape)
+    if scale < 1:
+        rows, columns = (max(_TILE, round(side * scale)) for side in pixels.shape)
+        pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    strengths = _strengths(pixels)
+    if len(strengths) < _LEAST_TILES:
+        return None
+    strengths = strengths[strengths[:, 4] >= np.quantile(strengths[:, 4], 0.4)]
+    if float(np.median(strengths[:, 3])) < LEAST_STRUCTURE * spread:
+        return None
+    strengths = np.maximum(strengths, 1e-6)
+    noise = strengths[:, 0] / _NOISE_GAINS[0]
+    fine = np.sqrt(np.maximum(strengths[:, 1] ** 2 - (_NOISE_GAINS[1] * noise) ** 2, 0))
+    return float(np.median(fine / strengths[:, 3])), float(np.median(strengths[:, 0] / strengths[:, 2]))
+
+
+def _strengths(pixels: FloatArray) -> FloatArray:
+    """Median strength of five bands of detail, the finest first, in every tile without black: float32 (tiles, 5)."""
+    smooth = [pixels, *(cv2.GaussianBlur(pixels, (0, 0), width) for width in _BLURS)]
+    bands = np.abs(np.stack([one - other for one, other in pairwise(smooth)]))
+    rows, columns = (side // _TILE for side in pixels.shape)
+    cut = bands[:, : rows * _TILE, : columns * _TILE].reshape(len(bands), rows, _TILE, columns, _TILE)
+    tiles = cut.transpose(1, 3, 0, 2, 4).reshape(rows * columns, len(bands), _TILE * _TILE)
+    return np.asarray(np.median(tiles, axis=2)[_lit(pixels)], dtype=np.float32)
+
+
+def _lit(pixels: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which tiles (tiles,) hold next to no black: the edge of a dark frame would pass for coarse structure."""
+    low, high = np.percentile(pixels, (2, 98))
+    black = pixels <= low + 0.01 * (high - low)
+    rows, columns = (side // _TILE for side in pixels.shape)
+    cut = black[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
+    return np.asarray(cut.mean(axis=(1, 3)).ravel() <= _MOST_BLACK)
+
+
+def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
+    found = sharpness(pixels, spread)
+    if found is None:
+        return ()
+    sharp, detail = found
+    if sharp < LEAST_SHARPNESS:
+        rule = f"fine structure has at least {LEAST_SHARPNESS} of the strength of coarse structure"
+        return (_refuse("blurred", f"{rule} (found: {sharp:.3f}): the radiograph is blurred"),)
+    if detail < LEAST_DETAIL:
+        rule = f"the finest structure has at least {LEAST_DETAIL} of the strength of that twice as coarse"
+        return (_refuse("blurred", f"{rule} (found: {detail:.3f}): the radiograph is an enlarged thumbnail"),)
+    return ()
+
+
+def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
+    """Rows or columns whose pixels differ from their neighbours within the row as those of a radiograph never do."""
+    step = -(-max(pixels.shape) // _NOISE_SIDE)
+    sample = pixels[::step, ::step]  # not averaged, which would take the noise away
+    share = 0.0
+    for lying in (sample, sample.T):
+        noise = np.median(np.abs(np.diff(lying, 2, axis=1)), axis=1)
+        limit = max(NOISIER * float(np.median(noise)), LEAST_NOISE * spread)
+        share = max(share, float((noise > limit).mean()))
+    if share <= MOST_NOISE:
+        return ()
+    rule = f"at most {MOST_NOISE:.1%} of the rows and columns are noise"
+    return (_refuse("noise-band", f"{rule} (found: {share:.1%})"),)
+
+
+def _refuse(code: str, detail: str) -> Flag:
+    return Flag(code, Severity.REFUSE, detail)

@@ -1,0 +1,64 @@
+"""What the view network's answer means: is the picture one whole frontal radiograph of an adult's chest?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pulmoscope.core.types import Flag, Severity
+from pulmoscope.preprocess.views import View
+
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "lateral": ("not-frontal", "a lateral or oblique view"),
+    "body-part": ("not-frontal", "another part of the body"),
+    "ct": ("not-frontal", "a CT slice"),
+    "heat-map": ("not-frontal", "a radiograph under a heat map"),
+    "other": ("not-frontal", "no radiograph"),
+    "two-films": ("two-films", "two or more radiographs"),
+    "part": ("half-chest", "a part of a chest"),
+    "turned": ("rotated", "a radiograph that is turned"),
+    "negative": ("looks-inverted", "a negative"),
+}
+"""View → code of the flag, and how its message names what is seen."""
+
+LIKE_CHILD = "looks-like-child"
+"""A child by the picture; by the file's own words it is ``child`` (``io.patient_age``)."""
+
+CHILDREN = 0.02
+"""A model knows children where at least this share of every class that it has learnt from are children's images."""
+
+_RULE = "the picture is one whole frontal radiograph of a chest"
+
+
+def check(view: View | None) -> tuple[Flag, ...]:
+    """At most one flag: what the picture shows instead of a frontal radiograph of an adult's chest.
+
+    Args:
+        view: None where the model has no view network.
+    """
+    if view is None or (view.is_chest and view.name != "child"):
+        return ()
+    if view.is_chest:
+        rule = "the radiograph is an adult's, not a child's"
+        return (Flag(LIKE_CHILD, Severity.REFUSE, f"{rule} (found: a child's chest, {view.shares[1]:.2f})"),)
+    if view.chest >= 0.5:
+        detail = f"{_RULE}, within 1.00 of those that are known (found: {view.distance:.2f})"
+        return (Flag("not-frontal", Severity.REFUSE, detail),)
+    code, named = FLAGS[view.name]
+    return (Flag(code, Severity.REFUSE, f"{_RULE} (found: {named}, {1 - view.chest:.2f})"),)
+
+
+def known_children(flags: Sequence[Flag], views: Mapping[str, Any]) -> tuple[Flag, ...]:
+    """Only warn of what looks like a child where the model has learnt from children, ill and well.
+
+    Where one class alone has children, as in collections whose viral pneumonia is a children's hospital's, the model
+    may tell children apart instead of the disease: then they are referred.
+
+    Args:
+        views: of the model's images: class → view → how many; empty where it isn't known.
+    """
+    shares = [own.get("child", 0) / max(1, sum(own.values())) for own in views.values()]
+    if not shares or min(shares) < CHILDREN:
+        return tuple(flags)
+    return tuple(replace(flag, severity=Severity.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)
