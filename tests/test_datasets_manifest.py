@@ -120,3 +120,15 @@ def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
     write(tmp_path, HEADER[:-1] + ",infected\np1,COVID,train,1,n,9-3\n")
     with pytest.raises(DatasetError, match=r"line 2: infected slices are written like .* \(found: 9-3\)"):
         load(tmp_path)
+
+
+def test_labels_that_nobody_read_are_written_and_read(tmp_path: Path) -> None:
+    text = HEADER[:-1] + ",hospital,unread\na.png,COVID,train,1,n,h,yes\nb.png,Normal,train,2,n,h,\n"
+    write(tmp_path, text)
+    table = load(tmp_path)
+    assert [sample.unread for sample in table] == [True, False]
+    manifest.write(tmp_path / "copy.csv", table.samples)
+    assert (tmp_path / "copy.csv").read_text(encoding="utf-8") == text
+    write(tmp_path, text.replace("yes", "maybe"))
+    with pytest.raises(DatasetError, match=r"line 2: unread must be yes or empty \(found: maybe\)"):
+        load(tmp_path)

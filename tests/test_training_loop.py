@@ -13,6 +13,7 @@ from torch import Tensor
 
 import drawn
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
+from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
@@ -72,6 +73,33 @@ def test_a_run_learns_and_is_whole(films: SampleTable, tmp_path: Path) -> None:
     assert list((run.folder / "tensorboard").iterdir())
     assert not (run.folder / "checkpoints").exists()
     assert load_run(run.folder) == run
+
+
+def test_the_images_of_a_run_are_a_data_set_like_that_it_had(films: SampleTable, tmp_path: Path) -> None:
+    places = enumerate(films)
+    known = [dataclasses.replace(own, hospital=f"h{at % 2}", unread=at % 3 == 0) for at, own in places]
+    two = [own for own in known if own.label in TINY.classes]
+    run = train(TINY, films.with_samples(two), tmp_path / "run", "phases.train.epochs=1")
+
+    again = load_all([run.folder / "images.csv"])
+    bare = [dataclasses.replace(own, file=Path(own.file).name) for own in again]
+    assert bare == two
+    assert all(again.path(own).is_file() for own in again)
+
+
+def test_a_run_takes_no_list_of_images_that_is_not_its_own(films: SampleTable, tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "images.csv"
+    mine.parent.mkdir()
+    for name in ("images.csv", "manifest.csv"):
+        mine.with_name(name).write_text("mine", encoding="utf-8")
+    with pytest.raises(ResourceError, match="a run writes a file of this name"):
+        train(TINY, films, tmp_path / "run")
+    assert mine.read_text(encoding="utf-8") == "mine"
+    mine.unlink()
+    for force in (False, True):
+        fit(TINY, films, tmp_path / "run", device="cpu", progress=False, force=force)
+        assert mine.with_name("manifest.csv").read_text(encoding="utf-8") == "mine"
+        assert mine.is_file()
 
 
 def test_the_network_kept_gives_the_figures_reported(films: SampleTable, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 NAME = "manifest.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
 _OPTIONAL = ("mask", "infected", "hospital")
+_UNREAD = {"": False, "yes": True}
+"""What the optional column ``unread`` may say."""
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -29,7 +31,7 @@ def read(path: Path) -> SampleTable:
 
     Raises:
         DatasetError: a column is missing, the table is empty, a file is named twice, a split has another name
-            than train, val, test or all, infected slices are not written like ``12-40,45``, or a box is no box.
+            than train, val, test or all, unread is not yes or empty, infected slices are not written like ``12-40,45``, or a box is no box.
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
@@ -38,7 +40,10 @@ def read(path: Path) -> SampleTable:
     seen: dict[str, int] = {}
     for line, row in rows:
         named = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
-        sample = replace(Sample(**named), boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
+        unread = row.get("unread", "")
+        if unread not in _UNREAD:
+            raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
+        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -86,9 +91,14 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    columns = [*COLUMNS, *(name for name in _OPTIONAL if any(getattr(sample, name) for sample in samples))]
-    rows = ([getattr(sample, name) for name in columns] for sample in samples)
+    optional = (*_OPTIONAL, "unread")
+    columns = [*COLUMNS, *(name for name in optional if any(getattr(sample, name) for sample in samples))]
+    rows = ([_cell(getattr(sample, name)) for name in columns] for sample in samples)
     write_text(path, csv_text(columns, rows))
+
+
+def _cell(value: str | bool) -> str:
+    return value if isinstance(value, str) else "yes" if value else ""
 
 
 def write_table(path: Path, table: SampleTable) -> None:

@@ -3,11 +3,14 @@
 A run is a folder::
 
     recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
-    manifest.csv           the images it had, with splits, labels and hospitals as it took them
+    images.csv             the images it had, with splits, labels and hospitals as it took them: a data set itself
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     curves.csv, curves.png, tensorboard/
     checkpoints/           while it is under way
+
+``images.csv``, and ``predictions.csv`` where a hospital was left out, name files and patients as the data do. They are
+no part of the model: whoever hands it on leaves them out.
 """
 
 from __future__ import annotations
@@ -43,9 +46,9 @@ SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 SHEETS = "sheets"
 """What generative networks draw, beside the patients' slices that they redraw."""
-DATA = "manifest.csv"
+DATA = "images.csv"
 """The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
-RESULTS = ("run.json", RECIPE, DATA, "weights.safetensors", "curves.csv", "curves.png")
+RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
 OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
 
@@ -110,12 +113,14 @@ def check_free(run: Path, resume: bool, force: bool) -> None:
 
     Raises:
         OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
-        ResourceError: it is no folder.
+        ResourceError: it is no folder, or a file of somebody else's is where the run's images are to be listed.
     """
     if run.exists() and not run.is_dir():
         raise ResourceError(f"{run}: a run needs a folder (found: a file)")
     if (run / RECIPE).exists() and not resume and not force:
         raise OutputExistsError(run / RECIPE, resumable=True)
+    if (run / DATA).exists() and not (run / RECIPE).exists():
+        raise ResourceError(f"{run / DATA}: a run writes a file of this name; give another folder")
 
 
 def fit(
@@ -230,6 +235,8 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
+    if marker.exists():  # else it is no run's
+        (run / DATA).unlink(missing_ok=True)
     for name in (MANIFEST, *RESULTS, *PARTS, *OF_SEVERITY):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "cache", "tensorboard", SHEETS):
