@@ -31,7 +31,8 @@ def read(path: Path) -> SampleTable:
 
     Raises:
         DatasetError: a column is missing, the table is empty, a file is named twice, a split has another name
-            than train, val, test or all, unread is not yes or empty, infected slices are not written like ``12-40,45``, or a box is no box.
+            than train, val, test or all, unread is not yes or empty, infected slices are not written like
+            ``12-40,45``, or a box is no box.
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
