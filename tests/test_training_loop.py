@@ -13,13 +13,14 @@ from torch import Tensor
 
 import drawn
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
+from pulmoscope.datasets.labels import targets
 from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import settings
 from pulmoscope.training.learner import Learner
-from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve
+from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve, settled
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.recipes import find
 from pulmoscope.training.summary import SUMMARY
@@ -342,3 +343,19 @@ def test_a_recipe_learns_with_margins_and_balanced_weights(films: SampleTable, t
     with torch.no_grad():
         logits = run.network()(torch.rand(2, 1, 32, 32))
     assert float(logits.abs().max()) <= 30.001  # cosines, scaled
+
+
+def test_labels_and_shares_fit_the_classes_of_the_data() -> None:
+    """xray-covid on data of two classes, with a table of labels that names a class as itself."""
+    labels = {**find("xray-covid").labels, "COVID": "COVID"}
+    recipe = dataclasses.replace(find("xray-covid"), labels=labels)
+    table = drawn.named(("COVID", "Negative", "Indeterminate", "Typical"))
+    table = table.with_samples(dataclasses.replace(own, unread=own.label == "COVID") for own in table)
+    found, known = settled(recipe, table)
+    assert found.classes == ("Normal", "COVID")
+    assert found.labels["Indeterminate"] == "COVID 0.533333333, Normal 0.466666667"
+    assert found.unread == {"Normal": 0.222222222}
+    assert [warning.split(":")[0] for warning in known.warnings] == ["labels.Indeterminate", "unread"]
+    assert settled(found, known) == (found, known)
+    shares = targets(known, found.labels, found.classes, found.unread)
+    assert shares.sum(axis=1).tolist() == pytest.approx([1] * 4)

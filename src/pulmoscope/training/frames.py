@@ -18,7 +18,7 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import DatasetError, InputError, RecipeError
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, without
-from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, targets
+from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.kinds import Preprocess
@@ -141,7 +141,7 @@ def learnt_from(recipe: Recipe, table: SampleTable) -> SampleTable:
     """
     pool = table.split("train", "val")
     pool.with_labels(recipe.classes)
-    known, shared = set(recipe.classes), {*recipe.labels} - {*recipe.classes}
+    known, shared = set(recipe.classes), {*soft_labels(recipe.labels)} - {*recipe.classes}
     return pool.with_samples(
         sample
         for sample in pool
@@ -172,7 +172,8 @@ def load_frames(
     """
     labels, unread = labels or {}, unread or {}
     table.with_labels(classes)
-    chosen = table.with_samples(sample for sample in table if sample.label in {*classes, *labels})
+    known = {*classes, *soft_labels(labels)}
+    chosen = table.with_samples(sample for sample in table if sample.label in known)
     framed = read_all(chosen, _Framer(preprocess, chosen, maps), progress)
     shares = targets(chosen, labels, classes, unread)
     soft = bool((shares.max(axis=1) < 1).any())

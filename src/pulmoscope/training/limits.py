@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.datasets.labels import shares_of
+from pulmoscope.datasets.labels import hard_labels, soft_labels
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
@@ -111,11 +111,11 @@ def check_loss(recipe: Recipe) -> None:
 
 def _check_shares(recipe: Recipe) -> None:
     """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
-    shares = [shares_of(text) for text in recipe.labels.values()]
+    hard_labels(recipe.labels)  # no circles
     total = sum(recipe.unread.values())
     if total >= 1 or min(recipe.unread.values(), default=0) < 0:
         raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
-    soft = any(len(own) > 1 for own in shares) or recipe.unread or recipe.augment.opacities
+    soft = soft_labels(recipe.labels) or recipe.unread or recipe.augment.opacities
     if (soft or recipe.robust) and (recipe.loss != LossSpec() or recipe.model.output != "softmax"):
         raise RecipeError(
             "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "

@@ -30,6 +30,7 @@ from safetensors.torch import load_file
 from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets import manifest
+from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
@@ -160,8 +161,7 @@ def fit(
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     with clear_about_resources(f"training {run}"), own_seeds:
-        table = prepared(recipe, table)
-        recipe = resolve(recipe, table)
+        recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
         torch.manual_seed(recipe.seed)
@@ -180,17 +180,41 @@ def fit(
     return load_run(run)
 
 
+def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
+    """A recipe and a data set made for one another: prepared and resolved; doing it twice changes nothing.
+
+    The table's warnings say which shares of classes that the data don't have went to the others.
+
+    Raises:
+        DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.
+    """
+    table = prepared(recipe, table)
+    found = resolve(recipe, table)
+    told = [
+        f"labels.{label}: {text} has classes that these data don't have; learnt as {found.labels[label]}"
+        for label, text in recipe.labels.items()
+        if text != found.labels.get(label, text) and any(own.label == label for own in table)
+    ]
+    gone = [name for name in recipe.unread if name not in found.unread]
+    if gone and any(own.unread for own in table):
+        told.append(f"unread: {', '.join(gone)} is no class of these data; its share goes to the others")
+    return found, prepared(found, table.with_samples(table, *told))
+
+
 def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     """Fill in what depends on the data, and check what the types can't say.
 
     An empty class list becomes the table's classes; with a single logit ``positive`` goes to second place. A single
-    logit tells two classes apart: with more, the output becomes a softmax.
+    logit tells two classes apart: with more, the output becomes a softmax. Shares of classes that the data don't have
+    go to the others (see :func:`pulmoscope.datasets.labels.fitted_labels`).
 
     Raises:
         RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.training.limits`), or there is one class.
     """
     limits.check(recipe)
-    classes = recipe.classes or tuple(name for name in table.classes if name not in recipe.labels)
+    classes = recipe.classes or tuple(
+        name for name in table.classes if name not in soft_labels(recipe.labels)
+    )
     if len(classes) < 2:
         raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
     if len(classes) == 2 and recipe.positive in classes:
@@ -204,7 +228,8 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     model = recipe.model
     if model.output == "sigmoid" and len(classes) != 2:
         model = dataclasses.replace(model, output="softmax")
-    return dataclasses.replace(recipe, classes=classes, model=model)
+    labels, unread = fitted_labels(recipe.labels, classes), fitted(recipe.unread, classes)
+    return dataclasses.replace(recipe, classes=classes, model=model, labels=labels, unread=unread)
 
 
 def measured(recipe: Recipe, frames: Frames) -> Recipe:
