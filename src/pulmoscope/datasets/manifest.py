@@ -44,7 +44,7 @@ def read(path: Path) -> SampleTable:
         unread = row.get("unread", "")
         if unread not in _UNREAD:
             raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
-        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
+        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:

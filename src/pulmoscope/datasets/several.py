@@ -117,7 +117,7 @@ def copies_in(table: SampleTable, sizes: Sequence[int]) -> dict[int, int]:
 
 def _strictest(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
     """The strictest split of all copies for every one of them."""
-    split = {}
+    split: dict[int, str] = {}
     for row, original in copies.items():
         splits = table.samples[row].split, split.get(original, table.samples[original].split)
         split[original] = min(splits, key=_ORDER.index)
