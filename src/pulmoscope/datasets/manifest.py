@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pulmoscope.datasets.infected import infected_ranges
 from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 
 NAME = "manifest.csv"
+BOXES = "boxes.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
 _OPTIONAL = ("mask", "infected", "hospital")
 _UNREAD = {"": False, "yes": True}
@@ -36,7 +38,7 @@ def read(path: Path) -> SampleTable:
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
-    boxes = read_boxes(file.with_name("boxes.csv"))
+    boxes, ignored = _own_boxes(file.with_name(BOXES))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
@@ -61,7 +63,18 @@ def read(path: Path) -> SampleTable:
             raise DatasetError(f"{file}, line {line}: {error}") from error
         seen[sample.file] = line
         samples.append(sample)
-    return SampleTable(file.parent, "manifest", tuple(samples), tuple(_warnings(samples)))
+    warnings = [*_warnings(samples), *ignored]
+    if strange := [name for name in boxes if name not in seen]:
+        warnings.append(f"{BOXES}: {len(strange)} files are not in {file.name}, e.g. {strange[0]}")
+    return SampleTable(file.parent, "manifest", tuple(samples), tuple(warnings))
+
+
+def _own_boxes(file: Path) -> tuple[dict[str, Boxes], list[str]]:
+    """The boxes beside a manifest; a table of another kind that has their name is ignored, and that is told."""
+    try:
+        return read_boxes(file), []
+    except _NoTableError as error:
+        return {}, [f"{BOXES} is ignored: {error}"]
 
 
 def _warnings(samples: Sequence[Sample]) -> list[str]:
@@ -123,6 +136,10 @@ def write_table(path: Path, table: SampleTable) -> None:
     )
 
 
+class _NoTableError(DatasetError):
+    """A file is not a table with the columns that were asked for."""
+
+
 def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file with their line numbers; values stripped, columns in lower case.
 
@@ -136,7 +153,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
             missing = [name for name in columns if name not in header]
             if missing:
                 found = ", ".join(header) or "an empty file"
-                raise DatasetError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
+                raise _NoTableError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
             rows = []
             for values in reader:
                 if not any(values):
@@ -149,17 +166,17 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
                 row = dict(zip(header, (value.strip() for value in values), strict=True))
                 rows.append((reader.line_num, row))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: must be a CSV file in UTF-8 (found: {error})") from error
+        raise _NoTableError(f"{file}: must be a CSV file in UTF-8 (found: {error})") from error
     if not rows:
-        raise DatasetError(f"{file}: a table has at least one row below its header (found: none)")
+        raise _NoTableError(f"{file}: a table has at least one row below its header (found: none)")
     return rows
 
 
 def read_boxes(file: Path) -> dict[str, Boxes]:
-    """Readers' boxes by file, in pixels; none where the list is not there.
+    """Readers' boxes by file, in pixels of the image as it is stored; none where the list is not there.
 
     Raises:
-        DatasetError: a column is missing, or a value is no number.
+        DatasetError: a column is missing, or a row is no box: four numbers, in order and not below 0.
     """
     if not file.is_file():
         return {}
@@ -169,5 +186,10 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
             left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
         except ValueError as error:
             raise DatasetError(f"{file}, line {line}: a box is four numbers ({error})") from error
+        if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+            raise DatasetError(
+                f"{file}, line {line}: a box has 0 <= x0 < x1 and 0 <= y0 < y1 "
+                f"(found: {left:g}, {top:g}, {right:g}, {bottom:g})"
+            )
         found[row["file"]].append((left, top, right, bottom))
     return {name: tuple(own) for name, own in found.items()}
