@@ -142,11 +142,11 @@ def test_boxes_are_read_and_those_of_no_row_told(tmp_path: Path) -> None:
     assert table.warnings == ("boxes.csv: 1 files are not in manifest.csv, e.g. z.png",)
 
 
-@pytest.mark.parametrize("box", ["3,2,1,4", "-1,2,3,4", "1,2,inf,4", "1,nan,3,4"])
+@pytest.mark.parametrize("box", ["3,2,1,4", "1,2,inf,4", "1,nan,3,4"])
 def test_a_box_that_is_none_is_refused(box: str, tmp_path: Path) -> None:
     write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
     write(tmp_path, f"file,x0,y0,x1,y1\na.png,{box}\n", "boxes.csv")
-    with pytest.raises(DatasetError, match=r"boxes\.csv, line 2: a box has 0 <= x0 < x1"):
+    with pytest.raises(DatasetError, match=r"boxes\.csv, line 2: a box goes from left to right"):
         load(tmp_path)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pulmoscope.models.losses import CosineHead, balanced_weights, build_loss, margins
+from pulmoscope.models.losses import CosineHead, GroupRisk, balanced_weights, build_loss, margins
 from pulmoscope.models.spec import LossSpec
 
 MOSMED = (254, 684, 125, 45)
@@ -114,3 +114,41 @@ def test_the_cosine_heads_slope_is_its_derivative() -> None:
     for logit in range(3):
         (derivative,) = torch.autograd.grad(said[:, logit].sum(), pooled, retain_graph=True)
         assert torch.allclose(head.slope(pooled)[:, logit], derivative)
+
+
+def test_groups_that_are_learnt_badly_count_more() -> None:
+    risk = GroupRisk(3, step=0.5)
+    assert risk.weights.tolist() == pytest.approx([1 / 3] * 3)
+    each = torch.tensor([1.0, 3.0, 0.5, 0.7], requires_grad=True)
+    loss = risk(each, torch.tensor([0, 0, 2, 2]))
+    # Group means 2 and 0.6; group 1 has no image here and keeps its weight before they are scaled to 1.
+    raw = [math.exp(0.5 * 2), 1.0, math.exp(0.5 * 0.6)]
+    weights = [value / sum(raw) for value in raw]
+    assert risk.weights.tolist() == pytest.approx(weights, rel=1e-6)
+    # Of the groups that are here, by their weights.
+    assert float(loss.detach()) == pytest.approx(
+        (weights[0] * 2 + weights[2] * 0.6) / (weights[0] + weights[2]), rel=1e-6
+    )
+    loss.backward()
+    share = weights[0] / (weights[0] + weights[2])
+    assert each.grad is not None
+    expected = [
+        share / 2,
+        share / 2,
+        (1 - share) / 2,
+        (1 - share) / 2,
+    ]  # the weights themselves are no function of it
+    assert each.grad.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_group_weights_follow_every_batch() -> None:
+    risk = GroupRisk(2, step=0.1)
+    for _ in range(3):
+        risk(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]))
+    first = math.exp(3 * 0.1)
+    assert risk.weights.tolist() == pytest.approx([first / (first + 1), 1 / (first + 1)], rel=1e-6)
+
+
+def test_a_single_group_is_the_plain_mean() -> None:
+    each = torch.tensor([0.3, 0.8, 0.1])
+    assert float(GroupRisk(1, 1.0)(each, torch.zeros(3, dtype=torch.long))) == pytest.approx(0.4)

@@ -57,6 +57,17 @@ def test_temperature_and_threshold_are_those_worked_out_by_hand(model: Model, tm
     assert answer.probabilities[0, 0] == pytest.approx(0.75, abs=0.01)
 
 
+def test_thresholds_by_class_are_fitted_anew_where_a_model_has_them(model: Model, tmp_path: Path) -> None:
+    """Those of before would go before the new one, and are of another temperature."""
+    own = images(tmp_path / "own", 45, 15)
+    by_class = replace(model.bundle, thresholds=replace(model.bundle.thresholds, by_class={"COVID": 0.42}))
+    made, _ = calibrate(Model(by_class.save()), own, tmp_path / "new", split="val")
+    # All 60 get 0.75 of COVID; of the 15 that are normal all are false alarms, until 0.75 is too little.
+    assert made.thresholds.by_class["COVID"] == pytest.approx(0.755, abs=0.006)
+    assert made.thresholds.by_class["Normal"] == 0.35
+    assert made.thresholds.confidence == 0.95
+
+
 def test_what_is_no_longer_true_is_left_out(model: Model, tmp_path: Path) -> None:
     made, _ = calibrate(model, images(tmp_path / "own", 60, 1), tmp_path / "new")
     assert list(made.metrics["test"]["figures"]) == ["accuracy"]

@@ -85,13 +85,11 @@ def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
     Raises:
         DatasetError: one is not, or is what nobody knows.
     """
-    known = hospitals_of(table)
+    known = [name for name in hospitals_of(table) if name != UNIDENTIFIED]
     for name in hospitals:
-        if name not in known or name == UNIDENTIFIED:
-            raise DatasetError(
-                f"--leave-out {name}: must be a hospital of the data "
-                f"(found: {', '.join(own for own in known if own != UNIDENTIFIED)})"
-            )
+        if name not in known:
+            found = ", ".join(known) or "none that is known"
+            raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {found})")
 
 
 def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:

@@ -121,19 +121,21 @@ def write_table(path: Path, table: SampleTable) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    root, folder = table.root.resolve(), path.parent.resolve()
+    write(path, _placed(table, path.parent))
+
+
+def _placed(table: SampleTable, folder: Path) -> list[Sample]:
+    """The samples with their files as a manifest in this folder names them."""
+    root, folder = table.root.resolve(), folder.resolve()
 
     def place(file: str) -> str:
         whole = root / file
         return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
 
-    write(
-        path,
-        [
-            replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
-            for sample in table
-        ],
-    )
+    return [
+        replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
+        for sample in table
+    ]
 
 
 class _NoTableError(DatasetError):
@@ -176,7 +178,7 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
     """Readers' boxes by file, in pixels of the image as it is stored; none where the list is not there.
 
     Raises:
-        DatasetError: a column is missing, or a row is no box: four numbers, in order and not below 0.
+        DatasetError: a column is missing, a value is no number, or a box has no area.
     """
     if not file.is_file():
         return {}
@@ -186,9 +188,9 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
             left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
         except ValueError as error:
             raise DatasetError(f"{file}, line {line}: a box is four numbers ({error})") from error
-        if not (0 <= left < right < math.inf and 0 <= top < bottom < math.inf):
+        if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
             raise DatasetError(
-                f"{file}, line {line}: a box has 0 <= x0 < x1 and 0 <= y0 < y1 "
+                f"{file}, line {line}: a box goes from left to right and from top to bottom "
                 f"(found: {left:g}, {top:g}, {right:g}, {bottom:g})"
             )
         found[row["file"]].append((left, top, right, bottom))

@@ -68,9 +68,10 @@ def joined(tables: Sequence[SampleTable]) -> SampleTable:
         below = own.relative_to(root)
         samples += [_moved(sample, below) for sample in table]
         homes += [_home(sample, below) for sample in table]
-    twice = [file for file, count in Counter(sample.file for sample in samples).items() if count > 1]
+    named = Counter(os.path.normpath(root / sample.file) for sample in samples)
+    twice = [file for file, count in named.items() if count > 1]
     if twice:
-        raise DatasetError(f"{root / twice[0]}: a file is in one data set (found: {len(twice)} in several)")
+        raise DatasetError(f"{twice[0]}: a file is in one data set (found: {len(twice)} in several)")
     warnings = tuple(f"{table.root.name}: {warning}" for table in tables for warning in table.warnings)
     return SampleTable(root, "several", tuple(_told_apart(samples, homes)), warnings)
 

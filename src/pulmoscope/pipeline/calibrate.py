@@ -12,8 +12,10 @@ import numpy as np
 from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import check_folder, claim_folder, write_bytes
 from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table
 from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration
 from pulmoscope.runtime.model import Model, calibrated
@@ -38,7 +40,7 @@ def calibrate(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Bundle, tuple[Failure, ...]]:
-    """Write a copy of a model's bundle with temperature and confidence threshold fitted on a table.
+    """Write a copy of a model's bundle with temperature and confidence thresholds fitted on a table.
 
     The networks stay as they are, and so does how far an image may be from the training images. The card is not
     written: see :func:`pulmoscope.training.card.model_card`.
@@ -79,13 +81,17 @@ def calibrate(
             write_bytes(out / name, (own.folder / name).read_bytes())
         else:
             (out / name).unlink(missing_ok=True)  # of a bundle that was there before
+    confidence, by_class = confidence_threshold(shares, known.truth), {}
+    if own.thresholds.by_class:  # they are of the old temperature, and would go before the new threshold
+        of = {sample.file: hospital_of(sample) for sample in table}
+        by_class = class_thresholds(shares, known.truth, [of[file] for file in known.files], own.classes)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     made = replace(
         own,
         folder=out,
         version=version or f"{own.version.partition('+')[0]}+{table_checksum(table)[:8]}",
         calibration=Calibration(temperature, f"{split or 'all'} of {sources}, {len(known)} images"),
-        thresholds=replace(own.thresholds, confidence=confidence_threshold(shares, known.truth)),
+        thresholds=replace(own.thresholds, confidence=confidence, by_class=by_class),
         metrics={name: _without(found) for name, found in own.metrics.items()},
     )
     return made.save(), failures

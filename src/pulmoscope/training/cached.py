@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
+from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, loader
@@ -36,7 +37,8 @@ def frozen_throughout(recipe: Recipe) -> bool:
     plain = (
         not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
     )
-    plain = plain and not (recipe.unread or recipe.augment.opacities)
+    shared = any(len(shares_of(text)) > 1 for text in recipe.labels.values())
+    plain = plain and not (shared or recipe.unread or recipe.augment.opacities or recipe.augment.mixing)
     return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 

@@ -266,7 +266,8 @@ class _Framer:
         opacities = np.zeros((rows, columns), dtype=np.float32)
         as_stored = not any(flag.code in ("turned", "resampled") for flag in scan.remarks)
         for left, top, right, bottom in sample.boxes if as_stored else ():
-            opacities[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = 1
+            down, across = (max(0, int(first)) for first in (top, left))
+            opacities[down : max(0, int(np.ceil(bottom))), across : max(0, int(np.ceil(right)))] = 1
         whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
         boxed = as_stored and bool(sample.boxes)
         return image, _map(whole, framed.box), _map(opacities, framed.box), boxed

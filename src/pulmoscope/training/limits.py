@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.datasets.labels import hard_labels, soft_labels
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
@@ -111,7 +111,10 @@ def check_loss(recipe: Recipe) -> None:
 
 def _check_shares(recipe: Recipe) -> None:
     """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
-    hard_labels(recipe.labels)  # no circles
+    try:
+        hard_labels(recipe.labels)  # no circles
+    except DatasetError as error:
+        raise RecipeError(f"labels: {error}") from error
     total = sum(recipe.unread.values())
     if total >= 1 or min(recipe.unread.values(), default=0) < 0:
         raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
@@ -121,8 +124,20 @@ def _check_shares(recipe: Recipe) -> None:
             "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "
             f"(found: loss.kind={recipe.loss.kind}, loss.beta={recipe.loss.beta:g}, model.output={recipe.model.output})"
         )
-    if recipe.locate and recipe.model.stages > 1:
-        raise RecipeError(f"locate: needs model.stages=1 (found: {recipe.model.stages})")
+    if recipe.robust and (recipe.class_weights or recipe.label_smoothing):
+        raise RecipeError(
+            "robust: weighs classes by itself, without class_weights and label_smoothing (found: "
+            f"class_weights={str(recipe.class_weights).lower()}, label_smoothing={recipe.label_smoothing:g})"
+        )
+    if recipe.locate and (recipe.model.stages > 1 or recipe.loss.kind == "ldam"):
+        raise RecipeError(
+            "locate: needs model.stages=1 and another loss than ldam "
+            f"(found: {recipe.model.stages}, loss.kind={recipe.loss.kind})"
+        )
+    if recipe.modality != "XRAY" and (recipe.locate or recipe.augment.opacities):
+        raise RecipeError(
+            f"locate, augment.opacities: are for X-rays alone (found: modality={recipe.modality})"
+        )
 
 
 def _check_values(

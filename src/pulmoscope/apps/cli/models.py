@@ -227,6 +227,10 @@ def calibrate(
     for name, one, other in (
         ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
         ("referred below", old.bundle.thresholds.confidence, made.thresholds.confidence),
+        *(
+            (f"  {label}", old.bundle.thresholds.of(label), made.thresholds.of(label))
+            for label in made.thresholds.by_class
+        ),
     ):
         typer.echo(f"{name:<15} {one:.3f} -> {other:.3f}")
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")

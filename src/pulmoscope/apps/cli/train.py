@@ -74,8 +74,8 @@ def command(
     if recipe == "xray-view":
         from pulmoscope.apps.cli.view import train_view_network
 
-        given = {"--labels": labels, "--folds": folds, "--resume": resume, "--terms": terms}
-        given |= {"--release": release}
+        given = {"--labels": labels, "--leave-out": leave_out, "--folds": folds, "--resume": resume}
+        given |= {"--terms": terms, "--release": release}
         _refuse(
             recipe, given | {"--workers": workers, "--device": device != "auto"}, "it is trained as a whole"
         )

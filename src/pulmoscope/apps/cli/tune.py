@@ -43,10 +43,12 @@ def command(
     """
     chosen = image_recipe(recipe, set_ or [], labels)
     # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.trial import as_settings
     from pulmoscope.training.tune import tune
 
     table = load_data(data, layout)
+    check_hospitals(table, chosen.left_out)
     settle(chosen, table)
     best = tune(
         chosen,
