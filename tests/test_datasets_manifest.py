@@ -122,53 +122,36 @@ def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_hospitals_and_unread_labels_are_read_and_written(tmp_path: Path) -> None:
-    text = HEADER[:-1] + ",hospital,unread\na.png,COVID,train,1,n,St Mary,yes\nb.png,Normal,val,2,n,,\n"
+def test_labels_that_nobody_read_are_written_and_read(tmp_path: Path) -> None:
+    text = HEADER[:-1] + ",hospital,unread\na.png,COVID,train,1,n,h,yes\nb.png,Normal,train,2,n,h,\n"
     write(tmp_path, text)
     table = load(tmp_path)
-    assert [(sample.hospital, sample.unread) for sample in table] == [("St Mary", True), ("", False)]
+    assert [sample.unread for sample in table] == [True, False]
     manifest.write(tmp_path / "copy.csv", table.samples)
     assert (tmp_path / "copy.csv").read_text(encoding="utf-8") == text
-
-
-def test_boxes_beside_a_manifest_go_with_their_images(tmp_path: Path) -> None:
-    write(tmp_path, HEADER + "a.png,COVID,train,1,n\nb.png,COVID,train,2,n\n")
-    boxes = "file,x0,y0,x1,y1\na.png,1.5,2,30,40\nnot there.png,1,2,3,4\na.png,-0.5,2,5,6\n"
-    write(tmp_path, boxes, name="boxes.csv")
-    one, other = load(tmp_path)
-    assert one.boxes == ((1.5, 2.0, 30.0, 40.0), (-0.5, 2.0, 5.0, 6.0))
-    assert other.boxes == ()
-    assert manifest.read_boxes(tmp_path / "none.csv") == {}
-
-
-def test_boxes_are_written_as_they_are_read(tmp_path: Path) -> None:
-    samples = (
-        Sample("a.png", "COVID", boxes=((1.5, 2.0, 30.0, 40.0), (1.0, 2.0, 5.0, 6.0))),
-        Sample("b.png", ""),
-    )
-    table = SampleTable(tmp_path / "data", "manifest", samples)
-    for folder, name in ((tmp_path / "run", str(tmp_path / "data" / "a.png")), (tmp_path, "data/a.png")):
-        folder.mkdir(exist_ok=True)
-        manifest.write_boxes(folder / "boxes.csv", table)
-        assert manifest.read_boxes(folder / "boxes.csv") == {name: samples[0].boxes}
-    manifest.write_boxes(tmp_path / "without.csv", table.with_samples(samples[1:]))
-    assert not (tmp_path / "without.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("1,2,x,4", "a box is four numbers"),
-        ("1,2,,4", "a box is four numbers"),
-        ("3,2,1,4", r"from left to right and from top to bottom \(found: 3, 2, 1, 4\)"),
-        ("1,4,3,4", r"from left to right and from top to bottom \(found: 1, 4, 3, 4\)"),
-        ("nan,2,3,4", "from left to right"),
-        ("1,2,3,inf", "from left to right"),
-    ],
-)
-def test_what_is_no_box_is_refused_in_one_line(tmp_path: Path, row: str, said: str) -> None:
-    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
-    write(tmp_path, f"file,x0,y0,x1,y1\na.png,1,2,3,4\na.png,{row}\n", name="boxes.csv")
-    with pytest.raises(DatasetError, match=rf"boxes\.csv, line 3: .*{said}") as told:
+    write(tmp_path, text.replace("yes", "maybe"))
+    with pytest.raises(DatasetError, match=r"line 2: unread must be yes or empty \(found: maybe\)"):
         load(tmp_path)
-    assert "\n" not in str(told.value)
+
+
+def test_boxes_are_read_and_those_of_no_row_told(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, "file,x0,y0,x1,y1\na.png,1,2,3,4\nz.png,1,2,3,4\n", "boxes.csv")
+    table = load(tmp_path)
+    assert table.samples[0].boxes == ((1, 2, 3, 4),)
+    assert table.warnings == ("boxes.csv: 1 files are not in manifest.csv, e.g. z.png",)
+
+
+@pytest.mark.parametrize("box", ["3,2,1,4", "1,2,inf,4", "1,nan,3,4"])
+def test_a_box_that_is_none_is_refused(box: str, tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, f"file,x0,y0,x1,y1\na.png,{box}\n", "boxes.csv")
+    with pytest.raises(DatasetError, match=r"boxes\.csv, line 2: a box goes from left to right"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "room,size\n1,2\n"])
+def test_another_table_called_boxes_is_ignored_and_told(text: str, tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, text, "boxes.csv")
+    assert [warning.split(":")[0] for warning in load(tmp_path).warnings] == ["boxes.csv is ignored"]

@@ -1,118 +1,79 @@
+"""Data sets read together: whose patient is whose, and what is there twice."""
+
 from __future__ import annotations
 
-from collections import Counter
+import shutil
 from pathlib import Path
 
 import pytest
 
 import drawn
-from films import write_manifest
-from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, SampleTable, load, manifest
-from pulmoscope.datasets.several import joined, load_all, without_leaks
+from pulmoscope.datasets.hospitals import without
+from pulmoscope.datasets.several import load_all
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.bootstrap import units
 
 
-def folder(root: Path, name: str, *rows: tuple[str, str, str], source: str = "here") -> Path:
-    """A data set with rows of (file, split, patient); no image is there."""
-    columns = ("file", "split", "patient")
-    write_manifest(
-        root / name,
-        [{**dict(zip(columns, row, strict=True)), "label": "COVID", "source": source} for row in rows],
-    )
-    return root / name
+def data_set(root: Path, name: str, rows: str) -> Path:
+    """A data set with these rows ``file,label,split,patient,source``; files that are not there yet are made."""
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    for row in rows.split():
+        file = folder / row.split(",")[0]
+        if not file.exists():
+            file.write_bytes(f"{name} {file.name}".encode())
+    (folder / "manifest.csv").write_text(f"file,label,split,patient,source\n{rows}\n", encoding="utf-8")
+    return folder
 
 
-def where(table: SampleTable) -> dict[str, str]:
+def splits(table: SampleTable) -> dict[str, str]:
     return {sample.file: sample.split for sample in table}
 
 
-def test_one_data_set_is_read_as_ever_but_for_its_hospitals(tmp_path: Path) -> None:
-    one = folder(tmp_path, "one", ("a.png", "test", "p"), ("b.png", "test", "q"))
-    found = load_all([one])
-    assert (found.root, found.layout, where(found)) == (one, "manifest", {"a.png": "test", "b.png": "test"})
-    assert {sample.hospital for sample in found} == {"here"}
-
-
-def test_files_are_named_from_the_folder_in_common(tmp_path: Path) -> None:
-    deep = folder(tmp_path / "deep", "one", ("x/a.png", "train", "p"), ("b.png", "val", "q"))
-    far = folder(tmp_path, "two", (str(tmp_path / "far.png"), "train", "r"), ("c.png", "val", "s"))
-    found = load_all([deep, far])
-    assert found.root == tmp_path
-    assert where(found) == {
-        "deep/one/x/a.png": "train",
-        "deep/one/b.png": "val",
-        str(tmp_path / "far.png"): "train",
-        "two/c.png": "val",
-    }
-    assert [found.path(s) for s in found][::3] == [deep / "x" / "a.png", far / "c.png"]
-
-
-def test_masks_move_along_and_warnings_name_their_data_set(tmp_path: Path) -> None:
-    one = SampleTable(tmp_path / "one", "manifest", (Sample("a", "x", mask="m"),), ("no patient ids",))
-    two = SampleTable(tmp_path / "two", "manifest", (Sample("a", "x"),))
-    found = joined([one, two])
-    assert [(s.file, s.mask) for s in found] == [("one/a", "one/m"), ("two/a", "")]
-    assert found.warnings == ("one: no patient ids",)
-
-
-def test_a_data_set_is_given_once(tmp_path: Path) -> None:
-    one = folder(tmp_path, "one", ("a.png", "train", "p"))
-    with pytest.raises(DatasetError, match=r"^--data: a data set is given once"):
-        load_all([one, tmp_path / "." / "one"])
-    with pytest.raises(DatasetError, match=r"one/a\.png: a file is in one data set \(found: 1 in several\)"):
-        load_all([one, one / "manifest.csv"])
-
-
-def test_a_file_of_two_data_sets_is_found_by_whatever_name(tmp_path: Path) -> None:
-    one = folder(tmp_path, "one", ("a.png", "train", "p"))
-    whole = folder(tmp_path, "whole", (str(one / "a.png"), "train", "p"), ("b.png", "val", "q"))
-    around = folder(tmp_path, "around", ("../one/a.png", "train", "p"), ("c.png", "val", "q"))
-    for other in (whole, around):
-        with pytest.raises(DatasetError, match=r"one/a\.png: a file is in one data set"):
-            load_all([one, other])
-
-
-def test_a_patient_of_several_splits_stays_in_the_strictest() -> None:
-    samples = (
-        Sample("1", "x", "train", "p"),
-        Sample("2", "x", "test", "p"),
-        Sample("3", "x", "val", "q"),
-        Sample("4", "x", "train", "q"),
-        Sample("5", "x", "train", "q"),
-        Sample("6", "x", "train", ""),
-        Sample("7", "x", "test", ""),
-        Sample("8", "x", "", "p"),
-        Sample("9", "x", "train", "r"),
+def test_an_id_means_a_patient_within_a_hospital(tmp_path: Path) -> None:
+    one = data_set(
+        tmp_path, "one", "a.png,COVID,train,7,north\nb.png,Normal,test,8,north\nc.png,Normal,val,9,"
     )
-    found = without_leaks(SampleTable(Path(), "several", samples, ("before",)))
-    assert [s.split for s in found] == ["", "test", "val", "", "", "train", "test", "", "train"]
-    assert found.warnings == (
-        "before",
-        "2 patients have images in several splits: 3 images are left aside",
+    two = data_set(
+        tmp_path, "two", "a.png,COVID,test,7,south\nb.png,Normal,train,8,north\nc.png,Normal,test,9,"
     )
-    assert [s.file for s in found] == [s.file for s in samples]
+    found = load_all([one, two])
+    assert [sample.patient for sample in found] == ["north: 7", "8", "one: 9", "south: 7", "8", "two: 9"]
+    assert len(set(units([sample.patient for sample in found]))) == 5
+    assert splits(found)["one/a.png"] == "train"
+    assert splits(found)["two/b.png"] == ""
+    assert "1 patients have images in several splits" in found.warnings[-1]
 
 
-def test_without_a_leak_nothing_changes() -> None:
-    table = SampleTable(Path(), "several", (Sample("1", "x", "train", "p"), Sample("2", "x", "train", "p")))
-    assert without_leaks(table) is table
+@pytest.mark.parametrize("swapped", [False, True])
+def test_exact_copies_are_kept_once_and_leave_with_their_hospital(swapped: bool, tmp_path: Path) -> None:
+    one = data_set(tmp_path, "one", "a.png,COVID,train,1,\nb.png,Normal,val,2,")
+    (tmp_path / "two").mkdir()
+    shutil.copy(one / "a.png", tmp_path / "two" / "copy.png")
+    two = data_set(
+        tmp_path, "two", "copy.png,COVID,test,x,south\nd.png,COVID,train,x,south\ne.png,Normal,val,,south"
+    )
+    found = load_all([two, one] if swapped else [one, two])
+    kept = "two/copy.png" if swapped else "one/a.png"
+    assert splits(found) == {kept: "test", "one/b.png": "val", "two/d.png": "", "two/e.png": "val"}
+    assert next(sample.hospital for sample in found if sample.file == kept) == "south"
+    assert found.warnings[-1] == "exact copies in several data sets: 1 are left out, the first is kept"
+    assert [sample.file for sample in without(found, ["south"])] == ["one/b.png"]
 
 
-def test_what_was_all_in_one_split_is_shared_out_by_patient(tmp_path: Path) -> None:
-    films = drawn.table(tmp_path / "out", train=0, val=0, test=20, classes=("COVID", "Normal"), patients=10)
-    manifest.write_table(tmp_path / "out" / "manifest.csv", films)
-    other = folder(tmp_path, "other", ("a.png", "train", "p"), ("b.png", "val", "q"))
-    trained = folder(tmp_path, "trained", ("a.png", "train", "r"), ("b.png", "train", "s"))
-    found = load_all([tmp_path / "out", other, trained])
-    again = load_all([other, tmp_path / "out", trained])
-    assert where(found) == where(again)
-    counts = Counter(s.split for s in found if s.file.startswith("out/"))
-    # 15 % of a class's 20 films are 3: two patients of two films each come nearest.
-    assert counts == {"train": 24, "val": 8, "test": 8}
-    places = {(s.patient, s.split) for s in found}
-    assert max(Counter(patient for patient, _ in places).values()) == 1
-    assert {s.split for s in found if s.file.startswith("trained/")} == {"train"}  # made to learn from
-    told = [warning for warning in found.warnings if warning.startswith("out: ")]
+def test_a_data_set_that_is_shared_out_says_what_that_means(tmp_path: Path) -> None:
+    rows = {}
+    classes = ("COVID", "Normal")
+    for name, split in (("mine", "train"), ("external", "test")):
+        films = drawn.table(tmp_path / name, train=8, val=0, classes=classes)
+        classes = classes[::-1]  # other films, not copies
+        rows[name] = "\n".join(f"{own.file},{own.label},{split},{name}{own.file},{name}" for own in films)
+        data_set(tmp_path, name, rows[name])
+    (tmp_path / "mine" / "manifest.csv").write_text(
+        f"file,label,split,patient,source\n{rows['mine']}\n".replace(",train,", ",val,", 1), encoding="utf-8"
+    )
+    found = load_all([tmp_path / "mine", tmp_path / "external"])
+    told = [warning for warning in found.warnings if warning.startswith("external: ")]
     assert len(told) == 1
-    assert told[0].startswith("out: all in test: shared out here (70 % train, 15 % val, 15 % test;")
-    assert {s.split for s in load(tmp_path / "out")} == {"test"}
+    assert told[0].startswith("external: all images were in split test: shared out by patient")
+    assert told[0].endswith("evaluate with RUN/images.csv")

@@ -199,7 +199,7 @@ def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) ->
             hospital=known.hospital,
             label=known.label or sample.label,
             patient=known.patient or sample.patient,
-            boxes=known.boxes,
+            boxes=known.boxes or sample.boxes,
         )
     rule = next((rule for rule in RULES if rule.covers(sample)), None)
     if rule is None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from pulmoscope.core.errors import DatasetError, RecipeError
-from pulmoscope.datasets.labels import shares_of
+from pulmoscope.datasets.labels import hard_labels, soft_labels
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
@@ -112,13 +112,13 @@ def check_loss(recipe: Recipe) -> None:
 def _check_shares(recipe: Recipe) -> None:
     """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
     try:
-        shares = [shares_of(text) for text in recipe.labels.values()]
+        hard_labels(recipe.labels)  # no circles
     except DatasetError as error:
         raise RecipeError(f"labels: {error}") from error
     total = sum(recipe.unread.values())
     if total >= 1 or min(recipe.unread.values(), default=0) < 0:
         raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
-    soft = any(len(own) > 1 for own in shares) or recipe.unread or recipe.augment.opacities
+    soft = soft_labels(recipe.labels) or recipe.unread or recipe.augment.opacities
     if (soft or recipe.robust) and (recipe.loss != LossSpec() or recipe.model.output != "softmax"):
         raise RecipeError(
             "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "

@@ -35,22 +35,40 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
 
     with progress_bar("Drawing splits") as progress:
         table = load_all(data, layout, progress)
-    _tell(data, table.warnings)
+    for warning in table.warnings:
+        typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)
     return table
 
 
-def load_prepared(recipe: Recipe, data: Sequence[Path], layout: str | None = None) -> SampleTable:
-    """Read data sets as one, in a recipe's words; what that leaves out is told, too (errors: see `prepared`)."""
-    from pulmoscope.datasets.hospitals import check_hospitals
-    from pulmoscope.training.frames import prepared
+def image_recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
+    """A recipe of single images with its settings, and with the labels that a file gives in place of its own.
 
-    table = load_data(data, layout)
-    check_hospitals(table, recipe.left_out)
-    made = prepared(recipe, table)
-    _tell(data, made.warnings[len(table.warnings) :])
-    return made
+    Raises:
+        RecipeError: there is no such recipe or setting, or a setting is beyond its limits.
+        DatasetError: the table of labels makes no sense.
+    """
+    from dataclasses import replace
+
+    from pulmoscope.datasets.labels import read_labels
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.recipes import find
+    from pulmoscope.training.settings import apply
+
+    recipe = apply(find(name), set_)
+    if labels is not None:
+        recipe = replace(recipe, labels=read_labels(labels))
+    check(recipe)
+    return recipe
 
 
-def _tell(data: Sequence[Path], warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)
+def settle(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
+    """A recipe and data made for one another, as training has them; says what is renamed, and what is left out."""
+    from pulmoscope.datasets.labels import renamed
+    from pulmoscope.training.loop import settled
+
+    if line := renamed(table, recipe.labels):
+        typer.echo(f"labels: {line}")
+    found, known = settled(recipe, table)
+    for warning in known.warnings[len(table.warnings) :]:
+        typer.echo(f"pulmoscope: {warning}", err=True)
+    return found, known

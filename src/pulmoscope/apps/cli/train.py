@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Layout, load_data, load_prepared
+from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data, settle
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
@@ -45,6 +45,7 @@ def command(
         typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
     ] = "",
     layout: Layout = None,
+    labels: Labels = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
@@ -59,6 +60,7 @@ def command(
     if recipe == "xray-lungs":
         given = {
             "--leave-out": leave_out,
+            "--labels": labels,
             "--set": set_,
             "--folds": folds,
             "--resume": resume,
@@ -72,7 +74,7 @@ def command(
     if recipe == "xray-view":
         from pulmoscope.apps.cli.view import train_view_network
 
-        given = {"--leave-out": leave_out, "--folds": folds, "--resume": resume}
+        given = {"--labels": labels, "--leave-out": leave_out, "--folds": folds, "--resume": resume}
         given |= {"--terms": terms, "--release": release}
         _refuse(
             recipe, given | {"--workers": workers, "--device": device != "auto"}, "it is trained as a whole"
@@ -82,29 +84,29 @@ def command(
     from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
     if recipe in THREE_LEVEL:
-        given = {"--leave-out": leave_out, "--folds": folds, "--workers": workers}
+        given = {"--leave-out": leave_out, "--labels": labels, "--folds": folds, "--workers": workers}
         _refuse(recipe, given, "it learns from studies, one by one")
         _train_studies(recipe, data, layout, out, set_ or [], device, (resume, force), (terms, release))
         return
     if recipe in SEVERITY:
         from pulmoscope.apps.cli.severity import train_severity
 
-        given = {"--leave-out": leave_out, "--workers": workers}
+        given = {"--leave-out": leave_out, "--labels": labels, "--workers": workers}
         _refuse(recipe, given, "it learns from studies, one by one")
         train_severity(
             recipe, data, layout, out, set_ or [], folds, device, (resume, force), (terms, release)
         )
         return
     set_ = [*(set_ or []), *([f"left_out={','.join(leave_out)}"] if leave_out else [])]
-    _train_images(recipe, data, layout, out, set_, folds, device, workers, (resume, force), (terms, release))
+    chosen = image_recipe(recipe, set_, labels)
+    _train_images(chosen, data, layout, out, folds, device, workers, (resume, force), (terms, release))
 
 
 def _train_images(
-    recipe: str,
+    chosen: Recipe,
     data: Sequence[Path],
     layout: str | None,
     out: Path,
-    set_: list[str],
     folds: int,
     device: str,
     workers: int,
@@ -113,21 +115,20 @@ def _train_images(
 ) -> None:
     """Train a recipe of single images, once or cross-validated; arguments as in :func:`_train_studies`."""
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import as_run, find
-    from pulmoscope.training.settings import apply
+    from pulmoscope.training.recipes import as_run
 
-    chosen = apply(find(recipe), set_)
-    check(chosen)
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
+    from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.loop import check_free, fit
 
     resume, force = go_on
     check_free(out / "fold-1" if folds else out, resume, force)
-    table = load_prepared(chosen, data, layout)
+    table = load_data(data, layout)
+    check_hospitals(table, chosen.left_out)
     _announce(chosen, as_run(chosen))
+    chosen, table = settle(chosen, table)
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)
