@@ -88,7 +88,7 @@ def trained(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def test_a_hospital_leaves_every_folder_and_all_of_it_is_asked_about(trained: tuple[Path, Any]) -> None:
     out, _ = trained
     for hospital, others in (("east", {"nih", "rsna", "unidentified"}), ("nih", {"east", "unidentified"})):
-        with (out / hospital / "manifest.csv").open(encoding="utf-8") as stream:
+        with (out / hospital / "images.csv").open(encoding="utf-8") as stream:
             learnt = list(csv.DictReader(stream))
         assert {row["hospital"] for row in learnt} == others
         bundle = load(out / hospital)

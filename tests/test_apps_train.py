@@ -223,3 +223,13 @@ def test_recipes_of_three_levels_are_listed_and_shown() -> None:
 def test_options_that_studies_do_not_know_are_refused(option: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"ct-three-level: {option[0]} can't be given"):
         run("train", "ct-three-level", "--data", tmp_path, "-o", tmp_path / "run", *option)
+
+
+def test_a_table_of_labels_says_what_is_learnt(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("label,class\nTuberculosis,COVID\n", encoding="utf-8")
+    options = ["--data", films, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "run", *SHORT]
+    assert "labels: Tuberculosis → COVID: 14\n" in run("train", "xray-binary-cnn", *options)
+    kept = json.loads((tmp_path / "run" / "recipe.json").read_text(encoding="utf-8"))["recipe"]
+    assert kept["labels"] == {"Tuberculosis": "COVID"}
+    with pytest.raises(RecipeError, match="xray-lungs: --labels can't be given"):
+        run("train", "xray-lungs", "--data", films, "--labels", films, "-o", tmp_path / "lungs")

@@ -120,3 +120,38 @@ def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
     write(tmp_path, HEADER[:-1] + ",infected\np1,COVID,train,1,n,9-3\n")
     with pytest.raises(DatasetError, match=r"line 2: infected slices are written like .* \(found: 9-3\)"):
         load(tmp_path)
+
+
+def test_labels_that_nobody_read_are_written_and_read(tmp_path: Path) -> None:
+    text = HEADER[:-1] + ",hospital,unread\na.png,COVID,train,1,n,h,yes\nb.png,Normal,train,2,n,h,\n"
+    write(tmp_path, text)
+    table = load(tmp_path)
+    assert [sample.unread for sample in table] == [True, False]
+    manifest.write(tmp_path / "copy.csv", table.samples)
+    assert (tmp_path / "copy.csv").read_text(encoding="utf-8") == text
+    write(tmp_path, text.replace("yes", "maybe"))
+    with pytest.raises(DatasetError, match=r"line 2: unread must be yes or empty \(found: maybe\)"):
+        load(tmp_path)
+
+
+def test_boxes_are_read_and_those_of_no_row_told(tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, "file,x0,y0,x1,y1\na.png,1,2,3,4\nz.png,1,2,3,4\n", "boxes.csv")
+    table = load(tmp_path)
+    assert table.samples[0].boxes == ((1, 2, 3, 4),)
+    assert table.warnings == ("boxes.csv: 1 files are not in manifest.csv, e.g. z.png",)
+
+
+@pytest.mark.parametrize("box", ["3,2,1,4", "1,2,inf,4", "1,nan,3,4"])
+def test_a_box_that_is_none_is_refused(box: str, tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, f"file,x0,y0,x1,y1\na.png,{box}\n", "boxes.csv")
+    with pytest.raises(DatasetError, match=r"boxes\.csv, line 2: a box goes from left to right"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "room,size\n1,2\n"])
+def test_another_table_called_boxes_is_ignored_and_told(text: str, tmp_path: Path) -> None:
+    write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
+    write(tmp_path, text, "boxes.csv")
+    assert [warning.split(":")[0] for warning in load(tmp_path).warnings] == ["boxes.csv is ignored"]

@@ -146,3 +146,25 @@ def test_the_imagenet_weights_at_hand_fit(shared: Path) -> None:
     file = shared / "weights" / "mobilenetv2_100_imagenet.safetensors"
     spec = ModelSpec("mobilenetv2_100", weights=str(file), backbone_options={"pad_type": "same"})
     assert build(spec, 4, 3).eval()(image(3)).shape == (3, 4)
+
+
+def test_a_second_head_tells_where_opacities_are() -> None:
+    network = build(SMALL, 3, 1, locate=True).eval()
+    assert network.locator is not None
+    logits, opacity = network.located(image(1))
+    features = network.features(image(1))
+    torch.testing.assert_close(logits, network(image(1)))
+    weight, bias = network.locator.weight[0, :, 0, 0], network.locator.bias
+    assert bias is not None
+    torch.testing.assert_close(opacity, torch.einsum("bmrc,m->brc", features, weight) + bias)
+
+
+def test_without_a_second_head_the_weights_are_as_ever() -> None:
+    torch.manual_seed(1)
+    plain = build(SMALL, 3, 1)
+    torch.manual_seed(1)
+    both = build(SMALL, 3, 1, locate=True)
+    assert plain.locator is None
+    assert set(both.state_dict()) - set(plain.state_dict()) == {"locator.weight", "locator.bias"}
+    for name, value in plain.state_dict().items():
+        assert torch.equal(both.state_dict()[name], value), name

@@ -133,3 +133,8 @@ def test_group_weights_neither_underflow_nor_overflow() -> None:
     for _ in range(101):
         risk(torch.tensor([0.0, 50.0]), torch.tensor([0, 1]))
     assert risk.log_weights.argmax() == 1  # it has risen again
+
+
+def test_a_single_group_is_the_plain_mean() -> None:
+    each = torch.tensor([0.3, 0.8, 0.1])
+    assert float(GroupRisk(1, 1.0)(each, torch.zeros(3, dtype=torch.long))) == pytest.approx(0.4)

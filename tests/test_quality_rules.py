@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Flag, Modality, Quality, Scan, Severity
-from pulmoscope.quality.rules import check, check_slice, unlike_training
+from pulmoscope.quality.rules import check, check_slice, unlike_normal, unlike_training
 
 SIDE = 256
 
@@ -164,8 +164,17 @@ def test_beyond_the_limit_and_only_there_it_is_unlike_training(distance: float, 
     assert Quality(flags).verdict == ("refuse" if distance > limit else "pass")
 
 
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_beyond_the_limit_and_only_there_it_is_unlike_normal(distance: float, limit: float) -> None:
+    flags = unlike_normal(distance, limit)
+    assert [flag.code for flag in flags] == (["unlike-normal"] if distance > limit else [])
+    assert Quality(flags).verdict == ("refuse" if distance > limit else "pass")
+    assert all(f"within {limit:.2f}" in flag.detail and f"{distance:.2f}" in flag.detail for flag in flags)
+
+
 def test_an_unmeasured_distance_says_nothing() -> None:
     assert unlike_training(None, 1.0) == unlike_training(5.0, None) == ()
+    assert unlike_normal(None, 1.0) == unlike_normal(5.0, None) == ()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(64, 90), st.integers(64, 90))

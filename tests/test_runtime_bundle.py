@@ -146,3 +146,29 @@ def test_the_bundles_that_come_with_the_package_are_whole_and_small() -> None:
         assert sum((folder / part).stat().st_size for part in bundle.files) <= 8 * 2**20
         schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def test_a_limit_from_normal_images_needs_what_they_looked_like(tmp_path: Path) -> None:
+    bare = tiny_bundle(tmp_path)
+    replace(bare, thresholds=replace(bare.thresholds, normal_distance=2.0)).save()
+    with pytest.raises(BundleError, match=r"files must name normal\.npz \(found: model\.onnx\)"):
+        load(tmp_path)
+
+
+def test_thresholds_by_class_keep_the_schema(tmp_path: Path) -> None:
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    bare = tiny_bundle(tmp_path)
+
+    def written(**changes: Any) -> Any:
+        replace(bare, thresholds=replace(bare.thresholds, **changes)).save()
+        return json.loads((tmp_path / MANIFEST).read_text(encoding="utf-8"))
+
+    validator.validate(written(by_class={"COVID": 0.9, "Normal": 0.35}, normal_distance=1.5))
+    assert not validator.is_valid(written(by_class={"COVID": 1.5}))
+    assert not validator.is_valid(written(normal_distance=-1.0))
+
+
+def test_a_bundle_from_before_there_were_such_thresholds_is_read(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path, confidence=0.7)
+    edit(tmp_path, thresholds={"confidence": 0.7, "distance": None})
+    assert load(tmp_path).thresholds == Thresholds(0.7)

@@ -47,6 +47,18 @@ def test_only_a_backbone_that_never_moves_can_be_cached(recipe: Recipe) -> None:
     assert not frozen_throughout(find("xray-binary-cnn"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("mixup=0.2", "balance=0.5", "robust=0.1", "locate=0.3", "loss.beta=0.9", "unread.Normal=0.1"),
+        *("augment.mixing=0.3", "augment.opacities=0.2", "labels.Unsure=COVID 0.4, Normal 0.6"),
+    ],
+)
+def test_what_a_head_alone_would_not_learn_is_not_cached(recipe: Recipe, change: str) -> None:
+    assert frozen_throughout(settings.apply(recipe, ["labels.Typical=COVID"]))
+    assert not frozen_throughout(settings.apply(recipe, [change]))
+
+
 def test_every_image_has_its_variants_and_val_is_as_it_is(frames: Frames, cache: Path) -> None:
     with np.load(cache / FEATURES) as found:
         features = {name: found[name] for name in found.files}

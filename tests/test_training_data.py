@@ -11,8 +11,8 @@ import drawn
 from pulmoscope.core.errors import DatasetError, UnreadableError
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.training.data import EpochOrder, FramedImages, loader
-from pulmoscope.training.frames import Frames, load_frames
+from pulmoscope.training.data import EpochOrder, FramedImages, Painting, balanced, loader
+from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 
 SMALL = XrayPreprocess(size=32, mean=0.4, std=0.2, channels=3)
 AUGMENT = Augmentation(shift=0.1, rotate_deg=20, zoom=0.2, flip=0.5)
@@ -143,3 +143,155 @@ def test_workers_change_nothing(frames: Frames) -> None:
 
     for alone, helped in zip(batches(0), batches(1), strict=True):
         assert torch.equal(alone, helped)
+
+
+def mapped(frames: Frames, known: bool = True) -> Frames:
+    """The frames with a map of two lungs each, and a reader's map that says where their first row is."""
+    count = len(frames.labels)
+    lungs = np.zeros((count, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
+    lungs[:, 8:32, 4:16] = lungs[:, 8:32, 24:36] = 255
+    opacities = np.zeros_like(lungs)
+    opacities[:, 0] = 255
+    return dataclasses.replace(frames, maps=Maps(lungs, opacities, np.full(count, known)))
+
+
+NORMAL = drawn.CLASSES.index("Normal")
+PAINTING = Painting(1.0, frozenset([NORMAL]), typical=0, other=3)
+
+
+def test_shares_of_classes_are_what_is_learnt(frames: Frames) -> None:
+    shares = np.tile(np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32), (len(frames.labels), 1))
+    example = FramedImages(dataclasses.replace(frames, targets=shares), SMALL, AUGMENT, seed=1)[0, 0, 5]
+    torch.testing.assert_close(example.target, torch.tensor([0.4, 0.3, 0.2, 0.1]))
+
+
+def test_opacities_are_told_of_where_they_are_known(frames: Frames) -> None:
+    assert FramedImages(frames, SMALL, None, seed=1)[0, 0, 3].opacities.shape == (0, 0)
+    unknown = FramedImages(mapped(frames, known=False), SMALL, None, seed=1)[0, 0, 3].opacities
+    assert unknown.shape == (MAP_SIDE, MAP_SIDE)
+    assert bool(unknown.isnan().all())
+    known = FramedImages(mapped(frames), SMALL, None, seed=1)[0, 0, 3].opacities
+    assert known[0].tolist() == [1.0] * MAP_SIDE
+    assert float(known[1:].max()) == 0
+
+
+def test_opacities_move_along_with_the_image(frames: Frames) -> None:
+    shown = frames.images.copy()
+    shown[:] = 0
+    shown[:, 10:18, 4:12] = 255
+    maps = mapped(frames).maps
+    assert maps is not None
+    maps.opacities[:] = 0
+    maps.opacities[:, 12:22, 5:15] = 255  # the same place: 10 / 32 of a side is 12.5 / 40
+    marked = dataclasses.replace(frames, images=shown, maps=maps)
+    plain = dataclasses.replace(SMALL, mean=0.0, std=1.0)
+    moved = []
+    for epoch in range(5):
+        example = FramedImages(marked, plain, AUGMENT, seed=1)[0, epoch, 3]
+        centres = []
+        for grey in (example.image[0].numpy(), example.opacities.numpy()):
+            line = (np.arange(len(grey)) + 0.5) / len(grey)
+            down, across = (float((grey.sum(axis=axis) * line).sum() / grey.sum()) for axis in (1, 0))
+            centres.append((down, across))
+        assert centres[1] == pytest.approx(centres[0], abs=0.03)  # a pixel of either is as large
+        moved.append(centres[0])
+    assert len(set(moved)) == 5
+
+
+def test_painted_normal_images_are_labelled_as_what_they_show(frames: Frames) -> None:
+    marked = mapped(frames)
+    bare = FramedImages(marked, SMALL, Augmentation(), seed=1)
+    painting = FramedImages(marked, SMALL, Augmentation(opacities=1), seed=1, painting=PAINTING)
+    seen = set()
+    for place, label in enumerate(frames.labels):
+        before, after = bare[0, 0, place], painting[0, 0, place]
+        if label != NORMAL:
+            assert torch.equal(after.image, before.image)
+            assert torch.equal(after.target, before.target)
+            continue
+        seen.add(int(after.target.argmax()))
+        assert sorted(after.target.tolist()) == [0, 0, 0, 1]
+        assert not torch.equal(after.image, before.image)
+        assert (
+            float(after.opacities[0].max()) < 0.1 < float(after.opacities.max())
+        )  # no lung is in the first row
+        halves = [float(half.max()) > 0.05 for half in (after.opacities[:, :20], after.opacities[:, 20:])]
+        assert sum(halves) == (2 if after.target[PAINTING.typical] else 1)
+    assert seen == {PAINTING.typical, PAINTING.other}
+
+
+def test_painting_has_its_probability_and_needs_lungs(frames: Frames) -> None:
+    marked, often = mapped(frames), dataclasses.replace(PAINTING, probability=0.25)
+    images = FramedImages(marked, SMALL, Augmentation(opacities=0.25), seed=1, painting=often)
+    place = int(np.flatnonzero(frames.labels == NORMAL)[0])
+    painted = sum(int(images[0, epoch, place].target.argmax()) != NORMAL for epoch in range(120))
+    assert painted == pytest.approx(30, abs=15)  # three standard deviations
+    assert marked.maps is not None
+    marked.maps.lungs[:] = 0
+    always = FramedImages(marked, SMALL, Augmentation(opacities=1), seed=1, painting=PAINTING)
+    assert int(always[0, 0, place].target.argmax()) == NORMAL
+
+
+def test_only_images_that_may_be_are_blended_in(frames: Frames) -> None:
+    white = dataclasses.replace(frames, images=frames.images.copy())
+    white.images[frames.places("val")] = 255
+    blended = Augmentation(mixing=1)
+    train, val = frames.places("train"), frames.places("val")
+    plain = dataclasses.replace(SMALL, mean=0.0, std=1.0)
+
+    def image(others: np.ndarray | None, epoch: int = 0) -> torch.Tensor:
+        return FramedImages(white, plain, blended, seed=1, others=others)[0, epoch, int(train[0])].image[0]
+
+    before = torch.from_numpy(white.images[train[0]].astype(np.float32) / 255)
+    torch.testing.assert_close(image(None), before)
+    assert max(float((image(train, epoch) - before).abs().max()) for epoch in range(5)) > 0.05
+    # White has one amplitude, its mean: only the brightness and the strength of all else change.
+    found = image(val)
+    assert np.corrcoef(found.numpy().ravel(), before.numpy().ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("power", "expected"),
+    [
+        (0.0, [0.25, 0.25, 0.25, 0.25]),
+        (1.0, [1 / 6, 1 / 6, 1 / 6, 1 / 2]),
+        (0.5, [(1 / 3) ** 0.5, (1 / 3) ** 0.5, (1 / 3) ** 0.5, 1.0]),
+    ],
+)
+def test_rare_groups_are_drawn_more_often(power: float, expected: list[float]) -> None:
+    groups = ("unused", "a", "a", "b", "a", "b", "b")
+    found = balanced(groups, np.array([1, 2, 4, 3]), power)  # of b one image only is here
+    np.testing.assert_allclose(found, np.array(expected) / np.sum(expected), rtol=1e-6)
+
+
+def test_an_epoch_draws_by_weight_as_many_as_there_are() -> None:
+    places = np.arange(100, 300)
+    weights = np.where(places < 150, 3.0, 1.0)
+    weights /= weights.sum()
+    order = EpochOrder(places, 16, phase=1, seed=4, shuffle=True, weights=weights)
+    first = [place for _, _, place in keys(order)]
+    assert len(first) == 200
+    assert len(set(first)) < 200  # with replacement
+    # 50 of weight 3 and 150 of weight 1: half of what is drawn is of the first.
+    drawn_often = list(first)
+    for epoch in range(1, 20):
+        order.set_epoch(epoch)
+        drawn_often += [place for _, _, place in keys(order)]
+    assert np.mean(np.array(drawn_often) < 150) == pytest.approx(0.5, abs=0.03)
+    order.set_epoch(0)
+    assert [place for _, _, place in keys(order)] == first
+    in_turn = EpochOrder(places, 16, phase=1, seed=4, shuffle=False, weights=weights)
+    assert [place for _, _, place in keys(in_turn)] == places.tolist()
+
+
+def test_groups_are_hospitals_and_classes() -> None:
+    frames = Frames(
+        np.zeros((3, 2, 2), np.uint8),
+        np.array([0, 1, 1]),
+        ("train",) * 3,
+        ("a", "b", "c"),
+        hospitals=("n", "n", "s"),
+    )
+    assert len(set(frames.groups)) == 3
+    twice = dataclasses.replace(frames, hospitals=("n", "s", "s"))
+    assert len(set(twice.groups)) == 2

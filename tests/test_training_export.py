@@ -19,6 +19,7 @@ from pulmoscope.core.errors import BundleError, RecipeError, ResourceError
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import fit_temperature
+from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, load
@@ -237,3 +238,71 @@ def test_figures_of_what_was_trained_on_are_called_so(
     made = export.export_bundle(tmp_path, table, progress=False)
     assert made.calibration.fitted_on.endswith("training has seen them")
     assert "trained on, too" in json.loads((tmp_path / "bundle.json").read_text())["metrics"]["val"]["what"]
+
+
+@pytest.fixture(scope="module")
+def two_hospitals(small: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, SampleTable]:
+    """A bundle of a run on two hospitals, 25 validation images of each class in each; and the table."""
+    folder = tmp_path_factory.mktemp("two")
+    table = drawn.table(folder / "films", train=20, val=50, classes=("COVID", "Normal"))
+    table = table.with_samples(
+        replace(own, hospital="north" if number % 2 else "south") for number, own in enumerate(table)
+    )
+    changes = ["model.output=softmax", "phases.0.epochs=1"]
+    fit(settings.apply(small, changes), table, folder / "run", device="cpu", progress=False)
+    return export.export_bundle(folder / "run", table, "two", progress=False), table
+
+
+def said_of(bundle: Bundle, table: SampleTable, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """What the bundle says of a split: probabilities and pooled features."""
+    answers = Model.load(bundle.folder).predict(images(Model.load(bundle.folder), table, split))
+    return answers.probabilities, answers.features.mean(axis=(2, 3))
+
+
+def test_with_several_hospitals_every_class_has_its_threshold(
+    two_hospitals: tuple[Bundle, SampleTable],
+) -> None:
+    bundle, table = two_hospitals
+    shares, _ = said_of(bundle, table, "val")
+    val = table.split("val")
+    labels = [bundle.classes.index(own.label) for own in val]
+    expected = class_thresholds(shares, labels, [own.hospital for own in val], bundle.classes)
+    assert set(bundle.thresholds.by_class) == set(bundle.classes)
+    for name, least in expected.items():
+        assert bundle.thresholds.by_class[name] == pytest.approx(
+            least, abs=0.011
+        )  # from the file, a step at most
+
+
+def test_most_normal_lungs_of_every_hospital_are_like_normal_ones(
+    two_hospitals: tuple[Bundle, SampleTable],
+) -> None:
+    bundle, table = two_hospitals
+    reference = Reference.from_bytes((bundle.folder / "normal.npz").read_bytes())
+    _, known = said_of(bundle, table, "train")
+    normal = np.array([own.label == "Normal" for own in table.split("train")])
+    np.testing.assert_allclose(reference.mean, known[normal].mean(axis=0), rtol=0.02, atol=1e-3)
+    assert len(reference.centres) == 2  # a hospital each
+    limit = bundle.thresholds.normal_distance
+    assert limit == reference.limit
+    _, pooled = said_of(bundle, table, "val")
+    own = [
+        reference.distance(pooled[[s.label == "Normal" and s.hospital == name for s in table.split("val")]])
+        for name in ("north", "south")
+    ]
+    assert limit == pytest.approx(max(np.quantile(part, 0.9) for part in own), rel=0.02)
+
+
+def test_a_bundle_of_two_hospitals_keeps_its_schema(two_hospitals: tuple[Bundle, SampleTable]) -> None:
+    bundle, _ = two_hospitals
+    assert set(bundle.files) == {"model.onnx", "reference.npz", "normal.npz"}
+    assert load(bundle.folder) == bundle
+    schema = json.loads((SCHEMAS / "bundle.schema.json").read_text())
+    written = json.loads((bundle.folder / "bundle.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(written)
+    assert written["training_data"]["classes_by_hospital"]["north"] == {"COVID": 35, "Normal": 35}
+
+
+def test_of_one_hospital_nothing_is_said_of_others(bundle: Bundle) -> None:
+    assert bundle.thresholds.by_class == {}
+    assert bundle.thresholds.normal_distance is None

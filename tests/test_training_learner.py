@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from torch.nn import functional
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.models.spec import ModelSpec
-from pulmoscope.training.frames import Maps, load_frames
+from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.learner import (
     Job,
     Learner,
     average_of,
     correct,
     learning_rate,
+    location_loss,
     loss_of,
     mixing_share,
 )
@@ -131,3 +133,116 @@ def test_without_a_single_opacity_nobody_knows_where_they_are(tmp_path: Path) ->
     frames.maps.opacities[places[0]] = 255
     assert known(recipe)
     assert where_known(plain, recipe, places) is plain
+
+
+NAN = float("nan")
+
+
+def test_shares_of_classes_are_learnt_by_their_cross_entropy() -> None:
+    logits, shares = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.5, 0.3, 0.2]])
+    total = math.exp(2) + 1 + math.exp(-1)
+    expected = -(
+        0.5 * math.log(math.exp(2) / total) + 0.3 * math.log(1 / total) + 0.2 * math.log(math.exp(-1) / total)
+    )
+    assert float(loss_of(logits, shares)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_opacities_are_learnt_where_a_reader_has_marked_them() -> None:
+    opacity = torch.tensor([[[0.0, 2.0]], [[5.0, 5.0]]])
+    maps = torch.full((2, 4, 4), NAN)
+    maps[0] = 0
+    maps[0, :, 2:] = 0.5
+    # Two fields of 4 x 2: nothing, and one half. The second image says nothing.
+    expected = (math.log(2) + 0.5 * (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2)))) / 2
+    assert float(location_loss(opacity, maps, 1.0)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_maps_are_mixed_as_images_are_and_known_where_both_are() -> None:
+    opacity = torch.tensor([[[0.0]], [[1.0]], [[3.0]]])
+    maps = torch.tensor([1.0, NAN, 0.0])[:, None, None].expand(3, 2, 2)
+    # 0.75 of the first and 0.25 of the last, and the reverse; the middle one is mixed with itself.
+    wanted = torch.tensor([0.75, 0.25])
+    expected = functional.binary_cross_entropy_with_logits(torch.tensor([0.0, 3.0]), wanted)
+    torch.testing.assert_close(location_loss(opacity, maps, 0.75), expected)
+    one_known = torch.tensor([1.0, 0.5, NAN])[:, None, None].expand(3, 2, 2)
+    alone = functional.binary_cross_entropy_with_logits(torch.tensor([1.0]), torch.tensor([0.5]))
+    torch.testing.assert_close(location_loss(opacity, one_known, 0.75), alone)
+
+
+def test_without_any_mark_nothing_is_learnt_of_places() -> None:
+    opacity = torch.ones((2, 3, 3), requires_grad=True)
+    loss = location_loss(opacity, torch.full((2, 4, 4), NAN), 1.0)
+    loss.backward()
+    assert opacity.grad is not None
+    assert float(loss.detach()) == float(opacity.grad.abs().max()) == 0
+
+
+def learner_of(tmp_path: Path, *changes: str, shares: bool = False, maps: bool = False) -> Learner:
+    """A learner on eight drawn films of two hospitals, without dropout and in eval mode."""
+    small = [
+        "model.filters=2",
+        "preprocess.size=32",
+        "model.dropout=0",
+        "model.output=softmax",
+        "model.hidden=0",
+    ]
+    recipe = apply(find("xray-binary-cnn"), [*small, "classes=COVID,Normal", *changes])
+    found = load_frames(
+        drawn.table(tmp_path, 4, classes=recipe.classes), recipe.preprocess, recipe.classes, progress=False
+    )
+    count = len(found.labels)
+    hospitals = tuple("north" if place % 3 else "south" for place in range(count))
+    found = replace(found, hospitals=hospitals)
+    if shares:
+        targets = np.random.default_rng(0).dirichlet((1, 1), count).astype(np.float32)
+        found = replace(found, targets=targets, labels=targets.argmax(axis=1).astype(np.int64))
+    if maps:
+        lungs, opacities = np.random.default_rng(1).integers(0, 256, (2, count, MAP_SIDE, MAP_SIDE), np.uint8)
+        found = replace(found, maps=Maps(lungs, opacities, np.arange(count) % 2 == 0))
+    network = build(recipe.model, 2, recipe.preprocess.channels, locate=bool(recipe.locate))
+    learner = Learner(network, Job(recipe, 0, 1, found, tmp_path), PhaseState())
+    network.eval()
+    return learner
+
+
+def test_what_is_learnt_of_shares_is_their_cross_entropy(tmp_path: Path) -> None:
+    learner = learner_of(tmp_path, shares=True)
+    batch = next(iter(learner.train_dataloader()))
+    expected = functional.cross_entropy(learner.network(batch.image), batch.target)
+    torch.testing.assert_close(learner.training_step(batch, 0), expected)
+
+
+def test_places_are_a_second_task_of_their_own_weight(tmp_path: Path) -> None:
+    learner = learner_of(tmp_path, "locate=0.3", maps=True)
+    batch = next(iter(learner.train_dataloader()))
+    assert bool(batch.opacities.isnan().any())
+    assert not bool(batch.opacities.isnan().all())
+    logits, opacity = learner.network.located(batch.image)
+    expected = functional.cross_entropy(logits, batch.target.argmax(dim=1))
+    expected = expected + 0.3 * location_loss(opacity, batch.opacities, 1.0)
+    torch.testing.assert_close(learner.training_step(batch, 0), expected)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_groups_are_weighed_by_how_badly_they_are_learnt(tmp_path: Path, shares: bool) -> None:
+    learner = learner_of(tmp_path, "robust=0.4", "mixup=0.7", shares=shares)
+    frames: Frames = learner.job.frames
+    batch = next(iter(learner.train_dataloader()))
+    targets = batch.target if shares else batch.target.argmax(dim=1)
+    torch.manual_seed(5)
+    found = learner.training_step(batch, 0)
+    torch.manual_seed(5)
+    share = mixing_share(0.7)
+    logits = learner.network(share * batch.image + (1 - share) * batch.image.flip(0))
+    each = share * functional.cross_entropy(logits, targets, reduction="none")
+    each = each + (1 - share) * functional.cross_entropy(logits, targets.flip(0), reduction="none")
+    names = sorted(set(frames.groups))
+    own = [frames.groups[place] for place in batch.place.tolist()]
+    means = {
+        name: torch.stack([loss for loss, at in zip(each, own, strict=True) if at == name]).mean()
+        for name in own
+    }
+    raw = {name: math.exp(0.4 * float(means[name].detach())) if name in means else 1.0 for name in names}
+    total = sum(raw[name] for name in means)
+    expected = torch.stack([raw[name] / total * mean for name, mean in means.items()]).sum()
+    torch.testing.assert_close(found, expected)

@@ -31,7 +31,7 @@ def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
         ("preprocess.std=0", "at least 0.001"),
         ("preprocess.edge=0.5", r"at most 0\.45"),
         ("preprocess.clahe_grid=0", "at least 1"),
-        ("augment.film=3.5", r"augment\.film=3\.5: must be at least 0 and at most 3"),
+        ("augment.film=3.5", r"augment\.film=3\.5: must be at least 0 and at most 3$"),
         ("augment.flip=-0.1", "at least 0"),
         ("augment.zoom=1", r"at most 0\.9"),
         ("label_smoothing=1", r"at most 0\.99"),
@@ -144,3 +144,49 @@ def test_a_loss_that_does_not_go_with_the_recipe_is_refused() -> None:
     deep = settings.apply(TRANSFER, ["loss.kind=ldam", "model.hidden=8", "model.output=softmax"])
     with pytest.raises(RecipeError, match=r"needs a single last layer.*\(found: 8, 1, softmax\)"):
         check(deep)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            ["labels.Unsure=COVID 0.4, Normal 0.4"],
+            r"^labels: .* sum to 1 \(found: COVID 0\.4, Normal 0\.4\)$",
+        ),
+        (["unread.Normal=1"], r"^unread: .* \(found: 1\)$"),
+        (["unread.Normal=0.6", "unread.Other=0.5"], r"sum to less than 1 \(found: 1\.1\)"),
+        (["unread.Normal=-0.1"], "^unread: shares must be above 0"),
+        (["labels.Unsure=COVID 0.4, Normal 0.6", "model.output=sigmoid"], r"softmax alone .*output=sigmoid"),
+        (
+            ["labels.Unsure=COVID 0.4, Normal 0.6", "loss.kind=focal"],
+            r"plain cross-entropy .*loss\.kind=focal",
+        ),
+        (["unread.Normal=0.1", "loss.beta=0.9"], r"plain cross-entropy .*loss\.beta=0\.9"),
+        (["augment.opacities=0.1", "model.output=sigmoid"], "softmax alone"),
+        (["robust=0.1", "loss.kind=focal"], "plain cross-entropy"),
+        (
+            ["robust=0.1", "class_weights=true"],
+            r"^robust: .*\(found: class_weights=true, label_smoothing=0\)$",
+        ),
+        (["robust=0.1", "label_smoothing=0.1"], r"^robust: .*label_smoothing=0\.1\)$"),
+        (["locate=1", "model.stages=3"], r"^locate: .*\(found: 3, loss\.kind=cross-entropy\)$"),
+        (["locate=1", "loss.kind=ldam", "model.hidden=0"], r"^locate: .*\(found: 1, loss\.kind=ldam\)$"),
+    ],
+)
+def test_what_is_learnt_from_shares_and_groups_must_go_together(changes: list[str], says: str) -> None:
+    softmax = settings.apply(TRANSFER, ["model.output=softmax"])
+    with pytest.raises(RecipeError, match=says) as told:
+        check(settings.apply(softmax, changes))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("change", ["unread.Normal=0.2", "augment.opacities=0.1", "robust=0.1", "locate=0.3"])
+def test_what_goes_together_is_within(change: str) -> None:
+    shared = ["model.output=softmax", "labels.Typical=COVID", "labels.Unsure=COVID 0.4, Normal 0.6", change]
+    check(settings.apply(TRANSFER, shared))
+
+
+@pytest.mark.parametrize("change", ["locate=0.3", "augment.opacities=0.1"])
+def test_opacities_are_told_of_in_x_rays_alone(change: str) -> None:
+    with pytest.raises(RecipeError, match=r"are for X-rays alone \(found: modality=CT\)"):
+        check(settings.apply(find("ct-slice-covid"), ["model.output=softmax", "model.stages=1", change]))

@@ -13,12 +13,14 @@ from torch import Tensor
 
 import drawn
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
+from pulmoscope.datasets.labels import targets
+from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import settings
 from pulmoscope.training.learner import Learner
-from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve
+from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve, settled
 from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.recipes import find
 from pulmoscope.training.summary import SUMMARY
@@ -72,6 +74,33 @@ def test_a_run_learns_and_is_whole(films: SampleTable, tmp_path: Path) -> None:
     assert list((run.folder / "tensorboard").iterdir())
     assert not (run.folder / "checkpoints").exists()
     assert load_run(run.folder) == run
+
+
+def test_the_images_of_a_run_are_a_data_set_like_that_it_had(films: SampleTable, tmp_path: Path) -> None:
+    places = enumerate(films)
+    known = [dataclasses.replace(own, hospital=f"h{at % 2}", unread=at % 3 == 0) for at, own in places]
+    two = [own for own in known if own.label in TINY.classes]
+    run = train(TINY, films.with_samples(two), tmp_path / "run", "phases.train.epochs=1")
+
+    again = load_all([run.folder / "images.csv"])
+    bare = [dataclasses.replace(own, file=Path(own.file).name) for own in again]
+    assert bare == two
+    assert all(again.path(own).is_file() for own in again)
+
+
+def test_a_run_takes_no_list_of_images_that_is_not_its_own(films: SampleTable, tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "images.csv"
+    mine.parent.mkdir()
+    for name in ("images.csv", "manifest.csv"):
+        mine.with_name(name).write_text("mine", encoding="utf-8")
+    with pytest.raises(ResourceError, match="a run writes a file of this name"):
+        train(TINY, films, tmp_path / "run")
+    assert mine.read_text(encoding="utf-8") == "mine"
+    mine.unlink()
+    for force in (False, True):
+        fit(TINY, films, tmp_path / "run", device="cpu", progress=False, force=force)
+        assert mine.with_name("manifest.csv").read_text(encoding="utf-8") == "mine"
+        assert mine.is_file()
 
 
 def test_the_network_kept_gives_the_figures_reported(films: SampleTable, tmp_path: Path) -> None:
@@ -321,3 +350,19 @@ def test_a_recipe_learns_with_margins_and_balanced_weights(films: SampleTable, t
     with torch.no_grad():
         logits = run.network()(torch.rand(2, 1, 32, 32))
     assert float(logits.abs().max()) <= 30.001  # cosines, scaled
+
+
+def test_labels_and_shares_fit_the_classes_of_the_data() -> None:
+    """xray-covid on data of two classes, with a table of labels that names a class as itself."""
+    labels = {**find("xray-covid").labels, "COVID": "COVID"}
+    recipe = dataclasses.replace(find("xray-covid"), labels=labels)
+    table = drawn.named(("COVID", "Negative", "Indeterminate", "Typical"))
+    table = table.with_samples(dataclasses.replace(own, unread=own.label == "COVID") for own in table)
+    found, known = settled(recipe, table)
+    assert found.classes == ("Normal", "COVID")
+    assert found.labels["Indeterminate"] == "COVID 0.533333333, Normal 0.466666667"
+    assert found.unread == {"Normal": 0.222222222}
+    assert [warning.split(":")[0] for warning in known.warnings] == ["labels.Indeterminate", "unread"]
+    assert settled(found, known) == (found, known)
+    shares = targets(known, found.labels, found.classes, found.unread)
+    assert shares.sum(axis=1).tolist() == pytest.approx([1] * 4)

@@ -11,6 +11,7 @@ import torch
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.training import settings
+from pulmoscope.training.frames import prepared
 from pulmoscope.training.loop import fit, logits_of, resolve
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import RECIPES, find
@@ -77,7 +78,7 @@ def test_the_light_ones_learn_for_an_epoch(name: str, tmp_path: Path) -> None:
             *(["model.backbone=mobilenetv2_035"] if "cnn" not in name else []),
         ],
     )
-    table = drawn.table(tmp_path / "films", train=6, val=2)
+    table = prepared(recipe, drawn.table(tmp_path / "films", train=6, val=2))
 
     run = fit(recipe, table, tmp_path / "run", device="cpu", progress=False)
 

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Two phases, early stopping, averaging, dropout, warm-up: all that has a state. Says on stdout when an epoch is over.
+import pytest
+
+# Two phases, early stopping, averaging, dropout, warm-up, weights of groups: all that has a state. Says on stdout when
+# a step begins.
 CHILD = """
-import sys, time
+import dataclasses, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -32,16 +35,20 @@ recipe = apply(
     find("xray-binary-resnet50v2"),
     ["model.backbone=cnn", "model.filters=4", "model.hidden=8", "preprocess.size=32", "batch_size=8", "average=0.9",
      "mixup=0.2", "phases.frozen.epochs=5", "phases.frozen.patience=3", "phases.fine-tune.schedule=cosine",
-     "phases.frozen.frozen=none"],
+     "phases.frozen.frozen=none", *sys.argv[3:]],
 )
-fit(recipe, drawn.table(films, 12, classes=("COVID", "Normal")), run, device="cpu", resume=True, progress=False)
+table = drawn.table(films, 12, classes=("COVID", "Normal"))
+table = table.with_samples(
+    dataclasses.replace(own, hospital="north" if number % 3 else "south") for number, own in enumerate(table)
+)
+fit(recipe, table, run, device="cpu", resume=True, progress=False)
 """
 
 
-def start(run: Path) -> subprocess.Popen[str]:
+def start(run: Path, *changes: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(run.with_suffix(".films")), str(run)],
+        [sys.executable, "-c", CHILD, str(run.with_suffix(".films")), str(run), *changes],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -56,12 +63,16 @@ def steps(child: subprocess.Popen[str]) -> list[str]:
     return seen
 
 
-def test_killed_run_ends_like_one_left_alone(tmp_path: Path) -> None:
-    alone = start(tmp_path / "alone")
+GROUPS = ("model.output=softmax", "robust=0.5", "balance=0.5")
+
+
+@pytest.mark.parametrize("changes", [(), GROUPS], ids=["plain", "groups"])
+def test_killed_run_ends_like_one_left_alone(tmp_path: Path, changes: tuple[str, ...]) -> None:
+    alone = start(tmp_path / "alone", *changes)
     moment = random.Random(5).randrange(
         3, 18
     )  # the shortest course has 18 steps: 4 epochs, and twice 1, of 3
-    with start(tmp_path / "killed") as killed:
+    with start(tmp_path / "killed", *changes) as killed:
         assert killed.stdout is not None
         for _ in range(moment):
             assert killed.stdout.readline()
@@ -69,7 +80,7 @@ def test_killed_run_ends_like_one_left_alone(tmp_path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "run.json").exists()
 
-    rest = steps(start(tmp_path / "killed"))
+    rest = steps(start(tmp_path / "killed", *changes))
 
     assert 0 < len(rest) < len(steps(alone))
     for name in ("weights.safetensors", "recipe.json"):

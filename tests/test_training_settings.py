@@ -57,7 +57,7 @@ def test_an_empty_list_clears() -> None:
     ("setting", "says"),
     [
         ("batch_size", "key=value"),
-        ("batchsize=3", "possible: augment, average, batch_size"),
+        ("batchsize=3", "possible: augment, average, balance, batch_size"),
         ("model.width=3", "possible: backbone, backbone_options"),
         ("phases.3.epochs=3", "possible: 0, 1, 2, all-data, fine-tune, frozen"),
         ("phases.0.epochs=many", "must be of type int"),
@@ -160,7 +160,7 @@ def test_another_backbone_is_said_so() -> None:
 
 
 def test_the_hubs_weights_with_other_padding_are_said_so() -> None:
-    ours = find("xray-covid")
+    ours = find("xray-covid-1")
     assert "hub's weights, which were trained with symmetric padding" in as_run(ours)
     for change in ("model.weights=w.safetensors", "model.backbone_options.pad_type="):
         assert as_run(settings.apply(ours, [change])) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.training import settings
-from pulmoscope.training.frames import Frames
+from pulmoscope.training.frames import MAP_SIDE, Frames, Maps
 from pulmoscope.training.recipes import find
 from pulmoscope.training.trial import as_settings, grid, read_cache, write_cache
 
@@ -60,3 +60,25 @@ def test_cached_frames_come_back_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.images, frames.images)
     np.testing.assert_array_equal(found.labels, frames.labels)
     assert (found.splits, found.files) == (frames.splits, frames.files)
+    assert found.targets is None
+    assert found.maps is None
+
+
+def test_all_that_is_known_of_cached_frames_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 8, 8), dtype=np.uint8)
+    shares = np.array([[0.7, 0.3], [0, 1]], dtype=np.float32)
+    lungs, opacities = rng.integers(0, 256, (2, 2, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
+    maps = Maps(lungs, opacities, np.array([True, False]))
+    frames = Frames(
+        images, np.array([0, 1]), ("train", "val"), ("a", "b"), shares, ("St Märy", "north"), maps
+    )
+    write_cache(frames, tmp_path)
+    found = read_cache(tmp_path)
+    assert found.hospitals == frames.hospitals
+    assert found.groups == frames.groups
+    np.testing.assert_array_equal(found.targets, shares)
+    assert found.maps is not None
+    for name, value in vars(maps).items():
+        np.testing.assert_array_equal(getattr(found.maps, name), value)
+        assert getattr(found.maps, name).dtype == value.dtype

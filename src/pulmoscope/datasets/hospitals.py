@@ -85,13 +85,11 @@ def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
     Raises:
         DatasetError: one is not, or is what nobody knows.
     """
-    known = hospitals_of(table)
+    known = [name for name in hospitals_of(table) if name != UNIDENTIFIED]
     for name in hospitals:
-        if name not in known or name == UNIDENTIFIED:
-            raise DatasetError(
-                f"--leave-out {name}: must be a hospital of the data "
-                f"(found: {', '.join(own for own in known if own != UNIDENTIFIED)})"
-            )
+        if name not in known:
+            found = ", ".join(known) or "none that is known"
+            raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {found})")
 
 
 def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
@@ -201,7 +199,7 @@ def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) ->
             hospital=known.hospital,
             label=known.label or sample.label,
             patient=known.patient or sample.patient,
-            boxes=known.boxes,
+            boxes=known.boxes or sample.boxes,
         )
     rule = next((rule for rule in RULES if rule.covers(sample)), None)
     if rule is None:

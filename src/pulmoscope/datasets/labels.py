@@ -44,7 +44,7 @@ def shares_of(text: str) -> dict[str, float]:
         DatasetError: the shares do not sum to 1.
     """
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) == 1:
+    if len(parts) == 1 and not _is_share(parts[0].rpartition(" ")[2]):
         return {parts[0]: 1.0}
     shares: dict[str, float] = {}
     for part in parts:
@@ -58,13 +58,83 @@ def shares_of(text: str) -> dict[str, float]:
     return shares
 
 
+def _is_share(word: str) -> bool:
+    """Whether it is a number between 0 and 1; a class may well be called «stage 2»."""
+    try:
+        return 0 < float(word) < 1
+    except ValueError:
+        return False
+
+
+def soft_labels(labels: LabelMap) -> dict[str, dict[str, float]]:
+    """The labels that stand for several classes, each with its shares."""
+    shares = {label: shares_of(text) for label, text in labels.items()}
+    return {label: own for label, own in shares.items() if len(own) > 1}
+
+
+def hard_labels(labels: LabelMap) -> dict[str, str]:
+    """The labels that stand for one class → that class, or what that stands for in turn.
+
+    >>> hard_labels({"PCR+": "positive", "positive": "COVID", "Normal": "Normal"})
+    {'PCR+': 'COVID', 'positive': 'COVID', 'Normal': 'Normal'}
+
+    Raises:
+        DatasetError: labels stand for one another in a circle.
+    """
+    one = {label: next(iter(own)) for label, text in labels.items() if len(own := shares_of(text)) == 1}
+    found: dict[str, str] = {}
+    for label in one:
+        way = [label]
+        while (name := one.get(way[-1], way[-1])) != way[-1]:
+            if name in way:
+                raise DatasetError(f"label {label}: stands for itself ({' → '.join([*way, name])})")
+            way.append(name)
+        found[label] = way[-1]
+    return found
+
+
+def fitted(shares: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
+    """Shares of these classes only; what the others had goes to all, the label's own class with them, in proportion.
+
+    >>> fitted({"COVID": 0.4, "Normal": 0.4, "Tuberculosis": 0.2}, ["COVID", "Normal"])
+    {'COVID': 0.5, 'Normal': 0.5}
+    """
+    rest = 1 - sum(share for name, share in shares.items() if name not in classes)
+    return {name: round(share / rest, 9) for name, share in shares.items() if name in classes}
+
+
+def fitted_labels(labels: LabelMap, classes: Sequence[str]) -> dict[str, str]:
+    """A table of labels for these classes: see :func:`fitted`.
+
+    A label of several classes, of which there is but one or none, tells nothing for sure and is left out.
+    """
+    found = dict(labels)
+    for label, shares in soft_labels(labels).items():
+        own = fitted(shares, classes)
+        if len(own) == 1 or not own:
+            del found[label]
+        elif len(own) < len(shares):
+            found[label] = ", ".join(f"{name} {share:.9g}" for name, share in own.items())
+    return found
+
+
+def renamed(table: SampleTable, labels: LabelMap) -> str:
+    """What a table of labels makes of these labels, with counts, in a line; empty: nothing is renamed."""
+    stand = {label: name for label, name in hard_labels(labels).items() if label != name}
+    stand |= {label: f"({labels[label]})" for label in soft_labels(labels)}
+    counts = Counter(sample.label for sample in table if sample.label in stand)
+    return ", ".join(f"{label} → {stand[label]}: {count}" for label, count in sorted(counts.items()))
+
+
 def mapped_labels(table: SampleTable, labels: LabelMap) -> SampleTable:
     """Put the class in the place of every label that stands for one; a label of several classes stays.
+
+    Doing it twice changes nothing.
 
     Raises:
         DatasetError: an entry of the table of labels makes no sense.
     """
-    one = {label: text for label, text in labels.items() if len(shares_of(text)) == 1}
+    one = hard_labels(labels)
     return table.with_samples(replace(sample, label=one.get(sample.label, sample.label)) for sample in table)
 
 
@@ -74,7 +144,7 @@ def learnable(table: SampleTable, labels: LabelMap, classes: Sequence[str]) -> S
     Args:
         table: with :func:`mapped_labels` applied.
     """
-    known = {*classes, *labels}
+    known = {*classes, *soft_labels(labels)}
     strange = Counter(sample.label or "none" for sample in table if sample.label not in known)
     if not strange:
         return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +15,11 @@ from pulmoscope.datasets.infected import infected_ranges
 from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 
 NAME = "manifest.csv"
+BOXES = "boxes.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
 _OPTIONAL = ("mask", "infected", "hospital")
+_UNREAD = {"": False, "yes": True}
+"""What the optional column ``unread`` may say."""
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -29,16 +33,20 @@ def read(path: Path) -> SampleTable:
 
     Raises:
         DatasetError: a column is missing, the table is empty, a file is named twice, a split has another name
-            than train, val, test or all, infected slices are not written like ``12-40,45``, or a box is no box.
+            than train, val, test or all, unread is not yes or empty, infected slices are not written like
+            ``12-40,45``, or a box is no box.
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
-    boxes = read_boxes(file.with_name("boxes.csv"))
+    boxes, ignored = _own_boxes(file.with_name(BOXES))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
         named = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
-        sample = replace(Sample(**named), boxes=boxes.get(row["file"], ()))  # type: ignore[arg-type]
+        unread = row.get("unread", "")
+        if unread not in _UNREAD:
+            raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
+        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -55,7 +63,18 @@ def read(path: Path) -> SampleTable:
             raise DatasetError(f"{file}, line {line}: {error}") from error
         seen[sample.file] = line
         samples.append(sample)
-    return SampleTable(file.parent, "manifest", tuple(samples), tuple(_warnings(samples)))
+    warnings = [*_warnings(samples), *ignored]
+    if strange := [name for name in boxes if name not in seen]:
+        warnings.append(f"{BOXES}: {len(strange)} files are not in {file.name}, e.g. {strange[0]}")
+    return SampleTable(file.parent, "manifest", tuple(samples), tuple(warnings))
+
+
+def _own_boxes(file: Path) -> tuple[dict[str, Boxes], list[str]]:
+    """The boxes beside a manifest; a table of another kind that has their name is ignored, and that is told."""
+    try:
+        return read_boxes(file), []
+    except _NoTableError as error:
+        return {}, [f"{BOXES} is ignored: {error}"]
 
 
 def _warnings(samples: Sequence[Sample]) -> list[str]:
@@ -86,9 +105,14 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    columns = [*COLUMNS, *(name for name in _OPTIONAL if any(getattr(sample, name) for sample in samples))]
-    rows = ([getattr(sample, name) for name in columns] for sample in samples)
+    optional = (*_OPTIONAL, "unread")
+    columns = [*COLUMNS, *(name for name in optional if any(getattr(sample, name) for sample in samples))]
+    rows = ([_cell(getattr(sample, name)) for name in columns] for sample in samples)
     write_text(path, csv_text(columns, rows))
+
+
+def _cell(value: str | bool) -> str:
+    return value if isinstance(value, str) else "yes" if value else ""
 
 
 def write_table(path: Path, table: SampleTable) -> None:
@@ -97,19 +121,25 @@ def write_table(path: Path, table: SampleTable) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    root, folder = table.root.resolve(), path.parent.resolve()
+    write(path, _placed(table, path.parent))
+
+
+def _placed(table: SampleTable, folder: Path) -> list[Sample]:
+    """The samples with their files as a manifest in this folder names them."""
+    root, folder = table.root.resolve(), folder.resolve()
 
     def place(file: str) -> str:
         whole = root / file
         return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
 
-    write(
-        path,
-        [
-            replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
-            for sample in table
-        ],
-    )
+    return [
+        replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
+        for sample in table
+    ]
+
+
+class _NoTableError(DatasetError):
+    """A file is not a table with the columns that were asked for."""
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -125,7 +155,7 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
             missing = [name for name in columns if name not in header]
             if missing:
                 found = ", ".join(header) or "an empty file"
-                raise DatasetError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
+                raise _NoTableError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
             rows = []
             for values in reader:
                 if not any(values):
@@ -138,17 +168,17 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
                 row = dict(zip(header, (value.strip() for value in values), strict=True))
                 rows.append((reader.line_num, row))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: must be a CSV file in UTF-8 (found: {error})") from error
+        raise _NoTableError(f"{file}: must be a CSV file in UTF-8 (found: {error})") from error
     if not rows:
-        raise DatasetError(f"{file}: a table has at least one row below its header (found: none)")
+        raise _NoTableError(f"{file}: a table has at least one row below its header (found: none)")
     return rows
 
 
 def read_boxes(file: Path) -> dict[str, Boxes]:
-    """Readers' boxes by file, in pixels; none where the list is not there.
+    """Readers' boxes by file, in pixels of the image as it is stored; none where the list is not there.
 
     Raises:
-        DatasetError: a column is missing, or a value is no number.
+        DatasetError: a column is missing, a value is no number, or a box has no area.
     """
     if not file.is_file():
         return {}
@@ -158,5 +188,10 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
             left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
         except ValueError as error:
             raise DatasetError(f"{file}, line {line}: a box is four numbers ({error})") from error
+        if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
+            raise DatasetError(
+                f"{file}, line {line}: a box goes from left to right and from top to bottom "
+                f"(found: {left:g}, {top:g}, {right:g}, {bottom:g})"
+            )
         found[row["file"]].append((left, top, right, bottom))
     return {name: tuple(own) for name, own in found.items()}

@@ -54,8 +54,10 @@ def painted(image: FloatArray, lungs: FloatArray, rng: np.random.Generator) -> P
     region = np.zeros(lungs.shape, dtype=np.float32)
     for side in chosen:
         fields = _peripheral(side, rng) if typical else _anywhere(side, rng)
-        region = np.maximum(region, fields)
-    region *= cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.02 * columns)
+        # Within this lung: what spills into the other would be no finding of one lung.
+        region = np.maximum(
+            region, fields * cv2.GaussianBlur(side.astype(np.float32), (0, 0), 0.02 * columns)
+        )
     return Painted(_veiled(image, region, rng), region, typical)
 
 

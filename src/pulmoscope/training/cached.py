@@ -18,13 +18,13 @@ from torch import Tensor
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
+from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
-from pulmoscope.training.limits import has_shares
 from pulmoscope.training.loop import logits_of
 from pulmoscope.training.recipe import Recipe
 
@@ -40,8 +40,8 @@ def frozen_throughout(recipe: Recipe) -> bool:
     plain = (
         not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
     )
-    plain = plain and not (recipe.unread or has_shares(recipe))
-    plain = plain and not (recipe.augment.opacities or recipe.augment.mixing)
+    shared = any(len(shares_of(text)) > 1 for text in recipe.labels.values())
+    plain = plain and not (shared or recipe.unread or recipe.augment.opacities or recipe.augment.mixing)
     return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 

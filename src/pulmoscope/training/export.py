@@ -216,7 +216,11 @@ def _normal(train: _Answers, val: _Answers, classes: Sequence[str]) -> Reference
     """How normal lungs of all hospitals lie; the limit lets :data:`NORMALS_KEPT` of the worst hospital's pass."""
     negative = np.array([not is_positive(name) for name in classes])
     known, held_out = (own.select(negative[own.labels]) for own in (train, val))
-    hospitals = [name for name in sorted(set(held_out.hospitals)) if held_out.hospitals.count(name) >= FEWEST]
+    hospitals = [
+        name
+        for name in sorted({*held_out.hospitals} - {UNIDENTIFIED})
+        if held_out.hospitals.count(name) >= FEWEST
+    ]
     if len(set(known.hospitals)) < 2 or not hospitals:
         return None
     try:

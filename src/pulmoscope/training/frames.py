@@ -18,9 +18,9 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import DatasetError, InputError, RecipeError
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, without
-from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, targets
+from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io import read_pixels
+from pulmoscope.io import read_xray
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import crop
 from pulmoscope.runtime.bundle import built_in_lung_finder
@@ -44,7 +44,8 @@ class Maps:
     Attributes:
         lungs: uint8 (n, MAP_SIDE, MAP_SIDE): lung probability x 255.
         opacities: the same shape: how much of each place readers' boxes cover, x 255.
-        known: bool (n,): whether ``opacities`` says something: a reader drew boxes, or the class has none.
+        known: bool (n,): whether ``opacities`` says something: a reader drew boxes, or the class has none. Boxes are in
+            pixels of the stored image: of one that was turned or resampled in reading they say nothing.
     """
 
     lungs: npt.NDArray[np.uint8]
@@ -141,7 +142,7 @@ def learnt_from(recipe: Recipe, table: SampleTable) -> SampleTable:
     """
     pool = table.split("train", "val")
     pool.with_labels(recipe.classes)
-    known, shared = set(recipe.classes), {*recipe.labels} - {*recipe.classes}
+    known, shared = set(recipe.classes), {*soft_labels(recipe.labels)} - {*recipe.classes}
     return pool.with_samples(
         sample
         for sample in pool
@@ -172,7 +173,8 @@ def load_frames(
     """
     labels, unread = labels or {}, unread or {}
     table.with_labels(classes)
-    chosen = table.with_samples(sample for sample in table if sample.label in {*classes, *labels})
+    known = {*classes, *soft_labels(labels)}
+    chosen = table.with_samples(sample for sample in table if sample.label in known)
     framed = read_all(chosen, _Framer(preprocess, chosen, maps), progress)
     shares = targets(chosen, labels, classes, unread)
     soft = bool((shares.max(axis=1) < 1).any())
@@ -239,11 +241,12 @@ def lung_finder() -> Path:
     return network
 
 
-_Framed = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+_Framed = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], bool]
 
 
 class _Framer:
-    """What turns a sample into a framed image, uint8 (size, size), and its maps of lungs and opacities."""
+    """What turns a sample into a framed image, uint8 (size, size), its maps of lungs and opacities, and whether a
+    reader's boxes are in the latter."""
 
     def __init__(self, preprocess: Preprocess, table: SampleTable, maps: bool) -> None:
         self._preprocess, self._table, self._maps = preprocess, table, maps
@@ -252,18 +255,22 @@ class _Framer:
         )
 
     def __call__(self, sample: Sample) -> _Framed:
-        pixels = read_pixels(self._table.path(sample))
+        scan = read_xray(self._table.path(sample))
+        pixels = scan.pixels[0]
         lungs = None if self._finder is None else find_lungs(self._finder, pixels)
         framed = self._preprocess.frame(pixels, lungs if self._preprocess.needs_finder else None)
         image = _bytes(framed.image)
         if not self._maps or lungs is None:
-            return image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8)
+            return image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8), False
         rows, columns = pixels.shape
         opacities = np.zeros((rows, columns), dtype=np.float32)
-        for left, top, right, bottom in sample.boxes:
-            opacities[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = 1
+        as_stored = not any(flag.code in ("turned", "resampled") for flag in scan.remarks)
+        for left, top, right, bottom in sample.boxes if as_stored else ():
+            down, across = (max(0, int(first)) for first in (top, left))
+            opacities[down : max(0, int(np.ceil(bottom))), across : max(0, int(np.ceil(right)))] = 1
         whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
-        return image, _map(whole, framed.box), _map(opacities, framed.box)
+        boxed = as_stored and bool(sample.boxes)
+        return image, _map(whole, framed.box), _map(opacities, framed.box), boxed
 
 
 def _map(whole: FloatArray, box: Box) -> npt.NDArray[np.uint8]:
@@ -275,6 +282,9 @@ def _bytes(image: FloatArray) -> npt.NDArray[np.uint8]:
 
 
 def _maps(table: SampleTable, framed: Sequence[_Framed], classes: Sequence[str]) -> Maps:
-    known = [bool(own.boxes) or not is_positive(name) for own, name in zip(table, classes, strict=True)]
-    _, lungs, opacities = zip(*framed, strict=True)
+    _, lungs, opacities, boxed = zip(*framed, strict=True)
+    known = [
+        has or not (own.boxes or is_positive(name))
+        for own, name, has in zip(table, classes, boxed, strict=True)
+    ]
     return Maps(np.stack(lungs), np.stack(opacities), np.array(known))

@@ -17,7 +17,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.training import settings
 from pulmoscope.training.export import export_bundle, is_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
-from pulmoscope.training.loop import TrainedRun, fit, resolve
+from pulmoscope.training.loop import TrainedRun, fit, settled
 from pulmoscope.training.recipe import Recipe
 
 
@@ -42,8 +42,7 @@ class LeaveOut:
     def __init__(self, recipe: Recipe, table: SampleTable, hospitals: Iterable[str]) -> None:
         check_hospitals(table, recipe.left_out)
         self._table = table
-        self._all = prepared(recipe, table)
-        self.recipe = resolve(recipe, self._all)
+        self.recipe, self._all = settled(recipe, table)
         reasons = {name: self._why_not(name) for name in hospitals}
         self.hospitals = tuple(name for name, reason in reasons.items() if not reason)
         self.skipped: Mapping[str, str] = {name: reason for name, reason in reasons.items() if reason}

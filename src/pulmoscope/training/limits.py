@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pulmoscope.core.errors import RecipeError
-from pulmoscope.datasets.labels import shares_of
+from pulmoscope.core.errors import DatasetError, RecipeError
+from pulmoscope.datasets.labels import hard_labels, soft_labels
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.preprocess.kinds import PREPROCESS
 from pulmoscope.training import settings
@@ -113,17 +113,28 @@ def check_loss(recipe: Recipe) -> None:
 
 def _check_shares(recipe: Recipe) -> None:
     """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
+    try:
+        hard_labels(recipe.labels)  # no circles
+    except DatasetError as error:
+        raise RecipeError(f"labels: {error}") from error
     total = sum(recipe.unread.values())
     if total >= 1 or min(recipe.unread.values(), default=0) < 0:
         raise RecipeError(f"unread: shares must be above 0 and sum to less than 1 (found: {total:g})")
-    soft = has_shares(recipe) or recipe.unread or recipe.augment.opacities
+    soft = soft_labels(recipe.labels) or recipe.unread or recipe.augment.opacities
     if (soft or recipe.robust) and (recipe.loss != LossSpec() or recipe.model.output != "softmax"):
         raise RecipeError(
             "labels, unread, augment.opacities, robust: go with the plain cross-entropy of a softmax alone "
             f"(found: loss.kind={recipe.loss.kind}, loss.beta={recipe.loss.beta:g}, model.output={recipe.model.output})"
         )
-    if recipe.locate and recipe.model.stages > 1:
-        raise RecipeError(f"locate: needs model.stages=1 (found: {recipe.model.stages})")
+    if recipe.locate and (recipe.model.stages > 1 or recipe.loss.kind == "ldam"):
+        raise RecipeError(
+            "locate: needs model.stages=1 and another loss than ldam "
+            f"(found: {recipe.model.stages}, loss.kind={recipe.loss.kind})"
+        )
+    if recipe.modality != "XRAY" and (recipe.locate or recipe.augment.opacities):
+        raise RecipeError(
+            f"locate, augment.opacities: are for X-rays alone (found: modality={recipe.modality})"
+        )
 
 
 def _check_plain_mean(recipe: Recipe) -> None:
@@ -133,15 +144,10 @@ def _check_plain_mean(recipe: Recipe) -> None:
             "robust: weighs hospitals and classes itself; class_weights and label_smoothing can't be set with it "
             f"(found: {str(recipe.class_weights).lower()}, {recipe.label_smoothing:g})"
         )
-    if recipe.class_weights and (has_shares(recipe) or recipe.unread or recipe.augment.opacities):
+    if recipe.class_weights and (soft_labels(recipe.labels) or recipe.unread or recipe.augment.opacities):
         raise RecipeError(
             "class_weights: need labels of one class each: no shares in labels, no unread, augment.opacities=0"
         )
-
-
-def has_shares(recipe: Recipe) -> bool:
-    """Whether a label of the recipe's table stands for shares of several classes."""
-    return any(len(shares_of(text)) > 1 for text in recipe.labels.values())
 
 
 def _check_frozen(recipe: Recipe) -> None:

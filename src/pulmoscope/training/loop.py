@@ -3,11 +3,14 @@
 A run is a folder::
 
     recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
-    manifest.csv           the images it had, with splits, labels and hospitals as it took them
+    images.csv             the images it had, with splits, labels and hospitals as it took them: a data set itself
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     curves.csv, curves.png, tensorboard/
     checkpoints/           while it is under way
+
+``images.csv``, and ``predictions.csv`` where a hospital was left out, name files and patients as the data do. They are
+no part of the model: whoever hands it on leaves them out.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from safetensors.torch import load_file
 from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.datasets import manifest
+from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
@@ -43,9 +47,9 @@ SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 SHEETS = "sheets"
 """What generative networks draw, beside the patients' slices that they redraw."""
-DATA = "manifest.csv"
+DATA = "images.csv"
 """The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
-RESULTS = ("run.json", RECIPE, DATA, "weights.safetensors", "curves.csv", "curves.png")
+RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
 OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
 """What a run of severity writes besides."""
 
@@ -110,12 +114,14 @@ def check_free(run: Path, resume: bool, force: bool) -> None:
 
     Raises:
         OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
-        ResourceError: it is no folder.
+        ResourceError: it is no folder, or a file of somebody else's is where the run's images are to be listed.
     """
     if run.exists() and not run.is_dir():
         raise ResourceError(f"{run}: a run needs a folder (found: a file)")
     if (run / RECIPE).exists() and not resume and not force:
         raise OutputExistsError(run / RECIPE, resumable=True)
+    if (run / DATA).exists() and not (run / RECIPE).exists():
+        raise ResourceError(f"{run / DATA}: a run writes a file of this name; give another folder")
 
 
 def fit(
@@ -155,8 +161,7 @@ def fit(
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     with clear_about_resources(f"training {run}"), own_seeds:
-        table = prepared(recipe, table)
-        recipe = resolve(recipe, table)
+        recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
         torch.manual_seed(recipe.seed)
@@ -175,17 +180,41 @@ def fit(
     return load_run(run)
 
 
+def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
+    """A recipe and a data set made for one another: prepared and resolved; doing it twice changes nothing.
+
+    The table's warnings say which shares of classes that the data don't have went to the others.
+
+    Raises:
+        DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.
+    """
+    table = prepared(recipe, table)
+    found = resolve(recipe, table)
+    told = [
+        f"labels.{label}: {text} has classes that these data don't have; learnt as {found.labels[label]}"
+        for label, text in recipe.labels.items()
+        if text != found.labels.get(label, text) and any(own.label == label for own in table)
+    ]
+    gone = [name for name in recipe.unread if name not in found.unread]
+    if gone and any(own.unread for own in table):
+        told.append(f"unread: {', '.join(gone)} is no class of these data; its share goes to the others")
+    return found, prepared(found, table.with_samples(table, *told))
+
+
 def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     """Fill in what depends on the data, and check what the types can't say.
 
     An empty class list becomes the table's classes; with a single logit ``positive`` goes to second place. A single
-    logit tells two classes apart: with more, the output becomes a softmax.
+    logit tells two classes apart: with more, the output becomes a softmax. Shares of classes that the data don't have
+    go to the others (see :func:`pulmoscope.datasets.labels.fitted_labels`).
 
     Raises:
         RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.training.limits`), or there is one class.
     """
     limits.check(recipe)
-    classes = recipe.classes or tuple(name for name in table.classes if name not in recipe.labels)
+    classes = recipe.classes or tuple(
+        name for name in table.classes if name not in soft_labels(recipe.labels)
+    )
     if len(classes) < 2:
         raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
     if len(classes) == 2 and recipe.positive in classes:
@@ -199,7 +228,8 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     model = recipe.model
     if model.output == "sigmoid" and len(classes) != 2:
         model = dataclasses.replace(model, output="softmax")
-    return dataclasses.replace(recipe, classes=classes, model=model)
+    labels, unread = fitted_labels(recipe.labels, classes), fitted(recipe.unread, classes)
+    return dataclasses.replace(recipe, classes=classes, model=model, labels=labels, unread=unread)
 
 
 def measured(recipe: Recipe, frames: Frames) -> Recipe:
@@ -230,6 +260,8 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
+    if marker.exists():  # else it is no run's
+        (run / DATA).unlink(missing_ok=True)
     for name in (MANIFEST, *RESULTS, *PARTS, *OF_SEVERITY):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "cache", "tensorboard", SHEETS):

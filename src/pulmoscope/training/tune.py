@@ -30,7 +30,7 @@ from pulmoscope.training import settings
 from pulmoscope.training.cached import FEATURES, VARIANTS, frozen_throughout, write_features
 from pulmoscope.training.frames import frames_of, prepared
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.loop import measured, resolve
+from pulmoscope.training.loop import measured, settled
 from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.state import read_json
@@ -87,8 +87,7 @@ def tune(
         DatasetError, InputError: the images can't be used.
         ResourceError: memory or disk ran out.
     """
-    known = prepared(recipe, table).split("train", "val")
-    recipe = resolve(recipe, known)
+    recipe, known = settled(recipe, prepared(recipe, table).split("train", "val"))
     trials = grid(recipe, epochs)
     cacheable = all(frozen_throughout(trial.recipe) for trial in trials)
     cached = cacheable if cached_features is None else cached_features

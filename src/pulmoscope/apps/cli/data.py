@@ -12,6 +12,7 @@ from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
+    from pulmoscope.training.recipe import Recipe
 
 
 Data = Annotated[
@@ -37,3 +38,37 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
     for warning in table.warnings:
         typer.echo(f"pulmoscope: {', '.join(map(str, data))}: {warning}", err=True)
     return table
+
+
+def image_recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
+    """A recipe of single images with its settings, and with the labels that a file gives in place of its own.
+
+    Raises:
+        RecipeError: there is no such recipe or setting, or a setting is beyond its limits.
+        DatasetError: the table of labels makes no sense.
+    """
+    from dataclasses import replace
+
+    from pulmoscope.datasets.labels import read_labels
+    from pulmoscope.training.limits import check
+    from pulmoscope.training.recipes import find
+    from pulmoscope.training.settings import apply
+
+    recipe = apply(find(name), set_)
+    if labels is not None:
+        recipe = replace(recipe, labels=read_labels(labels))
+    check(recipe)
+    return recipe
+
+
+def settle(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
+    """A recipe and data made for one another, as training has them; says what is renamed, and what is left out."""
+    from pulmoscope.datasets.labels import renamed
+    from pulmoscope.training.loop import settled
+
+    if line := renamed(table, recipe.labels):
+        typer.echo(f"labels: {line}")
+    found, known = settled(recipe, table)
+    for warning in known.warnings[len(table.warnings) :]:
+        typer.echo(f"pulmoscope: {warning}", err=True)
+    return found, known

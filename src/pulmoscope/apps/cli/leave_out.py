@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Labels, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data
 from pulmoscope.apps.cli.diagnose import Runtime
 from pulmoscope.apps.cli.evaluate import Bootstrap, Device, Force, WithRuntime, labels_of, tell_left_out
 
@@ -61,7 +61,7 @@ def command(
         _refuse(name, {"--set": set_, "--resume": resume})
         _ask_model(name, data, layout, labels, out, hospital or [], bootstrap, force, device, runtime)
         return
-    recipe = _recipe(name, set_ or [], labels)
+    recipe = image_recipe(name, set_ or [], labels)
     _train_recipe(recipe, data, layout, out, hospital or [], bootstrap, (resume, force), device, runtime)
 
 
@@ -92,22 +92,6 @@ def _refuse(name: str, options: Mapping[str, object]) -> None:
     given = [option for option, value in options.items() if value]
     if given:
         raise RecipeError(f"{name}: {', '.join(given)} can't be given; a model is not trained here")
-
-
-def _recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
-    """A recipe with its settings, and with the labels that a file gives in place of its own."""
-    from dataclasses import replace
-
-    from pulmoscope.datasets.labels import read_labels
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import find
-    from pulmoscope.training.settings import apply
-
-    recipe = apply(find(name), set_)
-    if labels is not None:
-        recipe = replace(recipe, labels=read_labels(labels))
-    check(recipe)
-    return recipe
 
 
 def _ask_model(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data, settle
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     _Train = Callable[[SampleTable, Path], TrainedRun]
 
 
-_WHOLE = ("--leave-out", "--folds", "--resume", "--terms", "--release", "--workers", "--device")
+_WHOLE = ("--leave-out", "--labels", "--folds", "--resume", "--terms", "--release", "--workers", "--device")
 REFUSED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "xray-lungs": (("--set", *_WHOLE), "its settings are fixed"),
     "xray-view": (_WHOLE, "it is trained as a whole"),
-    "three-level": (("--leave-out", "--folds", "--workers"), "it learns from studies, one by one"),
-    "severity": (("--leave-out", "--workers"), "it learns from studies, one by one"),
+    "three-level": (
+        ("--leave-out", "--labels", "--folds", "--workers"),
+        "it learns from studies, one by one",
+    ),
+    "severity": (("--leave-out", "--labels", "--workers"), "it learns from studies, one by one"),
 }
 """Kind of recipe → the options that it does not take, and why; recipes of single images take all."""
 
@@ -55,6 +59,7 @@ def command(
         typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
     ] = "",
     layout: Layout = None,
+    labels: Labels = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
@@ -68,8 +73,9 @@ def command(
     """
     from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
 
-    given = {"--leave-out": leave_out, "--set": set_, "--folds": folds, "--resume": resume, "--terms": terms}
-    given |= {"--release": release, "--workers": workers, "--device": device != "auto"}
+    given: dict[str, object] = {"--leave-out": leave_out, "--labels": labels, "--set": set_, "--folds": folds}
+    given |= {"--resume": resume, "--terms": terms, "--release": release}
+    given |= {"--workers": workers, "--device": device != "auto"}
     _refuse(recipe, given)
     changes, go_on, told = set_ or [], (resume, force), (terms, release)
     if recipe == "xray-lungs":
@@ -85,17 +91,17 @@ def command(
 
         train_severity(recipe, data, layout, out, changes, folds, device, go_on, told)
     else:
-        left = leave_out or []
-        _train_images(recipe, data, layout, out, changes, left, folds, device, workers, go_on, told)
+        chosen = image_recipe(recipe, changes, labels)
+        left = tuple(dict.fromkeys((*chosen.left_out, *(leave_out or []))))
+        chosen = dataclasses.replace(chosen, left_out=left)
+        _train_images(chosen, data, layout, out, folds, device, workers, go_on, told)
 
 
 def _train_images(
-    recipe: str,
+    chosen: Recipe,
     data: Sequence[Path],
     layout: str | None,
     out: Path,
-    set_: list[str],
-    leave_out: list[str],
     folds: int,
     device: str,
     workers: int,
@@ -109,16 +115,10 @@ def _train_images(
 
     The others are those of :func:`_train_studies`.
     """
-    from dataclasses import replace
 
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import as_run, find
-    from pulmoscope.training.settings import apply
+    from pulmoscope.training.recipes import as_run
 
-    chosen = apply(find(recipe), set_)
-    chosen = replace(chosen, left_out=tuple(dict.fromkeys((*chosen.left_out, *leave_out))))
-    check(chosen)
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
     # Brings torch, which takes seconds: not for a wrong setting.
@@ -130,6 +130,7 @@ def _train_images(
     table = load_data(data, layout)
     check_hospitals(table, chosen.left_out)
     _announce(chosen, as_run(chosen))
+    chosen, table = settle(chosen, table)
 
     def trained(part: SampleTable, folder: Path) -> TrainedRun:
         return fit(chosen, part, folder, device=device, workers=workers, resume=resume, force=force)

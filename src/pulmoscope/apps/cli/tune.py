@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Layout, load_data
+from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data, settle
 
 
 def command(
@@ -33,6 +33,7 @@ def command(
         ),
     ] = None,
     layout: Layout = None,
+    labels: Labels = None,
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
 ) -> None:
     """Try every combination of a recipe's grid on the splits train and val.
@@ -40,12 +41,7 @@ def command(
     Writes table.csv, table.md, plot.png and best.json. A search that was killed goes on when the same command is
     given again.
     """
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import find
-    from pulmoscope.training.settings import apply
-
-    chosen = apply(find(recipe), set_ or [])
-    check(chosen)
+    chosen = image_recipe(recipe, set_ or [], labels)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.datasets.hospitals import check_hospitals
     from pulmoscope.training.trial import as_settings
@@ -53,6 +49,7 @@ def command(
 
     table = load_data(data, layout)
     check_hospitals(table, chosen.left_out)
+    settle(chosen, table)
     best = tune(
         chosen,
         table,

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import quadrants, tiny_bundle
+from pulmoscope.core.types import Decision, Quality
+from pulmoscope.pipeline.decision import decide, judge
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.runtime.bundle import Bundle, Thresholds, load
+from pulmoscope.runtime.model import Model, Outputs
+
+ORDINARY = Thresholds(0.5, by_class={"COVID": 0.8})
+
+
+@pytest.mark.parametrize(
+    ("covid", "decision", "least"),
+    [
+        (0.85, Decision.REPORT, "0.80"),
+        (0.8, Decision.REPORT, "0.80"),
+        (0.75, Decision.REFER, "0.80"),
+        (0.4, Decision.REPORT, "0.50"),  # Normal has no threshold of its own
+    ],
+)
+def test_the_most_probable_class_is_held_against_its_own_threshold(
+    covid: float, decision: Decision, least: str
+) -> None:
+    found = decide({"COVID": covid, "Normal": 1 - covid}, Quality(), ORDINARY)
+    assert found.decision is decision
+    assert f"threshold of {least}." in found.reason
+
+
+def test_a_class_without_a_threshold_of_its_own_has_the_common_one() -> None:
+    assert (ORDINARY.of("COVID"), ORDINARY.of("Normal"), Thresholds(0.7).of("COVID")) == (0.8, 0.5, 0.7)
+
+
+def with_normals(folder: Path, limit: float | None) -> Bundle:
+    """A bundle whose normal images had pooled features about 0.01; 0 < the distance of any other."""
+    bare = tiny_bundle(folder)
+    pooled = np.random.default_rng(1).normal(0.01, 0.001, (60, 2)).astype(np.float32)
+    (folder / "normal.npz").write_bytes(Reference.fit(pooled, np.arange(60) % 2).to_bytes())
+    return replace(bare, thresholds=replace(bare.thresholds, normal_distance=limit)).save()
+
+
+def answers(bundle: Bundle, *images: np.ndarray) -> Outputs:
+    model = Model(bundle)
+    return model.predict(np.stack([model.prepare(image).tensor for image in images]))
+
+
+def test_only_a_negative_answer_must_be_like_normal_lungs(tmp_path: Path) -> None:
+    bundle = with_normals(tmp_path, limit=3.0)
+    # COVID is as likely as the upper left quadrant is bright, Normal as the upper right: both far from 0.01.
+    images = (quadrants((0.9, 0.1)), quadrants((0.1, 0.9)))
+    (covid, reported), (normal, referred) = judge(bundle, [(), ()], answers(bundle, *images))
+    assert [flag.code for flag in covid.flags] == []
+    assert (reported.label, reported.decision) == ("COVID", Decision.REPORT)
+    assert [flag.code for flag in normal.flags] == ["unlike-normal"]
+    assert (referred.label, referred.decision) == ("Normal", Decision.REFER)
+    assert "may show a disease that the model does not know" in referred.reason
+
+
+@pytest.mark.parametrize("limit", [None, 1e6])
+def test_within_the_limit_or_without_one_a_negative_answer_is_reported(
+    tmp_path: Path, limit: float | None
+) -> None:
+    bundle = with_normals(tmp_path, limit)
+    [(quality, prediction)] = judge(bundle, [()], answers(bundle, quadrants((0.1, 0.9))))
+    assert quality.flags == ()
+    assert prediction.decision is Decision.REPORT
+
+
+def test_thresholds_by_class_and_distance_from_normal_are_saved_and_needed(tmp_path: Path) -> None:
+    made = with_normals(tmp_path, limit=3.0)
+    made = replace(made, thresholds=replace(made.thresholds, by_class={"COVID": 0.8})).save()
+    assert load(tmp_path) == made
+    assert "normal.npz" in made.files
