@@ -119,8 +119,11 @@ def test_layers_that_an_earlier_phase_has_taught_can_be_frozen() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["robust=0.1", "class_weights=true"], r"robust: weighs .*\(found: true, 0\)"),
-        (["robust=0.1", "label_smoothing=0.1"], r"robust: weighs .*\(found: false, 0\.1\)"),
+        (["robust=0.1", "class_weights=true"], r"robust: weighs .*class_weights=true, label_smoothing=0\)"),
+        (
+            ["robust=0.1", "label_smoothing=0.1"],
+            r"robust: weighs .*class_weights=false, label_smoothing=0\.1\)",
+        ),
         (["class_weights=true", "augment.opacities=0.1"], "class_weights: need labels of one class each"),
         (["class_weights=true", "unread.COVID=0.1"], "class_weights: need labels of one class each"),
     ],

@@ -142,7 +142,7 @@ def _check_plain_mean(recipe: Recipe) -> None:
     if recipe.robust and (recipe.class_weights or recipe.label_smoothing):
         raise RecipeError(
             "robust: weighs hospitals and classes itself; class_weights and label_smoothing can't be set with it "
-            f"(found: {str(recipe.class_weights).lower()}, {recipe.label_smoothing:g})"
+            f"(found: class_weights={str(recipe.class_weights).lower()}, label_smoothing={recipe.label_smoothing:g})"
         )
     if recipe.class_weights and (soft_labels(recipe.labels) or recipe.unread or recipe.augment.opacities):
         raise RecipeError(
