@@ -42,12 +42,13 @@ def table(
     classes: tuple[str, ...] = CLASSES,
     patients: int = 0,
     test: int = 0,
+    seed: int = 3,
 ) -> SampleTable:
     """Draw this many films per class and split, as PNG, and give their table.
 
     With ``patients``, film n of a class and split is of patient n modulo that number.
     """
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     samples = []
     for label in classes:
         for split, count in (("train", train), ("val", val), ("test", test)):

@@ -39,7 +39,7 @@ def test_it_is_copied_where_it_knows_the_radiographs_and_counts_them(tmp_path: P
     run = tmp_path / "run"
     run.mkdir()
     found = add_view(run, table(tmp_path / "films", [0.3] * 9 + [0.1] * 3), progress=False)
-    assert found == {"views": {"child": 3, "frontal": 9}}
+    assert found == {"views": {"Normal": {"child": 3, "frontal": 9}}}
     assert (run / "view.onnx").read_bytes() == network.read_bytes()
 
 
