@@ -23,7 +23,10 @@ fi
 if [ "$step" = all ] || [ "$step" = left-out ]; then
     pulmoscope leave-out xray-covid "${data[@]}" -o "$out/left-out" --resume --set "model.weights=$weights" \
         --set phases.train.epochs=6
-    pulmoscope leave-out xray-covid-1.2 "${data[@]}" -o "$out/left-out-1.2" --force
+    # 1.2 has no class for other pneumonias but the viral one.
+    printf '%s\n' label,class Typical,COVID Negative,Normal 'Atypical,Viral Pneumonia' 'Pneumonia,Viral Pneumonia' \
+        'other pneumonia,Viral Pneumonia' >"$out/labels-1.2.csv"
+    pulmoscope leave-out xray-covid-1.2 "${data[@]}" --labels "$out/labels-1.2.csv" -o "$out/left-out-1.2" --force
 fi
 if [ "$step" = all ] || [ "$step" = measure ]; then
     pulmoscope evaluate "$out/model" "${data[@]}" -o "$out/test" --force
