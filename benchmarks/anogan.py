@@ -145,7 +145,7 @@ def flagged(slices: Slices, scores: np.ndarray, threshold: AnomalyThreshold) -> 
         grade = counts[slices.grade[own][0]]
         grade["studies"] += 1
         for flag in study_flags(scores[own], threshold):
-            grade[flag.severity.value] += 1
+            grade[flag.level.value] += 1
     return counts
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import FloatArray, Modality, Scan, Severity
+from pulmoscope.core.types import FlagLevel, FloatArray, Modality, Scan
 from pulmoscope.datasets import load
 from pulmoscope.io import read_pixels
 from pulmoscope.quality import rules
@@ -118,7 +118,7 @@ class Checks:
         """Why it is referred; a child's chest is told apart from that, as not every model refers it."""
         scan = Scan("picture", Modality.XRAY, np.ascontiguousarray(pixels, dtype=np.float32)[None], ())
         quality = rules.check(scan, find_lungs(self.lungs, pixels), find_view(self.view, pixels))
-        return [flag.code for flag in quality.flags if flag.severity is Severity.REFUSE]
+        return [flag.code for flag in quality.flags if flag.level is FlagLevel.REFUSE]
 
 
 def samples(root: Path, folder: str, splits: Iterable[str], labels: Iterable[str] = ()) -> Pictures:

@@ -11,13 +11,13 @@ from pulmoscope.core.types import (
     Diagnosis,
     Explanation,
     Flag,
+    FlagLevel,
     FloatArray,
     Geometry,
     Modality,
     Prediction,
     Quality,
     Scan,
-    Severity,
     SliceResult,
     SourceFile,
     Units,
@@ -83,8 +83,8 @@ def a_diagnosis(
     )
 
 
-UNDEREXPOSED = Flag("underexposed", Severity.WARN, "median grey at least 0.20 (found: 0.11)")
-SYNTHETIC = Flag("synthetic", Severity.INFO, "the file says that a program drew it")
+UNDEREXPOSED = Flag("underexposed", FlagLevel.WARN, "median grey at least 0.20 (found: 0.11)")
+SYNTHETIC = Flag("synthetic", FlagLevel.INFO, "the file says that a program drew it")
 
 CT_SLICES, CT_STEP_MM, CT_BOTTOM_MM = 24, 5.0, -300.0
 CT_JUDGED = range(3, 22)

@@ -77,7 +77,7 @@ def test_the_better_of_two_is_read(
     written(tmp_path, *((better, worse) if turned else (worse, better)))
     assert chosen_seed(tmp_path) == 1
     (flag,) = (flag for flag in read_scan(tmp_path).remarks if flag.code == "other-series")
-    assert "left out: 1 " in flag.detail
+    assert "left out: 1 " in flag.message
 
 
 STORAGE = Storage("1.2.840.10008.1.2.1", 64, 64, 16, 12, False, 1, 1000)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_rules_at_their_borders(worse: list[SliceHeader], better: list[SliceHead
     for together in (worse + better, better + worse):
         chosen, flags = choose("x", together)
         assert {header.series for header in chosen} == {"b"}
-        assert "1 that would do as well; --series UID chooses" in flags[0].detail
+        assert "1 that would do as well; --series UID chooses" in flags[0].message
 
 
 def test_axial_to_37_degrees() -> None:
@@ -148,7 +148,7 @@ def test_what_else_a_study_holds_is_counted(tmp_path: Path) -> None:
     written(tmp_path, localizer, series(2, 1), series(3, 0, **ABDOMEN), others)
     (flag,) = read_scan(tmp_path).remarks
     assert flag.code == "other-series"
-    assert flag.detail == (
+    assert flag.message == (
         "one series of the study is read (left out: 1 localizer; 1 of another part of the body; "
         "3 objects that are no CT image)"
     )

@@ -111,7 +111,7 @@ def read_files(folder: Path, files: Files, rng: Rng) -> list[ReadResult]:
             assert scan.z_mm is not None
             assert len(scan.pixels) == len(scan.files) == len(scan.z_mm) >= 10
             assert (np.diff(scan.z_mm) > 0).all()
-            assert all("\n" not in flag.detail for flag in scan.remarks)
+            assert all("\n" not in flag.message for flag in scan.remarks)
         else:
             assert isinstance(result.error, InputError)
             assert "\n" not in str(result.error)

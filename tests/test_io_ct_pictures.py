@@ -59,7 +59,7 @@ def test_a_bad_picture_is_left_out_and_more_than_a_quarter_refused(tmp_path: Pat
         path.write_bytes(path.read_bytes()[:500])
     scan = read_scan(tmp_path, wanted="ct")
     assert [flag.code for flag in scan.remarks] == ["pictures", "bad-slice"]
-    assert f"2 that can't, left out; the first: {paths[2]}: " in scan.remarks[1].detail
+    assert f"2 that can't, left out; the first: {paths[2]}: " in scan.remarks[1].message
     assert len(scan.pixels) == len(scan.files) == 6
     paths[6].write_bytes(paths[6].read_bytes()[:500])
     with pytest.raises(UnreadableError, match=r"at most 25 % .* \(found: 3 of 8; the first: "):

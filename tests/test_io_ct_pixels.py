@@ -220,7 +220,7 @@ def test_values_beyond_the_bits_that_are_stored_are_damage(tmp_path: Path) -> No
     write_slices(tmp_path, [encoded(dataset, JPEG_LS) for dataset in datasets])
     (flag, _) = read_scan(tmp_path).remarks
     assert flag.code == "bad-slice"
-    assert "at most 12 bits (found: 5000)" in flag.detail
+    assert "at most 12 bits (found: 5000)" in flag.message
 
 
 def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from ct_series import (
     write_slices,
 )
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.core.types import Modality, Scan, Severity, Units
+from pulmoscope.core.types import FlagLevel, Modality, Scan, Units
 from pulmoscope.io import read, read_scan
 from pulmoscope.io.ct_content import check_hu, strangers
 from test_io_orient import agrees
@@ -33,7 +33,7 @@ def codes(scan: Scan) -> list[str]:
 
 
 def detail(scan: Scan, code: str) -> str:
-    return next(flag.detail for flag in scan.remarks if flag.code == code)
+    return next(flag.message for flag in scan.remarks if flag.code == code)
 
 
 def test_a_drawn_series_is_what_simpleitk_reads(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_quarter_of_bad_slices_passes_and_more_is_refused(tmp_path: Path) -> N
     scan = read_scan(tmp_path)
     assert "found: 5 that can't" in detail(scan, "bad-slice")
     # 5 of 20 are missing: more than a tenth.
-    assert next(flag for flag in scan.remarks if flag.code == "missing-slices").severity is Severity.REFUSE
+    assert next(flag for flag in scan.remarks if flag.code == "missing-slices").severity is FlagLevel.REFUSE
     paths[1].write_bytes(paths[1].read_bytes()[:-100])
     with pytest.raises(UnreadableError, match=r"damaged or foreign \(found: 6 of 20; the first: a slice has"):
         read_scan(tmp_path)
@@ -199,8 +199,8 @@ def test_a_block_of_another_patients_slices_is_referred(tmp_path: Path) -> None:
     hu[6:9] = drawn_hu(seed=1)[6:9]
     write_series(tmp_path, hu)
     (flag,) = read_scan(tmp_path).remarks
-    assert (flag.code, flag.severity) == ("several-bodies", Severity.REFUSE)
-    assert "2 places" in flag.detail
+    assert (flag.code, flag.level) == ("several-bodies", FlagLevel.REFUSE)
+    assert "2 places" in flag.message
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -13,7 +13,7 @@ import pytest
 
 from ct_series import drawn_hu, item, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io import Entry, read_scan
 from pulmoscope.io.ct_header import SliceHeader, Storage
 from pulmoscope.io.ct_stack import Stack, geometry, spacing_flags, stack, usual_step
@@ -65,47 +65,47 @@ def test_slices_are_put_in_order_and_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("count", "missing", "words", "severity"),
     [
-        (20, [5], "1 missing in 1 gap, the largest of 4 mm", Severity.WARN),
-        (40, [5, 6, 20], "3 missing in 2 gaps, the largest of 6 mm", Severity.WARN),
-        (100, list(range(40, 49)), "9 missing in 1 gap, the largest of 20 mm", Severity.WARN),
-        (100, list(range(40, 50)), "10 missing in 1 gap, the largest of 22 mm", Severity.REFUSE),
+        (20, [5], "1 missing in 1 gap, the largest of 4 mm", FlagLevel.WARN),
+        (40, [5, 6, 20], "3 missing in 2 gaps, the largest of 6 mm", FlagLevel.WARN),
+        (100, list(range(40, 49)), "9 missing in 1 gap, the largest of 20 mm", FlagLevel.WARN),
+        (100, list(range(40, 50)), "10 missing in 1 gap, the largest of 22 mm", FlagLevel.REFUSE),
         # A tenth of all that should be there, and one more.
-        (20, [5, 9], "2 missing in 2 gaps, the largest of 4 mm", Severity.WARN),
-        (20, [5, 9, 14], "3 missing in 3 gaps, the largest of 4 mm", Severity.REFUSE),
+        (20, [5, 9], "2 missing in 2 gaps, the largest of 4 mm", FlagLevel.WARN),
+        (20, [5, 9, 14], "3 missing in 3 gaps, the largest of 4 mm", FlagLevel.REFUSE),
     ],
 )
-def test_missing_slices(count: int, missing: list[int], words: str, severity: Severity) -> None:
+def test_missing_slices(count: int, missing: list[int], words: str, severity: FlagLevel) -> None:
     heights = [height for index, height in enumerate(steps(count)) if index not in missing]
     (flag,) = spacing_flags(heights, usual_step(heights))
-    assert (flag.code, flag.severity) == ("missing-slices", severity)
-    assert flag.detail == f"slices follow each other every 2 mm (found: {words})"
+    assert (flag.code, flag.level) == ("missing-slices", severity)
+    assert flag.message == f"slices follow each other every 2 mm (found: {words})"
 
 
 @pytest.mark.parametrize(
     ("shift", "codes", "severity"),
     [
         (0.19, [], None),  # a tenth of a step is rounding
-        (0.21, ["uneven-spacing"], Severity.WARN),
-        (1.0, ["uneven-spacing"], Severity.WARN),
-        (17.5, ["uneven-spacing"], Severity.WARN),  # 19.5 mm
-        (18.5, ["uneven-spacing"], Severity.REFUSE),  # 20.5 mm
-        (2.0, ["missing-slices"], Severity.WARN),
-        (2.19, ["missing-slices"], Severity.WARN),
-        (2.21, ["uneven-spacing"], Severity.WARN),
+        (0.21, ["uneven-spacing"], FlagLevel.WARN),
+        (1.0, ["uneven-spacing"], FlagLevel.WARN),
+        (17.5, ["uneven-spacing"], FlagLevel.WARN),  # 19.5 mm
+        (18.5, ["uneven-spacing"], FlagLevel.REFUSE),  # 20.5 mm
+        (2.0, ["missing-slices"], FlagLevel.WARN),
+        (2.19, ["missing-slices"], FlagLevel.WARN),
+        (2.21, ["uneven-spacing"], FlagLevel.WARN),
     ],
 )
-def test_uneven_spacing(shift: float, codes: list[str], severity: Severity | None) -> None:
+def test_uneven_spacing(shift: float, codes: list[str], severity: FlagLevel | None) -> None:
     heights = [height + shift * (index >= 10) for index, height in enumerate(steps(30))]
     found = spacing_flags(heights, 2.0)
     assert [flag.code for flag in found] == codes
-    assert [flag.severity for flag in found] == [severity] * len(codes)
+    assert [flag.level for flag in found] == [severity] * len(codes)
 
 
 def test_one_slice_half_a_step_off_is_uneven() -> None:
     heights = steps(20)
     heights[7] += 1.0
     (flag,) = spacing_flags(heights, usual_step(heights))
-    assert flag.detail == "slices are evenly spaced (found: steps of 1 to 3 mm)"
+    assert flag.message == "slices are evenly spaced (found: steps of 1 to 3 mm)"
 
 
 def test_positions_that_were_rounded_are_even() -> None:
@@ -150,7 +150,7 @@ def test_slices_that_have_no_place_are_left_out(
     stacked = stack("x", given)
     assert [flag.code for flag in stacked.flags] == [code]
     verb = "does" if len(places) == 1 else "do"
-    assert f"(found: {len(places)} that {verb} not fit, left out)" in stacked.flags[0].detail
+    assert f"(found: {len(places)} that {verb} not fit, left out)" in stacked.flags[0].message
     assert list(stacked.headers) == [header for index, header in enumerate(given) if index not in places]
 
 
@@ -195,7 +195,7 @@ def test_copies_and_other_slices_at_one_position() -> None:
     twice = replace(given[4], instance=200, entry=Entry("copy", "c", Path("c")))
     earlier = replace(given[9], instance=1, entry=Entry("earlier", "e", Path("e")))
     stacked = stack("x", [twice, *given, earlier])
-    assert "found: 2 that do not fit" in flags_of(stacked)["duplicate-positions"].detail
+    assert "found: 2 that do not fit" in flags_of(stacked)["duplicate-positions"].message
     assert stacked.headers[4].entry.name == "x"
     assert stacked.headers[9].entry.name == "earlier"  # the lower number counts
     near = [replace(given[4], position_mm=(10, 20, 8.04)), replace(given[6], position_mm=(10, 20, 12.06))]
@@ -207,7 +207,7 @@ def test_several_acquisitions() -> None:
     second = [replace(header, acquisition=2, instance=header.instance + 40) for header in headers(steps(18))]
     stacked = stack("x", [*second, *first])
     assert stacked.headers == tuple(first)
-    assert "18 that do not fit" in flags_of(stacked)["several-acquisitions"].detail
+    assert "18 that do not fit" in flags_of(stacked)["several-acquisitions"].message
     # Two acquisitions that follow each other are one series.
     after = [replace(header, acquisition=1 + index // 10) for index, header in enumerate(headers(steps(20)))]
     assert stack("x", after).flags == ()
@@ -305,8 +305,8 @@ def test_two_slices_that_were_swapped_are_seen_by_their_numbers() -> None:
     )
     # 96 and 89 have changed places: …97 89 95… …90 96 88…, so that the numbers rise twice.
     flag = flags_of(stack("x", given))["numbering"]
-    assert flag.severity is Severity.WARN
-    assert "found: 2 steps against the others" in flag.detail
+    assert flag.level is FlagLevel.WARN
+    assert "found: 2 steps against the others" in flag.message
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_two_slices_that_were_swapped_are_seen_by_their_numbers() -> None:
 def test_numbering(numbers: list[int], words: str) -> None:
     given = [replace(header, instance=n) for header, n in zip(headers(steps(20)), numbers, strict=True)]
     found = flags_of(stack("x", given))
-    assert (words in found["numbering"].detail) if words else ("numbering" not in found)
+    assert (words in found["numbering"].message) if words else ("numbering" not in found)
 
 
 def test_frames_of_one_file_are_not_numbered() -> None:
@@ -335,20 +335,20 @@ def test_frames_of_one_file_are_not_numbered() -> None:
 @pytest.mark.parametrize(
     ("elements", "code", "severity", "words"),
     [
-        ({"ContrastBolusAgent": "SECRET agent"}, "contrast", Severity.WARN, "ContrastBolusAgent"),
-        ({"ContrastBolusAgentSequence": [item(CodeMeaning="SECRET")]}, "contrast", Severity.WARN, ""),
-        ({"ImagesInAcquisition": 13}, "partial", Severity.WARN, "12 slices of ImagesInAcquisition 13"),
-        ({"SeriesDescription": "Synthetic chest CT SECRET"}, "synthetic", Severity.INFO, "no patient"),
+        ({"ContrastBolusAgent": "SECRET agent"}, "contrast", FlagLevel.WARN, "ContrastBolusAgent"),
+        ({"ContrastBolusAgentSequence": [item(CodeMeaning="SECRET")]}, "contrast", FlagLevel.WARN, ""),
+        ({"ImagesInAcquisition": 13}, "partial", FlagLevel.WARN, "12 slices of ImagesInAcquisition 13"),
+        ({"SeriesDescription": "Synthetic chest CT SECRET"}, "synthetic", FlagLevel.INFO, "no patient"),
     ],
 )
 def test_what_the_tags_say(
-    elements: dict[str, Any], code: str, severity: Severity, words: str, tmp_path: Path
+    elements: dict[str, Any], code: str, severity: FlagLevel, words: str, tmp_path: Path
 ) -> None:
     write_series(tmp_path, drawn_hu(12), **elements)
     (flag,) = read_scan(tmp_path).remarks
-    assert (flag.code, flag.severity) == (code, severity)
-    assert words in flag.detail
-    assert "SECRET" not in flag.detail
+    assert (flag.code, flag.level) == (code, severity)
+    assert words in flag.message
+    assert "SECRET" not in flag.message
 
 
 def test_as_many_images_as_the_acquisition_has_are_whole(tmp_path: Path) -> None:

@@ -282,4 +282,4 @@ def test_what_a_program_drew_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(data)
     (flag,) = read_scan(tmp_path / "a.nii").remarks
     assert flag.code == "synthetic"
-    assert "SECRET" not in flag.detail
+    assert "SECRET" not in flag.message

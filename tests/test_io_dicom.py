@@ -224,8 +224,8 @@ def test_spacing_is_the_patients_else_the_detectors_else_unknown() -> None:
 def test_a_lateral_view_is_read_and_referred(elements: dict[str, Any]) -> None:
     picture = made(**elements)
     np.testing.assert_allclose(picture.pixels, GREY, atol=1e-6)
-    assert [(flag.code, flag.severity) for flag in picture.remarks] == [("lateral", "refuse")]
-    assert "Chest" not in picture.remarks[0].detail
+    assert [(flag.code, flag.level) for flag in picture.remarks] == [("lateral", "refuse")]
+    assert "Chest" not in picture.remarks[0].message
 
 
 @pytest.mark.parametrize("view", ["PA", "AP", "", "LLD"])

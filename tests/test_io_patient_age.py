@@ -8,7 +8,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from ct_series import write_series
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io import entries, read_scan, sources, studies
 from pulmoscope.io.dicom import decode
 from pulmoscope.io.patient_age import age, child_flags
@@ -100,17 +100,17 @@ def test_a_childs_film_is_referred_and_says_no_date() -> None:
         dicom_bytes(dicom_dataset(chest(), PatientBirthDate="20100610", StudyDate="20200101")), "x.dcm"
     )
     (flag,) = picture.remarks
-    assert (flag.code, flag.severity) == ("child", Severity.REFUSE)
-    assert "at least 18 years old" in flag.detail
-    assert "(found: 9 years, by PatientBirthDate and StudyDate)" in flag.detail
-    assert "2010" not in flag.detail
-    assert "2020" not in flag.detail
+    assert (flag.code, flag.level) == ("child", FlagLevel.REFUSE)
+    assert "at least 18 years old" in flag.message
+    assert "(found: 9 years, by PatientBirthDate and StudyDate)" in flag.message
+    assert "2010" not in flag.message
+    assert "2020" not in flag.message
 
 
 @pytest.mark.parametrize(("written", "shown"), [("010M", "0 years"), ("001Y", "1 year"), ("17", "17 years")])
 def test_the_flag_says_whole_years(written: str, shown: str) -> None:
     (flag,) = child_flags(tags(PatientAge=written))
-    assert flag.detail.endswith(f"(found: {shown}, by PatientAge)")
+    assert flag.message.endswith(f"(found: {shown}, by PatientAge)")
 
 
 def test_an_adults_film_says_nothing() -> None:
@@ -123,7 +123,7 @@ def test_a_childs_ct_is_referred_once_and_known_by_its_headers(tmp_path: Path) -
     write_series(tmp_path / "adult", PatientAge="040Y")
 
     def told(remarks: tuple[Flag, ...]) -> list[str]:
-        return [flag.detail for flag in remarks if flag.code == "child"]
+        return [flag.message for flag in remarks if flag.code == "child"]
 
     (detail,) = told(read_scan(tmp_path / "child").remarks)
     assert detail.endswith("(found: 0 years, by PatientAge)")

@@ -9,7 +9,7 @@ import pytest
 from ct_series import drawn_hu
 from films import film, save
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Severity
+from pulmoscope.core.types import FlagLevel
 from pulmoscope.io import Entry, entries, read, read_scan, sources, studies
 from pulmoscope.io.slice_pictures import is_slice, likeness, slice_flag
 
@@ -71,8 +71,8 @@ def test_every_picture_of_a_folder_of_slices_is_referred_and_told_of_the_option(
     for result in results:
         assert result.scan is not None
         (flag,) = [flag for flag in result.scan.remarks if flag.code == "ct-slice"]
-        assert flag.severity is Severity.REFUSE
-        assert "--modality ct" in flag.detail
+        assert flag.level is FlagLevel.REFUSE
+        assert "--modality ct" in flag.message
 
 
 def test_said_to_be_radiographs_they_are_believed_to_be(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Severity
+from pulmoscope.core.types import FlagLevel
 from pulmoscope.io import picture
 from pulmoscope.io.dicom import decode as decode_dicom
 from pulmoscope.io.picture import Picture
@@ -56,9 +56,9 @@ def test_a_pixel_twice_as_tall_as_wide_becomes_two_rows() -> None:
     assert found.pixels.shape == (160, 100)
     assert found.spacing_mm == pytest.approx((0.1, 0.1))
     (flag,) = found.remarks
-    assert (flag.code, flag.severity) == ("resampled", Severity.INFO)
-    assert "2 times as tall as wide" in flag.detail
-    assert "from 80 x 100 to 160 x 100" in flag.detail
+    assert (flag.code, flag.level) == ("resampled", FlagLevel.INFO)
+    assert "2 times as tall as wide" in flag.message
+    assert "from 80 x 100 to 160 x 100" in flag.message
     # Linear, at the centres of the new rows: the rows 1 and 2 lie at 0.25 and 0.75 between the old 0 and 1.
     grey = TALL / np.float32(255)
     np.testing.assert_allclose(found.pixels[1], 0.75 * grey[0] + 0.25 * grey[1], atol=1e-6)

@@ -120,7 +120,7 @@ def test_what_lies_beside_one_study_is_counted_to_it(tmp_path: Path) -> None:
     for wanted in ("auto", "ct", "xray"):
         (result,) = read([tmp_path], wanted=wanted)  # type: ignore[arg-type]
         assert result.scan is not None
-        told = {flag.code: flag.detail for flag in result.scan.remarks}
+        told = {flag.code: flag.message for flag in result.scan.remarks}
         assert "1 object that is no CT image" in told["other-series"]
         assert "2 files that can't" in told["broken-files"]
 

@@ -16,7 +16,7 @@ from bundles import tiny_bundle
 from chests import SPACING_MM, chest
 from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
-from pulmoscope.core.types import Diagnosis, Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
+from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import slugs
@@ -62,8 +62,8 @@ def damaged(model: Model) -> Diagnosis:
     return diagnose_ct(scan_of(hu(28, 29, 35, value=0)), model)
 
 
-def codes(own: Diagnosis) -> dict[str, Severity]:
-    return {flag.code: flag.severity for flag in own.quality.flags}
+def codes(own: Diagnosis) -> dict[str, FlagLevel]:
+    return {flag.code: flag.level for flag in own.quality.flags}
 
 
 def test_what_is_missing_is_filled_and_the_rest_stays() -> None:
@@ -103,13 +103,13 @@ def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
     lungs = lungs_of(own.scan)
     assert lungs is not None
     (flag,) = missing_flags(own, lungs)
-    assert (flag.code, flag.severity) == ("missing-data", Severity.WARN)
+    assert (flag.code, flag.level) == ("missing-data", FlagLevel.WARN)
     shows_lung = lungs.labels.any(axis=(1, 2))
     share = 3 * 1600 / (shows_lung.sum() * chest().body[30].sum())
     told = re.fullmatch(
         r"every voxel of the body was measured \(found: 3 of 60 slices lack data: dark block in 3; (\d\.\d) % of the "
         r"body at the height of the lungs; filled in from the slices around, imputer linear\)",
-        flag.detail,
+        flag.message,
     )
     assert told is not None
     assert float(told[1]) == pytest.approx(100 * share, abs=0.1)
@@ -120,9 +120,9 @@ def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
 
 
 def test_slices_that_are_not_there_are_told_besides() -> None:
-    gap = Flag("missing-slices", Severity.WARN, "slices follow each other every 5 mm (found: 1 missing)")
+    gap = Flag("missing-slices", FlagLevel.WARN, "slices follow each other every 5 mm (found: 1 missing)")
     (flag,) = missing_flags(searched(scan_of(hu(30), gap)), None)
-    assert flag.detail.endswith("imputer linear; besides, whole slices are not there)")
+    assert flag.message.endswith("imputer linear; besides, whole slices are not there)")
 
 
 @pytest.mark.parametrize(
@@ -134,25 +134,25 @@ def test_slices_that_are_not_there_are_told_besides() -> None:
 )
 def test_too_many_holes_are_refused(slices: tuple[int, ...], found: tuple[str, ...] | None) -> None:
     own = searched(scan_of(hu(*slices)))
-    refused = [flag for flag in missing_flags(own, lungs_of(own.scan)) if flag.severity is Severity.REFUSE]
+    refused = [flag for flag in missing_flags(own, lungs_of(own.scan)) if flag.level is FlagLevel.REFUSE]
     assert (refused == []) == (found == ())
     if refused:
         assert refused[0].code == "too-much-missing"
         # 14 x 1,600 of 49 slices' body; 14 / 49
-        assert re.search(r"at most 10 % .* 25 % .* \(found: 6\.\d %, 29 %\)", refused[0].detail)
+        assert re.search(r"at most 10 % .* 25 % .* \(found: 6\.\d %, 29 %\)", refused[0].message)
 
 
 def test_too_much_of_the_body_is_refused() -> None:
     pixels = hu()
     pixels[20:27] = 0  # 7 of 51 slices, whole
     own = searched(scan_of(pixels))
-    flags = {flag.code: flag.detail for flag in missing_flags(own, lungs_of(own.scan))}
+    flags = {flag.code: flag.message for flag in missing_flags(own, lungs_of(own.scan))}
     assert "constant slice in 7" in flags["missing-data"]
     assert re.search(r"found: 1\d\.\d %, 1\d %", flags["too-much-missing"])
 
 
 def test_a_diagnosis_says_what_was_filled(damaged: Diagnosis, model: Model) -> None:
-    assert codes(damaged)["missing-data"] is Severity.WARN
+    assert codes(damaged)["missing-data"] is FlagLevel.WARN
     assert "too-much-missing" not in codes(damaged)
     assert damaged.imputed is not None
     assert damaged.imputed.slices == 3

@@ -16,7 +16,7 @@ import pytest
 import pulmoscope
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
-from pulmoscope.core.types import Decision, Flag, Modality, Quality, Scan, Severity, SourceFile
+from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import slugs
@@ -113,7 +113,7 @@ def test_a_drawn_film_is_left_to_models_that_learnt_from_drawn_ones(
     (film,) = (tmp_path / "phantoms").rglob("*.png")
     found = diagnose(film, Model(known), explain=False)
     assert found.prediction.decision == decision
-    assert [flag.severity.value for flag in found.quality.flags if flag.code == "synthetic"] == [
+    assert [flag.level.value for flag in found.quality.flags if flag.code == "synthetic"] == [
         "refuse" if decision == "refer" else "info"
     ]
     assert ("a program drew this image" in found.prediction.reason) == (decision == "refer")
@@ -139,8 +139,8 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, model: Model) -> None:
         diagnose(tmp_path / "empty.png", model)
 
 
-REFUSED = Flag("rotated", Severity.REFUSE, "the spine is upright (found: 0.1)")
-WARNED = Flag("underexposed", Severity.WARN, "bright enough (found: 0.1)")
+REFUSED = Flag("rotated", FlagLevel.REFUSE, "the spine is upright (found: 0.1)")
+WARNED = Flag("underexposed", FlagLevel.WARN, "bright enough (found: 0.1)")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_missing_slice_is_found_and_the_study_goes_on(model: Model, study: Pat
     found = diagnose_ct(read_scan(tmp_path / "hole"), model)
     assert len(found.slices) == SLICES - 2
     (flag,) = [flag for flag in found.quality.flags if flag.code == "missing-slices"]
-    assert "2 missing" in flag.detail
+    assert "2 missing" in flag.message
 
 
 def test_no_lungs_are_no_chest(model: Model, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_drawn_studies_and_real_models_do_not_go_together(model: Model, tmp_path
 
     def refused(study: str, bundle: Path) -> list[str]:
         found = diagnose_ct(read_scan(tmp_path / study), Model.load(bundle), wanted=lambda _: False)
-        return [flag.code for flag in found.quality.flags if flag.severity == "refuse"]
+        return [flag.code for flag in found.quality.flags if flag.level == "refuse"]
 
     assert refused("phantom", real.folder) == ["synthetic"]
     assert refused("patient", drawn.folder) == ["real-among-drawn"]
@@ -384,8 +384,8 @@ def test_a_network_that_grades_far_from_the_measure_is_referred(tmp_path: Path) 
         read_scan(tmp_path / "chest"), Model.load(tmp_path / "bundle"), wanted=lambda _: False
     )
     assert found.prediction.label == "CT-3"
-    assert found.severity is not None
-    assert found.severity.grade == "CT-0"
+    assert found.level is not None
+    assert found.level.grade == "CT-0"
     assert found.prediction.decision is Decision.REFER
     assert "The network says CT-3, but" in found.prediction.reason
     assert "which is CT-0: a person must decide." in found.prediction.reason

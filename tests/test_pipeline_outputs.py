@@ -14,7 +14,7 @@ from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.severity import SeverityMasks
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, Quality, Severity
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, FlagLevel, Quality
 from pulmoscope.io.inputs import Sources
 from pulmoscope.pipeline.outputs import claim, clear, kept, pictures, save
 from pulmoscope.report.diagnosis import to_json
@@ -75,7 +75,7 @@ def test_a_result_is_kept_only_for_the_same_image_model_and_version(tmp_path: Pa
 
 
 def test_a_result_is_kept_only_where_its_pictures_are_taken_for_the_same(tmp_path: Path) -> None:
-    flag = Flag("ct-slice", Severity.REFUSE, "the picture is a radiograph (found: a slice)")
+    flag = Flag("ct-slice", FlagLevel.REFUSE, "the picture is a radiograph (found: a slice)")
     found = diagnosis_of(40, 60)
     files = found.scan.files
     plain = save(found, tmp_path / "film")

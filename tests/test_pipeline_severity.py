@@ -8,7 +8,7 @@ import pytest
 from chests import SPACING_MM, chest
 from diagnoses import a_ct_diagnosis, a_ct_of_pictures
 from pulmoscope.core.severity import SeverityMeasure
-from pulmoscope.core.types import Decision, Flag, FloatArray, Prediction, Quality, Scan, Severity
+from pulmoscope.core.types import Decision, Flag, FlagLevel, FloatArray, Prediction, Quality, Scan
 from pulmoscope.pipeline.severity import LIMITS, held_to_measure, measured, measured_for, with_limits
 from pulmoscope.preprocess.ct_lungs import lung_mask
 
@@ -112,7 +112,7 @@ def test_pictures_are_not_measured() -> None:
 def test_flags_that_limit_the_measure_are_told_once_and_others_not() -> None:
     drawn = chest()
     found = measured(a_scan(drawn.hu), lung_mask(drawn.hu, SPACING_MM))
-    flags = [Flag(code, Severity.WARN, "…") for code in ("one-lung", "synthetic", "lungs-cut", "one-lung")]
+    flags = [Flag(code, FlagLevel.WARN, "…") for code in ("one-lung", "synthetic", "lungs-cut", "one-lung")]
     severity, masks = with_limits(found, Quality(tuple(flags)))
     assert severity is not None
     assert masks is not None

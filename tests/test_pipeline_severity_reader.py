@@ -89,7 +89,7 @@ def test_a_model_that_leaves_damage_says_so(tmp_path: Path, scan: Scan) -> None:
         page = to_html(found, ct_pictures(found))
         assert found.imputed is not None
         assert found.imputed.imputer == imputer
-        flag = next(own.detail for own in found.quality.flags if own.code == "missing-data")
+        flag = next(own.message for own in found.quality.flags if own.code == "missing-data")
         told[imputer] = [text for text in (flag, page) if "network was shown the damage as it is" in text]
     assert told["linear"] == []
     assert len(told["none"]) == 2
@@ -157,7 +157,7 @@ def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Sc
     lungs = lungs_of(scan)
     unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(scan, lungs, None, None)
     assert [flag.code for flag in unusual.flags] == ["unlike-normal"]
-    assert "no diagnosis" in unusual.flags[0].detail
+    assert "no diagnosis" in unusual.flags[0].message
     usual = SeverityReader(model(tmp_path / "high", anomalous_from=0.99)).answer(scan, lungs, None, None)
     assert not usual.flags
 

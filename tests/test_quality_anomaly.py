@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import FloatArray, Severity
+from pulmoscope.core.types import FlagLevel, FloatArray
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
     AnomalyThreshold,
@@ -59,16 +59,17 @@ def test_what_no_threshold_can_rest_on(
 
 
 @pytest.mark.parametrize(
-    ("above", "severity"), [(0, None), (1, None), (2, Severity.INFO), (4, Severity.INFO), (5, Severity.WARN)]
+    ("above", "severity"),
+    [(0, None), (1, None), (2, FlagLevel.INFO), (4, FlagLevel.INFO), (5, FlagLevel.WARN)],
 )
-def test_a_study_of_20_slices(above: int, severity: Severity | None) -> None:
+def test_a_study_of_20_slices(above: int, severity: FlagLevel | None) -> None:
     scores = np.array([2.0] * above + [1.0] * (20 - above))  # exactly at the threshold counts as normal
     flags = study_flags(scores, THRESHOLD)
-    assert [flag.severity for flag in flags] == ([] if severity is None else [severity])
+    assert [flag.level for flag in flags] == ([] if severity is None else [severity])
     for flag in flags:
         assert flag.code == "unlike-normal"
-        assert f"found: {above * 5}%, {above} of 20 slices" in flag.detail
-        assert "no diagnosis" in flag.detail
+        assert f"found: {above * 5}%, {above} of 20 slices" in flag.message
+        assert "no diagnosis" in flag.message
 
 
 def test_a_study_without_judged_slices_is_not_flagged() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pulmoscope.core.types import Flag, Modality, Point, Scan, Severity, Units
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Point, Scan, Units
 from pulmoscope.quality.ct_rules import check, lung_shares
 
 SPACING: Point = (5.0, 4.0, 4.0)  # 0.08 ml a voxel
@@ -24,7 +24,7 @@ def codes(
 ) -> list[tuple[str, str]]:
     pixels = np.zeros(labels.shape, dtype=np.float32)
     scan = Scan("ct", Modality.CT, pixels, (), spacing_mm, Units.HU, remarks=remarks)
-    return [(flag.code, flag.severity.value) for flag in check(scan, labels).flags]
+    return [(flag.code, flag.level.value) for flag in check(scan, labels).flags]
 
 
 WHOLE = (5, 40, 80, 60, 10)  # rows: 195 x 40 voxels = 7,800 = 624 ml
@@ -36,7 +36,7 @@ def test_whole_lungs_in_fine_pixels_raise_no_flag() -> None:
 
 
 def test_what_the_reader_noticed_comes_first() -> None:
-    remark = Flag("contrast", Severity.WARN, "x")
+    remark = Flag("contrast", FlagLevel.WARN, "x")
     assert codes(lungs(*WHOLE), SPACING, remark) == [("contrast", "warn"), ("coarse-pixels", "warn")]
 
 
@@ -56,7 +56,7 @@ def test_500_ml_are_needed() -> None:
 )
 def test_lungs_that_end_within_the_scan_are_whole(areas: tuple[int, ...], told: str | None) -> None:
     scan = Scan("ct", Modality.CT, np.zeros((4, 100, 100), dtype=np.float32), (), SPACING, Units.HU)
-    details = [flag.detail for flag in check(scan, lungs(*areas)).flags if flag.code == "lungs-cut"]
+    details = [flag.message for flag in check(scan, lungs(*areas)).flags if flag.code == "lungs-cut"]
     assert len(details) == (told is not None)
     assert told is None or told in details[0]
 
@@ -82,7 +82,7 @@ def test_thick_slices_and_coarse_pixels() -> None:
 
 
 def test_without_lungs_to_look_at_only_the_remarks_are_told() -> None:
-    remark = Flag("pictures", Severity.WARN, "x")
+    remark = Flag("pictures", FlagLevel.WARN, "x")
     scan = Scan("ct", Modality.CT, np.zeros((1, 9, 9), dtype=np.float32), (), remarks=(remark,))
     assert check(scan, None).flags == (remark,)
 

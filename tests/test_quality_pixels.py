@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.core.types import Severity
+from pulmoscope.core.types import FlagLevel
 from pulmoscope.quality.pixels import check, sharpness
 
 
@@ -25,9 +25,9 @@ def structured(rows: int = 256, columns: int = 256, seed: int = 3) -> np.ndarray
 def codes(pixels: np.ndarray) -> list[str]:
     flags = check(np.asarray(pixels, dtype=np.float32))
     for flag in flags:
-        assert flag.severity is Severity.REFUSE
-        assert "(found: " in flag.detail
-        assert "\n" not in flag.detail
+        assert flag.level is FlagLevel.REFUSE
+        assert "(found: " in flag.message
+        assert "\n" not in flag.message
     return [flag.code for flag in flags]
 
 

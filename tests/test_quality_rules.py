@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.core.types import Flag, Modality, Quality, Scan, Severity
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Quality, Scan
 from pulmoscope.quality.rules import check, check_slice, unlike_normal, unlike_training
 
 SIDE = 256
@@ -43,9 +43,9 @@ def codes(pixels: np.ndarray, lungs: np.ndarray | None, *, remarks: tuple[Flag, 
     )
     quality = check(scan, lungs)
     for flag in quality.flags[len(remarks) :]:
-        assert "(found: " in flag.detail
-        assert "\n" not in flag.detail
-    return {flag.code: flag.severity.value for flag in quality.flags}
+        assert "(found: " in flag.message
+        assert "\n" not in flag.message
+    return {flag.code: flag.level.value for flag in quality.flags}
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(256, 256), (300, 360), (512, 420)])
@@ -152,7 +152,7 @@ def test_a_frame_is_no_torn_data() -> None:
 
 
 def test_remarks_of_the_reader_come_first_and_count() -> None:
-    lateral = Flag("lateral", Severity.REFUSE, "the view is frontal (found: LL)")
+    lateral = Flag("lateral", FlagLevel.REFUSE, "the view is frontal (found: LL)")
     assert codes(film(lungs_drawn()), None, remarks=(lateral,)) == {"lateral": "refuse"}
 
 
@@ -169,7 +169,7 @@ def test_beyond_the_limit_and_only_there_it_is_unlike_normal(distance: float, li
     flags = unlike_normal(distance, limit)
     assert [flag.code for flag in flags] == (["unlike-normal"] if distance > limit else [])
     assert Quality(flags).verdict == ("refuse" if distance > limit else "pass")
-    assert all(f"within {limit:.2f}" in flag.detail and f"{distance:.2f}" in flag.detail for flag in flags)
+    assert all(f"within {limit:.2f}" in flag.message and f"{distance:.2f}" in flag.message for flag in flags)
 
 
 def test_an_unmeasured_distance_says_nothing() -> None:
@@ -203,4 +203,4 @@ def test_a_slice_is_refused_for_want_of_lungs_alone() -> None:
     white = Scan("drawn", Modality.CT, np.ones((1, 64, 64), dtype=np.float32), ())
     assert check_slice(white, lungs_found=True).flags == ()
     (flag,) = check_slice(white, lungs_found=False).flags
-    assert (flag.code, flag.severity) == ("not-a-chest", Severity.REFUSE)
+    assert (flag.code, flag.level) == ("not-a-chest", FlagLevel.REFUSE)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pulmoscope.core.types import Flag, Modality, Scan, Severity
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Scan
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS, View, view_input, view_of
 from pulmoscope.quality import rules
@@ -34,12 +34,12 @@ def test_a_frontal_radiograph_passes_and_so_does_whatever_no_network_has_seen() 
 @pytest.mark.parametrize("name", VIEWS[1:])
 def test_anything_else_is_refused_in_one_line_with_what_was_seen(name: str) -> None:
     (flag,) = check(view(name))
-    assert flag.severity is Severity.REFUSE
+    assert flag.level is FlagLevel.REFUSE
     assert flag.code == ("looks-like-child" if name == "child" else FLAGS[name][0])
-    assert "(found: " in flag.detail
-    assert "\n" not in flag.detail
+    assert "(found: " in flag.message
+    assert "\n" not in flag.message
     if name != "child":
-        assert FLAGS[name][1] in flag.detail
+        assert FLAGS[name][1] in flag.message
 
 
 def test_views_that_are_likely_only_together_are_no_chest() -> None:
@@ -47,7 +47,7 @@ def test_views_that_are_likely_only_together_are_no_chest() -> None:
     shares[[VIEWS.index("frontal"), VIEWS.index("lateral"), VIEWS.index("turned")]] = 0.4, 0.35, 0.25
     (flag,) = check(View(shares, 0.2))
     assert flag.code == "not-frontal"
-    assert "a lateral or oblique view, 0.60" in flag.detail
+    assert "a lateral or oblique view, 0.60" in flag.message
 
 
 def test_adult_and_child_are_a_chest_together() -> None:
@@ -60,21 +60,21 @@ def test_what_is_far_from_all_radiographs_is_refused_however_sure_the_network_is
     assert check(view("frontal", 0.999, 1.0)) == ()
     (flag,) = check(view("frontal", 0.999, 1.3))
     assert flag.code == "not-frontal"
-    assert "(found: 1.30)" in flag.detail
+    assert "(found: 1.30)" in flag.message
 
 
 def test_a_child_is_only_warned_of_by_a_model_that_knows_children() -> None:
     (flag,) = check(view("child"))
     for views, severity in (
-        ({}, Severity.REFUSE),
-        ({"Normal": {"frontal": 99, "child": 1}}, Severity.REFUSE),
-        ({"Normal": {"frontal": 9}, "Viral Pneumonia": {"child": 9}}, Severity.REFUSE),
-        ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 99, "child": 1}}, Severity.REFUSE),
-        ({"Normal": {"frontal": 75, "child": 25}}, Severity.REFUSE),  # of COVID nothing is known
-        ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 9, "child": 1}}, Severity.WARN),
+        ({}, FlagLevel.REFUSE),
+        ({"Normal": {"frontal": 99, "child": 1}}, FlagLevel.REFUSE),
+        ({"Normal": {"frontal": 9}, "Viral Pneumonia": {"child": 9}}, FlagLevel.REFUSE),
+        ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 99, "child": 1}}, FlagLevel.REFUSE),
+        ({"Normal": {"frontal": 75, "child": 25}}, FlagLevel.REFUSE),  # of COVID nothing is known
+        ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 9, "child": 1}}, FlagLevel.WARN),
     ):
         assert [own.severity for own in known_children([flag], views, ("COVID", "Normal"))] == [severity]
-    other = Flag("rotated", Severity.REFUSE, "")
+    other = Flag("rotated", FlagLevel.REFUSE, "")
     assert known_children([other], {"Normal": {"child": 5}}, ("Normal",)) == (other,)
 
 

@@ -33,7 +33,7 @@ class Units(StrEnum):
     """Grey in [0, 1] as a screen shows it; of a CT slice that was saved as a picture, nobody knows the window."""
 
 
-class Severity(StrEnum):
+class FlagLevel(StrEnum):
     """How much a flag matters: ``info`` is told, ``warn`` is shown, ``refuse`` turns the decision to refer."""
 
     INFO = "info"
@@ -48,16 +48,35 @@ class Decision(StrEnum):
     REFER = "refer"
 
 
+class Subject(StrEnum):
+    """What a flag is about: the image, or how far the model can be trusted whatever the image."""
+
+    IMAGE = "image"
+    MODEL = "model"
+
+
 @dataclass(frozen=True)
 class Flag:
-    """What a quality check says about the image.
+    """One thing to know about an image, or about the model that read it.
 
-    ``code`` is a stable lower-case word such as ``underexposed``; ``detail`` carries the rule and the value.
+    Attributes:
+        code: a stable lower-case word such as ``underexposed``.
+        level: how much it matters.
+        finding: what was found, in words and with its unit: ``"the lungs cover 2 % of the image"``.
+        rule: what is expected instead, where a finding alone does not say it: ``"8 to 60 % in a chest X-ray"``.
+        subject: what it is about.
     """
 
     code: str
-    severity: Severity
-    detail: str
+    level: FlagLevel
+    finding: str
+    rule: str = ""
+    subject: Subject = Subject.IMAGE
+
+    @property
+    def message(self) -> str:
+        """The finding first, then the rule."""
+        return f"{self.finding} ({self.rule})" if self.rule else self.finding
 
 
 @dataclass(frozen=True)
@@ -162,10 +181,10 @@ class Quality:
     @property
     def verdict(self) -> str:
         """The worst flag decides."""
-        severities = {flag.severity for flag in self.flags}
-        if Severity.REFUSE in severities:
+        severities = {flag.level for flag in self.flags}
+        if FlagLevel.REFUSE in severities:
             return "refuse"
-        return "warn" if Severity.WARN in severities else "pass"
+        return "warn" if FlagLevel.WARN in severities else "pass"
 
 
 @dataclass(frozen=True)

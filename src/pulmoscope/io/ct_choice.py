@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io.ct_header import SliceHeader
 from pulmoscope.io.ct_limits import FEWEST
 from pulmoscope.io.ct_stack import SAME_MM, usual_step
@@ -88,7 +88,9 @@ def _left_out(
     if not parts:
         return []
     return [
-        Flag("other-series", Severity.INFO, f"one series of the study is read (left out: {'; '.join(parts)})")
+        Flag(
+            "other-series", FlagLevel.INFO, f"one series of the study is read (left out: {'; '.join(parts)})"
+        )
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
 from pulmoscope.io import raster
 from pulmoscope.io.ct_limits import MOST_BAD, MOST_VOXELS
 from pulmoscope.io.formats import format_of
@@ -49,10 +49,10 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         "slices are HU in a known geometry (found: pictures, whose window, spacing and order nobody knows; "
         "they are taken in the order of the numbers in their names)"
     )
-    flags = [Flag("pictures", Severity.WARN, detail)]
+    flags = [Flag("pictures", FlagLevel.WARN, detail)]
     if bad:
         detail = f"every slice can be decoded (found: {len(bad)} that can't, left out; the first: {bad[0]})"
-        flags.append(Flag("bad-slice", Severity.WARN, detail))
+        flags.append(Flag("bad-slice", FlagLevel.WARN, detail))
     return Scan(
         name=slug,
         modality=Modality.CT,

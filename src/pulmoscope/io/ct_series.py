@@ -11,7 +11,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile, Units
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
 from pulmoscope.io.ct_content import check_hu, strangers
 from pulmoscope.io.ct_header import SliceHeader
 from pulmoscope.io.ct_limits import FEWEST, MOST_BAD
@@ -121,7 +121,7 @@ def _bad_flags(bad: dict[int, InputError]) -> list[Flag]:
         return []
     first = bad[min(bad)]
     detail = f"every slice can be decoded (found: {len(bad)} that can't, left out; the first: {first})"
-    return [Flag("bad-slice", Severity.WARN, detail)]
+    return [Flag("bad-slice", FlagLevel.WARN, detail)]
 
 
 def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
@@ -129,12 +129,12 @@ def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
     if odd:
         verb = "does" if odd == 1 else "do"
         detail = f"each slice resembles its neighbours (found: {odd} that {verb} not, left out)"
-        flags.append(Flag("foreign-slice", Severity.WARN, detail))
+        flags.append(Flag("foreign-slice", FlagLevel.WARN, detail))
     if breaks:
         detail = (
             f"the slices show one body (found: {breaks} place{'s' * (breaks > 1)} where the next is another)"
         )
-        flags.append(Flag("several-bodies", Severity.REFUSE, detail))
+        flags.append(Flag("several-bodies", FlagLevel.REFUSE, detail))
     return flags
 
 

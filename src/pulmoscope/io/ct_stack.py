@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, Geometry, Severity
+from pulmoscope.core.types import Flag, FlagLevel, Geometry
 from pulmoscope.io.ct_header import SliceHeader
 from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_BAD, check_size
 
@@ -126,11 +126,11 @@ def spacing_flags(heights: Sequence[float], step: float) -> list[Flag]:
             f"slices follow each other every {step:.3g} mm (found: {missing} missing in {gaps} "
             f"gap{'s' * (gaps > 1)}, the largest of {largest:.3g} mm)"
         )
-        flags.append(Flag("missing-slices", Severity.REFUSE if too_many else Severity.WARN, detail))
+        flags.append(Flag("missing-slices", FlagLevel.REFUSE if too_many else FlagLevel.WARN, detail))
     if not fits.all():
         least, most = float(counts.min() * step), float(counts.max() * step)
         detail = f"slices are evenly spaced (found: steps of {least:.3g} to {most:.3g} mm)"
-        severity = Severity.REFUSE if most > LARGEST_GAP_MM else Severity.WARN
+        severity = FlagLevel.REFUSE if most > LARGEST_GAP_MM else FlagLevel.WARN
         flags.append(Flag("uneven-spacing", severity, detail))
     return flags
 
@@ -241,7 +241,7 @@ def tilt_flags(placed: Geometry) -> list[Flag]:
     detail = (
         f"the gantry was not tilted (found: {placed.tilt_deg:.1f} degrees between slices' step and normal)"
     )
-    return [Flag("gantry-tilt", Severity.INFO, detail)]
+    return [Flag("gantry-tilt", FlagLevel.INFO, detail)]
 
 
 def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
@@ -249,19 +249,19 @@ def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
     flags = list(next((header.child for header in headers if header.child), ()))
     if any(header.synthetic for header in headers):
         detail = "a program drew this study, there is no patient (its SeriesDescription says so)"
-        flags.append(Flag("synthetic", Severity.INFO, detail))
+        flags.append(Flag("synthetic", FlagLevel.INFO, detail))
     if any(header.contrast for header in headers):
         detail = (
             "the scan is without contrast medium (found: ContrastBolusAgent); vessels and heart look denser"
         )
-        flags.append(Flag("contrast", Severity.WARN, detail))
+        flags.append(Flag("contrast", FlagLevel.WARN, detail))
     expected = max(header.expected for header in headers)
     if expected > len(headers):
         detail = f"the series is complete (found: {len(headers)} slices of ImagesInAcquisition {expected})"
-        flags.append(Flag("partial", Severity.WARN, detail))
+        flags.append(Flag("partial", FlagLevel.WARN, detail))
     if not any(header.part for header in headers):
         detail = "BodyPartExamined or a description names the chest (found: the files do not say)"
-        flags.append(Flag("body-part-unknown", Severity.INFO, detail))
+        flags.append(Flag("body-part-unknown", FlagLevel.INFO, detail))
     return [*flags, *_numbering(headers)]
 
 
@@ -280,7 +280,7 @@ def _numbering(headers: Sequence[SliceHeader]) -> list[Flag]:
     else:
         return []
     detail = f"InstanceNumber rises or falls by one from slice to slice (found: {found})"
-    return [Flag("numbering", Severity.WARN, detail)]
+    return [Flag("numbering", FlagLevel.WARN, detail)]
 
 
 def _counted(code: str, rule: str, count: int) -> list[Flag]:
@@ -288,7 +288,7 @@ def _counted(code: str, rule: str, count: int) -> list[Flag]:
     if count == 0:
         return []
     verb = "does" if count == 1 else "do"
-    return [Flag(code, Severity.WARN, f"{rule} (found: {count} that {verb} not fit, left out)")]
+    return [Flag(code, FlagLevel.WARN, f"{rule} (found: {count} that {verb} not fit, left out)")]
 
 
 def without(stacked: Stack, places: set[int]) -> Stack:

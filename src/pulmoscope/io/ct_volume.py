@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.synthetic import CT_DESCRIPTION
-from pulmoscope.core.types import Flag, Geometry, Modality, Point, Scan, Severity, SourceFile, Units
+from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, SourceFile, Units
 from pulmoscope.io.ct_container import Container, check_whole, open_container
 from pulmoscope.io.ct_content import check_hu
 from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
@@ -99,13 +99,13 @@ def _remarks(reader: sitk.ImageFileReader, kind: str) -> Iterator[Flag]:
 
     if any(said(key).startswith(CT_DESCRIPTION) for key in ("descrip", "content")):
         detail = "a program drew this study, there is no patient (its description says so)"
-        yield Flag("synthetic", Severity.INFO, detail)
+        yield Flag("synthetic", FlagLevel.INFO, detail)
     unplaced = kind == "NIfTI" and said("qform_code") == said("sform_code") == "0"
     if unplaced or (kind == "NRRD" and not said("NRRD_space")):
         detail = (
             "the file says how the volume lies in the patient (found: it does not; taken as it is stored)"
         )
-        yield Flag("orientation-unknown", Severity.WARN, detail)
+        yield Flag("orientation-unknown", FlagLevel.WARN, detail)
 
 
 def _geometry(name: str, image: sitk.Image) -> Geometry:

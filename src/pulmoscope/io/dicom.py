@@ -32,7 +32,7 @@ from pydicom.uid import (
 )
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.grey import robust_range, stretch, window
@@ -209,13 +209,13 @@ def grey_table(
         low, high = robust_range(values, counts)
         table = stretch(values, low, high)
         flags = (
-            Flag("no-window", Severity.INFO, "no window given: grey from the 0.5th to 99.5th percentile"),
+            Flag("no-window", FlagLevel.INFO, "no window given: grey from the 0.5th to 99.5th percentile"),
         )
     if rules.code(dataset, "PhotometricInterpretation") == "MONOCHROME1" or (
         rules.code(dataset, "PresentationLUTShape") == "INVERSE"
     ):
         table = 1 - table
-        flags = (*flags, Flag("inverted", Severity.INFO, "stored as a negative, shown with air dark"))
+        flags = (*flags, Flag("inverted", FlagLevel.INFO, "stored as a negative, shown with air dark"))
     table[padding] = 0
     return table, flags
 
@@ -257,5 +257,5 @@ def upright(
         pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
         found = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
         detail = f"turned upright, as PatientOrientation says (found: {found})"
-        remarks = (*remarks, Flag("turned", Severity.INFO, detail))
+        remarks = (*remarks, Flag("turned", FlagLevel.INFO, detail))
     return Picture(np.ascontiguousarray(pixels), spacing_mm, view, remarks)

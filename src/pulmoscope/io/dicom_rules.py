@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, UID_dictionary
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Computed Radiography, Digital X-Ray (for presentation, for processing), Secondary Capture of any kind.
@@ -124,7 +124,7 @@ def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
         return ()
     if any(ELSEWHERE.search(text) for text in described):
         raise UnsuitableError(name, rule, "none, and the description names another part of the body")
-    return (Flag("body-part-unknown", Severity.WARN, f"{rule} (found: the file does not say)"),)
+    return (Flag("body-part-unknown", FlagLevel.WARN, f"{rule} (found: the file does not say)"),)
 
 
 def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
@@ -136,7 +136,7 @@ def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
     flags: tuple[Flag, ...] = ()
     if sideways:
         found = view if view in _VIEWS else "lateral by PatientOrientation or description"
-        flags = (Flag("lateral", Severity.REFUSE, f"the view is frontal, PA or AP (found: {found})"),)
+        flags = (Flag("lateral", FlagLevel.REFUSE, f"the view is frontal, PA or AP (found: {found})"),)
     return (view if view in _VIEWS else None), flags
 
 

@@ -10,7 +10,7 @@ import re
 
 from pydicom.dataset import Dataset
 
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io.dicom_rules import code
 
 CHILD = "child"
@@ -39,7 +39,7 @@ def child_flags(dataset: Dataset) -> tuple[Flag, ...]:
     shown = "1 year" if years == 1 else f"{years} years"
     rule = f"the patient is at least {ADULT} years old: no model was checked on children alone"
     detail = f"{rule} (found: {shown}, by {source})"
-    return (Flag(CHILD, Severity.REFUSE, detail),)
+    return (Flag(CHILD, FlagLevel.REFUSE, detail),)
 
 
 def age(dataset: Dataset) -> tuple[int, str] | None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 
 SMALLEST_SIDE = 64
 """px; below it a chest X-ray shows nothing."""
@@ -106,5 +106,5 @@ def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Fla
     flags: tuple[Flag, ...] = ()
     if coloured > 0.01:
         detail = f"an X-ray is grey (found: {100 * coloured:.0f} % of the pixels are coloured)"
-        flags = (Flag("colour", Severity.WARN, detail),)
+        flags = (Flag("colour", FlagLevel.WARN, detail),)
     return np.asarray(image.convert("L")), flags

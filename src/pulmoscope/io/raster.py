@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, silence_libtiff
 from pulmoscope.io.square import squared
@@ -82,10 +82,10 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         raise UnreadableError(name, f"a {kind} file is whole and undamaged", error) from error
     if orientation in range(2, 9):
         detail = f"turned upright as EXIF says (found: orientation {orientation})"
-        remarks = (*remarks, Flag("turned", Severity.INFO, detail))
+        remarks = (*remarks, Flag("turned", FlagLevel.INFO, detail))
     if str(image.info.get("Description", "")).startswith(SYNTHETIC):
         detail = "a program drew this image, there is no patient (its PNG text says so)"
-        remarks = (*remarks, Flag("synthetic", Severity.INFO, detail))
+        remarks = (*remarks, Flag("synthetic", FlagLevel.INFO, detail))
     turned = orientation in (5, 6, 7, 8)  # by a quarter
     pixels, _, resampled = squared(scale(grey), 1 / ratio if turned else ratio)
     check_content(name, pixels)
@@ -266,7 +266,7 @@ def grey_of_alpha(image: Image.Image) -> Grey:
         return grey, flags
     detail = "an X-ray has no transparent parts (they were laid over black)"
     covered = np.rint(grey * (np.asarray(alpha) / np.float32(255))).astype(np.uint8)
-    return covered, (*flags, Flag("alpha", Severity.WARN, detail))
+    return covered, (*flags, Flag("alpha", FlagLevel.WARN, detail))
 
 
 def is_deep_colour(image: ImageFile, data: bytes) -> bool:
@@ -294,9 +294,9 @@ def grey_of_deep_colour(data: bytes, name: str) -> Grey:
     flags: tuple[Flag, ...] = ()
     limit = max(1, int(found[..., :3].max()))
     if np.mean(np.ptp(found[..., :3].astype(np.int32), axis=2) > limit / 10) > 0.01:
-        flags = (Flag("colour", Severity.WARN, "an X-ray is grey (found: 16-bit colour)"),)
+        flags = (Flag("colour", FlagLevel.WARN, "an X-ray is grey (found: 16-bit colour)"),)
     if found.shape[2] == 4 and found[..., 3].min() < 65535:
         grey = grey * (found[..., 3] / 65535)
         detail = "an X-ray has no transparent parts (they were laid over black)"
-        flags = (*flags, Flag("alpha", Severity.WARN, detail))
+        flags = (*flags, Flag("alpha", FlagLevel.WARN, detail))
     return np.rint(grey).astype(np.uint16), flags

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FloatArray, Modality, Scan, Severity, SourceFile
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile
 from pulmoscope.io import raster
 from pulmoscope.io.ct_pictures import in_order, read_pictures
 from pulmoscope.io.formats import PICTURES, format_of
@@ -119,7 +119,7 @@ def _chosen(study: Study, series: str) -> tuple[Sequence[SliceHeader], list[Flag
         detail = (
             f"every file beside the slices can be read (found: {study.broken} {files} that can't, left out)"
         )
-        flags.append(Flag("broken-files", Severity.WARN, detail))
+        flags.append(Flag("broken-files", FlagLevel.WARN, detail))
     return chosen, flags
 
 

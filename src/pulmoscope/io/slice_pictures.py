@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io import raster
 from pulmoscope.io.ct_pictures import in_order
 from pulmoscope.io.formats import format_of
@@ -65,7 +65,7 @@ def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
         "the picture is a radiograph (found: its folder looks like the slices of a CT; --modality ct reads them "
         "as one, --modality xray as radiographs)"
     )
-    return Flag(SLICE, Severity.REFUSE, detail)
+    return Flag(SLICE, FlagLevel.REFUSE, detail)
 
 
 def _are_slices(ordered: Sequence[Entry]) -> bool:

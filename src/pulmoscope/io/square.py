@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io.picture import MOST_PIXELS
 
 SQUARE = 0.02
@@ -70,4 +70,4 @@ def squared(
         f"pixels are square (found: {ratio:.3g} times as tall as wide; "
         f"resampled from {rows} x {columns} to {size[0]} x {size[1]})"
     )
-    return np.asarray(found, dtype=np.float32), spacing_mm, (Flag("resampled", Severity.INFO, detail),)
+    return np.asarray(found, dtype=np.float32), spacing_mm, (Flag("resampled", FlagLevel.INFO, detail),)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import NOT_FILLED, BoolArray, Flag, Imputed, Scan, Severity, Units
+from pulmoscope.core.types import NOT_FILLED, BoolArray, Flag, FlagLevel, Imputed, Scan, Units
 from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
 
@@ -107,7 +107,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
     flags = [
         Flag(
             "missing-data",
-            Severity.WARN,
+            FlagLevel.WARN,
             f"every voxel of the body was measured (found: {len(missing.slices)} of {count} slices lack data: {told}; "
             f"{100 * share:.1f} % of the body at the height of the lungs; filled in from the slices around, "
             f"imputer {FILLS}{own_words}{besides})",
@@ -120,7 +120,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
             f"at the height of the lungs at most {100 * MOST_OF_BODY:.0f} % of the body and {100 * MOST_SLICES:.0f} % "
             f"of the slices lack data (found: {100 * share:.1f} %, {100 * affected:.0f} %)"
         )
-        flags.append(Flag("too-much-missing", Severity.REFUSE, detail))
+        flags.append(Flag("too-much-missing", FlagLevel.REFUSE, detail))
     return tuple(flags)
 
 

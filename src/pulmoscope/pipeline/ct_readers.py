@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_pneumonia, is_positive
-from pulmoscope.core.types import Explanation, Flag, FloatArray, Scan, Severity, Units
+from pulmoscope.core.types import Explanation, Flag, FlagLevel, FloatArray, Scan, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
 from pulmoscope.pipeline.ahead import ahead
@@ -78,7 +78,7 @@ class SliceReader:
             network = found.copy()
             found[judged] = weighed(found[judged], vetoed, dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
-        limits = Flag("patient-rule", Severity.WARN, patient_rule.LIMITS)
+        limits = Flag("patient-rule", FlagLevel.WARN, patient_rule.LIMITS)
         shares = named(classes, patient)
         return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON, network=network)
 

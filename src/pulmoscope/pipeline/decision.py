@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Scan, Severity
+from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality, Scan
 from pulmoscope.quality import ct_rules, rules, views
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Thresholds
@@ -66,10 +66,10 @@ def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thr
     """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
     label, best = max(probabilities.items(), key=lambda item: item[1])
     confidence = thresholds.of(label)
-    refused = [flag for flag in quality.flags if flag.severity is Severity.REFUSE]
+    refused = [flag for flag in quality.flags if flag.level is FlagLevel.REFUSE]
     if refused:
         others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].detail}{others}"
+        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].message}{others}"
     elif best < confidence:
         decision = Decision.REFER
         reason = f"the most probable class has {best:.3f}, below the model's threshold of {confidence:.2f}"

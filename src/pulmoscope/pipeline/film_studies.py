@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_text
-from pulmoscope.core.types import Decision, Flag, Prediction, Quality, Severity
+from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality
 from pulmoscope.io.patient_age import CHILD
 from pulmoscope.io.studies import Film
 from pulmoscope.pipeline import outputs as files
@@ -158,11 +158,11 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
         if film.plain is None:
             parts.append(StudyFilm(film.name, film.folder, "refused", film.refusal))
             continue
-        against = next((flag for flag in _flags(film.plain) if flag.severity is Severity.REFUSE), None)
+        against = next((flag for flag in _flags(film.plain) if flag.level is FlagLevel.REFUSE), None)
         marks = [mark for mark in (film.instance, film.plain["input"]["pixels_sha256"]) if mark]
         first = next((seen[mark] for mark in marks if mark in seen), None)
         if against is not None:
-            parts.append(StudyFilm(film.name, film.folder, against.code, against.detail))
+            parts.append(StudyFilm(film.name, film.folder, against.code, against.message))
         elif first is not None:
             parts.append(StudyFilm(film.name, film.folder, "duplicate", f"the same film as {first}"))
         else:
@@ -173,12 +173,12 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
 
 def _of_a_child(flag: Flag) -> bool:
     """Whether a flag says that the patient is a child whom the model does not know how to judge."""
-    return flag.code == CHILD or (flag.code == LIKE_CHILD and flag.severity is Severity.REFUSE)
+    return flag.code == CHILD or (flag.code == LIKE_CHILD and flag.level is FlagLevel.REFUSE)
 
 
 def _flags(plain: Mapping[str, Any]) -> list[Flag]:
     return [
-        Flag(flag["code"], Severity(flag["severity"]), flag["detail"]) for flag in plain["quality"]["flags"]
+        Flag(flag["code"], FlagLevel(flag["severity"]), flag["detail"]) for flag in plain["quality"]["flags"]
     ]
 
 

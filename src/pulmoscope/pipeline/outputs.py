@@ -99,7 +99,7 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
             == [{"name": file.name, "sha256": file.sha256} for file in sources.files]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
-            and {flag.detail for flag in sources.remarks}
+            and {flag.message for flag in sources.remarks}
             <= {flag["detail"] for flag in found["quality"]["flags"]}
             # What pictures were taken for is no matter of their content.
             and (SLICE in {flag.code for flag in sources.remarks})

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.runtime.network import Network, Runtime, open_network
 
 CODE = "unlike-normal"
@@ -96,7 +96,7 @@ def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]
     share = above / len(scores)
     if share < TOLD * threshold.false_alarms:
         return ()
-    severity = Severity.WARN if share >= SHOWN * threshold.false_alarms else Severity.INFO
+    severity = FlagLevel.WARN if share >= SHOWN * threshold.false_alarms else FlagLevel.INFO
     detail = (
         f"of a normal chest about {threshold.false_alarms:.0%} of the slices look unlike those of the "
         f"{threshold.studies} normal studies that the limit rests on (found: {share:.0%}, {above} of {len(scores)} "

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, Quality, Scan, Severity
+from pulmoscope.core.types import Flag, FlagLevel, Quality, Scan
 
 LEAST_ML = 500
 """Less air and lung than this in the whole scan: it shows no chest, or hardly any of one (adults: 2,000 to 7,000)."""
@@ -52,12 +52,12 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
     right, left = (float(np.count_nonzero(lungs == side)) * voxel_ml for side in (1, 2))
     if right + left < LEAST_ML:
         detail = f"a chest CT shows at least {LEAST_ML} ml of lung (found: {right + left:.0f} ml)"
-        yield Flag("no-lungs", Severity.REFUSE, detail)
+        yield Flag("no-lungs", FlagLevel.REFUSE, detail)
         return
     if max(right, left) > ONE_SIDED * min(right, left):
         larger = "right" if right > left else "left"
         detail = f"both lungs are seen (found: nearly all on the {larger}, {right:.0f} ml right, {left:.0f} ml left)"
-        yield Flag("one-lung", Severity.WARN, detail)
+        yield Flag("one-lung", FlagLevel.WARN, detail)
     areas = np.count_nonzero(lungs, axis=(1, 2))
     ends = {"base": areas[0], "apex": areas[-1]}
     cut = [
@@ -70,18 +70,18 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
             f"the first and last slice show at most {100 * CUT:.0f} % of the lungs' largest cross-section "
             f"(found: cut at the {' and the '.join(cut)})"
         )
-        yield Flag("lungs-cut", Severity.WARN, detail)
+        yield Flag("lungs-cut", FlagLevel.WARN, detail)
     edges = (lungs[:, 0], lungs[:, -1], lungs[:, :, 0], lungs[:, :, -1])
     touching = sum(int(np.count_nonzero(edge)) for edge in edges)
     if touching > BORDER * sum(edge.size for edge in edges):
         detail = "the lungs lie within the field of view (found: they are cut by the picture's border)"
-        yield Flag("truncated-fov", Severity.WARN, detail)
+        yield Flag("truncated-fov", FlagLevel.WARN, detail)
 
 
 def _grid_flags(spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
     if spacing_mm[0] > THICK_MM:
         detail = f"slices are at most {THICK_MM:.0f} mm apart (found: {spacing_mm[0]:.3g} mm)"
-        yield Flag("thick-slices", Severity.WARN, detail)
+        yield Flag("thick-slices", FlagLevel.WARN, detail)
     if max(spacing_mm[1:]) > COARSE_MM:
         detail = f"pixels are at most {COARSE_MM} mm wide (found: {max(spacing_mm[1:]):.3g} mm)"
-        yield Flag("coarse-pixels", Severity.WARN, detail)
+        yield Flag("coarse-pixels", FlagLevel.WARN, detail)

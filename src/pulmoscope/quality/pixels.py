@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, FloatArray, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 
 LEAST_SHARPNESS = 0.145
 """Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.19 in 99 %)."""
@@ -118,4 +118,4 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
 
 
 def _refuse(code: str, detail: str) -> Flag:
-    return Flag(code, Severity.REFUSE, detail)
+    return Flag(code, FlagLevel.REFUSE, detail)

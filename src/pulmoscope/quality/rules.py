@@ -36,7 +36,7 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Flag, FloatArray, Quality, Scan, Severity
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Quality, Scan
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
 from pulmoscope.preprocess.views import View
@@ -134,7 +134,7 @@ def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, 
     if distance is None or limit is None or distance <= limit:
         return ()
     detail = f"the image is within {limit:.2f} of the training images (found: {distance:.2f})"
-    return (Flag("out-of-distribution", Severity.REFUSE, detail),)
+    return (Flag("out-of-distribution", FlagLevel.REFUSE, detail),)
 
 
 def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ...]:
@@ -145,7 +145,7 @@ def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ..
         f"normal lungs are within {limit:.2f} of those that the model has learnt from (found: {distance:.2f})"
     )
     detail = f"{rule}: it may show a disease that the model does not know"
-    return (Flag("unlike-normal", Severity.REFUSE, detail),)
+    return (Flag("unlike-normal", FlagLevel.REFUSE, detail),)
 
 
 def _exposure(pixels: FloatArray) -> list[Flag]:
@@ -253,8 +253,8 @@ def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
 
 
 def _warn(code: str, detail: str) -> Flag:
-    return Flag(code, Severity.WARN, detail)
+    return Flag(code, FlagLevel.WARN, detail)
 
 
 def _refuse(code: str, detail: str) -> Flag:
-    return Flag(code, Severity.REFUSE, detail)
+    return Flag(code, FlagLevel.REFUSE, detail)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pulmoscope.core.types import Flag, Severity
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.preprocess.views import View
 
 FLAGS: Mapping[str, tuple[str, str]] = {
@@ -41,12 +41,12 @@ def check(view: View | None) -> tuple[Flag, ...]:
         return ()
     if view.is_chest:
         rule = "the radiograph is an adult's, not a child's"
-        return (Flag(LIKE_CHILD, Severity.REFUSE, f"{rule} (found: a child's chest, {view.shares[1]:.2f})"),)
+        return (Flag(LIKE_CHILD, FlagLevel.REFUSE, f"{rule} (found: a child's chest, {view.shares[1]:.2f})"),)
     if view.chest >= 0.5:
         detail = f"{_RULE}, within 1.00 of those that are known (found: {view.distance:.2f})"
-        return (Flag("not-frontal", Severity.REFUSE, detail),)
+        return (Flag("not-frontal", FlagLevel.REFUSE, detail),)
     code, named = FLAGS[view.name]
-    return (Flag(code, Severity.REFUSE, f"{_RULE} (found: {named}, {1 - view.chest:.2f})"),)
+    return (Flag(code, FlagLevel.REFUSE, f"{_RULE} (found: {named}, {1 - view.chest:.2f})"),)
 
 
 def known_children(
@@ -65,4 +65,6 @@ def known_children(
     shares = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
     if not shares or min(shares) < CHILDREN:
         return tuple(flags)
-    return tuple(replace(flag, severity=Severity.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)
+    return tuple(
+        replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags
+    )

@@ -209,4 +209,4 @@ def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
 
 
 def _flag(flag: Flag) -> dict[str, str]:
-    return {"code": flag.code, "severity": flag.severity.value, "detail": flag.detail}
+    return {"code": flag.code, "severity": flag.level.value, "detail": flag.message}
