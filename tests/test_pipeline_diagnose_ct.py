@@ -69,7 +69,7 @@ def test_every_slice_has_its_result_from_the_feet_to_the_head(diagnosis: Diagnos
     heights = [own.z_mm for own in diagnosis.slices]
     np.testing.assert_allclose(heights, -300 + 4 * np.arange(SLICES))
     assert [own.file for own in diagnosis.slices] == [file.name for file in diagnosis.scan.files]
-    assert all(own.lung_share is not None for own in diagnosis.slices)
+    assert all(own.lung_fraction is not None for own in diagnosis.slices)
 
 
 def test_dense_slices_stand_out_and_are_shown(diagnosis: Diagnosis) -> None:
@@ -92,13 +92,13 @@ def test_a_slice_of_clear_lung_is_not_called_infected(model: Model, tmp_path: Pa
     assert len(judged) > 40
     for own in judged:
         assert own.probabilities is not None
-        assert own.dense_share is not None
+        assert own.dense_fraction is not None
         assert sum(own.probabilities.values()) == pytest.approx(1)
         assert own.network is not None
-        lowered = own.network["COVID"] * min(1, own.dense_share / 0.02)
+        lowered = own.network["COVID"] * min(1, own.dense_fraction / 0.02)
         assert own.probabilities["COVID"] == pytest.approx(lowered, abs=1e-4)
         if not ill[own.index]:
-            assert own.dense_share < 0.002
+            assert own.dense_fraction < 0.002
     assert max(own.probabilities["COVID"] for own in judged if own.probabilities) > 0.1
 
 
@@ -110,7 +110,7 @@ def test_only_pneumonia_among_others_is_held_to_density(classes: tuple[str, str]
     found = diagnose_ct(
         read_scan(tmp_path / "chest"), Model.load(tmp_path / "bundle"), wanted=lambda _: False
     )
-    assert all(own.network is None and own.dense_share is not None for own in found.slices)
+    assert all(own.network is None and own.dense_fraction is not None for own in found.slices)
 
 
 def test_a_refused_ct_names_no_model(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_pictures_are_judged_as_they_are(model: Model, tmp_path: Path) -> None:
     assert scan.units is Units.GREY
     found = diagnose_ct(scan, model)
     assert len(found.slices) == 15
-    assert all(own.probabilities and own.z_mm is None and own.lung_share is None for own in found.slices)
+    assert all(own.probabilities and own.z_mm is None and own.lung_fraction is None for own in found.slices)
     scores = np.array([own.probabilities["COVID"] for own in found.slices if own.probabilities])
     assert set(np.argsort(-scores)[:5]) == {5, 6, 7, 8, 9}
     assert "pictures" in [flag.code for flag in found.quality.flags]
@@ -358,10 +358,10 @@ def test_severity_is_measured_and_written_with_its_masks(model: Model, tmp_path:
     truth = 100 * drawn.consolidation.sum() / drawn.lungs.sum()
     assert severity["percent_affected"] == pytest.approx(truth, abs=0.4)
     assert severity["left"] == 0 < severity["right"]
-    shares = np.array([own["lesion_share"] for own in outcome.plain["slices"]], dtype=np.float64)
+    shares = np.array([own["lesion_fraction"] for own in outcome.plain["slices"]], dtype=np.float64)
     ill = drawn.consolidation.any(axis=(1, 2))
     assert shares[ill].max() > 0.02
-    with_lung = np.array([own["lung_share"] > 0 for own in outcome.plain["slices"]])
+    with_lung = np.array([own["lung_fraction"] > 0 for own in outcome.plain["slices"]])
     assert not with_lung.all()
     np.testing.assert_array_equal(np.isnan(shares), ~with_lung)
     assert not shares[~ill & with_lung].any()

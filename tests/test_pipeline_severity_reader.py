@@ -134,7 +134,7 @@ def test_what_was_filled_in_is_not_shown_as_evidence(tmp_path: Path, scan: Scan)
     spoilt = scan.pixels.copy()
     spoilt[first] = -1024
     found = diagnose_ct(scan_of(spoilt), own)
-    assert found.slices[first].missing_share == 1
+    assert found.slices[first].missing_fraction == 1
     assert found.slices[first].probabilities is not None
     shown = {one.index for one in found.explanations}
     assert len(shown) > 1
@@ -147,7 +147,7 @@ def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path:
     lower[lower < -600] = -500
     found = diagnose_ct(scan_of(hu), model(tmp_path, hu_low=-1000, hu_high=-990))  # all of the lung is white
     healthy = [1 if own.probabilities is None else own.probabilities["CT-0"] for own in found.slices]
-    areas = [(own.lesion_share or 0) * (own.lung_share or 0) for own in found.slices]
+    areas = [(own.lesion_fraction or 0) * (own.lung_fraction or 0) for own in found.slices]
     most = areas.index(max(areas))
     assert min(healthy) < healthy[most] < min(healthy) + 0.005
     assert found.explanations[0].index == most

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from pulmoscope.core.types import Flag, FlagLevel, Modality, Point, Scan, Units
-from pulmoscope.quality.ct_rules import check, lung_shares
+from pulmoscope.quality.ct_rules import check, lung_fractions
 
 SPACING: Point = (5.0, 4.0, 4.0)  # 0.08 ml a voxel
 
@@ -88,4 +88,4 @@ def test_without_lungs_to_look_at_only_the_remarks_are_told() -> None:
 
 
 def test_lung_shares_are_per_slice() -> None:
-    assert lung_shares(lungs(0, 25)).tolist() == [0.0, 0.1]  # 2 x 25 x 20 of 10,000
+    assert lung_fractions(lungs(0, 25)).tolist() == [0.0, 0.1]  # 2 x 25 x 20 of 10,000

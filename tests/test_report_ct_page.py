@@ -204,7 +204,7 @@ def test_the_page_says_where_the_measure_lowers_a_score() -> None:
     found = a_ct_diagnosis()
     said = "lowered where hardly any of its lung is dense by measure"
     assert said not in page_of(found)
-    measured = tuple(replace(one, dense_share=0.1) for one in found.slices)
+    measured = tuple(replace(one, dense_fraction=0.1) for one in found.slices)
     assert said in page_of(replace(found, slices=measured, levels={}))
     assert said not in page_of(replace(found, slices=measured))  # a model of three levels
 

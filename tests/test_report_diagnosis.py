@@ -97,11 +97,11 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "file": "study/024.dcm",
         "z_mm": -300.0,
         "probabilities": None,
-        "lung_share": 0.0,
-        "dense_share": None,
+        "lung_fraction": 0.0,
+        "dense_fraction": None,
         "network": None,
-        "lesion_share": None,
-        "missing_share": None,
+        "lesion_fraction": None,
+        "missing_fraction": None,
         "anomaly_score": None,
     }
     assert plain["slices"][12] == {
@@ -109,11 +109,11 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "file": "study/012.dcm",
         "z_mm": -240.0,
         "probabilities": {"COVID": 0.85, "CAP": 0.015, "Normal": 0.135},
-        "lung_share": 0.2,
-        "dense_share": None,
+        "lung_fraction": 0.2,
+        "dense_fraction": None,
         "network": None,
-        "lesion_share": None,
-        "missing_share": None,
+        "lesion_fraction": None,
+        "missing_fraction": None,
         "anomaly_score": None,
     }
     assert plain["levels"] == CT_LEVELS

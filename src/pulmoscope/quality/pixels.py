@@ -94,11 +94,16 @@ def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         return ()
     sharp, detail = found
     if sharp < LEAST_SHARPNESS:
-        rule = f"fine structure has at least {LEAST_SHARPNESS} of the strength of coarse structure"
-        return (_refuse("blurred", f"{rule} (found: {sharp:.3f}): the radiograph is blurred"),)
+        finding = (
+            f"the radiograph is blurred: its fine structure has {_of(sharp)} of the strength of the coarse one"
+        )
+        return (_refuse("blurred", finding, f"at least {_of(LEAST_SHARPNESS)}"),)
     if detail < LEAST_DETAIL:
-        rule = f"the finest structure has at least {LEAST_DETAIL} of the strength of that twice as coarse"
-        return (_refuse("blurred", f"{rule} (found: {detail:.3f}): the radiograph is an enlarged thumbnail"),)
+        finding = (
+            f"the radiograph is an enlarged thumbnail: its finest structure has {_of(detail)} of the strength of "
+            "structure twice as coarse"
+        )
+        return (_refuse("blurred", finding, f"at least {_of(LEAST_DETAIL)}"),)
     return ()
 
 
@@ -113,9 +118,14 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         share = max(share, float((noise > limit).mean()))
     if share <= MOST_NOISE:
         return ()
-    rule = f"at most {MOST_NOISE:.1%} of the rows and columns are noise"
-    return (_refuse("noise-band", f"{rule} (found: {share:.1%})"),)
+    finding = f"{_of(share)} of the rows or columns of pixels are noise"
+    return (_refuse("noise-band", finding, f"at most {_of(MOST_NOISE)}"),)
 
 
-def _refuse(code: str, detail: str) -> Flag:
-    return Flag(code, FlagLevel.REFUSE, detail)
+def _of(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.1f} %"
+
+
+def _refuse(code: str, finding: str, rule: str) -> Flag:
+    return Flag(code, FlagLevel.REFUSE, finding, rule)

@@ -174,11 +174,11 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "file": found.file,
         "z_mm": None if found.z_mm is None else round(found.z_mm, 3),
         "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
-        "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
-        "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
+        "lung_fraction": None if found.lung_fraction is None else round(found.lung_fraction, 6),
+        "dense_fraction": None if found.dense_fraction is None else round(found.dense_fraction, 6),
         "network": None if found.network is None else _rounded(found.network),
-        "lesion_share": None if found.lesion_share is None else round(found.lesion_share, 6),
-        "missing_share": None if found.missing_share is None else round(found.missing_share, 6),
+        "lesion_fraction": None if found.lesion_fraction is None else round(found.lesion_fraction, 6),
+        "missing_fraction": None if found.missing_fraction is None else round(found.missing_fraction, 6),
         "anomaly_score": None if found.anomaly_score is None else round(found.anomaly_score, 6),
     }
 
