@@ -186,7 +186,9 @@ def test_files_and_page_tell_it(damaged: Diagnosis, tmp_path: Path) -> None:
     assert "of it filled in" in page
     row = (tmp_path / "slices.csv").read_text().splitlines()[1 + 35].split(",")
     header = (tmp_path / "slices.csv").read_text().splitlines()[0].split(",")
-    assert float(row[header.index("missing_fraction")]) == pytest.approx(plain["slices"][35]["missing_fraction"])
+    assert float(row[header.index("missing_fraction")]) == pytest.approx(
+        plain["slices"][35]["missing_fraction"]
+    )
 
 
 def test_a_slice_without_observed_lung_has_no_share_of_lesion(model: Model, tmp_path: Path) -> None:

@@ -252,8 +252,8 @@ class SliceResult:
         lung_fraction: of the slice's pixels, how many are lung; None where that was not measured.
         dense_fraction: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_fraction`` is weighed in; None where it is not.
-        lesion_fraction: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured, or
-            none of its lung was observed.
+        lesion_fraction: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured,
+            or none of its lung was observed.
         missing_fraction: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
             was not looked for.
         anomaly_score: how unlike a normal slice it is, as a multiple of the model's limit: it counts as unlike above

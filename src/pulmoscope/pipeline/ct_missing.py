@@ -91,7 +91,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
         return ()
     missing, count = own.missing, len(own.scan.pixels)
     places = _with_lung(lungs)
-    percent = 100 * missing.body_fraction(places)
+    fraction = missing.body_fraction(places)
     kinds = Counter(kind for index in missing.slices for kind in missing.kinds[index])
     told = ", ".join(f"{kind} in {number}" for kind, number in sorted(kinds.items()))
     besides = (
@@ -108,15 +108,18 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
         Flag(
             "missing-data",
             FlagLevel.WARN,
-            f"{len(missing.slices)} of {count} slices lack data: {told}; {percent:.1f} % of the body at the height of "
-            f"the lungs, filled in from the slices around, imputer {FILLS}{own_words}{besides}",
+            f"{len(missing.slices)} of {count} slices lack data: {told}; {100 * fraction:.1f} % of the body at the "
+            f"height of the lungs, filled in from the slices around, imputer {FILLS}{own_words}{besides}",
             "every voxel of the body is measured",
         )
     ]
     among = range(count) if places is None else places
-    affected = 100 * len(set(missing.slices) & set(among)) / max(1, len(among))
-    if percent > 100 * MOST_OF_BODY or affected > 100 * MOST_SLICES:
-        finding = f"at the height of the lungs {percent:.1f} % of the body and {affected:.0f} % of the slices lack data"
+    affected = len(set(missing.slices) & set(among)) / max(1, len(among))
+    if fraction > MOST_OF_BODY or affected > MOST_SLICES:
+        finding = (
+            f"at the height of the lungs {100 * fraction:.1f} % of the body and {100 * affected:.0f} % of the slices "
+            "lack data"
+        )
         rule = f"at most {100 * MOST_OF_BODY:.0f} % and {100 * MOST_SLICES:.0f} %"
         flags.append(Flag("too-much-missing", FlagLevel.REFUSE, finding, rule))
     return tuple(flags)

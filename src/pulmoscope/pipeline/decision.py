@@ -83,7 +83,9 @@ def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thr
 def _refusal(refusals: Sequence[Flag]) -> str:
     """Why an answer does not count, as a sentence: the first reason, and how many more there are."""
     first = refusals[0]
-    what = "The image can't be judged" if first.subject is Subject.IMAGE else "The model can't judge this image"
+    what = (
+        "The image can't be judged" if first.subject is Subject.IMAGE else "The model can't be relied on here"
+    )
     others = "" if len(refusals) == 1 else f"; there {_more(len(refusals) - 1)}"
     return f"{what}: {first.message}{others}."
 

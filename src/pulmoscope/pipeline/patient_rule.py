@@ -18,8 +18,8 @@ ENOUGH = 50
 LIMIT = Flag(
     "patient-rule",
     FlagLevel.WARN,
-    f"the patient's probability is the mean of the highest {100 * TOP_FRACTION:.0f} % of the slices', which was checked "
-    f"on {CHECKED_ON} patients only",
+    f"the patient's probability is the mean of the highest {100 * TOP_FRACTION:.0f} % of the slices', a rule that was "
+    f"checked on {CHECKED_ON} patients only",
     f"answers are reported once {ENOUGH} patients have checked it",
     Subject.MODEL,
 )

@@ -94,9 +94,7 @@ def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         return ()
     sharp, detail = found
     if sharp < LEAST_SHARPNESS:
-        finding = (
-            f"the radiograph is blurred: its fine structure has {_of(sharp)} of the strength of the coarse one"
-        )
+        finding = f"the radiograph is blurred: its fine structure has {_of(sharp)} of the strength of the coarse one"
         return (_refuse("blurred", finding, f"at least {_of(LEAST_SHARPNESS)}"),)
     if detail < LEAST_DETAIL:
         finding = (

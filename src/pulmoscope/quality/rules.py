@@ -100,7 +100,7 @@ def check_slice(scan: Scan, lungs_found: bool) -> Quality:
 
     The rules for films are of no use here: a slice may have any window, and is no projection.
     """
-    none = () if lungs_found else (_refuse("not-a-chest", "no lungs are seen in the slice", ""),)
+    none = () if lungs_found else (_refuse("not-a-chest", "no lungs are seen in the slice"),)
     return Quality((*scan.remarks, *none))
 
 
@@ -115,7 +115,7 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
     finding = "the image is synthetic, as its file says, and the model has learnt from real images only"
-    return tuple(_limit(flag.code, finding, "") if flag.code == "synthetic" else flag for flag in flags)
+    return tuple(_limit(flag.code, finding) if flag.code == "synthetic" else flag for flag in flags)
 
 
 def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
@@ -123,7 +123,7 @@ def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Fla
     drawn = any(flag.code == "synthetic" for flag in flags)
     if not drawn and set(sources) == {SYNTHETIC_SOURCE}:
         finding = "the study is a patient's, and the model has learnt from simulated studies only"
-        return (*flags, _limit("real-among-drawn", finding, ""))
+        return (*flags, _limit("real-among-drawn", finding))
     return drawn_among_real(flags, sources)
 
 
@@ -131,7 +131,10 @@ def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, 
     """Refuse an image whose ``quality.distribution`` distance is beyond the bundle's limit (None: not measured)."""
     if distance is None or limit is None or distance <= limit:
         return ()
-    finding = f"the image looks unlike those that the model has learnt from, at {distance:.2f} times their distance"
+    finding = (
+        f"the image looks unlike those that the model has learnt from, {distance:.2f} times as far off as one of them "
+        "typically is"
+    )
     return (_limit("out-of-distribution", finding, f"at most {limit:.2f} times"),)
 
 
@@ -140,8 +143,8 @@ def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ..
     if distance is None or limit is None or distance <= limit:
         return ()
     finding = (
-        "the lungs may show a disease that the model does not know: they look unlike the normal lungs that it has "
-        f"learnt from, at {distance:.2f} times their distance"
+        "the lungs may show a disease that the model does not know: they look unlike the normal ones that it has "
+        f"learnt from, {distance:.2f} times as far off as one of these typically is"
     )
     return (_limit("unlike-normal", finding, f"at most {limit:.2f} times in normal lungs"),)
 
@@ -161,7 +164,9 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
         rule = f"at most {_of(MOST_SATURATED)}; above {_of(TOO_SATURATED)} it can't be judged"
         flags.append((_refuse if saturated > TOO_SATURATED else _warn)("overexposed", finding, rule))
     if bright - low < LEAST_SPREAD:
-        finding = f"the contrast is low: the grey values span {_of(bright - low)} of the way from black to white"
+        finding = (
+            f"the contrast is low: the grey values span {_of(bright - low)} of the way from black to white"
+        )
         flags.append(_warn("low-contrast", finding, f"at least {_of(LEAST_SPREAD)}"))
     if min(pixels.shape) < LEAST_SIDE:
         rows, columns = pixels.shape
@@ -203,13 +208,12 @@ def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
         )
         return (_refuse("rotated", finding, "the spine runs from top to bottom"),)
     if upright < -SPINE and lying + upright <= 0:
-        finding = f"the image looks like a negative: the spine is {_of(-upright)} of the range of grey darker than the lungs"
+        darker = f"{_of(-upright)} of the range of grey"
+        finding = f"the image looks like a negative: the spine is darker than the lungs, by {darker}"
         return (_refuse("looks-inverted", finding, "the spine is brighter than the lungs"),)
     abdomen = float(small[-12:, 14:34].mean() - small[:12, 14:34].mean())
     if abdomen < -UPSIDE_DOWN:
-        finding = (
-            f"the image is upside down: its top is {_of(-abdomen)} of the range of grey brighter than its bottom"
-        )
+        finding = f"the image is upside down: its top is {_of(-abdomen)} of the range of grey brighter than its bottom"
         return (_refuse("rotated", finding, "the abdomen, at the bottom, is brighter than the neck"),)
     tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
     if tilt is not None and abs(tilt) > MOST_TILT:
@@ -247,10 +251,10 @@ def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
         finding = f"lungs cover {_of(share)} of the image"
         return [_refuse("not-a-chest", finding, f"{_of(least)} to {_of(most)} in a chest X-ray")]
     if lung_box(lungs, rows, columns, 0) is None:
-        return [_refuse("not-a-chest", "no two lungs of plausible size and place are seen", "")]
+        return [_refuse("not-a-chest", "no two lungs of plausible size and place are seen")]
     bottom, side = float(inside[-1].mean()), float(max(inside[:, 0].mean(), inside[:, -1].mean()))
     if bottom > BOTTOM_CUT or side > SIDE_CUT:
-        finding = f"the lungs are cut off: they lie along {_of(bottom)} of the lower and {_of(side)} of a lateral border"
+        finding = f"the lungs are cut off: they touch {_of(bottom)} of the lower and {_of(side)} of a lateral border"
         return [_warn("cropped", finding, f"at most {_of(BOTTOM_CUT)} and {_of(SIDE_CUT)}")]
     return []
 
@@ -264,9 +268,9 @@ def _warn(code: str, finding: str, rule: str) -> Flag:
     return Flag(code, FlagLevel.WARN, finding, rule)
 
 
-def _refuse(code: str, finding: str, rule: str) -> Flag:
+def _refuse(code: str, finding: str, rule: str = "") -> Flag:
     return Flag(code, FlagLevel.REFUSE, finding, rule)
 
 
-def _limit(code: str, finding: str, rule: str) -> Flag:
+def _limit(code: str, finding: str, rule: str = "") -> Flag:
     return Flag(code, FlagLevel.REFUSE, finding, rule, Subject.MODEL)

@@ -43,10 +43,14 @@ def check(view: View | None) -> tuple[Flag, ...]:
         finding = f"the radiograph looks like a child's, with a probability of {100 * view.shares[1]:.0f} %"
         return (Flag(LIKE_CHILD, FlagLevel.REFUSE, finding, "an adult's is expected"),)
     if view.chest >= 0.5:
-        finding = f"the image looks unlike all known chest radiographs, at {view.distance:.2f} times the limit"
+        finding = (
+            f"the image looks unlike all known chest radiographs, at {view.distance:.2f} times the limit"
+        )
         return (Flag("not-frontal", FlagLevel.REFUSE, finding, _RULE),)
     code, named = FLAGS[view.name]
-    finding = f"the image looks like {named}; the probability of a chest radiograph is {100 * view.chest:.0f} %"
+    finding = (
+        f"the image looks like {named}; the probability of a chest radiograph is {100 * view.chest:.0f} %"
+    )
     return (Flag(code, FlagLevel.REFUSE, finding, _RULE),)
 
 
@@ -66,6 +70,4 @@ def known_children(
     shares = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
     if not shares or min(shares) < CHILDREN:
         return tuple(flags)
-    return tuple(
-        replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags
-    )
+    return tuple(replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)

@@ -84,7 +84,7 @@ class Shown:
         ranked: classes with their probabilities, the most probable first; empty where it was not judged.
         parts: of the positive classes: the class's number among them, name and probability.
         suspicion: the probability that there is something; None where it was not judged.
-        imputed: of the body in it, the share that was filled in.
+        imputed: of the body in it, the fraction that was filled in.
         anomaly: how unlike a normal one it is, as a multiple of the limit; 0 where that is not known.
     """
 
@@ -214,7 +214,9 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         said.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
     else:
         said.append(f"In none of them is {named} more probable than not.")
-    measured = [(found.lung_fraction, found.dense_fraction) for found in judged if found.dense_fraction is not None]
+    measured = [
+        (found.lung_fraction, found.dense_fraction) for found in judged if found.dense_fraction is not None
+    ]
     lung = sum(share or 0 for share, _ in measured)
     if lung:
         dense = sum((share or 0) * part for share, part in measured) / lung
@@ -233,8 +235,8 @@ def imputed_sentence(found: Imputed, slices: int) -> str:
             "was filled in for lungs and lesions to be looked for; the network was shown the damage as it is"
         )
     return (
-        f"{found.slices} of {slices} slices {verb} data: {percent(found.share)} of the body at the height of the lungs "
-        f"was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
+        f"{found.slices} of {slices} slices {verb} data: {percent(found.fraction)} of the body at the height of the "
+        f"lungs was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
     )
 
 
