@@ -106,23 +106,22 @@ def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
     assert (flag.code, flag.level) == ("missing-data", FlagLevel.WARN)
     shows_lung = lungs.labels.any(axis=(1, 2))
     share = 3 * 1600 / (shows_lung.sum() * chest().body[30].sum())
-    told = re.fullmatch(
-        r"every voxel of the body was measured \(found: 3 of 60 slices lack data: dark block in 3; (\d\.\d) % of the "
-        r"body at the height of the lungs; filled in from the slices around, imputer linear\)",
-        flag.message,
-    )
+    told = re.search(r"3 of 60 .* dark block in 3; (\d\.\d) % .* imputer linear", flag.finding)
     assert told is not None
     assert float(told[1]) == pytest.approx(100 * share, abs=0.1)
     found = imputed(own, lungs)
     assert found is not None
-    assert found.share == pytest.approx(share, rel=0.05)
+    assert found.fraction == pytest.approx(share, rel=0.05)
     assert (found.slices, found.imputer) == (3, "linear")
 
 
 def test_slices_that_are_not_there_are_told_besides() -> None:
-    gap = Flag("missing-slices", FlagLevel.WARN, "slices follow each other every 5 mm (found: 1 missing)")
-    (flag,) = missing_flags(searched(scan_of(hu(30), gap)), None)
-    assert flag.message.endswith("imputer linear; besides, whole slices are not there)")
+    gap = Flag("missing-slices", FlagLevel.WARN, "1 slice is missing")
+    (alone,) = missing_flags(searched(scan_of(hu(30))), None)
+    (besides,) = missing_flags(searched(scan_of(hu(30), gap)), None)
+    assert (besides.code, besides.rule) == (alone.code, alone.rule)
+    assert besides.finding.startswith(alone.finding)
+    assert besides.finding != alone.finding
 
 
 @pytest.mark.parametrize(
@@ -139,16 +138,17 @@ def test_too_many_holes_are_refused(slices: tuple[int, ...], found: tuple[str, .
     if refused:
         assert refused[0].code == "too-much-missing"
         # 14 x 1,600 of 49 slices' body; 14 / 49
-        assert re.search(r"at most 10 % .* 25 % .* \(found: 6\.\d %, 29 %\)", refused[0].message)
+        assert re.search(r"6\.\d %.* 29 %", refused[0].finding)
+        assert re.search(r"10 % .* 25 %", refused[0].rule)
 
 
 def test_too_much_of_the_body_is_refused() -> None:
     pixels = hu()
     pixels[20:27] = 0  # 7 of 51 slices, whole
     own = searched(scan_of(pixels))
-    flags = {flag.code: flag.message for flag in missing_flags(own, lungs_of(own.scan))}
+    flags = {flag.code: flag.finding for flag in missing_flags(own, lungs_of(own.scan))}
     assert "constant slice in 7" in flags["missing-data"]
-    assert re.search(r"found: 1\d\.\d %, 1\d %", flags["too-much-missing"])
+    assert re.search(r"1\d\.\d %.* 1\d %", flags["too-much-missing"])
 
 
 def test_a_diagnosis_says_what_was_filled(damaged: Diagnosis, model: Model) -> None:
@@ -176,7 +176,11 @@ def test_files_and_page_tell_it(damaged: Diagnosis, tmp_path: Path) -> None:
     plain = save(damaged, tmp_path)
     jsonschema.validate(plain, json.loads((SCHEMAS / "diagnosis.schema.json").read_text()))
     assert damaged.imputed is not None
-    assert plain["quality"]["imputed"] == {"share": damaged.imputed.share, "slices": 3, "imputer": "linear"}
+    assert plain["quality"]["imputed"] == {
+        "fraction": damaged.imputed.fraction,
+        "slices": 3,
+        "imputer": "linear",
+    }
     assert plain["slices"][35]["missing_fraction"] > 0.1
     assert plain["slices"][34]["missing_fraction"] == 0
     page = (tmp_path / "report.html").read_text()

@@ -30,7 +30,10 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
         return dict(found)
     if major != "1":
         raise ValueError(f"{path}: no diagnosis.json of a version up to {SCHEMA_VERSION}")
-    return _from_1(found)
+    try:
+        return _from_1(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: a damaged diagnosis.json of {version}") from error
 
 
 def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
