@@ -284,7 +284,9 @@ def test_ruined_volumes_end_in_one_line_or_in_a_referral(model: Model, tmp_path:
             assert outcome.plain["quality"]["flags"], name
     found = outcomes["every-other"].plain
     assert found is not None
-    assert "lack data" in found["prediction"]["reason"]
+    refusing = [flag for flag in found["quality"]["flags"] if flag["level"] == "refuse"]
+    assert refusing[-1]["code"] == "too-much-missing"
+    assert refusing[0]["finding"] in found["prediction"]["reason"]
     for name in ("empty", "zero"):
         assert outcomes[name].error is not None
 
