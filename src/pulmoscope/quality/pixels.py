@@ -44,6 +44,11 @@ def check(pixels: FloatArray) -> tuple[Flag, ...]:
     return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
 
 
+def in_percent(share: float) -> str:
+    """A share for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
 def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
     """How strong fine structure is beside coarse one, and the finest beside the fine one; None: it can't be told.
 
@@ -94,14 +99,14 @@ def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         return ()
     sharp, detail = found
     if sharp < LEAST_SHARPNESS:
-        finding = f"the radiograph is blurred: its fine structure has {_of(sharp)} of the strength of the coarse one"
-        return (_refuse("blurred", finding, f"at least {_of(LEAST_SHARPNESS)}"),)
+        finding = f"the radiograph is blurred: its fine structure has {in_percent(sharp)} of the strength of the coarse one"
+        return (_refuse("blurred", finding, f"at least {in_percent(LEAST_SHARPNESS)}"),)
     if detail < LEAST_DETAIL:
         finding = (
-            f"the radiograph is an enlarged thumbnail: its finest structure has {_of(detail)} of the strength of "
+            f"the radiograph is an enlarged thumbnail: its finest structure has {in_percent(detail)} of the strength of "
             "structure twice as coarse"
         )
-        return (_refuse("blurred", finding, f"at least {_of(LEAST_DETAIL)}"),)
+        return (_refuse("blurred", finding, f"at least {in_percent(LEAST_DETAIL)}"),)
     return ()
 
 
@@ -116,13 +121,8 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         share = max(share, float((noise > limit).mean()))
     if share <= MOST_NOISE:
         return ()
-    finding = f"{_of(share)} of the rows or columns of pixels are noise"
-    return (_refuse("noise-band", finding, f"at most {_of(MOST_NOISE)}"),)
-
-
-def _of(share: float) -> str:
-    """A share in percent."""
-    return f"{100 * share:.1f} %"
+    finding = f"{in_percent(share)} of the rows or columns of pixels are noise"
+    return (_refuse("noise-band", finding, f"at most {in_percent(MOST_NOISE)}"),)
 
 
 def _refuse(code: str, finding: str, rule: str) -> Flag:

@@ -42,6 +42,7 @@ from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
 from pulmoscope.preprocess.views import View
 from pulmoscope.quality import pixels as damage
 from pulmoscope.quality import views
+from pulmoscope.quality.pixels import in_percent
 
 DARK, TOO_DARK = 0.45, 0.30
 """A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""
@@ -156,18 +157,16 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
     low, high, bright = (float(value) for value in np.percentile(sample, (2, 95, 98)))
     saturated = float((sample >= SATURATED).mean())
     if high < DARK:
-        finding = f"the image is too dark: its bright parts reach {_of(high)} of full brightness"
-        rule = f"{_of(DARK)} and more; below {_of(TOO_DARK)} it can't be judged"
+        finding = f"the image is too dark: its bright parts reach {in_percent(high)} of full brightness"
+        rule = f"{in_percent(DARK)} and more; below {in_percent(TOO_DARK)} it can't be judged"
         flags.append((_refuse if high < TOO_DARK else _warn)("underexposed", finding, rule))
     if saturated > MOST_SATURATED:
-        finding = f"the image is too bright: {_of(saturated)} of it is pure white"
-        rule = f"at most {_of(MOST_SATURATED)}; above {_of(TOO_SATURATED)} it can't be judged"
+        finding = f"the image is too bright: {in_percent(saturated)} of it is pure white"
+        rule = f"at most {in_percent(MOST_SATURATED)}; above {in_percent(TOO_SATURATED)} it can't be judged"
         flags.append((_refuse if saturated > TOO_SATURATED else _warn)("overexposed", finding, rule))
     if bright - low < LEAST_SPREAD:
-        finding = (
-            f"the contrast is low: the grey values span {_of(bright - low)} of the way from black to white"
-        )
-        flags.append(_warn("low-contrast", finding, f"at least {_of(LEAST_SPREAD)}"))
+        finding = f"the contrast is low: the grey values span {in_percent(bright - low)} of the way from black to white"
+        flags.append(_warn("low-contrast", finding, f"at least {in_percent(LEAST_SPREAD)}"))
     if min(pixels.shape) < LEAST_SIDE:
         rows, columns = pixels.shape
         finding = f"the image is small: {columns} × {rows} pixels"
@@ -191,8 +190,10 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     worst = float(seams[margin : len(seams) - margin].max())
     if worst <= MOST_SEAM:
         return ()
-    finding = f"the file's data may be damaged: the brightness jumps along {_of(worst)} of a row of pixels"
-    return (_refuse("torn", finding, f"at most {_of(MOST_SEAM)}"),)
+    finding = (
+        f"the file's data may be damaged: the brightness jumps along {in_percent(worst)} of a row of pixels"
+    )
+    return (_refuse("torn", finding, f"at most {in_percent(MOST_SEAM)}"),)
 
 
 def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
@@ -204,16 +205,16 @@ def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
     if lying - upright > STRIPS and lying + upright > 0:
         finding = (
             "the image lies on its side: the spine stands out from what is beside it more across the image "
-            f"({_of(lying)} of the range of grey) than along it ({_of(upright)})"
+            f"({in_percent(lying)} of the range of grey) than along it ({in_percent(upright)})"
         )
         return (_refuse("rotated", finding, "the spine runs from top to bottom"),)
     if upright < -SPINE and lying + upright <= 0:
-        darker = f"{_of(-upright)} of the range of grey"
+        darker = f"{in_percent(-upright)} of the range of grey"
         finding = f"the image looks like a negative: the spine is darker than the lungs, by {darker}"
         return (_refuse("looks-inverted", finding, "the spine is brighter than the lungs"),)
     abdomen = float(small[-12:, 14:34].mean() - small[:12, 14:34].mean())
     if abdomen < -UPSIDE_DOWN:
-        finding = f"the image is upside down: its top is {_of(-abdomen)} of the range of grey brighter than its bottom"
+        finding = f"the image is upside down: its top is {in_percent(-abdomen)} of the range of grey brighter than its bottom"
         return (_refuse("rotated", finding, "the abdomen, at the bottom, is brighter than the neck"),)
     tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
     if tilt is not None and abs(tilt) > MOST_TILT:
@@ -248,20 +249,17 @@ def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
     share = float(inside.mean())
     least, most = LUNG_SHARE
     if not least <= share <= most:
-        finding = f"lungs cover {_of(share)} of the image"
-        return [_refuse("not-a-chest", finding, f"{_of(least)} to {_of(most)} in a chest X-ray")]
+        finding = f"lungs cover {in_percent(share)} of the image"
+        return [
+            _refuse("not-a-chest", finding, f"{in_percent(least)} to {in_percent(most)} in a chest X-ray")
+        ]
     if lung_box(lungs, rows, columns, 0) is None:
         return [_refuse("not-a-chest", "no two lungs of plausible size and place are seen")]
     bottom, side = float(inside[-1].mean()), float(max(inside[:, 0].mean(), inside[:, -1].mean()))
     if bottom > BOTTOM_CUT or side > SIDE_CUT:
-        finding = f"the lungs are cut off: they touch {_of(bottom)} of the lower and {_of(side)} of a lateral border"
-        return [_warn("cropped", finding, f"at most {_of(BOTTOM_CUT)} and {_of(SIDE_CUT)}")]
+        finding = f"the lungs are cut off: they touch {in_percent(bottom)} of the lower and {in_percent(side)} of a lateral border"
+        return [_warn("cropped", finding, f"at most {in_percent(BOTTOM_CUT)} and {in_percent(SIDE_CUT)}")]
     return []
-
-
-def _of(share: float) -> str:
-    """A share in whole percent."""
-    return f"{100 * share:.0f} %"
 
 
 def _warn(code: str, finding: str, rule: str) -> Flag:
