@@ -99,13 +99,12 @@ def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         return ()
     sharp, detail = found
     if sharp < LEAST_SHARPNESS:
-        finding = f"the radiograph is blurred: its fine structure has {in_percent(sharp)} of the strength of the coarse one"
+        strength = f"{in_percent(sharp)} of the strength of the coarse one"
+        finding = f"the radiograph is blurred: its fine structure has {strength}"
         return (_refuse("blurred", finding, f"at least {in_percent(LEAST_SHARPNESS)}"),)
     if detail < LEAST_DETAIL:
-        finding = (
-            f"the radiograph is an enlarged thumbnail: its finest structure has {in_percent(detail)} of the strength of "
-            "structure twice as coarse"
-        )
+        strength = f"{in_percent(detail)} of the strength of structure twice as coarse"
+        finding = f"the radiograph is an enlarged thumbnail: its finest structure has {strength}"
         return (_refuse("blurred", finding, f"at least {in_percent(LEAST_DETAIL)}"),)
     return ()
 

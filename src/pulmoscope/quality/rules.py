@@ -214,7 +214,8 @@ def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
         return (_refuse("looks-inverted", finding, "the spine is brighter than the lungs"),)
     abdomen = float(small[-12:, 14:34].mean() - small[:12, 14:34].mean())
     if abdomen < -UPSIDE_DOWN:
-        finding = f"the image is upside down: its top is {in_percent(-abdomen)} of the range of grey brighter than its bottom"
+        brighter = f"{in_percent(-abdomen)} of the range of grey"
+        finding = f"the image is upside down: its top is brighter than its bottom, by {brighter}"
         return (_refuse("rotated", finding, "the abdomen, at the bottom, is brighter than the neck"),)
     tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
     if tilt is not None and abs(tilt) > MOST_TILT:
@@ -257,7 +258,8 @@ def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
         return [_refuse("not-a-chest", "no two lungs of plausible size and place are seen")]
     bottom, side = float(inside[-1].mean()), float(max(inside[:, 0].mean(), inside[:, -1].mean()))
     if bottom > BOTTOM_CUT or side > SIDE_CUT:
-        finding = f"the lungs are cut off: they touch {in_percent(bottom)} of the lower and {in_percent(side)} of a lateral border"
+        borders = f"{in_percent(bottom)} of the lower and {in_percent(side)} of a lateral border"
+        finding = f"the lungs are cut off: they touch {borders}"
         return [_warn("cropped", finding, f"at most {in_percent(BOTTOM_CUT)} and {in_percent(SIDE_CUT)}")]
     return []
 
