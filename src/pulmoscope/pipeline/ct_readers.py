@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_pneumonia, is_positive
-from pulmoscope.core.types import Explanation, Flag, FlagLevel, FloatArray, Scan, Units
+from pulmoscope.core.types import Explanation, FloatArray, Scan, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.pipeline import patient_rule
 from pulmoscope.pipeline.ahead import ahead
@@ -20,7 +20,7 @@ from pulmoscope.pipeline.ct_answer import BoolArray, CtAnswer, CtReader, named
 from pulmoscope.pipeline.dense_lung import weighed
 from pulmoscope.pipeline.severity_reader import SeverityReader
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
-from pulmoscope.quality.ct_rules import lung_shares
+from pulmoscope.quality.ct_rules import lung_fractions
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.three_level import STAGES, ThreeLevelModel
@@ -55,7 +55,7 @@ class SliceReader:
         classes = self.model.bundle.classes
         places = np.arange(len(scan.pixels))
         if lungs is not None:
-            places = np.flatnonzero(lung_shares(lungs.labels) >= LEAST_LUNG)
+            places = np.flatnonzero(lung_fractions(lungs.labels) >= LEAST_LUNG)
         found = np.full((len(scan.pixels), len(classes)), np.nan, dtype=np.float32)
         batches = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
 
@@ -78,9 +78,9 @@ class SliceReader:
             network = found.copy()
             found[judged] = weighed(found[judged], vetoed, dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
-        limits = Flag("patient-rule", FlagLevel.WARN, patient_rule.LIMITS)
         shares = named(classes, patient)
-        return CtAnswer(found, shares, flags=(limits,), checked=patient_rule.CHECKED_ON, network=network)
+        flags, checked = (patient_rule.LIMIT,), patient_rule.CHECKED_ON
+        return CtAnswer(found, shares, flags=flags, checked=checked, network=network)
 
     def explain(
         self,

@@ -262,7 +262,7 @@ def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
     start = perf_counter()
     prepared = model.prepare(scan.pixels[0])
     between = perf_counter()
-    flags = rules.check(scan, prepared.lungs, prepared.view).flags
+    flags = rules.check(scan, prepared.lungs, prepared.view).all_flags
     timings_s = {"read": read_s, "prepare": between - start, "quality": perf_counter() - between}
     return _Seen(scan, prepared, flags, timings_s)
 

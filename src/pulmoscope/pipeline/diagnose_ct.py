@@ -32,7 +32,7 @@ from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
 from pulmoscope.pipeline.ct_missing import Searched, imputed, missing_flags, searched
 from pulmoscope.pipeline.ct_readers import reader_of
 from pulmoscope.pipeline.decision import ct_quality, decide
-from pulmoscope.pipeline.patient_rule import suspicious
+from pulmoscope.pipeline.patient_rule import ENOUGH, suspicious
 from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
 from pulmoscope.quality import ct_rules
 from pulmoscope.runtime.bundle import Thresholds
@@ -44,8 +44,6 @@ MOSTLY = 0.5
 """Of a slice's body; where more was not measured, the slice is not shown as evidence."""
 ABOUT = 0.01
 """Slices whose suspicion differs by less are about equally suspicious."""
-ENOUGH = 50
-"""Patients that a way from slices to the patient must have been checked on before its answers are reported."""
 
 
 def diagnose_ct(
@@ -82,7 +80,8 @@ def diagnose_ct(
     if not answer.patient:
         raise _without_lungs(scan, lungs)
     predicted = perf_counter()
-    quality = Quality((*checked.result().flags, *missing_flags(own, lungs, answer.imputer), *answer.flags))
+    known = checked.result().all_flags
+    quality = Quality((*known, *missing_flags(own, lungs, answer.imputer), *answer.flags))
     severity, masks = with_limits(measuring.result(), quality)
     prediction = _decided(answer, quality, bundle.thresholds)
     diagnosis = Diagnosis(
@@ -139,18 +138,18 @@ def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Pred
     if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (
-        f"The way from slices to the patient was checked on {answer.checked} patients only, and answers are reported "
-        f"from {ENOUGH} on: a person must read the study."
+        f"How the slices' answers become the patient's was checked on {answer.checked} patients only; answers are "
+        f"reported from {ENOUGH} on. A person must read the study."
     )
     return replace(prediction, decision=Decision.REFER, reason=reason)
 
 
 def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
-    """Of each slice's lung, the share that is dense."""
-    from pulmoscope.preprocess.ct_dense import dense_shares
+    """Of each slice's lung, the fraction that is dense."""
+    from pulmoscope.preprocess.ct_dense import dense_fractions
 
     assert scan.spacing_mm is not None  # as there are lungs
-    return dense_shares(scan.pixels, lungs.labels, scan.spacing_mm)
+    return dense_fractions(scan.pixels, lungs.labels, scan.spacing_mm)
 
 
 def _results(
@@ -162,7 +161,7 @@ def _results(
 ) -> tuple[SliceResult, ...]:
     """One result per slice."""
     scan, (dense, severity) = own.scan, measures
-    shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_shares(lungs.labels)
+    shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_fractions(lungs.labels)
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
         SliceResult(
@@ -170,11 +169,11 @@ def _results(
             file=scan.files[index if own_files else 0].name,
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
             probabilities=_named(classes, row),
-            lung_share=None if shares is None else round(float(shares[index]), 6),
-            dense_share=None if dense is None else round(float(dense[index]), 6),
+            lung_fraction=None if shares is None else round(float(shares[index]), 6),
+            dense_fraction=None if dense is None else round(float(dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
-            lesion_share=None if severity is None else _lesion_share(severity, index),
-            missing_share=own.slice_share(index),
+            lesion_fraction=None if severity is None else _lesion_fraction(severity, index),
+            missing_fraction=own.slice_fraction(index),
             anomaly_score=_anomaly(answer, index),
         )
         for index, row in enumerate(answer.slices)
@@ -188,10 +187,10 @@ def _anomaly(answer: CtAnswer, index: int) -> float | None:
     return round(float(answer.anomalies[index]), 6)
 
 
-def _lesion_share(severity: SeverityMeasure, index: int) -> float | None:
-    """Of a slice's lung, the share that is lesion; None where no lung was observed."""
-    share = severity.slice_shares[index]
-    return None if np.isnan(share) else round(share, 6)
+def _lesion_fraction(severity: SeverityMeasure, index: int) -> float | None:
+    """Of a slice's lung, the fraction that is lesion; None where no lung was observed."""
+    fraction = severity.slice_fractions[index]
+    return None if np.isnan(fraction) else round(fraction, 6)
 
 
 def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None:
@@ -204,10 +203,10 @@ def _to_show(slices: Sequence[SliceResult]) -> list[int]:
 
     What was not measured for the most part shows nothing of the patient, and is left out.
     """
-    lesion = np.array([(own.lesion_share or 0.0) * (own.lung_share or 0.0) for own in slices])
+    lesion = np.array([(own.lesion_fraction or 0.0) * (own.lung_fraction or 0.0) for own in slices])
     scores = [
         -1.0
-        if own.probabilities is None or (own.missing_share or 0.0) > MOSTLY
+        if own.probabilities is None or (own.missing_fraction or 0.0) > MOSTLY
         else suspicion(own.probabilities)
         for own in slices
     ]

@@ -144,4 +144,4 @@ def _prepared(
         quality = rules.check_slice(scan, prepared.framed.lungs_found)
     else:
         quality = rules.check(scan, prepared.lungs, prepared.view)
-    return sample, (prepared.tensor, quality.flags)
+    return sample, (prepared.tensor, quality.all_flags)

@@ -188,7 +188,7 @@ class ThreeLevelJudge:
         labels = _labels(table, sample, len(scan.pixels), self.model.bundle.normal)
         lungs = lungs_of(scan)
         known = ct_quality(scan, lungs, self.model.bundle.training_data.get("sources", ()))
-        quality = Quality((*known.flags, *missing_flags(own, lungs)))
+        quality = Quality((*known.all_flags, *missing_flags(own, lungs)))
         places = tuple(range(len(scan.pixels)))
         severity = measured_for(self.model.bundle.classes, scan, lungs, own.mask)
         return Seen(self.model.prepare(scan, lungs), places, tuple(labels), quality, severity)

@@ -66,7 +66,7 @@ class SeverityJudge:
             raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
         places: npt.NDArray[np.intp] = np.flatnonzero(study.judged)
         checked = ct_quality(own.scan, lungs, bundle.training_data.get("sources", ()))
-        quality = Quality((*checked.flags, *missing_flags(own, lungs)))
+        quality = Quality((*checked.all_flags, *missing_flags(own, lungs)))
         return Seen(
             repaired(study, self.model)[places],
             tuple(int(study.first[place]) for place in places),
