@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct_dense import dense_shares
+from pulmoscope.preprocess.ct_dense import dense_fractions
 from pulmoscope.preprocess.ct_lungs import lung_mask
 from pulmoscope.preprocess.ct_severity import measure
 
@@ -54,8 +54,8 @@ def main() -> None:
         if 0 < sum(infected) < len(infected):
             shares = {
                 # A slice without lung holds no lesion.
-                "lesion": np.nan_to_num(severity.slice_shares),
-                "dense": dense_shares(scan.pixels, lungs.labels, scan.spacing_mm),
+                "lesion": np.nan_to_num(severity.slice_fractions),
+                "dense": dense_fractions(scan.pixels, lungs.labels, scan.spacing_mm),
             }
             areas = [f"{name} {roc_auc_score(infected, share):.3f}" for name, share in shares.items()]
             line += f"; AUROC of its slices: {', '.join(areas)}"

@@ -40,7 +40,7 @@ def main() -> None:
     pictures = []
     for index in places:
         picture = np.ascontiguousarray(drawn(scan, masks, int(index), told.side))
-        text = f"{index}: {100 * severity.slice_shares[index]:.1f} %"
+        text = f"{index}: {100 * severity.slice_fractions[index]:.1f} %"
         cv2.putText(picture, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
         pictures.append(picture)
     while len(pictures) % told.columns:

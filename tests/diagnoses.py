@@ -20,6 +20,7 @@ from pulmoscope.core.types import (
     Scan,
     SliceResult,
     SourceFile,
+    Subject,
     Units,
 )
 
@@ -83,8 +84,9 @@ def a_diagnosis(
     )
 
 
-UNDEREXPOSED = Flag("underexposed", FlagLevel.WARN, "median grey at least 0.20 (found: 0.11)")
+UNDEREXPOSED = Flag("underexposed", FlagLevel.WARN, "bright parts reach 11 %", "20 % and more")
 SYNTHETIC = Flag("synthetic", FlagLevel.INFO, "the file says that a program drew it")
+UNCHECKED = Flag("patient-rule", FlagLevel.WARN, "checked on 3 patients", "50 are enough", Subject.MODEL)
 
 CT_SLICES, CT_STEP_MM, CT_BOTTOM_MM = 24, 5.0, -300.0
 CT_JUDGED = range(3, 22)

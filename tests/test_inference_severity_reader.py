@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from chests import SPACING_MM, chest
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Units
+from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Subject, Units
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.look import SeenCt
@@ -146,7 +146,7 @@ def test_what_was_filled_in_is_not_shown_as_evidence(tmp_path: Path, scan: Scan)
     spoilt = scan.pixels.copy()
     spoilt[first] = -1024
     found = diagnose_ct(scan_of(spoilt), own)
-    assert found.slices[first].missing_share == 1
+    assert found.slices[first].missing_fraction == 1
     assert found.slices[first].probabilities is not None
     shown = {one.index for one in found.explanations}
     assert len(shown) > 1
@@ -159,7 +159,7 @@ def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path:
     lower[lower < -600] = -500
     found = diagnose_ct(scan_of(hu), model(tmp_path, hu_low=-1000, hu_high=-990))  # all of the lung is white
     healthy = [1 if own.probabilities is None else own.probabilities["CT-0"] for own in found.slices]
-    areas = [(own.lesion_share or 0) * (own.lung_share or 0) for own in found.slices]
+    areas = [(own.lesion_fraction or 0) * (own.lung_fraction or 0) for own in found.slices]
     most = areas.index(max(areas))
     assert min(healthy) < healthy[most] < min(healthy) + 0.005
     assert found.explanations[0].index == most
@@ -168,8 +168,7 @@ def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path:
 def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Scan) -> None:
     lungs = lungs_of(scan)
     unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(seen(scan, lungs))
-    assert [flag.code for flag in unusual.flags] == ["unlike-normal"]
-    assert "no diagnosis" in unusual.flags[0].message
+    assert [(flag.code, flag.subject) for flag in unusual.flags] == [("unlike-normal", Subject.MODEL)]
     usual = SeverityReader(model(tmp_path / "high", anomalous_from=0.99)).answer(seen(scan, lungs))
     assert not usual.flags
 

@@ -16,7 +16,7 @@ import pytest
 import pulmoscope
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
-from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile
+from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile, Subject
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.inference.decision import decide
 from pulmoscope.io import entries, studies
@@ -113,10 +113,9 @@ def test_a_drawn_film_is_left_to_models_that_learnt_from_drawn_ones(
     (film,) = (tmp_path / "phantoms").rglob("*.png")
     found = diagnose(film, Model(known), explain=False)
     assert found.prediction.decision == decision
-    assert [flag.level.value for flag in found.quality.flags if flag.code == "synthetic"] == [
-        "refuse" if decision == "refer" else "info"
-    ]
-    assert ("a program drew this image" in found.prediction.reason) == (decision == "refer")
+    drawn = [(flag.level.value, flag.subject) for flag in found.quality.all_flags if flag.code == "synthetic"]
+    assert drawn == [("refuse", Subject.MODEL) if decision == "refer" else ("info", Subject.IMAGE)]
+    assert found.quality.verdict == "pass"
 
 
 def test_a_scan_that_was_read_already_is_taken(model: Model) -> None:
@@ -139,35 +138,47 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, model: Model) -> None:
         diagnose(tmp_path / "empty.png", model)
 
 
-REFUSED = Flag("rotated", FlagLevel.REFUSE, "the spine is upright (found: 0.1)")
-WARNED = Flag("underexposed", FlagLevel.WARN, "bright enough (found: 0.1)")
+REFUSED = Flag("rotated", FlagLevel.REFUSE, "tilted by 30°", "at most 20°")
+WARNED = Flag("underexposed", FlagLevel.WARN, "bright parts reach 30 %", "45 % and more")
+UNTRAINED = Flag("unlike-normal", FlagLevel.REFUSE, "1.86 times as far", subject=Subject.MODEL)
+UNCHECKED = Flag("patient-rule", FlagLevel.WARN, "checked on 3 patients", subject=Subject.MODEL)
 
 
 @pytest.mark.parametrize(
-    ("flags", "best", "decision", "word"),
+    ("flags", "best", "decision", "told"),
     [
-        ((), 0.7, Decision.REPORT, "0.700, at or above"),
-        ((), 0.6, Decision.REPORT, "threshold of 0.60"),
-        ((), 0.599, Decision.REFER, "0.599, below"),
-        ((WARNED,), 0.9, Decision.REPORT, "mind the quality"),
-        ((WARNED, REFUSED), 0.99, Decision.REFER, "the spine is upright"),
-        ((REFUSED, REFUSED), 0.99, Decision.REFER, "and 1 more"),
+        ((), 0.7, Decision.REPORT, ("COVID", "70 %", "60 %")),
+        ((), 0.6, Decision.REPORT, ("COVID", "60 %")),
+        ((), 0.513, Decision.REFER, ("COVID", "51 %", "60 %")),
+        ((), 0.599, Decision.REFER, ("COVID", "59.9 %", "60.0 %")),  # not 60 % against 60 %
+        ((WARNED,), 0.9, Decision.REPORT, ("90 %", "60 %")),
+        ((UNCHECKED,), 0.9, Decision.REPORT, ("90 %", "60 %")),
+        ((WARNED, REFUSED), 0.99, Decision.REFER, (REFUSED.message,)),
+        ((UNTRAINED,), 0.99, Decision.REFER, (UNTRAINED.message,)),
+        ((UNTRAINED, UNCHECKED, REFUSED), 0.99, Decision.REFER, (REFUSED.message, "one more")),
     ],
 )
 def test_the_decision_has_its_reason(
-    flags: tuple[Flag, ...], best: float, decision: Decision, word: str
+    flags: tuple[Flag, ...], best: float, decision: Decision, told: tuple[str, ...]
 ) -> None:
     found = decide({"COVID": best, "Normal": 1 - best}, Quality(flags), Thresholds(0.6))
     assert found.decision is decision
-    assert word in found.reason
+    assert all(word in found.reason for word in told)
     assert found.reason.endswith(".")
     assert "\n" not in found.reason
+
+
+def test_what_is_about_the_model_is_no_image_quality() -> None:
+    found = Quality((UNTRAINED, WARNED, UNCHECKED))
+    assert (found.flags, found.limits) == ((WARNED,), (UNTRAINED, UNCHECKED))
+    assert (found.verdict, found.refusals) == ("warn", (UNTRAINED,))
+    assert Quality((UNTRAINED,)).verdict == "pass"
 
 
 def test_an_image_unlike_the_training_images_is_referred(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle", distance=3.0)
     found = diagnose(picture(tmp_path / "chest.png", 0.9, 0.1, 0.4, 0.4), bundle.folder)
-    assert "out-of-distribution" in [flag.code for flag in found.quality.flags]
+    assert "out-of-distribution" in [flag.code for flag in found.quality.limits]
     assert found.prediction.decision is Decision.REFER
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ import SimpleITK
 import pulmoscope
 from bundles import quadrants, tiny_bundle
 from chests import chest
-from ct_series import drawn_hu, write_series
+from ct_series import drawn_hu, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Decision, Diagnosis, Units
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
@@ -69,7 +70,7 @@ def test_every_slice_has_its_result_from_the_feet_to_the_head(diagnosis: Diagnos
     heights = [own.z_mm for own in diagnosis.slices]
     np.testing.assert_allclose(heights, -300 + 4 * np.arange(SLICES))
     assert [own.file for own in diagnosis.slices] == [file.name for file in diagnosis.scan.files]
-    assert all(own.lung_share is not None for own in diagnosis.slices)
+    assert all(own.lung_fraction is not None for own in diagnosis.slices)
 
 
 def test_dense_slices_stand_out_and_are_shown(diagnosis: Diagnosis) -> None:
@@ -92,13 +93,13 @@ def test_a_slice_of_clear_lung_is_not_called_infected(model: Model, tmp_path: Pa
     assert len(judged) > 40
     for own in judged:
         assert own.probabilities is not None
-        assert own.dense_share is not None
+        assert own.dense_fraction is not None
         assert sum(own.probabilities.values()) == pytest.approx(1)
         assert own.network is not None
-        lowered = own.network["COVID"] * min(1, own.dense_share / 0.02)
+        lowered = own.network["COVID"] * min(1, own.dense_fraction / 0.02)
         assert own.probabilities["COVID"] == pytest.approx(lowered, abs=1e-4)
         if not ill[own.index]:
-            assert own.dense_share < 0.002
+            assert own.dense_fraction < 0.002
     assert max(own.probabilities["COVID"] for own in judged if own.probabilities) > 0.1
 
 
@@ -110,7 +111,7 @@ def test_only_pneumonia_among_others_is_held_to_density(classes: tuple[str, str]
     found = diagnose_ct(
         read_scan(tmp_path / "chest"), Model.load(tmp_path / "bundle"), wanted=lambda _: False
     )
-    assert all(own.network is None and own.dense_share is not None for own in found.slices)
+    assert all(own.network is None and own.dense_fraction is not None for own in found.slices)
 
 
 def test_a_refused_ct_names_no_model(tmp_path: Path) -> None:
@@ -130,18 +131,18 @@ def test_the_patient_is_the_mean_of_the_highest_tenth_and_is_referred(diagnosis:
     assert diagnosis.prediction.probabilities["COVID"] == pytest.approx(expected, abs=1e-5)
     assert sum(diagnosis.prediction.probabilities.values()) == pytest.approx(1)
     assert diagnosis.prediction.decision == "refer"
-    assert "checked on 3 patients only" in diagnosis.prediction.reason
-    assert "patient-rule" in [flag.code for flag in diagnosis.quality.flags]
+    assert re.search(r"\b3\b.*\b50\b", diagnosis.prediction.reason)
+    assert [(flag.code, flag.level.value) for flag in diagnosis.quality.limits] == [("patient-rule", "warn")]
+    assert "patient-rule" not in [flag.code for flag in diagnosis.quality.flags]
     assert diagnosis.card["calibration"] == {}  # it was the slices' that were calibrated
 
 
 def test_batches_and_order_change_no_slice(model: Model, study: Path, tmp_path: Path) -> None:
     scan = read_scan(study)
     whole = diagnose_ct(scan, model, wanted=lambda _: False)
-    shuffled = write_series(tmp_path / "again", ill(drawn_hu(SLICES)))
-    assert [path.name for path in shuffled] != sorted(path.name for path in shuffled) or len(
-        shuffled
-    ) == SLICES
+    shuffled = write_slices(tmp_path / "again", slice_datasets(ill(drawn_hu(SLICES))), seed=2)
+    first = write_series(tmp_path / "first", ill(drawn_hu(SLICES)))
+    assert [path.name for path in shuffled] != [path.name for path in first]
     again = diagnose_ct(read_scan(tmp_path / "again"), model, wanted=lambda _: False)
     assert [own.probabilities for own in again.slices] == [own.probabilities for own in whole.slices]
     for place in (0, 12, 39):
@@ -160,7 +161,7 @@ def test_a_missing_slice_is_found_and_the_study_goes_on(model: Model, study: Pat
     found = diagnose_ct(read_scan(tmp_path / "hole"), model)
     assert len(found.slices) == SLICES - 2
     (flag,) = [flag for flag in found.quality.flags if flag.code == "missing-slices"]
-    assert "2 missing" in flag.message
+    assert re.search(r"\b2\b", flag.message)
 
 
 def test_no_lungs_are_no_chest(model: Model, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_drawn_studies_and_real_models_do_not_go_together(model: Model, tmp_path
 
     def refused(study: str, bundle: Path) -> list[str]:
         found = diagnose_ct(read_scan(tmp_path / study), Model.load(bundle), wanted=lambda _: False)
-        return [flag.code for flag in found.quality.flags if flag.level == "refuse"]
+        return [flag.code for flag in found.quality.limits if flag.level == "refuse"]
 
     assert refused("phantom", real.folder) == ["synthetic"]
     assert refused("patient", drawn.folder) == ["real-among-drawn"]
@@ -341,7 +342,7 @@ def test_pictures_are_judged_as_they_are(model: Model, tmp_path: Path) -> None:
     assert scan.units is Units.GREY
     found = diagnose_ct(scan, model)
     assert len(found.slices) == 15
-    assert all(own.probabilities and own.z_mm is None and own.lung_share is None for own in found.slices)
+    assert all(own.probabilities and own.z_mm is None and own.lung_fraction is None for own in found.slices)
     scores = np.array([own.probabilities["COVID"] for own in found.slices if own.probabilities])
     assert set(np.argsort(-scores)[:5]) == {5, 6, 7, 8, 9}
     assert "pictures" in [flag.code for flag in found.quality.flags]
@@ -358,10 +359,10 @@ def test_severity_is_measured_and_written_with_its_masks(model: Model, tmp_path:
     truth = 100 * drawn.consolidation.sum() / drawn.lungs.sum()
     assert severity["percent_affected"] == pytest.approx(truth, abs=0.4)
     assert severity["left"] == 0 < severity["right"]
-    shares = np.array([own["lesion_share"] for own in outcome.plain["slices"]], dtype=np.float64)
+    shares = np.array([own["lesion_fraction"] for own in outcome.plain["slices"]], dtype=np.float64)
     ill = drawn.consolidation.any(axis=(1, 2))
     assert shares[ill].max() > 0.02
-    with_lung = np.array([own["lung_share"] > 0 for own in outcome.plain["slices"]])
+    with_lung = np.array([own["lung_fraction"] > 0 for own in outcome.plain["slices"]])
     assert not with_lung.all()
     np.testing.assert_array_equal(np.isnan(shares), ~with_lung)
     assert not shares[~ill & with_lung].any()
@@ -384,8 +385,7 @@ def test_a_network_that_grades_far_from_the_measure_is_referred(tmp_path: Path) 
         read_scan(tmp_path / "chest"), Model.load(tmp_path / "bundle"), wanted=lambda _: False
     )
     assert found.prediction.label == "CT-3"
-    assert found.level is not None
-    assert found.level.grade == "CT-0"
+    assert found.severity is not None
+    assert found.severity.grade == "CT-0"
     assert found.prediction.decision is Decision.REFER
-    assert "The network says CT-3, but" in found.prediction.reason
-    assert "which is CT-0: a person must decide." in found.prediction.reason
+    assert re.findall(r"CT-\d", found.prediction.reason) == ["CT-3", "CT-0"]

@@ -65,7 +65,7 @@ def test_scores_are_compared_within_each_patient(model: Model, table: SampleTabl
             assert own["auroc"]["value"] == pytest.approx(roc_auc_score(ill, scores), abs=1e-6)
             alone = [float(row["network_score"]) for row in judged]
             assert own["network_auroc"]["value"] == pytest.approx(roc_auc_score(ill, alone), abs=1e-6)
-            dense = [float(row["dense_share"]) for row in judged]
+            dense = [float(row["dense_fraction"]) for row in judged]
             assert own["dense_auroc"]["value"] == pytest.approx(roc_auc_score(ill, dense), abs=1e-6)
             expected = np.mean([score for score, one in zip(scores, ill, strict=True) if one])
             assert own["mean_score"]["infected"] == pytest.approx(expected, abs=1e-5)

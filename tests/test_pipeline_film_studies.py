@@ -93,7 +93,7 @@ def test_two_frontal_films_are_one_answer_from_their_mean(tmp_path: Path, model:
     assert study["probabilities"]["COVID"] == pytest.approx(mean, abs=1e-5)
     assert sum(study["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert (study["label"], study["decision"]) == ("COVID", "refer")
-    assert study["reason"].startswith(f"Mean of 2 films: the most probable class has {mean:.3f}, below")
+    assert f"{100 * mean:.0f} %" in study["reason"]
     assert [answer.entry() for answer in answers] == [study]
     # Each film keeps its own answer.
     assert [outcome.plain and outcome.plain["prediction"]["decision"] for outcome in outcomes] == [
@@ -136,8 +136,8 @@ def test_films_that_do_not_count_are_named_with_the_reason(tmp_path: Path, model
         ("e.dcm", "duplicate"),
     ]
     reasons = [entry["reason"] for entry in study["films"]]
-    assert "the view is frontal" in reasons[1]
-    assert reasons[2] == "BodyPartExamined is CHEST, THORAX or LUNG (found: ABDOMEN)"
+    assert "LL" in reasons[1]
+    assert "ABDOMEN" in reasons[2]
     assert study["films"][2]["folder"] is None
     assert reasons[3] == reasons[4] == f"the same film as {tmp_path / 'in/a.dcm'}"
     assert study["probabilities"]["COVID"] == pytest.approx(share(COVID), abs=1e-5)
@@ -165,18 +165,25 @@ def test_a_child_is_a_child_on_every_film(tmp_path: Path, model: Model) -> None:
     (study,) = told(tmp_path / "out")
     assert [entry["code"] for entry in study["films"]] == ["child", None]
     assert (study["decision"], study["quality"]) == ("refer", "refuse")
-    assert "at least 18 years old" in study["reason"]
+    child = json.loads((tmp_path / "out/a/diagnosis.json").read_text(encoding="utf-8"))["quality"]["flags"][0]
+    assert child["code"] == "child"
+    assert child["finding"] in study["reason"]
 
 
-@pytest.mark.parametrize(("severity", "decision"), [("refuse", "refer"), ("warn", "report")])
-def test_what_looks_like_a_child_on_one_film_holds_for_the_study(severity: str, decision: str) -> None:
-    flag = {"code": "looks-like-child", "severity": severity, "detail": "a child's chest"}
+@pytest.mark.parametrize(("level", "decision"), [("refuse", "refer"), ("warn", "report")])
+def test_what_looks_like_a_child_on_one_film_holds_for_the_study(level: str, decision: str) -> None:
+    flag = {"code": "looks-like-child", "level": level, "finding": "a child's chest", "rule": ""}
     shares = {"label": "COVID", "probabilities": {"COVID": 0.99, "Normal": 0.01}}
     films = [
         FilmResult(
             name,
             name,
-            {"prediction": shares, "quality": {"flags": flags}, "input": {"pixels_sha256": name}},
+            {
+                "prediction": shares,
+                "quality": {"flags": flags},
+                "limits": [],
+                "input": {"pixels_sha256": name},
+            },
         )
         for name, flags in (("a", [flag]), ("b", []))
     ]
@@ -296,7 +303,7 @@ def test_the_same_ids_in_all_files_are_no_study() -> None:
     answer = study_answer(films, Thresholds(0.8))
     assert (answer.decision, answer.prediction) == (Decision.REFER, None)
     assert {part.code for part in answer.films} == {"too-many"}
-    assert f"at most {MOST_FILMS} films (found: {MOST_FILMS + 1}" in answer.reason
+    assert str(MOST_FILMS + 1) in answer.reason
 
 
 def test_a_whole_collection_with_one_id_is_told(tmp_path: Path, model: Model) -> None:

@@ -72,10 +72,12 @@ def test_a_result_is_kept_only_for_the_same_image_model_and_version(tmp_path: Pa
     assert kept(tmp_path, Sources((replace(file, sha256="00" * 32),)), found.model) is None
     save(replace(found, software={"pulmoscope": "0.0.0"}), tmp_path)
     assert kept(tmp_path, Sources(found.scan.files), found.model) is None
+    (tmp_path / "diagnosis.json").write_text(json.dumps({**plain, "schema_version": "1.4"}), encoding="utf-8")
+    assert kept(tmp_path, Sources(found.scan.files), found.model) is None
 
 
 def test_a_result_is_kept_only_where_its_pictures_are_taken_for_the_same(tmp_path: Path) -> None:
-    flag = Flag("ct-slice", FlagLevel.REFUSE, "the picture is a radiograph (found: a slice)")
+    flag = Flag("ct-slice", FlagLevel.REFUSE, "the picture is a CT slice", "a radiograph is expected")
     found = diagnosis_of(40, 60)
     files = found.scan.files
     plain = save(found, tmp_path / "film")

@@ -71,8 +71,8 @@ def test_ground_glass_in_a_region_counts_there_and_nowhere_else() -> None:
     assert set(np.unique(masks.lesions)) == {0, GLASS}
     assert found.bands["right-lower"]["ground_glass"] == pytest.approx(100, abs=1)
     assert found.bands["left"]["well_aerated"] == pytest.approx(100)
-    np.testing.assert_allclose(found.slice_shares[:4], 1, atol=0.02)
-    np.testing.assert_allclose(found.slice_shares[4:], 0, atol=0.02)
+    np.testing.assert_allclose(found.slice_fractions[:4], 1, atol=0.02)
+    np.testing.assert_allclose(found.slice_fractions[4:], 0, atol=0.02)
 
 
 def test_the_left_lungs_halves_go_by_its_own_height() -> None:
@@ -94,9 +94,9 @@ def test_what_is_missing_is_neither_lung_nor_lesion() -> None:
     assert found.right == pytest.approx(20, abs=1)
     assert not masks.lungs[0:2].any()
     assert not masks.lesions[0:2].any()
-    assert np.isnan(found.slice_shares[:2]).all()  # nothing was measured there
-    np.testing.assert_allclose(found.slice_shares[2:4], 1, atol=0.02)
-    np.testing.assert_allclose(found.slice_shares[4:], 0, atol=0.02)
+    assert np.isnan(found.slice_fractions[:2]).all()  # nothing was measured there
+    np.testing.assert_allclose(found.slice_fractions[2:4], 1, atol=0.02)
+    np.testing.assert_allclose(found.slice_fractions[4:], 0, atol=0.02)
 
 
 def test_a_lung_that_is_not_there_has_no_percentage() -> None:

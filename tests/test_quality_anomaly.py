@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import FlagLevel, FloatArray
+from pulmoscope.core.types import FlagLevel, FloatArray, Subject
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
     AnomalyThreshold,
@@ -68,8 +68,9 @@ def test_a_study_of_20_slices(above: int, severity: FlagLevel | None) -> None:
     assert [flag.level for flag in flags] == ([] if severity is None else [severity])
     for flag in flags:
         assert flag.code == "unlike-normal"
-        assert f"found: {above * 5}%, {above} of 20 slices" in flag.message
-        assert "no diagnosis" in flag.message
+        assert f"{above * 5} %" in flag.finding
+        assert f"{above} of 20" in flag.finding
+        assert flag.subject is Subject.MODEL
 
 
 def test_a_study_without_judged_slices_is_not_flagged() -> None:

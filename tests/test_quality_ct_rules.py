@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from pulmoscope.core.types import Flag, FlagLevel, Modality, Point, Scan, Units
-from pulmoscope.quality.ct_rules import check, lung_shares
+from pulmoscope.quality.ct_rules import check, lung_fractions
 
 SPACING: Point = (5.0, 4.0, 4.0)  # 0.08 ml a voxel
 
@@ -49,16 +51,19 @@ def test_500_ml_are_needed() -> None:
     ("areas", "told"),
     [
         ((16, 80, 80, 16), None),  # a fifth at both ends is still whole
-        ((17, 80, 80, 16), "cut at the base (21 %)"),
-        ((16, 80, 80, 60), "cut at the apex (75 %)"),
-        ((80, 80, 80, 80), "cut at the base (100 %) and the apex (100 %)"),
+        ((17, 80, 80, 16), [("base", "21")]),
+        ((16, 80, 80, 60), [("apex", "75")]),
+        ((80, 80, 80, 80), [("base", "100"), ("apex", "100")]),
     ],
 )
-def test_lungs_that_end_within_the_scan_are_whole(areas: tuple[int, ...], told: str | None) -> None:
+def test_lungs_that_end_within_the_scan_are_whole(
+    areas: tuple[int, ...], told: list[tuple[str, str]] | None
+) -> None:
     scan = Scan("ct", Modality.CT, np.zeros((4, 100, 100), dtype=np.float32), (), SPACING, Units.HU)
-    details = [flag.message for flag in check(scan, lungs(*areas)).flags if flag.code == "lungs-cut"]
-    assert len(details) == (told is not None)
-    assert told is None or told in details[0]
+    cut = [flag.finding for flag in check(scan, lungs(*areas)).flags if flag.code == "lungs-cut"]
+    assert [re.findall(r"(base|apex)\D* (\d+) %", finding) for finding in cut] == (
+        [] if told is None else [told]
+    )
 
 
 def test_one_lung_is_flagged() -> None:
@@ -87,5 +92,5 @@ def test_without_lungs_to_look_at_only_the_remarks_are_told() -> None:
     assert check(scan, None).flags == (remark,)
 
 
-def test_lung_shares_are_per_slice() -> None:
-    assert lung_shares(lungs(0, 25)).tolist() == [0.0, 0.1]  # 2 x 25 x 20 of 10,000
+def test_lung_fractions_are_per_slice() -> None:
+    assert lung_fractions(lungs(0, 25)).tolist() == [0.0, 0.1]  # 2 x 25 x 20 of 10,000

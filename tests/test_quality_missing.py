@@ -41,7 +41,7 @@ def test_a_whole_study_lacks_nothing() -> None:
     found = search(whole())
     assert found.slices == ()
     assert not found.mask.any()
-    assert (found.share, found.body_share()) == (0, 0)
+    assert (found.fraction, found.body_fraction()) == (0, 0)
 
 
 @settings(max_examples=25)
@@ -117,18 +117,18 @@ def test_an_empty_slice_within_the_scanner_s_circle_is_missing() -> None:
     found = search(hu)
     assert found.kinds[MIDDLE] == ("constant slice",)
     assert found.mask[MIDDLE].all()
-    assert found.body_share([MIDDLE]) == 1
+    assert found.body_fraction([MIDDLE]) == 1
 
 
 def test_shares_count_the_body() -> None:
     hu, truth = block(0, slice(None), slice(None))
     found = search(hu)
     body = int(chest().body[MIDDLE].sum())
-    assert found.share == pytest.approx(1 / 60)
+    assert found.fraction == pytest.approx(1 / 60)
     assert found.body[MIDDLE] == pytest.approx(body, rel=0.05)
-    assert found.body_share([MIDDLE]) == 1
-    assert found.body_share([0, 1]) == 0
-    assert found.body_share() == pytest.approx(1 / 60, rel=0.05)
+    assert found.body_fraction([MIDDLE]) == 1
+    assert found.body_fraction([0, 1]) == 0
+    assert found.body_fraction() == pytest.approx(1 / 60, rel=0.05)
     hu, truth = block(0, slice(40, 60), slice(30, 60))
     assert search(hu).lost[MIDDLE] == truth.sum() == 600
 
@@ -193,7 +193,7 @@ def test_a_volume_without_any_picture_is_missing_altogether() -> None:
     found = search(np.full((5, 64, 64), -1024, dtype=np.float32))
     assert found.mask.all()
     assert found.slices == tuple(range(5))
-    assert (found.share, found.body_share()) == (1, 0)
+    assert (found.fraction, found.body_fraction()) == (1, 0)
 
 
 @cache

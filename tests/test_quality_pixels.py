@@ -26,7 +26,8 @@ def codes(pixels: np.ndarray) -> list[str]:
     flags = check(np.asarray(pixels, dtype=np.float32))
     for flag in flags:
         assert flag.level is FlagLevel.REFUSE
-        assert "(found: " in flag.message
+        assert "%" in flag.finding
+        assert "%" in flag.rule
         assert "\n" not in flag.message
     return [flag.code for flag in flags]
 

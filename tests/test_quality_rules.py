@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.core.types import Flag, FlagLevel, Modality, Quality, Scan
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Quality, Scan, Subject
 from pulmoscope.quality.rules import check, check_slice, unlike_normal, unlike_training
 
 SIDE = 256
@@ -43,7 +43,7 @@ def codes(pixels: np.ndarray, lungs: np.ndarray | None, *, remarks: tuple[Flag, 
     )
     quality = check(scan, lungs)
     for flag in quality.flags[len(remarks) :]:
-        assert "(found: " in flag.message
+        assert flag.subject is Subject.IMAGE
         assert "\n" not in flag.message
     return {flag.code: flag.level.value for flag in quality.flags}
 
@@ -152,7 +152,7 @@ def test_a_frame_is_no_torn_data() -> None:
 
 
 def test_remarks_of_the_reader_come_first_and_count() -> None:
-    lateral = Flag("lateral", FlagLevel.REFUSE, "the view is frontal (found: LL)")
+    lateral = Flag("lateral", FlagLevel.REFUSE, "the view is lateral, by the file's own words")
     assert codes(film(lungs_drawn()), None, remarks=(lateral,)) == {"lateral": "refuse"}
 
 
@@ -161,15 +161,15 @@ def test_beyond_the_limit_and_only_there_it_is_unlike_training(distance: float, 
     flags = unlike_training(distance, limit)
     assert bool(flags) == (distance > limit)
     assert all(flag.code == "out-of-distribution" for flag in flags)
-    assert Quality(flags).verdict == ("refuse" if distance > limit else "pass")
+    assert Quality(flags).refusals == Quality(flags).limits == flags
 
 
 @given(st.floats(0, 100), st.floats(0, 100))
 def test_beyond_the_limit_and_only_there_it_is_unlike_normal(distance: float, limit: float) -> None:
     flags = unlike_normal(distance, limit)
     assert [flag.code for flag in flags] == (["unlike-normal"] if distance > limit else [])
-    assert Quality(flags).verdict == ("refuse" if distance > limit else "pass")
-    assert all(f"within {limit:.2f}" in flag.message and f"{distance:.2f}" in flag.message for flag in flags)
+    assert Quality(flags).refusals == Quality(flags).limits == flags
+    assert all(f"{limit:.2f}" in flag.rule and f"{distance:.2f}" in flag.finding for flag in flags)
 
 
 def test_an_unmeasured_distance_says_nothing() -> None:

@@ -36,10 +36,10 @@ def test_anything_else_is_refused_in_one_line_with_what_was_seen(name: str) -> N
     (flag,) = check(view(name))
     assert flag.level is FlagLevel.REFUSE
     assert flag.code == ("looks-like-child" if name == "child" else FLAGS[name][0])
-    assert "(found: " in flag.message
+    assert flag.rule
     assert "\n" not in flag.message
     if name != "child":
-        assert FLAGS[name][1] in flag.message
+        assert FLAGS[name][1] in flag.finding
 
 
 def test_views_that_are_likely_only_together_are_no_chest() -> None:
@@ -47,7 +47,8 @@ def test_views_that_are_likely_only_together_are_no_chest() -> None:
     shares[[VIEWS.index("frontal"), VIEWS.index("lateral"), VIEWS.index("turned")]] = 0.4, 0.35, 0.25
     (flag,) = check(View(shares, 0.2))
     assert flag.code == "not-frontal"
-    assert "a lateral or oblique view, 0.60" in flag.message
+    assert FLAGS["lateral"][1] in flag.finding
+    assert "40 %" in flag.finding
 
 
 def test_adult_and_child_are_a_chest_together() -> None:
@@ -60,7 +61,7 @@ def test_what_is_far_from_all_radiographs_is_refused_however_sure_the_network_is
     assert check(view("frontal", 0.999, 1.0)) == ()
     (flag,) = check(view("frontal", 0.999, 1.3))
     assert flag.code == "not-frontal"
-    assert "(found: 1.30)" in flag.message
+    assert "1.30" in flag.finding
 
 
 def test_a_child_is_only_warned_of_by_a_model_that_knows_children() -> None:
@@ -73,7 +74,7 @@ def test_a_child_is_only_warned_of_by_a_model_that_knows_children() -> None:
         ({"Normal": {"frontal": 75, "child": 25}}, FlagLevel.REFUSE),  # of COVID nothing is known
         ({"Normal": {"frontal": 75, "child": 25}, "COVID": {"frontal": 9, "child": 1}}, FlagLevel.WARN),
     ):
-        assert [own.severity for own in known_children([flag], views, ("COVID", "Normal"))] == [severity]
+        assert [own.level for own in known_children([flag], views, ("COVID", "Normal"))] == [severity]
     other = Flag("rotated", FlagLevel.REFUSE, "")
     assert known_children([other], {"Normal": {"child": 5}}, ("Normal",)) == (other,)
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from diagnoses import CARD, SYNTHETIC, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
+from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis, SliceResult
 from pulmoscope.report.ct_page import CtPictures, Cut, cut_marks, findings, geometry, to_html
@@ -89,14 +89,15 @@ def test_every_id_is_one_of_its_own_and_every_link_leads_to_one() -> None:
 
 
 def test_the_page_says_what_a_reader_needs() -> None:
-    said = Page(page_of(a_ct_diagnosis(flags=(UNDEREXPOSED,)))).words
+    said = Page(page_of(a_ct_diagnosis(flags=(UNDEREXPOSED, UNCHECKED)))).words
     for expected in (
         "91.0 %COVID, the most probable class",
         "The most probable class has 0.910.",
         "19 of 24 slices show enough lung to be judged.",
         "In 11 of them COVID or CAP is more probable than not. "
         "They lie within slices 6 to 16 (z −270.0 to −220.0 mm).",
-        "Underexposed. median grey at least 0.20 (found: 0.11)",
+        "Underexposed. Bright parts reach 11 % (20 % and more).",
+        "Limits of this model Warning Patient rule. Checked on 3 patients (50 are enough).",
         "2 of 3 say COVID by themselves",
         "bilstm-weighted88.0 %4.0 %8.0 %",
         "Together91.0 %7.0 %2.0 %",
@@ -116,7 +117,7 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "24 files, in the order of the slices",
         "study/024.dcm",
         "read 2.5 s, prepare 800 ms, slices 41.2 s",
-        "diagnosis 1.4",
+        "diagnosis 2.0",
         NOTICE,
     ):
         assert expected in said
@@ -204,7 +205,7 @@ def test_the_page_says_where_the_measure_lowers_a_score() -> None:
     found = a_ct_diagnosis()
     said = "lowered where hardly any of its lung is dense by measure"
     assert said not in page_of(found)
-    measured = tuple(replace(one, dense_share=0.1) for one in found.slices)
+    measured = tuple(replace(one, dense_fraction=0.1) for one in found.slices)
     assert said in page_of(replace(found, slices=measured, levels={}))
     assert said not in page_of(replace(found, slices=measured))  # a model of three levels
 

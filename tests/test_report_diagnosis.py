@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnoses import CT_LEVELS, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
+from diagnoses import CT_LEVELS, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
 from pulmoscope.core.types import Decision, Explanation, SourceFile
 from pulmoscope.report.diagnosis import (
     diagnosed_entry,
+    flags_of,
     heat_names,
     input_sha256,
     pixels_sha256,
@@ -36,21 +37,12 @@ def check(plain: object, name: str) -> None:
 def test_it_follows_its_schema() -> None:
     check(to_json(a_diagnosis(flags=(UNDEREXPOSED,))), "diagnosis")
     check(to_json(a_diagnosis(targets=(), decision=Decision.REFER)), "diagnosis")
-    check(to_json(a_ct_diagnosis(flags=(UNDEREXPOSED,))), "diagnosis")
+    check(to_json(a_ct_diagnosis(flags=(UNDEREXPOSED, UNCHECKED))), "diagnosis")
     check(to_json(a_ct_of_pictures()), "diagnosis")
 
 
-def test_what_was_written_before_ct_still_follows_it() -> None:
-    plain = to_json(a_diagnosis())
-    del plain["levels"], plain["input"]["units"]
-    for shown in plain["explanations"]:
-        del shown["slice"], shown["stage"], shown["picture"]
-    check({**plain, "schema_version": "1.0"}, "diagnosis")
-    check({**plain, "schema_version": "1.0", "severity": None}, "diagnosis")
-
-
 def test_it_says_what_was_found() -> None:
-    plain = to_json(a_diagnosis(flags=(UNDEREXPOSED,)))
+    plain = to_json(a_diagnosis(flags=(UNCHECKED, UNDEREXPOSED)))
     assert plain["input"] == {
         "modality": "XRAY",
         "files": [{"name": "chest.png", "sha256": "ab" * 32}],
@@ -67,10 +59,24 @@ def test_it_says_what_was_found() -> None:
     assert plain["quality"] == {
         "verdict": "warn",
         "flags": [
-            {"code": "underexposed", "severity": "warn", "detail": "median grey at least 0.20 (found: 0.11)"}
+            {
+                "code": "underexposed",
+                "level": "warn",
+                "finding": "bright parts reach 11 %",
+                "rule": "20 % and more",
+            }
         ],
         "imputed": None,
     }
+    assert plain["limits"] == [
+        {
+            "code": "patient-rule",
+            "level": "warn",
+            "finding": "checked on 3 patients",
+            "rule": "50 are enough",
+        }
+    ]
+    assert flags_of(plain) == (UNDEREXPOSED, UNCHECKED)
     assert plain["slices"] == []
     assert plain["levels"] == {}
     assert plain["severity"] == {"geographic_extent": None, "opacity": None}
@@ -88,7 +94,7 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "1.4"
+    assert plain["schema_version"] == "2.0"
     assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
     assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
     assert [found["index"] for found in plain["slices"]] == list(range(24))
@@ -97,11 +103,11 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "file": "study/024.dcm",
         "z_mm": -300.0,
         "probabilities": None,
-        "lung_share": 0.0,
-        "dense_share": None,
+        "lung_fraction": 0.0,
+        "dense_fraction": None,
         "network": None,
-        "lesion_share": None,
-        "missing_share": None,
+        "lesion_fraction": None,
+        "missing_fraction": None,
         "anomaly_score": None,
     }
     assert plain["slices"][12] == {
@@ -109,11 +115,11 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "file": "study/012.dcm",
         "z_mm": -240.0,
         "probabilities": {"COVID": 0.85, "CAP": 0.015, "Normal": 0.135},
-        "lung_share": 0.2,
-        "dense_share": None,
+        "lung_fraction": 0.2,
+        "dense_fraction": None,
         "network": None,
-        "lesion_share": None,
-        "missing_share": None,
+        "lesion_fraction": None,
+        "missing_fraction": None,
         "anomaly_score": None,
     }
     assert plain["levels"] == CT_LEVELS
@@ -187,7 +193,7 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
     index = to_index([films, studies], entries, "0.1.0")
     check(index, "index")
-    assert index["schema_version"] == "2.1"
+    assert index["schema_version"] == "3.0"
     assert index["models"] == [films, studies]
     assert index["counts"] == {"inputs": 4, "diagnosed": 3, "refused": 1, "report": 2, "refer": 1}
     assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "study", "c.png"]

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from diagnoses import CARD, SYNTHETIC, UNDEREXPOSED, a_diagnosis
+from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_diagnosis
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis
 from pulmoscope.report.diagnosis import to_json
@@ -56,7 +56,7 @@ def test_the_page_says_what_a_reader_needs() -> None:
     for expected in (
         "91.2 %",
         "The most probable class has 0.912.",
-        "Underexposed. median grey at least 0.20 (found: 0.11)",
+        "Underexposed. Bright parts reach 11 % (20 % and more).",
         "about 91 can be expected to be COVID",
         "temperature 1.31, fitted on a drawn validation split",
         "internal, 580 images",
@@ -169,8 +169,24 @@ def test_of_a_hundred_images(probability: float, said: str) -> None:
 
 
 def test_the_summary_is_plain() -> None:
-    lines = summary(to_json(a_diagnosis(flags=(SYNTHETIC, UNDEREXPOSED), decision=Decision.REFER)))
+    flags = (UNCHECKED, SYNTHETIC, UNDEREXPOSED)
+    lines = summary(to_json(a_diagnosis(flags=flags, decision=Decision.REFER)))
     assert lines[0].startswith("Synthetic image")
     assert "COVID, 91.2 %" in lines[1]
     assert "refer" in lines[2]
-    assert lines[-1].endswith("underexposed: median grey at least 0.20 (found: 0.11)")
+    assert [line.split(": ")[0].strip() for line in lines[-5:]] == [
+        "Image quality   warn",
+        "Synthetic",
+        "Underexposed",
+        "Limits of this model",
+        "Patient rule",
+    ]
+    assert lines[-1].endswith(UNCHECKED.message)
+
+
+def test_the_limits_of_the_model_stand_under_a_heading_of_their_own() -> None:
+    said = words(page_of(a_diagnosis(flags=(UNCHECKED, UNDEREXPOSED))))
+    quality, limits = said.split("Limits of this model")
+    assert UNDEREXPOSED.finding[1:] in quality
+    assert "Patient rule. Checked on 3 patients (50 are enough)." in limits
+    assert "Limits of this model" not in words(page_of(a_diagnosis(flags=(UNDEREXPOSED,))))

@@ -41,11 +41,11 @@ def a_measured(label: str = "COVID") -> Diagnosis:
 
 def test_the_json_keeps_to_its_schema_and_to_the_numbers() -> None:
     found = a_measured()
-    assert found.level is not None
+    assert found.severity is not None
     plain = to_json(found)
     jsonschema.validate(plain, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert plain["severity"] == severity_json(found)
-    assert plain["severity"]["percent_affected"] == round(found.level.percent_affected, 2)
+    assert plain["severity"]["percent_affected"] == round(found.severity.percent_affected, 2)
     assert plain["severity"]["right"] > plain["severity"]["left"] == 0
     assert plain["severity"]["files"]["geometry"] == "patient"
     assert plain["severity"]["network_grade"] is None
@@ -79,10 +79,10 @@ def test_the_networks_grade_stands_beside_the_measured_one() -> None:
 def test_the_page_has_sentence_tables_pictures_and_limits() -> None:
     found = a_measured()
     text = ct_page.to_html(found, ct_pictures(found))
-    assert found.level is not None
+    assert found.severity is not None
     for expected in (
         "How much of the lung is affected",
-        sentence(found.level),
+        sentence(found.severity),
         "The scan is cut.",
         "Right, upper third",
         "Left, lower half",
@@ -99,7 +99,7 @@ def test_the_page_has_sentence_tables_pictures_and_limits() -> None:
 
 def test_a_line_for_the_terminal() -> None:
     found = a_measured()
-    assert found.level is not None
+    assert found.severity is not None
     (line,) = [one for one in summary(to_json(found)) if one.startswith("Affected")]
-    assert f"{found.level.percent_affected:.1f} % of the lungs" in line
+    assert f"{found.severity.percent_affected:.1f} % of the lungs" in line
     assert not [one for one in summary(to_json(a_ct_diagnosis())) if one.startswith("Affected")]

@@ -94,7 +94,7 @@ def test_a_height_has_a_true_minus(value: float, written: str) -> None:
 
 def test_slices_of_which_something_was_filled_in_are_marked() -> None:
     lacking = [
-        replace(own, missing_share=share)
+        replace(own, missing_fraction=share)
         for own, share in zip(slices(0, 1, 0, 1), (0.0, 0.2, None, 1.0), strict=True)
     ]
     assert slice_plot(lacking, FOUR, ()).imputed == (Cell(1, 251.5, 199.5), Cell(3, 650.5, 199.5))

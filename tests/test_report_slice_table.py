@@ -9,7 +9,7 @@ from pulmoscope.report.slice_table import to_csv
 
 def test_a_row_per_slice_from_the_feet_to_the_head() -> None:
     lines = to_csv(a_ct_diagnosis()).splitlines()
-    known = "index,file,z_mm,lung_share,dense_share,lesion_share,missing_share,anomaly_score"
+    known = "index,file,z_mm,lung_fraction,dense_fraction,lesion_fraction,missing_fraction,anomaly_score"
     assert lines[0] == f"{known},p_COVID,p_CAP,p_Normal"
     assert lines[1] == "0,study/024.dcm,-300.000,0.000000,,,,,,,"
     assert lines[1 + 12] == "12,study/012.dcm,-240.000,0.200000,,,,,0.850000,0.015000,0.135000"

@@ -45,8 +45,8 @@ class SeverityMeasure:
         regions: region → what was measured in it.
         volumes_ml: ``right``, ``left``, ``both`` → ml.
         bands: ``both``, ``right``, ``right-upper`` … → band → percent of that part's volume.
-        slice_shares: of each slice's lung, the share that is lesion, 0 to 1; from the feet to the head. NaN where no
-            lung was observed.
+        slice_fractions: of each slice's lung, the fraction that is lesion, 0 to 1; from the feet to the head. NaN where
+            no lung was observed.
         limits: what the figures leave out, as sentences; empty where the lungs are seen whole.
     """
 
@@ -58,7 +58,7 @@ class SeverityMeasure:
     regions: Mapping[str, RegionMeasure]
     volumes_ml: Mapping[str, float]
     bands: Mapping[str, Mapping[str, float]]
-    slice_shares: tuple[float, ...] = field(repr=False)
+    slice_fractions: tuple[float, ...] = field(repr=False)
     limits: tuple[str, ...] = ()
 
 

@@ -49,7 +49,7 @@ class Decision(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a flag is about: the image, or how far the model can be trusted whatever the image."""
+    """What a flag is about: the image, or how far the model can be trusted with it."""
 
     IMAGE = "image"
     MODEL = "model"
@@ -174,17 +174,36 @@ class Scan:
 
 @dataclass(frozen=True)
 class Quality:
-    """The verdict of the quality checks: ``pass``, ``warn`` or ``refuse``, and the flags behind it."""
+    """What the checks say of an image, and of how far its model can be trusted with it.
 
-    flags: tuple[Flag, ...] = ()
+    Attributes:
+        all_flags: whatever they are about.
+    """
+
+    all_flags: tuple[Flag, ...] = ()
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Those about the image."""
+        return tuple(flag for flag in self.all_flags if flag.subject is Subject.IMAGE)
+
+    @property
+    def limits(self) -> tuple[Flag, ...]:
+        """Those about the model: no matter of the image's quality, though they may refer it, too."""
+        return tuple(flag for flag in self.all_flags if flag.subject is Subject.MODEL)
+
+    @property
+    def refusals(self) -> tuple[Flag, ...]:
+        """Those that turn the decision to refer, first the ones about the image."""
+        return tuple(flag for flag in (*self.flags, *self.limits) if flag.level is FlagLevel.REFUSE)
 
     @property
     def verdict(self) -> str:
-        """The worst flag decides."""
-        severities = {flag.level for flag in self.flags}
-        if FlagLevel.REFUSE in severities:
+        """Of the image's quality: ``pass``, ``warn`` or ``refuse``; the worst flag about the image decides."""
+        levels = {flag.level for flag in self.flags}
+        if FlagLevel.REFUSE in levels:
             return "refuse"
-        return "warn" if FlagLevel.WARN in severities else "pass"
+        return "warn" if FlagLevel.WARN in levels else "pass"
 
 
 @dataclass(frozen=True)
@@ -230,12 +249,12 @@ class SliceResult:
         file: the one that it came from.
         z_mm: its height in the patient, towards the head; None where the files don't say.
         probabilities: per class; None where the slice shows too little lung to be judged.
-        lung_share: of the slice's pixels, how many are lung; None where that was not measured.
-        dense_share: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
-        network: what the network says by itself, before ``dense_share`` is weighed in; None where it is not.
-        lesion_share: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured, or
-            none of its lung was observed.
-        missing_share: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
+        lung_fraction: of the slice's pixels, how many are lung; None where that was not measured.
+        dense_fraction: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
+        network: what the network says by itself, before ``dense_fraction`` is weighed in; None where it is not.
+        lesion_fraction: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured,
+            or none of its lung was observed.
+        missing_fraction: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
             was not looked for.
         anomaly_score: how unlike a normal slice it is, as a multiple of the model's limit: it counts as unlike above
             1; None where it was not judged, or the model has no such score.
@@ -245,11 +264,11 @@ class SliceResult:
     file: str
     z_mm: float | None
     probabilities: Mapping[str, float] | None
-    lung_share: float | None = None
-    dense_share: float | None = None
+    lung_fraction: float | None = None
+    dense_fraction: float | None = None
     network: Mapping[str, float] | None = None
-    lesion_share: float | None = None
-    missing_share: float | None = None
+    lesion_fraction: float | None = None
+    missing_fraction: float | None = None
     anomaly_score: float | None = None
 
 
@@ -261,13 +280,13 @@ class Imputed:
     """What of a CT was missing, and was filled in before lungs and lesions were looked for.
 
     Attributes:
-        share: of the body at the height of the lungs, 0 to 1; of the whole body where no lungs were found.
+        fraction: of the body at the height of the lungs, 0 to 1; of the whole body where no lungs were found.
         slices: how many slices lacked something.
         imputer: what filled it for the model; :data:`NOT_FILLED`: nothing, the model was shown the damage.
         mask: bool (slices, rows, columns): what was filled in.
     """
 
-    share: float
+    fraction: float
     slices: int
     imputer: str
     mask: BoolArray = field(repr=False)

@@ -14,10 +14,8 @@ from pulmoscope.inference.look import SeenCt
 from pulmoscope.inference.measure import held_to_measure, measured, with_limits
 from pulmoscope.inference.missing import missing_flags
 from pulmoscope.inference.models import AnyModel, reader_of
+from pulmoscope.inference.patient_rule import ENOUGH
 from pulmoscope.runtime.bundle import Thresholds
-
-ENOUGH = 50
-"""Patients that a way from slices to the patient must have been checked on before its answers are reported."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def infer(seen: SeenCt, model: AnyModel, *, measure: bool = True) -> CtResult:
     if not answer.patient:
         raise _without_lungs(seen)
     missing = missing_flags(seen.search, seen.lungs, answer.imputer)
-    quality = Quality((*checked.result().flags, *missing, *answer.flags))
+    quality = Quality((*checked.result().all_flags, *missing, *answer.flags))
     severity, masks = with_limits(measuring.result() if measuring else None, quality)
     prediction = held_to_measure(_decided(answer, quality, bundle.thresholds), severity)
     return CtResult(answer, quality, prediction, severity, masks)
@@ -69,8 +67,8 @@ def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Pred
     if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (
-        f"The way from slices to the patient was checked on {answer.checked} patients only, and answers are reported "
-        f"from {ENOUGH} on: a person must read the study."
+        f"How the slices' answers become the patient's was checked on {answer.checked} patients only; answers are "
+        f"reported from {ENOUGH} on. A person must read the study."
     )
     return replace(prediction, decision=Decision.REFER, reason=reason)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality, Scan
+from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality, Scan, Subject
 from pulmoscope.quality import ct_rules, rules, views
 from pulmoscope.quality.distribution import Reference
+from pulmoscope.report.html import percent
 from pulmoscope.runtime.bundle import Bundle, Thresholds
 from pulmoscope.runtime.model import Outputs
 
@@ -58,7 +59,7 @@ def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> 
         lungs: None where they can't be looked for.
         sources: of the model's training studies.
     """
-    flags = ct_rules.check(scan, None if lungs is None else lungs.labels).flags
+    flags = ct_rules.check(scan, None if lungs is None else lungs.labels).all_flags
     return Quality(rules.drawn_and_real(flags, sources))
 
 
@@ -66,21 +67,37 @@ def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thr
     """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
     label, best = max(probabilities.items(), key=lambda item: item[1])
     confidence = thresholds.of(label)
-    refused = [flag for flag in quality.flags if flag.level is FlagLevel.REFUSE]
-    if refused:
-        others = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-        decision, reason = Decision.REFER, f"the image can't be judged: {refused[0].message}{others}"
-    elif best < confidence:
-        decision = Decision.REFER
-        reason = f"the most probable class has {best:.3f}, below the model's threshold of {confidence:.2f}"
-    else:
-        decision = Decision.REPORT
-        reason = (
-            f"the most probable class has {best:.3f}, at or above the model's threshold of {confidence:.2f}"
-        )
-        if quality.verdict == "warn":
-            reason += "; mind the quality warnings"
-    return Prediction(probabilities, decision, f"{reason[0].upper()}{reason[1:]}.")
+    if quality.refusals:
+        return Prediction(probabilities, Decision.REFER, _refusal(quality.refusals))
+    reached, least = _apart(best, confidence)
+    reason = f"The most probable answer, {label}, reaches {reached}; this model reports it from {least} on."
+    if best < confidence:
+        return Prediction(probabilities, Decision.REFER, reason)
+    if quality.verdict == "warn":
+        reason += " Mind the warnings on the image's quality."
+    if any(flag.level is FlagLevel.WARN for flag in quality.limits):
+        reason += " Mind the limits of this model."
+    return Prediction(probabilities, Decision.REPORT, reason)
+
+
+def _refusal(refusals: Sequence[Flag]) -> str:
+    """Why an answer does not count, as a sentence: the first reason, and how many more there are."""
+    first = refusals[0]
+    what = (
+        "The image can't be judged" if first.subject is Subject.IMAGE else "The model can't be relied on here"
+    )
+    others = "" if len(refusals) == 1 else f"; there {_more(len(refusals) - 1)}"
+    return f"{what}: {first.message}{others}."
+
+
+def _more(count: int) -> str:
+    return "is one more reason" if count == 1 else f"are {count} more reasons"
+
+
+def _apart(value: float, limit: float) -> tuple[str, str]:
+    """Two probabilities in percent, with as many digits as it takes to tell them apart; whole where they are equal."""
+    pairs = [(percent(value, digits), percent(limit, digits)) for digits in range(5)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
 
 
 @cache

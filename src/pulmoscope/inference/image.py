@@ -32,7 +32,7 @@ def look_at_image(scan: Scan, model: Model, lungs: FloatArray | None = None) -> 
         quality = rules.check_slice(scan, prepared.framed.lungs_found)
     else:
         quality = rules.check(scan, prepared.lungs, prepared.view)
-    return SeenImage(prepared, quality.flags)
+    return SeenImage(prepared, quality.all_flags)
 
 
 def infer_images(seen: Sequence[SeenImage], model: Model) -> tuple[Outputs, list[tuple[Quality, Prediction]]]:

@@ -48,10 +48,10 @@ class SeenCt:
         """Of each slice's lung the fraction that is dense, float32 (slices,); None where no lungs can be looked for."""
         if self.lungs is None:
             return None
-        from pulmoscope.preprocess.ct_dense import dense_shares
+        from pulmoscope.preprocess.ct_dense import dense_fractions
 
         assert self.scan.spacing_mm is not None  # as there are lungs
-        return dense_shares(self.scan.pixels, self.lungs.labels, self.scan.spacing_mm)
+        return dense_fractions(self.scan.pixels, self.lungs.labels, self.scan.spacing_mm)
 
 
 def look_at(scan: Scan) -> SeenCt:

@@ -50,8 +50,8 @@ def measured(
     lost = int(np.count_nonzero(lungs.labels[missing]))
     if not lost:
         return found
-    share = 100 * lost / int(np.count_nonzero(lungs.labels))
-    limit = f"{share:.1f} % of the lung was not observed: the percentage is of the rest."
+    percent = 100 * lost / int(np.count_nonzero(lungs.labels))
+    limit = f"{percent:.1f} % of the lung was not observed: the percentage is of the rest."
     return replace(found[0], limits=(limit,)), found[1]
 
 

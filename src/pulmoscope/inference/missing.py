@@ -43,11 +43,11 @@ class Searched:
         """What was not measured, bool (slices, rows, columns); None where nothing is missing."""
         return None if self.missing is None else self.missing.mask
 
-    def slice_share(self, index: int) -> float | None:
-        """Of a slice's body, the share that is missing; None where it was not searched."""
+    def slice_fraction(self, index: int) -> float | None:
+        """Of a slice's body, the fraction that is missing; None where it was not searched."""
         if not self.searched:
             return None
-        return 0.0 if self.missing is None else self.missing.body_share([index])
+        return 0.0 if self.missing is None else self.missing.body_fraction([index])
 
 
 def searched(scan: Scan) -> Searched:
@@ -76,8 +76,8 @@ def imputed(own: Searched, lungs: LungMask | None, by: str = "") -> Imputed | No
     """
     if own.missing is None:
         return None
-    share = own.missing.body_share(_with_lung(lungs))
-    return Imputed(round(share, 6), len(own.missing.slices), by or FILLS, own.missing.mask)
+    fraction = own.missing.body_fraction(_with_lung(lungs))
+    return Imputed(round(fraction, 6), len(own.missing.slices), by or FILLS, own.missing.mask)
 
 
 def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[Flag, ...]:
@@ -91,7 +91,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
         return ()
     missing, count = own.missing, len(own.scan.pixels)
     places = _with_lung(lungs)
-    share = missing.body_share(places)
+    fraction = missing.body_fraction(places)
     kinds = Counter(kind for index in missing.slices for kind in missing.kinds[index])
     told = ", ".join(f"{kind} in {number}" for kind, number in sorted(kinds.items()))
     besides = (
@@ -108,19 +108,20 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
         Flag(
             "missing-data",
             FlagLevel.WARN,
-            f"every voxel of the body was measured (found: {len(missing.slices)} of {count} slices lack data: {told}; "
-            f"{100 * share:.1f} % of the body at the height of the lungs; filled in from the slices around, "
-            f"imputer {FILLS}{own_words}{besides})",
+            f"{len(missing.slices)} of {count} slices lack data: {told}; {100 * fraction:.1f} % of the body at the "
+            f"height of the lungs, filled in from the slices around, imputer {FILLS}{own_words}{besides}",
+            "every voxel of the body is measured",
         )
     ]
     among = range(count) if places is None else places
     affected = len(set(missing.slices) & set(among)) / max(1, len(among))
-    if share > MOST_OF_BODY or affected > MOST_SLICES:
-        detail = (
-            f"at the height of the lungs at most {100 * MOST_OF_BODY:.0f} % of the body and {100 * MOST_SLICES:.0f} % "
-            f"of the slices lack data (found: {100 * share:.1f} %, {100 * affected:.0f} %)"
+    if fraction > MOST_OF_BODY or affected > MOST_SLICES:
+        finding = (
+            f"at the height of the lungs {100 * fraction:.1f} % of the body and {100 * affected:.0f} % of the slices "
+            "lack data"
         )
-        flags.append(Flag("too-much-missing", FlagLevel.REFUSE, detail))
+        rule = f"at most {100 * MOST_OF_BODY:.0f} % and {100 * MOST_SLICES:.0f} %"
+        flags.append(Flag("too-much-missing", FlagLevel.REFUSE, finding, rule))
     return tuple(flags)
 
 

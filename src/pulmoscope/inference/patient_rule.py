@@ -7,15 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Subject
 
-TOP_SHARE, FEWEST = 0.1, 3
+TOP_FRACTION, FEWEST = 0.1, 3
 """The patient's probability is the mean of the highest tenth of the slices', of at least three."""
 CHECKED_ON = 3
 """Real patients whose slices are labelled, and on whom the rule was looked at: two infected, one not."""
-LIMITS = (
-    "the patient's probability has been checked on enough patients (found: it is the mean of the highest "
-    f"{100 * TOP_SHARE:.0f} % of the slices', looked at on {CHECKED_ON} patients only)"
+ENOUGH = 50
+"""Patients that a way from slices to the patient must have been checked on before its answers are reported."""
+LIMIT = Flag(
+    "patient-rule",
+    FlagLevel.WARN,
+    f"the patient's probability is the mean of the highest {100 * TOP_FRACTION:.0f} % of the slices', a rule that was "
+    f"checked on {CHECKED_ON} patients only",
+    f"answers are reported once {ENOUGH} patients have checked it",
+    Subject.MODEL,
 )
 
 
@@ -29,7 +35,7 @@ def patient_probabilities(slices: FloatArray, positive: Sequence[int]) -> FloatA
         slices: (slices, classes), of every judged slice; at least one.
         positive: the places of the classes that say that something was found.
     """
-    count = min(len(slices), max(FEWEST, round(TOP_SHARE * len(slices))))
+    count = min(len(slices), max(FEWEST, round(TOP_FRACTION * len(slices))))
     order = np.argsort(slices[:, list(positive)].sum(axis=1), kind="stable")
     return np.asarray(slices[order[-count:]].mean(axis=0), dtype=np.float32)
 

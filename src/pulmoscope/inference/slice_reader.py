@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_pneumonia, is_positive
-from pulmoscope.core.types import Explanation, Flag, FlagLevel, Units
+from pulmoscope.core.types import Explanation, Units
 from pulmoscope.explain import gradcam
 from pulmoscope.inference import patient_rule
 from pulmoscope.inference.answer import CtAnswer, named, nothing_judged
 from pulmoscope.inference.dense_lung import weighed
 from pulmoscope.inference.look import SeenCt
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
-from pulmoscope.quality.ct_rules import lung_shares
+from pulmoscope.quality.ct_rules import lung_fractions
 from pulmoscope.runtime.model import LAST_STAGE, Model, Prepared
 
 BATCH = 16
@@ -46,7 +46,7 @@ class SliceReader:
         classes, count = self.model.bundle.classes, len(seen.scan.pixels)
         places = np.arange(count)
         if seen.lungs is not None:
-            places = np.flatnonzero(lung_shares(seen.lungs.labels) >= LEAST_LUNG)
+            places = np.flatnonzero(lung_fractions(seen.lungs.labels) >= LEAST_LUNG)
         found = np.full((count, len(classes)), np.nan, dtype=np.float32)
         batches = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
 
@@ -69,12 +69,11 @@ class SliceReader:
             network = found.copy()
             found[judged] = weighed(found[judged], vetoed, seen.dense[judged])
         patient = patient_rule.patient_probabilities(found[judged], positive)
-        limits = Flag("patient-rule", FlagLevel.WARN, patient_rule.LIMITS)
         return CtAnswer(
             found,
             judged,
             named(classes, patient),
-            flags=(limits,),
+            flags=(patient_rule.LIMIT,),
             checked=patient_rule.CHECKED_ON,
             network=network,
         )

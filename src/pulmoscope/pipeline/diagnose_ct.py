@@ -90,7 +90,7 @@ def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[
     """One result per slice."""
     scan, answer, severity = seen.scan, result.answer, result.severity
     shares: npt.NDArray[np.float64] | None = (
-        None if seen.lungs is None else ct_rules.lung_shares(seen.lungs.labels)
+        None if seen.lungs is None else ct_rules.lung_fractions(seen.lungs.labels)
     )
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
@@ -99,11 +99,11 @@ def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[
             file=scan.files[index if own_files else 0].name,
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
             probabilities=_named(classes, row),
-            lung_share=None if shares is None else round(float(shares[index]), 6),
-            dense_share=None if seen.dense is None else round(float(seen.dense[index]), 6),
+            lung_fraction=None if shares is None else round(float(shares[index]), 6),
+            dense_fraction=None if seen.dense is None else round(float(seen.dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
-            lesion_share=None if severity is None else _lesion_share(severity, index),
-            missing_share=seen.search.slice_share(index),
+            lesion_fraction=None if severity is None else _lesion_fraction(severity, index),
+            missing_fraction=seen.search.slice_fraction(index),
             anomaly_score=_anomaly(answer, index),
         )
         for index, row in enumerate(answer.slices)
@@ -117,10 +117,10 @@ def _anomaly(answer: CtAnswer, index: int) -> float | None:
     return round(float(answer.anomalies[index]), 6)
 
 
-def _lesion_share(severity: SeverityMeasure, index: int) -> float | None:
-    """Of a slice's lung, the share that is lesion; None where no lung was observed."""
-    share = severity.slice_shares[index]
-    return None if np.isnan(share) else round(share, 6)
+def _lesion_fraction(severity: SeverityMeasure, index: int) -> float | None:
+    """Of a slice's lung, the fraction that is lesion; None where no lung was observed."""
+    fraction = severity.slice_fractions[index]
+    return None if np.isnan(fraction) else round(fraction, 6)
 
 
 def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None:
@@ -133,10 +133,10 @@ def _to_show(slices: Sequence[SliceResult]) -> list[int]:
 
     What was not measured for the most part shows nothing of the patient, and is left out.
     """
-    lesion = np.array([(own.lesion_share or 0.0) * (own.lung_share or 0.0) for own in slices])
+    lesion = np.array([(own.lesion_fraction or 0.0) * (own.lung_fraction or 0.0) for own in slices])
     scores = [
         -1.0
-        if own.probabilities is None or (own.missing_share or 0.0) > MOSTLY
+        if own.probabilities is None or (own.missing_fraction or 0.0) > MOSTLY
         else suspicion(own.probabilities)
         for own in slices
     ]

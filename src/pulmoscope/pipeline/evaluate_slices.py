@@ -32,7 +32,7 @@ RUN = 10
 """Slices that are drawn together: neighbours look alike, and are no independent cases."""
 
 
-_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "network_score", "dense_share")
+_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "network_score", "dense_fraction")
 
 
 def evaluate_slices(
@@ -114,7 +114,7 @@ def _patient(
     scores = np.array([suspicion(own.probabilities or {}) for own in judged])
     ill = np.array([truth is not None and truth[own.index] for own in judged], dtype=bool)
     alone = np.array([suspicion(own.network or own.probabilities or {}) for own in judged])
-    dense = np.array([own.dense_share for own in judged if own.dense_share is not None])
+    dense = np.array([own.dense_fraction for own in judged if own.dense_fraction is not None])
     runs = [own.index // RUN for own in judged]
     prediction = diagnosis.prediction
     return {
@@ -165,7 +165,7 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
             "" if truth is None else str(int(truth[own.index])),
             "" if own.probabilities is None else f"{suspicion(own.probabilities):.6f}",
             "" if own.probabilities is None else f"{suspicion(own.network or own.probabilities):.6f}",
-            "" if own.dense_share is None else f"{own.dense_share:.6f}",
+            "" if own.dense_fraction is None else f"{own.dense_fraction:.6f}",
         ]
         for own in diagnosis.slices
     ]

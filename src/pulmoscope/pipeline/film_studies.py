@@ -11,7 +11,6 @@ Which films belong together is told by StudyInstanceUID and PatientID, which are
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,8 @@ from pulmoscope.io.patient_age import CHILD
 from pulmoscope.io.studies import Film
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.quality.views import LIKE_CHILD
+from pulmoscope.report.archive import read_diagnosis
+from pulmoscope.report.diagnosis import flags_of
 from pulmoscope.report.page import in_study
 from pulmoscope.runtime.bundle import Thresholds
 
@@ -125,15 +126,17 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
         thresholds: of the model's referral.
     """
     if len(films) > MOST_FILMS:
-        rule = f"a study has at most {MOST_FILMS} films (found: {len(films)} with the same ids)"
-        named = tuple(StudyFilm(film.name, film.folder, "too-many", rule) for film in films)
-        return StudyAnswer(named, Decision.REFER, f"The study can't be judged: {rule}.", Quality())
+        finding = f"{len(films)} films have the same ids (a study has at most {MOST_FILMS})"
+        named = tuple(StudyFilm(film.name, film.folder, "too-many", finding) for film in films)
+        return StudyAnswer(named, Decision.REFER, f"The study can't be judged: {finding}.", Quality())
     parts = _parts(films)
     used = [
         film.plain for film, part in zip(films, parts, strict=True) if part.used and film.plain is not None
     ]
-    children = [flag for film in films if film.plain for flag in _flags(film.plain) if _of_a_child(flag)]
-    quality = Quality(tuple(dict.fromkeys((*(flag for plain in used for flag in _flags(plain)), *children))))
+    children = [flag for film in films if film.plain for flag in flags_of(film.plain) if _of_a_child(flag)]
+    quality = Quality(
+        tuple(dict.fromkeys((*(flag for plain in used for flag in flags_of(plain)), *children)))
+    )
     if not used:
         reason = f"No film of the study can be judged; the first: {parts[0].reason}."
         return StudyAnswer(tuple(parts), Decision.REFER, reason, quality)
@@ -141,7 +144,7 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
     mean = {label: round(sum(own[label] for own in shares) / len(shares), 6) for label in shares[0]}
     prediction = decide(mean, quality, thresholds)
     labels = Counter(plain["prediction"]["label"] for plain in used)
-    if len(labels) > 1 and quality.verdict != "refuse":
+    if len(labels) > 1 and not quality.refusals:
         told = ", ".join(f"{count} {label}" for label, count in labels.items())
         prediction = Prediction(mean, Decision.REFER, f"The films differ: {told}.")
     elif len(used) > 1:
@@ -158,7 +161,7 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
         if film.plain is None:
             parts.append(StudyFilm(film.name, film.folder, "refused", film.refusal))
             continue
-        against = next((flag for flag in _flags(film.plain) if flag.level is FlagLevel.REFUSE), None)
+        against = next(iter(Quality(flags_of(film.plain)).refusals), None)
         marks = [mark for mark in (film.instance, film.plain["input"]["pixels_sha256"]) if mark]
         first = next((seen[mark] for mark in marks if mark in seen), None)
         if against is not None:
@@ -174,12 +177,6 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
 def _of_a_child(flag: Flag) -> bool:
     """Whether a flag says that the patient is a child whom the model does not know how to judge."""
     return flag.code == CHILD or (flag.code == LIKE_CHILD and flag.level is FlagLevel.REFUSE)
-
-
-def _flags(plain: Mapping[str, Any]) -> list[Flag]:
-    return [
-        Flag(flag["code"], FlagLevel(flag["severity"]), flag["detail"]) for flag in plain["quality"]["flags"]
-    ]
 
 
 @dataclass(frozen=True)
@@ -246,7 +243,7 @@ def _result(out: Path, place: _Place) -> FilmResult:
     """A film's result, read again."""
     if place.refusal:
         return _unread(place)
-    plain = json.loads((out / place.folder / files.DIAGNOSIS).read_text(encoding="utf-8"))
+    plain = read_diagnosis(out / place.folder / files.DIAGNOSIS)
     return FilmResult(place.name, place.folder, plain, instance=place.instance)
 
 

@@ -86,7 +86,7 @@ def claim(out: Path, slugs: Collection[str], force: bool) -> None:
 
 
 def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, Any] | None:
-    """The ``diagnosis.json`` that a killed run has left for the same files, model and version; None without one.
+    """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
     Args:
         sources: the files, and what there was to remark about them without decoding any.
@@ -99,8 +99,8 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
             == [{"name": file.name, "sha256": file.sha256} for file in sources.files]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
-            and {flag.message for flag in sources.remarks}
-            <= {flag["detail"] for flag in found["quality"]["flags"]}
+            and {(flag.finding, flag.rule) for flag in sources.remarks}
+            <= {(flag["finding"], flag["rule"]) for flag in found["quality"]["flags"]}
             # What pictures were taken for is no matter of their content.
             and (SLICE in {flag.code for flag in sources.remarks})
             is (SLICE in {flag["code"] for flag in found["quality"]["flags"]})

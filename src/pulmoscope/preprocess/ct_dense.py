@@ -26,7 +26,7 @@ LEAST_INSIDE = 0.25
 """Where the edge takes more than the rest of a slice's lung, the share is of this much of it."""
 
 
-def dense_shares(hu: FloatArray, lungs: npt.NDArray[np.uint8], spacing_mm: Point) -> FloatArray:
+def dense_fractions(hu: FloatArray, lungs: npt.NDArray[np.uint8], spacing_mm: Point) -> FloatArray:
     """Of each slice's lung, the share that is dense.
 
     Args:

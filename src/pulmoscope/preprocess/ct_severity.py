@@ -99,7 +99,7 @@ def measure(
         regions=regions,
         volumes_ml={**volumes_ml, "both": sum(volumes_ml.values())},
         bands=_bands(smooth, extents),
-        slice_shares=tuple(float(share) for share in shares),
+        slice_fractions=tuple(float(share) for share in shares),
     )
     return found, SeverityMasks(lungs, mask)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Subject
 from pulmoscope.runtime.network import Network, Runtime, open_network
 
 CODE = "unlike-normal"
@@ -96,13 +96,15 @@ def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]
     share = above / len(scores)
     if share < TOLD * threshold.false_alarms:
         return ()
-    severity = FlagLevel.WARN if share >= SHOWN * threshold.false_alarms else FlagLevel.INFO
-    detail = (
-        f"of a normal chest about {threshold.false_alarms:.0%} of the slices look unlike those of the "
-        f"{threshold.studies} normal studies that the limit rests on (found: {share:.0%}, {above} of {len(scores)} "
-        "slices); this tells of unusual data, whatever the reason, and is no diagnosis"
+    level = FlagLevel.WARN if share >= SHOWN * threshold.false_alarms else FlagLevel.INFO
+    finding = (
+        f"{100 * share:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
+        "knows; this tells of unusual data, whatever the reason, and is no diagnosis"
     )
-    return (Flag(CODE, severity, detail),)
+    rule = (
+        f"about {100 * threshold.false_alarms:.0f} % in a normal chest, by {threshold.studies} normal studies"
+    )
+    return (Flag(CODE, level, finding, rule, Subject.MODEL),)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def check(scan: Scan, lungs: Labels | None) -> Quality:
     return Quality(tuple(flags))
 
 
-def lung_shares(lungs: Labels) -> npt.NDArray[np.float64]:
-    """Of each slice's pixels, how many are lung."""
+def lung_fractions(lungs: Labels) -> npt.NDArray[np.float64]:
+    """Of each slice's pixels, the fraction that is lung; float64 (slices,)."""
     return np.asarray(
         np.count_nonzero(lungs, axis=(1, 2)) / (lungs.shape[1] * lungs.shape[2]), dtype=np.float64
     )
@@ -51,37 +51,36 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     right, left = (float(np.count_nonzero(lungs == side)) * voxel_ml for side in (1, 2))
     if right + left < LEAST_ML:
-        detail = f"a chest CT shows at least {LEAST_ML} ml of lung (found: {right + left:.0f} ml)"
-        yield Flag("no-lungs", FlagLevel.REFUSE, detail)
+        finding = f"the scan shows {right + left:.0f} ml of lung"
+        yield Flag("no-lungs", FlagLevel.REFUSE, finding, f"at least {LEAST_ML} ml in a chest CT")
         return
     if max(right, left) > ONE_SIDED * min(right, left):
         larger = "right" if right > left else "left"
-        detail = f"both lungs are seen (found: nearly all on the {larger}, {right:.0f} ml right, {left:.0f} ml left)"
-        yield Flag("one-lung", FlagLevel.WARN, detail)
+        finding = f"nearly all lung that is seen is on the {larger}: {right:.0f} ml right, {left:.0f} ml left"
+        rule = f"one lung is at most {ONE_SIDED:.0f} times as large as the other"
+        yield Flag("one-lung", FlagLevel.WARN, finding, rule)
     areas = np.count_nonzero(lungs, axis=(1, 2))
     ends = {"base": areas[0], "apex": areas[-1]}
     cut = [
-        f"{name} ({100 * area / areas.max():.0f} %)"
+        f"the {name}, whose slice shows {100 * area / areas.max():.0f} % of their largest cross-section"
         for name, area in ends.items()
         if area > CUT * areas.max()
     ]
     if cut:
-        detail = (
-            f"the first and last slice show at most {100 * CUT:.0f} % of the lungs' largest cross-section "
-            f"(found: cut at the {' and the '.join(cut)})"
-        )
-        yield Flag("lungs-cut", FlagLevel.WARN, detail)
+        finding = f"the scan cuts the lungs at {' and at '.join(cut)}"
+        rule = f"at most {100 * CUT:.0f} % in the first and the last slice"
+        yield Flag("lungs-cut", FlagLevel.WARN, finding, rule)
     edges = (lungs[:, 0], lungs[:, -1], lungs[:, :, 0], lungs[:, :, -1])
     touching = sum(int(np.count_nonzero(edge)) for edge in edges)
     if touching > BORDER * sum(edge.size for edge in edges):
-        detail = "the lungs lie within the field of view (found: they are cut by the picture's border)"
-        yield Flag("truncated-fov", FlagLevel.WARN, detail)
+        finding = "the image's border cuts the lungs"
+        yield Flag("truncated-fov", FlagLevel.WARN, finding, "the field of view holds them whole")
 
 
 def _grid_flags(spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
     if spacing_mm[0] > THICK_MM:
-        detail = f"slices are at most {THICK_MM:.0f} mm apart (found: {spacing_mm[0]:.3g} mm)"
-        yield Flag("thick-slices", FlagLevel.WARN, detail)
+        finding = f"the slices are {spacing_mm[0]:.3g} mm apart: small lesions between them are not seen"
+        yield Flag("thick-slices", FlagLevel.WARN, finding, f"at most {THICK_MM:.0f} mm")
     if max(spacing_mm[1:]) > COARSE_MM:
-        detail = f"pixels are at most {COARSE_MM} mm wide (found: {max(spacing_mm[1:]):.3g} mm)"
-        yield Flag("coarse-pixels", FlagLevel.WARN, detail)
+        finding = f"the pixels are {max(spacing_mm[1:]):.3g} mm wide: small lesions are blurred"
+        yield Flag("coarse-pixels", FlagLevel.WARN, finding, f"at most {COARSE_MM} mm")

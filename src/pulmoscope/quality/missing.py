@@ -60,11 +60,11 @@ class Missing:
         return tuple(index for index, kinds in enumerate(self.kinds) if kinds)
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Of the volume's voxels, how many are missing."""
         return float(np.count_nonzero(self.mask)) / self.mask.size
 
-    def body_share(self, places: Sequence[int] | None = None) -> float:
+    def body_fraction(self, places: Sequence[int] | None = None) -> float:
         """Of the body's voxels in these slices (None: all), how many are missing; 0 where there is no body."""
         chosen = slice(None) if places is None else list(places)
         return float(self.lost[chosen].sum()) / max(1, int(self.body[chosen].sum()))

@@ -44,6 +44,11 @@ def check(pixels: FloatArray) -> tuple[Flag, ...]:
     return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
 
 
+def in_percent(share: float) -> str:
+    """A share for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
 def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
     """How strong fine structure is beside coarse one, and the finest beside the fine one; None: it can't be told.
 
@@ -94,11 +99,13 @@ def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         return ()
     sharp, detail = found
     if sharp < LEAST_SHARPNESS:
-        rule = f"fine structure has at least {LEAST_SHARPNESS} of the strength of coarse structure"
-        return (_refuse("blurred", f"{rule} (found: {sharp:.3f}): the radiograph is blurred"),)
+        strength = f"{in_percent(sharp)} of the strength of the coarse one"
+        finding = f"the radiograph is blurred: its fine structure has {strength}"
+        return (_refuse("blurred", finding, f"at least {in_percent(LEAST_SHARPNESS)}"),)
     if detail < LEAST_DETAIL:
-        rule = f"the finest structure has at least {LEAST_DETAIL} of the strength of that twice as coarse"
-        return (_refuse("blurred", f"{rule} (found: {detail:.3f}): the radiograph is an enlarged thumbnail"),)
+        strength = f"{in_percent(detail)} of the strength of structure twice as coarse"
+        finding = f"the radiograph is an enlarged thumbnail: its finest structure has {strength}"
+        return (_refuse("blurred", finding, f"at least {in_percent(LEAST_DETAIL)}"),)
     return ()
 
 
@@ -113,9 +120,9 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
         share = max(share, float((noise > limit).mean()))
     if share <= MOST_NOISE:
         return ()
-    rule = f"at most {MOST_NOISE:.1%} of the rows and columns are noise"
-    return (_refuse("noise-band", f"{rule} (found: {share:.1%})"),)
+    finding = f"{in_percent(share)} of the rows or columns of pixels are noise"
+    return (_refuse("noise-band", finding, f"at most {in_percent(MOST_NOISE)}"),)
 
 
-def _refuse(code: str, detail: str) -> Flag:
-    return Flag(code, FlagLevel.REFUSE, detail)
+def _refuse(code: str, finding: str, rule: str) -> Flag:
+    return Flag(code, FlagLevel.REFUSE, finding, rule)

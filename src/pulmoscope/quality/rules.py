@@ -36,12 +36,13 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Quality, Scan
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Quality, Scan, Subject
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
 from pulmoscope.preprocess.views import View
 from pulmoscope.quality import pixels as damage
 from pulmoscope.quality import views
+from pulmoscope.quality.pixels import in_percent
 
 DARK, TOO_DARK = 0.45, 0.30
 """A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""
@@ -100,12 +101,12 @@ def check_slice(scan: Scan, lungs_found: bool) -> Quality:
 
     The rules for films are of no use here: a slice may have any window, and is no projection.
     """
-    none = () if lungs_found else (_refuse("not-a-chest", "lungs are seen in the slice (found: none)"),)
+    none = () if lungs_found else (_refuse("not-a-chest", "no lungs are seen in the slice"),)
     return Quality((*scan.remarks, *none))
 
 
 def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
-    """Refuse a picture that a program drew, where the model has learnt from real films.
+    """Refuse a synthetic picture where the model has learnt from real films.
 
     Args:
         flags: of the reader, among them ``synthetic`` where the file says so.
@@ -114,18 +115,16 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     """
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
-    detail = (
-        "the model knows real images only, and a program drew this image (its own text says so): no patient"
-    )
-    return tuple(_refuse(flag.code, detail) if flag.code == "synthetic" else flag for flag in flags)
+    finding = "the image is synthetic, as its file says, and the model has learnt from real images only"
+    return tuple(_limit(flag.code, finding) if flag.code == "synthetic" else flag for flag in flags)
 
 
 def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
     """:func:`drawn_among_real`, and the reverse: a model that has seen drawn studies only can't judge a patient's."""
     drawn = any(flag.code == "synthetic" for flag in flags)
     if not drawn and set(sources) == {SYNTHETIC_SOURCE}:
-        detail = "the model has seen patients' studies (found: it learnt from drawn ones only)"
-        return (*flags, _refuse("real-among-drawn", detail))
+        finding = "the study is a patient's, and the model has learnt from simulated studies only"
+        return (*flags, _limit("real-among-drawn", finding))
     return drawn_among_real(flags, sources)
 
 
@@ -133,19 +132,22 @@ def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, 
     """Refuse an image whose ``quality.distribution`` distance is beyond the bundle's limit (None: not measured)."""
     if distance is None or limit is None or distance <= limit:
         return ()
-    detail = f"the image is within {limit:.2f} of the training images (found: {distance:.2f})"
-    return (Flag("out-of-distribution", FlagLevel.REFUSE, detail),)
+    finding = (
+        f"the image looks unlike those that the model has learnt from, {distance:.2f} times as far off as one of them "
+        "typically is"
+    )
+    return (_limit("out-of-distribution", finding, f"at most {limit:.2f} times"),)
 
 
 def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ...]:
     """Refuse a negative answer of an image that is farther from normal ones than the limit (None: not measured)."""
     if distance is None or limit is None or distance <= limit:
         return ()
-    rule = (
-        f"normal lungs are within {limit:.2f} of those that the model has learnt from (found: {distance:.2f})"
+    finding = (
+        "the lungs may show a disease that the model does not know: they look unlike the normal ones that it has "
+        f"learnt from, {distance:.2f} times as far off as one of these typically is"
     )
-    detail = f"{rule}: it may show a disease that the model does not know"
-    return (Flag("unlike-normal", FlagLevel.REFUSE, detail),)
+    return (_limit("unlike-normal", finding, f"at most {limit:.2f} times in normal lungs"),)
 
 
 def _exposure(pixels: FloatArray) -> list[Flag]:
@@ -155,20 +157,20 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
     low, high, bright = (float(value) for value in np.percentile(sample, (2, 95, 98)))
     saturated = float((sample >= SATURATED).mean())
     if high < DARK:
-        rule = f"the brightest 5 % of the pixels lie above {DARK:.2f}"
-        severity = _refuse if high < TOO_DARK else _warn
-        flags.append(severity("underexposed", f"{rule}, and must above {TOO_DARK:.2f} (found: {high:.2f})"))
+        finding = f"the image is too dark: its bright parts reach {in_percent(high)} of full brightness"
+        rule = f"{in_percent(DARK)} and more; below {in_percent(TOO_DARK)} it can't be judged"
+        flags.append((_refuse if high < TOO_DARK else _warn)("underexposed", finding, rule))
     if saturated > MOST_SATURATED:
-        rule = f"at most {MOST_SATURATED:.0%} of the pixels are white, and {TOO_SATURATED:.0%} are too many"
-        severity = _refuse if saturated > TOO_SATURATED else _warn
-        flags.append(severity("overexposed", f"{rule} (found: {saturated:.0%})"))
+        finding = f"the image is too bright: {in_percent(saturated)} of it is pure white"
+        rule = f"at most {in_percent(MOST_SATURATED)}; above {in_percent(TOO_SATURATED)} it can't be judged"
+        flags.append((_refuse if saturated > TOO_SATURATED else _warn)("overexposed", finding, rule))
     if bright - low < LEAST_SPREAD:
-        rule = f"grey values span at least {LEAST_SPREAD} of the range"
-        flags.append(_warn("low-contrast", f"{rule} (found: {bright - low:.2f})"))
+        finding = f"the contrast is low: the grey values span {in_percent(bright - low)} of the way from black to white"
+        flags.append(_warn("low-contrast", finding, f"at least {in_percent(LEAST_SPREAD)}"))
     if min(pixels.shape) < LEAST_SIDE:
         rows, columns = pixels.shape
-        rule = f"the shorter side has at least {LEAST_SIDE} pixels"
-        flags.append(_warn("low-resolution", f"{rule} (found: {rows} x {columns})"))
+        finding = f"the image is small: {columns} × {rows} pixels"
+        flags.append(_warn("low-resolution", finding, f"at least {LEAST_SIDE} on the shorter side"))
     return flags
 
 
@@ -188,8 +190,10 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     worst = float(seams[margin : len(seams) - margin].max())
     if worst <= MOST_SEAM:
         return ()
-    rule = f"no step in brightness runs along more than {MOST_SEAM:.0%} of a row"
-    return (_refuse("torn", f"{rule} (found: {worst:.0%}): the file's data may be damaged"),)
+    finding = (
+        f"the file's data may be damaged: the brightness jumps along {in_percent(worst)} of a row of pixels"
+    )
+    return (_refuse("torn", finding, f"at most {in_percent(MOST_SEAM)}"),)
 
 
 def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
@@ -199,19 +203,24 @@ def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
     small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
     upright, lying = _spine(small), _spine(small.T)
     if lying - upright > STRIPS and lying + upright > 0:
-        found = f"(found: {lying:.2f} across, {upright:.2f} along)"
-        return (_refuse("rotated", f"the spine runs from top to bottom, not from side to side {found}"),)
+        finding = (
+            "the image lies on its side: the spine stands out from what is beside it more across the image "
+            f"({in_percent(lying)} of the range of grey) than along it ({in_percent(upright)})"
+        )
+        return (_refuse("rotated", finding, "the spine runs from top to bottom"),)
     if upright < -SPINE and lying + upright <= 0:
-        rule = "the spine is brighter than the lungs, not darker as in a negative"
-        return (_refuse("looks-inverted", f"{rule} (found: {upright:.2f})"),)
+        darker = f"{in_percent(-upright)} of the range of grey"
+        finding = f"the image looks like a negative: the spine is darker than the lungs, by {darker}"
+        return (_refuse("looks-inverted", finding, "the spine is brighter than the lungs"),)
     abdomen = float(small[-12:, 14:34].mean() - small[:12, 14:34].mean())
     if abdomen < -UPSIDE_DOWN:
-        rule = "the abdomen is at the bottom, brighter than the neck at the top"
-        return (_refuse("rotated", f"{rule} (found: {abdomen:.2f})"),)
+        brighter = f"{in_percent(-abdomen)} of the range of grey"
+        finding = f"the image is upside down: its top is brighter than its bottom, by {brighter}"
+        return (_refuse("rotated", finding, "the abdomen, at the bottom, is brighter than the neck"),)
     tilt = None if lungs is None else _tilt(lungs, *pixels.shape)
     if tilt is not None and abs(tilt) > MOST_TILT:
-        rule = f"the lungs stand side by side, within {MOST_TILT:.0f} degrees"
-        return (_refuse("rotated", f"{rule} (found: {abs(tilt):.0f})"),)
+        finding = f"the image is tilted by about {abs(tilt):.0f}°, as its lungs lie"
+        return (_refuse("rotated", finding, f"at most {MOST_TILT:.0f}°"),)
     return ()
 
 
@@ -241,20 +250,27 @@ def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
     share = float(inside.mean())
     least, most = LUNG_SHARE
     if not least <= share <= most:
-        rule = f"lungs cover {least:.0%} to {most:.0%} of a chest film"
-        return [_refuse("not-a-chest", f"{rule} (found: {share:.0%})")]
+        finding = f"lungs cover {in_percent(share)} of the image"
+        return [
+            _refuse("not-a-chest", finding, f"{in_percent(least)} to {in_percent(most)} in a chest X-ray")
+        ]
     if lung_box(lungs, rows, columns, 0) is None:
-        return [_refuse("not-a-chest", "two lungs of plausible size and place are found (found: none)")]
+        return [_refuse("not-a-chest", "no two lungs of plausible size and place are seen")]
     bottom, side = float(inside[-1].mean()), float(max(inside[:, 0].mean(), inside[:, -1].mean()))
     if bottom > BOTTOM_CUT or side > SIDE_CUT:
-        rule = f"at most {BOTTOM_CUT:.0%} of the lower and {SIDE_CUT:.0%} of a lateral border are lung"
-        return [_warn("cropped", f"{rule} (found: {bottom:.0%}, {side:.0%})")]
+        borders = f"{in_percent(bottom)} of the lower and {in_percent(side)} of a lateral border"
+        finding = f"the lungs are cut off: they touch {borders}"
+        return [_warn("cropped", finding, f"at most {in_percent(BOTTOM_CUT)} and {in_percent(SIDE_CUT)}")]
     return []
 
 
-def _warn(code: str, detail: str) -> Flag:
-    return Flag(code, FlagLevel.WARN, detail)
+def _warn(code: str, finding: str, rule: str) -> Flag:
+    return Flag(code, FlagLevel.WARN, finding, rule)
 
 
-def _refuse(code: str, detail: str) -> Flag:
-    return Flag(code, FlagLevel.REFUSE, detail)
+def _refuse(code: str, finding: str, rule: str = "") -> Flag:
+    return Flag(code, FlagLevel.REFUSE, finding, rule)
+
+
+def _limit(code: str, finding: str, rule: str = "") -> Flag:
+    return Flag(code, FlagLevel.REFUSE, finding, rule, Subject.MODEL)

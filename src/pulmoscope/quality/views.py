@@ -14,13 +14,13 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "body-part": ("not-frontal", "another part of the body"),
     "ct": ("not-frontal", "a CT slice"),
     "heat-map": ("not-frontal", "a radiograph under a heat map"),
-    "other": ("not-frontal", "no radiograph"),
+    "other": ("not-frontal", "something that is no radiograph"),
     "two-films": ("two-films", "two or more radiographs"),
-    "part": ("half-chest", "a part of a chest"),
+    "part": ("half-chest", "a part of a chest only"),
     "turned": ("rotated", "a radiograph that is turned"),
     "negative": ("looks-inverted", "a negative"),
 }
-"""View → code of the flag, and how its message names what is seen."""
+"""View → code of the flag, and how its finding names what is seen."""
 
 LIKE_CHILD = "looks-like-child"
 """A child by the picture; by the file's own words it is ``child`` (``io.patient_age``)."""
@@ -28,7 +28,7 @@ LIKE_CHILD = "looks-like-child"
 CHILDREN = 0.02
 """A model knows children where at least this share of every class that it has learnt from are children's images."""
 
-_RULE = "the picture is one whole frontal radiograph of a chest"
+_RULE = "one whole frontal radiograph of a chest is expected"
 
 
 def check(view: View | None) -> tuple[Flag, ...]:
@@ -40,13 +40,18 @@ def check(view: View | None) -> tuple[Flag, ...]:
     if view is None or (view.is_chest and view.name != "child"):
         return ()
     if view.is_chest:
-        rule = "the radiograph is an adult's, not a child's"
-        return (Flag(LIKE_CHILD, FlagLevel.REFUSE, f"{rule} (found: a child's chest, {view.shares[1]:.2f})"),)
+        finding = f"the radiograph looks like a child's, with a probability of {100 * view.shares[1]:.0f} %"
+        return (Flag(LIKE_CHILD, FlagLevel.REFUSE, finding, "an adult's is expected"),)
     if view.chest >= 0.5:
-        detail = f"{_RULE}, within 1.00 of those that are known (found: {view.distance:.2f})"
-        return (Flag("not-frontal", FlagLevel.REFUSE, detail),)
+        finding = (
+            f"the image looks unlike all known chest radiographs, at {view.distance:.2f} times the limit"
+        )
+        return (Flag("not-frontal", FlagLevel.REFUSE, finding, _RULE),)
     code, named = FLAGS[view.name]
-    return (Flag(code, FlagLevel.REFUSE, f"{_RULE} (found: {named}, {1 - view.chest:.2f})"),)
+    finding = (
+        f"the image looks like {named}; the probability of a chest radiograph is {100 * view.chest:.0f} %"
+    )
+    return (Flag(code, FlagLevel.REFUSE, finding, _RULE),)
 
 
 def known_children(

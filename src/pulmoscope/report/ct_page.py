@@ -84,7 +84,7 @@ class Shown:
         ranked: classes with their probabilities, the most probable first; empty where it was not judged.
         parts: of the positive classes: the class's number among them, name and probability.
         suspicion: the probability that there is something; None where it was not judged.
-        imputed: of the body in it, the share that was filled in.
+        imputed: of the body in it, the fraction that was filled in.
         anomaly: how unlike a normal one it is, as a multiple of the limit; 0 where that is not known.
     """
 
@@ -133,7 +133,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         frame=plot,
         slice_threshold=threshold,
         # Models of slices alone are held to the measure (docs/decisions/0010-dense-lung.md).
-        weighed=not diagnosis.levels and any(found.dense_share is not None for found in diagnosis.slices),
+        weighed=not diagnosis.levels and any(found.dense_fraction is not None for found in diagnosis.slices),
         findings=findings(diagnosis),
         slices=slices,
         levels=diagnosis.levels if len(diagnosis.levels) > 1 else {},
@@ -166,7 +166,7 @@ def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
             "band_titles": BAND_TITLES,
             "bands": bands_table(found),
             "method": METHOD,
-            "shares": {own.index: own.lesion_share for own in diagnosis.slices},
+            "shares": {own.index: own.lesion_fraction for own in diagnosis.slices},
         }
     )
 
@@ -185,7 +185,7 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
         ranked=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
         parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
         suspicion=None if found.probabilities is None else suspicion(shares),
-        imputed=found.missing_share or 0.0,
+        imputed=found.missing_fraction or 0.0,
         anomaly=found.anomaly_score or 0.0,
     )
 
@@ -214,7 +214,9 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         said.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
     else:
         said.append(f"In none of them is {named} more probable than not.")
-    measured = [(found.lung_share, found.dense_share) for found in judged if found.dense_share is not None]
+    measured = [
+        (found.lung_fraction, found.dense_fraction) for found in judged if found.dense_fraction is not None
+    ]
     lung = sum(share or 0 for share, _ in measured)
     if lung:
         dense = sum((share or 0) * part for share, part in measured) / lung
@@ -233,8 +235,8 @@ def imputed_sentence(found: Imputed, slices: int) -> str:
             "was filled in for lungs and lesions to be looked for; the network was shown the damage as it is"
         )
     return (
-        f"{found.slices} of {slices} slices {verb} data: {percent(found.share)} of the body at the height of the lungs "
-        f"was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
+        f"{found.slices} of {slices} slices {verb} data: {percent(found.fraction)} of the body at the height of the "
+        f"lungs was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
     )
 
 

@@ -10,13 +10,23 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.files import NOTICE, sha256_of
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, Imputed, Modality, Scan, SliceResult
+from pulmoscope.core.types import (
+    Diagnosis,
+    Explanation,
+    Flag,
+    FlagLevel,
+    Imputed,
+    Modality,
+    Scan,
+    SliceResult,
+    Subject,
+)
 from pulmoscope.report.severity import severity_json
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "2.0"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
-INDEX_VERSION = "2.1"
+INDEX_VERSION = "3.0"
 """Of ``index.json``."""
 
 
@@ -24,8 +34,8 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The contents of ``diagnosis.json``.
 
     ``slices`` and ``levels`` are empty for an X-ray, which has one image and no series. ``severity`` names what is
-    measured for the modality; null says that it was not. No element that identifies a patient is
-    in it.
+    measured for the modality; null says that it was not. ``limits`` are the flags about the model. No element that
+    identifies a patient is in it.
     """
     scan, prediction = diagnosis.scan, diagnosis.prediction
     return {
@@ -45,6 +55,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "flags": [_flag(flag) for flag in diagnosis.quality.flags],
             "imputed": _imputed(diagnosis.imputed),
         },
+        "limits": [_flag(flag) for flag in diagnosis.quality.limits],
         "prediction": {
             "label": prediction.label,
             "probabilities": _rounded(prediction.probabilities),
@@ -123,6 +134,16 @@ def refused_entry(name: str, rule: str, value: str | None, message: str) -> dict
     return {"input": name, "outcome": "refused", "rule": rule, "value": value, "message": message}
 
 
+def flags_of(plain: Mapping[str, Any]) -> tuple[Flag, ...]:
+    """All flags of a ``diagnosis.json``, first those about the image."""
+    listed = {Subject.IMAGE: plain["quality"]["flags"], Subject.MODEL: plain["limits"]}
+    return tuple(
+        Flag(own["code"], FlagLevel(own["level"]), own["finding"], own["rule"], subject)
+        for subject, flags in listed.items()
+        for own in flags
+    )
+
+
 def input_sha256(scan: Scan) -> str:
     """Names a scan's content: the checksum of its file, or of its files' checksums in slice order."""
     sums = [file.sha256 for file in scan.files]
@@ -174,11 +195,11 @@ def _slice(found: SliceResult) -> dict[str, Any]:
         "file": found.file,
         "z_mm": None if found.z_mm is None else round(found.z_mm, 3),
         "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
-        "lung_share": None if found.lung_share is None else round(found.lung_share, 6),
-        "dense_share": None if found.dense_share is None else round(found.dense_share, 6),
+        "lung_fraction": None if found.lung_fraction is None else round(found.lung_fraction, 6),
+        "dense_fraction": None if found.dense_fraction is None else round(found.dense_fraction, 6),
         "network": None if found.network is None else _rounded(found.network),
-        "lesion_share": None if found.lesion_share is None else round(found.lesion_share, 6),
-        "missing_share": None if found.missing_share is None else round(found.missing_share, 6),
+        "lesion_fraction": None if found.lesion_fraction is None else round(found.lesion_fraction, 6),
+        "missing_fraction": None if found.missing_fraction is None else round(found.missing_fraction, 6),
         "anomaly_score": None if found.anomaly_score is None else round(found.anomaly_score, 6),
     }
 
@@ -187,7 +208,7 @@ def _imputed(found: Imputed | None) -> dict[str, Any] | None:
     """What was filled in; None where nothing was."""
     if found is None:
         return None
-    return {"share": round(found.share, 6), "slices": found.slices, "imputer": found.imputer}
+    return {"fraction": round(found.fraction, 6), "slices": found.slices, "imputer": found.imputer}
 
 
 def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str, Any]:
@@ -209,4 +230,4 @@ def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
 
 
 def _flag(flag: Flag) -> dict[str, str]:
-    return {"code": flag.code, "severity": flag.level.value, "detail": flag.message}
+    return {"code": flag.code, "level": flag.level.value, "finding": flag.finding, "rule": flag.rule}

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pulmoscope.core.classes import suspicion
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality, Scan
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.report.diagnosis import SCHEMA_VERSION, input_sha256
+from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
@@ -103,6 +103,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "reason": prediction.reason,
         "verdict": diagnosis.quality.verdict,
         "flags": diagnosis.quality.flags,
+        "limits": diagnosis.quality.limits,
         "flag_title": flag_title,
         "synthetic": is_synthetic(diagnosis),
         "learnt_from_drawn": learnt_from_drawn(diagnosis),
@@ -145,7 +146,7 @@ def study_name(scan: Scan) -> str:
 
 def is_synthetic(diagnosis: Diagnosis) -> bool:
     """Whether the image says of itself that a program drew it."""
-    return any(flag.code == SYNTHETIC for flag in diagnosis.quality.flags)
+    return any(flag.code == SYNTHETIC for flag in diagnosis.quality.all_flags)
 
 
 def learnt_from_drawn(diagnosis: Diagnosis) -> bool:
@@ -220,9 +221,9 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
 
 def summary(plain: Mapping[str, Any]) -> list[str]:
     """The answer of a ``diagnosis.json`` in a few plain lines, for a terminal."""
-    prediction, quality = plain["prediction"], plain["quality"]
+    prediction, quality = plain["prediction"], Quality(flags_of(plain))
     verdict = "report" if prediction["decision"] == Decision.REPORT else "refer: a person must decide"
-    synthetic = any(flag["code"] == SYNTHETIC for flag in quality["flags"])
+    synthetic = any(flag.code == SYNTHETIC for flag in quality.all_flags)
     drawn = "study" if plain["input"]["modality"] == Modality.CT else "image"
     return [
         *([f"Synthetic {drawn}: a program drew it, there is no patient."] if synthetic else []),
@@ -237,9 +238,15 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *_severity_lines(plain["severity"]),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
-        f"Image quality   {quality['verdict']}",
-        *(f"                {flag['code'].replace('_', ' ')}: {flag['detail']}" for flag in quality["flags"]),
+        f"Image quality   {quality.verdict}",
+        *_flag_lines(quality.flags),
+        *(["Limits of this model", *_flag_lines(quality.limits)] if quality.limits else []),
     ]
+
+
+def _flag_lines(flags: Sequence[Flag]) -> list[str]:
+    """One line a flag, below their heading."""
+    return [f"                {flag_title(flag)}: {flag.message}" for flag in flags]
 
 
 def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:

@@ -95,7 +95,7 @@ def slice_plot(
         ),
         together=_path(slices, axis, suspicion) if several else "",
         unjudged=tuple(_stretches(slices, axis)),
-        imputed=tuple(_cell(found.index, axis) for found in slices if found.missing_share),
+        imputed=tuple(_cell(found.index, axis) for found in slices if found.missing_fraction),
         cells=cells,
         marks=tuple(Mark(*mark) for mark in zip(marked, places, labels, strict=True)),
         ticks=tuple((_x(axis, position), signed(position, 0)) for position in ticks(axis)),

@@ -11,7 +11,8 @@ from pulmoscope.core.types import Diagnosis
 def to_csv(diagnosis: Diagnosis) -> str:
     """The content of ``slices.csv``, from the feet to the head.
 
-    Its columns are ``index,file,z_mm,lung_share,dense_share,lesion_share,missing_share,anomaly_score,p_<class>…``.
+    Its columns are ``index,file,z_mm,lung_fraction,dense_fraction,lesion_fraction,missing_fraction,anomaly_score`` and
+    ``p_<class>`` for every class.
 
     Cells are empty where nothing is known, or where the slice was not judged. A file name that a spreadsheet would
     read as a formula gets a ``./`` before it, which leads to the same file.
@@ -21,10 +22,10 @@ def to_csv(diagnosis: Diagnosis) -> str:
         "index",
         "file",
         "z_mm",
-        "lung_share",
-        "dense_share",
-        "lesion_share",
-        "missing_share",
+        "lung_fraction",
+        "dense_fraction",
+        "lesion_fraction",
+        "missing_fraction",
         "anomaly_score",
         *(f"p_{name}" for name in classes),
     ]
@@ -38,10 +39,10 @@ def _rows(diagnosis: Diagnosis, classes: list[str]) -> Iterator[list[str]]:
             str(found.index),
             f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
             "" if found.z_mm is None else f"{found.z_mm:.3f}",
-            "" if found.lung_share is None else f"{found.lung_share:.6f}",
-            "" if found.dense_share is None else f"{found.dense_share:.6f}",
-            "" if found.lesion_share is None else f"{found.lesion_share:.6f}",
-            "" if found.missing_share is None else f"{found.missing_share:.6f}",
+            "" if found.lung_fraction is None else f"{found.lung_fraction:.6f}",
+            "" if found.dense_fraction is None else f"{found.dense_fraction:.6f}",
+            "" if found.lesion_fraction is None else f"{found.lesion_fraction:.6f}",
+            "" if found.missing_fraction is None else f"{found.missing_fraction:.6f}",
             "" if found.anomaly_score is None else f"{found.anomaly_score:.6f}",
             *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
         ]

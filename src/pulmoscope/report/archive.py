@@ -1,0 +1,60 @@
+"""Reads ``diagnosis.json`` as any version has written it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulmoscope.report.diagnosis import SCHEMA_VERSION
+
+_FRACTIONS = ("lung", "dense", "lesion", "missing")
+"""Of a slice; before 2.0 they ended in ``_share``."""
+
+
+def read_diagnosis(path: Path) -> dict[str, Any]:
+    """The contents of a ``diagnosis.json`` in the form of 2.0, whichever version wrote it.
+
+    A file before 2.0 did not tell flags about the model from those about the image: its ``quality`` is as it was
+    written, with all of them, and ``limits`` is empty. A flag of such a file says all in ``finding``.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is no ``diagnosis.json``, or of a version that this one does not know.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    version = str(found.get("schema_version", "")) if isinstance(found, dict) else ""
+    major = version.partition(".")[0]
+    if major == SCHEMA_VERSION.partition(".")[0]:
+        return dict(found)
+    if major != "1":
+        raise ValueError(f"{path}: no diagnosis.json of a version up to {SCHEMA_VERSION}")
+    try:
+        return _from_1(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: a damaged diagnosis.json of {version}") from error
+
+
+def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A diagnosis of 1.0 to 1.4 in the form of 2.0."""
+    quality = {**old["quality"], "flags": [_flag(flag) for flag in old["quality"]["flags"]]}
+    if imputed := quality.get("imputed"):
+        quality["imputed"] = {"fraction" if key == "share" else key: value for key, value in imputed.items()}
+    return {
+        **old,
+        "schema_version": SCHEMA_VERSION,
+        "quality": quality,
+        "limits": [],
+        "slices": [_slice(own) for own in old["slices"]],
+        "levels": old.get("levels", {}),
+    }
+
+
+def _flag(old: Mapping[str, str]) -> dict[str, str]:
+    return {"code": old["code"], "level": old["severity"], "finding": old["detail"], "rule": ""}
+
+
+def _slice(old: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {f"{name}_share": f"{name}_fraction" for name in _FRACTIONS}
+    return {renamed.get(key, key): value for key, value in old.items()}
