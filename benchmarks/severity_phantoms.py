@@ -22,8 +22,8 @@ import numpy as np
 import SimpleITK
 
 from pulmoscope.evaluation.metrics import Predictions, evaluate
+from pulmoscope.inference.missing import Searched, searched
 from pulmoscope.io import read_scan
-from pulmoscope.pipeline.ct_missing import Searched, searched
 from pulmoscope.preprocess.ct_lungs import lung_mask
 from pulmoscope.preprocess.ct_severity import GRADE_STEPS, measure
 

@@ -12,7 +12,6 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.apps.cli.models import _referred
 from pulmoscope.core.errors import BundleError
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
-from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
 from pulmoscope.runtime.bundle import built_in
 from pulmoscope.runtime.study_bundle import StudyBundle, load
 from pulmoscope.runtime.three_level import ThreeLevelModel
@@ -135,7 +134,7 @@ def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
 ) -> None:
     table = volumes.table(tmp_path / "studies", train=0, val=0, test=1)
     model = ThreeLevelModel(three_level)
-    found = evaluate_studies(ThreeLevelJudge(model), table, tmp_path / "out", split="test", bootstrap=0)
+    found = evaluate_studies(model, table, tmp_path / "out", split="test", bootstrap=0)
     accuracy = found["overall"]["scores"]["accuracy"]["value"]
     arguments = [three_level.folder, "--metrics", tmp_path / "out/metrics.json", "--as", "test"]
     ended = RUNNER.invoke(app, ["models", "record", *map(str, arguments)])

@@ -18,10 +18,10 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, OutputExistsError
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile, Subject
 from pulmoscope.datasets.phantom_folder import write_phantoms
+from pulmoscope.inference.decision import decide
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import slugs
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.decision import decide
 from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.bundle import Thresholds
@@ -80,7 +80,7 @@ def test_one_file_is_diagnosed(tmp_path: Path, bundle: Path) -> None:
     assert found.prediction.probabilities["COVID"] == pytest.approx(1 / (1 + np.exp(-difference)), abs=1e-5)
     assert sum(found.prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert found.model["name"] == "tiny"
-    assert set(found.timings_s) == {"read", "prepare", "quality", "predict", "explain"}
+    assert set(found.timings_s) == {"read", "look", "predict", "explain"}
 
 
 def test_the_evidence_is_shown_where_it_is(tmp_path: Path, model: Model) -> None:

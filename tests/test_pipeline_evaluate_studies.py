@@ -20,7 +20,6 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
-from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from study_bundles import tiny_study_bundle
 
@@ -53,7 +52,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
 @pytest.fixture(scope="module")
 def out(model: ThreeLevelModel, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out")
-    evaluate_studies(ThreeLevelJudge(model), table, folder, split="test", bootstrap=20, command="as typed")
+    evaluate_studies(model, table, folder, split="test", bootstrap=20, command="as typed")
     return folder
 
 
@@ -99,9 +98,7 @@ def test_patients_are_referred_by_a_model_that_knows_drawn_studies_only(
     table: SampleTable, tmp_path: Path
 ) -> None:
     drawn = ThreeLevelModel(tiny_study_bundle(tmp_path / "three"))
-    evaluate_studies(
-        ThreeLevelJudge(drawn), replace(table, samples=table.samples[:3]), tmp_path / "out", bootstrap=0
-    )
+    evaluate_studies(drawn, replace(table, samples=table.samples[:3]), tmp_path / "out", bootstrap=0)
     assert [row["decision"] for row in rows(tmp_path / "out/predictions.csv")] == ["refer"] * 3
 
 
@@ -155,14 +152,14 @@ def test_the_page_shows_all_levels_the_map_and_that_it_is_synthetic(out: Path) -
 
 def test_results_are_not_overwritten_unasked(model: ThreeLevelModel, table: SampleTable, out: Path) -> None:
     with pytest.raises(OutputExistsError):
-        evaluate_studies(ThreeLevelJudge(model), table, out)
+        evaluate_studies(model, table, out)
 
 
 def test_a_table_of_unreadable_studies_is_refused(
     model: ThreeLevelModel, table: SampleTable, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match=r"broken\.nii\.gz"):
-        evaluate_studies(ThreeLevelJudge(model), replace(table, samples=table.samples[-1:]), tmp_path)
+        evaluate_studies(model, replace(table, samples=table.samples[-1:]), tmp_path)
 
 
 def test_infected_slices_that_are_not_the_study_s_leave_it_out(
@@ -170,7 +167,7 @@ def test_infected_slices_that_are_not_the_study_s_leave_it_out(
 ) -> None:
     beyond = replace(table.samples[1], infected="3-40")
     both = replace(table, samples=(beyond, table.samples[2]))
-    found = evaluate_studies(ThreeLevelJudge(model), both, tmp_path, bootstrap=0)
+    found = evaluate_studies(model, both, tmp_path, bootstrap=0)
     (failure,) = found["data"]["failures"]
     assert failure["file"] == beyond.file
     assert "infected slices lie in 0 to 9 (found: 40)" in failure["reason"]

@@ -1,29 +1,81 @@
-"""Pulmoscope reads chest X-rays for COVID-19. Research use only; not a medical device.
+"""Pulmoscope reads chest X-rays and CT for COVID-19. Research use only; not a medical device.
 
-``pulmoscope.diagnose(path)`` is the one-line entry, for one scan; ``pulmoscope.diagnose_films(folder)`` gives the films
-of one study their one answer. The command line is ``pulmoscope --help``.
+``pulmoscope.diagnose(path)`` is the one-line entry. What a researcher composes is beside it: ``read_scan``,
+``open_model``, ``predict``, ``heat_maps``, ``find_lungs``, ``measure_severity``, ``load_data``, ``evaluate`` (see
+docs/python.md). Each is imported when it is first used. The command line is ``pulmoscope --help``.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "diagnose", "diagnose_films"]
 
 if TYPE_CHECKING:
+    from pulmoscope.core.types import Diagnosis, Explanation, Prediction, Scan
+    from pulmoscope.inference.models import open_model
+    from pulmoscope.io import read_scan
+    from pulmoscope.pipeline.api import (
+        diagnose_many,
+        evaluate,
+        find_lungs,
+        heat_maps,
+        load_data,
+        measure_severity,
+        predict,
+        read_scans,
+    )
     from pulmoscope.pipeline.diagnose import diagnose
     from pulmoscope.pipeline.diagnose_films import diagnose_films
 
+_HOME = {
+    "Diagnosis": "core.types",
+    "Explanation": "core.types",
+    "Prediction": "core.types",
+    "Scan": "core.types",
+    "diagnose": "pipeline.diagnose",
+    "diagnose_films": "pipeline.diagnose_films",
+    "diagnose_many": "pipeline.api",
+    "evaluate": "pipeline.api",
+    "find_lungs": "pipeline.api",
+    "heat_maps": "pipeline.api",
+    "load_data": "pipeline.api",
+    "measure_severity": "pipeline.api",
+    "open_model": "inference.models",
+    "predict": "pipeline.api",
+    "read_scan": "io",
+    "read_scans": "pipeline.api",
+}
+"""Where each public name lives: imported on first use, so that ``import pulmoscope`` is quick."""
+
+__all__ = [
+    "Diagnosis",
+    "Explanation",
+    "Prediction",
+    "Scan",
+    "__version__",
+    "diagnose",
+    "diagnose_films",
+    "diagnose_many",
+    "evaluate",
+    "find_lungs",
+    "heat_maps",
+    "load_data",
+    "measure_severity",
+    "open_model",
+    "predict",
+    "read_scan",
+    "read_scans",
+]
+
 
 def __getattr__(name: str) -> Any:
-    """Import the main flow on first use, so that ``import pulmoscope`` is quick."""
-    if name == "diagnose":
-        from pulmoscope.pipeline.diagnose import diagnose
+    """A public name, imported from where it lives."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'pulmoscope' has no attribute {name!r}")
+    return getattr(import_module(f"pulmoscope.{_HOME[name]}"), name)
 
-        return diagnose
-    if name == "diagnose_films":
-        from pulmoscope.pipeline.diagnose_films import diagnose_films
 
-        return diagnose_films
-    raise AttributeError(f"module 'pulmoscope' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return __all__

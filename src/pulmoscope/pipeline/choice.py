@@ -6,34 +6,17 @@ import importlib
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality
+from pulmoscope.inference.models import AnyModel, open_model
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
-from pulmoscope.runtime import severity_bundle, study_bundle
-from pulmoscope.runtime.any_bundle import kind_of
-from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
-from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.three_level import ThreeLevelModel
-
-AnyModel = Model | ThreeLevelModel | SeverityModel
-
-_KINDS: Mapping[str, type[AnyModel]] = {
-    severity_bundle.KIND: SeverityModel,
-    study_bundle.KIND: ThreeLevelModel,
-}
 
 BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
 """What ``auto`` stands for."""
 _TITLES = {Modality.XRAY: "an X-ray", Modality.CT: "a CT"}
-
-
-def open_model(model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> AnyModel:
-    """Load, verify and open a bundle of any kind (errors: see :meth:`Model.load`)."""
-    return _KINDS.get(kind_of(model), Model).load(model, runtime, device)
 
 
 class Models:

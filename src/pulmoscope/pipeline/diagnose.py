@@ -16,24 +16,24 @@ from time import perf_counter
 from typing import Any, Literal
 
 from pulmoscope import __version__
+from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Modality, Scan
 from pulmoscope.explain import gradcam
+from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
+from pulmoscope.inference.models import AnyModel
 from pulmoscope.io import ReadResult, Study, read_scan, read_study, sources
 from pulmoscope.io.studies import Film, Wanted
 from pulmoscope.pipeline import outputs as files
-from pulmoscope.pipeline.ahead import ahead
-from pulmoscope.pipeline.choice import AnyModel, Models
-from pulmoscope.pipeline.decision import judge
+from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
-from pulmoscope.quality import rules
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.bundle import Thresholds
-from pulmoscope.runtime.model import Model, Outputs, Prepared
+from pulmoscope.runtime.model import Model, Outputs
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
@@ -71,16 +71,6 @@ class Outcome:
         assert self.plain is not None
         report = f"{self.folder}/{files.REPORT}" if self.report else None
         return diagnosed_entry(self.name, self.folder, self.plain, report)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A scan, what the quality rules say of it, and what the network will see."""
-
-    scan: Scan
-    prepared: Prepared
-    flags: tuple[Flag, ...]
-    timings_s: Mapping[str, float]
 
 
 def diagnose(
@@ -249,40 +239,25 @@ def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
     return diagnosis
 
 
-def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, _Seen, Outputs]:
+def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, SeenImage, Outputs]:
     """Quality, prediction and decision of a scan, and what they rest on."""
-    seen = _look(model, scan, read_s)
     start = perf_counter()
-    answer = model.predict(seen.prepared.tensor[None])
-    return _conclude(model, seen, answer, perf_counter() - start), seen, answer
-
-
-def _look(model: Model, scan: Scan, read_s: float) -> _Seen:
-    """Prepare a scan and check its quality."""
-    start = perf_counter()
-    prepared = model.prepare(scan.pixels[0])
-    between = perf_counter()
-    flags = rules.check(scan, prepared.lungs, prepared.view).all_flags
-    timings_s = {"read": read_s, "prepare": between - start, "quality": perf_counter() - between}
-    return _Seen(scan, prepared, flags, timings_s)
-
-
-def _conclude(model: Model, seen: _Seen, answer: Outputs, predict_s: float) -> Diagnosis:
-    """Put together what is known of a scan, and decide."""
-    bundle = model.bundle
-    ((quality, prediction),) = judge(bundle, [seen.flags], answer)
-    return Diagnosis(
-        scan=seen.scan,
+    seen = look_at_image(scan, model)
+    looked = perf_counter()
+    answer, ((quality, prediction),) = infer_images([seen], model)
+    diagnosis = Diagnosis(
+        scan=scan,
         model=model.identity,
         quality=quality,
         prediction=prediction,
-        timings_s={**seen.timings_s, "predict": predict_s},
+        timings_s={"read": read_s, "look": looked - start, "predict": perf_counter() - looked},
         software=versions_with(model.runtime),
         card=card(model),
     )
+    return diagnosis, seen, answer
 
 
-def _explained(diagnosis: Diagnosis, seen: _Seen, answer: Outputs) -> Diagnosis:
+def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs) -> Diagnosis:
     """Add the heat maps of the classes that are in play, the most probable one first."""
     start = perf_counter()
     label, shares = diagnosis.prediction.label, diagnosis.prediction.probabilities

@@ -1,44 +1,26 @@
-"""The main flow of a CT: scan → missing data → lungs → quality → every slice → the patient → decision → explanation."""
+"""A CT from the scan to its diagnosis: what is inferred, slice by slice, and what it is explained by."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive, suspicion
-from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import (
-    BoolArray,
-    Decision,
-    Diagnosis,
-    Explanation,
-    FloatArray,
-    Prediction,
-    Quality,
-    Scan,
-    SliceResult,
-)
-from pulmoscope.datasets.ct_studies import lungs_of
-from pulmoscope.pipeline.choice import AnyModel
-from pulmoscope.pipeline.ct_answer import CtAnswer, CtReader, named
-from pulmoscope.pipeline.ct_missing import Searched, imputed, missing_flags, searched
-from pulmoscope.pipeline.ct_readers import reader_of
-from pulmoscope.pipeline.decision import ct_quality, decide
-from pulmoscope.pipeline.patient_rule import ENOUGH, suspicious
-from pulmoscope.pipeline.severity import held_to_measure, measured, with_limits
+from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Prediction, Scan, SliceResult
+from pulmoscope.inference.answer import CtAnswer, named
+from pulmoscope.inference.ct import CtResult, infer
+from pulmoscope.inference.look import SeenCt, look_at
+from pulmoscope.inference.missing import imputed
+from pulmoscope.inference.models import AnyModel, reader_of
+from pulmoscope.inference.patient_rule import suspicious
 from pulmoscope.quality import ct_rules
-from pulmoscope.runtime.bundle import Thresholds
-
-if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
 
 MOSTLY = 0.5
 """Of a slice's body; where more was not measured, the slice is not shown as evidence."""
@@ -65,48 +47,29 @@ def diagnose_ct(
         UnsuitableError: no slice shows enough lung to be judged.
     """
     start = perf_counter()
-    raw, own = scan, searched(scan)
-    scan = own.scan
-    searched_at = perf_counter()
-    lungs = lungs_of(scan)
-    found = perf_counter()
-    reader, bundle = reader_of(model), model.bundle
-    dense = None if lungs is None else _dense(scan, lungs)
-    with ThreadPoolExecutor(2) as aside:
-        checked = aside.submit(ct_quality, scan, lungs, bundle.training_data.get("sources", ()))
-        measuring = aside.submit(measured, scan, lungs, own.mask)
-        given = (scan, lungs, own.mask) if reader.repairs else (raw, lungs_of(raw), None)
-        answer = reader.answer(given[0], given[1], dense, given[2])
-    if not answer.patient:
-        raise _without_lungs(scan, lungs)
+    seen = look_at(scan)
+    looked = perf_counter()
+    result = infer(seen, model)
     predicted = perf_counter()
-    known = checked.result().all_flags
-    quality = Quality((*known, *missing_flags(own, lungs, answer.imputer), *answer.flags))
-    severity, masks = with_limits(measuring.result(), quality)
-    prediction = _decided(answer, quality, bundle.thresholds)
+    answer = result.answer
     diagnosis = Diagnosis(
-        scan=scan,
+        scan=seen.scan,
         model=model.identity,
-        quality=quality,
-        prediction=held_to_measure(prediction, severity),
-        slices=_results(own, lungs, (dense, severity), answer, bundle.classes),
+        quality=result.quality,
+        prediction=result.prediction,
+        slices=_results(seen, result, model.bundle.classes),
         levels=answer.levels,
-        timings_s={
-            "read": read_s,
-            "search": searched_at - start,
-            "lungs": found - searched_at,
-            "predict": predicted - found,
-        },
+        timings_s={"read": read_s, "look": looked - start, "predict": predicted - looked},
         software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
-        severity=severity,
-        masks=masks,
-        imputed=imputed(own, lungs, answer.imputer),
+        severity=result.severity,
+        masks=result.masks,
+        imputed=imputed(seen.search, seen.lungs, answer.imputer),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
-    maps = _explanations(reader, given, diagnosis)
+    maps = _explanations(seen, model, diagnosis)
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - predicted}
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
@@ -123,45 +86,12 @@ def card(model: AnyModel) -> dict[str, Any]:
     }
 
 
-def _without_lungs(scan: Scan, lungs: LungMask | None) -> UnsuitableError:
-    """Why a CT of which no slice was judged is refused."""
-    found_ml = 0 if lungs is None else lungs.right_ml + lungs.left_ml
-    source = scan.files[0].name if len(scan.files) == 1 else scan.name
-    return UnsuitableError(
-        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
-    )
-
-
-def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Prediction:
-    """Report or refer; what hardly any patient has checked is always referred."""
-    prediction = decide(answer.patient, quality, thresholds)
-    if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
-        return prediction
-    reason = (
-        f"How the slices' answers become the patient's was checked on {answer.checked} patients only; answers are "
-        f"reported from {ENOUGH} on. A person must read the study."
-    )
-    return replace(prediction, decision=Decision.REFER, reason=reason)
-
-
-def _dense(scan: Scan, lungs: LungMask) -> FloatArray:
-    """Of each slice's lung, the fraction that is dense."""
-    from pulmoscope.preprocess.ct_dense import dense_fractions
-
-    assert scan.spacing_mm is not None  # as there are lungs
-    return dense_fractions(scan.pixels, lungs.labels, scan.spacing_mm)
-
-
-def _results(
-    own: Searched,
-    lungs: LungMask | None,
-    measures: tuple[FloatArray | None, SeverityMeasure | None],
-    answer: CtAnswer,
-    classes: tuple[str, ...],
-) -> tuple[SliceResult, ...]:
+def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[SliceResult, ...]:
     """One result per slice."""
-    scan, (dense, severity) = own.scan, measures
-    shares: npt.NDArray[np.float64] | None = None if lungs is None else ct_rules.lung_fractions(lungs.labels)
+    scan, answer, severity = seen.scan, result.answer, result.severity
+    shares: npt.NDArray[np.float64] | None = (
+        None if seen.lungs is None else ct_rules.lung_fractions(seen.lungs.labels)
+    )
     own_files = len(scan.files) == len(scan.pixels)
     return tuple(
         SliceResult(
@@ -170,10 +100,10 @@ def _results(
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
             probabilities=_named(classes, row),
             lung_fraction=None if shares is None else round(float(shares[index]), 6),
-            dense_fraction=None if dense is None else round(float(dense[index]), 6),
+            dense_fraction=None if seen.dense is None else round(float(seen.dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
             lesion_fraction=None if severity is None else _lesion_fraction(severity, index),
-            missing_fraction=own.slice_fraction(index),
+            missing_fraction=seen.search.slice_fraction(index),
             anomaly_score=_anomaly(answer, index),
         )
         for index, row in enumerate(answer.slices)
@@ -213,14 +143,11 @@ def _to_show(slices: Sequence[SliceResult]) -> list[int]:
     return suspicious(np.where(np.array(scores) < 0, -1.0, scores + ABOUT * lesion / max(lesion.max(), 1e-9)))
 
 
-def _explanations(
-    reader: CtReader, given: tuple[Scan, LungMask | None, BoolArray | None], diagnosis: Diagnosis
-) -> list[Explanation]:
+def _explanations(seen: SeenCt, model: AnyModel, diagnosis: Diagnosis) -> list[Explanation]:
     """What speaks for the likeliest infection in the most suspicious slices."""
     places = _to_show(diagnosis.slices)
     positive = [name for name in diagnosis.prediction.probabilities if is_positive(name)]
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    scan, lungs, missing = given
-    return reader.explain(scan, lungs, places, target, missing)
+    return reader_of(model).explain(seen, places, target)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Modality
+from pulmoscope.inference.models import AnyModel
 from pulmoscope.io import Study, entries, read_study, studies
-from pulmoscope.pipeline.choice import AnyModel, Models
+from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
 from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, refusal_of, study_answer
 from pulmoscope.report.diagnosis import to_json

@@ -14,16 +14,17 @@ from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.embedding import LEAST, map_of
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.inference.models import AnyModel, reader_of
 from pulmoscope.pipeline.evaluate import data_facts, draw, figures, synthetic_facts
 from pulmoscope.pipeline.predict import Progress, write_predictions
-from pulmoscope.pipeline.predict_studies import StudyJudge, StudyPredictions, predict_studies
+from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studies
 from pulmoscope.report.evaluation import studies_page
 
 SCHEMA_VERSION = "1.1"
 
 
 def evaluate_studies(
-    judge: StudyJudge,
+    model: AnyModel,
     table: SampleTable,
     out: Path,
     *,
@@ -48,8 +49,7 @@ def evaluate_studies(
         DatasetError: no study could be read.
     """
     claim_folder(out, "metrics.json", force)
-    model = judge.model
-    said, failures = predict_studies(judge, table, progress)
+    said, failures = predict_studies(model, table, progress)
     ensemble = said.ensemble
     write_predictions(out / "predictions.csv", ensemble)
     _write_classifiers(out / "classifiers.csv", said)
@@ -81,7 +81,7 @@ def evaluate_studies(
         _write_map(out / "tsne.csv", ensemble, places)
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
-    write_text(out / "report.html", studies_page(found, pictures, judge.levels_told))
+    write_text(out / "report.html", studies_page(found, pictures, reader_of(model).levels_told))
     write_json(out / "metrics.json", found)
     return found
 

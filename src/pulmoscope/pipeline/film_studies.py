@@ -1,7 +1,7 @@
 """One answer for a study of several films: PA and lateral, or a repeat.
 
 Every film keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the films that
-can be judged, decided about as a single film is (:func:`pulmoscope.pipeline.decision.decide`) with all their quality
+can be judged, decided about as a single film is (:func:`pulmoscope.inference.decision.decide`) with all their quality
 flags; films that differ in their label refer the study. A film does not count that was refused, that a quality rule
 refers (lateral, not a chest, rotated …), or that is another's copy. What says that the patient is a child, in the file
 or in the picture, holds for the whole study.
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_text
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality
+from pulmoscope.inference.decision import decide
 from pulmoscope.io.patient_age import CHILD
 from pulmoscope.io.studies import Film
 from pulmoscope.pipeline import outputs as files
-from pulmoscope.pipeline.decision import decide
 from pulmoscope.quality.views import LIKE_CHILD
 from pulmoscope.report.archive import read_diagnosis
 from pulmoscope.report.diagnosis import flags_of

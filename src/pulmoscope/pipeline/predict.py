@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import csv_text, write_text
-from pulmoscope.core.types import Flag, FloatArray
+from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import read_xray
-from pulmoscope.pipeline.ahead import ahead
-from pulmoscope.pipeline.decision import judge
-from pulmoscope.quality import rules
 from pulmoscope.runtime.model import Model
 
 BATCH = 16
@@ -71,12 +70,11 @@ def predict_table(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
-            ready = [(sample, *found) for sample, found in batch if not isinstance(found, InputError)]
+            ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
             failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
             if ready:
-                outputs = model.predict(np.stack([tensor for _, tensor, _ in ready]))
-                judged = judge(model.bundle, [flags for *_, flags in ready], outputs)
-                samples += [sample for sample, *_ in ready]
+                outputs, judged = infer_images([seen for _, seen in ready], model)
+                samples += [sample for sample, _ in ready]
                 decisions += [prediction.decision.value for _, prediction in judged]
                 probabilities.append(outputs.probabilities)
                 logits.append(outputs.logits)
@@ -130,8 +128,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def _prepared(
     model: Model, table: SampleTable, transform: Transform | None, framed: bool, sample: Sample
-) -> tuple[Sample, tuple[FloatArray, tuple[Flag, ...]] | InputError]:
-    """A sample as the network sees it, with its quality flags; or why it can't be read."""
+) -> tuple[Sample, SeenImage | InputError]:
+    """A sample as the network sees it; or why it can't be read."""
     try:
         scan = read_xray(table.path(sample))
     except InputError as error:
@@ -139,9 +137,4 @@ def _prepared(
     lungs = model.lung_map(scan.pixels[0]) if framed else None
     if transform is not None:
         scan = replace(scan, pixels=transform(scan.pixels[0])[None])
-    prepared = model.prepare(scan.pixels[0], lungs)
-    if model.bundle.modality == "CT":
-        quality = rules.check_slice(scan, prepared.framed.lungs_found)
-    else:
-        quality = rules.check(scan, prepared.lungs, prepared.view)
-    return sample, (prepared.tensor, quality.all_flags)
+    return sample, look_at_image(scan, model, lungs)

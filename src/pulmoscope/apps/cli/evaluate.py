@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from pulmoscope.apps.cli.diagnose import Runtime
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
     from pulmoscope.datasets.labels import LabelMap
-    from pulmoscope.pipeline.choice import AnyModel
+    from pulmoscope.inference.models import AnyModel
 
 ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
 Split = Annotated[str, typer.Option(help="Which split; `all` takes every image.")]
@@ -58,13 +57,14 @@ def command(
     the votes) and tsne.csv instead of worst.html; a model of slices on studies slices.csv and slices.json: how well it
     tells infected from clean slices within each patient.
     """
-    from pulmoscope.pipeline.choice import open_model
+    from pulmoscope.inference.models import open_model
+    from pulmoscope.pipeline.api import evaluate
 
     opened = open_model(model, runtime.value, device)
     table = chosen(data, layout, split, labels_of(opened, labels))
-    evaluate, tell, page = _evaluation(opened, table)
     with progress_bar("Evaluating") as progress:
         found = evaluate(
+            opened,
             table,
             out,
             split=split,
@@ -74,29 +74,14 @@ def command(
             progress=progress,
         )
     tell_failures(found)
-    tell(found)
-    typer.echo(f"{page[0]}: {out / page[1]}")
-
-
-def _evaluation(
-    model: AnyModel, table: SampleTable
-) -> tuple[Callable[..., dict[str, Any]], Callable[[Mapping[str, Any]], None], tuple[str, str]]:
-    """How this model is evaluated on these data, how its figures are shown, and which file to look at, titled."""
-    from pulmoscope.datasets.studies import holds_studies
-    from pulmoscope.pipeline.evaluate import evaluate
-    from pulmoscope.pipeline.evaluate_slices import evaluate_slices
-    from pulmoscope.pipeline.evaluate_studies import evaluate_studies
-    from pulmoscope.pipeline.predict_studies import ThreeLevelJudge
-    from pulmoscope.pipeline.severity_judge import SeverityJudge
-    from pulmoscope.runtime.severity import SeverityModel
-    from pulmoscope.runtime.three_level import ThreeLevelModel
-
-    if isinstance(model, ThreeLevelModel | SeverityModel):
-        judge = ThreeLevelJudge(model) if isinstance(model, ThreeLevelModel) else SeverityJudge(model)
-        return partial(evaluate_studies, judge), _tell_levels, ("Report", "report.html")
-    if model.bundle.modality == "CT" and holds_studies(table):
-        return partial(evaluate_slices, model), _tell_slices, ("Figures", "slices.json")
-    return partial(evaluate, model), _tell, ("Report", "report.html")
+    if "patients" in found:
+        _tell_slices(found)
+    elif "levels" in found:
+        _tell_levels(found)
+    else:
+        _tell(found)
+    page = out / "report.html"
+    typer.echo(f"Report: {page}" if page.exists() else f"Figures: {out / 'slices.json'}")
 
 
 def _tell_slices(found: Mapping[str, Any]) -> None:

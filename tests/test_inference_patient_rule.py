@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.pipeline.patient_rule import patient_probabilities, suspicious
+from pulmoscope.inference.patient_rule import patient_probabilities, suspicious
 
 
 def two(*positive: float) -> FloatArray:

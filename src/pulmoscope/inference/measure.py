@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,16 +53,6 @@ def measured(
     percent = 100 * lost / int(np.count_nonzero(lungs.labels))
     limit = f"{percent:.1f} % of the lung was not observed: the percentage is of the rest."
     return replace(found[0], limits=(limit,)), found[1]
-
-
-def measured_for(
-    classes: Sequence[str], scan: Scan, lungs: LungMask | None, missing: npt.NDArray[np.bool_] | None
-) -> SeverityMeasure | None:
-    """What a model's answers are held to: the measure where its classes are grades, else None, as it takes time."""
-    if all(grade_number(name) is None for name in classes):
-        return None
-    found = measured(scan, lungs, missing)
-    return None if found is None else found[0]
 
 
 def with_limits(

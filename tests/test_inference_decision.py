@@ -8,7 +8,7 @@ import pytest
 
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.types import Decision, Quality
-from pulmoscope.pipeline.decision import decide, judge
+from pulmoscope.inference.decision import decide, judge
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.runtime.model import Model, Outputs

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.pipeline.dense_lung import weighed
+from pulmoscope.inference.dense_lung import weighed
 
 
 def test_a_clear_slice_is_not_infected_and_a_dense_one_is_as_the_network_says() -> None:

@@ -18,10 +18,10 @@ from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
 from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.inference.missing import imputed, missing_flags, searched
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import slugs
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.ct_missing import imputed, missing_flags, searched
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct

@@ -12,15 +12,18 @@ from jsonschema import Draft202012Validator
 
 from chests import SPACING_MM, chest
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Modality, Scan, SourceFile, Subject, Units
+from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Subject, Units
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.inference.look import SeenCt
+from pulmoscope.inference.missing import Searched
+from pulmoscope.inference.severity_reader import SeverityReader
 from pulmoscope.pipeline.ct_pictures import ct_pictures
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.outputs import save
-from pulmoscope.pipeline.severity_judge import SeverityJudge
-from pulmoscope.pipeline.severity_reader import SeverityReader
+from pulmoscope.preprocess.ct_lungs import LungMask
+from pulmoscope.quality.missing import Missing
 from pulmoscope.quality.repair import repaired
 from pulmoscope.report.ct_page import to_html
 from pulmoscope.runtime.severity import SeverityModel
@@ -40,13 +43,22 @@ def scan() -> Scan:
     return scan_of(chest().hu)
 
 
+def seen(scan: Scan, lungs: LungMask | None, missing: BoolArray | None = None) -> SeenCt:
+    """A scan of which this is missing, left as it is, so that what fills it is seen."""
+    if missing is None:
+        return SeenCt(scan, Searched(scan, None, searched=True), lungs)
+    kinds = tuple(("saturated block",) if own.any() else () for own in missing)
+    nothing = np.zeros(len(missing), np.int64)
+    return SeenCt(scan, Searched(scan, Missing(missing, kinds, nothing, nothing), searched=True), lungs)
+
+
 def model(folder: Path, **options: object) -> SeverityModel:
     return SeverityModel(tiny_severity_bundle(folder, **options))  # type: ignore[arg-type]
 
 
 def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: Path, scan: Scan) -> None:
     own = model(tmp_path, slice_mm=10.0)  # two of 5 mm become one
-    answer = SeverityReader(own).answer(scan, lungs_of(scan), None, None)
+    answer = SeverityReader(own).answer(seen(scan, lungs_of(scan)))
     judged = ~np.isnan(answer.slices[:, 0])
     assert judged.any()
     assert not judged.all()
@@ -60,7 +72,7 @@ def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: P
 
 @pytest.mark.parametrize(("vote", "grade"), [("attention", "CT-0"), ("regression", "CT-3")])
 def test_the_bundles_vote_decides(tmp_path: Path, scan: Scan, vote: str, grade: str) -> None:
-    answer = SeverityReader(model(tmp_path, vote=vote)).answer(scan, lungs_of(scan), None, None)
+    answer = SeverityReader(model(tmp_path, vote=vote)).answer(seen(scan, lungs_of(scan)))
     assert answer.patient == answer.levels[vote]
     assert max(answer.patient, key=lambda name: answer.patient[name]) == grade
 
@@ -71,12 +83,12 @@ def test_missing_voxels_do_not_matter_to_a_model_that_repairs(tmp_path: Path, sc
     missing[20:22, 30:90, 30:90] = True
     spoilt = scan_of(np.where(missing, 3071, scan.pixels))
     repairing, leaving = model(tmp_path / "linear"), model(tmp_path / "none", imputer="none")
-    clean = SeverityReader(repairing).answer(scan, lungs, None, missing).slices
+    clean = SeverityReader(repairing).answer(seen(scan, lungs, missing)).slices
     assert np.array_equal(
-        SeverityReader(repairing).answer(spoilt, lungs, None, missing).slices, clean, equal_nan=True
+        SeverityReader(repairing).answer(seen(spoilt, lungs, missing)).slices, clean, equal_nan=True
     )
     assert not np.array_equal(
-        SeverityReader(leaving).answer(spoilt, lungs, None, missing).slices, clean, equal_nan=True
+        SeverityReader(leaving).answer(seen(spoilt, lungs, missing)).slices, clean, equal_nan=True
     )
 
 
@@ -155,15 +167,15 @@ def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path:
 
 def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Scan) -> None:
     lungs = lungs_of(scan)
-    unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(scan, lungs, None, None)
+    unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(seen(scan, lungs))
     assert [(flag.code, flag.subject) for flag in unusual.flags] == [("unlike-normal", Subject.MODEL)]
-    usual = SeverityReader(model(tmp_path / "high", anomalous_from=0.99)).answer(scan, lungs, None, None)
+    usual = SeverityReader(model(tmp_path / "high", anomalous_from=0.99)).answer(seen(scan, lungs))
     assert not usual.flags
 
 
 def test_pictures_are_refused_in_one_line(tmp_path: Path, scan: Scan) -> None:
     with pytest.raises(UnsuitableError, match="tiny-severity reads CT in HU"):
-        SeverityReader(model(tmp_path)).answer(scan_of(scan.pixels, Units.GREY), None, None, None)
+        SeverityReader(model(tmp_path)).answer(seen(scan_of(scan.pixels, Units.GREY), None))
 
 
 def test_a_diagnosis_has_the_networks_grade_beside_the_measured_one(tmp_path: Path, scan: Scan) -> None:
@@ -188,16 +200,16 @@ def test_an_evaluation_refers_grades_far_from_the_measured_one(
     tmp_path: Path, vote: str, decision: str
 ) -> None:
     # Both lungs are healthy; by regression the tiny bundle says CT-3, by attention CT-0.
-    judge = SeverityJudge(model(tmp_path / "bundle", vote=vote, sources=("hospital",)))
-    evaluate_studies(judge, healthy_table(tmp_path), tmp_path / "out", bootstrap=0)
+    own = model(tmp_path / "bundle", vote=vote, sources=("hospital",))
+    evaluate_studies(own, healthy_table(tmp_path), tmp_path / "out", bootstrap=0)
     with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as stream:
         assert [row["decision"] for row in csv.DictReader(stream)] == [decision] * 2
 
 
 def test_a_table_of_studies_is_evaluated_at_both_levels(tmp_path: Path) -> None:
     table = healthy_table(tmp_path)
-    judge = SeverityJudge(model(tmp_path / "bundle"))
-    evaluate_studies(judge, table, tmp_path / "out", split="test", bootstrap=0)
+    own = model(tmp_path / "bundle")
+    evaluate_studies(own, table, tmp_path / "out", split="test", bootstrap=0)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert set(found["levels"]) == {"slice", "majority", "mean", "attention", "regression", "ensemble"}
     assert found["levels"]["majority"] == found["levels"]["ensemble"]

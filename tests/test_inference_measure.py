@@ -9,7 +9,7 @@ from chests import SPACING_MM, chest
 from diagnoses import a_ct_diagnosis, a_ct_of_pictures
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Decision, Flag, FlagLevel, FloatArray, Prediction, Quality, Scan
-from pulmoscope.pipeline.severity import LIMITS, held_to_measure, measured, measured_for, with_limits
+from pulmoscope.inference.measure import LIMITS, held_to_measure, measured, with_limits
 from pulmoscope.preprocess.ct_lungs import lung_mask
 
 
@@ -47,22 +47,6 @@ def test_what_was_not_observed_is_told() -> None:
     none = measured(a_scan(drawn.hu), lung_mask(drawn.hu, SPACING_MM), np.zeros_like(missing))
     assert none is not None
     assert none[0].limits == ()
-
-
-def test_answers_are_held_to_a_measure_where_they_are_grades() -> None:
-    drawn = chest()
-    scan, lungs = a_scan(drawn.hu), lung_mask(drawn.hu, SPACING_MM)
-    found = measured(scan, lungs)
-    assert found is not None
-    own = measured_for(("Normal", "CT-2"), scan, lungs, None)
-    assert own is not None
-    assert (own.percent_affected, own.grade, own.score) == (
-        found[0].percent_affected,
-        found[0].grade,
-        found[0].score,
-    )
-    assert measured_for(("Normal", "COVID"), scan, lungs, None) is None
-    assert measured_for(("CT-0", "CT-2"), scan, None, None) is None
 
 
 def odd(kind: str) -> FloatArray:

@@ -1,0 +1,83 @@
+"""The one path of a CT: slices → patient → quality → decision; a diagnosis and an evaluation both go along it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.severity import SeverityMasks, SeverityMeasure, grade_number
+from pulmoscope.core.types import Decision, Prediction, Quality
+from pulmoscope.inference.answer import CtAnswer
+from pulmoscope.inference.decision import ct_quality, decide
+from pulmoscope.inference.look import SeenCt
+from pulmoscope.inference.measure import held_to_measure, measured, with_limits
+from pulmoscope.inference.missing import missing_flags
+from pulmoscope.inference.models import AnyModel, reader_of
+from pulmoscope.inference.patient_rule import ENOUGH
+from pulmoscope.runtime.bundle import Thresholds
+
+
+@dataclass(frozen=True)
+class CtResult:
+    """All that is known of a CT.
+
+    Attributes:
+        answer: the model's.
+        quality: of the scan, with what limits the answer.
+        prediction: the patient's, decided.
+        severity, masks: measured without learning; None where they were not.
+    """
+
+    answer: CtAnswer
+    quality: Quality
+    prediction: Prediction
+    severity: SeverityMeasure | None
+    masks: SeverityMasks | None
+
+
+def infer(seen: SeenCt, model: AnyModel, *, measure: bool = True) -> CtResult:
+    """What a model says of a CT, and what is done with it.
+
+    Args:
+        model: one whose bundle is of modality CT.
+        measure: measure the severity in any case; else only where the model's classes are grades, which are held to it.
+
+    Raises:
+        UnsuitableError: no slice shows enough lung to be judged, or the model can't read such a scan.
+    """
+    bundle = model.bundle
+    wanted = measure or any(grade_number(name) is not None for name in bundle.classes)
+    with ThreadPoolExecutor(2) as aside:
+        checked = aside.submit(ct_quality, seen.scan, seen.lungs, bundle.training_data.get("sources", ()))
+        measuring = aside.submit(measured, seen.scan, seen.lungs, seen.missing) if wanted else None
+        answer = reader_of(model).answer(seen)
+    if not answer.patient:
+        raise _without_lungs(seen)
+    missing = missing_flags(seen.search, seen.lungs, answer.imputer)
+    quality = Quality((*checked.result().all_flags, *missing, *answer.flags))
+    severity, masks = with_limits(measuring.result() if measuring else None, quality)
+    prediction = held_to_measure(_decided(answer, quality, bundle.thresholds), severity)
+    return CtResult(answer, quality, prediction, severity, masks)
+
+
+def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Prediction:
+    """Report or refer; what hardly any patient has checked is always referred."""
+    prediction = decide(answer.patient, quality, thresholds)
+    if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
+        return prediction
+    reason = (
+        f"How the slices' answers become the patient's was checked on {answer.checked} patients only; answers are "
+        f"reported from {ENOUGH} on. A person must read the study."
+    )
+    return replace(prediction, decision=Decision.REFER, reason=reason)
+
+
+def _without_lungs(seen: SeenCt) -> UnsuitableError:
+    """Why a CT of which no slice was judged is refused."""
+    found_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
+    scan = seen.scan
+    source = scan.files[0].name if len(scan.files) == 1 else scan.name
+    return UnsuitableError(
+        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+    )

@@ -1,0 +1,64 @@
+"""A CT before any model reads it: searched for missing data, which are filled in, and its lungs found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pulmoscope.core.types import BoolArray, FloatArray, Scan
+from pulmoscope.datasets.ct_studies import lungs_of
+from pulmoscope.inference.missing import Searched, searched
+
+if TYPE_CHECKING:  # scipy takes half a second
+    from pulmoscope.preprocess.ct_lungs import LungMask
+
+
+@dataclass(frozen=True)
+class SeenCt:
+    """A CT, as every model is shown it.
+
+    Attributes:
+        raw: as it was read.
+        search: what is missing, and the scan with that filled in.
+        lungs: found in the filled scan; None for slices that came as pictures.
+    """
+
+    raw: Scan
+    search: Searched
+    lungs: LungMask | None
+
+    @property
+    def scan(self) -> Scan:
+        """What is missing filled in."""
+        return self.search.scan
+
+    @property
+    def missing(self) -> BoolArray | None:
+        """What was not measured, bool (slices, rows, columns); None where nothing is missing."""
+        return self.search.mask
+
+    @cached_property
+    def raw_lungs(self) -> LungMask | None:
+        """The lungs as they are found where nothing is filled in."""
+        return self.lungs if self.missing is None else lungs_of(self.raw)
+
+    @cached_property
+    def dense(self) -> FloatArray | None:
+        """Of each slice's lung the fraction that is dense, float32 (slices,); None where no lungs can be looked for."""
+        if self.lungs is None:
+            return None
+        from pulmoscope.preprocess.ct_dense import dense_fractions
+
+        assert self.scan.spacing_mm is not None  # as there are lungs
+        return dense_fractions(self.scan.pixels, self.lungs.labels, self.scan.spacing_mm)
+
+
+def look_at(scan: Scan) -> SeenCt:
+    """Search a CT for missing data, fill them, and find the lungs.
+
+    Raises:
+        UnsuitableError: nothing was measured.
+    """
+    search = searched(scan)
+    return SeenCt(scan, search, lungs_of(search.scan))

@@ -1,0 +1,155 @@
+"""What ``import pulmoscope`` offers a researcher: to read, predict, segment, measure, explain and evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.severity import SeverityMeasure
+from pulmoscope.core.types import BoolArray, Diagnosis, Explanation, Modality, Prediction, Scan, Units
+from pulmoscope.datasets.several import load_all
+from pulmoscope.datasets.studies import holds_studies
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.inference.look import look_at
+from pulmoscope.inference.measure import measured
+from pulmoscope.inference.models import AnyModel, open_model, reads_images
+from pulmoscope.io import read
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.diagnose import diagnose
+from pulmoscope.pipeline.evaluate import evaluate as evaluate_images
+from pulmoscope.pipeline.evaluate_slices import evaluate_slices
+from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.runtime.bundle import built_in_lung_finder
+from pulmoscope.runtime.model import find_lungs as run_lung_finder
+from pulmoscope.runtime.network import Network, open_network
+
+
+def read_scans(paths: Sequence[str | Path]) -> Iterator[Scan | InputError]:
+    """Read every radiograph and CT that files, folders and zips hold, one at a time.
+
+    What is refused comes as its error.
+    """
+    for found in read([Path(path) for path in paths]):
+        result = found.scan if found.error is None else found.error
+        assert result is not None
+        yield result
+
+
+def diagnose_many(
+    paths: Sequence[str | Path], model: str | Path | AnyModel = "auto", *, explain: bool = True
+) -> Iterator[Diagnosis | InputError]:
+    """Diagnose every radiograph and CT that files, folders and zips hold, one at a time, in flat memory.
+
+    What is refused comes as its error, and the others go on. The command line does the same with files written, in
+    threads, and goes on after a kill.
+
+    Args:
+        model, explain: as of :func:`pulmoscope.diagnose`.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+    """
+    models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
+    for scan in read_scans(paths):
+        if isinstance(scan, InputError):
+            yield scan
+            continue
+        try:
+            yield diagnose(scan, models.of(scan.modality, scan.name), explain=explain)
+        except InputError as error:
+            yield error
+
+
+def predict(scan: str | Path | Scan, model: str | Path | AnyModel = "auto") -> Prediction:
+    """Probabilities by class (they sum to 1), the decision and its reason; errors: as ``diagnose``."""
+    return diagnose(scan, model, explain=False).prediction
+
+
+def heat_maps(scan: str | Path | Scan, model: str | Path | AnyModel = "auto") -> tuple[Explanation, ...]:
+    """Heat maps, float32 (rows, columns) in [0, 1] at the scan's own size, of the answer's class first.
+
+    Of a CT they are of its most suspicious slices (``index``). Errors: as ``diagnose``.
+    """
+    return diagnose(scan, model).explanations
+
+
+def find_lungs(scan: Scan) -> BoolArray:
+    """Where the lungs are: bool (slices, rows, columns), as the scan's pixels.
+
+    Of an X-ray by the lung finder that comes with the package, made for frontal views; of a CT by its HU, without
+    learning.
+
+    Raises:
+        UnsuitableError: slices of a CT that came as pictures have no HU.
+    """
+    if scan.modality is Modality.XRAY:
+        rows, columns = scan.pixels.shape[1:]
+        probability = run_lung_finder(_lung_finder(), scan.pixels[0])
+        return np.asarray(cv2.resize(probability, (columns, rows)) > 0.5)[None]
+    lungs = look_at(_in_hu(scan, "find-lungs")).lungs
+    assert lungs is not None  # as there are HU
+    return np.asarray(lungs.labels > 0)
+
+
+def measure_severity(scan: Scan) -> SeverityMeasure | None:
+    """How much of a CT's lungs is affected, in percent and points, measured without learning.
+
+    None where there is hardly any lung.
+
+    Raises:
+        UnsuitableError: it is an X-ray, or its slices came as pictures, which have no HU.
+    """
+    seen = look_at(_in_hu(scan, "severity"))
+    found = measured(seen.scan, seen.lungs, seen.missing)
+    return None if found is None else found[0]
+
+
+def load_data(*folders: str | Path) -> SampleTable:
+    """Data sets as one table of samples: folders in a known layout, or ``manifest.csv`` files.
+
+    Raises:
+        DatasetError: a folder or table breaks a rule.
+    """
+    return load_all([Path(folder) for folder in folders])
+
+
+def evaluate(
+    model: str | Path | AnyModel, table: SampleTable, out: str | Path, **options: Any
+) -> dict[str, Any]:
+    """Evaluate a model on labelled images or studies, with intervals and a page; gives back the written figures.
+
+    Args:
+        model: a bundle's name or folder, or an opened model.
+        table: such as ``load_data("mydata").split("test")``; labels in the model's words.
+        out: the folder for the results.
+        options: ``split``, ``bootstrap``, ``seed``, ``command``, ``force`` and ``progress`` of
+            :func:`pulmoscope.pipeline.evaluate.evaluate`.
+
+    Raises:
+        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        DatasetError: nothing could be read.
+    """
+    opened = open_model(model) if isinstance(model, str | Path) else model
+    if not reads_images(opened):
+        return evaluate_studies(opened, table, Path(out), **options)
+    if opened.bundle.modality == Modality.CT and holds_studies(table):
+        return evaluate_slices(opened, table, Path(out), **options)
+    return evaluate_images(opened, table, Path(out), **options)
+
+
+def _in_hu(scan: Scan, wanted: str) -> Scan:
+    """The scan, where it can be measured."""
+    if scan.units is not Units.HU or scan.spacing_mm is None:
+        raise UnsuitableError(scan.name, f"{wanted} needs a CT in HU with known spacing", scan.units.value)
+    return scan
+
+
+@cache
+def _lung_finder() -> Network:
+    return open_network(built_in_lung_finder() / "lungs.onnx")
