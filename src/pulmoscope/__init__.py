@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pulmoscope.core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from pulmoscope.core.types import Diagnosis, Explanation, Prediction, Scan
