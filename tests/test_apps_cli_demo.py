@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def test_the_real_radiograph_is_no_covid_pattern_and_no_normal_chest(
 ) -> None:
     file = installed(tmp_path / "site", monkeypatch)
     file.parent.mkdir(parents=True)
-    os.symlink(shared / "data" / "xray_dicom" / "pydicom_data" / "RG1_J2KI.dcm", file)
+    file.symlink_to(shared / "data" / "xray_dicom" / "pydicom_data" / "RG1_J2KI.dcm")
     out = tmp_path / "out"
     ended = run(out)
     assert ended.exit_code == 0, ended.output
