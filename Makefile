@@ -23,7 +23,8 @@ $(VENV)/bin/python:
 # The extra brings a real radiograph; where it can't be had, the demo does without. Python compiles what it imports, when
 # it does: compiling everything now takes a quarter of a minute and 100 MiB.
 $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile -e '.[demo]' || $(BIN)/pip install --quiet --no-compile -e .
+	$(BIN)/pip install --quiet --no-compile -e '.[demo]' 2>/dev/null \
+		|| $(BIN)/pip install --quiet --no-compile -e .
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/bin/python
