@@ -38,7 +38,7 @@ def diagnoses(out: Path) -> dict[str, Any]:
 
 
 def codes(plain: dict[str, Any]) -> set[str]:
-    return {flag["code"] for flag in plain["quality"]["flags"]}
+    return {limit["code"] for limit in plain["limits"]}
 
 
 def test_without_the_package_the_radiograph_is_simulated(
@@ -92,12 +92,12 @@ def test_another_file_in_its_place_is_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def answered(label: str, decision: str = "refer", flag: str = "", **severity: Any) -> str:
+def answered(label: str, decision: str = "refer", limit: str = "", **severity: Any) -> str:
     """The sentence about a diagnosis in which COVID has 24.7 % and the other class 75.3 %."""
     fractions = {"COVID": 0.247, "Normal": 0.753}
     plain = {
         "prediction": {"label": label, "probabilities": fractions, "decision": decision},
-        "quality": {"flags": [{"code": flag}] if flag else []},
+        "limits": [{"code": limit}] if limit else [],
         "severity": {"percent_affected": None} | severity,
     }
     return demo.answer(plain, TRUTH)
@@ -105,9 +105,9 @@ def answered(label: str, decision: str = "refer", flag: str = "", **severity: An
 
 def test_an_answer_has_the_figures_that_it_rests_on() -> None:
     assert "75.3 %" in answered("Normal")
-    unlike = answered("Normal", flag="unlike-normal")
+    unlike = answered("Normal", limit="unlike-normal")
     assert ("24.7 %" in unlike, "75.3 %" in unlike) == (True, False)
-    assert answered("COVID", flag="unlike-normal") == answered("COVID")
+    assert answered("COVID", limit="unlike-normal") == answered("COVID")
     assert answered("Normal", "report") != answered("Normal", "refer")
 
 

@@ -83,7 +83,7 @@ def answer(plain: Mapping[str, Any], truth: Mapping[str, str]) -> str:
 
     prediction, severity = plain["prediction"], plain["severity"]
     label, fractions = prediction["label"], prediction["probabilities"]
-    codes = {flag["code"] for flag in plain["quality"]["flags"]}
+    codes = {limit["code"] for limit in plain["limits"]}
     text = f"{label} is the most probable class ({percent(fractions[label])})"
     if "unlike-normal" in codes and label != "COVID":
         text = f"No COVID pattern stands out ({percent(fractions['COVID'])}), but this is not a normal chest"
