@@ -43,7 +43,7 @@ def test_a_library_that_can_not_be_loaded_is_one_line(
     ended = RUNNER.invoke(app, ["doctor"])
     assert ended.exit_code == 1
     broken = [line for line in ended.stdout.splitlines() if line.startswith("broken")]
-    assert [line.split()[1] for line in broken] == ["models", "runtimes"]
+    assert [line.split()[1] for line in broken] == ["versions", "runtimes"]
     assert all("libGL.so.1" in line for line in broken)
 
 

@@ -6,7 +6,9 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("pulmoscope", "numpy", "opencv-python-headless", "openvino", "pydicom")
+from pulmoscope.core.version import VERSION
+
+PACKAGES = ("numpy", "opencv-python-headless", "openvino", "pydicom")
 
 
 _OF_RUNTIME = {"onnx": "onnxruntime", "torch": "torch"}
@@ -21,7 +23,7 @@ def versions_with(runtime: str) -> dict[str, str]:
 
 def versions(*more: str) -> dict[str, str]:
     """Versions of Python, of what reads and computes, and of the packages named; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "pulmoscope": VERSION}
     for package in (*PACKAGES, *more):
         try:
             found[package] = version(package)

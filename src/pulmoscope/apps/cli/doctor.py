@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pulmoscope.apps.cli.versions import versions
+
 if TYPE_CHECKING:
     from pulmoscope.runtime.network import Runtime
 
@@ -46,7 +48,7 @@ def _checks() -> Iterator[Check]:
     for what, part in (
         ("machine", _machine),
         ("packages", _packages),
-        ("models", _bundles),
+        ("versions", _versions),
         ("runtimes", _runtimes),
     ):
         try:
@@ -64,7 +66,6 @@ def _machine() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     """Each requirement of the package: one without an extra is essential."""
-    yield Check("pulmoscope", "ok", version("pulmoscope"))
     extras: dict[str, list[str]] = {}
     for line in requires("pulmoscope") or []:
         name = line.split(";")[0].strip()
@@ -82,17 +83,20 @@ def _packages() -> Iterator[Check]:
         yield Check(f"extra {extra}", state, f"without {', '.join(absent)}" if absent else "all there")
 
 
-def _bundles() -> Iterator[Check]:
+def _versions() -> Iterator[Check]:
+    """Package, models and schemas, as ``--version`` tells them; of each model also whether it is whole."""
     from pulmoscope.core.errors import BundleError
     from pulmoscope.runtime.bundle import built_in, load
 
     if not built_in():
         yield Check("built-in models", "missing", "none")
-    for name in built_in():
+    for what, number in versions().items():
+        kind, _, name = what.partition(" ")
         try:
-            yield Check(f"model {name}", "ok", f"{load(name).version}, all checksums right")
+            checked = f"{load(name).version}, all checksums right" if kind == "model" else number
+            yield Check(what, "ok", checked)
         except BundleError as error:
-            yield Check(f"model {name}", "broken", str(error))
+            yield Check(what, "broken", str(error))
 
 
 def _runtimes() -> Iterator[Check]:

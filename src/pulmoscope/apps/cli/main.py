@@ -11,6 +11,7 @@ import typer
 from pulmoscope.apps.cli import (
     audit,
     datasets,
+    demo,
     diagnose,
     doctor,
     evaluate,
@@ -44,21 +45,29 @@ app.command("stress")(severity.stress_command)
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
+app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from pulmoscope import __version__
+        from pulmoscope.apps.cli.versions import versions
 
-        typer.echo(f"pulmoscope {__version__}")
+        for what, version in versions().items():
+            typer.echo(f"{what} {version}")
         raise typer.Exit
 
 
 @app.callback()
 def _whole(
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version.", is_eager=True, callback=_tell_version)
+        bool,
+        typer.Option(
+            "--version",
+            help="Say the versions of package, models and schemas.",
+            is_eager=True,
+            callback=_tell_version,
+        ),
     ] = False,
 ) -> None:
     """What goes before any command."""

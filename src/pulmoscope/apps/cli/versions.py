@@ -1,0 +1,23 @@
+"""The versions that are told together: of the package, its built-in models, and the JSON that programs exchange."""
+
+from __future__ import annotations
+
+
+def versions() -> dict[str, str]:
+    """What has a version → the version; of a built-in model whose manifest can't be read ``damaged``."""
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.core.version import VERSION
+    from pulmoscope.report import diagnosis
+    from pulmoscope.runtime import bundle
+
+    found = {"pulmoscope": VERSION}
+    for name in bundle.built_in():
+        try:
+            found[f"model {name}"] = str(bundle.read_manifest(name)[1].get("version", "damaged"))
+        except BundleError:
+            found[f"model {name}"] = "damaged"
+    return found | {
+        "schema diagnosis.json": diagnosis.SCHEMA_VERSION,
+        "schema index.json": diagnosis.INDEX_VERSION,
+        "schema bundle.json": bundle.SCHEMA_VERSION,
+    }
