@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
@@ -17,6 +17,11 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Needs no network; a broken link fails. The pages open from out/site/index.html.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Site: out/site/index.html"
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -28,7 +33,11 @@ $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[train,onnx,torch,test]'
+	$(BIN)/pip install --quiet -e '.[train,onnx,torch,test,docs]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e '.[docs]'
 	touch $@
 
 clean:
