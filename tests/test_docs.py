@@ -1,7 +1,8 @@
-"""What the documents say is there: files, schemas, commands, settings, rooms."""
+"""What the documents say is there: files, schemas, commands, settings, rooms, refusals."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -77,3 +78,17 @@ def test_the_architecture_names_every_room_and_only_files_that_are_there() -> No
     named = re.findall(r"`((?:\w+/)+\w+\.py)`", page)
     assert named
     assert [file for file in named if not (package / file).is_file()] == []
+
+
+def refusals() -> list[ast.expr]:
+    """The code that each refusal in the package is made with."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "src").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {"InputError", "UnreadableError", "UnsuitableError"}
+    return [call.args[1] for call in calls if isinstance(call.func, ast.Name) and call.func.id in names]
+
+
+def test_every_code_of_a_refusal_is_explained_once_and_no_other() -> None:
+    used = [code.value if isinstance(code, ast.Constant) else ast.unparse(code) for code in refusals()]
+    page = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == sorted(set(used))
