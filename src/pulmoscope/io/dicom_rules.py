@@ -111,7 +111,7 @@ def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
     Raises:
         UnsuitableError: another part of the body, or an image of any kind that does not say that it is a chest.
     """
-    rule = "BodyPartExamined CHEST, THORAX or LUNG is read"
+    rule = "a chest is read: CHEST, THORAX or LUNG"
     part = code(dataset, "BodyPartExamined")
     if part:
         if not CHEST.search(part) or ELSEWHERE.search(part):
