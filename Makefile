@@ -19,7 +19,7 @@ check: $(VENV)/.test
 
 # Needs no network; a broken link fails. The pages open from out/site/index.html.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Site: out/site/index.html"
 
 $(VENV)/bin/python:

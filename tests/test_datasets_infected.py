@@ -20,12 +20,12 @@ def test_none_is_known_and_empty_is_not() -> None:
 
 @pytest.mark.parametrize("text", ["3-1", "a", "1,,2", "-3", "1-", "none,3", "1.5", "1 2"])
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="written like 12-40,45, or none"):
+    with pytest.raises(ValueError, match="12-40,45"):
         infected_slices(text, 100)
 
 
 def test_a_slice_beyond_the_last_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lie in 0 to 4 \(found: 5\)"):
+    with pytest.raises(ValueError, match=r"\b5\b.*\b4\b"):  # the slice that is named, the last that there is
         infected_slices("2-5", 5)
 
 

@@ -118,7 +118,7 @@ def test_infected_slices_are_read_and_written(tmp_path: Path) -> None:
 
 def test_infected_slices_in_another_writing_are_refused(tmp_path: Path) -> None:
     write(tmp_path, HEADER[:-1] + ",infected\np1,COVID,train,1,n,9-3\n")
-    with pytest.raises(DatasetError, match=r"line 2: infected slices are written like .* \(found: 9-3\)"):
+    with pytest.raises(DatasetError, match=r"line 2: .*\b9-3\b"):
         load(tmp_path)
 
 

@@ -56,5 +56,6 @@ def test_bad_files_give_errors_in_their_place_and_progress_goes_on(tmp_path: Pat
     assert isinstance(results[0], InputError)
     assert not isinstance(results[1], InputError)
     assert isinstance(results[2], InputError)
-    assert str(results[2]) == f"{tmp_path / 'absent.png'}: the file is missing"
+    assert (results[0].code, results[2].code) == ("not-an-image", "not-found")
+    assert results[2].file == str(tmp_path / "absent.png")
     assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -1,7 +1,8 @@
-"""What the documents say is there: files, schemas, commands, settings, rooms."""
+"""What the documents say is there: files, schemas, commands, settings, rooms, refusals."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -93,7 +94,7 @@ def test_the_site_builds_and_a_broken_link_fails(broken: bool, tmp_path: Path) -
         (tmp_path / "docs" / "index.md").write_text("[away](nowhere.md)")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet"],
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"],
         cwd=tmp_path,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -101,3 +102,17 @@ def test_the_site_builds_and_a_broken_link_fails(broken: bool, tmp_path: Path) -
     )
     assert (done.returncode != 0) is broken, done.stderr[-2000:]
     assert (tmp_path / "out" / "site" / "reference.html").exists() or broken
+
+
+def refusals() -> list[ast.expr]:
+    """The code that each refusal in the package is made with."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "src").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {"InputError", "UnreadableError", "UnsuitableError"}
+    return [call.args[1] for call in calls if isinstance(call.func, ast.Name) and call.func.id in names]
+
+
+def test_every_code_of_a_refusal_is_explained_once_and_no_other() -> None:
+    used = [code.value if isinstance(code, ast.Constant) else ast.unparse(code) for code in refusals()]
+    page = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == sorted(set(used))

@@ -16,6 +16,7 @@ from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.io import Entry, read, read_scan
 from pulmoscope.io.ct_choice import choose
 from pulmoscope.io.ct_header import SliceHeader, Storage
+from refusals import figures, refused
 
 HU = drawn_hu(12)
 SR, CAPTURE = "1.2.840.10008.5.1.4.1.1.88.67", "1.2.840.10008.5.1.4.1.1.7"
@@ -77,7 +78,7 @@ def test_the_better_of_two_is_read(
     written(tmp_path, *((better, worse) if turned else (worse, better)))
     assert chosen_seed(tmp_path) == 1
     (flag,) = (flag for flag in read_scan(tmp_path).remarks if flag.code == "other-series")
-    assert "left out: 1 " in flag.message
+    assert figures(flag.finding) == (1,)
 
 
 STORAGE = Storage("1.2.840.10008.1.2.1", 64, 64, 16, 12, False, 1, 1000)  # type: ignore[arg-type]
@@ -119,7 +120,7 @@ def test_rules_at_their_borders(worse: list[SliceHeader], better: list[SliceHead
     for together in (worse + better, better + worse):
         chosen, flags = choose("x", together)
         assert {header.series for header in chosen} == {"b"}
-        assert "1 that would do as well; --series UID chooses" in flags[0].message
+        assert (flags[0].code, figures(flags[0].finding)) == ("other-series", (1,))
 
 
 def test_axial_to_37_degrees() -> None:
@@ -127,7 +128,7 @@ def test_axial_to_37_degrees() -> None:
         return headers("a", 20, 5, orientation=(1, 0, 0, 0, cosine, (1 - cosine**2) ** 0.5))
 
     assert choose("x", tilted(0.8 + 1e-9))[0]
-    with pytest.raises(UnsuitableError, match="1 not axial"):
+    with refused(UnsuitableError, "no-chest-series"):
         choose("x", tilted(0.79))
 
 
@@ -135,10 +136,9 @@ def test_the_users_series_overrides_all_rules(tmp_path: Path) -> None:
     written(tmp_path, series(1, 0), series(2, 1, **ABDOMEN))
     assert chosen_seed(tmp_path) == 0
     assert chosen_seed(tmp_path, "1.2.3.2") == 1
-    with pytest.raises(
-        UnsuitableError, match=r"the series that --series names \(found: 2 other CT series\)"
-    ) as caught:
+    with refused(UnsuitableError, "series-not-found") as caught:
         read_scan(tmp_path, series="1.2.3.77")
+    assert figures(caught.value.finding) == (2,)
     assert "1.2.3" not in str(caught.value)
 
 
@@ -148,10 +148,7 @@ def test_what_else_a_study_holds_is_counted(tmp_path: Path) -> None:
     written(tmp_path, localizer, series(2, 1), series(3, 0, **ABDOMEN), others)
     (flag,) = read_scan(tmp_path).remarks
     assert flag.code == "other-series"
-    assert flag.message == (
-        "one series of the study is read (left out: 1 localizer; 1 of another part of the body; "
-        "3 objects that are no CT image)"
-    )
+    assert figures(flag.finding) == (1, 1, 3)  # localizers; of another part of the body; no images of the CT
 
 
 def test_a_localizer_in_the_series_of_its_slices(tmp_path: Path) -> None:
@@ -168,28 +165,25 @@ def test_a_localizer_in_the_series_of_its_slices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "found"),
     [
-        ([series(1, ImageType=["X", "SCOUT"])], "1 localizer"),
-        ([series(1)[:4]], "1 of too few slices"),
-        ([series(1, **ABDOMEN)], "1 of another part of the body"),
-        (
-            [series(1, BodyPartExamined=None, StudyDescription="Head, Secret^Name")],
-            "1 of another part of the body",
-        ),
+        ([series(1, ImageType=["X", "SCOUT"])], (1,)),
+        ([series(1)[:4]], (1,)),
+        ([series(1, **ABDOMEN)], (1,)),
+        ([series(1, BodyPartExamined=None, StudyDescription="Head, Secret^Name")], (1,)),
         (
             [series(1)[:4], series(2)[:5], series(3, **ABDOMEN)],
-            "2 of too few slices; 1 of another part of the body",
-        ),
-        ([series(1, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])], "1 not axial"),
+            (2, 1),
+        ),  # too short; of another part of the body
+        ([series(1, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])], (1,)),
     ],
 )
 def test_a_study_without_a_series_that_will_do_is_refused(
-    parts: list[list[Dataset]], found: str, tmp_path: Path
+    parts: list[list[Dataset]], found: tuple[int, ...], tmp_path: Path
 ) -> None:
     (result,) = read([written(tmp_path, *parts)])
     assert isinstance(result.error, UnsuitableError)
-    assert str(result.error) == (
-        f"{tmp_path}: a study holds an axial chest CT series of at least 10 slices (found: {found})"
-    )
+    assert result.error.code == "no-chest-series"
+    assert figures(result.error.finding) == found
+    assert "Secret" not in str(result.error)
 
 
 @pytest.mark.parametrize(

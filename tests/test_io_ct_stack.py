@@ -17,6 +17,7 @@ from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io import Entry, read_scan
 from pulmoscope.io.ct_header import SliceHeader, Storage
 from pulmoscope.io.ct_stack import Stack, geometry, spacing_flags, stack, usual_step
+from refusals import figures, refused
 
 STORAGE = Storage("1.2.840.10008.1.2.1", 64, 64, 16, 12, False, 1, 1000)  # type: ignore[arg-type]
 
@@ -63,22 +64,23 @@ def test_slices_are_put_in_order_and_nothing_is_said() -> None:
 
 # Of slices every 2 mm these are missing; expected: count, gaps, the largest gap, and whether the study is referred.
 @pytest.mark.parametrize(
-    ("count", "missing", "words", "severity"),
+    ("count", "missing", "found", "severity"),
     [
-        (20, [5], "1 missing in 1 gap, the largest of 4 mm", FlagLevel.WARN),
-        (40, [5, 6, 20], "3 missing in 2 gaps, the largest of 6 mm", FlagLevel.WARN),
-        (100, list(range(40, 49)), "9 missing in 1 gap, the largest of 20 mm", FlagLevel.WARN),
-        (100, list(range(40, 50)), "10 missing in 1 gap, the largest of 22 mm", FlagLevel.REFUSE),
+        (20, [5], (1, 1, 4), FlagLevel.WARN),
+        (40, [5, 6, 20], (3, 2, 6), FlagLevel.WARN),
+        (100, list(range(40, 49)), (9, 1, 20), FlagLevel.WARN),
+        (100, list(range(40, 50)), (10, 1, 22), FlagLevel.REFUSE),
         # A tenth of all that should be there, and one more.
-        (20, [5, 9], "2 missing in 2 gaps, the largest of 4 mm", FlagLevel.WARN),
-        (20, [5, 9, 14], "3 missing in 3 gaps, the largest of 4 mm", FlagLevel.REFUSE),
+        (20, [5, 9], (2, 2, 4), FlagLevel.WARN),
+        (20, [5, 9, 14], (3, 3, 4), FlagLevel.REFUSE),
     ],
 )
-def test_missing_slices(count: int, missing: list[int], words: str, severity: FlagLevel) -> None:
+def test_missing_slices(count: int, missing: list[int], found: tuple[int, ...], severity: FlagLevel) -> None:
     heights = [height for index, height in enumerate(steps(count)) if index not in missing]
     (flag,) = spacing_flags(heights, usual_step(heights))
     assert (flag.code, flag.level) == ("missing-slices", severity)
-    assert flag.message == f"slices follow each other every 2 mm (found: {words})"
+    assert figures(flag.finding) == found
+    assert figures(flag.rule) == (2,)  # mm between slices
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,8 @@ def test_one_slice_half_a_step_off_is_uneven() -> None:
     heights = steps(20)
     heights[7] += 1.0
     (flag,) = spacing_flags(heights, usual_step(heights))
-    assert flag.message == "slices are evenly spaced (found: steps of 1 to 3 mm)"
+    assert flag.code == "uneven-spacing"
+    assert figures(flag.finding) == (1, 3)  # mm, the least and the largest step
 
 
 def test_positions_that_were_rounded_are_even() -> None:
@@ -120,8 +123,9 @@ def test_at_least_ten_slices(count: int) -> None:
     if count == 10:
         assert len(stack("x", headers(steps(count))).headers) == 10
         return
-    with pytest.raises(UnsuitableError, match=r"at least 10 slices \(found: 9\)"):
+    with refused(UnsuitableError, "too-few-slices") as caught:
         stack("x", headers(steps(count)))
+    assert figures(caught.value.finding) == (9,)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +153,7 @@ def test_slices_that_have_no_place_are_left_out(
     given = changed(20, places, change)
     stacked = stack("x", given)
     assert [flag.code for flag in stacked.flags] == [code]
-    verb = "does" if len(places) == 1 else "do"
-    assert f"(found: {len(places)} that {verb} not fit, left out)" in stacked.flags[0].message
+    assert figures(stacked.flags[0].finding)[0] == len(places)
     assert list(stacked.headers) == [header for index, header in enumerate(given) if index not in places]
 
 
@@ -164,17 +167,16 @@ def test_a_quarter_that_has_no_place_passes_and_more_is_refused() -> None:
         lambda header: replace(header, slope=None),
     ):
         assert len(stack("x", changed(20, [1, 5, 6, 12, 18], change)).headers) == 15
-        with pytest.raises(
-            UnreadableError, match=r"at most 25 % of the slices lack a tag.* \(found: 6 of 20\)"
-        ):
+        with refused(UnreadableError, "too-many-bad-slices") as caught:
             stack("x", changed(20, [1, 5, 6, 12, 13, 18], change))
+        assert figures(caught.value.finding) == (6, 20)
 
 
 @pytest.mark.parametrize(
     "field", ["storage", "position_mm", "orientation", "spacing_mm", "slope", "intercept"]
 )
 def test_a_series_without_what_every_slice_needs_is_refused(field: str) -> None:
-    with pytest.raises(UnreadableError, match=r"a CT slice has .* \(found: none that makes sense\)"):
+    with refused(UnreadableError, "missing-tags"):
         stack("x", headers(steps(20), **{field: None}))
 
 
@@ -195,7 +197,7 @@ def test_copies_and_other_slices_at_one_position() -> None:
     twice = replace(given[4], instance=200, entry=Entry("copy", "c", Path("c")))
     earlier = replace(given[9], instance=1, entry=Entry("earlier", "e", Path("e")))
     stacked = stack("x", [twice, *given, earlier])
-    assert "found: 2 that do not fit" in flags_of(stacked)["duplicate-positions"].message
+    assert figures(flags_of(stacked)["duplicate-positions"].finding) == (2,)
     assert stacked.headers[4].entry.name == "x"
     assert stacked.headers[9].entry.name == "earlier"  # the lower number counts
     near = [replace(given[4], position_mm=(10, 20, 8.04)), replace(given[6], position_mm=(10, 20, 12.06))]
@@ -207,7 +209,7 @@ def test_several_acquisitions() -> None:
     second = [replace(header, acquisition=2, instance=header.instance + 40) for header in headers(steps(18))]
     stacked = stack("x", [*second, *first])
     assert stacked.headers == tuple(first)
-    assert "18 that do not fit" in flags_of(stacked)["several-acquisitions"].message
+    assert figures(flags_of(stacked)["several-acquisitions"].finding) == (18,)
     # Two acquisitions that follow each other are one series.
     after = [replace(header, acquisition=1 + index // 10) for index, header in enumerate(headers(steps(20)))]
     assert stack("x", after).flags == ()
@@ -259,7 +261,7 @@ def test_geometry_of_a_stack_with_gaps_is_that_of_the_whole() -> None:
 def test_several_patients_are_refused_and_not_named() -> None:
     given = headers(steps(20))
     given[4] = replace(given[4], patient="ANOTHER")
-    with pytest.raises(UnsuitableError, match="of one patient") as caught:
+    with refused(UnsuitableError, "several-patients") as caught:
         stack("x", given)
     assert "SECRET" not in str(caught.value)
     assert "ANOTHER" not in str(caught.value)
@@ -268,33 +270,38 @@ def test_several_patients_are_refused_and_not_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "step", "fields", "words"),
+    ("count", "step", "fields", "code", "found"),
     [
-        (20, 20.0, {}, ""),
-        (20, 20.1, {}, "at most 20 mm apart"),
-        (20, 2.0, {"spacing_mm": (1.25, 1.25)}, ""),
+        (20, 20.0, {}, "", ()),
+        (20, 20.1, {}, "slices-far-apart", (20.1,)),
+        (20, 2.0, {"spacing_mm": (1.25, 1.25)}, "", ()),
+        (20, 2.0, {"spacing_mm": (1.2, 5)}, "field-of-view", (76.8, 320)),
         (
             20,
             2.0,
-            {"spacing_mm": (1.2, 5)},
-            r"field of view is 80 to 1000 mm a side \(found: 76.8 x 320 mm\)",
+            {"spacing_mm": (5, 9.9), "storage": replace(STORAGE, columns=102)},
+            "field-of-view",
+            (320, 1010),
         ),
-        (20, 2.0, {"spacing_mm": (5, 9.9), "storage": replace(STORAGE, columns=102)}, "320 x 1010 mm"),
         (
             50,
             2.0,
             {"storage": replace(STORAGE, rows=4000, columns=4000), "spacing_mm": (0.1, 0.1)},
-            "700 million",
+            "too-many-pixels",
+            (50, 4000, 4000),
         ),
     ],
 )
-def test_sizes_that_no_chest_has(count: int, step: float, fields: dict[str, Any], words: str) -> None:
+def test_sizes_that_no_chest_has(
+    count: int, step: float, fields: dict[str, Any], code: str, found: tuple[float, ...]
+) -> None:
     given = headers(steps(count, step), **fields)
-    if not words:
+    if not code:
         assert len(stack("x", given).headers) == count
         return
-    with pytest.raises(UnsuitableError, match=words):
+    with refused(UnsuitableError, code) as caught:
         stack("x", given)
+    assert figures(caught.value.finding) == found
 
 
 def test_two_slices_that_were_swapped_are_seen_by_their_numbers() -> None:
@@ -306,24 +313,24 @@ def test_two_slices_that_were_swapped_are_seen_by_their_numbers() -> None:
     # 96 and 89 have changed places: …97 89 95… …90 96 88…, so that the numbers rise twice.
     flag = flags_of(stack("x", given))["numbering"]
     assert flag.level is FlagLevel.WARN
-    assert "found: 2 steps against the others" in flag.message
+    assert figures(flag.finding) == (2,)  # steps against the others
 
 
 @pytest.mark.parametrize(
-    ("numbers", "words"),
+    ("numbers", "found"),
     [
-        (range(20), ""),
-        (range(20, 0, -1), ""),
-        ([0] * 20, ""),  # not numbered
-        (range(0, 40, 2), "by 2: slices between are not there"),
-        ([*range(8), *range(9, 21)], ""),  # one is missing: its position tells
-        ([*range(10, 20), *range(10)], "1 step against the others"),
+        (range(20), None),
+        (range(20, 0, -1), None),
+        ([0] * 20, None),  # not numbered
+        (range(0, 40, 2), 2),  # the usual step: slices between are not there
+        ([*range(8), *range(9, 21)], None),  # one is missing: its position tells
+        ([*range(10, 20), *range(10)], 1),  # a step against the others
     ],
 )
-def test_numbering(numbers: list[int], words: str) -> None:
+def test_numbering(numbers: list[int], found: int | None) -> None:
     given = [replace(header, instance=n) for header, n in zip(headers(steps(20)), numbers, strict=True)]
-    found = flags_of(stack("x", given))
-    assert (words in found["numbering"].message) if words else ("numbering" not in found)
+    flag = flags_of(stack("x", given)).get("numbering")
+    assert (None if flag is None else figures(flag.finding)) == (None if found is None else (found,))
 
 
 def test_frames_of_one_file_are_not_numbered() -> None:
@@ -333,21 +340,21 @@ def test_frames_of_one_file_are_not_numbered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("elements", "code", "severity", "words"),
+    ("elements", "code", "severity", "found"),
     [
-        ({"ContrastBolusAgent": "SECRET agent"}, "contrast", FlagLevel.WARN, "ContrastBolusAgent"),
-        ({"ContrastBolusAgentSequence": [item(CodeMeaning="SECRET")]}, "contrast", FlagLevel.WARN, ""),
-        ({"ImagesInAcquisition": 13}, "partial", FlagLevel.WARN, "12 slices of ImagesInAcquisition 13"),
-        ({"SeriesDescription": "Synthetic chest CT SECRET"}, "synthetic", FlagLevel.INFO, "no patient"),
+        ({"ContrastBolusAgent": "SECRET agent"}, "contrast", FlagLevel.WARN, ()),
+        ({"ContrastBolusAgentSequence": [item(CodeMeaning="SECRET")]}, "contrast", FlagLevel.WARN, ()),
+        ({"ImagesInAcquisition": 13}, "partial", FlagLevel.WARN, (12, 13)),
+        ({"SeriesDescription": "Synthetic chest CT SECRET"}, "synthetic", FlagLevel.INFO, ()),
     ],
 )
 def test_what_the_tags_say(
-    elements: dict[str, Any], code: str, severity: FlagLevel, words: str, tmp_path: Path
+    elements: dict[str, Any], code: str, severity: FlagLevel, found: tuple[int, ...], tmp_path: Path
 ) -> None:
     write_series(tmp_path, drawn_hu(12), **elements)
     (flag,) = read_scan(tmp_path).remarks
     assert (flag.code, flag.level) == (code, severity)
-    assert words in flag.message
+    assert figures(flag.finding) == found
     assert "SECRET" not in flag.message
 
 

@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 from ct_series import CORNER_MM, PIXEL_MM, STEP_MM, drawn_hu
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.io import read, read_scan
+from refusals import figures, refused
 
 HU = drawn_hu(12)
 
@@ -63,39 +64,40 @@ def test_a_gzipped_volume_of_any_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "spacing", "words"),
+    ("values", "spacing", "code"),
     [
-        ((HU + 1024) * (255 / 4096), (5, 5, 4), "air"),
-        ((HU + 1024) / 4096, (5, 5, 4), "air"),
-        (HU + 1024, (5, 5, 4), "air"),
-        ((HU - HU.mean()) / HU.std(), (5, 5, 4), "air"),
-        (np.where(HU.max() == HU, np.nan, HU), (5, 5, 4), "HU between|every voxel is a number"),
-        (np.where(HU.max() == HU, np.inf, HU), (5, 5, 4), "HU between|every voxel is a number"),
-        (np.where(HU.max() == HU, 1e300, HU), (5, 5, 4), "HU between"),
-        (np.zeros_like(HU), (5, 5, 4), "air"),
-        (HU[:9], (5, 5, 4), r"at least 10 slices \(found: 9\)"),
-        (HU[0], (5, 5), "three dimensions"),
-        (HU, (0.005, 0.005, 4), "field of view"),  # metres
-        (HU, (20, 20, 4), r"field of view .* \(found: 1280 x 1280 mm\)"),
-        (HU, (5, 5, 21), "at most 20 mm a side"),
+        ((HU + 1024) * (255 / 4096), (5, 5, 4), "not-hu"),
+        ((HU + 1024) / 4096, (5, 5, 4), "not-hu"),
+        (HU + 1024, (5, 5, 4), "not-hu"),
+        ((HU - HU.mean()) / HU.std(), (5, 5, 4), "not-hu"),
+        (np.where(HU.max() == HU, np.nan, HU), (5, 5, 4), "not-hu"),
+        (np.where(HU.max() == HU, np.inf, HU), (5, 5, 4), "not-hu"),
+        (np.where(HU.max() == HU, 1e300, HU), (5, 5, 4), "not-hu"),
+        (np.zeros_like(HU), (5, 5, 4), "not-hu"),
+        (HU[:9], (5, 5, 4), "too-few-slices"),
+        (HU[0], (5, 5), "not-one-volume"),
+        (HU, (0.005, 0.005, 4), "field-of-view"),  # metres
+        (HU, (20, 20, 4), "field-of-view"),
+        (HU, (5, 5, 21), "voxel-size"),
     ],
 )
 def test_what_is_no_ct_is_refused(
-    values: np.ndarray, spacing: tuple[float, ...], words: str, tmp_path: Path
+    values: np.ndarray, spacing: tuple[float, ...], code: str, tmp_path: Path
 ) -> None:
     if values.dtype == np.int64:
         values = values.astype(np.int16)
     for name in ("a.nii.gz", "a.mha", "a.nrrd"):
         path = written(tmp_path / name, image(values, spacing))
-        with pytest.raises(UnsuitableError, match=words):
+        with refused(UnsuitableError, code):
             read_scan(path)
 
 
 def test_several_time_points_are_refused(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.mha", "a.nrrd"):
         path = written(tmp_path / name, sitk.JoinSeries([image(), image()]))
-        with pytest.raises(UnsuitableError, match=r"three dimensions \(found: 64 x 64 x 12 x 2\)"):
+        with refused(UnsuitableError, "not-one-volume") as caught:
             read_scan(path)
+        assert figures(caught.value.finding) == (64, 64, 12, 2, 4)  # the last: dimensions
 
 
 def test_one_time_point_is_a_volume(tmp_path: Path) -> None:
@@ -109,12 +111,12 @@ def test_one_time_point_is_a_volume(tmp_path: Path) -> None:
 def test_colour_and_complex_voxels_are_refused(tmp_path: Path) -> None:
     colour = sitk.Compose([sitk.Cast(image(), sitk.sitkUInt8)] * 3)
     for path in (written(tmp_path / "c.nii", colour), written(tmp_path / "c.nrrd", colour)):
-        with pytest.raises(UnsuitableError, match="one number"):
+        with refused(UnsuitableError, "unsupported-pixels"):
             read_scan(path)
     waves = sitk.RealAndImaginaryToComplex(
         sitk.Cast(image(), sitk.sitkFloat32), sitk.Cast(image(), sitk.sitkFloat32)
     )
-    with pytest.raises(UnsuitableError, match=r"one number \(found: complex"):
+    with refused(UnsuitableError, "unsupported-pixels"):
         read_scan(written(tmp_path / "w.nii", waves))
 
 
@@ -163,28 +165,33 @@ def test_a_gzip_with_a_flipped_byte_is_refused(tmp_path: Path) -> None:
         data = bytearray(whole)
         data[place] ^= 1 << int(rng.integers(8))
         (tmp_path / "a.nii.gz").write_bytes(data)
-        with pytest.raises(UnreadableError, match=r"packed file is whole|a file is a DICOM|unpacks"):
+        with pytest.raises(UnreadableError) as caught:
             read_scan(tmp_path / "a.nii.gz")
+        assert caught.value.code in ("damaged", "truncated", "not-an-image", "unsupported-format")
 
 
 def test_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     header = written(tmp_path / "a.nii").read_bytes()[:352]
     bomb = tmp_path / "bomb.nii.gz"
     bomb.write_bytes(gzip.compress(header + bytes(30 * 2**20)))
-    with pytest.raises(UnreadableError, match="a packed file unpacks to at most 200 times its size"):
+    with refused(UnreadableError, "decompression-bomb"):
         read_scan(bomb)
     packed = written(tmp_path / "bomb.mha", image(np.zeros((300, 64, 512), np.int16)), compressed=True)
-    with pytest.raises(UnreadableError, match="a packed file unpacks to at most 200 times its size"):
+    with refused(UnreadableError, "decompression-bomb"):
         read_scan(packed)
     # A header that promises more than its file can hold.
     huge = bytearray(written(tmp_path / "a.nii").read_bytes())
     huge[42:48] = struct.pack("<3h", 2000, 2000, 150)
     (tmp_path / "a.nii").write_bytes(huge)
-    with pytest.raises(UnreadableError, match=r"bytes of voxels .*truncated"):
+    with refused(UnreadableError, "truncated") as caught:
         read_scan(tmp_path / "a.nii")
+    assert figures(caught.value.finding) == (
+        2 * HU.size,
+        2 * 2000 * 2000 * 150,
+    )  # bytes that are there, and promised
     huge[42:48] = struct.pack("<3h", 30000, 30000, 30000)
     (tmp_path / "a.nii").write_bytes(huge)
-    with pytest.raises(UnsuitableError, match="700 million voxels"):
+    with refused(UnsuitableError, "too-many-pixels"):
         read_scan(tmp_path / "a.nii")
 
 
@@ -222,7 +229,7 @@ def test_a_metaimage_is_read_from_itself_only(line: bytes, local: bool, tmp_path
         assert result.error is None or isinstance(result.error, UnreadableError)
     else:
         assert isinstance(result.error, UnsuitableError)
-        assert "header and voxels are in one file" in str(result.error)
+        assert result.error.code == "detached-data"
         assert "secret" not in str(result.error)
 
 
@@ -241,14 +248,14 @@ def test_an_nrrd_is_read_from_itself_only(line: bytes, tmp_path: Path) -> None:
     for end in (b"\n", b"\r\n"):
         path = tmp_path / "b.nrrd"
         path.write_bytes(data.replace(b"\n\n", b"\n" + line + end + end, 1))
-        with pytest.raises(UnsuitableError, match="in one file") as caught:
+        with refused(UnsuitableError, "detached-data") as caught:
             read_scan(path)
         assert "secret" not in str(caught.value)
 
 
 def test_pairs_of_files_are_refused(tmp_path: Path) -> None:
     for name in ("a.mhd", "a.nhdr"):
-        with pytest.raises(UnsuitableError, match="in one file"):
+        with refused(UnsuitableError, "detached-data"):
             read_scan(written(tmp_path / name))
     written(tmp_path / "a.hdr")
     (result,) = read([tmp_path / "a.hdr"])

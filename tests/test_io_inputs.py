@@ -34,12 +34,13 @@ def named(root: Path, paths: Sequence[Path]) -> list[str]:
 
 
 def refusal(entry: Entry) -> str:
+    """The code by which an entry is refused."""
     with pytest.raises(UnreadableError) as caught:
         entry.read_bytes()
     message = str(caught.value)
     assert message.startswith(f"{entry.name}: ")
     assert "\n" not in message
-    return message
+    return caught.value.code
 
 
 def test_folders_are_walked_in_order_and_side_files_left_out(tmp_path: Path) -> None:
@@ -70,27 +71,33 @@ def test_what_is_missing_or_empty_is_one_refused_entry(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     put(tmp_path / "folder/list.csv")
     found = list(entries([tmp_path / "gone.png", tmp_path / "folder"]))
-    assert "can be opened (found: No such file or directory)" in refusal(found[0])
-    assert "holds at least one image" in refusal(found[1])
-    assert len(found) == 2
+    assert [refusal(entry) for entry in found] == ["not-found", "no-images"]
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".zip", "nul\0.zip", "file.png/inner.png"])
-def test_names_that_no_file_can_have_are_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("x" * 300, "not-readable"),
+        ("x" * 300 + ".zip", "not-readable"),
+        ("nul\0.zip", "not-found"),
+        ("file.png/inner.png", "not-readable"),
+    ],
+)
+def test_names_that_no_file_can_have_are_refused(name: str, code: str, tmp_path: Path) -> None:
     put(tmp_path / "file.png")
     (entry,) = entries([tmp_path / name])
-    assert "a file can be opened (found: " in refusal(entry)
+    assert refusal(entry) == code
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    assert "regular file" in refusal(next(entries([tmp_path / "pipe.png"])))
+    assert refusal(next(entries([tmp_path / "pipe.png"]))) == "not-a-file"
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "big.png").open("wb") as stream:
         stream.truncate(512 * 2**20 + 1)
-    assert "at most 512 MiB (found: 512 MiB)" in refusal(next(entries([tmp_path / "big.png"])))
+    assert refusal(next(entries([tmp_path / "big.png"]))) == "too-large"
 
 
 def test_zip_members_are_entries_and_nothing_is_extracted(tmp_path: Path) -> None:
@@ -137,7 +144,7 @@ def test_members_that_escape_are_refused_and_the_others_read(name: str, tmp_path
     by_name = {entry.name: entry for entry in entries([archive])}
     assert by_name.pop(f"{archive}/good.png").read_bytes() == b"good"
     (escaping,) = by_name.values()
-    assert "stays within the zip" in refusal(escaping)
+    assert refusal(escaping) == "unsafe-name"
     assert "/" not in escaping.slug
     assert ".." not in escaping.slug
 
@@ -148,12 +155,12 @@ def test_members_with_a_password_are_refused(tmp_path: Path) -> None:
     data[6] |= 1  # general purpose flag of the local header (APPNOTE 4.4.4), and of the directory
     data[data.find(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(data)
-    assert "not protected by a password" in refusal(next(entries([archive])))
+    assert refusal(next(entries([archive]))) == "encrypted"
 
 
 def test_members_that_are_bombs_are_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "x.zip", {"a.png": b"\0" * 4 * 2**20}, zipfile.ZIP_DEFLATED)
-    assert "at most 200 times its size (found: " in refusal(next(entries([archive])))
+    assert refusal(next(entries([archive]))) == "decompression-bomb"
 
 
 def test_a_zip_that_is_a_bomb_as_a_whole_is_one_refused_entry(
@@ -163,7 +170,7 @@ def test_a_zip_that_is_a_bomb_as_a_whole_is_one_refused_entry(
     members = {f"{number}.png": b"\0" * 2**20 for number in range(9)}
     archive = packed(tmp_path / "x.zip", members, zipfile.ZIP_DEFLATED)
     (entry,) = entries([archive])
-    assert "a zip unpacks to at most 200 times its size" in refusal(entry)
+    assert refusal(entry) == "decompression-bomb"
 
 
 def test_a_member_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
@@ -173,14 +180,14 @@ def test_a_member_that_says_it_is_huge_is_refused(tmp_path: Path) -> None:
     archive.write_bytes(data)
     found = list(entries([archive]))
     assert len(found) == 1
-    assert "times its size" in refusal(found[0])
+    assert refusal(found[0]) == "decompression-bomb"
 
 
 def test_a_broken_zip_is_one_refused_entry(tmp_path: Path) -> None:
     whole = packed(tmp_path / "x.zip", {"a.png": b"x" * 5000}).read_bytes()
     broken = put(tmp_path / "broken.zip", whole[:3000])
     (entry,) = entries([broken])
-    assert "a zip is whole and undamaged" in refusal(entry)
+    assert refusal(entry) == "damaged"
 
 
 def test_a_damaged_member_is_refused_by_its_checksum(tmp_path: Path) -> None:
@@ -189,7 +196,7 @@ def test_a_damaged_member_is_refused_by_its_checksum(tmp_path: Path) -> None:
     data[1000] ^= 1
     archive.write_bytes(data)
     damaged, good = entries([archive])
-    assert "a zip member is whole and undamaged" in refusal(damaged)
+    assert refusal(damaged) == "damaged"
     assert good.read_bytes() == b"good"
 
 

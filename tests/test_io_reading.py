@@ -19,6 +19,7 @@ from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Modality, Scan
 from pulmoscope.io import ReadResult, entries, read, read_pixels, read_study, read_xray, studies
 from radiographs import chest, compressed, dicom_file, encoded, ramp
+from refusals import refused
 
 
 def test_a_scan_carries_pixels_name_source_and_spacing(tmp_path: Path) -> None:
@@ -46,28 +47,38 @@ def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "code", "shown"),
     [
-        (b"", "not empty"),
-        (b"not an image", "none of these"),
-        (b"%PDF-1.7", "PDF"),
-        (b"GIF89a", "GIF"),
-        (b"\x1f\x8b\x08", "gzip"),
-        (b"PK\x03\x04", "does not lie in another zip"),
+        (b"", "empty-file", ""),
+        (b"not an image", "not-an-image", ""),
+        (b"%PDF-1.7", "unsupported-format", "PDF"),
+        (b"GIF89a", "unsupported-format", "GIF"),
+        (b"\x1f\x8b\x08", "unsupported-format", "gzip"),
+        (b"PK\x03\x04", "nested-zip", ""),
     ],
 )
-def test_what_is_no_image_is_refused_on_one_line(content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused_on_one_line(
+    content: bytes, code: str, shown: str, tmp_path: Path
+) -> None:
     path = tmp_path / "text.dcm"
     path.write_bytes(content)
     (result,) = read([path])
     assert result.scan is None
     assert isinstance(result.error, UnreadableError)
-    assert words in str(result.error)
+    assert result.error.code == code
+    assert shown in result.error.finding
     assert str(result.error).startswith(f"{path}: ")
-    with pytest.raises(UnreadableError, match=words):
+    with refused(UnreadableError, code):
         read_xray(path)
-    with pytest.raises(UnreadableError, match=words):
+    with refused(UnreadableError, code):
         read_pixels(path)
+
+
+def test_a_volume_is_no_radiograph(tmp_path: Path) -> None:
+    path = tmp_path / "chest.mha"
+    path.write_bytes(b"ObjectType = Image\nNDims = 3\n")
+    with refused(UnsuitableError, "other-modality"):
+        read_xray(path)
 
 
 def test_one_bad_file_costs_no_other(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Modality
 from pulmoscope.io import Entry, entries, read, read_scan, read_study, sources, studies
 from radiographs import chest, dicom_file, encoded
+from refusals import figures, refused
 
 HU = drawn_hu(12)
 
@@ -72,8 +73,9 @@ def test_two_studies_in_one_folder_are_two(tmp_path: Path) -> None:
     write_slices(tmp_path, study(2), prefix="b", seed=2)
     assert seeds([tmp_path]) == [1, 2]
     assert [result.slug for result in read([tmp_path])] == [tmp_path.name, f"{tmp_path.name}-2"]
-    with pytest.raises(UnsuitableError, match=r"the path holds one scan \(found: 2\)"):
+    with refused(UnsuitableError, "several-scans") as caught:
         read_scan(tmp_path)
+    assert figures(caught.value.finding) == (2,)
 
 
 def test_a_study_of_several_folders_is_one(tmp_path: Path) -> None:
@@ -120,9 +122,8 @@ def test_what_lies_beside_one_study_is_counted_to_it(tmp_path: Path) -> None:
     for wanted in ("auto", "ct", "xray"):
         (result,) = read([tmp_path], wanted=wanted)  # type: ignore[arg-type]
         assert result.scan is not None
-        told = {flag.code: flag.message for flag in result.scan.remarks}
-        assert "1 object that is no CT image" in told["other-series"]
-        assert "2 files that can't" in told["broken-files"]
+        told = {flag.code: figures(flag.finding) for flag in result.scan.remarks}
+        assert told == {"other-series": (1,), "broken-files": (2,)}
 
 
 def test_radiographs_volumes_and_series_in_one_folder(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_dose_reports_alone_are_refused_each(tmp_path: Path) -> None:
     write_slices(tmp_path, datasets)
     results = list(read([tmp_path]))
     assert len(results) == 2
-    assert all("Modality is CR, DX, RG or CT (found: Modality SR)" in str(result.error) for result in results)
+    assert [result.error and result.error.code for result in results] == ["unsupported-modality"] * 2
 
 
 def dicomdir(folder: Path, files: list[list[str] | str | None], **elements: object) -> Path:
@@ -254,8 +255,11 @@ def test_a_dicomdir_never_leads_out_of_its_folder(tmp_path: Path) -> None:
     )
     results = list(read([path]))
     assert [result.scan is not None for result in results] == [True, False]
-    error = str(results[1].error)
-    assert error == f"{path}: the files that a DICOMDIR lists lie in its folder (found: 8 of 20 that do not)"
+    error = results[1].error
+    assert error is not None
+    assert (error.file, error.code) == (str(path), "files-missing")
+    assert figures(error.finding) == (8, 20)
+    assert "SECRET" not in str(error)
 
 
 def test_a_dicomdir_without_files_or_damaged_is_refused(tmp_path: Path) -> None:

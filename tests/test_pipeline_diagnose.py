@@ -15,7 +15,7 @@ import pytest
 
 import pulmoscope
 from bundles import quadrants, tiny_bundle
-from pulmoscope.core.errors import InputError, OutputExistsError
+from pulmoscope.core.errors import OutputExistsError, UnreadableError
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile, Subject
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.inference.decision import decide
@@ -26,6 +26,7 @@ from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagno
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
+from refusals import refused
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 SIDE = 256
@@ -134,8 +135,9 @@ def test_the_runtime_that_was_used_is_told_and_no_other(bundle: Path) -> None:
 
 def test_an_unreadable_file_is_refused(tmp_path: Path, model: Model) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"empty\.png"):
+    with refused(UnreadableError, "empty-file") as caught:
         diagnose(tmp_path / "empty.png", model)
+    assert Path(caught.value.file).name == "empty.png"
 
 
 REFUSED = Flag("rotated", FlagLevel.REFUSE, "tilted by 30°", "at most 20°")
@@ -209,7 +211,8 @@ def test_a_run_writes_what_its_schemas_say(tmp_path: Path, model: Model) -> None
     }
     refused = index["inputs"][3]
     assert refused["input"].endswith("empty.png")
-    assert refused["message"] == f"{refused['input']}: {refused['rule']} (found: {refused['value']})"
+    assert (refused["code"], refused["rule"]) == ("empty-file", "")
+    assert refused["message"] == f"{refused['input']}: {refused['finding']}"
     for entry in index["inputs"][:3]:
         validate(json.loads((tmp_path / "out" / entry["folder"] / "diagnosis.json").read_text()), "diagnosis")
         assert (tmp_path / "out" / entry["report"]).is_file()

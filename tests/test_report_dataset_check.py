@@ -73,7 +73,7 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
     for word in (
         "Verdicts",
         "hospital of COVID",
-        "the file is missing",
+        "10.png: ",
         "two splits",
         "two labels",
         "Shortcut",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diagnoses import CT_LEVELS, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
+from pulmoscope.core.errors import InputError
 from pulmoscope.core.types import Decision, Explanation, SourceFile
 from pulmoscope.report.diagnosis import (
     diagnosed_entry,
@@ -187,7 +188,7 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
         diagnosed_entry("a/chest.png", "chest", plain, "chest/report.html"),
         diagnosed_entry("b/chest.png", "chest-2", referred, None),
         diagnosed_entry("study", "study", study, "study/report.html"),
-        refused_entry("c.png", "a file has content", "0 bytes", "c.png: a file has content (found: 0 bytes)"),
+        refused_entry("c.png", InputError("c.png", "too-small", "12 x 12 pixels", "at least 64 x 64")),
     ]
     films = {"name": "tiny", "version": "0.1", "sha256": "cd" * 32, "modality": "XRAY"}
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
@@ -200,3 +201,11 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     assert [entry.get("model") for entry in index["inputs"]] == ["tiny", "tiny", "tiny-ct", None]
     assert [entry.get("modality") for entry in index["inputs"]] == ["XRAY", "XRAY", "CT", None]
     assert index["inputs"][0]["probability"] == 0.912
+    assert index["inputs"][3] == {
+        "input": "c.png",
+        "outcome": "refused",
+        "code": "too-small",
+        "finding": "12 x 12 pixels",
+        "rule": "at least 64 x 64",
+        "message": "c.png: 12 x 12 pixels (at least 64 x 64)",
+    }

@@ -2,7 +2,7 @@
 
 ::
 
-    PulmoscopeError            one line: what, where, which rule, which value
+    PulmoscopeError            one line: where, what was found, which rule
     ├── InputError             one input is refused; the others go on
     │   ├── UnreadableError    damaged, not an image, unsupported, protected
     │   └── UnsuitableError    readable, but not a chest image this version can read
@@ -12,12 +12,15 @@
     ├── OutputExistsError      the result is already there (``--force`` replaces it)
     └── ResourceError          memory or disk ran out, or the device is not there
 
-Messages carry the rule and the value found. They never carry a DICOM element that identifies a patient.
+Messages say what was found, and the rule where that alone does not say it. They never carry a DICOM element that
+identifies a patient.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+_LONGEST = 200
 
 
 class PulmoscopeError(Exception):
@@ -29,15 +32,24 @@ class InputError(PulmoscopeError):
 
     Args:
         file: what was read, as the user named it (a member of a zip as ``archive.zip/member``).
-        rule: the rule that was broken, e.g. ``"an image has at least 64 x 64 pixels"``.
-        value: the value found, e.g. ``"12 x 12"``.
+        code: a stable lower-case word for the kind of refusal, one of those in ``docs/refusals.md``: ``"too-small"``.
+        finding: what was found, in words and with its unit: ``"12 x 12 pixels"``. Kept as one line of at most 200
+            characters, as it may quote the file.
+        rule: what is expected instead, where the finding alone does not say it: ``"at least 64 x 64"``.
     """
 
-    def __init__(self, file: str | Path, rule: str, value: object = None) -> None:
+    def __init__(self, file: str | Path, code: str, finding: str, rule: str = "") -> None:
+        line = " ".join(finding.split())
         self.file = str(file)
+        self.code = code
+        self.finding = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
         self.rule = rule
-        self.value = None if value is None else " ".join(str(value).split())[:200]
-        super().__init__(f"{self.file}: {rule}" + (f" (found: {self.value})" if self.value else ""))
+        super().__init__(f"{self.file}: {self.reason}")
+
+    @property
+    def reason(self) -> str:
+        """The finding first, then the rule; without the file."""
+        return f"{self.finding} ({self.rule})" if self.rule else self.finding
 
 
 class UnreadableError(InputError):

@@ -207,8 +207,11 @@ def _problems(
     masks = [sample.mask for sample in table if sample.mask and not (table.root / sample.mask).is_file()]
     return (
         *(str(result) for result in results if isinstance(result, InputError)),
-        *(str(InputError(table.path(sample), "the study is missing or empty")) for sample in missing),
-        *(str(InputError(table.root / mask, "the mask is missing")) for mask in masks),
+        *(
+            str(InputError(table.path(sample), "not-found", "there is no such study, or it is empty"))
+            for sample in missing
+        ),
+        *(str(InputError(table.root / mask, "not-found", "there is no such mask")) for mask in masks),
     )
 
 

@@ -37,7 +37,10 @@ def read_labelled(path: Path, infected: str) -> Scan:
     scan = read_scan(path, "ct")
     dropped = [flag.code for flag in scan.remarks if flag.code in DROPPING]
     if infected.strip() not in ("", NONE) and dropped:
-        raise UnsuitableError(path, "a study with labelled slices has all of them", ", ".join(dropped))
+        finding = f"slices were left out: {', '.join(dropped)}"
+        raise UnsuitableError(
+            path, "slices-left-out", finding, "a study with labelled slices has all of them"
+        )
     return scan
 
 
@@ -50,7 +53,7 @@ def infected_of(path: Path, infected: str, count: int) -> tuple[bool, ...] | Non
     try:
         return infected_slices(infected, count)
     except ValueError as error:
-        raise UnsuitableError(path, str(error)) from error
+        raise UnsuitableError(path, "slice-labels", str(error)) from error
 
 
 def lungs_of(scan: Scan) -> LungMask | None:

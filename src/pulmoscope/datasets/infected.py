@@ -25,7 +25,9 @@ def infected_ranges(text: str) -> tuple[tuple[int, int], ...] | None:
         match = _PART.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
-            raise ValueError(f"infected slices are written like 12-40,45, or none (found: {text[:60]})")
+            raise ValueError(
+                f"infected slices {text[:60]} can't be read (they are written like 12-40,45, or none)"
+            )
         ranges.append((first, last))
     return tuple(ranges)
 
@@ -41,7 +43,7 @@ def infected_slices(text: str, count: int) -> tuple[bool, ...] | None:
         return None
     beyond = max((last for _, last in ranges), default=0)
     if ranges and beyond >= count:
-        raise ValueError(f"infected slices lie in 0 to {count - 1} (found: {beyond})")
+        raise ValueError(f"infected slice {beyond} is not there (the last is {count - 1})")
     return tuple(any(first <= index <= last for first, last in ranges) for index in range(count))
 
 

@@ -15,6 +15,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.fingerprint import BoolArray, dhash
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.io import read_pixels
+from pulmoscope.io.quiet import unreadable
 
 HISTOGRAM_BINS = 32
 BORDER = 0.05
@@ -62,8 +63,6 @@ def measure(path: Path) -> Measured:
     Raises:
         InputError: it is missing or can't be read.
     """
-    if not path.is_file():
-        raise InputError(path, "the file is missing")
     pixels = read_pixels(path)
     rows, columns = pixels.shape
     counts, _ = np.histogram(pixels, bins=HISTOGRAM_BINS, range=(0, 1))
@@ -125,4 +124,4 @@ def _measure_or_error(path: Path) -> Measured | InputError:
     except InputError as error:
         return error
     except OSError as error:
-        return InputError(path, "the file can't be read", error.strerror)
+        return unreadable(str(path), error)

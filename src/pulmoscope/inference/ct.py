@@ -78,6 +78,5 @@ def _without_lungs(seen: SeenCt) -> UnsuitableError:
     found_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
     scan = seen.scan
     source = scan.files[0].name if len(scan.files) == 1 else scan.name
-    return UnsuitableError(
-        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
-    )
+    finding = f"no slice shows enough lung: {found_ml:.0f} ml are found in all"
+    return UnsuitableError(source, "no-lungs", finding)

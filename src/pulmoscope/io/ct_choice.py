@@ -45,7 +45,7 @@ def choose(
         UnsuitableError: no series passes.
     """
     if len({header.patient for header in headers if header.patient}) > 1:
-        raise UnsuitableError(name, "a study is of one patient", "several PatientIDs")
+        raise UnsuitableError(name, "several-patients", "slices of several patients, by PatientID")
     together: dict[str, list[SliceHeader]] = {}
     for header in headers:
         together.setdefault(header.series, []).append(header)
@@ -55,21 +55,20 @@ def choose(
     }
     if series:
         if series not in by_series:
-            raise UnsuitableError(
-                name, "the study holds the series that --series names", f"{len(by_series)} other CT series"
-            )
+            found = f"the study does not hold the series that --series names, but {len(by_series)} other CT series"
+            raise UnsuitableError(name, "series-not-found", found)
         if reason := _unfit(by_series[series], anywhere=True):
-            raise UnsuitableError(
-                name, f"the series is axial and has at least {FEWEST} slices", f"one {reason}"
-            )
+            finding = f"the series that --series names can't be read: {reason}"
+            rule = f"a series is axial and has at least {FEWEST} slices"
+            raise UnsuitableError(name, "no-chest-series", finding, rule)
         return by_series[series], []
     reasons = {uid: _unfit(slices) for uid, slices in by_series.items()}
     fit = {uid: slices for uid, slices in by_series.items() if not reasons[uid]}
     if not fit:
         told = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
-        raise UnsuitableError(
-            name, f"a study holds an axial chest CT series of at least {FEWEST} slices", told
-        )
+        finding = f"no series of the study can be read: {told}"
+        rule = f"an axial chest CT of at least {FEWEST} slices is read"
+        raise UnsuitableError(name, "no-chest-series", finding, rule)
     best = max(fit, key=lambda uid: _rank(fit[uid]))
     return fit[best], _left_out(fit, reasons, others)
 
@@ -89,7 +88,7 @@ def _left_out(
         return []
     return [
         Flag(
-            "other-series", FlagLevel.INFO, f"one series of the study is read (left out: {'; '.join(parts)})"
+            "other-series", FlagLevel.INFO, f"left out of the study: {'; '.join(parts)}", "one series is read"
         )
     ]
 
@@ -103,7 +102,7 @@ def _unfit(slices: Sequence[SliceHeader], *, anywhere: bool = False) -> str:
     if all(header.flat for header in slices):
         return "localizer"
     if not any(header.storage for header in slices):
-        return "stored as no CT is"
+        return "not stored as CT slices are"
     placed = [header for header in slices if header.normal and header.position_mm]
     if placed:
         axial = sum(abs(header.normal[2]) >= AXIAL for header in placed if header.normal)

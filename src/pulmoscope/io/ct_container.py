@@ -60,7 +60,9 @@ def open_container(name: str, data: bytes) -> Container:
         return _metaimage(name, plain, most)
     if kind == "NRRD":
         return _nrrd(name, plain, most)
-    raise UnreadableError(name, f"a volume is one of {', '.join(VOLUMES)}", kind)
+    raise UnreadableError(
+        name, "not-an-image", "what is packed is no volume", f"{', '.join(VOLUMES)} are read"
+    )
 
 
 def check_whole(name: str, container: Container, voxels: int, voxel_bytes: int) -> None:
@@ -72,7 +74,8 @@ def check_whole(name: str, container: Container, voxels: int, voxel_bytes: int) 
     expected = voxels * (container.voxel_bytes or voxel_bytes)
     found = len(container.data) - container.start
     if found < expected:
-        raise UnreadableError(name, f"a volume has {expected} bytes of voxels", f"{max(0, found)}: truncated")
+        share = f"{max(0, found)} of {expected} bytes of voxels are there"
+        raise UnreadableError(name, "truncated", f"the file ends before its image does: {share}")
 
 
 def _nifti(name: str, data: bytes) -> Container:
@@ -91,7 +94,7 @@ def _nifti(name: str, data: bytes) -> Container:
         if not np.isfinite(
             np.frombuffer(data, order + _FLOATS[kind], max(0, count), min(start, len(data)))
         ).all():
-            raise UnsuitableError(name, "every voxel is a number", "NaN or infinity")
+            raise UnsuitableError(name, "not-hu", "some voxels are no numbers: NaN or infinity")
     return Container("NIfTI", data, start, bits // 8)
 
 
@@ -115,15 +118,17 @@ def _nrrd(name: str, data: bytes, most: int) -> Container:
     header, voxels = found[0], data[found.end() :]
     encoding = _ENCODING.search(header)
     if encoding is None or encoding[2].lower() not in (b"raw", b"gzip", b"gz"):
-        raise UnreadableError(name, "an NRRD file's encoding is raw or gzip", "another")
+        finding = "the NRRD file is packed in a way that can't be unpacked"
+        raise UnreadableError(name, "unsupported-coding", finding, "encoding raw or gzip is read")
     if encoding[2].lower() != b"raw":
         header, voxels = _ENCODING.sub(rb"\1raw", header), _unpacked(name, voxels, most)
     return Container("NRRD", header + voxels, len(header))
 
 
 def _elsewhere(name: str) -> UnsuitableError:
+    finding = "its voxels lie in another file"
     return UnsuitableError(
-        name, "a volume's header and voxels are in one file", "a header that names another"
+        name, "detached-data", finding, "a volume's header and voxels are read from one file"
     )
 
 
@@ -131,20 +136,20 @@ def _unpacked(name: str, data: bytes, most: int) -> bytes:
     """Gzipped or zlib's bytes unpacked, their checksum compared.
 
     Raises:
-        UnreadableError: they are cut short, damaged, or unpack to more than ``most``.
+        UnreadableError: they unpack to more than ``most``.
+        OSError, EOFError, zlib.error: they are damaged or cut short.
     """
-    try:
-        if data.startswith(b"\x1f\x8b"):
-            with gzip.GzipFile(fileobj=BytesIO(data)) as stream:
-                plain = stream.read(most + 1)  # up to the end, where the checksum is compared
-        else:
-            inflating = zlib.decompressobj()
-            plain = inflating.decompress(data, most + 1)
-            if not inflating.eof and len(plain) <= most:
-                raise EOFError
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableError(name, "a packed file is whole and undamaged", type(error).__name__) from None
+    if data.startswith(b"\x1f\x8b"):
+        with gzip.GzipFile(fileobj=BytesIO(data)) as stream:
+            plain = stream.read(most + 1)  # up to the end, where the checksum is compared
+    else:
+        inflating = zlib.decompressobj()
+        plain = inflating.decompress(data, most + 1)
+        if not inflating.eof and len(plain) <= most:
+            raise EOFError
     if len(plain) > most:
-        rule = f"a packed file unpacks to at most {LARGEST_RATIO} times its size, and {4 * LARGEST_FILE // 2**20} MiB"
-        raise UnreadableError(name, rule, "more")
+        rule = f"at most {LARGEST_RATIO} times the packed size, and {4 * LARGEST_FILE // 2**20} MiB"
+        raise UnreadableError(
+            name, "decompression-bomb", f"it unpacks to more than {most // 2**20} MiB", rule
+        )
     return plain

@@ -31,19 +31,19 @@ def check_hu(name: str, volume: FloatArray) -> None:
         UnsuitableError: too little air, too little tissue, or values beyond those of a CT.
     """
     low, high = float(volume.min()), float(volume.max())  # every voxel: one NaN makes a network's answer NaN
-    found = f"values from {low:.4g} to {high:.4g}"
+    found = f"its values run from {low:.4g} to {high:.4g}"
     if not (low >= LOWEST and high <= HIGHEST):  # nor NaN
-        raise UnsuitableError(name, f"CT numbers are HU between {LOWEST} and {HIGHEST}", found)
+        raise UnsuitableError(name, "not-hu", found, f"a CT is in HU, between {LOWEST} and {HIGHEST}")
     step = max(1, volume.shape[1] // SAMPLED), max(1, volume.shape[2] // SAMPLED)
     sample = volume[:, :: step[0], :: step[1]]
     air = float(np.mean((sample >= AIR_FROM) & (sample < AIR_TO)))
     tissue = float(np.mean((sample >= TISSUE_FROM) & (sample <= TISSUE_TO)))
     if air < LEAST_AIR:
         rule = f"a CT is in HU: at least {100 * LEAST_AIR:.0f} % of it is air, {AIR_FROM} to {AIR_TO} HU"
-        raise UnsuitableError(name, rule, f"{100 * air:.1f} %, {found}")
+        raise UnsuitableError(name, "not-hu", f"{100 * air:.1f} % of the volume is air; {found}", rule)
     if tissue < LEAST_TISSUE:
         rule = f"a CT is in HU: at least {100 * LEAST_TISSUE:.0f} % of it is tissue, {TISSUE_FROM} to {TISSUE_TO} HU"
-        raise UnsuitableError(name, rule, f"{100 * tissue:.1f} %, {found}")
+        raise UnsuitableError(name, "not-hu", f"{100 * tissue:.1f} % of the volume is tissue; {found}", rule)
 
 
 def strangers(volume: FloatArray, known: set[int]) -> tuple[list[int], int]:

@@ -36,23 +36,30 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         except InputError as error:
             bad.append(error)
         if voxels > MOST_VOXELS:
-            rule = f"the slices of one CT have at most {MOST_VOXELS // 10**6} million pixels"
-            raise UnsuitableError(name, rule, f"more, in a folder of {len(ordered)} pictures")
+            most = MOST_VOXELS // 10**6
+            finding = f"more than {most} million pixels in a folder of {len(ordered)} pictures"
+            raise UnsuitableError(
+                name, "too-many-pixels", finding, f"the slices of one CT have at most {most} million"
+            )
     if len(bad) > MOST_BAD * len(ordered):
-        rule = f"at most {100 * MOST_BAD:.0f} % of the pictures can't be decoded"
-        raise UnreadableError(name, rule, f"{len(bad)} of {len(ordered)}; the first: {bad[0].rule}")
+        finding = f"{len(bad)} of {len(ordered)} pictures can't be decoded; the first: {bad[0].finding}"
+        raise UnreadableError(
+            name, "too-many-bad-slices", finding, f"at most {100 * MOST_BAD:.0f} % may be bad"
+        )
     sizes = {pixels.shape for pixels, _ in read}
     if len(sizes) > 1:
         shown = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(sizes)[:4])
-        raise UnsuitableError(name, "the slices of one CT are of one size", shown)
-    detail = (
-        "slices are HU in a known geometry (found: pictures, whose window, spacing and order nobody knows; "
-        "they are taken in the order of the numbers in their names)"
+        raise UnsuitableError(
+            name, "sizes-differ", f"pictures of {shown} pixels", "the slices of one CT are of one size"
+        )
+    finding = (
+        "the slices are pictures, whose window, spacing and order are not known; they are read in the order of the "
+        "numbers in their names"
     )
-    flags = [Flag("pictures", FlagLevel.WARN, detail)]
-    if bad:
-        detail = f"every slice can be decoded (found: {len(bad)} that can't, left out; the first: {bad[0]})"
-        flags.append(Flag("bad-slice", FlagLevel.WARN, detail))
+    flags = [
+        Flag("pictures", FlagLevel.WARN, finding, "slices are in HU, in a known geometry"),
+        *bad_flags(bad),
+    ]
     return Scan(
         name=slug,
         modality=Modality.CT,
@@ -61,6 +68,15 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         units=Units.GREY,
         remarks=tuple(flags),
     )
+
+
+def bad_flags(bad: Sequence[InputError]) -> list[Flag]:
+    """What the slices that can't be decoded come to; the first of them is quoted."""
+    if not bad:
+        return []
+    verb = "slice was" if len(bad) == 1 else "slices were"
+    finding = f"{len(bad)} {verb} left out, as it can't be decoded"
+    return [Flag("bad-slice", FlagLevel.WARN, f"{finding}; the first: {bad[0].finding}")]
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:

@@ -5,8 +5,7 @@ imagecodecs decodes: in threads (it gives up Python's lock), and several times a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import imagecodecs
@@ -28,11 +27,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pulmoscope.core.errors import InputError, UnreadableError
+from pulmoscope.core.errors import UnreadableError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.io.ct_header import SliceHeader, Storage
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.dicom_rules import shown
+from pulmoscope.io.quiet import decoding
 
 Stored = npt.NDArray[np.integer]
 Frames = Callable[[int], Stored]
@@ -64,30 +64,19 @@ def decode_file(
     """
     first = slices[0][1]
     try:
-        with _refusals(first.entry.name):
+        with decoding(first.entry.name):
             frames = open_frames(data, first)
     except UnreadableError as error:
         return [error] * len(slices)
     found: list[UnreadableError | None] = []
     for target, header in slices:
         try:
-            with _refusals(header.entry.name):
+            with decoding(header.entry.name):
                 _decode_into(target, frames, header)
             found.append(None)
         except UnreadableError as error:
             found.append(error)
     return found
-
-
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """What decoders raise becomes our own one line: only its class, and no chain, as their messages quote elements."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # decoders meet damaged bytes with errors of any class
-        raise UnreadableError(name, "a DICOM file is whole and undamaged", type(error).__name__) from None
 
 
 def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> None:
@@ -99,9 +88,8 @@ def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> Non
     size = (storage.rows, storage.columns)
     if stored.shape != size:
         found = " x ".join(map(str, stored.shape))
-        raise UnreadableError(
-            header.entry.name, f"the pixels are {size[0]} x {size[1]}, as the tags say", found
-        )
+        finding = f"damaged: {found} pixels, and {size[0]} x {size[1]} by its header"
+        raise UnreadableError(header.entry.name, "damaged", finding)
     np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
     np.add(target, np.float32(header.intercept), out=target)
 
@@ -123,11 +111,11 @@ def open_frames(data: bytes, header: SliceHeader) -> Frames:
     if storage.syntax in _NATIVE:
         return lambda frame: _native(data, start, length, frame, header)
     if storage.syntax not in (*_DECODERS, RLELossless):
-        raise UnreadableError(
-            name, "the transfer syntax is one that can be decoded", shown(storage.syntax.name)
-        )
+        finding = f"its transfer syntax can't be decoded: {shown(storage.syntax.name)}"
+        raise UnreadableError(name, "unsupported-coding", finding)
     if length != _UNDEFINED or data.rfind(_LAST_DELIMITER) < start:
-        raise UnreadableError(name, "PixelData ends with a sequence delimiter", "none: truncated")
+        finding = "the file ends before its image does: PixelData has no end"
+        raise UnreadableError(name, "truncated", finding)
     streams = list(generate_frames(data[start:], number_of_frames=storage.frames))
     return lambda frame: _decompressed(bytes(streams[frame]), header)
 
@@ -149,8 +137,9 @@ def _native(data: bytes, start: int, length: int, frame: int, header: SliceHeade
     size = storage.rows * storage.columns * storage.bits_allocated // 8
     begin = start + frame * size
     if begin + size > len(data) or (frame + 1) * size > length:
-        found = f"{max(0, len(data) - begin)} bytes: truncated"
-        raise UnreadableError(header.entry.name, f"a slice has {size} bytes of pixels", found)
+        share = f"{max(0, min(len(data) - begin, length - frame * size))} of {size} bytes of pixels are there"
+        finding = f"the file ends before its image does: {share}"
+        raise UnreadableError(header.entry.name, "truncated", finding)
     flat = np.frombuffer(data, f"<u{storage.bits_allocated // 8}", storage.rows * storage.columns, begin)
     return flat.reshape(storage.rows, storage.columns)
 
@@ -164,13 +153,13 @@ def _decompressed(stream: bytes, header: SliceHeader) -> Stored:
         flat = np.frombuffer(imagecodecs.dicomrle_decode(stream, dtype=kind), kind)
         return flat.reshape(storage.rows, storage.columns)
     if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise UnreadableError(name, "a compressed image ends with its end marker", "none: truncated")
+        finding = "the file ends before its image does: no end marker"
+        raise UnreadableError(name, "truncated", finding)
     values: Stored = np.asarray(_DECODERS[storage.syntax](stream))
     if not storage.signed and int(values.max()) >= 2**storage.bits_stored:
         # Nothing else tells that a lossless JPEG is damaged: its decoder goes on with any differences.
-        raise UnreadableError(
-            name, f"compressed values have at most {storage.bits_stored} bits", int(values.max())
-        )
+        finding = f"damaged: a value of {int(values.max())}, where {storage.bits_stored} bits are stored"
+        raise UnreadableError(name, "damaged", finding)
     return values
 
 

@@ -15,6 +15,7 @@ from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, S
 from pulmoscope.io.ct_content import check_hu, strangers
 from pulmoscope.io.ct_header import SliceHeader
 from pulmoscope.io.ct_limits import FEWEST, MOST_BAD
+from pulmoscope.io.ct_pictures import bad_flags
 from pulmoscope.io.ct_pixels import decode_file
 from pulmoscope.io.ct_stack import (
     Stack,
@@ -44,17 +45,19 @@ def read_series(name: str, slug: str, headers: Sequence[SliceHeader], remarks: S
     stacked = stack(name, headers)
     volume, sums, bad = _decode(stacked)
     odd, breaks = strangers(volume, set(bad))
-    flags = [*remarks, *stacked.flags, *_bad_flags(bad), *_foreign_flags(len(odd), breaks)]
+    flags = [
+        *remarks,
+        *stacked.flags,
+        *bad_flags([bad[place] for place in sorted(bad)]),
+        *_foreign_flags(len(odd), breaks),
+    ]
     dropped = {*bad, *odd}
     count = len(stacked.headers)
     if len(dropped) > MOST_BAD * count or count - len(dropped) < FEWEST:
-        first = next(iter(bad.values()), None)
-        reason = f"{len(dropped)} of {count}" + (f"; the first: {first.rule}" if first else "")
-        raise UnreadableError(
-            name,
-            f"at least {FEWEST} slices are sound, and at most {100 * MOST_BAD:.0f} % damaged or foreign",
-            reason,
-        )
+        first = f"; the first: {bad[min(bad)].finding}" if bad else ""
+        finding = f"{len(dropped)} of {count} slices are damaged or foreign{first}"
+        rule = f"at least {FEWEST} must be sound, and at most {100 * MOST_BAD:.0f} % bad"
+        raise UnreadableError(name, "too-many-bad-slices", finding, rule)
     if dropped:
         kept = [place for place in range(count) if place not in dropped]
         volume, sums, stacked = volume[kept], [sums[place] for place in kept], without(stacked, dropped)
@@ -116,25 +119,14 @@ def _decode_file(
     return sha256_of(data), errors
 
 
-def _bad_flags(bad: dict[int, InputError]) -> list[Flag]:
-    if not bad:
-        return []
-    first = bad[min(bad)]
-    detail = f"every slice can be decoded (found: {len(bad)} that can't, left out; the first: {first})"
-    return [Flag("bad-slice", FlagLevel.WARN, detail)]
-
-
 def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
     flags = []
     if odd:
-        verb = "does" if odd == 1 else "do"
-        detail = f"each slice resembles its neighbours (found: {odd} that {verb} not, left out)"
-        flags.append(Flag("foreign-slice", FlagLevel.WARN, detail))
+        finding = f"{odd} slice{' was' if odd == 1 else 's were'} left out, unlike the neighbours"
+        flags.append(Flag("foreign-slice", FlagLevel.WARN, finding))
     if breaks:
-        detail = (
-            f"the slices show one body (found: {breaks} place{'s' * (breaks > 1)} where the next is another)"
-        )
-        flags.append(Flag("several-bodies", FlagLevel.REFUSE, detail))
+        finding = f"at {breaks} place{'s' * (breaks > 1)} the next slice shows another body"
+        flags.append(Flag("several-bodies", FlagLevel.REFUSE, finding, "the slices of a study show one"))
     return flags
 
 

@@ -58,7 +58,7 @@ def stack(name: str, headers: Sequence[SliceHeader]) -> Stack:
         UnreadableError: no slice has the tags that give it a place, or its values a meaning; or too many have not.
     """
     if len({header.patient for header in headers if header.patient}) > 1:
-        raise UnsuitableError(name, "a series is of one patient", "several PatientIDs")
+        raise UnsuitableError(name, "several-patients", "slices of several patients, by PatientID")
     usable, without = _with_what_is_needed(name, headers)
     alike, foreign = _most(usable, _shape)
     chosen, other = _one_acquisition(alike)
@@ -66,22 +66,25 @@ def stack(name: str, headers: Sequence[SliceHeader]) -> Stack:
     ordered, shifted = _on_line(placed)
     bad = without + foreign + shifted
     if bad > MOST_BAD * len(headers):
-        rule = (
-            f"at most {100 * MOST_BAD:.0f} % of the slices lack a tag, or differ from the others in size, orientation, "
-            "spacing, rescale or line"
+        finding = (
+            f"{bad} of {len(headers)} slices lack a tag, or differ from the others in size, orientation, spacing, "
+            "rescale or line"
         )
-        raise UnreadableError(name, rule, f"{bad} of {len(headers)}")
+        raise UnreadableError(
+            name, "too-many-bad-slices", finding, f"at most {100 * MOST_BAD:.0f} % may be bad"
+        )
     _check_size(name, ordered)
     heights = tuple(header.height_mm for header in ordered)
     step = usual_step(heights)
     if step > LARGEST_STEP_MM:
-        raise UnsuitableError(name, f"slices are at most {LARGEST_STEP_MM} mm apart", f"{step:.4g} mm")
+        rule = f"at most {LARGEST_STEP_MM} mm"
+        raise UnsuitableError(name, "slices-far-apart", f"the slices are {step:.4g} mm apart", rule)
     flags = [
-        *_counted("incomplete-slices", "every slice has position, orientation, spacing and rescale", without),
-        *_counted("mixed-series", "all slices have one size, orientation, spacing and rescale", foreign),
-        *_counted("several-acquisitions", "each position is scanned once, in one acquisition", other),
-        *_counted("duplicate-positions", "each slice has a position of its own", twice),
-        *_counted("shifted-slices", f"slices lie on one line, to {OFF_LINE_MM:.0f} mm", shifted),
+        *_counted("incomplete-slices", without, "without position, orientation, spacing or rescale"),
+        *_counted("mixed-series", foreign, "of another size, orientation, spacing or rescale"),
+        *_counted("several-acquisitions", other, "of another acquisition at the same positions"),
+        *_counted("duplicate-positions", twice, "at the position of another"),
+        *_counted("shifted-slices", shifted, f"more than {OFF_LINE_MM:.0f} mm beside the line of the others"),
         *_tag_flags(ordered),
     ]
     return Stack(tuple(ordered), heights, step, tuple(flags))
@@ -122,16 +125,18 @@ def spacing_flags(heights: Sequence[float], step: float) -> list[Flag]:
         share = missing / (missing + len(heights))
         too_many = share > MOST_MISSING or largest > LARGEST_GAP_MM
         gaps = int((whole[fits] > 1).sum())
-        detail = (
-            f"slices follow each other every {step:.3g} mm (found: {missing} missing in {gaps} "
-            f"gap{'s' * (gaps > 1)}, the largest of {largest:.3g} mm)"
+        finding = (
+            f"{missing} slice{' is' if missing == 1 else 's are'} missing in {gaps} gap{'s' * (gaps > 1)}, "
+            f"the largest of {largest:.3g} mm"
         )
-        flags.append(Flag("missing-slices", FlagLevel.REFUSE if too_many else FlagLevel.WARN, detail))
+        level = FlagLevel.REFUSE if too_many else FlagLevel.WARN
+        flags.append(Flag("missing-slices", level, finding, f"there is one every {step:.3g} mm"))
     if not fits.all():
         least, most = float(counts.min() * step), float(counts.max() * step)
-        detail = f"slices are evenly spaced (found: steps of {least:.3g} to {most:.3g} mm)"
-        severity = FlagLevel.REFUSE if most > LARGEST_GAP_MM else FlagLevel.WARN
-        flags.append(Flag("uneven-spacing", severity, detail))
+        finding = f"the slices are unevenly spaced, by {least:.3g} to {most:.3g} mm"
+        flags.append(
+            Flag("uneven-spacing", FlagLevel.REFUSE if most > LARGEST_GAP_MM else FlagLevel.WARN, finding)
+        )
     return flags
 
 
@@ -142,7 +147,7 @@ def _with_what_is_needed(name: str, headers: Sequence[SliceHeader]) -> tuple[lis
         UnreadableError: none can.
     """
     needs: dict[str, Callable[[SliceHeader], object]] = {
-        "Rows, Columns and bits that a CT slice has": lambda header: header.storage,
+        "Rows, Columns and bits": lambda header: header.storage,
         "ImagePositionPatient": lambda header: header.position_mm,
         "ImageOrientationPatient": lambda header: header.orientation,
         "PixelSpacing": lambda header: header.spacing_mm,
@@ -154,7 +159,7 @@ def _with_what_is_needed(name: str, headers: Sequence[SliceHeader]) -> tuple[lis
     for what, of in needs.items():
         left = [header for header in usable if of(header) is not None]
         if not left:
-            raise UnreadableError(name, f"a CT slice has {what}", "none that makes sense")
+            raise UnreadableError(name, "missing-tags", f"no slice has {what} that make sense")
         usable = left
     return usable, len(headers) - len(usable)
 
@@ -238,30 +243,26 @@ def tilt_flags(placed: Geometry) -> list[Flag]:
     """What a slice step that is not at right angles to the slices says."""
     if placed.tilt_deg <= TILTED_DEG:
         return []
-    detail = (
-        f"the gantry was not tilted (found: {placed.tilt_deg:.1f} degrees between slices' step and normal)"
-    )
-    return [Flag("gantry-tilt", FlagLevel.INFO, detail)]
+    return [Flag("gantry-tilt", FlagLevel.INFO, f"the gantry was tilted by {placed.tilt_deg:.1f} degrees")]
 
 
 def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
     """What the tags of the slices in use say: a child, contrast, synthetic, an incomplete acquisition."""
     flags = list(next((header.child for header in headers if header.child), ()))
     if any(header.synthetic for header in headers):
-        detail = "a program drew this study, there is no patient (its SeriesDescription says so)"
-        flags.append(Flag("synthetic", FlagLevel.INFO, detail))
+        finding = "a program drew this study, by its SeriesDescription: there is no patient"
+        flags.append(Flag("synthetic", FlagLevel.INFO, finding))
     if any(header.contrast for header in headers):
-        detail = (
-            "the scan is without contrast medium (found: ContrastBolusAgent); vessels and heart look denser"
-        )
-        flags.append(Flag("contrast", FlagLevel.WARN, detail))
+        finding = "contrast medium was given, by ContrastBolusAgent: vessels and heart look denser"
+        flags.append(Flag("contrast", FlagLevel.WARN, finding, "a scan without it is expected"))
     expected = max(header.expected for header in headers)
     if expected > len(headers):
-        detail = f"the series is complete (found: {len(headers)} slices of ImagesInAcquisition {expected})"
-        flags.append(Flag("partial", FlagLevel.WARN, detail))
+        finding = f"the series is not complete: {len(headers)} slices of {expected}, by ImagesInAcquisition"
+        flags.append(Flag("partial", FlagLevel.WARN, finding))
     if not any(header.part for header in headers):
-        detail = "BodyPartExamined or a description names the chest (found: the files do not say)"
-        flags.append(Flag("body-part-unknown", FlagLevel.INFO, detail))
+        finding = "the files do not say which part of the body they show"
+        rule = "BodyPartExamined or a description names the chest"
+        flags.append(Flag("body-part-unknown", FlagLevel.INFO, finding, rule))
     return [*flags, *_numbering(headers)]
 
 
@@ -274,21 +275,21 @@ def _numbering(headers: Sequence[SliceHeader]) -> list[Flag]:
     against = min(int((steps > 0).sum()), int((steps < 0).sum()))
     usual = int(np.median(np.abs(steps)))
     if against:
-        found = f"{against} step{'s' * (against > 1)} against the others"
+        finding = f"the slices' numbers run against the others at {against} step{'s' * (against > 1)}"
     elif usual > 1:
-        found = f"by {usual}: slices between are not there"
+        finding = f"the slices' numbers go by steps of {usual}: slices between are not there"
     else:
         return []
-    detail = f"InstanceNumber rises or falls by one from slice to slice (found: {found})"
-    return [Flag("numbering", FlagLevel.WARN, detail)]
+    rule = "InstanceNumber rises or falls by one from slice to slice"
+    return [Flag("numbering", FlagLevel.WARN, finding, rule)]
 
 
-def _counted(code: str, rule: str, count: int) -> list[Flag]:
+def _counted(code: str, count: int, which: str) -> list[Flag]:
     """A flag that tells how many slices were left out; none where none was."""
     if count == 0:
         return []
-    verb = "does" if count == 1 else "do"
-    return [Flag(code, FlagLevel.WARN, f"{rule} (found: {count} that {verb} not fit, left out)")]
+    left_out = "slice was left out" if count == 1 else "slices were left out"
+    return [Flag(code, FlagLevel.WARN, f"{count} {left_out}: {which}")]
 
 
 def without(stacked: Stack, places: set[int]) -> Stack:

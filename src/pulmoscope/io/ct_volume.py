@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
+from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, SourceFile, Units
@@ -25,7 +25,7 @@ from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
 from pulmoscope.io.ct_stack import tilt_flags
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.orient import orient
-from pulmoscope.io.quiet import with_complaints
+from pulmoscope.io.quiet import decoding, with_complaints
 
 _IO = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 
@@ -39,18 +39,10 @@ def read_volume(entry: Entry) -> Scan:
     """
     data = entry.read_bytes()
     _silence()
-    kind = "volume"
-    try:
+    with decoding(entry.name):  # SimpleITK's own message quotes the temporary file and its C++ sources
         container = open_container(entry.name, data)
-        kind = container.kind
         with _as_file(container) as path:
             image, remarks = _image(entry.name, path, container)
-    except InputError:
-        raise
-    except Exception as error:  # SimpleITK's own message quotes the temporary file and its C++ sources
-        raise UnreadableError(
-            entry.name, f"a {kind} file is whole and undamaged", type(error).__name__
-        ) from None
     placed = _geometry(entry.name, image)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
         values = sitk.GetArrayViewFromImage(image).astype(np.float32)
@@ -80,12 +72,16 @@ def _image(name: str, path: Path, container: Container) -> tuple[sitk.Image, lis
     size, pixel = reader.GetSize(), reader.GetPixelID()
     shown = " x ".join(map(str, size))
     if len(size[:3]) != 3 or any(side != 1 for side in size[3:]) or len(size) > 4:
-        raise UnsuitableError(name, "a CT is one volume of three dimensions", shown)
+        finding = f"{shown} voxels in {len(size)} dimensions"
+        raise UnsuitableError(name, "not-one-volume", finding, "a CT is one volume of three")
     if reader.GetNumberOfComponents() != 1 or "complex" in sitk.GetPixelIDValueAsString(pixel):
-        raise UnsuitableError(name, "a voxel of a CT is one number", sitk.GetPixelIDValueAsString(pixel))
+        finding = f"its voxels are each a {sitk.GetPixelIDValueAsString(pixel)}"
+        raise UnsuitableError(name, "unsupported-pixels", finding, "a voxel of a CT is one number")
     voxels = math.prod(size)
     if voxels > MOST_VOXELS:
-        raise UnsuitableError(name, f"a volume has at most {MOST_VOXELS // 10**6} million voxels", shown)
+        raise UnsuitableError(
+            name, "too-many-pixels", f"{shown} voxels", f"at most {MOST_VOXELS // 10**6} million"
+        )
     check_whole(name, container, voxels, sitk.Image([1, 1], pixel).GetSizeOfPixelComponent())
     image = reader.Execute()
     return (image[:, :, :, 0] if len(size) == 4 else image), list(_remarks(reader, container.kind))
@@ -98,14 +94,12 @@ def _remarks(reader: sitk.ImageFileReader, kind: str) -> Iterator[Flag]:
         return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
 
     if any(said(key).startswith(CT_DESCRIPTION) for key in ("descrip", "content")):
-        detail = "a program drew this study, there is no patient (its description says so)"
-        yield Flag("synthetic", FlagLevel.INFO, detail)
+        finding = "a program drew this study, by its description: there is no patient"
+        yield Flag("synthetic", FlagLevel.INFO, finding)
     unplaced = kind == "NIfTI" and said("qform_code") == said("sform_code") == "0"
     if unplaced or (kind == "NRRD" and not said("NRRD_space")):
-        detail = (
-            "the file says how the volume lies in the patient (found: it does not; taken as it is stored)"
-        )
-        yield Flag("orientation-unknown", FlagLevel.WARN, detail)
+        finding = "the file does not say how the volume lies in the patient: it is read as it is stored"
+        yield Flag("orientation-unknown", FlagLevel.WARN, finding)
 
 
 def _geometry(name: str, image: sitk.Image) -> Geometry:
@@ -114,7 +108,8 @@ def _geometry(name: str, image: sitk.Image) -> Geometry:
     steps = np.array(image.GetDirection()).reshape(3, 3) * spacing
     if not (np.isfinite(steps).all() and spacing.min() > 0 and spacing.max() <= LARGEST_STEP_MM):
         found = " x ".join(f"{step:.4g}" for step in spacing)
-        raise UnsuitableError(name, f"voxels are above 0 and at most {LARGEST_STEP_MM} mm a side", found)
+        rule = f"above 0 and at most {LARGEST_STEP_MM} mm a side"
+        raise UnsuitableError(name, "voxel-size", f"voxels of {found} mm", rule)
     return Geometry(_point(image.GetOrigin()), *(_point(steps[:, axis]) for axis in (2, 1, 0)))
 
 

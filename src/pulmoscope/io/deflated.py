@@ -40,9 +40,8 @@ def check_deflated(data: bytes, name: str) -> None:
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
     inflating.decompress(data[_after_meta(data) :], LARGEST_INFLATED)
     if inflating.unconsumed_tail:
-        raise UnreadableError(
-            name, f"a deflated DICOM file has at most {LARGEST_INFLATED // 2**20} MiB", "more"
-        )
+        finding = f"it unpacks to more than {LARGEST_INFLATED // 2**20} MiB"
+        raise UnreadableError(name, "decompression-bomb", finding)
 
 
 def _after_meta(data: bytes) -> int:

@@ -31,14 +31,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
+from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.grey import robust_range, stretch, window
 from pulmoscope.io.patient_age import child_flags
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
-from pulmoscope.io.quiet import quieten_decoders, with_complaints
+from pulmoscope.io.quiet import decoding, quieten_decoders, with_complaints
 from pulmoscope.io.square import squared
 
 _JPEGS = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
@@ -74,7 +74,7 @@ def decode(data: bytes, name: str) -> Picture:
     """
     _prepare_libraries()
     quieten_decoders()
-    try:
+    with decoding(name):  # pydicom's own messages quote elements
         check_deflated(data, name)
         dataset = pydicom.dcmread(BytesIO(data), force=True)
         rules.check_kind(dataset, name)
@@ -83,11 +83,6 @@ def decode(data: bytes, name: str) -> Picture:
         check_size(name, int(dataset.Rows), int(dataset.Columns), rules.pixel_shape(dataset))
         pixels, noticed = grey_pixels(dataset, stored_values(dataset, data, name), name)
         return upright(dataset, pixels, view, (*remarks, *child_flags(dataset), *sideways, *noticed), name)
-    except InputError:
-        raise
-    except Exception as error:  # decoders meet damaged bytes with errors of any class
-        # Only its class, and no chain: pydicom's messages quote elements.
-        raise UnreadableError(name, "a DICOM file is whole and undamaged", type(error).__name__) from None
 
 
 @functools.cache
@@ -106,12 +101,15 @@ def stored_values(dataset: Dataset, data: bytes, name: str) -> Stored:
     """
     bits = int(dataset.BitsAllocated)
     if bits not in (8, 16) or not 1 <= int(dataset.BitsStored) <= bits:
-        raise UnreadableError(name, "BitsAllocated is 8 or 16", f"{bits}, BitsStored {dataset.BitsStored}")
+        finding = f"{int(dataset.BitsStored)} bits stored in {bits}"
+        raise UnreadableError(
+            name, "unsupported-pixels", finding, "BitsAllocated is 8 or 16, BitsStored no more"
+        )
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     dataset.file_meta.TransferSyntaxUID = syntax
     if syntax not in (*_NATIVE, RLELossless, *_WITH_END_MARKER):
-        rule = "the transfer syntax is one that can be decoded"
-        raise UnreadableError(name, rule, rules.shown(syntax.name))
+        finding = f"its transfer syntax can't be decoded: {rules.shown(syntax.name)}"
+        raise UnreadableError(name, "unsupported-coding", finding)
     if syntax not in _NATIVE:
         check_stream(dataset, data, name, ends_with_marker=syntax != RLELossless)
     if syntax == JPEGExtended12Bit and bits > 8:
@@ -121,7 +119,7 @@ def stored_values(dataset: Dataset, data: bytes, name: str) -> Stored:
     else:
         values, complaint = pixel_array(dataset, decoding_plugin=_PLUGINS.get(syntax, "")), ""
     if complaint:
-        raise UnreadableError(name, "a compressed image is undamaged", complaint)
+        raise UnreadableError(name, "damaged", "damaged: its compressed image has errors")
     return np.asarray(values)
 
 
@@ -132,10 +130,12 @@ def check_stream(dataset: Dataset, data: bytes, name: str, *, ends_with_marker: 
         UnreadableError: the sequence of fragments does not end (PS3.5 A.4), or a JPEG of any kind lacks its marker.
     """
     if data.rfind(_LAST_DELIMITER) < (dataset["PixelData"].file_tell or 0):
-        raise UnreadableError(name, "PixelData ends with a sequence delimiter", "none: truncated")
+        finding = "the file ends before its image does: PixelData has no end"
+        raise UnreadableError(name, "truncated", finding)
     stream = b"".join(generate_frames(dataset.PixelData, number_of_frames=1))
     if ends_with_marker and not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise UnreadableError(name, "a compressed image ends with its end marker", "none: truncated")
+        finding = "the file ends before its image does: no end marker"
+        raise UnreadableError(name, "truncated", finding)
 
 
 def extended_jpeg(dataset: Dataset) -> Stored:
@@ -172,11 +172,9 @@ def grey_pixels(dataset: Dataset, stored: Stored, name: str) -> tuple[FloatArray
         grey, flags = grey_of_colour(Image.fromarray(stored))
         return np.divide(grey, np.float32(255), dtype=np.float32), flags
     if stored.ndim != 2 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableError(
-            name,
-            "PhotometricInterpretation is MONOCHROME1, MONOCHROME2 or 8-bit colour",
-            rules.shown(photometric),
-        )
+        finding = f"PhotometricInterpretation is {rules.shown(photometric)}"
+        rule = "MONOCHROME1, MONOCHROME2 and 8-bit colour are read"
+        raise UnreadableError(name, "unsupported-pixels", finding, rule)
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
     lowest = -(2 ** (bits - 1)) if signed else 0
     # One table entry for each value that can be stored: exact, and quicker than formulas on every pixel.
@@ -193,7 +191,8 @@ def grey_table(
     stored = np.arange(lowest, lowest + 2**bits)
     values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     if not np.abs(values).max() < _LARGEST_VALUE:  # nor is it NaN
-        raise UnreadableError(name, f"rescaled values are below {_LARGEST_VALUE:.0e}")
+        finding = f"damaged: its rescaled values reach {_LARGEST_VALUE:.0e} and more"
+        raise UnreadableError(name, "damaged", finding)
     padding = padding_of(dataset, stored)
     flags: tuple[Flag, ...] = ()
     table = voi(dataset, values)
@@ -203,19 +202,22 @@ def grey_table(
         counts = np.bincount(index.ravel(), minlength=stored.size)
         counts[padding] = 0
         if np.count_nonzero(counts) < _FEWEST_STEPS:
-            raise UnsuitableError(
-                name, f"an image uses at least {_FEWEST_STEPS} grey steps", np.count_nonzero(counts)
-            )
+            finding = f"the image has {np.count_nonzero(counts)} different grey values"
+            raise UnsuitableError(name, "blank", finding, f"at least {_FEWEST_STEPS}")
         low, high = robust_range(values, counts)
         table = stretch(values, low, high)
         flags = (
-            Flag("no-window", FlagLevel.INFO, "no window given: grey from the 0.5th to 99.5th percentile"),
+            Flag(
+                "no-window",
+                FlagLevel.INFO,
+                "no window is given: grey runs from the 0.5th to the 99.5th percentile",
+            ),
         )
     if rules.code(dataset, "PhotometricInterpretation") == "MONOCHROME1" or (
         rules.code(dataset, "PresentationLUTShape") == "INVERSE"
     ):
         table = 1 - table
-        flags = (*flags, Flag("inverted", FlagLevel.INFO, "stored as a negative, shown with air dark"))
+        flags = (*flags, Flag("inverted", FlagLevel.INFO, "stored as a negative, read with air dark"))
     table[padding] = 0
     return table, flags
 
@@ -256,6 +258,6 @@ def upright(
             spacing_mm = spacing_mm and (spacing_mm[1], spacing_mm[0])
         pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
         found = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
-        detail = f"turned upright, as PatientOrientation says (found: {found})"
-        remarks = (*remarks, Flag("turned", FlagLevel.INFO, detail))
+        finding = f"turned upright, as PatientOrientation {found} says"
+        remarks = (*remarks, Flag("turned", FlagLevel.INFO, finding))
     return Picture(np.ascontiguousarray(pixels), spacing_mm, view, remarks)

@@ -58,9 +58,9 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A term, name or UID of the standard for a message; for anything else, that it is another value."""
+    """A term, name or UID of the standard for a message; for anything else, that it is none."""
     known = text in _TERMS or text in _STANDARD_NAMES or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
-    return text if known else "another value"
+    return text if known else "no term of the standard"
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
@@ -81,25 +81,26 @@ def check_kind(dataset: Dataset, name: str) -> None:
     modality = code(dataset, "Modality")
     if modality not in _XRAY + _ANY:
         if modality == "CT":
-            raise UnsuitableError(
-                name, "a CT is several files of SOPClassUID CT Image Storage, or one of Enhanced CT"
-            )
-        raise UnsuitableError(
-            name, "Modality is CR, DX, RG or CT", f"Modality {shown(modality)}" if modality else "no Modality"
-        )
+            rule = "a CT is read from several files of SOPClassUID CT Image Storage, or one of Enhanced CT"
+            raise UnsuitableError(name, "lone-ct-object", "a single object of a CT study", rule)
+        finding = f"Modality is {shown(modality)}" if modality else "the file names no Modality"
+        raise UnsuitableError(name, "unsupported-modality", finding, "CR, DX, RG and CT are read")
     kind = UID(str(dataset.get("SOPClassUID", "")))
     if kind and kind not in [_STORAGE + known for known in _SOP_CLASSES]:
-        raise UnsuitableError(name, "SOPClassUID is that of an X-ray image", shown(kind.name))
+        finding = f"SOPClassUID is {shown(kind.name)}"
+        raise UnsuitableError(name, "unsupported-object", finding, "that of an X-ray image is read")
     for word in values(dataset, "ImageType"):
         if str(word).strip().upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM"):
-            raise UnsuitableError(name, "ImageType is not that of a localizer", str(word).strip().upper())
+            finding = f"a localizer, by ImageType {str(word).strip().upper()}"
+            raise UnsuitableError(name, "localizer", finding)
     if code(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        raise UnsuitableError(name, "PresentationIntentType is FOR PRESENTATION", "FOR PROCESSING")
+        finding = "raw detector data: PresentationIntentType is FOR PROCESSING"
+        raise UnsuitableError(name, "raw-data", finding, "FOR PRESENTATION is read")
     frames = int(code(dataset, "NumberOfFrames") or 1)
     if frames != 1:
-        raise UnsuitableError(name, "NumberOfFrames is 1", frames)
+        raise UnsuitableError(name, "several-images", f"NumberOfFrames is {frames}", "an X-ray is one image")
     if "PixelData" not in dataset:
-        raise UnreadableError(name, "the file holds PixelData", "none: truncated, or not an image")
+        raise UnreadableError(name, "no-pixels", "the file holds no pixels: it is cut short, or is no image")
 
 
 def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
@@ -110,21 +111,23 @@ def check_body_part(dataset: Dataset, name: str) -> tuple[Flag, ...]:
     Raises:
         UnsuitableError: another part of the body, or an image of any kind that does not say that it is a chest.
     """
-    rule = "BodyPartExamined is CHEST, THORAX or LUNG"
+    rule = "a chest is read: CHEST, THORAX or LUNG"
     part = code(dataset, "BodyPartExamined")
     if part:
         if not CHEST.search(part) or ELSEWHERE.search(part):
-            raise UnsuitableError(name, rule, shown(part))
+            raise UnsuitableError(name, "other-body-part", f"BodyPartExamined is {shown(part)}", rule)
         return ()
     modality = code(dataset, "Modality")
     if modality in _ANY:
-        raise UnsuitableError(name, f"{rule} where Modality is {modality}", "no BodyPartExamined")
+        finding = f"the file does not say which part of the body it shows, and Modality is {modality}"
+        raise UnsuitableError(name, "body-part-unknown", finding, rule)
     described = list(descriptions(dataset))
     if any(CHEST.search(text) for text in described):
         return ()
     if any(ELSEWHERE.search(text) for text in described):
-        raise UnsuitableError(name, rule, "none, and the description names another part of the body")
-    return (Flag("body-part-unknown", FlagLevel.WARN, f"{rule} (found: the file does not say)"),)
+        raise UnsuitableError(name, "other-body-part", "the description names another part of the body", rule)
+    finding = "the file does not say which part of the body it shows"
+    return (Flag("body-part-unknown", FlagLevel.WARN, finding, "a chest is expected"),)
 
 
 def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
@@ -135,8 +138,9 @@ def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
         sideways = True
     flags: tuple[Flag, ...] = ()
     if sideways:
-        found = view if view in _VIEWS else "lateral by PatientOrientation or description"
-        flags = (Flag("lateral", FlagLevel.REFUSE, f"the view is frontal, PA or AP (found: {found})"),)
+        source = f"ViewPosition {view}" if view in _VIEWS else "PatientOrientation or a description"
+        finding = f"a lateral view, by {source}"
+        flags = (Flag("lateral", FlagLevel.REFUSE, finding, "frontal views are judged, PA or AP"),)
     return (view if view in _VIEWS else None), flags
 
 

@@ -43,26 +43,24 @@ def listed_files(path: Path, name: str) -> tuple[list[Path], InputError | None]:
     """
     import pydicom  # takes a fifth of a second
 
-    from pulmoscope.io.quiet import quieten_decoders
+    from pulmoscope.io.quiet import decoding, quieten_decoders
 
     quieten_decoders()
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise UnreadableError(name, f"a DICOMDIR has at most {_LARGEST // 2**20} MiB")
+    with decoding(name):  # pydicom's own messages quote elements
+        size = path.stat().st_size
+        if size > _LARGEST:
+            rule = f"a DICOMDIR has at most {_LARGEST // 2**20} MiB"
+            raise UnreadableError(name, "too-large", f"{size // 2**20} MiB", rule)
         records = pydicom.dcmread(path).get("DirectoryRecordSequence") or []
         named = [parts for record in records if (parts := _parts(record))]
-    except InputError:
-        raise
-    except Exception as error:  # pydicom meets damaged bytes with errors of any class, and quotes elements
-        raise UnreadableError(name, "a DICOMDIR is whole and undamaged", type(error).__name__) from None
     found = [_within(path.parent, parts) for parts in named]
     files = list(dict.fromkeys(file for file in found if file is not None))
     lost = found.count(None)
     if lost:
-        rule = "the files that a DICOMDIR lists lie in its folder"
-        return files, UnreadableError(
-            name, rule, f"{lost} of {len(found)} that {'does' if lost == 1 else 'do'} not"
+        finding = (
+            f"{lost} of the {len(found)} files that it lists {'is' if lost == 1 else 'are'} not in its folder"
         )
+        return files, UnreadableError(name, "files-missing", finding)
     return files, None
 
 

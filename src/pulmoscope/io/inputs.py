@@ -16,6 +16,7 @@ from typing import IO, Any
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.types import Flag, SourceFile
 from pulmoscope.io import dicomdir
+from pulmoscope.io.quiet import decoding, unreadable
 
 LARGEST_FILE = 512 * 2**20
 """bytes; a file or zip member beyond it is refused unread."""
@@ -161,7 +162,7 @@ def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entr
             place = str(PurePosixPath(relative).parent)
             yield Entry(name, unique(slug_of(relative), taken), source, given.name if place == "." else place)
         if count == 0:
-            empty = UnreadableError(_shown(given), "a folder or zip holds at least one image", "none")
+            empty = UnreadableError(_shown(given), "no-images", "the folder or zip holds no images")
             yield Entry(_shown(given), unique(slug_of(given.name), taken), empty)
 
 
@@ -198,8 +199,7 @@ def _folder(folder: Path, root: Path, without: Path | None) -> Iterator[Found]:
         with os.scandir(folder) as listing:
             children = sorted((item.name, item.is_dir(follow_symlinks=False)) for item in listing)
     except OSError as error:
-        problem = UnreadableError(_shown(folder), "a folder can be listed", error.strerror)
-        yield _shown(folder), str(folder.relative_to(root)), problem
+        yield _shown(folder), str(folder.relative_to(root)), unreadable(_shown(folder), error)
         return
     for name, is_folder in children:
         path = folder / name
@@ -219,20 +219,13 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
     """The images of a zip, or the reason why it is refused."""
     archive = Archive(path)
     try:
-        members = sorted(archive.zip.infolist(), key=lambda info: info.filename)
-        unpacked, packed = sum(info.file_size for info in members), path.stat().st_size
-        if unpacked > LARGEST_FILE and unpacked > LARGEST_RATIO * packed:
-            raise UnreadableError(
-                _shown(path),
-                f"a zip unpacks to at most {LARGEST_RATIO} times its size",
-                f"{unpacked // packed} times",
-            )
+        with decoding(_shown(path)):
+            members = sorted(archive.zip.infolist(), key=lambda info: info.filename)
+            unpacked, packed = sum(info.file_size for info in members), path.stat().st_size
+            if unpacked > LARGEST_FILE and unpacked > LARGEST_RATIO * packed:
+                raise _bomb(_shown(path), unpacked // packed)
     except InputError as error:
         yield _shown(path), prefix or path.name, error
-        return
-    except Exception as error:  # damaged directories end in errors of many classes
-        broken = UnreadableError(_shown(path), "a zip is whole and undamaged", error)
-        yield _shown(path), prefix or path.name, broken
         return
     for info in members:
         parts = [part for part in re.split(r"[/\\]", info.filename) if part]
@@ -240,7 +233,7 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
             continue
         name = f"{_shown(path)}/{_shown(info.filename)}"
         if ".." in parts or not parts or re.match(r"[/\\]|[A-Za-z]:", info.filename):
-            escaping = UnreadableError(name, "a zip member's name stays within the zip", info.filename)
+            escaping = UnreadableError(name, "unsafe-name", "its name leads out of the zip")
             yield name, prefix + "/".join(part for part in parts if part != ".."), escaping
         elif not any(_left_out(part) for part in parts):
             yield name, prefix + info.filename, Member(archive, info)
@@ -281,44 +274,45 @@ def _file_bytes(name: str, path: Path) -> bytes:
     try:
         _check_file(name, path)
         return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UnreadableError(name, "a file can be opened", reason) from error
+    except OSError as error:
+        raise unreadable(name, error) from error
+    except ValueError as error:  # a null character in its name
+        raise UnreadableError(name, "not-found", "there can't be a file of such a name") from error
 
 
 def _check_file(name: str, path: Path) -> None:
     """Refuse what is no regular file, or too large."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError(name, "an input is a regular file")
-    if status.st_size > LARGEST_FILE:
-        raise UnreadableError(name, _size_rule(), f"{status.st_size // 2**20} MiB")
+        raise UnreadableError(name, "not-a-file", "no file but a device, pipe or folder")
+    _check_bytes(name, status.st_size)
+
+
+def _check_bytes(name: str, size: int) -> None:
+    if size > LARGEST_FILE:
+        rule = f"a file has at most {LARGEST_FILE // 2**20} MiB"
+        raise UnreadableError(name, "too-large", f"{size // 2**20} MiB", rule)
 
 
 def _member_bytes(name: str, member: Member) -> bytes:
     """Read a zip member into memory, after its header has been checked."""
     _check_member(name, member.info)
-    try:
+    with decoding(name):
         return member.archive.zip.read(member.info)  # stops at file_size, and checks the CRC
-    except Exception as error:  # damaged streams end in errors of many classes
-        raise UnreadableError(name, "a zip member is whole and undamaged", error) from error
 
 
 def _check_member(name: str, info: zipfile.ZipInfo) -> None:
     """Refuse, by its directory entry, a member that can't or must not be unpacked."""
     if info.flag_bits & 1:
-        raise UnreadableError(name, "a zip is not protected by a password")
-    if info.file_size > LARGEST_FILE:
-        raise UnreadableError(name, _size_rule(), f"{info.file_size // 2**20} MiB")
+        raise UnreadableError(name, "encrypted", "it is protected by a password")
+    _check_bytes(name, info.file_size)
     if info.file_size > max(2**20, LARGEST_RATIO * info.compress_size):
-        ratio = info.file_size // max(1, info.compress_size)
-        raise UnreadableError(
-            name, f"a zip member unpacks to at most {LARGEST_RATIO} times its size", f"{ratio} times"
-        )
+        raise _bomb(name, info.file_size // max(1, info.compress_size))
 
 
-def _size_rule() -> str:
-    return f"a file has at most {LARGEST_FILE // 2**20} MiB"
+def _bomb(name: str, ratio: int) -> UnreadableError:
+    finding = f"it unpacks to {ratio} times its packed size"
+    return UnreadableError(name, "decompression-bomb", finding, f"at most {LARGEST_RATIO} times")
 
 
 def _shown(path: Path | str) -> str:

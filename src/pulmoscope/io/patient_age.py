@@ -37,9 +37,8 @@ def child_flags(dataset: Dataset) -> tuple[Flag, ...]:
         return ()
     years, source = found
     shown = "1 year" if years == 1 else f"{years} years"
-    rule = f"the patient is at least {ADULT} years old: no model was checked on children alone"
-    detail = f"{rule} (found: {shown}, by {source})"
-    return (Flag(CHILD, FlagLevel.REFUSE, detail),)
+    rule = f"at least {ADULT} years: no model was checked on children alone"
+    return (Flag(CHILD, FlagLevel.REFUSE, f"the patient's age is {shown}, by {source}", rule),)
 
 
 def age(dataset: Dataset) -> tuple[int, str] | None:

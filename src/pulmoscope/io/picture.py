@@ -55,20 +55,19 @@ def check_size(name: str, rows: int, columns: int, ratio: float = 1.0) -> None:
     Raises:
         UnsuitableError: a rule on the size is broken.
     """
-    found = f"{rows} x {columns}"
+    found = f"{rows} x {columns} pixels"
     if min(rows, columns) < SMALLEST_SIDE:
-        raise UnsuitableError(
-            name, f"an image has at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels (rows x columns)", found
-        )
+        raise UnsuitableError(name, "too-small", found, f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
     if rows * columns > MOST_PIXELS:
-        raise UnsuitableError(name, f"an image has at most {MOST_PIXELS // 10**6} million pixels", found)
+        raise UnsuitableError(name, "too-many-pixels", found, f"at most {MOST_PIXELS // 10**6} million")
     if not 1 / MOST_OBLONG <= ratio <= MOST_OBLONG:
-        rule = f"pixels are at most {MOST_OBLONG} times as tall as wide, or as wide as tall"
-        raise UnsuitableError(name, rule, f"{ratio:.3g} times as tall as wide")
+        finding = f"its pixels are {ratio:.3g} times as tall as wide"
+        rule = f"at most {MOST_OBLONG} times, in either direction"
+        raise UnsuitableError(name, "pixel-shape", finding, rule)
     if abs(ratio - 1) > 1e-6:
-        found += f", pixels {ratio:.3g} times as tall as wide"
+        found += f", each {ratio:.3g} times as tall as wide"
     if max(rows * ratio, columns) > LONGEST_ASPECT * min(rows * ratio, columns):
-        raise UnsuitableError(name, f"an image is at most {LONGEST_ASPECT} times longer than wide", found)
+        raise UnsuitableError(name, "too-long", found, f"at most {LONGEST_ASPECT} times longer than wide")
 
 
 def check_content(name: str, pixels: FloatArray) -> None:
@@ -87,12 +86,10 @@ def check_content(name: str, pixels: FloatArray) -> None:
     ordered = np.partition(sample, (tail, sample.size - 1 - tail))
     low, high = ordered[tail], ordered[-1 - tail]
     if high - low < LEAST_SPREAD:
-        raise UnsuitableError(
-            name,
-            "an image is not empty: 98 % of its pixels span at least "
-            f"{100 * LEAST_SPREAD:.0f} % of the grey range",
-            f"{100 * float(high - low):.1f} %",
+        finding = (
+            f"the image is empty: 98 % of its pixels span {100 * float(high - low):.1f} % of the grey range"
         )
+        raise UnsuitableError(name, "blank", finding, f"at least {100 * LEAST_SPREAD:.0f} %")
 
 
 def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Flag, ...]]:
@@ -105,6 +102,12 @@ def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Fla
     coloured = float(np.mean(np.ptp(channels, axis=2) > COLOUR_STEP))
     flags: tuple[Flag, ...] = ()
     if coloured > 0.01:
-        detail = f"an X-ray is grey (found: {100 * coloured:.0f} % of the pixels are coloured)"
-        flags = (Flag("colour", FlagLevel.WARN, detail),)
+        flags = (colour_flag(coloured),)
     return np.asarray(image.convert("L")), flags
+
+
+def colour_flag(share: float) -> Flag:
+    """What coloured pixels say; ``share``: how many of all."""
+    return Flag(
+        "colour", FlagLevel.WARN, f"{100 * share:.0f} % of the pixels are coloured", "an X-ray is grey"
+    )

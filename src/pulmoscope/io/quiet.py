@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib.util
 import logging
@@ -15,8 +16,11 @@ import re
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+
+from pulmoscope.core.errors import InputError, UnreadableError
 
 _FILTERS = [
     ("ignore", None, kind, re.compile(r"(PIL|pydicom)\."), 0) for kind in (UserWarning, RuntimeWarning)
@@ -37,6 +41,39 @@ def quieten_decoders() -> None:
         if any(rule not in warnings.filters for rule in _FILTERS):
             for _, _, kind, module, _ in _FILTERS:
                 warnings.filterwarnings("ignore", category=kind, module=module.pattern)
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turn what decoders raise at damaged bytes, errors of any class, into our own one line, without a chain.
+
+    Args:
+        name: the file, for the message.
+
+    Raises:
+        InputError: as it came from within.
+        UnreadableError: anything else.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError:
+        raise UnreadableError(name, "out-of-memory", "it does not fit into this machine's memory") from None
+    except EOFError:
+        raise UnreadableError(name, "truncated", "the file ends before its image does") from None
+    except Exception as error:
+        # An invalid argument is a place in the file that a damaged directory names.
+        if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
+            raise unreadable(name, error) from None
+        raise UnreadableError(name, "damaged", "damaged: its data can't be decoded") from None
+
+
+def unreadable(name: str, error: OSError) -> UnreadableError:
+    """What the system says of a file or folder that it can't give, as our own one line."""
+    if isinstance(error, FileNotFoundError):
+        return UnreadableError(name, "not-found", "there is no such file")
+    return UnreadableError(name, "not-readable", f"it can't be read: {error.strerror}")
 
 
 @functools.cache

@@ -22,10 +22,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
+from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray
-from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
-from pulmoscope.io.quiet import quieten_decoders, silence_libtiff
+from pulmoscope.io.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
+from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
 from pulmoscope.io.square import squared
 
 # Pillow's own classes instead of Image.open: the content has already told the format, and Image.open would apply
@@ -47,6 +47,7 @@ _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _DEFLATE = (8, 32946)
 _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, how many bytes they have
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ALPHA = Flag("alpha", FlagLevel.WARN, "transparent parts were laid over black", "an X-ray has none")
 
 Grey = tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[Flag, ...]]
 
@@ -66,26 +67,22 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
     quieten_decoders()
     if kind == "TIFF":
         silence_libtiff()
-    try:
+    with decoding(name):
         image = _OPENERS[kind](BytesIO(data))
         ratio = pixel_shape(image)
         check_size(name, image.height, image.width, ratio)
         if getattr(image, "is_animated", False):
-            raise UnsuitableError(name, "a file holds one image", "several pages or frames")
+            raise UnsuitableError(name, "several-images", "several pages or frames", "an X-ray is one image")
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         image.load()
         grey, remarks = to_grey(image, data, name, orientation)
-    except InputError:
-        raise
-    except Exception as error:  # decoders meet damaged bytes with errors of any class
-        raise UnreadableError(name, f"a {kind} file is whole and undamaged", error) from error
     if orientation in range(2, 9):
-        detail = f"turned upright as EXIF says (found: orientation {orientation})"
-        remarks = (*remarks, Flag("turned", FlagLevel.INFO, detail))
+        finding = f"turned upright, as EXIF's orientation {orientation} says"
+        remarks = (*remarks, Flag("turned", FlagLevel.INFO, finding))
     if str(image.info.get("Description", "")).startswith(SYNTHETIC):
-        detail = "a program drew this image, there is no patient (its PNG text says so)"
-        remarks = (*remarks, Flag("synthetic", FlagLevel.INFO, detail))
+        finding = "a program drew this image, by its PNG text: there is no patient"
+        remarks = (*remarks, Flag("synthetic", FlagLevel.INFO, finding))
     turned = orientation in (5, 6, 7, 8)  # by a quarter
     pixels, _, resampled = squared(scale(grey), 1 / ratio if turned else ratio)
     check_content(name, pixels)
@@ -137,10 +134,8 @@ def check_jpeg(data: bytes, name: str, mode: str) -> None:
     """
     import simplejpeg
 
-    try:
+    with decoding(name):
         simplejpeg.decode_jpeg(data, colorspace="GRAY" if mode == "L" else "RGB", strict=True)
-    except ValueError as error:
-        raise UnreadableError(name, "a JPEG's data are whole and undamaged", error) from error
 
 
 def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
@@ -154,13 +149,15 @@ def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
         check_png(data, name)
     elif kind == "JPEG":
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            raise UnreadableError(name, "a JPEG ends with its end-of-image marker", "none: truncated")
+            finding = "the file ends before its image does: no end marker"
+            raise UnreadableError(name, "truncated", finding)
         if image.mode in ("L", "RGB"):
             check_jpeg(data, name, image.mode)
     elif isinstance(image, TiffImageFile):
         check_tiff(data, name, image)
     elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
-        raise UnreadableError(name, "a WebP is as long as it says", f"{len(data)} bytes: truncated")
+        said = int.from_bytes(data[4:8], "little") + 8
+        raise _truncated(name, len(data), said)
 
 
 def check_tiff(data: bytes, name: str, image: TiffImageFile) -> None:
@@ -178,9 +175,7 @@ def check_tiff(data: bytes, name: str, image: TiffImageFile) -> None:
         spans += zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
     end = max([directory + 2 + 12 * tags + 4, *(start + count for start, count in spans)])
     if end > len(data):
-        raise UnreadableError(
-            name, f"a TIFF lies within its {len(data)} bytes", f"up to byte {end}: truncated"
-        )
+        raise _truncated(name, len(data), end)
     if image.tag_v2.get(_COMPRESSION) in _DEFLATE:
         most = 8 * image.width * image.height + 2**20  # four channels of 16 bits, and some padding of tiles
         for start, count in spans:
@@ -196,13 +191,13 @@ def check_png(data: bytes, name: str) -> None:
     view, start, kind, packed = memoryview(data), 8, b"", []
     while kind != b"IEND":
         if start + 12 > len(data):
-            raise UnreadableError(name, "a PNG ends with its end chunk", "none: truncated")
+            raise _truncated(name, len(data), start + 12)
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 8 + length
         if end + 4 > len(data):
-            raise UnreadableError(name, "a PNG's chunks lie within the file", "truncated")
+            raise _truncated(name, len(data), end + 4)
         if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise UnreadableError(name, "a PNG chunk's checksum is right", f"wrong at byte {start}")
+            raise UnreadableError(name, "damaged", f"damaged: a checksum is wrong, at byte {start}")
         if kind == b"IDAT":
             packed.append(view[start + 8 : end])
         start = end + 4
@@ -210,7 +205,14 @@ def check_png(data: bytes, name: str) -> None:
     needed = 0 if interlaced else rows * (1 + (columns * depth * _PNG_CHANNELS[colour] + 7) // 8)
     found = inflated_size(packed, needed)
     if found < needed:
-        raise UnreadableError(name, f"a PNG of this size has {needed} bytes of pixels", f"{found}")
+        finding = f"the file ends before its image does: {found} of {needed} bytes of pixels are there"
+        raise UnreadableError(name, "truncated", finding)
+
+
+def _truncated(name: str, found: int, needed: int) -> UnreadableError:
+    """The refusal of a file of ``found`` bytes that needs at least ``needed``."""
+    finding = f"the file ends before its image does: {found} bytes, of at least {needed}"
+    return UnreadableError(name, "truncated", finding)
 
 
 def inflated_size(packed: list[memoryview], enough: int) -> int:
@@ -236,7 +238,8 @@ def to_grey(image: ImageFile, data: bytes, name: str, orientation: int) -> Grey:
     """
     if is_deep_colour(image, data):
         if orientation != 1:
-            raise UnreadableError(name, "an image of 16-bit colour is stored upright", orientation)
+            finding = f"16-bit colour that EXIF's orientation {orientation} turns"
+            raise UnreadableError(name, "unsupported-pixels", finding, "16-bit colour is read upright")
         return grey_of_deep_colour(data, name)
     upright: Image.Image = image
     if not isinstance(image, TiffImageFile):  # which Pillow turns while loading
@@ -253,9 +256,8 @@ def to_grey(image: ImageFile, data: bytes, name: str, orientation: int) -> Grey:
         return np.asarray(upright if upright.mode == "L" else upright.convert("L")), ()
     if upright.mode in ("P", "RGB", "YCbCr"):
         return grey_of_colour(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    raise UnreadableError(
-        name, "pixels are grey, palette or RGB of 1, 8 or 16 bits a channel", f"Pillow mode {upright.mode}"
-    )
+    rule = "grey, palette or RGB of 1, 8 or 16 bits a channel is read"
+    raise UnreadableError(name, "unsupported-pixels", f"pixels of Pillow's mode {upright.mode}", rule)
 
 
 def grey_of_alpha(image: Image.Image) -> Grey:
@@ -264,9 +266,8 @@ def grey_of_alpha(image: Image.Image) -> Grey:
     grey, flags = grey_of_colour(image.convert("RGB"))
     if alpha.getextrema() == (255, 255):
         return grey, flags
-    detail = "an X-ray has no transparent parts (they were laid over black)"
     covered = np.rint(grey * (np.asarray(alpha) / np.float32(255))).astype(np.uint8)
-    return covered, (*flags, Flag("alpha", FlagLevel.WARN, detail))
+    return covered, (*flags, _ALPHA)
 
 
 def is_deep_colour(image: ImageFile, data: bytes) -> bool:
@@ -289,14 +290,15 @@ def grey_of_deep_colour(data: bytes, name: str) -> Grey:
 
     found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.ndim != 3 or found.dtype != np.uint16:
-        raise UnreadableError(name, "an image of 16-bit colour is RGB or RGBA")
+        finding = "16-bit colour that is neither RGB nor RGBA, or can't be decoded"
+        raise UnreadableError(name, "unsupported-pixels", finding)
     grey = found[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
     flags: tuple[Flag, ...] = ()
     limit = max(1, int(found[..., :3].max()))
-    if np.mean(np.ptp(found[..., :3].astype(np.int32), axis=2) > limit / 10) > 0.01:
-        flags = (Flag("colour", FlagLevel.WARN, "an X-ray is grey (found: 16-bit colour)"),)
+    coloured = float(np.mean(np.ptp(found[..., :3].astype(np.int32), axis=2) > limit / 10))
+    if coloured > 0.01:
+        flags = (colour_flag(coloured),)
     if found.shape[2] == 4 and found[..., 3].min() < 65535:
         grey = grey * (found[..., 3] / 65535)
-        detail = "an X-ray has no transparent parts (they were laid over black)"
-        flags = (*flags, Flag("alpha", FlagLevel.WARN, detail))
+        flags = (*flags, _ALPHA)
     return np.rint(grey).astype(np.uint16), flags

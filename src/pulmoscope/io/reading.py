@@ -12,7 +12,7 @@ from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile
 from pulmoscope.io import raster
 from pulmoscope.io.ct_pictures import in_order, read_pictures
-from pulmoscope.io.formats import PICTURES, format_of
+from pulmoscope.io.formats import PICTURES, VOLUMES, format_of
 from pulmoscope.io.inputs import Entry, Sources, entries, slug_of
 from pulmoscope.io.picture import Picture
 from pulmoscope.io.studies import Study, Wanted, studies
@@ -79,7 +79,7 @@ def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
     """
     found = list(studies(entries([path]), wanted))
     if len(found) != 1:
-        raise UnsuitableError(path, "the path holds one scan", _counted(found))
+        raise UnsuitableError(path, "several-scans", _counted(found), "one scan is read")
     return _read(found[0], series)
 
 
@@ -89,7 +89,7 @@ def _counted(found: Sequence[Study]) -> str:
         return f"{len(found)} pictures that look like slices of a CT: modality ct reads them as one"
     if len(found) > 1 and found[0].film and len({study.film and study.film.study for study in found}) == 1:
         return f"{len(found)} films of one study: pulmoscope.diagnose_films gives their one answer"
-    return str(len(found))
+    return f"{len(found)} scans"
 
 
 def _read(study: Study, series: str) -> Scan:
@@ -115,11 +115,9 @@ def _chosen(study: Study, series: str) -> tuple[Sequence[SliceHeader], list[Flag
 
     chosen, flags = choose(study.name, study.headers, study.others, series)
     if study.broken:
-        files = "file" if study.broken == 1 else "files"
-        detail = (
-            f"every file beside the slices can be read (found: {study.broken} {files} that can't, left out)"
-        )
-        flags.append(Flag("broken-files", FlagLevel.WARN, detail))
+        files = "file was" if study.broken == 1 else "files were"
+        finding = f"{study.broken} {files} left out that can't be read, beside the slices"
+        flags.append(Flag("broken-files", FlagLevel.WARN, finding))
     return chosen, flags
 
 
@@ -145,20 +143,22 @@ def read_pixels(path: Path) -> FloatArray:
 def _decode(data: bytes, name: str) -> Picture:
     """Decode by content."""
     if not data:
-        raise UnreadableError(name, "a file is not empty", "0 bytes")
+        raise UnreadableError(name, "empty-file", "the file is empty: 0 bytes")
     kind = format_of(data)
     if kind == "DICOM":
         from pulmoscope.io import dicom  # pydicom and GDCM take a fifth of a second
 
         return dicom.decode(data, name)
     if kind == "zip":
-        raise UnreadableError(name, "a zip is named .zip and does not lie in another zip", "a zip")
+        finding = "a zip in a zip, or one that is not named .zip"
+        raise UnreadableError(name, "nested-zip", finding)
     if kind not in PICTURES:
-        raise UnreadableError(
-            name,
-            "a file is a DICOM, PNG, JPEG, TIFF, WebP or BMP image, or a NIfTI, MHA or NRRD volume",
-            kind or "none of these",
-        )
+        rule = "DICOM, PNG, JPEG, TIFF, WebP and BMP images are read, and NIfTI, MHA and NRRD volumes"
+        if kind in VOLUMES:
+            raise UnsuitableError(name, "other-modality", f"a {kind} volume", "an X-ray is one image")
+        if kind is None:
+            raise UnreadableError(name, "not-an-image", "no image of a known format", rule)
+        raise UnreadableError(name, "unsupported-format", f"the file is in the format {kind}", rule)
     return raster.decode(data, name, str(kind))
 
 

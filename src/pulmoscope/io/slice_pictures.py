@@ -61,11 +61,9 @@ def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
     """
     if len(pictures) < FEWEST or not _are_slices(in_order(pictures)):
         return None
-    detail = (
-        "the picture is a radiograph (found: its folder looks like the slices of a CT; --modality ct reads them "
-        "as one, --modality xray as radiographs)"
-    )
-    return Flag(SLICE, FlagLevel.REFUSE, detail)
+    finding = "the pictures of its folder look like the slices of a CT"
+    rule = "--modality ct reads them as one CT, --modality xray each as a radiograph"
+    return Flag(SLICE, FlagLevel.REFUSE, finding, rule)
 
 
 def _are_slices(ordered: Sequence[Entry]) -> bool:

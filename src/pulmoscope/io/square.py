@@ -66,8 +66,6 @@ def squared(
     found = cv2.resize(np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=way)
     if spacing_mm is not None:
         spacing_mm = spacing_mm[0] * rows / size[0], spacing_mm[1] * columns / size[1]
-    detail = (
-        f"pixels are square (found: {ratio:.3g} times as tall as wide; "
-        f"resampled from {rows} x {columns} to {size[0]} x {size[1]})"
-    )
-    return np.asarray(found, dtype=np.float32), spacing_mm, (Flag("resampled", FlagLevel.INFO, detail),)
+    sizes = f"{rows} x {columns} became {size[0]} x {size[1]}"
+    finding = f"pixels {ratio:.3g} times as tall as wide were made square: {sizes}"
+    return np.asarray(found, dtype=np.float32), spacing_mm, (Flag("resampled", FlagLevel.INFO, finding),)

@@ -146,7 +146,8 @@ def evaluate(
 def _in_hu(scan: Scan, wanted: str) -> Scan:
     """The scan, where it can be measured."""
     if scan.units is not Units.HU or scan.spacing_mm is None:
-        raise UnsuitableError(scan.name, f"{wanted} needs a CT in HU with known spacing", scan.units.value)
+        rule = f"{wanted} needs a CT in HU with known spacing"
+        raise UnsuitableError(scan.name, "without-hu", "its values are grey levels, not HU", rule)
     return scan
 
 

@@ -56,7 +56,7 @@ class Models:
             reads = Modality(self._only.bundle.modality)
             if reads is not modality:
                 rule = f"the model {self._only.bundle.name} reads {_TITLES[reads]}"
-                raise UnsuitableError(name, rule, _TITLES[modality])
+                raise UnsuitableError(name, "other-modality", f"the image is {_TITLES[modality]}", rule)
             return self._only
         model = self._built_in(modality)
         self._used[modality] = model

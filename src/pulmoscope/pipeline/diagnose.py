@@ -67,7 +67,7 @@ class Outcome:
     def entry(self) -> dict[str, Any]:
         """This outcome in ``index.json``."""
         if self.error is not None:
-            return refused_entry(self.name, self.error.rule, self.error.value, str(self.error))
+            return refused_entry(self.name, self.error)
         assert self.plain is not None
         report = f"{self.folder}/{files.REPORT}" if self.report else None
         return diagnosed_entry(self.name, self.folder, self.plain, report)
@@ -192,7 +192,7 @@ def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
     except InputError as error:
         refusal = error
     except MemoryError:
-        refusal = UnreadableError(result.name, "a scan fits into this machine's memory")
+        refusal = UnreadableError(result.name, "out-of-memory", "it does not fit into this machine's memory")
     files.clear(folder)
     return Outcome(result.name, result.slug, error=refusal)
 

@@ -12,7 +12,7 @@ from pulmoscope.inference.models import AnyModel
 from pulmoscope.io import Study, entries, read_study, studies
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
-from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, refusal_of, study_answer
+from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, study_answer
 from pulmoscope.report.diagnosis import to_json
 
 
@@ -50,7 +50,8 @@ def diagnose_films(
         names = " ".join(map(str, paths[:1]))
         told = f"{len(found)} inputs of {len(ids - {None})} studies"
         others = ", and others" if None in ids else ""
-        raise UnsuitableError(names, "the files are the radiographs of one study in DICOM", told + others)
+        rule = "the files are the radiographs of one study in DICOM"
+        raise UnsuitableError(names, "not-one-study", told + others, rule)
     models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
     films, results = [], []
     for study in found:
@@ -71,5 +72,5 @@ def _film(study: Study, models: Models, explain: bool) -> tuple[Diagnosis | Inpu
         assert read.scan is not None
         found = diagnose(read.scan, models.of(Modality.XRAY, read.name), explain=explain)
     except InputError as error:
-        return error, FilmResult(read.name, None, None, refusal_of(error), instance)
+        return error, FilmResult(read.name, None, None, error.reason, instance)
     return found, FilmResult(read.name, read.slug, to_json(found), instance=instance)

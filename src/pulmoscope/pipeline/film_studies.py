@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import write_text
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality
 from pulmoscope.inference.decision import decide
@@ -113,11 +112,6 @@ class StudyAnswer:
         }
 
 
-def refusal_of(error: InputError) -> str:
-    """Why a film was refused, without its name."""
-    return error.rule + (f" (found: {error.value})" if error.value else "")
-
-
 def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAnswer:
     """The answer of one study.
 
@@ -200,7 +194,7 @@ class FilmStudies:
     def add(self, film: Film | None, outcome: Outcome) -> None:
         """Note what became of a film; ``film``: its ids, None for what is none of a study."""
         if film is not None:
-            refusal = "" if outcome.error is None else refusal_of(outcome.error)
+            refusal = "" if outcome.error is None else outcome.error.reason
             place = _Place(outcome.name, outcome.folder, refusal, film.instance, outcome.report, outcome.kept)
             self._studies.setdefault(film.study, []).append(place)
 

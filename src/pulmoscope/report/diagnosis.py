@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import NOTICE, sha256_of
 from pulmoscope.core.types import (
     Diagnosis,
@@ -129,9 +130,16 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
     }
 
 
-def refused_entry(name: str, rule: str, value: str | None, message: str) -> dict[str, Any]:
-    """An input of the index that was refused: the rule it breaks, the value found, and the line for the user."""
-    return {"input": name, "outcome": "refused", "rule": rule, "value": value, "message": message}
+def refused_entry(name: str, error: InputError) -> dict[str, Any]:
+    """An input of the index that was refused: the kind of refusal, finding and rule, and the line for the user."""
+    return {
+        "input": name,
+        "outcome": "refused",
+        "code": error.code,
+        "finding": error.finding,
+        "rule": error.rule,
+        "message": str(error),
+    }
 
 
 def flags_of(plain: Mapping[str, Any]) -> tuple[Flag, ...]:

@@ -148,7 +148,9 @@ def _draw_steps(study: Path, out: Path | None, force: bool) -> None:
         raise typer.BadParameter("--steps needs a folder for the pictures", param_hint="-o")
     scan = read_scan(study, "ct")
     if scan.modality is not Modality.CT:
-        raise UnsuitableError(study, "the steps are those of a CT study", "an X-ray")
+        raise UnsuitableError(
+            study, "other-modality", "the image is an X-ray", "steps are drawn of a CT study"
+        )
     for file in write_steps(scan, out, force=force):
         typer.echo(str(file))
 

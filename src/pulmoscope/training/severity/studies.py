@@ -105,10 +105,11 @@ def _prepared(
 def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStudy:
     scan = read_scan(path, "ct")
     if scan.units is not Units.HU or scan.spacing_mm is None:
-        raise UnsuitableError(path, "severity is learnt from CT in HU with known spacing", scan.units.value)
+        rule = "severity is learnt from CT in HU with known spacing"
+        raise UnsuitableError(path, "without-hu", "its values are grey levels, not HU", rule)
     found = standard_study(scan, preprocess, search=search)
     if not found.judged.any():
-        raise UnsuitableError(path, "at least one slice of a chest CT shows lungs", "none")
+        raise UnsuitableError(path, "no-lungs", "no slice shows lungs")
     return found
 
 
