@@ -37,7 +37,12 @@ class InputError(PulmoscopeError):
         self.file = str(file)
         self.rule = rule
         self.value = None if value is None else " ".join(str(value).split())[:200]
-        super().__init__(f"{self.file}: {rule}" + (f" (found: {self.value})" if self.value else ""))
+        super().__init__(f"{self.file}: {self.reason}")
+
+    @property
+    def reason(self) -> str:
+        """Why it is refused, without the file's name."""
+        return self.rule + (f" (found: {self.value})" if self.value else "")
 
 
 class UnreadableError(InputError):

@@ -76,8 +76,6 @@ def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Pred
 def _without_lungs(seen: SeenCt) -> UnsuitableError:
     """Why a CT of which no slice was judged is refused."""
     found_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
-    scan = seen.scan
-    source = scan.files[0].name if len(scan.files) == 1 else scan.name
     return UnsuitableError(
-        source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
+        seen.scan.source, "at least one slice of a chest CT shows lungs", f"{found_ml:.0f} ml in all"
     )

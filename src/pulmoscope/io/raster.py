@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
+from pulmoscope.core.results import RESULT, RESULT_KEY
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io.picture import Picture, check_content, check_size, grey_of_colour
 from pulmoscope.io.quiet import quieten_decoders, silence_libtiff
@@ -61,7 +62,7 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
 
     Raises:
         UnreadableError: damaged, truncated, or pixels of a kind that is not supported.
-        UnsuitableError: several pages; too small, too large, too long; empty.
+        UnsuitableError: several pages; too small, too large, too long; empty; a picture of Pulmoscope's results.
     """
     quieten_decoders()
     if kind == "TIFF":
@@ -72,6 +73,8 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         check_size(name, image.height, image.width, ratio)
         if getattr(image, "is_animated", False):
             raise UnsuitableError(name, "a file holds one image", "several pages or frames")
+        if image.info.get(RESULT_KEY) == RESULT:
+            raise UnsuitableError(name, "an input is an image of a patient", "a picture that Pulmoscope made")
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         image.load()

@@ -146,7 +146,7 @@ def evaluate(
 def _in_hu(scan: Scan, wanted: str) -> Scan:
     """The scan, where it can be measured."""
     if scan.units is not Units.HU or scan.spacing_mm is None:
-        raise UnsuitableError(scan.name, f"{wanted} needs a CT in HU with known spacing", scan.units.value)
+        raise UnsuitableError(scan.source, f"{wanted} needs a CT in HU with known spacing", scan.units.value)
     return scan
 
 

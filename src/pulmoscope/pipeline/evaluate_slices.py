@@ -75,7 +75,7 @@ def evaluate_slices(
             truth = infected_of(studies.path(sample), sample.infected, len(scan.pixels))
             diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
         except InputError as error:
-            failures.append(Failure(sample.file, str(error)))
+            failures.append(Failure(sample.file, error.reason))
         else:
             patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
             rows += _rows(sample, diagnosis, truth)
@@ -83,7 +83,8 @@ def evaluate_slices(
             progress(done, len(studies))
     if not patients:
         raise DatasetError(
-            f"{table.root}: no study could be read (of {len(studies)}); the first: {failures[0].reason}"
+            f"{table.root}: no study could be read (of {len(studies)}); "
+            f"the first, {failures[0].file}: {failures[0].reason}"
         )
     write_text(out / "slices.csv", csv_text(_COLUMNS, rows))
     found = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.files import NOTICE, sha256_of
+from pulmoscope.core.files import NOTICE, sha256_of_all
 from pulmoscope.core.types import (
     Diagnosis,
     Explanation,
@@ -41,6 +41,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {
+            "name": scan.name,
             "modality": scan.modality.value,
             "files": [{"name": file.name, "sha256": file.sha256} for file in scan.files],
             "sha256": input_sha256(scan),
@@ -146,8 +147,7 @@ def flags_of(plain: Mapping[str, Any]) -> tuple[Flag, ...]:
 
 def input_sha256(scan: Scan) -> str:
     """Names a scan's content: the checksum of its file, or of its files' checksums in slice order."""
-    sums = [file.sha256 for file in scan.files]
-    return sums[0] if len(sums) == 1 else sha256_of("\n".join(sums).encode())
+    return sha256_of_all([file.sha256 for file in scan.files])
 
 
 def pixels_sha256(scan: Scan) -> str | None:
@@ -221,7 +221,7 @@ def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str,
         "stage": shown.stage,
         "file": f"{name}.png",
         "picture": f"{slice_name(shown.index)}.png" if series else None,
-        "array": None if series else f"{name}.npy",
+        "array": None if series else f"{name}.npz",
     }
 
 
