@@ -155,9 +155,11 @@ def test_batches_and_order_change_no_slice(model: Model, study: Path, tmp_path: 
 
 def test_a_missing_slice_is_found_and_the_study_goes_on(model: Model, study: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "hole", ill(drawn_hu(SLICES)))
-    lowest_first = {own.z_mm: own.file for own in diagnose_ct(read_scan(tmp_path / "hole"), model).slices}
+    whole = read_scan(tmp_path / "hole")
+    assert whole.z_mm is not None
+    paths_by_height = {height: file.path for height, file in zip(whole.z_mm, whole.files, strict=True)}
     for height in (-300 + 4 * 20, -300 + 4 * 21):
-        Path(lowest_first[height]).unlink()
+        Path(paths_by_height[height]).unlink()
     found = diagnose_ct(read_scan(tmp_path / "hole"), model)
     assert len(found.slices) == SLICES - 2
     (flag,) = [flag for flag in found.quality.flags if flag.code == "missing-slices"]

@@ -172,7 +172,9 @@ def test_a_child_is_a_child_on_every_film(tmp_path: Path, model: Model) -> None:
     (study,) = told(tmp_path / "out")
     assert [entry["code"] for entry in study["films"]] == ["child", None]
     assert (study["decision"], study["quality"]) == ("refer", "refuse")
-    child = json.loads((tmp_path / "out" / named(tmp_path / "in/a.dcm") / "diagnosis.json").read_text(encoding="utf-8"))["quality"]["flags"][0]
+    child = json.loads(
+        (tmp_path / "out" / named(tmp_path / "in/a.dcm") / "diagnosis.json").read_text(encoding="utf-8")
+    )["quality"]["flags"][0]
     assert child["code"] == "child"
     assert child["finding"] in study["reason"]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, shareable, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Diagnosis
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
@@ -119,7 +119,7 @@ def _patient(
     runs = [own.index // RUN for own in judged]
     prediction = diagnosis.prediction
     return {
-        "file": sample.file,
+        "file": shareable(sample.file),
         "patient": sample.patient,
         "label": sample.label,
         "predicted": prediction.label,
