@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from pulmoscope.datasets.phantom_folder import write_phantoms
 from radiographs import encoded
 
 COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli.main import main; main()", "diagnose"]
+
+
+def named(path: Path) -> str:
+    """What a film is called by its content."""
+    return f"xray-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def diagnose(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,7 +49,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_image_in_plain_words(tmp_path: Path, model: Path, film: Path) -> None:
     done = diagnose(film, "--model", model, "-o", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    report = tmp_path / "out" / film.stem / "report.html"
+    report = tmp_path / "out" / named(film) / "report.html"
     assert report.is_file()
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Synthetic image")
@@ -133,10 +139,46 @@ def test_its_own_results_are_no_inputs(tmp_path: Path, model: Path, film: Path) 
     for _ in range(2):
         assert diagnose(tmp_path, "--model", model, "-o", out, "--force").returncode == 0
         index = json.loads((out / "index.json").read_text(encoding="utf-8"))
-        assert [entry["folder"] for entry in index["inputs"]] == ["film"]
+        assert [entry["folder"] for entry in index["inputs"]] == [named(film)]
     into_itself = diagnose(tmp_path, "--model", model, "-o", tmp_path)
     assert into_itself.returncode == 2
     assert "is one of the inputs" in into_itself.stderr
+
+
+def test_results_of_another_run_are_no_inputs(tmp_path: Path, model: Path, film: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "film.png").write_bytes(film.read_bytes())
+    assert diagnose(folder, "--model", model, "-o", folder / "results").returncode == 0
+    made = min(folder.glob("results/*/heat-*.png"))
+    (folder / "map.png").write_bytes(made.read_bytes())  # taken out of its folder, it still says what it is
+    (folder / "metrics.json").write_text('{"software": {}}', encoding="utf-8")  # someone else's
+    done = diagnose(folder, "--model", model, "-o", tmp_path / "out")
+    assert done.returncode == 3
+    told = [line for line in done.stderr.splitlines() if line.startswith("pulmoscope: ")]
+    assert [str(made.parent) in line for line in told] == [True, False]
+    index = json.loads((tmp_path / "out/index.json").read_text(encoding="utf-8"))
+    assert {entry["input"]: entry["outcome"] for entry in index["inputs"]} == {
+        named(film): "diagnosed",
+        named(made): "refused",
+    }
+
+
+def test_one_input_may_be_named_and_several_not(tmp_path: Path, model: Path, film: Path) -> None:
+    arguments = (film, "--model", model, "--report", "none", "--name", "Case-7")
+    assert diagnose(*arguments, "-o", tmp_path / "one").returncode == 0
+    assert (tmp_path / "one/Case-7/diagnosis.json").is_file()
+    for more in ((film,), ("--keep-names",)):
+        refused = diagnose(*arguments, *more, "-o", tmp_path / "more")
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("empty", [("",), ("--model", "", "film.png"), ("--out=", "film.png")])
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, empty: tuple[str, ...]) -> None:
+    done = diagnose(*empty, "-o", tmp_path / "out")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, model: Path, film: Path) -> None:

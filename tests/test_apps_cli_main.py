@@ -47,16 +47,27 @@ def test_the_versions_are_told() -> None:
     assert said.returncode == 0
 
 
-def test_ctrl_c_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("diagnose", ""), ("train", "--resume"), ("leave-out", "--resume"), ("doctor", None)],
+)
+def test_ctrl_c_ends_in_one_line_that_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, option: str | None
+) -> None:
     stopped = typer.Typer(add_completion=False)
 
-    @stopped.command()
+    @stopped.command(command)
     def stop() -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "app", stopped)
-    monkeypatch.setattr(sys, "argv", ["pulmoscope"])
+    stopped.callback()(lambda: None)
+    monkeypatch.setattr(sys, "argv", ["pulmoscope", command])
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "pulmoscope: interrupted\n"
+    said = capsys.readouterr().err
+    assert said.startswith("pulmoscope: interrupted")
+    assert said.count("\n") == 1
+    assert ("same command" in said) == (option is not None)
+    assert ("--resume" in said) == (option == "--resume")

@@ -10,7 +10,7 @@ import pytest
 from pulmoscope import diagnose
 from pulmoscope.datasets.phantom import xray_phantom
 from pulmoscope.io import entries, read_pixels, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.runtime.bundle import built_in, load
@@ -113,7 +113,7 @@ def check(films: dict[str, bytes], model: Model, folder: Path) -> None:
     refused = 0
     listed = list(entries([folder]))
     job = Run(Models.only(model), folder.parent / "out", reports="none")
-    for outcome in diagnose_many(studies(listed), job, slugs(listed)):
+    for outcome in diagnose_many(studies(listed), job, paths(listed)):
         if outcome.error is not None:
             refused += 1
             assert "\n" not in str(outcome.error)
@@ -121,7 +121,7 @@ def check(films: dict[str, bytes], model: Model, folder: Path) -> None:
             continue
         assert outcome.plain is not None
         if outcome.plain["prediction"]["decision"] == "report":
-            film, origin = read_pixels(Path(outcome.name)), origins[whose[outcome.name]]
+            film, origin = read_pixels(Path(outcome.path)), origins[whose[outcome.path]]
             assert film.shape == origin.shape
             assert np.corrcoef(film.ravel(), origin.ravel())[0, 1] > 0.85
     assert refused >= 100

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,18 @@ def test_force_removes_the_marker_before_anything_is_written(tmp_path: Path) -> 
     (tmp_path / "other.csv").write_text("1", encoding="utf-8")
     claim_folder(tmp_path, "done.json", force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["other.csv"]
+
+
+def test_what_a_kill_left_half_written_is_removed_with_the_next_claim(tmp_path: Path) -> None:
+    killed = "import os, sys; from pulmoscope.core import files\nfrom pathlib import Path\n" + (
+        "os.fdopen = lambda *_: os.kill(os.getpid(), 9)\nfiles.write_bytes(Path(sys.argv[1]) / 'run.json', b'x')"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path)])
+    (left,) = tmp_path.iterdir()
+    assert left.name != "run.json"
+    (tmp_path / ".run.json.swp").write_text("an editor's", encoding="utf-8")
+    claim_folder(tmp_path, "run.json", force=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".run.json.swp"]
 
 
 def test_a_folder_is_made_and_one_that_can_not_be_is_told_in_one_line(tmp_path: Path) -> None:

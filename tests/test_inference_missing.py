@@ -20,7 +20,7 @@ from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modali
 from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.inference.missing import imputed, missing_flags, searched
 from pulmoscope.io import entries, read_scan, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
@@ -270,8 +270,8 @@ def test_ruined_volumes_end_in_one_line_or_in_a_referral(model: Model, tmp_path:
         write(tmp_path / f"{name}.nii.gz", np.asarray(pixels, dtype=np.float32))
     listed = list(entries([tmp_path]))
     outcomes = {
-        Path(own.name).name.split(".")[0]: own
-        for own in diagnose_many(studies(listed), Run(Models.only(model), tmp_path / "out"), slugs(listed))
+        Path(own.path).name.split(".")[0]: own
+        for own in diagnose_many(studies(listed), Run(Models.only(model), tmp_path / "out"), paths(listed))
     }
     assert set(outcomes) == set(volumes)
     for name, outcome in outcomes.items():

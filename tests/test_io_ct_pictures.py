@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,24 @@ def test_a_folder_is_one_scan_in_the_order_of_its_numbers(tmp_path: Path) -> Non
     (result,) = read([tmp_path], wanted="ct")
     scan = result.scan
     assert scan is not None
-    assert [file.name for file in scan.files] == [str(path) for path in paths]
+    assert [file.path for file in scan.files] == [str(path) for path in paths]
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert [file.name for file in scan.files] == [f"{checksum[:12]}.png" for checksum in sums]
     np.testing.assert_allclose(scan.pixels, [chest(seed=seed) / 255 for seed in range(6)], atol=1e-6)
     assert (scan.modality, scan.units, scan.geometry, scan.spacing_mm, scan.z_mm) == (
         Modality.CT, Units.GREY, None, None, None,
     )  # fmt: skip
     (flag,) = scan.remarks
     assert flag.code == "pictures"
-    assert scan.name == "a"
+    whole = hashlib.sha256("\n".join(sums).encode()).hexdigest()
+    assert scan.name == result.content == f"ct-{whole[:12]}"
 
 
 def test_each_folder_is_a_scan_and_otherwise_each_picture(tmp_path: Path) -> None:
     pictures(tmp_path / "a", ["1.png", "2.png"])
     pictures(tmp_path / "b" / "c", ["1.jpg", "2.jpg", "3.png"])
-    found = [(r.slug, len(r.scan.pixels)) for r in read([tmp_path], wanted="ct") if r.scan]
-    assert found == [("a", 2), ("b_c", 3)]
+    found = [(Path(r.name).name, len(r.scan.pixels)) for r in read([tmp_path], wanted="ct") if r.scan]
+    assert found == [("a", 2), ("c", 3)]
     assert len(list(read([tmp_path]))) == len(list(read([tmp_path], wanted="xray"))) == 5
 
 
@@ -63,6 +67,7 @@ def test_a_bad_picture_is_left_out_and_more_than_a_quarter_refused(tmp_path: Pat
     assert [flag.code for flag in scan.remarks] == ["pictures", "bad-slice"]
     assert figures(scan.remarks[1].finding)[0] == 2
     assert str(tmp_path) not in scan.remarks[1].message
+    assert paths[2].name not in scan.remarks[1].message
     assert len(scan.pixels) == len(scan.files) == 6
     paths[6].write_bytes(paths[6].read_bytes()[:500])
     with refused(UnreadableError, "too-many-bad-slices") as caught:

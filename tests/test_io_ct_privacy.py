@@ -103,7 +103,7 @@ def test_nothing_of_a_series_is_shown(
         for study in studies(entries([folder])):
             result = read_study(study)
             told = str(result.error) if result.error else str([asdict(flag) for flag in result.scan.remarks])  # type: ignore[union-attr]
-            check(f"{result.name} {result.slug} {told} {result.error!r}", kind)
+            check(f"{result.name} {result.content} {told} {result.error!r}", kind)
             check(str(read_study(study, series=f"{UID}.7").error), kind)
     check("".join(capfd.readouterr()), "printed")
     check(caplog.text, "logged")
@@ -151,6 +151,6 @@ def test_nothing_of_other_files_is_shown(
     assert len(results) > 100  # those that are slices of one study are one result
     for result in results:
         flags = [asdict(flag) for flag in result.scan.remarks] if result.scan else []
-        check(f"{result.slug} {flags} {result.error!r} {result.error}", result.name)
+        check(f"{result.content} {flags} {result.error!r} {result.error}", result.name)
     assert capfd.readouterr() == ("", "")
     check(caplog.text, "logged")

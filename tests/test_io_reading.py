@@ -25,12 +25,13 @@ from refusals import refused
 def test_a_scan_carries_pixels_name_source_and_spacing(tmp_path: Path) -> None:
     path = dicom_file(tmp_path / "a b.dcm", ramp(), PixelSpacing=[0.2, 0.201], ViewPosition="AP")
     scan = read_xray(path)
-    assert (scan.name, scan.modality, scan.view) == ("a_b", Modality.XRAY, "AP")
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (scan.name, scan.modality, scan.view) == (f"xray-{checksum[:12]}", Modality.XRAY, "AP")
     assert scan.pixels.shape == (1, 80, 100)
     np.testing.assert_allclose(scan.pixels[0], ramp() / 255, atol=1e-6)
     assert scan.spacing_mm == (0.0, 0.2, 0.201)
-    assert scan.files[0].name == str(path)
-    assert scan.files[0].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    (file,) = scan.files
+    assert (file.name, file.sha256, file.path) == (f"{checksum[:12]}.dcm", checksum, str(path))
 
 
 def test_a_picture_has_no_spacing(tmp_path: Path) -> None:
@@ -86,9 +87,11 @@ def test_one_bad_file_costs_no_other(tmp_path: Path) -> None:
         archive.writestr("good.png", encoded(chest(), "PNG"))
         archive.writestr("bad.png", encoded(chest(), "PNG")[:500])
         archive.writestr("inner.zip", b"PK\x03\x04")
-    results = {result.slug: result for result in read([tmp_path, tmp_path / "gone"])}
-    assert {slug for slug, result in results.items() if result.scan} == {"films_good"}
-    assert {slug for slug, result in results.items() if result.error} == {"films_bad", "films_inner", "gone"}
+    results = {Path(result.name).name: result for result in read([tmp_path, tmp_path / "gone"])}
+    assert {name for name, result in results.items() if result.scan} == {"good.png"}
+    assert {name for name, result in results.items() if result.error} == {"bad.png", "inner.zip", "gone"}
+    cut = hashlib.sha256(encoded(chest(), "PNG")[:500]).hexdigest()
+    assert [results[name].content for name in ("bad.png", "gone")] == [f"xray-{cut[:12]}", ""]
 
 
 def test_entries_are_read_the_same_from_threads(tmp_path: Path) -> None:
@@ -279,13 +282,12 @@ def test_every_odd_file_is_refused_on_one_line(shared: Path) -> None:
     results = list(read([shared / "data/dicom_odd"]))
     assert len(results) == 6
     volumes = [result for result in results if result.scan is not None]
-    assert [result.slug for result in volumes] == [
-        "abdomen_ct_3mm"
-    ]  # HU, and without lungs: quality refuses it
+    (volume,) = volumes  # HU, and without lungs: quality refuses it
+    assert Path(volume.name).name.startswith("abdomen_ct_3mm")
     for result in results:
         if result in volumes:
             continue
         assert result.scan is None
         assert "\n" not in str(result.error)
-    unsuitable = {result.slug for result in results if isinstance(result.error, UnsuitableError)}
+    unsuitable = {result.name for result in results if isinstance(result.error, UnsuitableError)}
     assert len(unsuitable) == 5

@@ -65,14 +65,17 @@ def test_folders_lists_and_zips_hold_the_same(tmp_path: Path) -> None:
         assert result.scan is not None
         np.testing.assert_array_equal(result.scan.pixels, HU)
     assert result.name == f"{tmp_path}/a.zip/disc/images"
-    assert result.slug == "disc_images"
+    assert [study.slug for study in studies(entries([tmp_path / "a.zip"]))] == ["disc_images"]
+    (again,) = read([tmp_path / "a"])
+    assert again.content == result.content
 
 
 def test_two_studies_in_one_folder_are_two(tmp_path: Path) -> None:
     write_slices(tmp_path, study(1), prefix="a", seed=1)
     write_slices(tmp_path, study(2), prefix="b", seed=2)
     assert seeds([tmp_path]) == [1, 2]
-    assert [result.slug for result in read([tmp_path])] == [tmp_path.name, f"{tmp_path.name}-2"]
+    found = studies(entries([tmp_path]))
+    assert [study.slug for study in found] == [tmp_path.name, f"{tmp_path.name}-2"]
     with refused(UnsuitableError, "several-scans") as caught:
         read_scan(tmp_path)
     assert figures(caught.value.finding) == (2,)
@@ -85,9 +88,10 @@ def test_a_study_of_several_folders_is_one(tmp_path: Path) -> None:
     first, second = read([tmp_path])
     assert first.scan is not None
     np.testing.assert_array_equal(first.scan.pixels, HU)
-    assert (first.name, first.slug) == (f"{tmp_path}/p", "p")
+    assert first.name == f"{tmp_path}/p"
+    assert [study.slug for study in studies(entries([tmp_path]))] == ["p", "q"]
     assert [flag.code for flag in first.scan.remarks] == ["other-series"]
-    assert second.slug == "q"
+    assert second.name == f"{tmp_path}/q"
 
 
 def test_one_series_in_several_folders_is_one(tmp_path: Path) -> None:
@@ -135,13 +139,13 @@ def test_radiographs_volumes_and_series_in_one_folder(tmp_path: Path) -> None:
     volume = sitk.GetImageFromArray(HU)
     volume.SetSpacing((5, 5, 4))
     sitk.WriteImage(volume, str(tmp_path / "v.nii.gz"))
-    scans = [(result.slug, result.scan) for result in read([tmp_path])]
-    found = {slug: scan and (scan.modality, len(scan.pixels)) for slug, scan in scans}
+    scans = [(result.name, result.scan) for result in read([tmp_path])]
+    found = {Path(name).name: scan and (scan.modality, len(scan.pixels)) for name, scan in scans}
     assert found == {
         "ct": (Modality.CT, 12),
-        "ct_x": (Modality.XRAY, 1),
-        "p": (Modality.XRAY, 1),
-        "v": (Modality.CT, 12),
+        "x.dcm": (Modality.XRAY, 1),
+        "p.png": (Modality.XRAY, 1),
+        "v.nii.gz": (Modality.CT, 12),
     }
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +18,15 @@ import pytest
 
 import pulmoscope
 from bundles import quadrants, tiny_bundle
-from pulmoscope.core.errors import OutputExistsError, UnreadableError
+from pulmoscope.core.errors import OutputExistsError, PulmoscopeError, UnreadableError
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile, Subject
 from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.inference.decision import decide
 from pulmoscope.io import entries, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
+from pulmoscope.pipeline.names import BY_CONTENT, Naming
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
@@ -49,12 +53,22 @@ def folder_of(folder: Path, count: int) -> Path:
     return folder
 
 
+def named(path: Path) -> str:
+    """What a film is called by its content."""
+    return f"xray-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
 def run(
-    inputs: Path, model: Model, out: Path, reports: Reports = "all", force: bool = False
+    inputs: Path,
+    model: Model,
+    out: Path,
+    reports: Reports = "all",
+    force: bool = False,
+    naming: Naming = BY_CONTENT,
 ) -> list[Outcome]:
     listed = list(entries([inputs]))
-    job = Run(Models.only(model), out, reports)
-    return list(diagnose_many(studies(listed), job, slugs(listed), force=force))
+    job = Run(Models.only(model), out, reports, naming=naming)
+    return list(diagnose_many(studies(listed), job, paths(listed), force=force))
 
 
 def without_timings(path: Path) -> dict[str, object]:
@@ -187,13 +201,15 @@ def test_an_image_unlike_the_training_images_is_referred(tmp_path: Path) -> None
 def test_a_batch_says_what_single_images_get(tmp_path: Path, model: Model) -> None:
     images = folder_of(tmp_path / "in", 19)
     outcomes = run(images, model, tmp_path / "out")
-    assert [outcome.folder for outcome in outcomes] == [f"{number:03d}" for number in range(19)]
+    assert [Path(outcome.path).name for outcome in outcomes] == [f"{number:03d}.png" for number in range(19)]
     for outcome in outcomes:
-        alone = to_json(diagnose(images / f"{outcome.folder}.png", model))
+        alone = to_json(diagnose(outcome.path, model))
+        assert outcome.name.startswith(alone["input"]["name"])  # a number behind it where films are equal
+        alone["input"]["name"] = outcome.name
         assert outcome.plain is not None
         for part in ("input", "model", "quality", "prediction", "explanations", "software", "notice"):
             assert outcome.plain[part] == alone[part]
-        assert outcome.plain == json.loads((tmp_path / "out" / outcome.folder / "diagnosis.json").read_text())
+        assert outcome.plain == json.loads((tmp_path / "out" / outcome.name / "diagnosis.json").read_text())
 
 
 def test_a_run_writes_what_its_schemas_say(tmp_path: Path, model: Model) -> None:
@@ -210,7 +226,7 @@ def test_a_run_writes_what_its_schemas_say(tmp_path: Path, model: Model) -> None
         "refer": 0,
     }
     refused = index["inputs"][3]
-    assert refused["input"].endswith("empty.png")
+    assert refused["input"] == named(images / "empty.png")
     assert (refused["code"], refused["rule"]) == ("empty-file", "")
     assert refused["message"] == f"{refused['input']}: {refused['finding']}"
     for entry in index["inputs"][:3]:
@@ -236,8 +252,8 @@ def test_pages_are_written_for_whom_they_were_asked(tmp_path: Path) -> None:
             positive = prediction["label"] == "COVID" or prediction["decision"] == "refer"
             wanted = reports == "all" or (reports == "positive" and positive)
             assert (outcome.report is not None) == wanted
-            assert sorted(path.suffix for path in (tmp_path / reports / outcome.folder).iterdir()) == (
-                [".html", ".json", ".npy", ".png"] if wanted else [".json"]
+            assert sorted(path.suffix for path in (tmp_path / reports / outcome.name).iterdir()) == (
+                [".html", ".json", ".npz", ".png"] if wanted else [".json"]
             )
 
 
@@ -246,24 +262,27 @@ def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: 
     run(images, model, out)
     with pytest.raises(OutputExistsError, match=r"index\.json"):
         run(images, model, out)
+    gone = named(images / "002.png")
+    assert (out / gone).is_dir()
     (images / "002.png").unlink()
     outcomes = run(images, model, out, force=True)
     assert [outcome.kept for outcome in outcomes] == [False, False]
-    assert not (out / "002" / "diagnosis.json").exists()
+    left = {outcome.name for outcome in outcomes}
+    assert {path.name for path in out.iterdir()} == left | {"index.json", "local-names.csv"}
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pulmoscope.io import entries, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 
 images, bundle, out = map(Path, sys.argv[1:])
 listed = list(entries([images]))
 run = Run(Models(str(bundle)), out)
-for number, _ in enumerate(diagnose_many(studies(listed), run, slugs(listed))):
+for number, _ in enumerate(diagnose_many(studies(listed), run, paths(listed))):
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -299,7 +318,7 @@ def test_what_a_killed_run_left_of_other_inputs_is_not_mixed_in(tmp_path: Path, 
     assert all(outcome.kept for outcome in run(images, model, out))
     (out / "index.json").unlink()
     run(other, model, out, force=True)
-    assert [path.parent.name for path in out.glob("*/diagnosis.json")] == ["other"]
+    assert [path.parent.name for path in out.glob("*/diagnosis.json")] == [named(other)]
 
 
 def test_what_another_model_or_image_left_is_done_anew(tmp_path: Path, model: Model) -> None:
@@ -324,8 +343,9 @@ def test_pages_that_are_missing_are_made_up_for(tmp_path: Path, model: Model) ->
 
 def test_a_damaged_result_of_a_killed_run_is_done_anew(tmp_path: Path, model: Model) -> None:
     images, out = folder_of(tmp_path / "in", 1), tmp_path / "out"
-    (out / "000").mkdir(parents=True)
-    (out / "000" / "diagnosis.json").write_text("[1, 2", encoding="utf-8")
+    (done,) = run(images, model, out)
+    (out / "index.json").unlink()
+    (out / done.name / "diagnosis.json").write_text("[1, 2", encoding="utf-8")
     assert [outcome.kept for outcome in run(images, model, out)] == [False]
 
 
@@ -333,10 +353,108 @@ def test_a_refused_input_keeps_no_older_diagnosis(tmp_path: Path, model: Model) 
     images, out = folder_of(tmp_path / "in", 2), tmp_path / "out"
     run(images, model, out)
     (out / "index.json").unlink()  # as a killed run leaves it
-    (out / "001" / "notes.txt").write_text("mine", encoding="utf-8")
+    before = out / named(images / "001.png")
+    (before / "notes.txt").write_text("mine", encoding="utf-8")
     (images / "001.png").write_bytes(b"no image any more")
     assert [outcome.error is None for outcome in run(images, model, out)] == [True, False]
-    assert [path.name for path in (out / "001").iterdir()] == ["notes.txt"]
+    assert [path.name for path in before.iterdir()] == ["notes.txt"]
+
+
+def test_results_are_named_by_content_and_the_path_stands_in_one_local_file(
+    tmp_path: Path, model: Model
+) -> None:
+    images = folder_of(tmp_path / "MUELLER^HANS 1951", 2)
+    (images / "copy.png").write_bytes((images / "000.png").read_bytes())
+    (images / "cut.png").write_bytes((images / "001.png").read_bytes()[:200])
+    with zipfile.ZipFile(images / "disc.zip", "w") as archive:
+        archive.writestr("MUELLER/film.png", b"MUELLER" * 100)
+    damaged = (images / "disc.zip").read_bytes().replace(b"MUELLER" * 100, b"M0ELLER" * 100)
+    (images / "disc.zip").write_bytes(damaged)  # its checksum is wrong, and the error tells the member's name
+    paths = [
+        *(images / f"{name}.png" for name in ("000", "001", "copy", "cut")),
+        images / "disc.zip/MUELLER/film.png",
+    ]
+    expected = [named(paths[0]), named(paths[1]), f"{named(paths[0])}-2", named(paths[3]), "input-5"]
+    for attempt in range(3):  # of equal films the same one is the second in every run
+        out = tmp_path / f"out{attempt}"
+        outcomes = run(images, model, out)
+        assert [outcome.name for outcome in outcomes] == expected
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert [path.name for path in written if b"MUELLER" in path.read_bytes()] == ["local-names.csv"]
+    assert not [path for path in out.rglob("*") if "MUELLER" in path.name]
+    with (out / "local-names.csv").open(encoding="utf-8", newline="") as stream:
+        assert stream.readline().startswith("# ")
+        assert list(csv.reader(stream)) == [
+            ["name", "path"],
+            *([n, str(p)] for n, p in zip(expected, paths, strict=True)),
+        ]
+    index = json.loads((out / "index.json").read_text(encoding="utf-8"))
+    validate(index, "index")
+    assert [entry["input"] for entry in index["inputs"]] == expected
+    plain = json.loads((out / expected[2] / "diagnosis.json").read_text(encoding="utf-8"))
+    assert plain["input"]["name"] == expected[2]
+    assert plain["input"]["files"][0]["name"] == f"{plain['input']['sha256'][:12]}.png"
+
+
+def test_the_user_may_name_results(tmp_path: Path, model: Model) -> None:
+    images = folder_of(tmp_path / "ward 3", 2)
+    for outcome, name in zip(
+        run(images, model, tmp_path / "kept", naming=Naming(keep=True)), ("000", "001"), strict=True
+    ):
+        assert outcome.plain is not None
+        assert (outcome.name, outcome.plain["input"]["name"]) == (name, name)
+        assert outcome.plain["input"]["files"][0]["name"] == f"{name}.png"
+    (chosen,) = run(images / "000.png", model, tmp_path / "chosen", naming=Naming("Case_7"))
+    assert chosen.report == tmp_path / "chosen/Case_7/report.html"
+    assert b"000.png" not in chosen.report.read_bytes()
+    (tmp_path / "chosen/index.json").unlink()
+    (again,) = run(images / "000.png", model, tmp_path / "chosen", naming=Naming("Case_7"))
+    assert again.kept
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", ".hidden", "a b", "index.json", "Local-Names.csv", "x" * 101, "a."]
+)
+def test_a_name_that_is_no_safe_folder_is_refused(name: str) -> None:
+    with pytest.raises(PulmoscopeError):
+        Naming(name)
+
+
+def test_what_a_kill_left_of_files_under_way_is_removed_and_nothing_else(
+    tmp_path: Path, model: Model
+) -> None:
+    images, out = folder_of(tmp_path / "in", 2), tmp_path / "out"
+    names = [outcome.name for outcome in run(images, model, out)]
+    (out / "index.json").unlink()
+    ours = [out / ".pulmoscope-x1.part", out / names[0] / ".pulmoscope-x2.part"]
+    others = [out / ".report.html.x3", out / names[1] / ".pulmoscope.swp"]
+    for path in (*ours, *others):
+        path.write_text("half", encoding="utf-8")
+    assert [outcome.kept for outcome in run(images, model, out)] == [True, True]
+    assert [path.exists() for path in (*ours, *others)] == [False, False, True, True]
+
+
+def test_a_large_film_has_a_small_heat_map_that_leads_back_to_it(tmp_path: Path, model: Model) -> None:
+    import scipy.ndimage
+
+    rows, columns = 3000, 2400
+    pixels = np.repeat(np.repeat(quadrants((0.8, 0.7, 0.4, 0.4), 300), 10, axis=0), 8, axis=1)
+    assert cv2.imwrite(str(tmp_path / "film.png"), np.rint(pixels * 255).astype(np.uint8))
+    (outcome,) = run(tmp_path / "film.png", model, tmp_path / "out")
+    assert outcome.plain is not None
+    shown = outcome.plain["explanations"][0]
+    folder = tmp_path / "out" / outcome.name
+    assert cv2.imread(str(folder / shown["file"])).shape == (2048, 1638, 3)
+    assert (folder / shown["array"]).stat().st_size < 2**16
+    with np.load(folder / shown["array"], allow_pickle=False) as stored:
+        heat, affine = stored["heat"], stored["affine"]
+    assert (heat.dtype, affine.shape) == (np.float16, (2, 3))
+    # Back onto the film, as the documentation says: bilinear between the cells' centres.
+    grid = np.mgrid[0:rows, 0:columns].astype(np.float64)
+    cells = [(grid[axis] - affine[axis, 2]) / affine[axis, axis] for axis in (0, 1)]
+    laid = scipy.ndimage.map_coordinates(heat.astype(np.float64), cells, order=1, mode="nearest")
+    expected = diagnose(tmp_path / "film.png", model).explanations[0].heat
+    np.testing.assert_allclose(laid, expected, atol=2e-3)
 
 
 def tagged_film(path: Path, names: Sequence[str], part: str) -> None:

@@ -18,7 +18,7 @@ from ct_series import drawn_hu, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Decision, Diagnosis, Units
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
@@ -63,7 +63,7 @@ def ill(hu: np.ndarray) -> np.ndarray:
 
 def run(inputs: list[Path], models: Models, out: Path) -> list[Outcome]:
     listed = list(entries(inputs))
-    return list(diagnose_many(studies(listed), Run(models, out), slugs(listed)))
+    return list(diagnose_many(studies(listed), Run(models, out), paths(listed)))
 
 
 def test_every_slice_has_its_result_from_the_feet_to_the_head(diagnosis: Diagnosis) -> None:
@@ -156,9 +156,11 @@ def test_batches_and_order_change_no_slice(model: Model, study: Path, tmp_path: 
 
 def test_a_missing_slice_is_found_and_the_study_goes_on(model: Model, study: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "hole", ill(drawn_hu(SLICES)))
-    lowest_first = {own.z_mm: own.file for own in diagnose_ct(read_scan(tmp_path / "hole"), model).slices}
+    whole = read_scan(tmp_path / "hole")
+    assert whole.z_mm is not None
+    paths_by_height = {height: file.path for height, file in zip(whole.z_mm, whole.files, strict=True)}
     for height in (-300 + 4 * 20, -300 + 4 * 21):
-        Path(lowest_first[height]).unlink()
+        Path(paths_by_height[height]).unlink()
     found = diagnose_ct(read_scan(tmp_path / "hole"), model)
     assert len(found.slices) == SLICES - 2
     (flag,) = [flag for flag in found.quality.flags if flag.code == "missing-slices"]
@@ -225,27 +227,27 @@ def test_a_run_takes_films_and_studies_each_with_its_model(
     films: Path, built_in: Models, tmp_path: Path
 ) -> None:
     outcomes = run([films], built_in, tmp_path / "out")
-    assert [outcome.folder for outcome in outcomes] == ["a", "b", "film"]
+    assert [Path(outcome.path).name for outcome in outcomes] == ["a", "b", "film.png"]
+    assert [outcome.name.partition("-")[0] for outcome in outcomes] == ["ct", "ct", "xray"]
     assert all(outcome.error is None for outcome in outcomes)
     index = json.loads((tmp_path / "out/index.json").read_text())
     jsonschema.validate(index, json.loads((SCHEMAS / "index.schema.json").read_text()))
     assert {own["modality"] for own in index["models"]} == {"XRAY", "CT"}
     assert [own["modality"] for own in index["inputs"]] == ["CT", "CT", "XRAY"]
     schema = json.loads((SCHEMAS / "diagnosis.schema.json").read_text())
-    for name in ("film", "a", "b"):
+    for name in (outcome.name for outcome in outcomes):
         plain = json.loads((tmp_path / "out" / name / "diagnosis.json").read_text())
         jsonschema.validate(plain, schema)
         assert (tmp_path / "out" / name / "report.html").stat().st_size > 1000
-        assert len(plain["slices"]) == (0 if name == "film" else SLICES)
+        assert len(plain["slices"]) == (0 if name.startswith("xray-") else SLICES)
 
 
 def test_a_run_that_was_cut_off_goes_on_with_its_studies(
     films: Path, built_in: Models, tmp_path: Path
 ) -> None:
     listed = list(entries([films]))
-    begun = diagnose_many(studies(listed), Run(built_in, tmp_path / "out"), slugs(listed))
-    assert next(begun).folder == "a"
-    assert next(begun).folder == "b"
+    begun = diagnose_many(studies(listed), Run(built_in, tmp_path / "out"), paths(listed))
+    assert [Path(next(begun).path).name for _ in range(2)] == ["a", "b"]
     begun.close()  # type: ignore[attr-defined]
     assert not (tmp_path / "out/index.json").exists()
     outcomes = run([films], built_in, tmp_path / "out")
@@ -258,7 +260,7 @@ def test_a_finished_study_is_known_by_its_files_without_decoding_them(
 ) -> None:
     studied = tmp_path / "in"
     shutil.copytree(films, studied)
-    run([studied], built_in, tmp_path / "out")
+    first, *_ = run([studied], built_in, tmp_path / "out")
     decoded = []
 
     def watched(study: Study, series: str = "") -> ReadResult:
@@ -267,11 +269,11 @@ def test_a_finished_study_is_known_by_its_files_without_decoding_them(
 
     monkeypatch.setattr("pulmoscope.pipeline.diagnose.read_study", watched)
     (tmp_path / "out/index.json").unlink()
-    before = (tmp_path / "out/a/diagnosis.json").read_bytes()
+    before = (tmp_path / "out" / first.name / "diagnosis.json").read_bytes()
     outcomes = run([studied], built_in, tmp_path / "out")
     assert decoded == []
     assert [outcome.kept for outcome in outcomes] == [True] * 3
-    assert (tmp_path / "out/a/diagnosis.json").read_bytes() == before
+    assert (tmp_path / "out" / first.name / "diagnosis.json").read_bytes() == before
 
     (tmp_path / "out/index.json").unlink()
     changed = sorted((studied / "b").iterdir())[20]

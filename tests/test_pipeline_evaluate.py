@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -135,6 +136,19 @@ def test_data_are_told(found: dict) -> None:
     assert [failure["file"] for failure in data["failures"]] == ["cut.png"]
     assert data["warnings"] == ["be warned"]
     assert found["command"] == "pulmoscope evaluate tiny"
+
+
+def test_what_may_be_shared_has_no_path_of_the_data(model: Model, table: SampleTable, tmp_path: Path) -> None:
+    absolute = [replace(sample, file=str(table.path(sample))) for sample in table]
+    evaluate(model, table.with_samples(absolute), tmp_path, bootstrap=5)
+    pages = [tmp_path / name for name in ("metrics.json", "report.html", "worst.html")]
+    assert all(str(table.root) not in path.read_text(encoding="utf-8") for path in pages)
+    (failure,) = json.loads(pages[0].read_text(encoding="utf-8"))["data"]["failures"]
+    assert failure["file"] == "cut.png"
+    with (tmp_path / "predictions.csv").open(
+        encoding="utf-8"
+    ) as stream:  # local: it leads back to the images
+        assert {row["file"] for row in csv.DictReader(stream)} < {sample.file for sample in absolute}
 
 
 def test_predictions_name_every_readable_file_once(out: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Decision, Diagnosis
 from pulmoscope.io import entries, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.film_studies import MOST_FILMS, FilmResult, StudyAnswer, study_answer
@@ -54,7 +55,12 @@ def share(brightness: tuple[float, ...]) -> float:
 def run(inputs: Path, model: Model, out: Path) -> tuple[list[Outcome], list[StudyAnswer]]:
     listed = list(entries([inputs]))
     job = Run(Models.only(model), out)
-    return list(diagnose_many(studies(listed), job, slugs(listed))), job.answers
+    return list(diagnose_many(studies(listed), job, paths(listed))), job.answers
+
+
+def named(path: Path) -> str:
+    """What a film is called by its content."""
+    return f"xray-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def told(out: Path) -> list[dict[str, Any]]:
@@ -85,8 +91,8 @@ def test_two_frontal_films_are_one_answer_from_their_mean(tmp_path: Path, model:
     (study,) = told(tmp_path / "out")
     assert [entry["used"] for entry in study["films"]] == [True, True]
     assert study["films"][0] == {
-        "input": str(tmp_path / "in/a.dcm"),
-        "folder": "a",
+        "input": named(tmp_path / "in/a.dcm"),
+        "folder": named(tmp_path / "in/a.dcm"),
         "used": True,
         "code": None,
         "reason": None,
@@ -129,19 +135,20 @@ def test_films_that_do_not_count_are_named_with_the_reason(tmp_path: Path, model
     film(tmp_path / "in/e.dcm", COVID, PatientComments="the same pixels, another SOPInstanceUID")
     run(tmp_path / "in", model, tmp_path / "out")
     (study,) = told(tmp_path / "out")
-    assert [(Path(entry["input"]).name, entry["code"]) for entry in study["films"]] == [
-        ("a.dcm", None),
-        ("b.dcm", "lateral"),
-        ("c.dcm", "refused"),
-        ("d.dcm", "duplicate"),
-        ("e.dcm", "duplicate"),
+    first, *others = (named(tmp_path / f"in/{name}.dcm") for name in "abce")
+    assert [(entry["input"], entry["code"]) for entry in study["films"]] == [
+        (first, None),
+        (others[0], "lateral"),
+        (others[1], "refused"),
+        (f"{first}-2", "duplicate"),
+        (others[2], "duplicate"),
     ]
     reasons = [entry["reason"] for entry in study["films"]]
     assert "LL" in reasons[1]
     assert "ABDOMEN" in reasons[2]
     assert str(tmp_path) not in reasons[2]
     assert study["films"][2]["folder"] is None
-    assert reasons[3] == reasons[4] == f"the same film as {tmp_path / 'in/a.dcm'}"
+    assert reasons[3] == reasons[4] == f"the same film as {first}"
     assert study["probabilities"]["COVID"] == pytest.approx(share(COVID), abs=1e-5)
     assert (study["decision"], study["label"]) == ("report", "COVID")
     assert not study["reason"].startswith("Mean")
@@ -167,7 +174,9 @@ def test_a_child_is_a_child_on_every_film(tmp_path: Path, model: Model) -> None:
     (study,) = told(tmp_path / "out")
     assert [entry["code"] for entry in study["films"]] == ["child", None]
     assert (study["decision"], study["quality"]) == ("refer", "refuse")
-    child = json.loads((tmp_path / "out/a/diagnosis.json").read_text(encoding="utf-8"))["quality"]["flags"][0]
+    child = json.loads(
+        (tmp_path / "out" / named(tmp_path / "in/a.dcm") / "diagnosis.json").read_text(encoding="utf-8")
+    )["quality"]["flags"][0]
     assert child["code"] == "child"
     assert child["finding"] in study["reason"]
 
@@ -220,8 +229,9 @@ def test_films_of_a_study_need_not_be_neighbours(tmp_path: Path, model: Model) -
     for number in range(30):
         bright = 0.8 + number / 1000
         film(tmp_path / f"in/{number % 3}/{number:02}.dcm", (bright, 0.5), study=f"1.2.{number % 10}")
-    run(tmp_path / "in", model, tmp_path / "out")
-    found = [[Path(entry["input"]).stem for entry in study["films"]] for study in told(tmp_path / "out")]
+    outcomes, _ = run(tmp_path / "in", model, tmp_path / "out")
+    stems = {outcome.name: Path(outcome.path).stem for outcome in outcomes}
+    found = [[stems[entry["input"]] for entry in study["films"]] for study in told(tmp_path / "out")]
     # 00, 10 and 20 are of one study and lie in the folders 0, 1 and 2.
     expected = [sorted((f"{n:02}" for n in (k, k + 10, k + 20)), key=lambda s: int(s) % 3) for k in range(10)]
     assert sorted(found) == sorted(expected)
@@ -232,14 +242,14 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pulmoscope.io import entries, studies
-from pulmoscope.io.studies import slugs
+from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 
 films, bundle, out = map(Path, sys.argv[1:])
 listed = list(entries([films]))
 run = Run(Models(str(bundle)), out)
-for number, _ in enumerate(diagnose_many(studies(listed), run, slugs(listed))):
+for number, _ in enumerate(diagnose_many(studies(listed), run, paths(listed))):
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -266,7 +276,8 @@ def test_the_films_pages_tell_of_their_study(tmp_path: Path, model: Model) -> No
     film(tmp_path / "in/c.dcm", study="1.2.4")
     out = tmp_path / "out"
     run(tmp_path / "in", model, out)
-    first, second, alone = ((out / name / "report.html").read_text(encoding="utf-8") for name in "abc")
+    a, b, c = (out / named(tmp_path / f"in/{name}.dcm") for name in "abc")
+    first, second, alone = ((folder / "report.html").read_text(encoding="utf-8") for folder in (a, b, c))
     assert (
         f"Film 1 of 2 of a study, whose answer rests on 1: COVID, {100 * share(COVID):.1f} %; report."
         in first
@@ -277,14 +288,15 @@ def test_the_films_pages_tell_of_their_study(tmp_path: Path, model: Model) -> No
     # Said once, also when a killed run goes on; taken back when the other film has gone.
     (out / "index.json").unlink()
     run(tmp_path / "in", model, out)
-    assert (out / "a/report.html").read_text(encoding="utf-8") == first
+    assert (a / "report.html").read_text(encoding="utf-8") == first
     (out / "index.json").unlink()
     (tmp_path / "in/b.dcm").unlink()
-    for file in (out / "b").iterdir():
+    for file in b.iterdir():
         file.unlink()
     outcomes, _ = run(tmp_path / "in", model, out)
     assert [outcome.kept for outcome in outcomes] == [True, True]
-    assert "of a study" not in (out / "a/report.html").read_text(encoding="utf-8")
+    assert not b.exists()
+    assert "of a study" not in (a / "report.html").read_text(encoding="utf-8")
 
 
 def test_ids_are_written_nowhere(tmp_path: Path, model: Model) -> None:

@@ -31,14 +31,16 @@ def diagnosis_of(rows: int, columns: int) -> Diagnosis:
     )
 
 
-def test_the_heat_map_is_saved_as_picture_and_array_at_the_images_own_size(tmp_path: Path) -> None:
+def test_the_heat_map_is_saved_as_picture_and_array(tmp_path: Path) -> None:
     found = diagnosis_of(40, 60)
     plain = save(found, tmp_path / "chest")
     assert plain == to_json(found)
     assert json.loads((tmp_path / "chest/diagnosis.json").read_text(encoding="utf-8")) == plain
-    heat = np.load(tmp_path / "chest/heat-COVID.npy", allow_pickle=False)
+    with np.load(tmp_path / "chest/heat-COVID.npz", allow_pickle=False) as stored:
+        heat, affine = stored["heat"], stored["affine"]
     assert heat.dtype == np.float16
     np.testing.assert_allclose(heat, found.explanations[0].heat, atol=1e-3)
+    np.testing.assert_array_equal(affine, [[1, 0, 0], [0, 1, 0]])
     shown = cv2.imread(str(tmp_path / "chest/heat-COVID.png"), cv2.IMREAD_COLOR)
     assert shown.shape == (40, 60, 3)
     assert shown[:, 0].max() == 0  # no heat: the image, black there, is untouched

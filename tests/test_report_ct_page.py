@@ -12,7 +12,7 @@ from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis, SliceResult
 from pulmoscope.report.ct_page import CtPictures, Cut, cut_marks, findings, geometry, to_html
 from pulmoscope.report.diagnosis import to_json
-from pulmoscope.report.page import study_name, summary
+from pulmoscope.report.page import summary
 from pulmoscope.report.slice_axis import axis_of
 
 DRAWN = "data:image/jpeg;base64,AAAA"
@@ -262,23 +262,6 @@ def test_a_tilted_gantry_is_told() -> None:
     tilted = replace(scan, geometry=replace(scan.geometry, slice_step_mm=(0, 5.0, 5.0)))
     assert dict(geometry(tilted, axis_of(tilted)))["Tilt of the gantry"].startswith("45.0°")
     assert "Tilt of the gantry" not in dict(geometry(scan, axis_of(scan)))
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("data/P1/a.dcm", "data/P1/b.dcm"), "data/P1"),
-        (("data/P1/s1/a.dcm", "data/P1/s2/b.dcm"), "data/P1"),
-        (("/in/x.zip/s/a.dcm", "/in/x.zip/s/b.dcm"), "/in/x.zip/s"),
-        (("volume.nii.gz",), "volume.nii.gz"),
-        (("a.dcm", "b.dcm"), "study"),
-        (("/a/1.dcm", "/b/1.dcm"), "study"),
-    ],
-)
-def test_a_study_is_called_as_the_folder_that_holds_it(names: tuple[str, ...], expected: str) -> None:
-    scan = a_ct_diagnosis().scan
-    files = tuple(replace(scan.files[0], name=name) for name in names)
-    assert study_name(replace(scan, files=files)) == expected
 
 
 def test_the_summary_of_a_ct_tells_of_slices_and_classifiers() -> None:

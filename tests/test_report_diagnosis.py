@@ -45,6 +45,7 @@ def test_it_follows_its_schema() -> None:
 def test_it_says_what_was_found() -> None:
     plain = to_json(a_diagnosis(flags=(UNCHECKED, UNDEREXPOSED)))
     assert plain["input"] == {
+        "name": "chest",
         "modality": "XRAY",
         "files": [{"name": "chest.png", "sha256": "ab" * 32}],
         "sha256": "ab" * 32,
@@ -88,7 +89,7 @@ def test_it_says_what_was_found() -> None:
         "stage": 0,
         "file": "heat-Viral-Pneumonia.png",
         "picture": None,
-        "array": "heat-Viral-Pneumonia.npy",
+        "array": "heat-Viral-Pneumonia.npz",
     }
     assert plain["timings_s"] == {"read": 0.0123, "predict": 0.004}
 

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pulmoscope.core.errors import OutputExistsError, ResourceError
@@ -20,6 +20,10 @@ NOTICE = (
 )
 
 
+_UNFINISHED = ".pulmoscope-", ".part"
+"""How the name of a file begins and ends that is being written; a kill leaves it."""
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write atomically: a reader sees the old file or the whole new one, also after a kill.
 
@@ -28,7 +32,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        begins, ends = _UNFINISHED
+        handle, name = tempfile.mkstemp(prefix=begins, suffix=ends, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
@@ -39,6 +44,19 @@ def write_bytes(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise ResourceError(f"{path}: could not be written ({error.strerror or error})") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill has left of files that :func:`write_bytes` was writing into a folder; nothing else.
+
+    Only where no other process writes into it.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    begins, ends = _UNFINISHED
+    for path in folder.glob(f"{begins}*{ends}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -60,9 +78,20 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     return stream.getvalue()
 
 
+def shareable(file: str) -> str:
+    """A data set's file as results name it: within the data set; of a path from the root, the last part."""
+    path = PurePath(file)
+    return path.name if path.is_absolute() else file
+
+
 def sha256_of(content: bytes) -> str:
     """Hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_all(sums: Sequence[str]) -> str:
+    """Names several files by their checksums in order: one file's own; of several, that of the sums, one a line."""
+    return sums[0] if len(sums) == 1 else sha256_of("\n".join(sums).encode())
 
 
 def sha256_of_file(path: Path) -> str:
@@ -88,7 +117,7 @@ def claim_folder(folder: Path, marker: str, force: bool) -> None:
     """Make a folder for results; refuse when ``marker`` is already in it and ``force`` is not given.
 
     The marker is written last, so that its presence means «complete». With ``force`` an old one is removed first:
-    a run that is killed leaves none beside its new files.
+    a run that is killed leaves none beside its new files. What a killed run was writing is removed.
 
     Raises:
         OutputExistsError: a result is already there.
@@ -98,5 +127,6 @@ def claim_folder(folder: Path, marker: str, force: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / marker).unlink(missing_ok=True)
+        sweep(folder)
     except OSError as error:
         raise ResourceError(f"{folder}: could not be made ready ({error.strerror or error})") from error

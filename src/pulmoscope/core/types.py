@@ -94,10 +94,17 @@ class Box:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """Where pixels came from. ``name`` is the path as given (``archive.zip/member`` within a zip)."""
+    """Where pixels came from.
+
+    Attributes:
+        name: what the file is called in results, by its content unless the user wants its own name.
+        sha256: of its content.
+        path: as the user named it (``archive.zip/member`` within a zip); may name a patient, and is written nowhere.
+    """
 
     name: str
     sha256: str
+    path: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ class Scan:
     """One image series of one patient, read and checked.
 
     Attributes:
-        name: a file-system-safe name, unique among the inputs of one run.
+        name: a file-system-safe name, by its content unless the user chose one; unique among the inputs of one run.
         modality: CT or X-ray.
         pixels: float32 (slices, rows, columns); an X-ray has one slice, in [0, 1], air dark, upright; a CT's slices
             run from the feet to the head, their rows to the back, their columns to the patient's left.
@@ -170,6 +177,11 @@ class Scan:
     z_mm: tuple[float, ...] | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """What its only file is called by the user, for messages to the user; of several files the scan's name."""
+        return self.files[0].path or self.files[0].name if len(self.files) == 1 else self.name
 
 
 @dataclass(frozen=True)
@@ -231,6 +243,8 @@ class Explanation:
         index: the slice that is explained, counted from 0 at the feet; 0 for an X-ray.
         stage: the network's stage that is looked at, as the network's paper counts them (ResNet50: 3, 4, 5); 0: the
             last, and the only one.
+        cells: float32, the map as the network gives it, whose cells fill ``box`` evenly; None: not kept.
+        box: the part of the scan that the network saw.
     """
 
     kind: str
@@ -238,6 +252,8 @@ class Explanation:
     heat: FloatArray
     index: int = 0
     stage: int = 0
+    cells: FloatArray | None = field(default=None, repr=False)
+    box: Box | None = None
 
 
 @dataclass(frozen=True)

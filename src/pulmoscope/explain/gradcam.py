@@ -56,6 +56,12 @@ def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:
     return np.ascontiguousarray(crop(inside, Box(-box.top, -box.left, rows, columns)))
 
 
+def cells(outputs: Outputs, index: int, target: int, stage: int = LAST_STAGE) -> FloatArray:
+    """The Grad-CAM of one image of a batch as the network gives it (arguments: see :func:`explain`)."""
+    features, gradients = outputs.stages.get(stage, (outputs.features, outputs.gradients))
+    return grad_cam(features[index], gradients[index, target])
+
+
 def explain(
     outputs: Outputs,
     index: int,
@@ -76,6 +82,4 @@ def explain(
         rows, columns: of the scan.
         stage: which of the network's stages, where it gives several.
     """
-    features, gradients = outputs.stages.get(stage, (outputs.features, outputs.gradients))
-    cam = grad_cam(features[index], gradients[index, target])
-    return place(cam, prepared.framed.box, rows, columns)
+    return place(cells(outputs, index, target, stage), prepared.framed.box, rows, columns)

@@ -76,7 +76,5 @@ def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Pred
 def _without_lungs(seen: SeenCt) -> UnsuitableError:
     """Why a CT of which no slice was judged is refused."""
     found_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
-    scan = seen.scan
-    source = scan.files[0].name if len(scan.files) == 1 else scan.name
     finding = f"no slice shows enough lung: {found_ml:.0f} ml are found in all"
-    return UnsuitableError(source, "no-lungs", finding)
+    return UnsuitableError(seen.scan.source, "no-lungs", finding)

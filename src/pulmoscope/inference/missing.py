@@ -62,8 +62,7 @@ def searched(scan: Scan) -> Searched:
     if not missing.slices:
         return Searched(scan, None, searched=True)
     if missing.mask.all():
-        source = scan.files[0].name if len(scan.files) == 1 else scan.name
-        raise UnsuitableError(source, "blank", "the CT is empty: every slice has one value")
+        raise UnsuitableError(scan.source, "blank", "the CT is empty: every slice has one value")
     filled = impute(scan.pixels, missing.mask, imputer(FILLS))
     return Searched(replace(scan, pixels=filled), missing, searched=True)
 

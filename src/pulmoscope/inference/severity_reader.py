@@ -91,7 +91,7 @@ class SeverityReader:
         scan, lungs = (seen.scan, seen.lungs) if filled else (seen.raw, seen.raw_lungs)
         if scan.units is not Units.HU or scan.spacing_mm is None or lungs is None:
             rule = f"the model {self.model.bundle.name} reads CT in HU with known spacing"
-            raise UnsuitableError(scan.name, "without-hu", "its values are grey levels, not HU", rule)
+            raise UnsuitableError(scan.source, "without-hu", "its values are grey levels, not HU", rule)
         return self.model.bundle.preprocess.apply(
             scan.pixels, scan.spacing_mm, lungs, seen.missing if filled else None
         )

@@ -7,6 +7,7 @@
 from pulmoscope.io.inputs import Entry, entries
 from pulmoscope.io.reading import (
     ReadResult,
+    content_of,
     read,
     read_pixels,
     read_scan,
@@ -20,6 +21,7 @@ __all__ = [
     "Entry",
     "ReadResult",
     "Study",
+    "content_of",
     "entries",
     "read",
     "read_pixels",

@@ -13,10 +13,10 @@ from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, S
 from pulmoscope.io import raster
 from pulmoscope.io.ct_limits import MOST_BAD, MOST_VOXELS
 from pulmoscope.io.formats import format_of
-from pulmoscope.io.inputs import Entry
+from pulmoscope.io.inputs import Entry, content_name
 
 
-def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
+def read_pictures(name: str, entries: Sequence[Entry]) -> Scan:
     """Read the pictures of one folder as the slices of one CT, in the order of the numbers in their names.
 
     Raises:
@@ -31,7 +31,7 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         try:
             data = entry.read_bytes()
             picture = raster.decode(data, entry.name, str(format_of(data)))
-            read.append((picture.pixels, SourceFile(entry.name, sha256_of(data))))
+            read.append((picture.pixels, entry.file(sha256_of(data))))
             voxels += picture.pixels.size
         except InputError as error:
             bad.append(error)
@@ -61,7 +61,7 @@ def read_pictures(name: str, slug: str, entries: Sequence[Entry]) -> Scan:
         *bad_flags(bad),
     ]
     return Scan(
-        name=slug,
+        name=content_name(Modality.CT, [file.sha256 for _, file in read]),
         modality=Modality.CT,
         pixels=np.stack([pixels for pixels, _ in read]),
         files=tuple(file for _, file in read),

@@ -11,7 +11,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, Units
 from pulmoscope.io.ct_content import check_hu, strangers
 from pulmoscope.io.ct_header import SliceHeader
 from pulmoscope.io.ct_limits import FEWEST, MOST_BAD
@@ -25,16 +25,15 @@ from pulmoscope.io.ct_stack import (
     tilt_flags,
     without,
 )
-from pulmoscope.io.inputs import Sources
+from pulmoscope.io.inputs import Sources, content_name
 from pulmoscope.io.orient import orient
 
 
-def read_series(name: str, slug: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Scan:
+def read_series(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Scan:
     """Read one series.
 
     Args:
         name: the study as the user named it, for messages.
-        slug: the scan's name.
         headers: of all its slices, in any order.
         remarks: what was noticed before.
 
@@ -63,7 +62,7 @@ def read_series(name: str, slug: str, headers: Sequence[SliceHeader], remarks: S
         volume, sums, stacked = volume[kept], [sums[place] for place in kept], without(stacked, dropped)
     check_hu(name, volume)
     flags += spacing_flags(stacked.heights_mm, stacked.step_mm)
-    return _scan(slug, stacked, volume, sums, flags)
+    return _scan(stacked, volume, sums, flags)
 
 
 def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Sources:
@@ -75,7 +74,7 @@ def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[
     stacked = stack(name, headers)
     read = {header.entry.name: header.entry for header in stacked.headers}
     sums = {file: sha256_of(entry.read_bytes()) for file, entry in read.items()}
-    files = [SourceFile(header.entry.name, sums[header.entry.name]) for header in stacked.headers]
+    files = [header.entry.file(sums[header.entry.name]) for header in stacked.headers]
     _, _, reverse = orient(np.empty((len(files), 1, 1), dtype=np.float32), geometry(stacked))
     return Sources(tuple(reversed(files)) if reverse else tuple(files), (*remarks, *stacked.flags))
 
@@ -131,7 +130,6 @@ def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
 
 
 def _scan(
-    slug: str,
     stacked: Stack,
     volume: FloatArray,
     sums: Sequence[str],
@@ -139,7 +137,7 @@ def _scan(
 ) -> Scan:
     """Put together what was read, turned as all scans are."""
     pixels, turned, reverse = orient(volume, geometry(stacked))
-    files = [SourceFile(header.entry.name, own) for header, own in zip(stacked.headers, sums, strict=True)]
+    files = [header.entry.file(own) for header, own in zip(stacked.headers, sums, strict=True)]
     z_mm = [header.position_mm[2] for header in stacked.headers if header.position_mm]
     if reverse:
         files.reverse()
@@ -147,7 +145,7 @@ def _scan(
     # Rows and columns may have been turned too: their first voxel lies elsewhere, by as much for every slice.
     shift = turned.origin_mm[2] - z_mm[0]
     return Scan(
-        name=slug,
+        name=content_name(Modality.CT, [file.sha256 for file in files]),
         modality=Modality.CT,
         pixels=pixels,
         files=tuple(files),

@@ -18,12 +18,12 @@ import SimpleITK as sitk  # noqa: N813
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.synthetic import CT_DESCRIPTION
-from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, SourceFile, Units
+from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, Units
 from pulmoscope.io.ct_container import Container, check_whole, open_container
 from pulmoscope.io.ct_content import check_hu
 from pulmoscope.io.ct_limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
 from pulmoscope.io.ct_stack import tilt_flags
-from pulmoscope.io.inputs import Entry
+from pulmoscope.io.inputs import Entry, content_name
 from pulmoscope.io.orient import orient
 from pulmoscope.io.quiet import decoding, with_complaints
 
@@ -50,11 +50,12 @@ def read_volume(entry: Entry) -> Scan:
     slices, rows, columns = pixels.shape
     check_size(entry.name, (slices, rows, columns), turned.spacing_mm[1:])
     check_hu(entry.name, pixels)
+    file = entry.file(sha256_of(data))
     return Scan(
-        name=entry.slug,
+        name=content_name(Modality.CT, [file.sha256]),
         modality=Modality.CT,
         pixels=pixels,
-        files=(SourceFile(entry.name, sha256_of(data)),),
+        files=(file,),
         spacing_mm=turned.spacing_mm,
         units=Units.HU,
         geometry=turned,

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import stat
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pulmoscope.core.errors import InputError, UnreadableError
-from pulmoscope.core.types import Flag, SourceFile
+from pulmoscope.core.files import sha256_of_all
+from pulmoscope.core.results import RESULT_FILES
+from pulmoscope.core.types import Flag, Modality, SourceFile
 from pulmoscope.io import dicomdir
 from pulmoscope.io.quiet import decoding, unreadable
 
 LARGEST_FILE = 512 * 2**20
 """bytes; a file or zip member beyond it is refused unread."""
+DIGITS = 12
+"""Of a checksum, in names."""
 LARGEST_RATIO = 200
 """Unpacked / packed bytes of a member above 1 MiB, and of a whole zip: more is a decompression bomb."""
 
@@ -103,13 +109,13 @@ class Entry:
     Attributes:
         name: as the user named it; a member of a zip as ``archive.zip/member``.
         slug: a file-system-safe name, unique among the entries of one call, and the same for the same inputs.
-        source: where the bytes are, or why the input is refused.
+        source: where the bytes are, or these, or why the input is refused.
         place: the folder that it lies in, relative to what was given; that one's own name where it lies at the top.
     """
 
     name: str
     slug: str
-    source: Path | Member | InputError
+    source: Path | Member | InputError | bytes
     place: str = ""
 
     @contextmanager
@@ -125,6 +131,8 @@ class Entry:
             _check_member(self.name, self.source.info)
             with self.source.archive.zip.open(self.source.info) as stream:
                 yield stream
+        elif isinstance(self.source, bytes):
+            yield io.BytesIO(self.source)
         else:
             _check_file(self.name, self.source)
             with self.source.open("rb") as stream:
@@ -140,15 +148,43 @@ class Entry:
             raise self.source
         if isinstance(self.source, Member):
             return _member_bytes(self.name, self.source)
+        if isinstance(self.source, bytes):
+            return self.source
         return _file_bytes(self.name, self.source)
 
+    def held(self) -> Entry:
+        """The same with its bytes, or with why they can't be read: whoever reads it again needs no disk."""
+        try:
+            return replace(self, source=self.read_bytes())
+        except InputError as error:
+            return replace(self, source=error)
 
-def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entry]:
+    def file(self, sha256: str) -> SourceFile:
+        """What results say of it: a name by its content, so that no path gets out, which may name a patient."""
+        packed = PurePosixPath(self.name).suffix.lower() == ".gz"
+        kind = PurePosixPath(self.name[:-3] if packed else self.name).suffix.lower()
+        suffix = kind + ".gz" * packed if kind in _IMAGES else ""
+        return SourceFile(f"{sha256[:DIGITS]}{suffix}", sha256, self.name)
+
+
+def content_name(modality: Modality, sums: Sequence[str]) -> str:
+    """What a scan is called by its content: ``xray-`` or ``ct-``, and the first digits of its checksum.
+
+    Args:
+        sums: the checksums of its files, in order; at least one.
+    """
+    return f"{modality.value.lower()}-{sha256_of_all(sums)[:DIGITS]}"
+
+
+def entries(
+    paths: Sequence[Path], without: Path | None = None, passed_over: Callable[[str], None] = lambda _: None
+) -> Iterator[Entry]:
     """Every file that may hold an image, in a fixed order: as given, folders and zips sorted.
 
     Args:
         paths: files, folders and zips.
         without: a folder that is passed over where it lies within one of the paths: that of the results.
+        passed_over: told each folder that holds results of an earlier run, and is left out.
 
     A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
@@ -157,7 +193,7 @@ def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entr
     taken = {"index.json"}  # the pipeline's own file beside the slugs
     for given in map(Path, paths):
         count = 0
-        for name, relative, source in _expand(given, without and without.resolve()):
+        for name, relative, source in _expand(given, without and without.resolve(), passed_over):
             count += 1
             place = str(PurePosixPath(relative).parent)
             yield Entry(name, unique(slug_of(relative), taken), source, given.name if place == "." else place)
@@ -169,10 +205,10 @@ def entries(paths: Sequence[Path], without: Path | None = None) -> Iterator[Entr
 Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source
 
 
-def _expand(path: Path, without: Path | None) -> Iterator[Found]:
+def _expand(path: Path, without: Path | None, passed_over: Callable[[str], None]) -> Iterator[Found]:
     """The images of one path as given."""
     if _is_folder(path):
-        yield from _folder(path, path, without)
+        yield from _folder(path, path, without, passed_over)
     elif _is_zip(path):
         yield from _zip(path, "")
     elif dicomdir.is_dicomdir(path):
@@ -193,13 +229,18 @@ def _listed(path: Path) -> Iterator[Found]:
         yield _shown(path), path.name, problem
 
 
-def _folder(folder: Path, root: Path, without: Path | None) -> Iterator[Found]:
+def _folder(
+    folder: Path, root: Path, without: Path | None, passed_over: Callable[[str], None]
+) -> Iterator[Found]:
     """The images of a folder and its folders, one folder's listing in memory at a time."""
     try:
         with os.scandir(folder) as listing:
             children = sorted((item.name, item.is_dir(follow_symlinks=False)) for item in listing)
     except OSError as error:
         yield _shown(folder), str(folder.relative_to(root)), unreadable(_shown(folder), error)
+        return
+    if any(name in RESULT_FILES and _is_result(folder / name) for name, _ in children):
+        passed_over(_shown(folder))
         return
     for name, is_folder in children:
         path = folder / name
@@ -208,11 +249,19 @@ def _folder(folder: Path, root: Path, without: Path | None) -> Iterator[Found]:
         relative = path.relative_to(root)
         if is_folder:
             if without is None or path.resolve() != without:
-                yield from _folder(path, root, without)
+                yield from _folder(path, root, without, passed_over)
         elif _is_zip(path):
             yield from _zip(path, f"{relative.with_suffix('')}/")
         else:
             yield _shown(path), str(relative), path
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is a result that Pulmoscope wrote."""
+    try:
+        return "pulmoscope" in json.loads(path.read_bytes())["software"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _zip(path: Path, prefix: str) -> Iterator[Found]:

@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
+from pulmoscope.core.results import RESULT, RESULT_KEY
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray
 from pulmoscope.io.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
 from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
@@ -62,7 +63,7 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
 
     Raises:
         UnreadableError: damaged, truncated, or pixels of a kind that is not supported.
-        UnsuitableError: several pages; too small, too large, too long; empty.
+        UnsuitableError: several pages; too small, too large, too long; empty; a picture of Pulmoscope's results.
     """
     quieten_decoders()
     if kind == "TIFF":
@@ -73,6 +74,11 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         check_size(name, image.height, image.width, ratio)
         if getattr(image, "is_animated", False):
             raise UnsuitableError(name, "several-images", "several pages or frames", "an X-ray is one image")
+        if image.info.get(RESULT_KEY) == RESULT:
+            finding = "a picture that Pulmoscope itself has drawn"
+            raise UnsuitableError(name, "own-result", finding, "an input shows a patient")
+                name, "own-result", "a picture that Pulmoscope itself has drawn", "inputs show patients"
+            )
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         image.load()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan
 from pulmoscope.io import raster
 from pulmoscope.io.ct_pictures import in_order, read_pictures
 from pulmoscope.io.formats import PICTURES, VOLUMES, format_of
-from pulmoscope.io.inputs import Entry, Sources, entries, slug_of
+from pulmoscope.io.inputs import Entry, Sources, content_name, entries
 from pulmoscope.io.picture import Picture
 from pulmoscope.io.studies import Study, Wanted, studies
 
@@ -23,10 +23,15 @@ if TYPE_CHECKING:  # pydicom takes a fifth of a second
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What became of one study: a scan, or the error that refuses it; exactly one of them is there."""
+    """What became of one study: a scan, or the error that refuses it; exactly one of them is there.
+
+    Attributes:
+        name: as the user named it.
+        content: what it is called by its content; empty where that can't be read.
+    """
 
     name: str
-    slug: str
+    content: str
     scan: Scan | None = None
     error: InputError | None = None
 
@@ -50,9 +55,22 @@ def read_study(study: Study, series: str = "") -> ReadResult:
             ``io/ct_choice.py``.
     """
     try:
-        return ReadResult(study.name, study.slug, scan=_read(study, series))
+        scan = _read(study, series)
     except InputError as error:
-        return ReadResult(study.name, study.slug, error=error)
+        return ReadResult(study.name, content_of(study), error=error)
+    return ReadResult(study.name, scan.name, scan=scan)
+
+
+def content_of(study: Study) -> str:
+    """What a study is called by the content of all its files; empty where one can't be read.
+
+    Of a CT, :func:`read_study` says what the slices are called that are read of it.
+    """
+    modality = Modality.XRAY if study.kind == "image" else Modality.CT
+    try:
+        return content_name(modality, [sha256_of(entry.read_bytes()) for entry in study.entries])
+    except InputError:
+        return ""
 
 
 def sources(study: Study, series: str = "") -> Sources:
@@ -66,7 +84,7 @@ def sources(study: Study, series: str = "") -> Sources:
 
         return series_sources(study.name, *_chosen(study, series))
     files = in_order(study.entries) if study.kind == "pictures" else study.entries
-    sums = tuple(SourceFile(entry.name, sha256_of(entry.read_bytes())) for entry in files)
+    sums = tuple(entry.file(sha256_of(entry.read_bytes())) for entry in files)
     return Sources(sums, study.remarks)
 
 
@@ -95,18 +113,18 @@ def _counted(found: Sequence[Study]) -> str:
 def _read(study: Study, series: str) -> Scan:
     """Read one study (errors: those of its kind's reader)."""
     if study.kind == "image":
-        scan = _scan(replace(study.entries[0], slug=study.slug))
+        scan = _scan(study.entries[0])
         return replace(scan, remarks=(*scan.remarks, *study.remarks))
     if study.kind == "volume":
         from pulmoscope.io.ct_volume import read_volume  # SimpleITK takes a third of a second
 
-        return read_volume(replace(study.entries[0], slug=study.slug))
+        return read_volume(study.entries[0])
     if study.kind == "pictures":
-        return read_pictures(study.name, study.slug, study.entries)
+        return read_pictures(study.name, study.entries)
     from pulmoscope.io.ct_series import read_series
 
     chosen, flags = _chosen(study, series)
-    return read_series(study.name, study.slug, chosen, flags)
+    return read_series(study.name, chosen, flags)
 
 
 def _chosen(study: Study, series: str) -> tuple[Sequence[SliceHeader], list[Flag]]:
@@ -128,7 +146,7 @@ def read_xray(path: Path) -> Scan:
         UnreadableError: missing, damaged, or no image that is supported.
         UnsuitableError: an image, but no chest X-ray that can be diagnosed.
     """
-    return _scan(Entry(str(path), slug_of(path.name), path))
+    return _scan(Entry(str(path), "", path))
 
 
 def read_pixels(path: Path) -> FloatArray:
@@ -169,11 +187,12 @@ def _scan(entry: Entry) -> Scan:
     """
     data = entry.read_bytes()
     picture = _decode(data, entry.name)
+    file = entry.file(sha256_of(data))
     return Scan(
-        name=entry.slug,
+        name=content_name(Modality.XRAY, [file.sha256]),
         modality=Modality.XRAY,
         pixels=picture.pixels[None],
-        files=(SourceFile(entry.name, sha256_of(data)),),
+        files=(file,),
         spacing_mm=picture.spacing_mm and (0.0, *picture.spacing_mm),
         view=picture.view,
         remarks=picture.remarks,

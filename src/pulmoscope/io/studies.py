@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from pulmoscope.core.errors import InputError
@@ -123,15 +123,15 @@ def is_of_ct(entry: Entry) -> bool:
     return _look(entry).kind in ("series", "volume")
 
 
-def slugs(entries: Iterable[Entry]) -> set[str]:
-    """Every slug that a study of these files may have, less the number that makes it unique."""
-    return {slug for entry in entries for slug in (entry.slug, *map(slug_of, _above(entry.place)))}
-
-
-def _above(place: str) -> Iterator[str]:
-    """A folder and those that it lies in."""
-    yield place
-    yield from (str(parent) for parent in PurePosixPath(place).parents if parent.name)
+def paths(entries: Iterable[Entry]) -> set[str]:
+    """Every path that a study of these files may have, from the root: the files, and the folders that they lie in."""
+    found: set[str] = set()
+    for entry in entries:
+        path = str(Path(entry.name).absolute())
+        while path not in found:
+            found.add(path)
+            path = str(Path(path).parent)
+    return found
 
 
 def _look(entry: Entry) -> _Look:

@@ -147,7 +147,7 @@ def _in_hu(scan: Scan, wanted: str) -> Scan:
     """The scan, where it can be measured."""
     if scan.units is not Units.HU or scan.spacing_mm is None:
         rule = f"{wanted} needs a CT in HU with known spacing"
-        raise UnsuitableError(scan.name, "without-hu", "its values are grey levels, not HU", rule)
+        raise UnsuitableError(scan.source, "without-hu", "its values are grey levels, not HU", rule)
     return scan
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, judge
@@ -129,5 +129,5 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
             shares = given.probabilities[row]
             called = given.classes[int(shares.argmax())]
             views.append(View(perturbation.title, jpeg(grey(image)), called, float(shares.max())))
-        examples.append(Example(clean.files[row], label, tuple(views)))
+        examples.append(Example(shareable(clean.files[row]), label, tuple(views)))
     return examples

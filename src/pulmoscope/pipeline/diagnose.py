@@ -6,12 +6,12 @@ What is done with a CT is in :mod:`pulmoscope.pipeline.diagnose_ct`.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any, Literal
 
@@ -25,12 +25,14 @@ from pulmoscope.core.types import Decision, Diagnosis, Explanation, Modality, Sc
 from pulmoscope.explain import gradcam
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.inference.models import AnyModel
-from pulmoscope.io import ReadResult, Study, read_scan, read_study, sources
-from pulmoscope.io.studies import Film, Wanted
+from pulmoscope.io import Study, content_of, read_scan, read_study, sources
+from pulmoscope.io.inputs import content_name
+from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
+from pulmoscope.pipeline.names import BY_CONTENT, Names, Naming, local_path, without_path, write_local_names
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model, Outputs
@@ -47,30 +49,34 @@ class Outcome:
     """What became of one input of a run.
 
     Attributes:
-        name: the input as the user named it.
-        folder: the name of its folder within the run's.
+        name: what the input is called in results: its folder's name within the run's.
+        path: as the user named it; may name a patient, and is for the user alone.
         plain: its ``diagnosis.json``; None where it was refused.
         report: its page; None where none was written.
         error: why it was refused.
         kept: whether an interrupted run had already diagnosed it.
-        film: of a radiograph in DICOM, which study it is of; never shown.
     """
 
     name: str
-    folder: str
+    path: str = field(repr=False)
     plain: Mapping[str, Any] | None = None
     report: Path | None = None
     error: InputError | None = None
     kept: bool = False
-    film: Film | None = field(default=None, repr=False)
+
+    @property
+    def refusal(self) -> str:
+        """Why it was refused, without its path; empty where it was not."""
+        return "" if self.error is None else without_path(self.error.reason, self.path, self.name)
 
     def entry(self) -> dict[str, Any]:
         """This outcome in ``index.json``."""
         if self.error is not None:
-            return refused_entry(self.name, self.error)
+            finding = without_path(self.error.finding, self.path, self.name)
+            return refused_entry(self.name, self.error, finding)
         assert self.plain is not None
-        report = f"{self.folder}/{files.REPORT}" if self.report else None
-        return diagnosed_entry(self.name, self.folder, self.plain, report)
+        report = f"{self.name}/{files.REPORT}" if self.report else None
+        return diagnosed_entry(self.name, self.name, self.plain, report)
 
 
 def diagnose(
@@ -117,6 +123,7 @@ class Run:
         out: the folder of the results.
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
+        naming: what the inputs are called in the results.
         answers: of each study of several films one, once the run is complete.
     """
 
@@ -124,8 +131,46 @@ class Run:
     out: Path
     reports: Reports = "all"
     series: str = ""
+    naming: Naming = BY_CONTENT
     answers: list[StudyAnswer] = field(default_factory=list)
-    _one_ct: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """An input of a run and its turn among those of its kind: X-rays are named, CTs are read one after the other.
+
+    So that of equal films the same one has a number behind its name in every run, and one CT is in memory at a time.
+
+    Attributes:
+        number: counted from 1.
+        before, done: set when the turn before is over, and to be set when this one is.
+    """
+
+    number: int
+    study: Study
+    before: Event
+    done: Event
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run under way.
+
+    Attributes:
+        left: name → path of what a killed run has left.
+    """
+
+    run: Run
+    names: Names
+    left: Mapping[str, str]
+
+    def named(self, turn: _Turn, content: str) -> str:
+        """The name of an input by its content, when its turn has come."""
+        turn.before.wait()
+        name = self.names.of(turn.number, turn.study, content)
+        if turn.study.kind == "image":
+            turn.done.set()
+        return name
 
 
 def diagnose_many(
@@ -138,23 +183,27 @@ def diagnose_many(
     what is complete is kept. Outcomes come in the order of ``studies``; the index is written after the last was taken.
 
     Args:
-        known: every slug that one of the studies may have (see :func:`pulmoscope.io.studies.slugs`).
+        known: every path that one of the studies may have (see :func:`pulmoscope.io.studies.paths`).
 
     Raises:
         OutputExistsError: the run's folder has a complete run in it, or an unfinished one over other inputs, and
             ``force`` is not given.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    files.claim(run.out, known, force)
-    listed, films = [], FilmStudies()
+    job = _Job(run, Names(run.out, run.naming), files.claim(run.out, known, force))
+    listed, local, films = [], [], FilmStudies()
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
-        for outcome in ahead(threads, partial(_one, run), studies, 8 * workers):
+        for turn, outcome in ahead(threads, partial(_one, job), _in_turn(studies), 8 * workers):
             listed.append(outcome.entry())
-            films.add(outcome.film, outcome)
+            local.append((outcome.name, local_path(turn.study)))
+            films.add(turn.study.film, outcome)
             yield outcome
+    for stale in job.left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
+        files.clear(run.out / stale)
     run.answers[:] = films.answers(run.out, partial(_thresholds, run))
     answers = [answer.entry() for answer in run.answers]
+    write_local_names(run.out, local)
     write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers))
 
 
@@ -163,68 +212,87 @@ def _thresholds(run: Run) -> Thresholds:
     return run.models.of(Modality.XRAY, "").bundle.thresholds
 
 
-def _one(run: Run, study: Study) -> Outcome:
+def _in_turn(studies: Iterable[Study]) -> Iterator[_Turn]:
+    """Studies with their turns; the first of each kind has nothing to wait for."""
+    last = {True: Event(), False: Event()}
+    for event in last.values():
+        event.set()
+    for number, study in enumerate(studies, start=1):
+        kind = study.kind == "image"
+        turn = _Turn(number, study, last[kind], Event())
+        last[kind] = turn.done
+        yield turn
+
+
+def _one(job: _Job, turn: _Turn) -> tuple[_Turn, Outcome]:
     """One input, from its files to its results: refused, already done by a killed run, or diagnosed."""
-    if study.kind == "image":
-        return replace(_read_and_diagnosed(run, study), film=study.film)
-    with run._one_ct:
-        run.models.expect_ct()
-        return _read_and_diagnosed(run, study)
+    try:
+        if turn.study.kind == "image":
+            (entry,) = turn.study.entries
+            held = replace(turn.study, entries=(entry.held(),))
+            job.named(turn, content_of(held))
+            return turn, _read_and_diagnosed(job, replace(turn, study=held))
+        turn.before.wait()
+        job.run.models.expect_ct()
+        return turn, _read_and_diagnosed(job, turn)
+    finally:
+        turn.done.set()
 
 
-def _read_and_diagnosed(run: Run, study: Study) -> Outcome:
+def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
     """The same, whatever the kind of image."""
-    if (left := _kept(run, study)) is not None:
+    run, study = job.run, turn.study
+    if (left := _kept(job, turn)) is not None:
         return left
     start = perf_counter()
     result = read_study(study, run.series)
-    folder = run.out / result.slug
+    name = job.named(turn, result.content)
+    folder = run.out / name
     try:
         if result.error is not None:
             raise result.error
         assert result.scan is not None
-        scan, model = result.scan, run.models.of(result.scan.modality, result.name)
-    except InputError as error:
-        files.clear(folder)
-        return Outcome(result.name, result.slug, error=error)
-    try:
-        return _written(run, result, scan, model, perf_counter() - start)
+        scan, model = job.names.named(result.scan, name), run.models.of(result.scan.modality, study.name)
+        return _written(run, scan, study.name, model, perf_counter() - start)
     except InputError as error:
         refusal = error
     except MemoryError:
-        refusal = UnreadableError(result.name, "out-of-memory", "it does not fit into this machine's memory")
+        refusal = UnreadableError(study.name, "out-of-memory", "it does not fit into this machine's memory")
     files.clear(folder)
-    return Outcome(result.name, result.slug, error=refusal)
+    return Outcome(name, study.name, error=refusal)
 
 
-def _kept(run: Run, study: Study) -> Outcome | None:
+def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     """What a killed run has left of a study whose files are the same, which is told without decoding them.
 
     One of which damaged slices were left out is not known by its files, and is diagnosed again.
     """
-    folder = run.out / study.slug
-    if not (folder / files.DIAGNOSIS).exists():
+    run, study = job.run, turn.study
+    if local_path(study) not in job.left.values():
         return None
     try:
         model = run.models.of(Modality.XRAY if study.kind == "image" else Modality.CT, study.name)
-        plain = files.kept(folder, sources(study, run.series), model.identity)
+        found = sources(study, run.series)
     except (InputError, MemoryError):  # reading it says what is wrong
         return None
+    modality = Modality.XRAY if study.kind == "image" else Modality.CT
+    name = job.named(turn, content_name(modality, [file.sha256 for file in found.files]))
+    plain = files.kept(run.out / name, found, model.identity)
     if plain is None:
         return None
-    report, prediction = folder / files.REPORT, plain["prediction"]
+    report, prediction = run.out / name / files.REPORT, plain["prediction"]
     if not report.exists() and _wanted(run.reports, prediction["label"], prediction["decision"]):
         return None
-    return Outcome(study.name, study.slug, plain, report if report.exists() else None, kept=True)
+    return Outcome(name, study.name, plain, report if report.exists() else None, kept=True)
 
 
-def _written(run: Run, result: ReadResult, scan: Scan, model: AnyModel, read_s: float) -> Outcome:
+def _written(run: Run, scan: Scan, path: str, model: AnyModel, read_s: float) -> Outcome:
     """Diagnose a scan and write its files."""
-    folder = run.out / result.slug
+    folder = run.out / scan.name
     diagnosis = _answer(run, scan, model, read_s)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted)
-    return Outcome(result.name, result.slug, plain, folder / files.REPORT if wanted else None)
+    return Outcome(scan.name, path, plain, folder / files.REPORT if wanted else None)
 
 
 def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
@@ -267,13 +335,11 @@ def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs) -> Diagno
     )
     classes = list(shares)
     rows, columns = diagnosis.scan.pixels.shape[1:]
+    box = seen.prepared.framed.box
+    found = [(target, gradcam.cells(answer, 0, classes.index(target))) for target in targets]
     maps = tuple(
-        Explanation(
-            "grad-cam",
-            target,
-            gradcam.explain(answer, 0, seen.prepared, classes.index(target), rows, columns),
-        )
-        for target in targets
+        Explanation("grad-cam", target, gradcam.place(cells, box, rows, columns), cells=cells, box=box)
+        for target, cells in found
     )
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
     return replace(diagnosis, explanations=maps, timings_s=timings_s)

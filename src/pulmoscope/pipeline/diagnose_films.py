@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Modality
 from pulmoscope.inference.models import AnyModel
-from pulmoscope.io import Study, entries, read_study, studies
+from pulmoscope.io import Study, content_of, entries, read_study, studies
+from pulmoscope.io.inputs import unique
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
 from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, study_answer
@@ -54,15 +55,18 @@ def diagnose_films(
         raise UnsuitableError(names, "not-one-study", told + others, rule)
     models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
     films, results = [], []
-    for study in found:
-        film, result = _film(study, models, explain)
+    taken: set[str] = set()
+    for number, study in enumerate(found, start=1):
+        film, result = _film(study, unique(content_of(study) or f"input-{number}", taken), models, explain)
         films.append(film)
         results.append(result)
     thresholds = models.of(Modality.XRAY, found[0].name).bundle.thresholds
     return StudyDiagnosis(study_answer(results, thresholds), tuple(films))
 
 
-def _film(study: Study, models: Models, explain: bool) -> tuple[Diagnosis | InputError, FilmResult]:
+def _film(
+    study: Study, name: str, models: Models, explain: bool
+) -> tuple[Diagnosis | InputError, FilmResult]:
     """One film: its diagnosis or why it was refused, and what that is to its study."""
     instance = study.film.instance if study.film else ""
     read = read_study(study)
@@ -70,7 +74,8 @@ def _film(study: Study, models: Models, explain: bool) -> tuple[Diagnosis | Inpu
         if read.error is not None:
             raise read.error
         assert read.scan is not None
-        found = diagnose(read.scan, models.of(Modality.XRAY, read.name), explain=explain)
+        scan = replace(read.scan, name=name)
+        found = diagnose(scan, models.of(Modality.XRAY, read.name), explain=explain)
     except InputError as error:
-        return error, FilmResult(read.name, None, None, error.reason, instance)
-    return found, FilmResult(read.name, read.slug, to_json(found), instance=instance)
+        return error, FilmResult(name, None, None, error.reason, instance)
+    return found, FilmResult(name, name, to_json(found), instance=instance)

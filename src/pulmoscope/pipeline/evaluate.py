@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pulmoscope.core.files import NOTICE, claim_folder, write_bytes, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.hospitals import has_learnt, known_to
@@ -110,8 +110,14 @@ def data_facts(table: SampleTable, split: str, failures: Sequence[Failure]) -> d
         "sources": dict(sorted(Counter(sample.source for sample in predicted).items())),
         "sha256": table_checksum(table),
         "warnings": list(table.warnings),
-        "failures": [asdict(failure) for failure in failures],
+        "failures": [_failed(failure, table.root) for failure in failures],
     }
+
+
+def _failed(failure: Failure, root: Path) -> dict[str, str]:
+    """A file without a prediction, and why, without the path of the data set."""
+    file = shareable(failure.file)
+    return {"file": file, "reason": failure.reason.replace(failure.file, file).replace(f"{root}/", "")}
 
 
 def synthetic_facts(training_data: Mapping[str, Any], table: SampleTable) -> dict[str, bool]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_json, write_text
+from pulmoscope.core.files import NOTICE, claim_folder, csv_text, shareable, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Diagnosis
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
@@ -75,7 +75,7 @@ def evaluate_slices(
             truth = infected_of(studies.path(sample), sample.infected, len(scan.pixels))
             diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
         except InputError as error:
-            failures.append(Failure(sample.file, str(error)))
+            failures.append(Failure(sample.file, error.reason))
         else:
             patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
             rows += _rows(sample, diagnosis, truth)
@@ -83,7 +83,8 @@ def evaluate_slices(
             progress(done, len(studies))
     if not patients:
         raise DatasetError(
-            f"{table.root}: no study could be read (of {len(studies)}); the first: {failures[0].reason}"
+            f"{table.root}: no study could be read (of {len(studies)}); "
+            f"the first, {failures[0].file}: {failures[0].reason}"
         )
     write_text(out / "slices.csv", csv_text(_COLUMNS, rows))
     found = {
@@ -118,7 +119,7 @@ def _patient(
     runs = [own.index // RUN for own in judged]
     prediction = diagnosis.prediction
     return {
-        "file": sample.file,
+        "file": shareable(sample.file),
         "patient": sample.patient,
         "label": sample.label,
         "predicted": prediction.label,

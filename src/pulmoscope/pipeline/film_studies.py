@@ -41,7 +41,7 @@ class FilmResult:
     """What became of one film of a study.
 
     Attributes:
-        name: as the user named it.
+        name: what it is called in results.
         folder: of its results within the run's; None where it was refused.
         plain: its ``diagnosis.json``; None where it was refused.
         refusal: why it was refused, in one line; empty where it was not.
@@ -178,7 +178,6 @@ class _Place:
     """Where a film's results are; they are read again when its study is complete."""
 
     name: str
-    folder: str
     refusal: str
     instance: str
     report: Path | None
@@ -194,8 +193,7 @@ class FilmStudies:
     def add(self, film: Film | None, outcome: Outcome) -> None:
         """Note what became of a film; ``film``: its ids, None for what is none of a study."""
         if film is not None:
-            refusal = "" if outcome.error is None else outcome.error.reason
-            place = _Place(outcome.name, outcome.folder, refusal, film.instance, outcome.report, outcome.kept)
+            place = _Place(outcome.name, outcome.refusal, film.instance, outcome.report, outcome.kept)
             self._studies.setdefault(film.study, []).append(place)
 
     def answers(self, out: Path, thresholds: Callable[[], Thresholds]) -> list[StudyAnswer]:
@@ -228,17 +226,15 @@ class FilmStudies:
 
 
 def _unread(place: _Place) -> FilmResult:
-    return FilmResult(
-        place.name, None if place.refusal else place.folder, None, place.refusal, place.instance
-    )
+    return FilmResult(place.name, None if place.refusal else place.name, None, place.refusal, place.instance)
 
 
 def _result(out: Path, place: _Place) -> FilmResult:
     """A film's result, read again."""
     if place.refusal:
         return _unread(place)
-    plain = read_diagnosis(out / place.folder / files.DIAGNOSIS)
-    return FilmResult(place.name, place.folder, plain, instance=place.instance)
+    plain = read_diagnosis(out / place.name / files.DIAGNOSIS)
+    return FilmResult(place.name, place.name, plain, instance=place.instance)
 
 
 def _tell(report: Path, answer: StudyAnswer | None, number: int) -> None:

@@ -3,15 +3,16 @@
 ::
 
     OUT/index.json                  every input with its outcome; written last, so that its presence means «complete»
-    OUT/<slug>/diagnosis.json       written after its neighbours, so that its presence means the same of them
-    OUT/<slug>/report.html
-    OUT/<slug>/heat-<class>.png     of an X-ray: the heat map over the image, at the image's own size
-    OUT/<slug>/heat-<class>.npy     the heat map alone: float16 (rows, columns) in [0, 1]
-    OUT/<slug>/slices.csv           of a CT: what is said of every slice
-    OUT/<slug>/lungs.nii.gz         of a CT: the lung mask, 1 right, 2 left, in the scan's own geometry
-    OUT/<slug>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
-    OUT/<slug>/slice-<number>.png   an explained slice in the lung window, at its own size
-    OUT/<slug>/heat-<number>-<class>-stage<number>.png   a heat map over it
+    OUT/local-names.csv             which input has which name: paths, and so not for sharing
+    OUT/<name>/diagnosis.json       written after its neighbours, so that its presence means the same of them
+    OUT/<name>/report.html
+    OUT/<name>/heat-<class>.png     of an X-ray: the heat map over the image, at most 2048 px a side
+    OUT/<name>/heat-<class>.npz     the heat map alone as the network gives it, and where it lies in the image
+    OUT/<name>/slices.csv           of a CT: what is said of every slice
+    OUT/<name>/lungs.nii.gz         of a CT: the lung mask, 1 right, 2 left, in the scan's own geometry
+    OUT/<name>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
+    OUT/<name>/slice-<number>.png   an explained slice in the lung window, at its own size
+    OUT/<name>/heat-<number>-<class>-stage<number>.png   a heat map over it
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ import numpy as np
 
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
-from pulmoscope.core.files import write_bytes, write_json, write_text
-from pulmoscope.core.types import Diagnosis, FloatArray, Modality
+from pulmoscope.core.files import sweep, write_bytes, write_json, write_text
+from pulmoscope.core.types import Box, Diagnosis, Explanation, Modality
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
 from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.mask_files import mask_files
+from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
 from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
@@ -43,46 +45,62 @@ from pulmoscope.report.slice_table import to_csv
 INDEX, DIAGNOSIS, REPORT, SLICES = "index.json", "diagnosis.json", "report.html", "slices.csv"
 
 _WRITTEN = re.compile(
-    r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|npy)|(lungs|lesions)\.nii\.gz"
+    r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|np[yz])|(lungs|lesions)\.nii\.gz"
 )
 """What a run leaves beside ``diagnosis.json``."""
 
 _SAVED_OPACITY = 0.5
+_SAVED_SIDE = 2048
+"""Longest side of a heat map over an X-ray, px."""
 _PAGE_SIDE = 768
 """Longest side of a picture within the page, px: sharp on a screen, small in the file."""
 
 
-def claim(out: Path, slugs: Collection[str], force: bool) -> None:
-    """Make the folder for a run over these inputs; with ``force`` remove what a run before has left of others.
-
-    A slug may have a number behind it that makes it unique.
+def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
+    """Make the folder for a run over these inputs; with ``force`` remove what the run before has written.
 
     A killed run has no index: its results stay, and :func:`kept` decides about each. A run that refused everything has
     nothing to lose: the next one takes its place.
+
+    Args:
+        known: the paths of all inputs, from the root.
+
+    Returns:
+        Name → path of what a killed run has left of these inputs.
 
     Raises:
         OutputExistsError: a complete run is there, or a killed one of other inputs, and ``force`` is not given.
         ResourceError: the folder can't be made or cleared.
     """
     index = out / INDEX
-    if index.exists() and not force and _folders(index) != []:
+    complete, folders = index.exists(), _folders(index)
+    if complete and not force and folders != []:
         raise OutputExistsError(index)
-    others = [] if index.exists() else sorted({path.parent for path in out.glob(f"*/{DIAGNOSIS}")})
-    others = [other for other in others if not {other.name, re.sub(r"-\d+$", "", other.name)} & set(slugs)]
-    if others and not force:
+    paths = {name: path for name, path in read_local_names(out).items() if is_plain(name)}
+    found = (
+        set(paths)
+        if folders is not None
+        else {*paths, *(path.parent.name for path in out.glob(f"*/{DIAGNOSIS}"))}
+    )
+    left = {} if complete else {name: path for name, path in paths.items() if path in known}
+    others = sorted({*found, *(folders or [])} - set(left))
+    unfinished = [other for other in others if not complete and (out / other / DIAGNOSIS).exists()]
+    if unfinished and not force:
         raise OutputExistsError(
-            out, found=f"holds {len(others)} results of an unfinished run over other inputs"
+            out, found=f"holds {len(unfinished)} results of an unfinished run over other inputs"
         )
     for other in others:
-        clear(other)
+        clear(out / other)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if index.exists():
-            for folder in _folders(index) or []:
-                clear(out / folder)
-            index.unlink()
+        index.unlink(missing_ok=True)
+        if not left:
+            (out / LOCAL_NAMES).unlink(missing_ok=True)
+        for folder in (out, *(out / name for name in left)):
+            sweep(folder)
     except OSError as error:
         raise ResourceError(f"{out}: could not be made ready ({error.strerror or error})") from error
+    return left
 
 
 def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, Any] | None:
@@ -95,8 +113,8 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
         found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
         same = (
             found["schema_version"] == SCHEMA_VERSION
-            and found["input"]["files"]
-            == [{"name": file.name, "sha256": file.sha256} for file in sources.files]
+            and [file["sha256"] for file in found["input"]["files"]]
+            == [file.sha256 for file in sources.files]
             and found["model"] == dict(model)
             and found["software"]["pulmoscope"] == __version__
             and {(flag.finding, flag.rule) for flag in sources.remarks}
@@ -144,9 +162,12 @@ def clear(folder: Path) -> None:
     """
     try:
         (folder / DIAGNOSIS).unlink(missing_ok=True)
+        sweep(folder)
         for path in folder.glob("*"):
             if _WRITTEN.fullmatch(path.name):
                 path.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     except OSError as error:
         raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
 
@@ -163,27 +184,37 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
 
 
 def _folders(index: Path) -> list[str] | None:
-    """The folders that a complete run has made, by its index; None where that can't be read.
+    """The folders that a complete run has made, by its index; None where there is none, or it can't be read.
 
     Only names, so that nothing beyond them is reached.
     """
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))["inputs"]
         names = [str(entry["folder"]) for entry in listed if "folder" in entry]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return [name for name in names if Path(name).name == name]
+    return [name for name in names if is_plain(name)]
 
 
 def _heat_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an X-ray's heat maps: over the image, and alone."""
-    pixels = diagnosis.scan.pixels[0]
+    pixels = shrunk(diagnosis.scan.pixels[0], _SAVED_SIDE)
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
-        yield f"{name}.png", png(overlay(pixels, explanation.heat, _SAVED_OPACITY))
-        yield f"{name}.npy", _npy(explanation.heat)
+        yield f"{name}.png", png(overlay(pixels, shrunk(explanation.heat, _SAVED_SIDE), _SAVED_OPACITY))
+        yield f"{name}.npz", _npz(explanation)
 
 
-def _npy(heat: FloatArray) -> bytes:
+def _npz(explanation: Explanation) -> bytes:
+    """``heat``: float16, the cells in [0, 1]; ``affine``: float64 (2, 3), from a cell to the image.
+
+    ``affine @ (i, j, 1)`` is the row and column in the image, counted from the centre of its first pixel, of the
+    centre of the cell ``heat[i, j]``. Between centres the heat is bilinear, and 0 outside the cells.
+    """
+    heat, box = explanation.cells, explanation.box
+    if heat is None or box is None:
+        heat, box = explanation.heat, Box(0, 0, *explanation.heat.shape)
+    down, across = box.height / heat.shape[0], box.width / heat.shape[1]
+    affine = [[down, 0, box.top + (down - 1) / 2], [0, across, box.left + (across - 1) / 2]]
     stream = io.BytesIO()
-    np.save(stream, heat.astype(np.float16))
+    np.savez(stream, heat=heat.astype(np.float16), affine=np.array(affine, dtype=np.float64))
     return stream.getvalue()

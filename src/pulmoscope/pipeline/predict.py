@@ -71,7 +71,9 @@ def predict_table(
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
             ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
-            failures += [Failure(s.file, str(found)) for s, found in batch if isinstance(found, InputError)]
+            failures += [
+                Failure(sample.file, found.reason) for sample, found in batch if isinstance(found, InputError)
+            ]
             if ready:
                 outputs, judged = infer_images([seen for _, seen in ready], model)
                 samples += [sample for sample, _ in ready]
@@ -82,7 +84,7 @@ def predict_table(
             if progress is not None:
                 progress(done, len(table))
     if not samples:
-        reason = f"; the first: {failures[0].reason}" if failures else ""
+        reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
     found = Predictions(
         files=tuple(sample.file for sample in samples),

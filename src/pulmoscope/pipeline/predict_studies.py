@@ -71,11 +71,11 @@ def predict_studies(
                     raise seen
                 judged.append(_judged(table, sample, seen, model))
             except InputError as error:
-                failures.append(Failure(sample.file, str(error)))
+                failures.append(Failure(sample.file, error.reason))
             if progress is not None:
                 progress(done, len(table))
     if not judged:
-        reason = f"; the first: {failures[0].reason}" if failures else ""
+        reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no study could be read (of {len(table)}){reason}")
     classes = model.bundle.classes
     found = StudyPredictions(

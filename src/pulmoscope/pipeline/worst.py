@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pulmoscope.core.files import shareable
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.explain.gradcam import explain
@@ -43,7 +44,7 @@ def worst_cases(model: Model, table: SampleTable, predictions: Predictions, coun
         )
         cases.append(
             Case(
-                file=file,
+                file=shareable(file),
                 source=predictions.sources[index],
                 label=predictions.classes[label],
                 called=predictions.classes[called],

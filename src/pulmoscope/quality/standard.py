@@ -20,7 +20,7 @@ def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:
     missing = find_missing(scan.pixels, scan.spacing_mm)
     filled = scan.pixels
     if missing.mask.all():
-        raise UnsuitableError(scan.files[0].name, "blank", "the CT is empty: every slice has one value")
+        raise UnsuitableError(scan.source, "blank", "the CT is empty: every slice has one value")
     if missing.slices:
         filled = impute(scan.pixels, missing.mask, imputer(FILLS))
     return missing, lung_mask(filled, scan.spacing_mm)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.files import NOTICE, sha256_of
+from pulmoscope.core.files import NOTICE, sha256_of_all
 from pulmoscope.core.types import (
     Diagnosis,
     Explanation,
@@ -42,6 +42,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {
+            "name": scan.name,
             "modality": scan.modality.value,
             "files": [{"name": file.name, "sha256": file.sha256} for file in scan.files],
             "sha256": input_sha256(scan),
@@ -130,15 +131,20 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
     }
 
 
-def refused_entry(name: str, error: InputError) -> dict[str, Any]:
-    """An input of the index that was refused: the kind of refusal, finding and rule, and the line for the user."""
+def refused_entry(name: str, error: InputError, finding: str) -> dict[str, Any]:
+    """An input of the index that was refused: the kind of refusal, what was found, the rule, and all in one line.
+
+    Args:
+        finding: the error's, without a path.
+    """
+    told = f"{finding} ({error.rule})" if error.rule else finding
     return {
         "input": name,
         "outcome": "refused",
         "code": error.code,
-        "finding": error.finding,
+        "finding": finding,
         "rule": error.rule,
-        "message": str(error),
+        "message": f"{name}: {told}",
     }
 
 
@@ -154,8 +160,7 @@ def flags_of(plain: Mapping[str, Any]) -> tuple[Flag, ...]:
 
 def input_sha256(scan: Scan) -> str:
     """Names a scan's content: the checksum of its file, or of its files' checksums in slice order."""
-    sums = [file.sha256 for file in scan.files]
-    return sums[0] if len(sums) == 1 else sha256_of("\n".join(sums).encode())
+    return sha256_of_all([file.sha256 for file in scan.files])
 
 
 def pixels_sha256(scan: Scan) -> str | None:
@@ -229,7 +234,7 @@ def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str,
         "stage": shown.stage,
         "file": f"{name}.png",
         "picture": f"{slice_name(shown.index)}.png" if series else None,
-        "array": None if series else f"{name}.npy",
+        "array": None if series else f"{name}.npz",
     }
 
 

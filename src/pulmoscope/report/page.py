@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import takewhile
-from pathlib import PurePosixPath
 from typing import Any
 
 from pulmoscope.core.classes import suspicion
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
@@ -91,7 +89,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     # A CT that only one classifier has judged was judged by a model of slices, whose record counts these.
     counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
-        "name": study_name(scan),
+        "name": scan.name,
         "modality": "Chest X-ray" if scan.modality is Modality.XRAY else "Chest CT",
         "noun": noun,
         "nouns": nouns,
@@ -131,17 +129,6 @@ def _threshold(diagnosis: Diagnosis) -> float | None:
     known = diagnosis.card.get("thresholds", {})
     least: float | None = known.get("by_class", {}).get(diagnosis.prediction.label, known.get("confidence"))
     return least
-
-
-def study_name(scan: Scan) -> str:
-    """The file as it was named; of several, the folder that holds them all."""
-    if len(scan.files) == 1:
-        return scan.files[0].name
-    folders = [PurePosixPath(file.name).parent.parts for file in scan.files]
-    shared = [
-        parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
-    ]
-    return str(PurePosixPath(*shared)) if {*shared} - {"/"} else scan.name
 
 
 def is_synthetic(diagnosis: Diagnosis) -> bool:

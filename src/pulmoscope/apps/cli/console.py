@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +15,14 @@ if TYPE_CHECKING:
 
 
 def as_typed() -> str:
-    """The command line as the user gave it, for results."""
-    return shlex.join(["pulmoscope", *sys.argv[1:]])
+    """The command line as the user gave it, for results: of every path the last part, as folders may name patients."""
+    given = [(option + equals, value) for option, equals, value in map(_divided, sys.argv[1:])]
+    return shlex.join(["pulmoscope", *(before + (PurePath(value).name or value) for before, value in given)])
+
+
+def _divided(argument: str) -> tuple[str, str, str]:
+    """What of an argument is an option's name, where both are one; and its value."""
+    return argument.partition("=") if re.match(r"-{0,2}[\w.-]+=", argument) else ("", "", argument)
 
 
 def show(table: Table) -> None:

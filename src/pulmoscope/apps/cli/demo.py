@@ -34,9 +34,10 @@ def command(
     """
     from pulmoscope.datasets.ct_phantom_folder import TRUTH, write_ct_phantoms
     from pulmoscope.io import entries, studies
-    from pulmoscope.io.studies import slugs
+    from pulmoscope.io.studies import paths
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
+    from pulmoscope.pipeline.names import Naming
 
     title, radiograph = _radiograph(out / "xray", force)
     titles = {"XRAY": title, "CT": "Simulated chest CT (no patient)"}
@@ -45,9 +46,9 @@ def command(
     )
     truth = next(csv.DictReader((out / "ct" / TRUTH).read_text(encoding="utf-8").splitlines()))
     listed = list(entries([radiograph, out / "ct" / table.samples[0].file]))
-    run = Run(Models(), out / "results")
+    run = Run(Models(), out / "results", naming=Naming(keep=True))  # these files name no patient
     with progress_bar("Diagnosing"):
-        outcomes = list(diagnose_many(studies(listed), run, slugs(listed), force=force))
+        outcomes = list(diagnose_many(studies(listed), run, paths(listed), force=force))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path, PurePath
@@ -85,6 +85,18 @@ def command(
             f"auto: all for up to {FEW} inputs, positive for more."
         ),
     ] = Report.AUTO,
+    name: Annotated[
+        str,
+        typer.Option(
+            help="What the only input is called in its results; default: by its content, as paths may name patients."
+        ),
+    ] = "",
+    keep_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-names", help="Name results after the files: only where no file names a patient."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the results of a complete run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -95,28 +107,43 @@ def command(
     """
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries, studies
-    from pulmoscope.io.studies import is_of_ct, slugs
+    from pulmoscope.io.studies import is_of_ct, paths
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
+    from pulmoscope.pipeline.names import Naming
 
+    naming = Naming(name, keep_names)
     if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
-    listed = list(entries(inputs, without=out))
+    passed_over: list[str] = []
+    listed = list(entries(inputs, out, passed_over.append))
+    if passed_over and not quiet:
+        typer.echo(f"pulmoscope: {_left_out(passed_over)}", err=True)
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
     found = _hinted(studies(listed, modality.value), silent=quiet)
     first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
+    if name and len(first) > 1:
+        raise PulmoscopeError(
+            "--name names one input, and there are several; --keep-names names them after their files"
+        )
     few = len(first) <= FEW
-    run = Run(models, out, _reports(report, few), series)
+    run = Run(models, out, _reports(report, few), series, naming)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
-    stream = diagnose_many(shown.studies(chain(first, found)), run, slugs(listed), force=force)
+    stream = diagnose_many(shown.studies(chain(first, found)), run, paths(listed), force=force)
     tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if few and not quiet:
-        _tell_studies(run.answers)
+        _tell_studies(run.answers, tally.paths)
     if not quiet and len(first) > 1:
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
+
+
+def _left_out(folders: Sequence[str]) -> str:
+    """One line about folders that hold results of an earlier run."""
+    others = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
+    return f"{folders[0]}{others}: left out, as Pulmoscope's own results are no inputs"
 
 
 def _hinted(found: Iterable[Study], *, silent: bool) -> Iterator[Study]:
@@ -136,7 +163,7 @@ def _told(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
     for outcome in outcomes:
         tally.add(outcome)
         if outcome.error is not None:
-            typer.echo(f"pulmoscope: refused: {outcome.error}", err=True)
+            typer.echo(f"pulmoscope: refused: {outcome.path}: {outcome.error.reason}", err=True)
         elif not silent:
             _tell(outcome, alone=alone)
     return tally
@@ -150,15 +177,17 @@ def _reports(report: Report, few: bool) -> Reports:
 
 
 class _Tally:
-    """How many inputs came to what."""
+    """How many inputs came to what, and which path each name stands for."""
 
     def __init__(self) -> None:
         self.diagnosed = self.referred = self.refused = self.kept = 0
+        self.paths: dict[str, str] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Count one."""
         self.refused += outcome.error is not None
         self.kept += outcome.kept
+        self.paths[outcome.name] = outcome.path
         if outcome.plain is not None:
             self.diagnosed += 1
             self.referred += outcome.plain["prediction"]["decision"] == "refer"
@@ -191,16 +220,16 @@ def _tell(outcome: Outcome, alone: bool) -> None:
     prediction: dict[str, Any] = outcome.plain["prediction"]
     share = percent(prediction["probabilities"][prediction["label"]])
     where = f"  {outcome.report}" if outcome.report else ""
-    typer.echo(f"{outcome.name}  {prediction['label']} {share}  {prediction['decision']}{where}")
+    typer.echo(f"{outcome.path}  {prediction['label']} {share}  {prediction['decision']}{where}")
 
 
-def _tell_studies(answers: Iterable[StudyAnswer]) -> None:
+def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> None:
     """Say what became of each study of several films."""
     from pulmoscope.report.html import percent
 
     for answer in answers:
         used = sum(film.used for film in answer.films)
-        names = ", ".join(PurePath(film.name).name for film in answer.films)
+        names = ", ".join(PurePath(paths[film.name]).name for film in answer.films)
         found = answer.prediction
         told = "no answer" if found is None else f"{found.label} {percent(found.probabilities[found.label])}"
         typer.echo(

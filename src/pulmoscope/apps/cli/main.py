@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -26,6 +28,16 @@ from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130
 """The exit code that typer makes of Ctrl-C: 128 and the signal's number."""
+
+_GOES_ON = {
+    "diagnose": "the same command goes on",
+    "tune": "the same command goes on, without --force",
+    **dict.fromkeys(("train", "leave-out", "ablate"), "the same command goes on, with --resume"),
+}
+"""What becomes of the work of a command that was interrupted."""
+
+_TEXTS = ("--name", "--series", "--terms", "--release")
+"""Options that an empty text leaves at their default."""
 
 app = typer.Typer(
     name="pulmoscope",
@@ -79,6 +91,7 @@ def main() -> None:
     So does a command that needs a package of an extra that is not installed: training on a base install, say.
     """
     try:
+        _check_none_is_empty(sys.argv[1:])
         app()
     except PulmoscopeError as error:
         typer.echo(f"pulmoscope: {error}", err=True)
@@ -95,8 +108,21 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            typer.echo("pulmoscope: interrupted", err=True)
+            then = _GOES_ON.get(sys.argv[1] if len(sys.argv) > 1 else "")
+            typer.echo(f"pulmoscope: interrupted{f'; {then}' if then else ''}", err=True)
         raise
+
+
+def _check_none_is_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument where a path is taken: a path's library takes it for the current folder.
+
+    Raises:
+        PulmoscopeError: one is empty.
+    """
+    for before, given in pairwise(["", *arguments]):
+        option, equals, value = given.partition("=") if given.startswith("--") else (before, "", given)
+        if value == "" and (equals or given == "") and option not in _TEXTS:
+            raise PulmoscopeError("an argument is empty where a path or a name is expected")
 
 
 def _extra_with(module: str) -> str | None:
