@@ -108,7 +108,7 @@ def _commands() -> Cases:
         ("ct-slice", "slices", "all"),
     ):
         cases[f"audit {model}"] = partial(_audited, model, data, split)
-    for model, data in (("xray", "xrays"), ("ct-slice", "slices")):
+    for model, data in (("xray", "xrays"), ("xray-one-logit", "negatives"), ("ct-slice", "slices")):
         cases[f"calibrate {model}"] = partial(_calibrated, model, data)
     for model in sorted(OLD_BUNDLES.glob("*/*/")):
         cases[f"check {model.parent.name}/{model.name}"] = partial(_checked, str(model))

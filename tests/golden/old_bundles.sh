@@ -24,11 +24,14 @@ train xray-binary-cnn --data "$data/negatives" -o "$work/xray-one-logit" \
     --set phases.train.learning_rate=0.01
 train ct-slice-covid --data "$data/slices" -o "$work/ct-slice" \
     --set model.backbone=test_efficientnet --set model.pretrained=false \
-    --set preprocess.size=64 --set phases.train.frozen=none --set phases.train.epochs=4 --set average=0.9
+    --set preprocess.size=64 --set mixup=0 --set average=0.9 --set phases.train.frozen=none \
+    --set phases.train.epochs=6 --set phases.train.learning_rate=0.005
 train ct-three-level-light --data "$data/studies" -o "$work/ct-three-level" \
     --set slice.model.backbone=test_efficientnet --set slice.model.pretrained=false --set slice.model.hidden=12 \
-    --set preprocess.size=64 --set slice.per_epoch=96 --set slice.batch_size=8 --set patient.lstm_units=6 \
-    --set patient.epochs=12 --set ensemble.epochs=40
+    --set preprocess.size=64 --set slice.per_epoch=144 --set slice.batch_size=16 \
+    --set slice.phases.head.frozen=none --set slice.phases.tune.frozen=none --set slice.phases.picked.frozen=none \
+    --set slice.phases.tune.epochs=8 --set slice.phases.tune.learning_rate=0.003 --set patient.lstm_units=6 \
+    --set patient.epochs=30 --set patient.learning_rate=0.003 --set ensemble.epochs=100 --set ensemble.learning_rate=0.01
 train ct-severity-resnet18 --data "$data/graded" -o "$work/ct-severity" \
     --set model.backbone=cnn --set model.filters=8 --set preprocess.size=32 --set preprocess.slice_mm=20 \
     --set slices.epochs=8 --set slices.per_study=6 --set slices.batch_size=16 \

@@ -66,8 +66,8 @@ class Asked:
 
     @cached_property
     def xrays(self) -> Path:
-        """51 radiographs of three classes."""
-        _xrays(self.out / "xrays", count=51, seed=11)
+        """78 radiographs of three classes."""
+        _xrays(self.out / "xrays", count=78, seed=11)
         return self.out / "xrays"
 
     @cached_property
