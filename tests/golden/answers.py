@@ -34,7 +34,7 @@ def diagnosed(path: Path, model: str, modality: str = "auto") -> Answer:
         found = pulmoscope.diagnose(path, opened(model), modality=modality)
     except InputError:
         return {"refused": True}
-    flags = [*found.quality.flags, *_of(found, "limits", default=())]
+    flags = [*found.quality.flags, *_of(found.quality, "limits", default=())]
     answer = {
         "label": found.prediction.label,
         "probabilities": _plain(found.prediction.probabilities),
