@@ -77,8 +77,6 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         if image.info.get(RESULT_KEY) == RESULT:
             finding = "a picture that Pulmoscope itself has drawn"
             raise UnsuitableError(name, "own-result", finding, "an input shows a patient")
-                name, "own-result", "a picture that Pulmoscope itself has drawn", "inputs show patients"
-            )
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         image.load()
