@@ -65,6 +65,4 @@ def known_children(
     shares = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
     if not shares or min(shares) < CHILDREN:
         return tuple(flags)
-    return tuple(
-        replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags
-    )
+    return tuple(replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)
