@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -17,11 +18,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.training import settings
 from pulmoscope.training.recipes import find
 from pulmoscope.training.tune.plan import Plan, Point, Search, plan_of
 from pulmoscope.training.tune.trials import JOURNAL, Reporter, Trials
 
-TPE = Search("tpe", 16, ("phases.train.learning_rate=1e-5:0.1:log", "model.dropout=0:0.9"))
+TPE = Search("tpe", 14, ("phases.train.learning_rate=1e-5:0.1:log", "model.dropout=0:0.9"))
 
 WORKER = """
 import os, signal, sys
@@ -34,7 +36,16 @@ print(*taken)
 
 
 def plan(search: Search) -> Plan:
-    return plan_of(find("xray-binary-cnn"), search)
+    """Over eight points, at most six epochs each."""
+    recipe = replace(
+        settings.apply(find("xray-binary-cnn"), ["phases.0.epochs=6"]),
+        grid={
+            "model.dropout": (0.1, 0.2),
+            "phases.train.learning_rate": (1e-2, 1e-3),
+            "model.filters": (8, 16),
+        },
+    )
+    return plan_of(recipe, search)
 
 
 def accuracy(point: Point) -> float:
@@ -70,19 +81,19 @@ def points(out: Path) -> list[dict[str, float]]:
 
 def test_a_grid_is_done_in_its_order(tmp_path: Path) -> None:
     whole = plan(Search())
-    assert worked(tmp_path, whole) == list(range(54))
+    assert worked(tmp_path, whole) == list(range(8))
     assert points(tmp_path) == whole.points()
     assert worked(tmp_path, whole) == []
 
 
 def test_two_processes_share_a_grid_and_a_third_does_what_a_killed_one_left(tmp_path: Path) -> None:
-    both = [started(tmp_path), started(tmp_path, dies_at=3)]
+    both = [started(tmp_path), started(tmp_path, dies_at=2)]
     said = [process.communicate()[0].split() for process in both]
     assert [process.returncode for process in both] == [0, -signal.SIGKILL]
     left = worked(tmp_path, plan(Search()))
     assert points(tmp_path) == plan(Search()).points()  # no point twice, none left out
     done = [int(number) for number in said[0]]
-    assert len({*done, *left}) == len(done) + len(left) == 54 - 2  # two were finished before the kill
+    assert len({*done, *left}) == len(done) + len(left) == 8 - 1  # one was finished before the kill
 
 
 def test_tpe_proposes_the_same_again_and_goes_on_as_it_would_have(tmp_path: Path) -> None:
@@ -90,14 +101,14 @@ def test_tpe_proposes_the_same_again_and_goes_on_as_it_would_have(tmp_path: Path
     for out in (whole, again):
         worked(out, plan(TPE))
     process = subprocess.run(
-        [sys.executable, "-c", WORKER.replace("own.Search()", "own.TPE"), str(killed), "13"],
+        [sys.executable, "-c", WORKER.replace("own.Search()", "own.TPE"), str(killed), "12"],
         cwd=Path(__file__).parent,
         check=False,
     )
     assert process.returncode == -signal.SIGKILL
-    assert worked(killed, plan(TPE)) == [12, 13, 14, 15]
+    assert worked(killed, plan(TPE)) == [11, 12, 13]
     assert points(whole) == points(again) == points(killed)
-    assert len({tuple(point.values()) for point in points(whole)}) == 16
+    assert len({tuple(point.values()) for point in points(whole)}) == 14
 
 
 def test_tpe_learns_from_what_trials_gave(tmp_path: Path) -> None:
@@ -108,46 +119,46 @@ def test_tpe_learns_from_what_trials_gave(tmp_path: Path) -> None:
 
 
 def test_a_point_that_is_proposed_again_is_not_trained_again(tmp_path: Path) -> None:
-    few = plan(Search("tpe", 200))  # of 54 points
+    few = plan(Search("tpe", 20))  # of eight points
     taken = worked(tmp_path, few)
-    assert len(taken) == len({tuple(point.values()) for point in points(tmp_path)}) <= 54
+    assert len(taken) == len({tuple(point.values()) for point in points(tmp_path)}) <= 8
     with Trials.opened(tmp_path, tmp_path / "work", few, "val_accuracy") as trials:
         outcomes = trials.outcomes()
-    assert len(outcomes) == 200
+    assert len(outcomes) == 20
     assert all(own["val_accuracy"] == accuracy(own["settings"]) for own in outcomes)
 
 
 def test_a_search_can_get_more_trials(tmp_path: Path) -> None:
-    assert worked(tmp_path, plan(TPE)) == list(range(16))
-    assert worked(tmp_path, plan(Search("tpe", 18, TPE.ranges))) == [16, 17]
+    assert worked(tmp_path, plan(TPE)) == list(range(14))
+    assert worked(tmp_path, plan(Search("tpe", 16, TPE.ranges))) == [14, 15]
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
 def test_a_trial_that_lags_behind_is_stopped(pruner: str, tmp_path: Path) -> None:
-    """The last of many trials has accuracy 0.1 in every epoch, all others 0.5 and more."""
+    """The last of eight trials has an accuracy of 0.1 in every epoch, all others 0.5 and more."""
     own = plan(Search("grid", pruner=pruner))  # type: ignore[arg-type]
-    stopped: dict[int, int] = {}
+    stopped = []
     with Trials.opened(tmp_path, tmp_path / "work", own, "val_accuracy") as trials:
         for number, _ in trials.todo():
             reporter = Reporter(tmp_path, own, number)
-            best = 0.1 if number == 53 else 0.5 + number / 1000
+            best = 0.1 if number == 7 else 0.5 + number / 100
             try:
                 for _ in range(own.epochs):
                     reporter(best)
             except optuna.TrialPruned:
-                stopped[number] = 1
+                stopped.append(number)
                 trials.finish(number, {"status": "pruned", "seconds": 1.0})
             else:
                 trials.finish(number, {"status": "done", "val_accuracy": best, "seconds": 1.0})
-        last = trials.outcomes()[53]
+        last = trials.outcomes()[7]
     if pruner == "none":
-        assert stopped == {}
+        assert not stopped
         return
-    assert 53 in stopped
-    assert not any(number in stopped for number in range(3))
+    assert 7 in stopped
+    assert 0 not in stopped
     assert last["status"] == "pruned"
     assert (last["val_accuracy"], last["best_epoch"]) == (0.1, 1)
-    assert last["epochs"] < own.epochs == 60
+    assert last["epochs"] < own.epochs == 6
 
 
 def test_figures_from_before_a_kill_are_not_told_again(tmp_path: Path) -> None:
@@ -166,7 +177,7 @@ def test_a_write_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
         next(trials.todo())
     with (tmp_path / JOURNAL).open("a") as stream:
         stream.write('{"op_code": 4, "wor')
-    assert worked(tmp_path, plan(Search())) == list(range(54))
+    assert worked(tmp_path, plan(Search())) == list(range(8))
     assert all(json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines())
 
 
