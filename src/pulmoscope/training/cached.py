@@ -1,6 +1,6 @@
 """What the trials of a search share: framed images, and features of a frozen backbone, read and computed once.
 
-Training a head on such features takes minutes instead of hours for a whole grid. It is the frozen phase of a recipe with
+Training a head on such features takes minutes instead of hours for a grid. It is the frozen phase of a recipe with
 one difference: an image has :data:`VARIANTS` augmented variants, which the epochs take in turn, instead of a new one
 every epoch.
 """
