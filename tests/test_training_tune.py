@@ -174,14 +174,17 @@ def test_features_of_a_backbone_that_learns_are_not_cached(folder: Path, tmp_pat
 
 @pytest.mark.usefixtures("here")
 def test_a_hopeless_trial_is_pruned(folder: Path, tmp_path: Path) -> None:
-    """Five trials learn; the sixth, whose learning rate is next to nothing, is stopped before its last epoch."""
-    rates = (0.011, 0.012, 0.013, 0.014, 0.015, 1e-12)
-    own = replace(recipe("phases.0.epochs=12"), grid={"phases.train.learning_rate": rates})
+    """Five trials see the lungs; the sixth sees what lies between them, and is stopped before its last epoch."""
+    tiny = recipe(
+        *("phases.0.epochs=10", "phases.0.learning_rate=0.003", "model.dropout=0", "model.filters=8")
+    )
+    own = settings.apply(tiny, ["preprocess.region=square"])
+    own = replace(own, grid={"preprocess.edge": (0.0, 0.01, 0.02, 0.03, 0.04, 0.42)})
     tune(own, table(folder), tmp_path, search=Search(pruner="median"), jobs=1, progress=False)
     rows = rows_of(tmp_path)
     assert [row["status"] for row in rows] == [*["done"] * 5, "pruned"]
-    assert rows[-1]["phases.train.learning_rate"] == "1e-12"
-    assert 1 <= int(rows[-1]["epochs"]) < 12
+    assert rows[-1]["preprocess.edge"] == "0.42"
+    assert 1 <= int(rows[-1]["epochs"]) < 10
     assert float(rows[-1]["val_accuracy"]) < float(rows[0]["val_accuracy"])
     assert written(tmp_path)["pruned"] == 1
 
@@ -212,16 +215,14 @@ def test_heads_are_tuned_on_cached_features_and_images_are_framed_anew_where_the
 
 @pytest.mark.usefixtures("here")
 def test_three_levels_are_tuned_by_their_ensemble(tmp_path: Path) -> None:
-    own = replace(
-        volumes.recipe(), grid={"slice.phases.tune.learning_rate": (1e-4, 3e-4), "patient.epochs": (1,)}
-    )
+    tiny = volumes.recipe("patient.classifiers=maxpool", "ensemble.of=maxpool")
+    own = replace(tiny, grid={"slice.phases.tune.learning_rate": (1e-4,)})
     studies = volumes.table(tmp_path / "studies", train=2)
     best = tune(own, studies, tmp_path / "out", jobs=1, progress=False)
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"done"}
     assert 0 <= best["val_accuracy"] <= 1
-    assert (
-        best["epochs"] == 1 + 2 + 5 * 1 + 3
-    )  # head and tune, five classifiers, the ensemble; nothing is picked
+    assert best["epochs"] == 1 + 2 + 2 + 3  # head and tune, a classifier, the ensemble; nothing is picked
+    assert best["settings"] == {"slice.phases.tune.learning_rate": 1e-4}
     assert written(tmp_path / "out")["recipe"] == "ct-three-level-light"
     with pytest.raises(RecipeError, match="single images"):
         tune(own, studies, tmp_path / "other", cached_features=True, progress=False)
@@ -229,11 +230,10 @@ def test_three_levels_are_tuned_by_their_ensemble(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_severity_is_tuned_by_the_correlation_of_patients(tmp_path: Path) -> None:
-    own = replace(grades.recipe("slices.epochs=1"), grid={"slices.learning_rate": (0.01, 0.03)})
+    own = replace(grades.recipe("slices.epochs=1"), grid={"slices.learning_rate": (0.03,)})
     best = tune(own, grades.table(tmp_path / "studies"), tmp_path / "out", jobs=1, progress=False)
-    rows = rows_of(tmp_path / "out")
-    assert {row["status"] for row in rows} == {"done"}
-    assert float(rows[0]["val_mcc"]) == best["val_mcc"] >= float(rows[1]["val_mcc"])
+    assert -1 <= best["val_mcc"] <= 1
+    assert rows_of(tmp_path / "out")[0]["val_mcc"] == str(best["val_mcc"])
     assert {*written(tmp_path / "out")["validation"]} == {"val_mcc", "val_accuracy", "epochs"}
 
 
@@ -241,7 +241,7 @@ def test_severity_is_tuned_by_the_correlation_of_patients(tmp_path: Path) -> Non
 def test_the_lung_finder_is_tuned_by_overlap(tmp_path: Path) -> None:
     films = write_phantoms(tmp_path / "films", count=8, size=96, masks=True)
     words = ["tune", "xray-lungs", "--data", films.root, "-o", tmp_path / "out", "--jobs", "1"]
-    small = ["--sampler", "tpe", "--trials", "2", "--set", "steps=2", "--set", "batch_size=2"]
+    small = ["--sampler", "tpe", "--trials", "1", "--set", "steps=2", "--set", "batch_size=2"]
     done = CliRunner().invoke(app, [*map(str, words), *small], catch_exceptions=False)
     assert done.exit_code == 0
     told = written(tmp_path / "out")

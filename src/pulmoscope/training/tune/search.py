@@ -10,8 +10,8 @@
       best.json            the best settings, as ``train --set`` takes them
       work/                what trials share, and their runs; only while the search runs
 
-Several commands may search in one folder at a time, on one machine or on several that share it. A trial that was under
-way when its process was killed is done again; one that failed is not.
+Several commands may search in one folder at a time. A trial that was under way when its process was killed is done
+again; one that failed is not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pulmoscope.core.errors import OutputExistsError
+from pulmoscope.core.errors import OutputExistsError, RecipeError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
@@ -40,7 +40,7 @@ from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.state import read_json
 from pulmoscope.training.tune.plan import Plan, Point, Search, Tuned, as_settings, plan_of, shortened
 from pulmoscope.training.tune.systems import System, system_of
-from pulmoscope.training.tune.table import SCHEMA_VERSION, ranked, write_results
+from pulmoscope.training.tune.table import RESULTS, SCHEMA_VERSION, ranked, write_results
 from pulmoscope.training.tune.trials import JOURNAL, Outcome, Reporter, Trials
 
 MARKER, WORK = "tune.json", "work"
@@ -115,7 +115,8 @@ def tune(
         "feature_variants": system.feature_variants,
     }
     if force:
-        (out / JOURNAL).unlink(missing_ok=True)
+        for name in (JOURNAL, *RESULTS):
+            (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / WORK, ignore_errors=True)
     else:
         _refuse_another(out, searched)  # before all files are read, which takes long
@@ -139,14 +140,16 @@ def _refuse_another(out: Path, searched: Mapping[str, Any]) -> None:
 def _search(system: System, plan: Plan, out: Path, jobs: int, progress: bool) -> Outcome:
     work = out / WORK
     with Trials.opened(out, work, plan, system.figures[0]) as trials:
-        known = trials.outcomes()
-        if len(known) < plan.trials:
+        if len(trials.outcomes()) < plan.trials:
             system.prepare(work / "cache", progress)
             _work_off(system, trials, out, jobs, progress)
-        outcomes, others = trials.outcomes(), trials.under_way()
-    if not others:
-        shutil.rmtree(work, ignore_errors=True)
-    return write_results(out, system.recipe.name, list(plan.space), system.figures, outcomes)
+        with trials.lock:  # who writes last knows most
+            rows = ranked(trials.outcomes(), system.figures)
+            write_results(out, system.recipe.name, list(plan.space), system.figures, rows)
+    if not rows or rows[0]["status"] != "done":
+        first = next((f"; the first that failed: {row['error']}" for row in rows if "error" in row), "")
+        raise RecipeError(f"{out}: no trial of {len(rows)} is done{first}")
+    return rows[0]
 
 
 def _work_off(system: System, trials: Trials, out: Path, jobs: int, progress: bool) -> None:

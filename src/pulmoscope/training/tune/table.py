@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import csv_text, write_bytes, write_json, write_text
 from pulmoscope.training.tune.plan import as_settings
 from pulmoscope.training.tune.trials import Outcome
 
 SCHEMA_VERSION = "2.0"
+RESULTS = ("table.csv", "table.md", "plot.png", "best.json")
 TITLES: Mapping[str, str] = {
     "val_mcc": "validation MCC",
     "val_dice": "validation Dice",
@@ -47,25 +47,21 @@ def headline(best: Outcome) -> str:
 
 
 def write_results(
-    out: Path, recipe: str, tuned: Sequence[str], figures: Sequence[str], outcomes: Sequence[Outcome]
-) -> Outcome:
-    """Write ``table.csv``, ``table.md``, ``plot.png`` and ``best.json``; gives back the best trial's outcome.
+    out: Path, recipe: str, tuned: Sequence[str], figures: Sequence[str], rows: Sequence[Outcome]
+) -> None:
+    """Write ``table.csv`` and ``table.md``, and of trials that are done ``plot.png`` and ``best.json``.
 
     Args:
         tuned: the settings that were tuned.
         figures: what a trial gives; the first is to become large.
-
-    Raises:
-        RecipeError: no trial is done.
+        rows: the trials, ranked.
     """
-    rows = ranked(outcomes, figures)
     columns = [*figures, "seconds"]
     write_text(out / "table.csv", _csv(tuned, columns, rows))
     write_text(out / "table.md", _markdown(recipe, tuned, columns, rows))
     done = [row for row in rows if row["status"] == "done"]
     if not done:
-        first = next((f"; the first that failed: {row['error']}" for row in rows if "error" in row), "")
-        raise RecipeError(f"{out}: no trial of {len(rows)} is done{first}")
+        return
     best = done[0]
     write_bytes(out / "plot.png", _plot(f"{recipe}: {len(done)} trials", tuned, figures[0], done))
     content = {
@@ -80,7 +76,6 @@ def write_results(
         "validation": {key: best[key] for key in figures},
     }
     write_json(out / "best.json", content)
-    return best
 
 
 def _csv(tuned: Sequence[str], columns: Sequence[str], rows: Sequence[Outcome]) -> str:

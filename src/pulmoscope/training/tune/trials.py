@@ -7,6 +7,7 @@ life: the kernel frees it however the process ends, so that others see at once w
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,16 +77,24 @@ class Trials:
     def opened(cls, out: Path, work: Path, plan: Plan, score: str) -> Iterator[Trials]:
         """The search in ``out``; while this is open, its trials are known to be under way.
 
+        The last process that leaves with nothing left to do removes ``work``.
+
         Raises:
             RecipeError: the journal is damaged.
         """
         study, lock = open_study(out, plan)
         sign = work / f"{uuid4().hex}.alive"
-        sign.parent.mkdir(parents=True, exist_ok=True)
-        with sign.open("wb") as stream:
+        trials = cls(plan, score, work, study, lock, sign.name)
+        with lock:
+            work.mkdir(parents=True, exist_ok=True)
+            stream = sign.open("wb")
             fcntl.flock(stream, fcntl.LOCK_EX)
-            yield cls(plan, score, work, study, lock, sign.name)
-        sign.unlink(missing_ok=True)
+        with stream:
+            yield trials
+        with lock:
+            sign.unlink()
+            if not any(trials._alive(other.name) for other in work.glob("*.alive")):
+                shutil.rmtree(work, ignore_errors=True)
 
     def todo(self) -> Iterator[tuple[int, Point]]:
         """Numbers from 0 and settings of trials that this process is to train, until there are no more.
@@ -135,10 +144,6 @@ class Trials:
             {"trial": own.number + 1, "settings": own.params, **own.user_attrs["outcome"]}
             for own in self._finished()
         ]
-
-    def under_way(self) -> bool:
-        """Whether another process still trains."""
-        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)))
 
     def _finished(self) -> list[optuna.trial.FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=tuple(_STATES.values()))
