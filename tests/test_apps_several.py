@@ -20,8 +20,9 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.datasets import SampleTable, load, manifest
 from pulmoscope.runtime.bundle import load as load_bundle
-from pulmoscope.training import settings, tune
+from pulmoscope.training import settings
 from pulmoscope.training.recipes import find
+from pulmoscope.training.tune import search
 
 SHORT = [
     *("--set", "model.filters=4", "--set", "preprocess.size=32", "--set", "batch_size=8"),
@@ -137,7 +138,7 @@ def test_a_grid_is_tried_on_both(
         given.append(table)
         return {"trial": 1, "val_accuracy": 1.0, "settings": {}}
 
-    monkeypatch.setattr(tune, "tune", tried)
+    monkeypatch.setattr(search, "tune", tried)
     words = ["--set", "classes=Normal,COVID", "--set", "labels.Typical=COVID"]
     done = invoke("tune", "xray-binary-cnn", *hospitals, "-o", tmp_path, *words)
     assert "stand for no class are left out: Flu 10" in done.stderr

@@ -8,12 +8,20 @@ import pytest
 
 import drawn
 from pulmoscope.training import settings
-from pulmoscope.training.cached import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
-from pulmoscope.training.frames import Frames, load_frames
+from pulmoscope.training.cached import (
+    FEATURES,
+    VARIANTS,
+    fit_head,
+    frozen_throughout,
+    read_frames,
+    write_features,
+    write_frames,
+)
+from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.loop import measured
 from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.recipes import find
-from pulmoscope.training.trial import grid
+from pulmoscope.training.tune.plan import shortened
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,9 @@ def recipe() -> Recipe:
         "model.backbone=cnn",
         "phases.frozen.epochs=6",
     ]
-    return grid(settings.apply(find("xray-binary-resnet50v2"), small))[0].recipe
+    own = shortened(settings.apply(find("xray-binary-resnet50v2"), small), None)
+    assert isinstance(own, Recipe)
+    return own
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +120,35 @@ def test_mixed_images_have_no_features_of_their_own(recipe: Recipe) -> None:
 def test_features_have_one_label_each(recipe: Recipe) -> None:
     assert frozen_throughout(replace(recipe, labels={"CAP": "COVID"}))
     assert not frozen_throughout(replace(recipe, labels={"?": "COVID 0.5, Normal 0.5"}))
+
+
+def test_shared_frames_come_back_the_same(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    frames = Frames(images, np.array([0, 1, 1]), ("train", "train", "val"), ("a.png", "b.png", "ü.png"))
+    write_frames(frames, tmp_path)
+    found = read_frames(tmp_path)
+    np.testing.assert_array_equal(found.images, frames.images)
+    np.testing.assert_array_equal(found.labels, frames.labels)
+    assert (found.splits, found.files) == (frames.splits, frames.files)
+    assert found.targets is None
+    assert found.maps is None
+
+
+def test_all_that_is_known_of_shared_frames_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 8, 8), dtype=np.uint8)
+    shares = np.array([[0.7, 0.3], [0, 1]], dtype=np.float32)
+    lungs, opacities = rng.integers(0, 256, (2, 2, MAP_SIDE, MAP_SIDE), dtype=np.uint8)
+    maps = Maps(lungs, opacities, np.array([True, False]))
+    frames = Frames(
+        images, np.array([0, 1]), ("train", "val"), ("a", "b"), shares, ("St Märy", "north"), maps
+    )
+    write_frames(frames, tmp_path)
+    found = read_frames(tmp_path)
+    assert found.hospitals == frames.hospitals
+    assert found.groups == frames.groups
+    np.testing.assert_array_equal(found.targets, shares)
+    assert found.maps is not None
+    for name, value in vars(maps).items():
+        np.testing.assert_array_equal(getattr(found.maps, name), value)
+        assert getattr(found.maps, name).dtype == value.dtype

@@ -1,12 +1,14 @@
-"""Training a head on features of its frozen backbone, computed once: minutes instead of hours for a whole grid.
+"""What the trials of a search share: framed images, and features of a frozen backbone, read and computed once.
 
-It is the frozen phase of a recipe with one difference: an image has :data:`VARIANTS` augmented variants, which the
-epochs take in turn, instead of a new one every epoch.
+Training a head on such features takes minutes instead of hours for a grid. It is the frozen phase of a recipe with
+one difference: an image has :data:`VARIANTS` augmented variants, which the epochs take in turn, instead of a new one
+every epoch.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, loader
-from pulmoscope.training.frames import Frames
+from pulmoscope.training.frames import Frames, Maps
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
 from pulmoscope.training.loop import logits_of
@@ -30,6 +32,37 @@ from pulmoscope.training.recipe import Recipe
 
 VARIANTS = 4
 FEATURES = "features.npz"
+IMAGES = "images.npy"
+LABELS = "labels.npz"
+
+
+def write_frames(frames: Frames, folder: Path) -> None:
+    """Keep framed images for other processes; the last file written is the images."""
+    kept: dict[str, Any] = {
+        name: getattr(frames, name) for name in ("labels", "splits", "files", "hospitals")
+    }
+    kept |= {} if frames.targets is None else {"targets": frames.targets}
+    kept |= {} if frames.maps is None else vars(frames.maps)
+    stream = io.BytesIO()
+    np.savez(stream, **kept)
+    write_bytes(folder / LABELS, stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, frames.images)
+    write_bytes(folder / IMAGES, stream.getvalue())
+
+
+def read_frames(folder: Path) -> Frames:
+    """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes."""
+    with np.load(folder / LABELS) as found:
+        return Frames(
+            np.load(folder / IMAGES, mmap_mode="r"),
+            found["labels"],
+            tuple(found["splits"].tolist()),
+            tuple(found["files"].tolist()),
+            found.get("targets"),
+            tuple(found["hospitals"].tolist()),
+            Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
+        )
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
@@ -93,8 +126,11 @@ def _features(network: Classifier, images: Tensor, half: bool) -> Tensor:
         return network.pooled(images.contiguous(memory_format=torch.channels_last)).float()
 
 
-def fit_head(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | None = None) -> dict[str, Any]:
     """Train the head of the recipe's first phase on :func:`write_features`' file.
+
+    Args:
+        report: gets the validation accuracy after every epoch; may raise to end the training.
 
     Returns:
         ``val_accuracy`` and ``val_loss`` of the best epoch (by the phase's monitor), ``best_epoch`` and ``epochs``.
@@ -131,6 +167,8 @@ def fit_head(recipe: Recipe, folder: Path) -> dict[str, Any]:
             raise RecipeError(f"the loss is no number any more in epoch {epoch}; try a smaller learning_rate")
         if not best or _better(judged, best, phase.monitor):
             best = {**judged, "best_epoch": epoch}
+        if report is not None:
+            report(judged["val_accuracy"])
     return {**best, "epochs": epoch}
 
 

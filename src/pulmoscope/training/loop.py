@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from pulmoscope.training.hardware import clear_about_resources, find_device, kee
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
 from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.state import PhaseState, read_json
+from pulmoscope.training.state import PhaseState, Row, read_json
 from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 
 SCHEMA_VERSION = "1.0"
@@ -135,6 +135,7 @@ def fit(
     force: bool = False,
     progress: bool = True,
     frames: Frames | None = None,
+    after_epoch: Callable[[Row], None] | None = None,
 ) -> TrainedRun:
     """Train a recipe on a table's splits train and val.
 
@@ -149,6 +150,7 @@ def fit(
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
+        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
@@ -175,7 +177,7 @@ def fit(
         if claim(run, begun, force):
             return load_run(run)
         manifest.write_table(run / DATA, table)
-        states = _run_phases(network, recipe, frames, run, where, workers, progress)
+        states = _run_phases(network, recipe, frames, run, where, workers, progress, after_epoch)
         _finish(run, recipe, states, where, data)
     return load_run(run)
 
@@ -289,6 +291,7 @@ def _run_phases(
     device: torch.device,
     workers: int,
     progress: bool,
+    after_epoch: Callable[[Row], None] | None,
 ) -> dict[str, PhaseState]:
     """Train ``network`` through all phases; phase name → how it went."""
     initial = {name: value.clone() for name, value in network.state_dict().items()}
@@ -299,7 +302,7 @@ def _run_phases(
         if phase.restart:
             network.load_state_dict(initial)
         rows = [row for state in states.values() for row in state.rows]
-        states[phase.name] = run_phase(network, job, rows, run, device, progress)
+        states[phase.name] = run_phase(network, job, rows, run, device, progress, after_epoch)
     return states
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +23,20 @@ import lightning.pytorch as lightning  # isort: skip  (torchvision, which it imp
 
 
 def run_phase(
-    network: Classifier, job: Job, before: Sequence[Row], run: Path, device: torch.device, progress: bool
+    network: Classifier,
+    job: Job,
+    before: Sequence[Row],
+    run: Path,
+    device: torch.device,
+    progress: bool,
+    after_epoch: Callable[[Row], None] | None = None,
 ) -> PhaseState:
     """Train one phase from where its state file says it stands; ``network`` ends with the weights it keeps.
 
     Args:
         before: the figures of the phases before, for the curves.
         run: the folder of the run.
+        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
     """
     state = PhaseState.load(job.state_file)
     if not state.finished:
@@ -44,6 +51,8 @@ def run_phase(
                 curves.write_table(rows, run / "curves.csv")
                 if bar is not None:
                     bar.tell(learner)
+                if after_epoch is not None:
+                    after_epoch(rows[-1])
 
             learner.after_epoch = tell
             _trainer(job, state, device, bar).fit(learner)

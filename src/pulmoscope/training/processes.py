@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -27,22 +27,25 @@ def run_jobs(
     """Do every job in one of ``processes`` processes, which live on from job to job.
 
     Args:
+        jobs: the next is asked for when a process is free.
         work: a function of a module, picklable as its argument and answer are. It should answer, not raise: an
             exception ends its process.
 
     Yields:
         each job with its answer, in the order in which they end.
     """
-    todo = deque(jobs)
+    todo = iter(jobs)
     idle: list[tuple[Connection, BaseProcess]] = []
     busy: dict[Connection, tuple[BaseProcess, Job]] = {}
     try:
-        while todo or busy:
-            while todo and len(busy) < processes:
+        while True:
+            for job in itertools.islice(todo, processes - len(busy)):
                 connection, process = idle.pop() if idle else _start(work)
-                busy[connection] = process, todo.popleft()
+                busy[connection] = process, job
                 with suppress(BrokenPipeError):  # it has died; reading tells
-                    connection.send(busy[connection][1])
+                    connection.send(job)
+            if not busy:
+                return
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 process, job = busy.pop(ready)

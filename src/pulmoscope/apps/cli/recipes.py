@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,10 +64,6 @@ def show(
     recipe = apply(find(name), set_ or [])
     limits.check(recipe)
     _show_settings(recipe, as_run(recipe))
-    if recipe.grid:
-        typer.echo("\nGrid that `tune` tries:")
-        for path, values in recipe.grid.items():
-            typer.echo(f"  {path}: {', '.join(map(str, values))}")
 
 
 def _show_settings(recipe: Recipe | ThreeLevelRecipe | SeverityRecipe, as_set: str) -> None:
@@ -85,6 +82,13 @@ def _show_settings(recipe: Recipe | ThreeLevelRecipe | SeverityRecipe, as_set: s
         plain.pop(said, None)
     for path, value in leaves(plain):
         typer.echo(f"  {path}={as_text(value)}")
+    _show_grid(recipe.grid)
+
+
+def _show_grid(grid: Mapping[str, Sequence[object]]) -> None:
+    typer.echo("\nGrid that `tune` tries:")
+    for path, values in grid.items():
+        typer.echo(f"  {path}: {', '.join(map(str, values))}")
 
 
 def _show_view_network(set_: list[str] | None) -> None:
@@ -102,13 +106,13 @@ def _show_view_network(set_: list[str] | None) -> None:
 def _show_lung_finder(set_: list[str] | None) -> None:
     from dataclasses import asdict
 
-    from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.recipes import xray_lungs
+    from pulmoscope.training.recipes.xray_lungs import GRID, RECIPE, check
+    from pulmoscope.training.settings import apply
 
-    finder = xray_lungs.RECIPE
-    if set_:
-        raise RecipeError(f"{finder.name}: its settings are fixed; --set does not apply")
-    typer.echo(f"{finder.name}: {finder.title}\n\nSettings, fixed:")
+    finder = apply(RECIPE, set_ or [])
+    check(finder)
+    typer.echo(f"{finder.name}: {finder.title}\n\nSettings:")
     for key, value in asdict(finder).items():
         if key not in ("name", "title"):
             typer.echo(f"  {key}={value}")
+    _show_grid(GRID)

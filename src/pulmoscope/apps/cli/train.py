@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WHOLE = ("--leave-out", "--labels", "--folds", "--resume", "--terms", "--release", "--workers", "--device")
 REFUSED: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "xray-lungs": (("--set", *_WHOLE), "its settings are fixed"),
+    "xray-lungs": (_WHOLE, "it is trained as a whole"),
     "xray-view": (_WHOLE, "it is trained as a whole"),
     "three-level": (
         ("--leave-out", "--labels", "--folds", "--workers"),
@@ -79,7 +79,7 @@ def command(
     _refuse(recipe, given)
     changes, go_on, told = set_ or [], (resume, force), (terms, release)
     if recipe == "xray-lungs":
-        _train_lungs(data, layout, out, force)
+        _train_lungs(data, layout, out, changes, force)
     elif recipe == "xray-view":
         from pulmoscope.apps.cli.view import train_view_network
 
@@ -201,13 +201,17 @@ def _train_studies(
     typer.echo(f"Model: {out}")
 
 
-def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, force: bool) -> None:
+def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, set_: list[str], force: bool) -> None:
+    from pulmoscope.training.recipes.xray_lungs import RECIPE, check
+    from pulmoscope.training.settings import apply
+
+    recipe = apply(RECIPE, set_)
+    check(recipe)
     from pulmoscope.core.files import claim_folder
     from pulmoscope.training.lungs import MARKER, train_lung_finder
-    from pulmoscope.training.recipes.xray_lungs import RECIPE
 
     claim_folder(out, MARKER, force)
-    result = train_lung_finder(RECIPE, load_data(data, layout), out, force=force)
+    result = train_lung_finder(recipe, load_data(data, layout), out, force=force)
     for split, dice in result["dice"].items():
         typer.echo(f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films")
     typer.echo(f"Lung finder: {out / 'lungs.onnx'}")

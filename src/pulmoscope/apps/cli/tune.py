@@ -1,9 +1,9 @@
-"""``pulmoscope tune``: a recipe's whole grid, in parallel, resumable."""
+"""``pulmoscope tune``: a recipe's grid, or Optuna's search over ranges, in parallel, resumable."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,11 +18,28 @@ def command(
         list[str] | None,
         typer.Option("--set", help="Change a setting that is not tuned, key=value."),
     ] = None,
+    sampler: Annotated[
+        Literal["grid", "tpe"],
+        typer.Option(help="grid: every combination of the recipe's grid; tpe: Optuna proposes settings."),
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials, with --sampler tpe; default: 20.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range", help="Search a setting between two numbers, key=low:high or key=low:high:log (tpe)."
+        ),
+    ] = None,
+    pruner: Annotated[
+        Literal["none", "median", "hyperband"],
+        typer.Option(help="Stop trials whose validation figure lags behind that of others."),
+    ] = "none",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time, one thread each; default: one a core.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="The most epochs of a trial; default: the recipe's.")
+        int | None, typer.Option(min=1, help="The most epochs of a phase; default: the recipe's.")
     ] = None,
     cached_features: Annotated[
         bool | None,
@@ -34,31 +51,46 @@ def command(
     ] = None,
     layout: Layout = None,
     labels: Labels = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
 ) -> None:
-    """Try every combination of a recipe's grid on the splits train and val.
+    """Compare settings of a recipe on the splits train and val.
 
     Writes table.csv, table.md, plot.png and best.json. A search that was killed goes on when the same command is
-    given again.
+    given again; the same command given several times at once shares the work.
     """
-    chosen = image_recipe(recipe, set_ or [], labels)
+    from pulmoscope.core.errors import RecipeError
+    from pulmoscope.training.recipes import RECIPES
+    from pulmoscope.training.tune.plan import Search, as_settings, plan_of, recipe_to_tune, shortened
+
+    chosen = recipe_to_tune(recipe, set_ or [])
+    if labels is not None:
+        if recipe not in RECIPES:
+            raise RecipeError(f"{recipe}: --labels can't be given; it is for recipes of single images")
+        chosen = image_recipe(recipe, set_ or [], labels)
+    search = Search(sampler, trials, tuple(ranges or ()), pruner)
+    plan_of(shortened(chosen, epochs), search)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.datasets.hospitals import check_hospitals
-    from pulmoscope.training.trial import as_settings
-    from pulmoscope.training.tune import tune
+    from pulmoscope.training.recipe import Recipe
+    from pulmoscope.training.tune.search import tune
+    from pulmoscope.training.tune.table import headline
 
     table = load_data(data, layout)
-    check_hospitals(table, chosen.left_out)
-    settle(chosen, table)
+    if isinstance(chosen, Recipe):
+        check_hospitals(table, chosen.left_out)
+        settle(chosen, table)
     best = tune(
         chosen,
         table,
         out,
+        search=search,
         jobs=jobs,
         epochs=epochs,
         cached_features=cached_features,
+        device=device,
         force=force,
     )
-    typer.echo(f"best: trial {best['trial']}, validation accuracy {best['val_accuracy']:.4f}")
+    typer.echo(f"best: {headline(best)}")
     typer.echo(" ".join(f"--set {setting}" for setting in as_settings(best["settings"])))
     typer.echo(f"Table: {out / 'table.md'}")

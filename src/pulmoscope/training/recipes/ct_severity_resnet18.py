@@ -33,6 +33,7 @@ RECIPE = SeverityRecipe(
     loss=LossSpec(kind="ldam", beta=0.999, deferred=0.7),
     vote="regression",
     slices=SliceTrainingSpec(),
+    grid={"slices.learning_rate": (0.003, 0.01, 0.03), "slices.weight_decay": (5e-4, 5e-3)},
     misgan=QUICK_MISGAN,
     anogan=AnoGanSettings(),
 )

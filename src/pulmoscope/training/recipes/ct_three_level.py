@@ -41,4 +41,5 @@ RECIPE = ThreeLevelRecipe(
             SlicePhase("picked", "picked", epochs=25, learning_rate=1e-5, frozen="norm"),
         ),
     ),
+    grid={"slice.phases.tune.learning_rate": (1e-5, 1e-4), "patient.learning_rate": (3e-4, 1e-3)},
 )

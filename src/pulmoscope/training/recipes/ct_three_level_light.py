@@ -37,4 +37,5 @@ RECIPE = dataclasses.replace(
         ),
     ),
     patient=PatientLevel(lstm_units=128),
+    grid={"slice.phases.tune.learning_rate": (1e-4, 3e-4), "patient.learning_rate": (3e-4, 1e-3)},
 )

@@ -83,6 +83,7 @@ class SeverityRecipe:
         augment, model, loss, slices: of the slice network. The loss counts patients, not slices.
         vote: how a patient's slices become one answer; all four are always computed and compared.
         misgan, anogan: of the two networks of quality control.
+        grid: what ``tune`` tries: dotted setting → values. The paper names none: it is ours.
         cache: a folder for prepared slices and quality networks, which several runs may share; empty: the run's own,
             removed when it is done.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
@@ -106,6 +107,7 @@ class SeverityRecipe:
     loss: LossSpec = LossSpec()
     slices: SliceTrainingSpec = SliceTrainingSpec()
     vote: Literal["majority", "mean", "attention", "regression"] = "majority"
+    grid: Mapping[str, tuple[float | int | str, ...]] = field(default_factory=dict)
     cache: str = ""
     precision: Literal["auto", "32", "bf16"] = "auto"
     seed: int = 20

@@ -122,30 +122,53 @@ def fit_severity(
         run.mkdir(parents=True, exist_ok=True)
         teller = Teller.of(progress)
         cache = cache_of(recipe, run)
-        known = without_dropped(table, recipe, teller)
-        train, val = (
-            prepare(
-                known.split(split),
-                recipe.preprocess,
-                recipe.classes,
-                cache,
-                teller,
-                search=recipe.imputer != "none",
-            )
-            for split in ("train", "val")
-        )
-        _check_grades(recipe, train, val)
+        train, val = prepared_splits(recipe, table, cache, teller)
         data = _describe({"train": train, "val": val}, recipe)
         # Where prepared slices lie says nothing about the run, and is nobody else's business.
         plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
         begun = {"schema_version": SCHEMA_VERSION, "recipe": plain, "data": data}
         if not claim(run, begun, force, SeverityRecipe):
-            quality = Training(recipe, cache, where, teller)
-            imputer, name, fitted = quality.imputer(train)
-            train = repaired(train, imputer, cache, name, teller)
-            anomaly = quality.anomaly(train, name)
-            _train(recipe, Prepared(train, fitted, anomaly), run, where, teller, data)
+            _train(recipe, quality_controlled(recipe, train, cache, where, teller), run, where, teller, data)
     return load_severity_run(run)
+
+
+def prepared_splits(
+    recipe: SeverityRecipe, table: SampleTable, cache: Cache, teller: Teller
+) -> tuple[tuple[StandardSlices, ...], tuple[StandardSlices, ...]]:
+    """The standardised studies of train and of val.
+
+    Raises:
+        DatasetError: a grade that is needed has no study.
+        InputError: a study can't be read.
+    """
+    known = without_dropped(table, recipe, teller)
+    train, val = (
+        prepare(
+            known.split(split),
+            recipe.preprocess,
+            recipe.classes,
+            cache,
+            teller,
+            search=recipe.imputer != "none",
+        )
+        for split in ("train", "val")
+    )
+    _check_grades(recipe, train, val)
+    return train, val
+
+
+def quality_controlled(
+    recipe: SeverityRecipe,
+    train: tuple[StandardSlices, ...],
+    cache: Cache,
+    device: torch.device,
+    teller: Teller,
+) -> Prepared:
+    """The studies to learn from, repaired; networks of quality control that the cache lacks are trained first."""
+    quality = Training(recipe, cache, device, teller)
+    imputer, name, fitted = quality.imputer(train)
+    train = repaired(train, imputer, cache, name, teller)
+    return Prepared(train, fitted, quality.anomaly(train, name))
 
 
 def without_dropped(table: SampleTable, recipe: SeverityRecipe, teller: Teller) -> SampleTable:

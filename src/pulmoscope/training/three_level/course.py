@@ -68,14 +68,19 @@ class Course:
 
 @dataclass(frozen=True)
 class Teller:
-    """Bars and lines on standard error; silent where ``console`` is None."""
+    """Bars and lines on standard error; silent where ``console`` is None.
+
+    Attributes:
+        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
+    """
 
     console: Console | None = None
+    after_epoch: Callable[[Row], None] | None = None
 
     @classmethod
-    def of(cls, shown: bool) -> Teller:
+    def of(cls, shown: bool, after_epoch: Callable[[Row], None] | None = None) -> Teller:
         """One that tells, or one that does not."""
-        return cls(Console(stderr=True, highlight=False) if shown else None)
+        return cls(Console(stderr=True, highlight=False) if shown else None, after_epoch)
 
     def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
         """The items, with a bar on a terminal."""
@@ -119,6 +124,8 @@ def follow(
             state.optimizer = optimizer.state_dict()
             state.save(folder / f"{course.name}.ckpt")
             _tell(course, state, teller)
+            if teller.after_epoch is not None:
+                teller.after_epoch(row)
     network.load_state_dict(load_file(kept))
     network.eval()
     return state

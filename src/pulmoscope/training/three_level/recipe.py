@@ -109,6 +109,7 @@ class ThreeLevelRecipe:
         classes: in order of the logits; empty: whatever the data has.
         normal: the class whose patients have no infected slice.
         preprocess, augment, slice, patient, ensemble: see there.
+        grid: what ``tune`` tries: dotted setting → values. The papers name none: it is ours.
         cache: a folder for prepared slices and features, which several runs may share; empty: the run's own, removed
             when it is done.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
@@ -127,6 +128,7 @@ class ThreeLevelRecipe:
     normal: str = "Normal"
     patient: PatientLevel = PatientLevel()
     ensemble: EnsembleLevel = EnsembleLevel()
+    grid: Mapping[str, tuple[float | int | str, ...]] = field(default_factory=dict)
     cache: str = ""
     precision: Literal["auto", "32", "bf16"] = "auto"
     seed: int = 20

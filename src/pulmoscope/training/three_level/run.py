@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from pulmoscope.training.hardware import (
 )
 from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
 from pulmoscope.training.onnx_file import write_onnx
-from pulmoscope.training.state import PhaseState, read_json
+from pulmoscope.training.state import PhaseState, Row, read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.features import StudyFeatures, study_features
 from pulmoscope.training.three_level.patient_level import PatientNetworks, PatientTraining, fit_patients
@@ -81,6 +81,7 @@ def fit_studies(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
+    after_epoch: Callable[[Row], None] | None = None,
 ) -> StudyRun:
     """Train all levels on the splits train and val of a table of CT studies.
 
@@ -94,6 +95,7 @@ def fit_studies(
         resume: go on where the run in this folder stopped; a finished one is given back as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
+        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
@@ -110,24 +112,38 @@ def fit_studies(
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         recipe = resolve_studies(recipe, table)
         run.mkdir(parents=True, exist_ok=True)
-        teller = Teller.of(progress)
+        teller = Teller.of(progress, after_epoch)
         cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
-        parts = {
-            split: prepare(
-                table.split(split).with_labels(recipe.classes),
-                recipe.preprocess,
-                recipe.classes,
-                recipe.normal,
-                cache,
-                teller,
-            )
-            for split in ("train", "val")
-        }
+        parts = prepared_splits(recipe, table, cache, teller)
         data = _describe(parts, recipe.classes)
         begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if not claim(run, begun, force, ThreeLevelRecipe):
             _train(recipe, parts, run, where, cache, teller, data)
     return load_study_run(run)
+
+
+def prepared_splits(
+    recipe: ThreeLevelRecipe, table: SampleTable, cache: Cache, teller: Teller
+) -> dict[str, tuple[PreparedStudy, ...]]:
+    """The prepared studies of train and val, by split.
+
+    Args:
+        recipe: resolved.
+
+    Raises:
+        DatasetError, InputError: the data are not complete, or a study can't be read.
+    """
+    return {
+        split: prepare(
+            table.split(split).with_labels(recipe.classes),
+            recipe.preprocess,
+            recipe.classes,
+            recipe.normal,
+            cache,
+            teller,
+        )
+        for split in ("train", "val")
+    }
 
 
 def resolve_studies(recipe: ThreeLevelRecipe, table: SampleTable) -> ThreeLevelRecipe:

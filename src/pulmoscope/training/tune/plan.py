@@ -1,0 +1,241 @@
+"""What a search tries: every point of a recipe's grid, or points that Optuna's TPE sampler proposes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from optuna import distributions, pruners, samplers
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training import limits, settings
+from pulmoscope.training.recipe import Phase, Recipe
+from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, find, xray_lungs, xray_view
+from pulmoscope.training.recipes.xray_lungs import LungRecipe
+from pulmoscope.training.severity import recipe as severity
+from pulmoscope.training.severity.recipe import SeverityRecipe, SliceTrainingSpec
+from pulmoscope.training.three_level import recipe as three_level
+from pulmoscope.training.three_level.recipe import SlicePhase, ThreeLevelRecipe
+
+Tuned = Recipe | ThreeLevelRecipe | SeverityRecipe | LungRecipe
+Value = float | int | str
+Point = Mapping[str, Value]
+
+TRIALS = 20
+"""Trials of TPE where nobody says how many."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How settings are searched.
+
+    Attributes:
+        sampler: ``grid``: every combination; ``tpe``: Optuna's tree-structured Parzen estimator.
+        trials: of ``tpe``; None: :data:`TRIALS`.
+        ranges: of ``tpe``, ``key=low:high`` or ``key=low:high:log``; other settings of the grid keep its values.
+        pruner: stops trials whose validation figure lags behind: ``median``, ``hyperband`` or ``none``.
+    """
+
+    sampler: Literal["grid", "tpe"] = "grid"
+    trials: int | None = None
+    ranges: tuple[str, ...] = ()
+    pruner: Literal["none", "median", "hyperband"] = "none"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search over one recipe, checked.
+
+    Attributes:
+        space: dotted setting → where its values come from.
+        trials: how many there are.
+        epochs: how many of a trial report a validation figure, at most.
+        seed: decides what TPE proposes, together with a trial's number.
+    """
+
+    search: Search
+    space: Mapping[str, distributions.BaseDistribution]
+    trials: int
+    epochs: int
+    seed: int
+
+    def points(self) -> list[Point]:
+        """Every combination, the last setting changing fastest; of ranges, their two ends."""
+        values = [_values(own) for own in self.space.values()]
+        return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+    def sampler(self, number: int) -> samplers.BaseSampler:
+        """What proposes this trial; seeded by its number, so that a search that was killed goes on as it would have."""
+        if self.search.sampler == "grid":
+            return samplers.RandomSampler()  # is never asked: every point of the grid is given
+        return samplers.TPESampler(seed=self.seed + number)
+
+    def pruner(self) -> pruners.BasePruner:
+        """What stops trials; the median is looked at from a fifth of the epochs on, when five trials are done."""
+        if self.search.pruner == "median":
+            return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=self.epochs // 5)
+        if self.search.pruner == "hyperband":
+            return pruners.HyperbandPruner(max_resource=self.epochs)
+        return pruners.NopPruner()
+
+    def plain(self) -> dict[str, Any]:
+        """As data that JSON holds."""
+        return {
+            "sampler": self.search.sampler,
+            "pruner": self.search.pruner,
+            "space": {
+                name: list(own.choices)
+                if isinstance(own, distributions.CategoricalDistribution)
+                else {key: vars(own)[key] for key in ("low", "high", "log")}
+                for name, own in self.space.items()
+            },
+        }
+
+
+def recipe_to_tune(name: str, changes: Sequence[str]) -> Tuned:
+    """A recipe of any kind by name, with its settings, checked.
+
+    Raises:
+        RecipeError: there is no such recipe or setting, a setting is beyond its limits, or nothing can be compared.
+    """
+    if name == xray_view.RECIPE.name:
+        raise RecipeError(
+            f"{name}: can't be tuned: its validation images set its limits and the groups left out test it, so no "
+            "images are left to compare settings by"
+        )
+    special: Mapping[str, Tuned] = {**THREE_LEVEL, **SEVERITY, xray_lungs.RECIPE.name: xray_lungs.RECIPE}
+    recipe = settings.apply(special[name] if name in special else find(name), changes)
+    check(recipe)
+    return recipe
+
+
+def check(recipe: Tuned) -> None:
+    """Are all settings within their limits?
+
+    Raises:
+        RecipeError: one is not.
+    """
+    if isinstance(recipe, Recipe):
+        limits.check(recipe)
+    elif isinstance(recipe, ThreeLevelRecipe):
+        three_level.check(recipe)
+    elif isinstance(recipe, SeverityRecipe):
+        severity.check(recipe)
+    else:
+        xray_lungs.check(recipe)
+
+
+def shortened(recipe: Tuned, epochs: int | None) -> Tuned:
+    """The recipe as trials train it: no phase longer than ``epochs``, and none after which nothing is held out.
+
+    Args:
+        epochs: None: the recipe's own.
+
+    Raises:
+        RecipeError: the first phase learns from ``val``, or there are no epochs.
+    """
+    most = sys.maxsize if epochs is None else epochs
+    if isinstance(recipe, Recipe):
+        judged = tuple(itertools.takewhile(lambda phase: "val" not in phase.train_on, recipe.phases))
+        if not judged:
+            raise RecipeError(
+                f"{recipe.name}: its first phase learns from val; nothing is left to compare trials by"
+            )
+        return dataclasses.replace(recipe, phases=_capped(judged, most))
+    if isinstance(recipe, ThreeLevelRecipe):
+        level = dataclasses.replace(recipe.slice, phases=_capped(recipe.slice.phases, most))
+        return dataclasses.replace(recipe, slice=level)
+    if isinstance(recipe, SeverityRecipe):
+        return dataclasses.replace(recipe, slices=_capped((recipe.slices,), most)[0])
+    if epochs is not None:
+        raise RecipeError(f"{recipe.name}: --epochs can't be given; it learns in steps (--set steps=…)")
+    return recipe
+
+
+def plan_of(recipe: Tuned, search: Search) -> Plan:
+    """Check a search over a recipe, before any data are read.
+
+    Args:
+        recipe: as :func:`shortened` gives it.
+
+    Raises:
+        RecipeError: there is nothing to search, a range makes no sense, or trials can't be pruned.
+    """
+    grid = xray_lungs.GRID if isinstance(recipe, LungRecipe) else recipe.grid
+    ranges = dict(_range(recipe, text) for text in search.ranges)
+    if search.sampler == "grid" and (ranges or search.trials is not None):
+        raise RecipeError("--range, --trials: need --sampler tpe; of a grid every point is tried")
+    if not grid and not ranges:
+        raise RecipeError(f"{recipe.name}: has no grid to tune; give --sampler tpe and ranges")
+    epochs = _reporting(recipe)
+    if search.pruner != "none" and not epochs:
+        raise RecipeError(
+            f"{recipe.name}: --pruner can't be given: what is held out is judged when all is trained, so no epoch has "
+            "a figure to stop a trial by"
+        )
+    space = {name: distributions.CategoricalDistribution(values) for name, values in grid.items()} | ranges
+    points = math.prod(len(values) for values in grid.values())
+    trials = points if search.sampler == "grid" else search.trials or TRIALS
+    return Plan(search, space, trials, epochs, recipe.seed)
+
+
+def as_settings(point: Point) -> list[str]:
+    """A point as ``train --set`` takes it."""
+    return [f"{name}={value}" for name, value in point.items()]
+
+
+def _reporting(recipe: Tuned) -> int:
+    """How many epochs at most report a validation figure."""
+    if isinstance(recipe, Recipe):
+        longest: dict[str, int] = {}
+        for phase in recipe.phases:
+            longest[phase.name] = longest.get(phase.epochs_of, phase.epochs)
+        return sum(longest.values())
+    if isinstance(recipe, ThreeLevelRecipe):
+        return sum(phase.epochs for phase in recipe.slice.phases)
+    return 0
+
+
+P = TypeVar("P", Phase, SlicePhase, SliceTrainingSpec)
+
+
+def _capped(phases: tuple[P, ...], most: int) -> tuple[P, ...]:
+    return tuple(dataclasses.replace(phase, epochs=min(phase.epochs, most)) for phase in phases)
+
+
+def _values(own: distributions.BaseDistribution) -> Sequence[Any]:
+    if isinstance(own, distributions.CategoricalDistribution):
+        return own.choices
+    assert isinstance(own, distributions.FloatDistribution | distributions.IntDistribution)
+    return own.low, own.high
+
+
+def _range(recipe: Tuned, text: str) -> tuple[str, distributions.BaseDistribution]:
+    """The setting and the values that ``key=low:high[:log]`` means."""
+    name, _, span = text.partition("=")
+    begin, _, rest = span.partition(":")
+    end, _, scale = rest.partition(":")
+    if not (name and begin and end) or scale not in ("", "log"):
+        raise RecipeError(f"--range {text}: must be of the form key=low:high or key=low:high:log")
+    low, high = (_number(recipe, name, own, text) for own in (begin, end))
+    if not low < high or (scale and not low > 0):
+        raise RecipeError(f"--range {text}: must begin below its end, and with log above 0")
+    if all(isinstance(end, int) for end in (low, high)):
+        return name, distributions.IntDistribution(int(low), int(high), log=bool(scale))
+    return name, distributions.FloatDistribution(low, high, log=bool(scale))
+
+
+def _number(recipe: Tuned, name: str, text: str, whole: str) -> float:
+    """What a setting is when this text is given for it."""
+    changed = settings.apply(recipe, [f"{name}={text}"])
+    check(changed)
+    plain = settings.to_plain(changed)
+    value = {**dict(settings.leaves(plain)), **dict(settings.leaves(plain, numbered=True))}[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RecipeError(f"--range {whole}: {name} must be a number")
+    return value
