@@ -113,6 +113,9 @@ ROLES = {
     ),
     "external": Name("external", "from collections that training has not seen"),
     "left out": Name("left out", "of hospitals that training has not seen"),
+    "calibration": Name(
+        "calibration", "some of these images calibrated the model, so its probabilities look better than they are"
+    ),
     "audit": Name("audit", "with parts of the image taken away, to see whether the model looks at the lungs"),
     "unknown": Name(
         "origin unknown", "from collections of which nobody knows whether training has seen them"
