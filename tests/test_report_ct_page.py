@@ -12,6 +12,7 @@ from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis, SliceResult
 from pulmoscope.report.ct_page import CtPictures, Cut, cut_marks, findings, geometry, to_html
 from pulmoscope.report.diagnosis import to_json
+from pulmoscope.report.names import DECISIONS
 from pulmoscope.report.page import summary
 from pulmoscope.report.slice_axis import axis_of
 
@@ -88,12 +89,41 @@ def test_every_id_is_one_of_its_own_and_every_link_leads_to_one() -> None:
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
 
 
+def test_answer_evidence_and_limits_come_before_the_details() -> None:
+    ids = Page(page_of(a_ct_diagnosis())).ids
+    order = [
+        "along",
+        "probabilities",
+        "quality",
+        "limits",
+        "suspicious",
+        "lightbox",
+        "study",
+        "card",
+        "origin",
+    ]
+    assert [name for name in ids if name in order] == order
+
+
+def test_the_most_suspicious_slice_stands_beside_the_scores() -> None:
+    text = page_of(a_ct_diagnosis())
+    card = text[text.index('aria-labelledby="along"') :].partition("</section>")[0]
+    assert 'href="#found-11"' in card
+    assert card.count("<img") == 2
+    assert (
+        "<img"
+        not in page_of(replace(a_ct_diagnosis(), explanations=()))
+        .partition('id="along"')[2]
+        .partition("</section>")[0]
+    )
+
+
 def test_the_page_says_what_a_reader_needs() -> None:
     said = Page(page_of(a_ct_diagnosis(flags=(UNDEREXPOSED, UNCHECKED)))).words
     for expected in (
         "91.0 %COVID, the most probable class",
         "The most probable class has 0.910.",
-        "19 of 24 slices show enough lung to be judged.",
+        "19 of 24 slices show enough lung for a prediction.",
         "In 11 of them COVID or CAP is more probable than not. "
         "They lie within slices 6 to 16 (z −270.0 to −220.0 mm).",
         "Underexposed. Bright parts reach 11 % (20 % and more).",
@@ -131,7 +161,7 @@ def test_a_drawing_tells_its_content_to_those_who_do_not_see_it() -> None:
     assert "Marked are the slices 8, 11." in described[1]
     assert 'aria-label="Coronal cut; the slices 11, 8 are marked"' in text
     assert "<title>slice 12, z −240.0 mm: COVID 85.0 %, Normal 13.5 %, CAP 1.5 %</title>" in text
-    assert "<title>slice 0, z −300.0 mm: not judged</title>" in text
+    assert "<title>slice 0, z −300.0 mm: no prediction</title>" in text
 
 
 def test_each_explained_slice_stands_beside_its_maps() -> None:
@@ -151,12 +181,11 @@ def test_a_page_without_maps_or_levels_or_geometry() -> None:
     found = replace(a_ct_of_pictures(), explanations=(), levels={"only": {"COVID": 1.0}})
     page = Page(page_of(found))
     assert (
-        "There is no heat map: none was asked for, or no slice could be judged that was measured"
-        in page.words
+        "There is no heat map: none was asked for, or no slice with a prediction was measured" in page.words
     )
     assert "levels" not in page.ids
     assert "mark" not in page.classes
-    assert "They lie within slices 6 to 16. Slice by slice" in page.words
+    assert "They lie within slices 6 to 16. Evidence" in page.words
     assert "Slice, counted from 0 at the feet" in page.words
     assert "unknown: the files don't say" in page.words
     assert "not to scale" in page.words
@@ -166,8 +195,8 @@ def test_a_page_without_maps_or_levels_or_geometry() -> None:
 def test_a_models_record_counts_what_it_learnt_from() -> None:
     by_levels = a_ct_diagnosis()
     by_slices = replace(by_levels, levels={})
-    assert "Internal: studies from the same collections" in Page(page_of(by_levels)).words
-    assert "Internal: slices from the same collections" in Page(page_of(by_slices)).words
+    assert "internal, 580 studies" in Page(page_of(by_levels)).words
+    assert "internal, 580 slices" in Page(page_of(by_slices)).words
 
 
 def test_a_referred_study_is_headed_so() -> None:
@@ -179,7 +208,7 @@ def test_drawn_studies_and_models_of_drawn_studies_are_called_so() -> None:
     assert "Synthetic" not in Page(page_of(a_ct_diagnosis())).words
     assert "Synthetic study." in Page(page_of(a_ct_diagnosis(flags=(SYNTHETIC,)))).words
     named = replace(a_ct_diagnosis(), model={**a_ct_diagnosis().model, "name": "ct-covid-synthetic"})
-    assert "Synthetic model. ct-covid-synthetic learnt from drawn studies only" in Page(page_of(named)).words
+    assert "Synthetic model. ct-covid-synthetic " in Page(page_of(named)).words
     for sources, expected in ({"phantom": 300}, True), (["phantom"], True), ({"phantom": 3, "A": 1}, False):
         taught = replace(a_ct_diagnosis(), card={**CARD, "training_data": {"sources": sources}})
         assert ("Synthetic model." in Page(page_of(taught)).words) is expected
@@ -216,18 +245,18 @@ def test_findings_of_one_slice_and_of_none() -> None:
     loud = {"COVID": 0.3, "CAP": 0.2, "Normal": 0.5}
     one = replace(found, slices=(SliceResult(0, "a", -3.0, quiet), SliceResult(1, "b", -1.0, loud)))
     assert findings(one) == [
-        "2 of 2 slices show enough lung to be judged.",
+        "2 of 2 slices show enough lung for a prediction.",
         "In 1 of them COVID or CAP is more probable than not. It is slice 1 (z −1.0 mm).",
     ]
     none = replace(found, slices=(SliceResult(0, "a", -3.0, quiet), SliceResult(1, "b", -1.0, None)))
-    assert findings(none)[0] == "1 of 2 slices shows enough lung to be judged."
+    assert findings(none)[0] == "1 of 2 slices shows enough lung for a prediction."
     assert findings(none)[1] == "In none of them is COVID or CAP more probable than not."
     lungs = (SliceResult(0, "a", -3.0, quiet, 0.1, 0.2), SliceResult(1, "b", -1.0, loud, 0.3, 0.0))
     assert findings(replace(found, slices=lungs))[-1] == (  # 0.02 of 0.4
         "Of the lung 5.0 % is dense (from −600 HU on, without vessels and outline)."
     )
     blank = replace(found, slices=(SliceResult(0, "a", -3.0, None),))
-    assert findings(blank) == ["No slice shows enough lung to be judged by itself."]
+    assert findings(blank) == ["No slice shows enough lung for a prediction by itself."]
 
 
 def test_a_single_slice_needs_no_plot() -> None:
@@ -266,12 +295,12 @@ def test_a_tilted_gantry_is_told() -> None:
 
 def test_the_summary_of_a_ct_tells_of_slices_and_classifiers() -> None:
     lines = summary(to_json(a_ct_diagnosis(flags=(SYNTHETIC,))))
-    assert lines[0] == "Synthetic study: a program drew it, there is no patient."
+    assert lines[0] == "Synthetic study: a program made it, there is no patient."
     assert lines[1:6] == [
         "Most probable   COVID, 91.0 %",
-        "Decision        report",
+        f"Decision        {DECISIONS[Decision.REPORT].title.lower()}: {DECISIONS[Decision.REPORT].meaning}",
         "Reason          The most probable class has 0.910.",
-        "Slices          19 of 24 judged; most suspicious: 11 (z -245.0 mm), COVID, 95.0 %",
+        "Slices          19 of 24 predicted; most suspicious: 11 (z -245.0 mm), COVID, 95.0 %",
         "Classifiers     maxpool COVID, 94.0 %; bilstm CAP, 62.0 %; bilstm-weighted COVID, 88.0 %",
     ]
     assert not any(line.startswith(("Slices", "Classifiers")) for line in summary(to_json(a_diagnosis())))
@@ -279,7 +308,7 @@ def test_the_summary_of_a_ct_tells_of_slices_and_classifiers() -> None:
 
 def test_the_summary_of_slices_without_height_or_lung() -> None:
     lines = summary(to_json(a_ct_of_pictures()))
-    assert "Slices          19 of 24 judged; most suspicious: 11, COVID, 95.0 %" in lines
+    assert "Slices          19 of 24 predicted; most suspicious: 11, COVID, 95.0 %" in lines
     found = a_ct_diagnosis()
     blank = replace(found, slices=tuple(replace(one, probabilities=None) for one in found.slices), levels={})
-    assert "Slices          0 of 24 judged" in summary(to_json(blank))
+    assert "Slices          0 of 24 predicted" in summary(to_json(blank))

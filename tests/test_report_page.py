@@ -10,7 +10,8 @@ from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_diagnosis
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis
 from pulmoscope.report.diagnosis import to_json
-from pulmoscope.report.page import Figure, Pictures, figure_table, figure_title, of_hundred, summary, to_html
+from pulmoscope.report.names import DECISIONS, FIGURES, ROLES, figure_name
+from pulmoscope.report.page import DataSet, Figure, Pictures, figure_table, of_hundred, summary, to_html
 
 DRAWN = "data:image/png;base64,AAAA"
 
@@ -47,8 +48,40 @@ def words(page: str) -> str:
 
 def test_the_page_stands_alone() -> None:
     page = page_of(a_diagnosis())
-    assert all(address.startswith("data:") for address in Loads(page).addresses)
+    assert all(address.startswith(("data:", "#")) for address in Loads(page).addresses)
     assert not re.search(r"url\(|@import|https?://|<link[^>]+stylesheet", page)
+
+
+def test_the_notice_stands_above_the_first_card() -> None:
+    page = page_of(a_diagnosis())
+    rest = NOTICE.partition(".")[2]
+    body = page.index("<body>")
+    assert body < page.index(rest, body) < page.index('class="card', body)
+
+
+def test_every_printed_sheet_carries_the_notice() -> None:
+    style = re.search(r"@page \{.*?@bottom-left \{ content: \"([^\"]*)\"", page_of(a_diagnosis()), re.DOTALL)
+    assert style
+    assert style[1] == NOTICE  # it needs no escapes
+
+
+def test_what_is_folded_or_chosen_on_the_screen_is_printed() -> None:
+    page = page_of(a_diagnosis())
+    printed = "".join(re.findall(r"@media print \{(.*?)\n\}", page, re.DOTALL))
+    assert re.search(r"::details-content \{[^}]*content-visibility: visible", printed)
+    assert re.search(r"\.heat \{[^}]*display: block", printed)
+    assert Loads(page).tags.count("figcaption") == 1 + len(a_diagnosis().explanations)
+
+
+@pytest.mark.parametrize("decision", Decision)
+def test_page_and_summary_say_what_a_decision_means(decision: Decision) -> None:
+    found = a_diagnosis(decision=decision)
+    name = DECISIONS[decision]
+    assert name.title in words(page_of(found))
+    assert name.meaning in words(page_of(found))
+    (line,) = [line for line in summary(to_json(found)) if line.startswith("Decision")]
+    assert line.split(maxsplit=1)[1] == f"{name.title.lower()}: {name.meaning}"
+    assert to_json(found)["prediction"]["decision"] == decision.value
 
 
 def test_the_page_says_what_a_reader_needs() -> None:
@@ -66,8 +99,8 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "3,000 (1,600 COVID, 1,400 Normal)",
         "hospital A (2,000), hospital B (1,100)",
         "CC0",
-        "drawn test: split test of hospital A.",
-        "AUROC blackout",
+        "test split of hospital A",
+        figure_name("auroc_blackout").title,
         "0.660–0.744",
         "can only choose among COVID, Normal, Viral Pneumonia",
         "ab" * 32,
@@ -91,10 +124,10 @@ def test_a_drawn_image_is_called_synthetic() -> None:
 def test_a_model_that_saw_no_patient_says_so() -> None:
     assert "Synthetic model." not in words(page_of(a_diagnosis()))
     taught = replace(a_diagnosis(), card={**CARD, "training_data": {"sources": ["phantom"]}})
-    assert "tiny learnt from drawn images only" in words(page_of(taught))
+    assert "Synthetic model. tiny " in words(page_of(taught))
     named = replace(a_diagnosis(), model={**a_diagnosis().model, "name": "xray-synthetic"})
-    assert "xray-synthetic learnt from drawn images only" in words(page_of(named))
-    assert summary(to_json(named))[0] == "Synthetic model: it learnt from drawn lungs only."
+    assert "Synthetic model. xray-synthetic " in words(page_of(named))
+    assert summary(to_json(named))[0].startswith("Synthetic model")
 
 
 @pytest.mark.parametrize(
@@ -127,31 +160,23 @@ def test_a_bundle_without_figures_says_so() -> None:
 def test_figures_stand_side_by_side() -> None:
     table = figure_table(CARD["metrics"], audit=False)
     assert table["sets"] == [
-        ("drawn test", "internal", 580, "split test of hospital A"),
-        ("drawn elsewhere", "external", 312, ""),
+        DataSet("Drawn test", ROLES["internal"], 580, "test split of hospital A"),
+        DataSet("Drawn elsewhere", ROLES["external"], 312, ""),
     ]
     assert table["rows"] == [
-        ("accuracy", [Figure(0.953, 0.935, 0.968), None]),
-        ("auroc", [None, Figure(0.871, 0.812, 0.918)]),
+        (FIGURES["accuracy"], [Figure(0.953, 0.935, 0.968), None]),
+        (FIGURES["macro_auroc"], [None, Figure(0.871, 0.812, 0.918)]),
+    ]
+    assert [term for term, _ in table["glossary"]] == [
+        "Drawn test",
+        ROLES["internal"].title,
+        ROLES["external"].title,
+        FIGURES["accuracy"].title,
+        FIGURES["macro_auroc"].title,
     ]
     assert figure_table(CARD["metrics"], audit=True)["rows"] == [
-        ("auroc_blackout", [Figure(0.703, 0.66, 0.744)])
+        (figure_name("auroc_blackout"), [Figure(0.703, 0.66, 0.744)])
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("auroc", "AUROC"),
-        ("calibration_error", "Calibration error"),
-        ("AUROC_COVID_against_Normal", "AUROC COVID against Normal"),
-        ("sensitivity_Viral Pneumonia", "Sensitivity Viral Pneumonia"),
-        ("mcc", "MCC"),
-        ("nih_Pneumonia_called_COVID", "nih Pneumonia called COVID"),
-    ],
-)
-def test_a_figures_name_becomes_words(name: str, title: str) -> None:
-    assert figure_title(name) == title
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
+from pulmoscope.report.names import figure_name, set_title
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.training import card, settings
 from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
@@ -107,11 +108,14 @@ def test_figures_are_a_column_for_each_data_set(bundle: Bundle) -> None:
     add_metrics(bundle.folder, "test", evaluation(bundle, {"here": 8}))
     made = add_metrics(bundle.folder, "external", evaluation(bundle, {"nih": 8}))
     text = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "|  | test (internal) | external (external) |" in text
-    assert "| accuracy | 0.750 (0.375–0.750) | 0.750 (0.375–0.750) |" in text
-    assert "| mcc | – | – |" in text
-    assert "| AUROC COVID against Normal | 0.875 (0.438–0.875) |" in text
-    assert "| nih Pneumonia called COVID | 0.250" in text
+    assert f"|  | {set_title('test')} (internal) | {set_title('external')} (external) |" in text
+    for key, cells in (
+        ("accuracy", "0.750 (0.375–0.750) | 0.750 (0.375–0.750) |"),
+        ("mcc", "– | – |"),
+        ("AUROC_COVID_against_Normal", "0.875 (0.438–0.875) |"),
+        ("nih_Pneumonia_called_COVID", "0.250"),
+    ):
+        assert f"| {figure_name(key).title} | {cells}" in text
     assert "No figure from another hospital is recorded." not in text
     assert load(bundle.folder) == made
 

@@ -26,6 +26,7 @@ from pulmoscope.pipeline import outputs as files
 from pulmoscope.quality.views import LIKE_CHILD
 from pulmoscope.report.archive import read_diagnosis
 from pulmoscope.report.diagnosis import flags_of
+from pulmoscope.report.names import DECISIONS
 from pulmoscope.report.page import in_study
 from pulmoscope.runtime.bundle import Thresholds
 
@@ -120,7 +121,7 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
         thresholds: of the model's referral.
     """
     if len(films) > MOST_FILMS:
-        finding = f"{len(films)} films have the same ids (a study has at most {MOST_FILMS})"
+        finding = f"{len(films)} radiographs have the same ids (a study has at most {MOST_FILMS})"
         named = tuple(StudyFilm(film.name, film.folder, "too-many", finding) for film in films)
         return StudyAnswer(named, Decision.REFER, f"The study can't be judged: {finding}.", Quality())
     parts = _parts(films)
@@ -132,7 +133,7 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
         tuple(dict.fromkeys((*(flag for plain in used for flag in flags_of(plain)), *children)))
     )
     if not used:
-        reason = f"No film of the study can be judged; the first: {parts[0].reason}."
+        reason = f"No radiograph of the study can be judged; the first: {parts[0].reason}."
         return StudyAnswer(tuple(parts), Decision.REFER, reason, quality)
     shares = [plain["prediction"]["probabilities"] for plain in used]
     mean = {label: round(sum(own[label] for own in shares) / len(shares), 6) for label in shares[0]}
@@ -140,9 +141,9 @@ def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAn
     labels = Counter(plain["prediction"]["label"] for plain in used)
     if len(labels) > 1 and not quality.refusals:
         told = ", ".join(f"{count} {label}" for label, count in labels.items())
-        prediction = Prediction(mean, Decision.REFER, f"The films differ: {told}.")
+        prediction = Prediction(mean, Decision.REFER, f"The radiographs differ: {told}.")
     elif len(used) > 1:
-        reason = f"Mean of {len(used)} films: {prediction.reason[0].lower()}{prediction.reason[1:]}"
+        reason = f"Mean of {len(used)} radiographs: {prediction.reason[0].lower()}{prediction.reason[1:]}"
         prediction = Prediction(mean, prediction.decision, reason)
     return StudyAnswer(tuple(parts), prediction.decision, prediction.reason, quality, prediction)
 
@@ -161,7 +162,7 @@ def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
         if against is not None:
             parts.append(StudyFilm(film.name, film.folder, against.code, against.message))
         elif first is not None:
-            parts.append(StudyFilm(film.name, film.folder, "duplicate", f"the same film as {first}"))
+            parts.append(StudyFilm(film.name, film.folder, "duplicate", f"the same radiograph as {first}"))
         else:
             seen |= dict.fromkeys(marks, film.name)
             parts.append(StudyFilm(film.name, film.folder))
@@ -249,12 +250,12 @@ def sentence(answer: StudyAnswer, number: int) -> str:
     """What a film's page says of its study; ``number``: which of its films it is, counted from 1."""
     used = sum(film.used for film in answer.films)
     own = answer.films[number - 1]
-    part = "" if own.used else " This film does not count."
+    part = "" if own.used else " This one does not count."
     outcome = "none"
     if answer.prediction is not None:
         best = answer.prediction.probabilities[answer.prediction.label]
         outcome = f"{answer.prediction.label}, {100 * best:.1f} %"
     return (
-        f"Film {number} of {len(answer.films)} of a study, whose answer rests on {used}: "
-        f"{outcome}; {answer.decision.value}. {answer.reason}{part}"
+        f"Radiograph {number} of {len(answer.films)} of a study, whose answer rests on {used}: "
+        f"{outcome}; {DECISIONS[answer.decision].title.lower()}. {answer.reason}{part}"
     )

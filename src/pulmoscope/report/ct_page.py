@@ -81,9 +81,9 @@ class Shown:
     Attributes:
         place: «slice 42, z −261.3 mm», or without the height where the files don't say.
         file: the last part of its file's name.
-        ranked: classes with their probabilities, the most probable first; empty where it was not judged.
+        ranked: classes with their probabilities, the most probable first; empty where there is no prediction.
         parts: of the positive classes: the class's number among them, name and probability.
-        suspicion: the probability that there is something; None where it was not judged.
+        suspicion: the probability that there is something; None where there is no prediction.
         imputed: of the body in it, the fraction that was filled in.
         anomaly: how unlike a normal one it is, as a multiple of the limit; 0 where that is not known.
     """
@@ -100,7 +100,7 @@ class Shown:
     @property
     def says(self) -> str:
         """The probabilities in one line, how much the slice lacks, and whether it is unlike a normal one."""
-        said = ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "not judged"
+        said = ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "no prediction"
         if self.imputed:
             said += f"; {percent(self.imputed)} of it filled in"
         return f"{said}; unlike normal, {self.anomaly:.1f} times the limit" if self.anomaly > 1 else said
@@ -191,19 +191,19 @@ def shown(found: SliceResult, positives: list[str]) -> Shown:
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
-    """What the slices say, as sentences; none of a single one that was judged."""
-    judged = [found for found in diagnosis.slices if found.probabilities is not None]
+    """What the slices say, as sentences; none of a single one with a prediction."""
+    predicted = [found for found in diagnosis.slices if found.probabilities is not None]
     lacking = (
         [] if diagnosis.imputed is None else [imputed_sentence(diagnosis.imputed, len(diagnosis.slices))]
     )
-    if not judged:
-        return ["No slice shows enough lung to be judged by itself.", *lacking]
+    if not predicted:
+        return ["No slice shows enough lung for a prediction by itself.", *lacking]
     if len(diagnosis.slices) == 1:
         return lacking  # the answer is the slice's
-    verb = "shows" if len(judged) == 1 else "show"
-    said = [f"{len(judged)} of {len(diagnosis.slices)} slices {verb} enough lung to be judged."]
-    named = " or ".join(plot.positive_classes(judged))
-    leaning = [found for found in judged if suspicion(found.probabilities or {}) >= LEANING]
+    verb = "shows" if len(predicted) == 1 else "show"
+    said = [f"{len(predicted)} of {len(diagnosis.slices)} slices {verb} enough lung for a prediction."]
+    named = " or ".join(plot.positive_classes(predicted))
+    leaning = [found for found in predicted if suspicion(found.probabilities or {}) >= LEANING]
     if leaning:
         low, high = leaning[0], leaning[-1]
         between = f"slice {low.index}" if low is high else f"slices {low.index} to {high.index}"
@@ -215,7 +215,7 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     else:
         said.append(f"In none of them is {named} more probable than not.")
     measured = [
-        (found.lung_fraction, found.dense_fraction) for found in judged if found.dense_fraction is not None
+        (found.lung_fraction, found.dense_fraction) for found in predicted if found.dense_fraction is not None
     ]
     lung = sum(share or 0 for share, _ in measured)
     if lung:

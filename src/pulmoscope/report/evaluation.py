@@ -7,35 +7,45 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulmoscope.report.html import data_uri, render
+from pulmoscope.report.names import FIGURES
 
 SCORES = {
-    "accuracy": ("Accuracy", "share of all images that are called rightly"),
-    "balanced_accuracy": (
-        "Balanced accuracy",
-        "mean of the classes' sensitivities: every class counts the same",
-    ),
-    "mcc": ("MCC", "Matthews' correlation: 1 all right, 0 no better than one constant answer"),
-    "macro_f1": ("Macro-F1", "mean over classes of the harmonic mean of precision and sensitivity"),
-    "macro_auroc": ("AUROC", "mean over classes: chance that an image of the class ranks above another"),
-    "calibration_error": (
-        "Calibration error",
-        "mean gap between stated probability and share right; 0 is best",
-    ),
-    "brier": ("Brier score", "sum over classes of squared errors of the probabilities; 0 is best, 2 worst"),
+    key: FIGURES[key]
+    for key in (
+        "accuracy",
+        "balanced_accuracy",
+        "mcc",
+        "macro_f1",
+        "macro_auroc",
+        "calibration_error",
+        "brier",
+    )
 }
 MEASURES = {
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
+    "sensitivity": FIGURES["sensitivity"],
+    "specificity": FIGURES["specificity"],
+    "auroc": FIGURES["macro_auroc"],
+    "average_precision": FIGURES["average_precision"],
 }
 PICTURES = {
-    "confusion": "Confusion matrix: rows are labels, columns what the model called them; shares are of the row.",
+    "confusion": "Confusion matrix: rows are labels, columns the predicted classes; fractions are of the row.",
     "roc": "ROC curve, each class against the rest.",
     "precision_recall": "Precision–recall curve, each class against the rest.",
     "risk_coverage": "Referral: the fewer images are reported, the surest first, the fewer of them should be wrong.",
     "reliability": "Reliability: on the diagonal, a stated 80 % is right in 80 % of cases. Below: images per bin.",
 }
+
+RATES = [
+    FIGURES[key]
+    for key in (
+        "normals_called_covid",
+        "normals_reported_covid",
+        "wrongly_called",
+        "wrongly_reported",
+        "reported",
+    )
+]
+"""Of a hospital, after its AUROC and its calibration error."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
         found=found,
         scores=SCORES,
         measures=MEASURES,
+        rates=RATES,
         pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],
     )
 
@@ -82,6 +93,7 @@ def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes], levels
         levels=levels,
         scores=SCORES,
         measures=MEASURES,
+        rates=RATES,
         pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],
         map=data_uri(pictures["tsne"]) if "tsne" in pictures else "",
     )

@@ -20,10 +20,10 @@ HEADER = (
 )
 SUMMARY = {
     "auroc_within": "AUROC of COVID against Normal within a hospital",
-    "normals_called_covid": "share of normal images called COVID",
-    "normals_reported_covid": "share of normal images reported as COVID",
-    "wrongly_called": "share of images wrongly called",
-    "wrongly_reported": "share of images wrongly reported",
+    "normals_called_covid": "fraction of normal images called COVID",
+    "normals_reported_covid": "fraction of normal images reported as COVID",
+    "wrongly_called": "fraction of images wrongly called",
+    "wrongly_reported": "fraction of images wrongly reported",
 }
 NOTHING = "–"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from functools import cache
 from typing import Any
 
@@ -10,13 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.software import versions
+from pulmoscope.report.names import source_title
 
 
 def render(template: str, **values: Any) -> str:
     """Fill a template of ``report/templates``, such as ``"diagnosis.html"``.
 
     Every value is escaped, so that a file name can't become markup. A page extends ``base.html``, which knows
-    ``notice`` and ``version``; the filters ``percent``, ``number`` and ``interval`` write figures.
+    ``notice`` and ``version``; the filters ``percent``, ``number`` and ``interval`` write figures, ``source`` names a
+    collection of images, ``css_string`` writes text for a style sheet.
 
     Raises:
         jinja2.UndefinedError: the template uses a value that was not given.
@@ -34,14 +37,14 @@ def data_uri(content: bytes, media_type: str = "image/png") -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share as a percentage; what is not quite none or all is never written as 0 or 100."""
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction as a percentage; what is not quite none or all is never written as 0 or 100."""
     least = 10**-digits
-    if 0 < share * 100 < least:
+    if 0 < fraction * 100 < least:
         return f"< {least:g} %"
-    if 100 - least < share * 100 < 100:
+    if 100 - least < fraction * 100 < 100:
         return f"> {100 - least:g} %"
-    return f"{share * 100:.{digits}f} %"
+    return f"{fraction * 100:.{digits}f} %"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -54,6 +57,11 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     return f"{low:.{digits}f}–{high:.{digits}f}"
 
 
+def css_string(text: str) -> str:
+    """Text as a quoted CSS string within a page's ``<style>``: whatever is in it stays text, in CSS and in HTML."""
+    return '"' + re.sub(r"[^\w .,;:-]", lambda found: f"\\{ord(found[0]):x} ", text) + '"'
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -64,5 +72,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(notice=NOTICE, version=versions()["pulmoscope"])
-    environment.filters.update(percent=percent, number=number, interval=interval)
+    environment.filters.update(
+        percent=percent, number=number, interval=interval, css_string=css_string, source=source_title
+    )
     return environment

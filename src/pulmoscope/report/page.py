@@ -12,16 +12,26 @@ from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
+from pulmoscope.report.names import (
+    DECISIONS,
+    ROLES,
+    Name,
+    figure_name,
+    glossary,
+    set_title,
+    source_title,
+    spelt_out,
+)
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
 """Figures that the page leaves to the bundle's MODEL_CARD.md."""
 
 SYNTHETIC = "synthetic"
-"""Code of the flag of an image that a program drew; part of the name of a model that learnt from such only."""
+"""Code of the flag of an image that a program made; part of the name of a model that was trained on such only."""
 
 
 _STUDY = "<!-- study -->"
-"""Twice in the page; between them stands what is said of the film's study."""
+"""Twice in the page; between them stands what is said of the radiograph's study."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,16 @@ class Figure:
     high: float | None
 
 
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of the model card: how many images, studies or slices, and in a sentence which; empty: not said."""
+
+    title: str
+    role: Name
+    images: int
+    what: str
+
+
 def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
     """The page ``report.html`` of an X-ray; for what it tells of the model see :func:`facts`."""
     scan = diagnosis.scan
@@ -63,7 +83,7 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
 
 
 def in_study(html: str, sentence: str) -> str:
-    """An X-ray's page with what there is to say of the study that the film is of; empty: of none."""
+    """An X-ray's page with what there is to say of the study that the radiograph is of; empty: of none."""
     before, _, rest = html.partition(_STUDY)
     _, mark, after = rest.partition(_STUDY)
     if not mark:  # a page of another version
@@ -86,7 +106,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     probability = prediction.probabilities[prediction.label]
     said = card.get("wording", {}).get(prediction.label, prediction.label)
-    # A CT that only one classifier has judged was judged by a model of slices, whose record counts these.
+    # A CT with the answer of only one classifier was read by a model of slices, whose record counts these.
     counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
         "name": scan.name,
@@ -98,14 +118,15 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "probability": probability,
         "ranked": sorted(prediction.probabilities.items(), key=lambda pair: -pair[1]),
         "referred": prediction.decision is Decision.REFER,
+        "decision": DECISIONS[prediction.decision],
         "reason": prediction.reason,
         "verdict": diagnosis.quality.verdict,
         "flags": diagnosis.quality.flags,
         "limits": diagnosis.quality.limits,
         "flag_title": flag_title,
         "synthetic": is_synthetic(diagnosis),
-        "learnt_from_drawn": learnt_from_drawn(diagnosis),
-        "calibration": card.get("calibration", {}),
+        "trained_on_synthetic": trained_on_synthetic(diagnosis),
+        "calibration": _calibration(card.get("calibration", {})),
         "of_hundred": of_hundred(probability),
         "threshold": _threshold(diagnosis),
         "wording": card.get("wording", {}),
@@ -114,7 +135,6 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
         "audits": figure_table(card.get("metrics", {}), audit=True),
-        "figure_title": figure_title,
         "model": diagnosis.model,
         "files": scan.files,
         "sha256": input_sha256(scan),
@@ -131,13 +151,19 @@ def _threshold(diagnosis: Diagnosis) -> float | None:
     return least
 
 
+def _calibration(known: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's, with the data that the temperature was fitted on in full words."""
+    fitted_on = known.get("fitted_on")
+    return {**known, "fitted_on": spelt_out(fitted_on)} if fitted_on else dict(known)
+
+
 def is_synthetic(diagnosis: Diagnosis) -> bool:
-    """Whether the image says of itself that a program drew it."""
+    """Whether the image says of itself that a program made it."""
     return any(flag.code == SYNTHETIC for flag in diagnosis.quality.all_flags)
 
 
-def learnt_from_drawn(diagnosis: Diagnosis) -> bool:
-    """Whether the model never saw a patient: its name says so, or everything that it learnt from was drawn."""
+def trained_on_synthetic(diagnosis: Diagnosis) -> bool:
+    """Whether the model never saw a patient: its name says so, or all its training images are synthetic."""
     sources = set(diagnosis.card.get("training_data", {}).get("sources", ()))
     return SYNTHETIC in diagnosis.model["name"].lower() or sources == {SYNTHETIC_SOURCE}
 
@@ -145,14 +171,6 @@ def learnt_from_drawn(diagnosis: Diagnosis) -> bool:
 def flag_title(flag: Flag) -> str:
     """A flag's code as words."""
     return flag.code.replace("_", " ").replace("-", " ").capitalize()
-
-
-def figure_title(name: str) -> str:
-    """A figure's name as words; abbreviations, classes and sources stay as they are."""
-    first, *others = name.split("_")
-    if "called" not in others:  # else a source comes first
-        first = {"auroc": "AUROC", "mcc": "MCC"}.get(first, first[:1].upper() + first[1:])
-    return " ".join([first, *others])
 
 
 def of_hundred(probability: float) -> str:
@@ -177,9 +195,9 @@ def training_facts(training: Mapping[str, Any], nouns: str = "images") -> list[t
     sources = training.get("sources", ())
     if sources:
         listed = (
-            [f"{name} ({count:,})" for name, count in sources.items()]
+            [f"{source_title(name)} ({count:,})" for name, count in sources.items()]
             if isinstance(sources, Mapping)
-            else list(sources)
+            else list(map(source_title, sources))
         )
         facts.append(("Sources", ", ".join(listed)))
     if training.get("terms"):
@@ -188,7 +206,7 @@ def training_facts(training: Mapping[str, Any], nouns: str = "images") -> list[t
 
 
 def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[Any]]:
-    """Figures side by side: ``sets`` (name, role, images, what) and ``rows`` (figure, one per set).
+    """Figures side by side: ``sets`` (:class:`DataSet`), ``rows`` (name, a figure or None per set), ``glossary``.
 
     Args:
         metrics: of the model card.
@@ -196,12 +214,27 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
     """
     chosen = {name: held for name, held in metrics.items() if (held["role"] == "audit") == audit}
     names = dict.fromkeys(figure for held in chosen.values() for figure in held["figures"])
+    told = [name for name in names if name not in IN_THE_CARD_ONLY]
+    sets = [
+        DataSet(
+            set_title(name),
+            ROLES.get(held["role"], Name(held["role"])),
+            held["images"],
+            spelt_out(held.get("what", "")),
+        )
+        for name, held in chosen.items()
+    ]
+    roles = {held.role.title: held.role.meaning for held in sets}
     return {
-        "sets": [(name, held["role"], held["images"], held.get("what", "")) for name, held in chosen.items()],
+        "sets": sets,
         "rows": [
-            (name, [_figure(held["figures"].get(name)) for held in chosen.values()])
-            for name in names
-            if name not in IN_THE_CARD_ONLY
+            (figure_name(name), [_figure(held["figures"].get(name)) for held in chosen.values()])
+            for name in told
+        ],
+        "glossary": [
+            *((held.title, held.what) for held in sets if held.what),
+            *((title, meaning) for title, meaning in roles.items() if meaning),
+            *glossary(told),
         ],
     }
 
@@ -209,18 +242,18 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
 def summary(plain: Mapping[str, Any]) -> list[str]:
     """The answer of a ``diagnosis.json`` in a few plain lines, for a terminal."""
     prediction, quality = plain["prediction"], Quality(flags_of(plain))
-    verdict = "report" if prediction["decision"] == Decision.REPORT else "refer: a person must decide"
+    decision = DECISIONS[prediction["decision"]]
     synthetic = any(flag.code == SYNTHETIC for flag in quality.all_flags)
-    drawn = "study" if plain["input"]["modality"] == Modality.CT else "image"
+    noun = "study" if plain["input"]["modality"] == Modality.CT else "image"
     return [
-        *([f"Synthetic {drawn}: a program drew it, there is no patient."] if synthetic else []),
+        *([f"Synthetic {noun}: a program made it, there is no patient."] if synthetic else []),
         *(
-            ["Synthetic model: it learnt from drawn lungs only."]
+            ["Synthetic model: it was trained on synthetic images only."]
             if SYNTHETIC in plain["model"]["name"]
             else []
         ),
         f"Most probable   {_top(prediction['probabilities'])}",
-        f"Decision        {verdict}",
+        f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",
         *_severity_lines(plain["severity"]),
         *_slice_lines(plain["slices"]),
@@ -240,29 +273,29 @@ def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:
     """How much of the lungs is affected, where that was measured."""
     if not severity or severity.get("percent_affected") is None:
         return []
-    share, grade = severity["percent_affected"], severity["grade"]
+    percent_affected, grade = severity["percent_affected"], severity["grade"]
     return [
-        f"Affected        {share:.1f} % of the lungs by measure: {grade}, {severity['score']} of 25 points"
+        f"Affected        {percent_affected:.1f} % of the lungs by measure: {grade}, {severity['score']} of 25 points"
     ]
 
 
 def _slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How many slices of a CT were judged, and the one with the most to see."""
+    """For how many slices of a CT a class was predicted, and the one with the most to see."""
     if not slices:
         return []
-    judged = [found for found in slices if found["probabilities"] is not None]
-    line = f"Slices          {len(judged)} of {len(slices)} judged"
-    if not judged:
+    predicted = [found for found in slices if found["probabilities"] is not None]
+    line = f"Slices          {len(predicted)} of {len(slices)} predicted"
+    if not predicted:
         return [line]
-    worst = max(judged, key=lambda found: suspicion(found["probabilities"]))
+    worst = max(predicted, key=lambda found: suspicion(found["probabilities"]))
     height = "" if worst["z_mm"] is None else f" (z {worst['z_mm']:.1f} mm)"
     return [f"{line}; most suspicious: {worst['index']}{height}, {_top(worst['probabilities'])}"]
 
 
 def _level_lines(levels: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What each classifier that looks at the whole patient says."""
-    said = [f"{name} {_top(shares)}" for name, shares in levels.items()]
-    return [f"Classifiers     {'; '.join(said)}"] if len(said) > 1 else []
+    answers = [f"{name} {_top(probabilities)}" for name, probabilities in levels.items()]
+    return [f"Classifiers     {'; '.join(answers)}"] if len(answers) > 1 else []
 
 
 def _top(probabilities: Mapping[str, float]) -> str:

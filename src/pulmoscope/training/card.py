@@ -15,6 +15,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
 from pulmoscope.runtime.any_bundle import AnyBundle, load_any
 from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
@@ -276,11 +277,11 @@ def _figures(bundle: Bundle) -> list[str]:
         return ["None recorded."]
     names = list(dict.fromkeys(name for found in sets.values() for name in found["figures"]))
     rows = [
-        ["", *(f"{key} ({found['role']})" for key, found in sets.items())],
+        ["", *(f"{set_title(key)} ({found['role']})" for key, found in sets.items())],
         ["---"] * (len(sets) + 1),
         ["images", *(f"{found['images']:,}" for found in sets.values())],
         *(
-            [name.replace("_", " "), *(_cell(found["figures"].get(name)) for found in sets.values())]
+            [figure_name(name).title, *(_cell(found["figures"].get(name)) for found in sets.values())]
             for name in names
         ),
     ]
@@ -289,7 +290,8 @@ def _figures(bundle: Bundle) -> list[str]:
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        *(f"- {key}: {found['what']}" for key, found in sets.items()),
+        *(f"- {set_title(key)} (`{key}`): {spelt_out(found['what'])}" for key, found in sets.items()),
+        *(f"- {term}: {meaning}" for term, meaning in glossary(names)),
     ]
 
 

@@ -207,6 +207,7 @@ class _Tally:
 def _tell(outcome: Outcome, alone: bool) -> None:
     """Say what became of one input: in a few lines where it is the only one, else in one."""
     from pulmoscope.report.html import percent
+    from pulmoscope.report.names import DECISIONS
     from pulmoscope.report.page import summary
 
     assert outcome.plain is not None
@@ -218,14 +219,16 @@ def _tell(outcome: Outcome, alone: bool) -> None:
         typer.echo("Research use only; a physician must read the image.")
         return
     prediction: dict[str, Any] = outcome.plain["prediction"]
-    share = percent(prediction["probabilities"][prediction["label"]])
+    probability = percent(prediction["probabilities"][prediction["label"]])
+    decision = DECISIONS[prediction["decision"]].title.lower()
     where = f"  {outcome.report}" if outcome.report else ""
-    typer.echo(f"{outcome.path}  {prediction['label']} {share}  {prediction['decision']}{where}")
+    typer.echo(f"{outcome.path}  {prediction['label']} {probability}  {decision}{where}")
 
 
 def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> None:
-    """Say what became of each study of several films."""
+    """Say what became of each study of several radiographs."""
     from pulmoscope.report.html import percent
+    from pulmoscope.report.names import DECISIONS
 
     for answer in answers:
         used = sum(film.used for film in answer.films)
@@ -233,7 +236,8 @@ def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> N
         found = answer.prediction
         told = "no answer" if found is None else f"{found.label} {percent(found.probabilities[found.label])}"
         typer.echo(
-            f"Study of {len(answer.films)} films ({names}), {used} used  {told}  {answer.decision.value}"
+            f"Study of {len(answer.films)} radiographs ({names}), {used} used  {told}  "
+            f"{DECISIONS[answer.decision].title.lower()}"
         )
 
 

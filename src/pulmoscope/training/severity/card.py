@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from pulmoscope.core.files import NOTICE
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 from pulmoscope.training import settings
 from pulmoscope.training.recipes import SEVERITY
@@ -52,7 +53,7 @@ def severity_card(bundle: SeverityBundle) -> str:
             *(f"- {warning}" for warning in data["warnings"]),
         ],
         "Figures": [
-            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): MCC "
+            f"- {set_title(key)} ({found['role']}; {spelt_out(found['what'])}; {found['images']} patients): MCC "
             + figure_text(found["figures"].get("mcc"))
             for key, found in bundle.metrics.items()
         ],

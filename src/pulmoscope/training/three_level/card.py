@@ -9,6 +9,7 @@ from typing import Any
 
 from pulmoscope.core.files import NOTICE
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.study_bundle import StudyBundle
 from pulmoscope.training import settings
 from pulmoscope.training.recipes import THREE_LEVEL
@@ -52,7 +53,7 @@ def study_card(bundle: StudyBundle) -> str:
             *(f"- {warning}" for warning in data["warnings"]),
         ],
         "Figures": [
-            f"- {key} ({found['role']}; {found['what']}; {found['images']} patients): accuracy "
+            f"- {set_title(key)} ({found['role']}; {spelt_out(found['what'])}; {found['images']} patients): accuracy "
             + figure_text(found["figures"].get("accuracy"))
             for key, found in bundle.metrics.items()
         ],

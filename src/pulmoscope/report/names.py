@@ -1,0 +1,211 @@
+"""What figures, data sets, sources and decisions are called on pages and cards, for a reader who sees them first.
+
+The keys are those that ``metrics.json``, ``audit.json``, ``hospitals.json`` and bundles write; they stay as they are
+there. A key that is not known here becomes readable words, without a meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Name(NamedTuple):
+    """A title and one line on what it means; ``term``: what a glossary calls it, empty: as the title."""
+
+    title: str
+    meaning: str = ""
+    term: str = ""
+
+
+FIGURES = {
+    "accuracy": Name("Accuracy", "fraction of all images that are predicted correctly"),
+    "balanced_accuracy": Name(
+        "Balanced accuracy", "mean of the classes' sensitivities: every class counts the same"
+    ),
+    "mcc": Name("MCC", "Matthews correlation: 1 is perfect, 0 no better than one constant answer"),
+    "macro_f1": Name("Macro-F1", "mean over the classes of the harmonic mean of precision and sensitivity"),
+    "macro_auroc": Name(
+        "AUROC",
+        "mean over the classes of the chance that an image of the class ranks above another; 0.5 is chance",
+    ),
+    "calibration_error": Name(
+        "Calibration error", "mean gap between the stated probability and the fraction correct; 0 is best"
+    ),
+    "brier": Name(
+        "Brier score", "sum over the classes of the squared errors of the probabilities; 0 is best, 2 worst"
+    ),
+    "sensitivity": Name("Sensitivity", "fraction of the class's images that are predicted as the class"),
+    "specificity": Name("Specificity", "fraction of all other images that are not predicted as the class"),
+    "average_precision": Name(
+        "Average precision", "area under the precision–recall curve; chance is the fraction of the class"
+    ),
+    "auroc_within": Name(
+        "AUROC within a hospital",
+        "COVID against Normal among images of one hospital, where knowing the hospital does not help; 0.5 is chance",
+    ),
+    "auroc_disease": Name("AUROC of disease", "any disease against Normal among images of one hospital"),
+    "normals_called_covid": Name(
+        "Normal predicted as COVID", "fraction of Normal images whose most probable class is COVID"
+    ),
+    "normals_reported_covid": Name(
+        "Normal reported as COVID", "fraction of Normal images that are reported as COVID, not referred"
+    ),
+    "wrongly_called": Name("Predicted wrongly", "fraction of images whose most probable class is wrong"),
+    "wrongly_reported": Name(
+        "Reported wrongly", "fraction of images that are reported, not referred, with a wrong class"
+    ),
+    "reported": Name("Reported", "fraction of images that are reported instead of referred to a person"),
+}
+"""By the key in a metrics file."""
+
+_CARD_KEYS = {
+    "auroc": "macro_auroc",
+    "AUROC_within": "auroc_within",
+    "normals_called_COVID": "normals_called_covid",
+    "normals_reported_as_COVID": "normals_reported_covid",
+}
+"""Figures that a bundle spells otherwise than a metrics file."""
+
+_AUDITS = {
+    "clean": "image as it is",
+    "blackout": "centre black",
+    "blackout_framed": "centre black, lungs' place kept",
+    "centre_grey": "centre grey",
+    "centre_noise": "centre noise",
+    "centre_blurred": "centre blurred",
+    "border_removed": "border black",
+}
+
+SOURCES = {
+    "ieee8023": "COVID-19 Image Data Collection",
+    "nih": "NIH ChestX-ray14",
+    "openist": "OpenIST",
+    "phantom": "synthetic images",
+    "radiography_lundis": "COVID-19 Radiography Database and tuberculosis sets",
+    "rsna": "RSNA Pneumonia Detection Challenge",
+    "sars-cov-2-ct": "SARS-CoV-2 CT",
+    "shenzhen": "Shenzhen tuberculosis set",
+    "siim_covid19": "SIIM-FISABIO-RSNA COVID-19",
+    "ucsd-covid-ct": "UCSD COVID-CT",
+    "unidentified": "hospital unknown",
+    "unknown": "source unknown",
+}
+"""Collections of images by the name that tables give them; one that is not here keeps its own."""
+
+_SPLITS = {"train": "training split", "val": "validation split", "test": "test split", "all": "all images"}
+
+_SETS = {
+    "train": "Training",
+    "val": "Validation",
+    "test": "Test",
+    "external": "External test",
+    "audit": "Shortcut audit",
+    "left-out": "Hospitals left out of training",
+}
+_SHORT = {"sars": "SARS-CoV-2 CT", "ucsd": "UCSD COVID-CT", "nih": "NIH", "rsna": "RSNA", "siim": "SIIM"}
+"""Sources as they stand within the name of a data set."""
+
+ROLES = {
+    "internal": Name(
+        "internal", "from the same collections as the training data, so the figures are too good"
+    ),
+    "external": Name("external", "from collections that training has not seen"),
+    "left out": Name("left out", "of hospitals that training has not seen"),
+    "calibration": Name(
+        "calibration",
+        "some of these images calibrated the model, so its probabilities look better than they are",
+    ),
+    "audit": Name("audit", "with parts of the image taken away, to see whether the model looks at the lungs"),
+    "unknown": Name(
+        "origin unknown", "from collections of which nobody knows whether training has seen them"
+    ),
+}
+
+DECISIONS = {
+    "report": Name("Reported", "sure enough by this model's rule"),
+    "refer": Name("Referred", "a person must decide"),
+}
+
+
+def figure_name(key: str) -> Name:
+    """What a figure of a bundle, an evaluation, an audit or a table of hospitals is called."""
+    known = FIGURES.get(_CARD_KEYS.get(key, key))
+    return known or _of_audit(key) or _over_hospitals(key) or _of_classes(key) or Name(_words(key))
+
+
+def _of_audit(key: str) -> Name | None:
+    code = key.removeprefix("auroc_")
+    if code == key or code not in _AUDITS:
+        return None
+    title = f"AUROC, {_AUDITS[code]}"
+    if code == "clean":
+        return Name(title, "how well the classes are told apart while nothing is taken away")
+    return Name(
+        title, "the same after this change; with the lungs gone, 0.5 would be honest", "AUROC of a change"
+    )
+
+
+def _over_hospitals(key: str) -> Name | None:
+    base, _, which = key.rpartition("_")
+    if which not in ("mean", "worst") or not base:
+        return None
+    own = figure_name(base)
+    title = f"{own.title}, {'mean' if which == 'mean' else 'worst hospital'}"
+    return Name(title, own.meaning, own.title) if own.meaning else None
+
+
+def _of_classes(key: str) -> Name | None:
+    """A figure of one class, of a pair of classes, or of what a class outside the model's is predicted as."""
+    if found := re.fullmatch(r"(sensitivity|specificity)_(.+)", key):
+        own = FIGURES[found[1]]
+        return Name(f"{own.title}, {found[2]}", own.meaning, own.title)
+    if found := re.fullmatch(r"(AUROC|accuracy)_(.+)_against_(.+)", key):
+        measure = "AUROC" if found[1] == "AUROC" else "Accuracy"
+        meaning = "among the images of these two classes alone, by their two probabilities"
+        return Name(f"{measure}, {found[2]} against {found[3]}", meaning, f"{measure} of two classes")
+    if found := re.fullmatch(r"(.+)_([^_]+)_called_(.+)", key):
+        source = source_title(found[1])
+        meaning = "fraction of images of a class that the model does not know which are predicted as this one"
+        return Name(f"{found[2]} predicted as {found[3]}, {source}", meaning, "Predicted as another class")
+    return None
+
+
+def glossary(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """Term and meaning of these figures, each term once, in their order; those without a meaning are left out."""
+    names = [figure_name(key) for key in keys]
+    return list({name.term or name.title: name.meaning for name in names if name.meaning}.items())
+
+
+def set_title(key: str) -> str:
+    """What a bundle's data set is called: ``val_sars`` → «Validation, SARS-CoV-2 CT»."""
+    if key in _SETS:
+        return _SETS[key]
+    known = {**_SETS, **_SHORT}
+    split, _, rest = key.partition("_")
+    if split in _SPLITS and rest:
+        return f"{known[split]}, {known.get(rest) or source_title(rest)}"
+    return known.get(key) or SOURCES.get(key) or _words(key)
+
+
+def source_title(source: str) -> str:
+    """What a collection is called; empty: unknown."""
+    return SOURCES.get(source or "unknown", source)
+
+
+def spelt_out(text: str) -> str:
+    """A bundle's sentence on a data set with its split and its collections in full."""
+    text = re.sub(
+        r"\bsplit (train|val|test|all)\b|^(train|val|test)\b",
+        lambda found: _SPLITS[found[1] or found[2]],
+        text,
+    )
+    return re.sub(r"[\w-]+", lambda found: SOURCES.get(found[0], found[0]), text)
+
+
+def _words(key: str) -> str:
+    """A key that is not known, as words."""
+    text = re.sub(r"[_-]+", " ", key).strip()
+    text = re.sub(r"\b(auroc|mcc|ct)\b", lambda found: found[0].upper(), text)
+    return text[:1].upper() + text[1:]
