@@ -36,8 +36,6 @@ measured e-labels-taken-at-their-word --set unread.Normal=0 --set 'unread.Other 
 measured f-simulated-opacities --set augment.opacities=0.3
 measured g-sampled-by-hospital --set balance=0.5
 measured h-group-dro --set robust=0.01
-measured i-film-changes-doubled --set augment.film=1.5 --set augment.mixing=0.6
-measured j-whole-network --set phases.train.frozen=none
 for run in "$out"/*/left-out/hospitals.md; do
     printf '\n%s\n\n' "$(basename "$(dirname "$(dirname "$run")")")"
     cat "$run"
