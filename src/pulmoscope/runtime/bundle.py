@@ -38,16 +38,25 @@ from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
+CALIBRATION = "calibration"
+"""The role of recorded figures of images that calibration used."""
 PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz", "view.onnx")
 """The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature."""
+    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature.
+
+    Attributes:
+        fitted_on: the images that temperature and thresholds were fitted on, in words.
+        images: the SHA-256 of each of them, where ``models calibrate`` took images of its own: they are no external
+            data any more, whoever is asked about them.
+    """
 
     temperature: float = 1.0
     fitted_on: str = ""
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ class Contents(ABC):
         classes: the labels in the order of the logits.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
-        metrics: the figures of the model card: data set → ``role`` (internal or external), ``images``, ``figures``.
+        metrics: the figures of the model card: data set → ``role`` (internal, external, calibration …), ``images``,
+            ``figures``.
         verified: runtime → largest difference of an output from the trained network's, in standard deviations.
         files: name → sha256.
     """
@@ -203,7 +213,9 @@ def common(plain: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest of every kind holds that is more than plain data (errors: of any class, where it is wrong)."""
     return {
         "classes": tuple(plain["classes"]),
-        "calibration": Calibration(**plain["calibration"]),
+        "calibration": Calibration(
+            **plain["calibration"] | {"images": tuple(plain["calibration"].get("images", ()))}
+        ),
         "thresholds": Thresholds(**plain["thresholds"]),
     }
 

@@ -16,7 +16,7 @@ from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.runtime.any_bundle import AnyBundle, load_any
-from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
+from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
 from pulmoscope.training import settings
@@ -92,7 +92,11 @@ def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
         role = "audit"
         figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
     else:
-        role = role_of(data["sources"], bundle.training_data.get("sources", {}))
+        role = (
+            CALIBRATION
+            if data.get("used_for_calibration")
+            else role_of(data["sources"], bundle.training_data.get("sources", {}))
+        )
         figures = key_figures(found["overall"], found["pairwise"])
         positive = bundle.recipe.get("positive", "")
         for row in found["outside_classes"]:
@@ -103,7 +107,10 @@ def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "role": role,
         "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}"
-        + (", which training or its choices have seen" if seen else ""),
+        + (", which training or its choices have seen" if seen else "")
+        + (f"; calibration used {data['used_for_calibration']} of them" if role == CALIBRATION else ""),
+        "split": data["split"] or "all",
+        "sources": sorted(data["sources"]),
         "images": data["predicted"],
         "figures": figures,
         "data_sha256": data["sha256"],

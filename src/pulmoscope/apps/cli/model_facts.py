@@ -20,7 +20,8 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
         ]
         for hospital, held in found.get("hospitals", {}).items():
             parts = {key: own for key, own in held.items() if isinstance(own, Mapping)}
-            rows += [(f"{hospital}: {figure_title(key)}", *_figure(own), "") for key, own in parts.items()]
+            title = f"{hospital} ({held['images']:,} images): "
+            rows += [(title + figure_title(key), *_figure(own), "") for key, own in parts.items()]
         facts = [(key.replace("_", " "), found[key]) for key in ("data_sha256", "command") if found.get(key)]
         lines += [
             "",
