@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import BINS, bin_numbers
+from pulmoscope.evaluation.exact import pair_count, unit_count
 
 PAIR = ("COVID", "Normal")
 """The two classes that are also compared with each other alone: positive, negative."""
@@ -221,7 +222,10 @@ def _called(predictions: Predictions, bootstrap: int, seed: int) -> dict[str, An
         total = weights.sum(axis=1)
         return {name: weights @ (called == index) / total for index, name in enumerate(predictions.classes)}
 
-    found = estimates(shares, units(predictions.patients), bootstrap, seed)
+    unit_of_image = units(predictions.patients)
+    everyone = [int(unit_of_image.max()) + 1]
+    trials = dict.fromkeys(predictions.classes, everyone)
+    found = estimates(shares, unit_of_image, bootstrap, seed, trials)
     return {
         "images": len(predictions),
         "called": {str(name): value.plain() for name, value in found.items()},
@@ -233,7 +237,8 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
     if not len(known):
         raise ValueError("no image has a label among the model's classes")
     unit_of_image = units(known.patients)
-    found = estimates(_Statistics(known), unit_of_image, bootstrap, seed)
+    statistics = _Statistics(known)
+    found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     confusion = np.zeros((len(known.classes),) * 2, dtype=int)
     np.add.at(confusion, (known.truth, known.probabilities.argmax(axis=1)), 1)
     by_patient = sum(bool(name) for name in known.patients)
@@ -262,6 +267,7 @@ class _Statistics:
         confidence = shares.max(axis=1)
         one_hot = np.eye(classes)[truth]
         self._classes = known.classes
+        self._truth = truth
         self._present = [number for number in range(classes) if (truth == number).any()]
         self._cells = np.eye(classes * classes)[truth * classes + called]
         self._brier = ((shares - one_hot) ** 2).sum(axis=1)
@@ -295,6 +301,25 @@ class _Statistics:
             found[name, "auroc"], found[name, "average_precision"] = curves[number]
             found[name, "sensitivity"] = sensitivity[:, number]
             found[name, "specificity"] = specificity[:, number]
+        return found
+
+    def trials(self, unit_of_image: npt.NDArray[np.intp]) -> dict[Any, list[int]]:
+        """How many patients the proportions and AUROCs rest on."""
+        of_class = [self._truth == number for number in range(len(self._classes))]
+        inside = [unit_count(unit_of_image, own) for own in of_class]
+        pairs = [pair_count(unit_of_image, own, ~own) for own in of_class]
+        ranked = (
+            self._present[:1] if len(pairs) == 2 else self._present
+        )  # of two classes the AUROCs are the same
+        found: dict[Any, list[int]] = {
+            ("", "accuracy"): [int(unit_of_image.max()) + 1],
+            ("", "balanced_accuracy"): [inside[number] for number in self._present],
+            ("", "macro_auroc"): [pairs[number] for number in ranked],
+        }
+        for number, name in enumerate(self._classes):
+            found[name, "auroc"] = [pairs[number]]
+            found[name, "sensitivity"] = [inside[number]]
+            found[name, "specificity"] = [unit_count(unit_of_image, ~of_class[number])]
         return found
 
 

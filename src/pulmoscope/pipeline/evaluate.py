@@ -14,6 +14,7 @@ from pulmoscope.datasets.checksum import file_checksums, table_checksum
 from pulmoscope.datasets.hospitals import has_learnt, known_to
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.calibration import BINS, reliability
 from pulmoscope.evaluation.hospitals import hospital_figures, section
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
@@ -68,7 +69,7 @@ def evaluate(
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
             "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
         },
         **figures(predictions, known, metrics, bootstrap, seed),

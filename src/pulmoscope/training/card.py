@@ -292,7 +292,7 @@ def _figures(bundle: Bundle) -> list[str]:
         ),
     ]
     return [
-        "95 % bootstrap intervals, resampled by patient where known.",
+        "95 % bootstrap intervals, resampled by patient where known; of a perfect score the exact one over patients.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
