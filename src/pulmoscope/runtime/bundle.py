@@ -81,6 +81,24 @@ class Thresholds:
         return self.by_class.get(label, self.confidence)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What a model was tried on before its thresholds were chosen, and how well it did.
+
+    Attributes:
+        patients: class → patients of the validation split (images, where the patient is unknown).
+        auroc, auroc_low, auroc_high: mean over the classes, each against the rest, and its 95 % interval by patient;
+            None where undefined.
+        held_out: whether training has seen none of them.
+    """
+
+    patients: Mapping[str, int]
+    auroc: float | None
+    auroc_low: float | None
+    auroc_high: float | None
+    held_out: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents(ABC):
     """What the ``bundle.json`` of every kind holds, and the folder that it stands in.
@@ -151,9 +169,13 @@ class Contents(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle(Contents):
-    """A model of one image at a time; ``preprocess`` is the very object that training used."""
+    """A model of one image at a time; ``preprocess`` is the very object that training used.
+
+    ``validation`` is None in bundles from before it was written: their ``metrics`` tell the same in part.
+    """
 
     preprocess: Preprocess
+    validation: Validation | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -195,7 +217,12 @@ def load(model: str | Path) -> Bundle:
     try:
         bundle = Bundle(
             folder=folder,
-            **plain | common(plain) | {"preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"])},
+            **plain
+            | common(plain)
+            | {
+                "preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"]),
+                "validation": Validation(**plain["validation"]) if plain.get("validation") else None,
+            },
         )
         needed = {
             "model.onnx": True,

@@ -15,6 +15,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.quality.unproven import limits_of
 from pulmoscope.runtime.any_bundle import AnyBundle, load_any
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
@@ -346,6 +347,7 @@ def _limits(bundle: Bundle) -> list[str]:
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
         *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
         *([] if "audit" in roles else ["- No audit for shortcuts is recorded."]),
+        *(f"- Every answer is referred: {flag.message}." for flag in limits_of(bundle)),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
     ]

@@ -79,6 +79,7 @@ def show(model: Name) -> None:
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
         "referred": _referred(thresholds),
+        **_unproven(bundle),
         "files": ", ".join(bundle.files),
         "size": f"{_size_mib(bundle):.1f} MiB",
     }
@@ -270,6 +271,15 @@ def _referred(thresholds: Thresholds) -> str:
     if thresholds.normal_distance is not None:
         parts.append(f"negative, but beyond a distance of {thresholds.normal_distance:g} from normal lungs")
     return "; ".join(parts)
+
+
+def _unproven(bundle: Contents) -> dict[str, str]:
+    """Why all answers of a model are referred; nothing where it reports some."""
+    from pulmoscope.quality.unproven import limits_of
+    from pulmoscope.runtime.bundle import Bundle
+
+    limits = limits_of(bundle) if isinstance(bundle, Bundle) else ()
+    return {"unproven": limits[0].message} if limits else {}
 
 
 def _levels(bundle: Contents) -> dict[str, str]:
