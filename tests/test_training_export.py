@@ -101,7 +101,10 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
     assert bundle.metrics["val"]["role"] == "internal"
     assert bundle.metrics["val"]["images"] == 12
     assert bundle.validation is not None
-    assert bundle.validation.patients == {"Normal": 6, "COVID": 6}  # no patient is known: every image is on its own
+    assert bundle.validation.patients == {
+        "Normal": 6,
+        "COVID": 6,
+    }  # no patient is known: every image is on its own
     assert bundle.validation.auroc == bundle.metrics["val"]["figures"]["auroc"]["value"]
     assert bundle.validation.held_out
     assert [flag.code for flag in limits_of(bundle)] == [UNPROVEN]  # of 12 images

@@ -32,12 +32,43 @@ def perfect_interval(value: float, trials: Sequence[int]) -> tuple[float, float]
     Returns:
         Low and high; None where it can't be told: nothing was tried, or the value is neither 0 nor 1.
     """
-    if not trials or min(trials) < 1:
+    bound = _bound(trials)
+    if bound is None:
         return None
-    bound = float(np.mean([(ALPHA / len(trials) / 2) ** (1 / count) for count in trials]))
     if np.isclose(value, 1, rtol=0, atol=1e-12):
         return bound, 1.0
     return (0.0, 1 - bound) if np.isclose(value, 0, rtol=0, atol=1e-12) else None
+
+
+def paired_interval(difference: float, trials: Sequence[int]) -> tuple[float, float] | None:
+    """The 95 % interval of what two such figures of the same patients differ by, where that is 0, 1 or -1 throughout.
+
+    At 0 the two differ in none of ``n`` trials, and the difference is no larger than the share of trials in which they
+    do: its exact upper bound (Clopper and Pearson) bounds the difference on both sides. At 1 the first succeeds and the
+    second fails in all of them, which has a probability of at least ``b``, the exact lower bound: the difference is at
+    least ``b - (1 - b)``; at -1 the mirror image.
+
+    Args:
+        trials: as of :func:`perfect_interval`.
+
+    Returns:
+        Low and high; None where it can't be told.
+    """
+    bound = _bound(trials)
+    if bound is None:
+        return None
+    if np.isclose(difference, 0, rtol=0, atol=1e-12):
+        return bound - 1, 1 - bound
+    if np.isclose(abs(difference), 1, rtol=0, atol=1e-12):
+        return (2 * bound - 1, 1.0) if difference > 0 else (-1.0, 1 - 2 * bound)
+    return None
+
+
+def _bound(trials: Sequence[int]) -> float | None:
+    """The least probability of success that trials which all succeed leave likely; None: nothing was tried."""
+    if not trials or min(trials) < 1:
+        return None
+    return float(np.mean([(ALPHA / len(trials) / 2) ** (1 / count) for count in trials]))
 
 
 def unit_count(unit_of_image: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_]) -> int:

@@ -153,36 +153,6 @@ def evaluate(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
     return found
 
 
-def difference(
-    one: Predictions, other: Predictions, score: str, bootstrap: int = 1000, seed: int = 20
-) -> Estimate:
-    """What two systems differ by, asked about the same patients: a score of ``one`` less that of ``other``.
-
-    Every resample draws patients, and for both systems the same ones; their images may be others. Images whose label is
-    no class of the model are left out, as in :func:`evaluate`.
-
-    Args:
-        one, other: with the name of every patient.
-        score: of ``SCORES``.
-        bootstrap, seed: as for :func:`evaluate`.
-
-    Raises:
-        ValueError: the patients are not the same, or there is no such score.
-    """
-    if score not in SCORES:
-        raise ValueError(f"a score is one of {', '.join(SCORES)} (found: {score})")
-    one, other = (said.select(said.truth >= 0) for said in (one, other))
-    if set(one.patients) != set(other.patients) or not all(one.patients):
-        raise ValueError("both systems must have been asked about the same patients, by name")
-    first, second = _Statistics(one), _Statistics(other)
-    own = len(one)
-
-    def gap(weights: Weights) -> dict[Any, Values]:
-        return {score: first(weights[:, :own])["", score] - second(weights[:, own:])["", score]}
-
-    return estimates(gap, units([*one.patients, *other.patients]), bootstrap, seed)[score]
-
-
 def pairwise(predictions: Predictions, positive: str, negative: str) -> Predictions:
     """Two classes alone: their images, and probabilities (negative, positive) that sum to 1.
 
@@ -237,7 +207,7 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
     if not len(known):
         raise ValueError("no image has a label among the model's classes")
     unit_of_image = units(known.patients)
-    statistics = _Statistics(known)
+    statistics = Statistics(known)
     found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     confusion = np.zeros((len(known.classes),) * 2, dtype=int)
     np.add.at(confusion, (known.truth, known.probabilities.argmax(axis=1)), 1)
@@ -257,8 +227,8 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
     )
 
 
-class _Statistics:
-    """Every figure of every resample, from weights (resamples, images); what does not depend on them is kept."""
+class Statistics:
+    """Every figure of every resample; what does not depend on the resample is kept. All labels must be known."""
 
     def __init__(self, known: Predictions) -> None:
         shares, truth = known.probabilities, known.truth
@@ -276,6 +246,7 @@ class _Statistics:
         self._ranked = [Ranked(shares[:, number], truth == number) for number in range(classes)]
 
     def __call__(self, weights: Weights) -> dict[Any, Values]:
+        """Class (empty: over all) and name → values (resamples,), from weights (resamples, images)."""
         classes, present = len(self._classes), self._present
         total = weights.sum(axis=1)
         table = (weights @ self._cells).reshape(-1, classes, classes)

@@ -10,6 +10,7 @@ import typer
 
 from pulmoscope.apps.cli import (
     audit,
+    compare,
     datasets,
     demo,
     diagnose,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("diagnose")(diagnose.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
 app.command("leave-out")(leave_out.command)
 app.command("audit")(audit.command)
 app.command("tune")(tune.command)
