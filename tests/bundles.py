@@ -20,7 +20,7 @@ from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
+from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds, Validation
 
 GRID = 4
 """Rows and columns of the feature maps; a quadrant is 2 x 2 cells of them."""
@@ -43,6 +43,7 @@ def tiny_bundle(
     name: str = "tiny",
     view: bool = False,
     training_data: Mapping[str, Any] | None = None,
+    proven: bool = True,
 ) -> Bundle:
     """Write a bundle into ``folder`` and give it back, sealed with checksums.
 
@@ -50,7 +51,7 @@ def tiny_bundle(
     ``single_logit`` (two classes) the logit is ``gain / 4 * (q_1 - q_0)``. Feature map *k* is the image, averaged
     over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
     diagonal. With ``distance`` the training images are said to have been nearly black. With ``view`` it has a view
-    network, see :func:`write_view_network`.
+    network, see :func:`write_view_network`. It is said to have been validated on enough patients, but for ``proven``.
     """
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def tiny_bundle(
         preprocess=preprocess,
         calibration=Calibration(temperature=temperature, fitted_on="nothing"),
         thresholds=Thresholds(confidence=confidence, distance=distance),
+        validation=Validation(dict.fromkeys(classes, 100), 0.9, 0.85, 0.95) if proven else None,
         software={"onnx": onnx.__version__},
     ).save()
 

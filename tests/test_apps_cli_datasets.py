@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from films import film, save, write_manifest
-from pulmoscope.apps.cli.datasets import app
+from pulmoscope.apps.cli.datasets import FAILED, app
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import load
 from pulmoscope.datasets.layouts import LAYOUTS
@@ -81,20 +81,37 @@ def test_a_manifest_shown_into_the_folder_settles_its_splits(tmp_path: Path) -> 
 
 def test_check_prints_verdicts_and_writes_both_reports(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run("check", data, "-o", out)
+    result = run("check", data, "-o", out, code=FAILED)  # brightness tells its six images' classes
     assert "near-duplicates" in result.stdout
     assert result.stdout.rstrip().endswith("check.html")
     assert json.loads((out / "check.json").read_text(encoding="utf-8"))["images"] == 6
     assert (out / "check.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     with pytest.raises(OutputExistsError):
         run("check", data, "-o", out)
-    run("check", data, "-o", out, "--force")
+    run("check", data, "-o", out, "--force", code=FAILED)
 
 
 def test_check_json_is_all_of_standard_output(data: Path) -> None:
-    report = json.loads(run("check", data, "--json").stdout)
+    report = json.loads(run("check", data, "--json", code=FAILED).stdout)
     assert report["schema_version"] == "1.0"
-    assert report["verdict"] in ("ok", "warn", "fail")
+    assert report["verdict"] == "fail"
+
+
+def test_check_ends_well_where_nothing_worse_than_a_warning_is_found(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / "COVID" / f"{number}.png", film(number))
+    report = json.loads(run("check", tmp_path, "--json").stdout)  # one class: nothing can be told apart
+    assert report["verdict"] == "warn"
+
+
+def test_check_of_a_picture_in_two_splits_fails(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        save(tmp_path / f"{name}.png", film(1))
+    splits = {"one": "train", "other": "test"}
+    rows = [{"file": f"{name}.png", "label": "COVID", "split": split} for name, split in splits.items()]
+    write_manifest(tmp_path, rows)
+    report = json.loads(run("check", tmp_path, "--json", code=FAILED).stdout)
+    assert "identical files" in [one["rule"] for one in report["verdicts"] if one["verdict"] == "fail"]
 
 
 def test_check_of_nothing_is_a_data_set_error(tmp_path: Path) -> None:

@@ -46,6 +46,39 @@ def test_show_tells_the_contract_the_calibration_and_the_card(tmp_path: Path) ->
     assert (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8").strip() in ended.stdout
 
 
+def test_show_has_a_line_for_every_figure_and_every_fact(tmp_path: Path) -> None:
+    figure = {"value": 0.875, "low": 0.75, "high": 0.9375}
+    none = {"value": None, "low": None, "high": None}
+    command = "pulmoscope evaluate " + "--data folder " * 20
+    metrics = {
+        "test": {
+            "role": "internal",
+            "what": "split test of here",
+            "images": 1200,
+            "figures": {"accuracy": figure, "balanced_accuracy": none},
+            "command": command.strip(),
+        }
+    }
+    data = {
+        "counts": {"train": {"beta": 1200, "alpha": 2}},
+        "sources": {"here": 3},
+        "warnings": ["be warned"],
+    }
+    replace(tiny_bundle(tmp_path, ("alpha", "beta")), metrics=metrics, training_data=data).save()
+    lines = RUNNER.invoke(app, ["models", "show", str(tmp_path)]).stdout.splitlines()
+    (first,) = [line for line in lines if "0.875" in line]
+    second = lines[lines.index(first) + 1]
+    assert first.endswith("  0.875  0.750–0.938")
+    assert second.endswith("  –")
+    assert first.index("0.875") == second.index("–")  # values stand below each other
+    assert f"  command  {command.strip()}" in lines  # not wrapped, however long
+    assert {
+        "  counts, train  beta 1,200, alpha 2",
+        "  sources        here 3",
+        "  warnings       be warned",
+    } <= {*lines}
+
+
 def test_show_tells_all_thresholds_of_referral(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path, ("alpha", "beta"), confidence=0.7)
     limits = replace(bundle.thresholds, by_class={"beta": 0.55})

@@ -174,7 +174,7 @@ def test_what_was_found_is_recorded_in_a_model_of_the_same_recipe(
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "## At a hospital left out of training\n\nleft-out: models of the same recipe" in card
     shown = CliRunner().invoke(app, ["models", "show", str(tmp_path / "model")], catch_exceptions=False)
-    assert "left-out.hospitals.east.images: 32" in shown.stdout
+    assert "  east (32 images): " in shown.stdout
 
 
 def test_a_killed_run_goes_on_and_trains_nothing_twice(

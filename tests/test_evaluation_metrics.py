@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from pulmoscope.evaluation.metrics import Predictions, difference, evaluate, outside_classes, pairwise
+from pulmoscope.evaluation.metrics import Predictions, evaluate, outside_classes, pairwise
 
 
 def predictions(
@@ -165,7 +165,7 @@ def test_unusable_resamples_are_counted() -> None:
     found = evaluate(predictions(["COVID"] * 7 + ["Normal"], [[0.9, 0.1]] * 7 + [[0.1, 0.9]]), 1000)
     assert 600 < found.scores["macro_auroc"].usable < 710
     assert found.scores["accuracy"].usable == 1000
-    assert found.scores["macro_auroc"].low == 1.0
+    assert found.scores["macro_auroc"].low == pytest.approx(0.025)  # a single pair shares no image
 
 
 def test_always_the_same_answer_has_no_correlation() -> None:
@@ -256,38 +256,3 @@ def test_a_thousand_resamples_take_seconds() -> None:
     start = time.process_time()
     evaluate(own, 1000)
     assert time.process_time() - start < 8
-
-
-def test_a_difference_is_drawn_over_the_same_patients() -> None:
-    # The second system is right wherever the first one is, and about patient d besides: 4 of 4 against 3 of 4.
-    labels, patients = ["COVID", "COVID", "Normal", "Normal"], ["a", "b", "c", "d"]
-    good = predictions(labels, [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]], patients=patients)
-    poor = predictions(labels, [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.1]], patients=patients)
-
-    gap = difference(good, poor, "accuracy", bootstrap=500)
-
-    assert gap.value == pytest.approx(0.25)
-    # Drawn apart, two accuracies could also differ the other way; drawn together, they differ by d's share alone.
-    assert gap.low == 0
-    assert gap.high is not None
-    assert 0.5 <= gap.high <= 0.75
-    assert difference(good, good, "mcc", bootstrap=100).plain() | {"usable": 0} == {
-        "value": 0, "low": 0, "high": 0, "usable": 0
-    }  # fmt: skip
-    with pytest.raises(ValueError, match="same patients"):
-        difference(good, predictions(labels, poor.probabilities, patients=["a", "b", "c", "e"]), "mcc")
-
-
-def test_labels_that_no_class_has_play_no_part_in_a_difference() -> None:
-    labels, patients = ["COVID", "Normal", "CT-4"], ["a", "b", "c"]
-    good = predictions(labels, [[1, 0], [0, 1], [1, 0]], patients=patients)
-    poor = predictions(labels, [[1, 0], [1, 0], [0, 1]], patients=patients)
-    assert difference(good, poor, "accuracy", bootstrap=0).value == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="a score is one of accuracy"):
-        difference(good, poor, "luck")
-
-
-def test_two_systems_may_judge_different_images_of_a_patient() -> None:
-    two = predictions(["COVID", "COVID", "Normal"], [[1, 0], [0, 1], [0, 1]], patients=["a", "a", "b"])
-    one = predictions(["COVID", "Normal"], [[1, 0], [0, 1]], patients=["a", "b"])
-    assert difference(one, two, "accuracy", bootstrap=0).value == pytest.approx(1 / 3)

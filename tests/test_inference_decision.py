@@ -10,6 +10,7 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.core.types import Decision, Quality
 from pulmoscope.inference.decision import decide, judge
 from pulmoscope.quality.distribution import Reference
+from pulmoscope.quality.unproven import UNPROVEN
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.runtime.model import Model, Outputs
 
@@ -35,6 +36,17 @@ def test_the_most_probable_class_is_held_against_its_own_threshold(
 
 def test_a_class_without_a_threshold_of_its_own_has_the_common_one() -> None:
     assert (ORDINARY.of("COVID"), ORDINARY.of("Normal"), Thresholds(0.7).of("COVID")) == (0.8, 0.5, 0.7)
+
+
+def test_an_unproven_model_refers_whatever_it_says_and_a_proven_one_reports(tmp_path: Path) -> None:
+    image = quadrants((0.9, 0.1))
+    for proven, decision, codes in ((True, Decision.REPORT, []), (False, Decision.REFER, [UNPROVEN])):
+        bundle = tiny_bundle(tmp_path / str(proven), proven=proven)
+        ((quality, prediction),) = judge(bundle, [()], answers(bundle, image))
+        assert prediction.label == "COVID"
+        assert prediction.decision is decision
+        assert [flag.code for flag in quality.limits] == codes
+        assert quality.verdict == "pass"  # that is of the image alone
 
 
 def with_normals(folder: Path, limit: float | None) -> Bundle:

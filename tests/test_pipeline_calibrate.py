@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from bundles import quadrants, tiny_bundle
@@ -15,11 +18,14 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.calibrate import LEAST, calibrate
-from pulmoscope.runtime.bundle import load
+from pulmoscope.pipeline.evaluate import evaluate
+from pulmoscope.runtime.bundle import CALIBRATION, Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training import settings
+from pulmoscope.training.card import add_metrics, model_card
 from pulmoscope.training.recipes import find
 
+SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "bundle.schema.json"
 FIGURES = {
     "accuracy": {"value": 0.9, "low": 0.8, "high": 1.0},
     "brier": {"value": 0.1, "low": 0.0, "high": 0.2},
@@ -78,6 +84,79 @@ def test_what_is_no_longer_true_is_left_out(model: Model, tmp_path: Path) -> Non
     assert made.calibration.fitted_on == "all of here, 61 images"
     again, _ = calibrate(model, images(tmp_path / "same", 60, 1), tmp_path / "again", version="2.0")
     assert again.version == "2.0"
+
+
+def own_images(root: Path, split: str = "val", source: str = "mine", row: int = 99) -> SampleTable:
+    """LEAST files, no two alike, all called COVID; two of three are labelled so."""
+    root.mkdir()
+    rows = []
+    for number in range(LEAST):
+        picture = np.rint(quadrants((0.6, 0.4), 100) * 255).astype(np.uint8)
+        picture[row, number] = 255
+        assert cv2.imwrite(str(root / f"{number}.png"), picture)
+        label = "Normal" if number % 3 == 2 else "COVID"
+        rows.append(Sample(f"{number}.png", label, split, "", source))
+    return SampleTable(root, "manifest", tuple(rows))
+
+
+def recorded_role(folder: Path, table: SampleTable, split: str, out: Path) -> tuple[str, int]:
+    """Of an evaluation, recorded in the bundle: its role, and how many images calibration has used."""
+    found = evaluate(Model.load(str(folder)), table, out, split=split, bootstrap=0)
+    made = add_metrics(folder, out.name, found)
+    return made.metrics[out.name]["role"], found["data"]["used_for_calibration"]
+
+
+def test_images_that_calibration_used_are_external_no_longer(model: Model, tmp_path: Path) -> None:
+    known = replace(model.bundle, training_data={"sources": {"here": 9}, "counts": {}})
+    own = Model(known.save())
+    mine, old = own_images(tmp_path / "mine"), own.bundle.folder
+    other = SampleTable(mine.root, "manifest", tuple(replace(own, split="test") for own in mine)[:3])
+    elsewhere = own_images(tmp_path / "elsewhere", source="far", row=98)
+    for name, table, split in (("same", mine, "val"), ("part", other, "test"), ("far", elsewhere, "val")):
+        assert recorded_role(old, table, split, tmp_path / name) == ("external", 0)
+    made, _ = calibrate(Model.load(str(old)), mine, tmp_path / "new", split="val")
+    roles = {name: found["role"] for name, found in made.metrics.items()}
+    # Of the split test nothing was used as far as the bundle knows; evaluated again, the files themselves tell.
+    assert roles == {"test": "internal", "same": CALIBRATION, "part": "external", "far": "external"}
+    assert len(set(made.calibration.images)) == LEAST
+    assert load(tmp_path / "new") == made
+    assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(manifest(made)))
+    write = [("same-again", mine, "val", LEAST), ("part-again", other, "test", 3)]
+    (tmp_path / "new" / "MODEL_CARD.md").write_text(model_card(made), encoding="utf-8")
+    for name, table, split, used in write:
+        assert recorded_role(tmp_path / "new", table, split, tmp_path / name) == (CALIBRATION, used)
+    copies = own_images(tmp_path / "copies", source="far")  # the same files under another name
+    assert recorded_role(tmp_path / "new", copies, "val", tmp_path / "copied") == (CALIBRATION, LEAST)
+    card = (tmp_path / "new" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| same (calibration) | part (external) |" in card
+
+
+@pytest.mark.parametrize(
+    ("recorded", "split", "used"),
+    [("all", "val", True), ("val", "all", True), ("val", "val", True), ("test", "val", False)],
+)
+def test_recorded_figures_of_a_split_in_common_may_be_of_the_same_images(
+    recorded: str, split: str, used: bool, model: Model, tmp_path: Path
+) -> None:
+    entry = {
+        "role": "external",
+        "what": "x",
+        "images": 9,
+        "figures": {},
+        "split": recorded,
+        "sources": ["mine"],
+        "data_sha256": "0" * 64,
+    }
+    audit = {**entry, "role": "audit"}
+    own = Model(replace(model.bundle, metrics={"mine": entry, "audit": audit}).save())
+    made, _ = calibrate(own, own_images(tmp_path / "mine"), tmp_path / "new", split=split)
+    assert made.metrics["mine"]["role"] == (CALIBRATION if used else "external")
+    assert made.metrics["audit"]["role"] == "audit"
+
+
+def manifest(made: Bundle) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((made.folder / "bundle.json").read_text(encoding="utf-8"))
+    return found
 
 
 def test_too_little_is_refused_and_nothing_is_replaced(model: Model, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
+from pulmoscope.quality.unproven import UNPROVEN, limits_of
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training import export, frames, onnx_file, settings
@@ -99,6 +100,14 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
     assert facts["terms"] == "drawn by a test"
     assert bundle.metrics["val"]["role"] == "internal"
     assert bundle.metrics["val"]["images"] == 12
+    assert bundle.validation is not None
+    assert bundle.validation.patients == {
+        "Normal": 6,
+        "COVID": 6,
+    }  # no patient is known: every image is on its own
+    assert bundle.validation.auroc == bundle.metrics["val"]["figures"]["auroc"]["value"]
+    assert bundle.validation.held_out
+    assert [flag.code for flag in limits_of(bundle)] == [UNPROVEN]  # of 12 images
     assert set(bundle.files) == {"model.onnx", "reference.npz"}
     assert (bundle.folder / "weights.safetensors").is_file()
     schema = json.loads((SCHEMAS / "bundle.schema.json").read_text())
@@ -237,6 +246,8 @@ def test_figures_of_what_was_trained_on_are_called_so(
     fit(everything, table, tmp_path, device="cpu", progress=False)
     made = export.export_bundle(tmp_path, table, progress=False)
     assert made.calibration.fitted_on.endswith("training has seen them")
+    assert made.validation is not None
+    assert not made.validation.held_out
     assert "trained on, too" in json.loads((tmp_path / "bundle.json").read_text())["metrics"]["val"]["what"]
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pulmoscope.evaluation.exact import perfect_interval
 
 Weights = npt.NDArray[np.float64]
 """How often each image was drawn: (resamples, images)."""
 
 Values = npt.NDArray[np.float64]
 """A statistic of each resample: (resamples,); NaN where it is undefined."""
+
+ALIKE = 1e-12
+"""Resamples that differ by less are alike but for rounding: they tell nothing of how far the figure may be off."""
+
+INTERVAL = "95 % percentile bootstrap; exact binomial where all resamples are alike"
+"""How intervals are made, for results."""
 
 _CELLS = 2_000_000
 """Weights held in memory at a time, so that memory stays flat however many images there are."""
@@ -24,7 +33,9 @@ class Estimate:
 
     Attributes:
         value: of the data as they are; None where it is undefined (no image of the class, say).
-        low, high: 2.5th and 97.5th percentile over the usable resamples; None where there is none.
+        low, high: 2.5th and 97.5th percentile over the usable resamples. Where all of these are alike, as those of a
+            perfect score are, the exact interval of :func:`~pulmoscope.evaluation.exact.perfect_interval`; None where
+            that can't be told either, or there is no usable resample.
         usable: the resamples in which the figure was defined.
     """
 
@@ -50,28 +61,38 @@ def estimates(
     unit_of_image: npt.NDArray[np.intp],
     resamples: int,
     seed: int,
+    trials: Mapping[Any, Sequence[int]] | None = None,
 ) -> dict[Hashable, Estimate]:
     """Statistics of the data, and of ``resamples`` draws of as many units as there are, with replacement.
 
     Args:
         statistics: from weights (resamples, images) to named values (resamples,).
         unit_of_image: (images,), see :func:`units`.
+        trials: of figures that are proportions, AUROCs, or means of these: how many independent trials they rest on,
+            see :func:`~pulmoscope.evaluation.exact.perfect_interval`.
     """
+    counted = trials or {}
     observed = statistics(np.ones((1, len(unit_of_image))))
     drawn: dict[Hashable, list[Values]] = {name: [] for name in observed}
     for weights in _draws(unit_of_image, resamples, seed):
         for name, values in statistics(weights).items():
             drawn[name].append(values)
-    return {name: _estimate(float(value[0]), drawn[name]) for name, value in observed.items()}
+    return {
+        name: _estimate(float(value[0]), drawn[name], counted.get(name, ()))
+        for name, value in observed.items()
+    }
 
 
-def _estimate(value: float, drawn: list[Values]) -> Estimate:
+def _estimate(value: float, drawn: list[Values], trials: Sequence[int]) -> Estimate:
     if np.isnan(value):
         return Estimate(None)
     usable = np.concatenate(drawn) if drawn else np.empty(0)
     usable = usable[~np.isnan(usable)]
     if not len(usable):
         return Estimate(value)
+    if np.ptp(usable) < ALIKE:
+        low, high = perfect_interval(value, trials) or (None, None)
+        return Estimate(value, low, high, len(usable))
     low, high = np.percentile(usable, [2.5, 97.5])
     return Estimate(value, float(low), float(high), len(usable))
 

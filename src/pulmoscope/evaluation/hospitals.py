@@ -17,6 +17,7 @@ from pulmoscope.core.types import Decision
 from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import DebiasedError
+from pulmoscope.evaluation.exact import pair_count, unit_count
 from pulmoscope.evaluation.metrics import PAIR, Predictions, Ranked
 
 LEAST = 10
@@ -166,7 +167,8 @@ def _of_enough(row: HospitalFigures, share: Estimate) -> Estimate:
 def _figures(own: Predictions, learnt: bool | None, bootstrap: int, seed: int) -> HospitalFigures:
     """Of the images of one hospital, at least one."""
     unit_of_image = units(own.patients)
-    found = estimates(_Statistics(own), unit_of_image, bootstrap, seed)
+    statistics = _Statistics(own)
+    found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     by_label = {
         label: LabelFigures(
             images=own.labels.count(label),
@@ -235,6 +237,15 @@ class _Statistics:
         found["calibration_error"] = undefined if error is None else error(weights[:, self._known])
         return found
 
+    def trials(self, unit_of_image: npt.NDArray[np.intp]) -> dict[Any, list[int]]:
+        """How many patients the shares and AUROCs rest on."""
+        found = {name: [unit_count(unit_of_image, whole)] for name, (_, whole) in self._shares.items()}
+        for name, ranked in (("auroc_within", self._within), ("auroc_disease", self._disease)):
+            if ranked is not None:
+                places, positive = ranked[0], ranked[2]
+                found[name] = [pair_count(unit_of_image[places], positive, ~positive)]
+        return found
+
 
 def _column(own: Predictions, name: str) -> npt.NDArray[np.float64]:
     return own.probabilities[:, own.classes.index(name)]
@@ -245,9 +256,9 @@ def _ranked(
     by: str,
     positive: npt.NDArray[np.bool_],
     negative: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.intp], Ranked] | None:
-    """The images of both sides and their ranks by a class's probability; None: too few of a side."""
+) -> tuple[npt.NDArray[np.intp], Ranked, npt.NDArray[np.bool_]] | None:
+    """The images of both sides, their ranks by a class's probability, and which are positive; None: too few of one."""
     if by not in own.classes or positive.sum() < LEAST or negative.sum() < LEAST:
         return None
     places = np.flatnonzero(positive | negative)
-    return places, Ranked(_column(own, by)[places], positive[places])
+    return places, Ranked(_column(own, by)[places], positive[places]), positive[places]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import BINS, bin_numbers
+from pulmoscope.evaluation.exact import pair_count, unit_count
 
 PAIR = ("COVID", "Normal")
 """The two classes that are also compared with each other alone: positive, negative."""
@@ -152,36 +153,6 @@ def evaluate(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
     return found
 
 
-def difference(
-    one: Predictions, other: Predictions, score: str, bootstrap: int = 1000, seed: int = 20
-) -> Estimate:
-    """What two systems differ by, asked about the same patients: a score of ``one`` less that of ``other``.
-
-    Every resample draws patients, and for both systems the same ones; their images may be others. Images whose label is
-    no class of the model are left out, as in :func:`evaluate`.
-
-    Args:
-        one, other: with the name of every patient.
-        score: of ``SCORES``.
-        bootstrap, seed: as for :func:`evaluate`.
-
-    Raises:
-        ValueError: the patients are not the same, or there is no such score.
-    """
-    if score not in SCORES:
-        raise ValueError(f"a score is one of {', '.join(SCORES)} (found: {score})")
-    one, other = (said.select(said.truth >= 0) for said in (one, other))
-    if set(one.patients) != set(other.patients) or not all(one.patients):
-        raise ValueError("both systems must have been asked about the same patients, by name")
-    first, second = _Statistics(one), _Statistics(other)
-    own = len(one)
-
-    def gap(weights: Weights) -> dict[Any, Values]:
-        return {score: first(weights[:, :own])["", score] - second(weights[:, own:])["", score]}
-
-    return estimates(gap, units([*one.patients, *other.patients]), bootstrap, seed)[score]
-
-
 def pairwise(predictions: Predictions, positive: str, negative: str) -> Predictions:
     """Two classes alone: their images, and probabilities (negative, positive) that sum to 1.
 
@@ -221,7 +192,10 @@ def _called(predictions: Predictions, bootstrap: int, seed: int) -> dict[str, An
         total = weights.sum(axis=1)
         return {name: weights @ (called == index) / total for index, name in enumerate(predictions.classes)}
 
-    found = estimates(shares, units(predictions.patients), bootstrap, seed)
+    unit_of_image = units(predictions.patients)
+    everyone = [int(unit_of_image.max()) + 1]
+    trials = dict.fromkeys(predictions.classes, everyone)
+    found = estimates(shares, unit_of_image, bootstrap, seed, trials)
     return {
         "images": len(predictions),
         "called": {str(name): value.plain() for name, value in found.items()},
@@ -233,7 +207,8 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
     if not len(known):
         raise ValueError("no image has a label among the model's classes")
     unit_of_image = units(known.patients)
-    found = estimates(_Statistics(known), unit_of_image, bootstrap, seed)
+    statistics = Statistics(known)
+    found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     confusion = np.zeros((len(known.classes),) * 2, dtype=int)
     np.add.at(confusion, (known.truth, known.probabilities.argmax(axis=1)), 1)
     by_patient = sum(bool(name) for name in known.patients)
@@ -252,8 +227,8 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
     )
 
 
-class _Statistics:
-    """Every figure of every resample, from weights (resamples, images); what does not depend on them is kept."""
+class Statistics:
+    """Every figure of every resample; what does not depend on the resample is kept. All labels must be known."""
 
     def __init__(self, known: Predictions) -> None:
         shares, truth = known.probabilities, known.truth
@@ -262,6 +237,7 @@ class _Statistics:
         confidence = shares.max(axis=1)
         one_hot = np.eye(classes)[truth]
         self._classes = known.classes
+        self._truth = truth
         self._present = [number for number in range(classes) if (truth == number).any()]
         self._cells = np.eye(classes * classes)[truth * classes + called]
         self._brier = ((shares - one_hot) ** 2).sum(axis=1)
@@ -270,6 +246,7 @@ class _Statistics:
         self._ranked = [Ranked(shares[:, number], truth == number) for number in range(classes)]
 
     def __call__(self, weights: Weights) -> dict[Any, Values]:
+        """Class (empty: over all) and name → values (resamples,), from weights (resamples, images)."""
         classes, present = len(self._classes), self._present
         total = weights.sum(axis=1)
         table = (weights @ self._cells).reshape(-1, classes, classes)
@@ -295,6 +272,25 @@ class _Statistics:
             found[name, "auroc"], found[name, "average_precision"] = curves[number]
             found[name, "sensitivity"] = sensitivity[:, number]
             found[name, "specificity"] = specificity[:, number]
+        return found
+
+    def trials(self, unit_of_image: npt.NDArray[np.intp]) -> dict[Any, list[int]]:
+        """How many patients the proportions and AUROCs rest on."""
+        of_class = [self._truth == number for number in range(len(self._classes))]
+        inside = [unit_count(unit_of_image, own) for own in of_class]
+        pairs = [pair_count(unit_of_image, own, ~own) for own in of_class]
+        ranked = (
+            self._present[:1] if len(pairs) == 2 else self._present
+        )  # of two classes the AUROCs are the same
+        found: dict[Any, list[int]] = {
+            ("", "accuracy"): [int(unit_of_image.max()) + 1],
+            ("", "balanced_accuracy"): [inside[number] for number in self._present],
+            ("", "macro_auroc"): [pairs[number] for number in ranked],
+        }
+        for number, name in enumerate(self._classes):
+            found[name, "auroc"] = [pairs[number]]
+            found[name, "sensitivity"] = [inside[number]]
+            found[name, "specificity"] = [unit_count(unit_of_image, ~of_class[number])]
         return found
 
 

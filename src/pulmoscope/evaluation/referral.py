@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.types import Decision
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates, units
+from pulmoscope.evaluation.exact import unit_count
 from pulmoscope.evaluation.metrics import Predictions
 
 
@@ -37,7 +38,10 @@ def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
             "wrong_referred": _share(weights, ~right & ~reported, ~right),
         }
 
-    found = estimates(shares, units(predictions.patients), bootstrap, seed)
+    unit_of_image = units(predictions.patients)
+    counted = {"reported": np.ones_like(right), "accuracy_reported": reported, "wrong_referred": ~right}
+    trials = {name: [unit_count(unit_of_image, own)] for name, own in counted.items()}
+    found = estimates(shares, unit_of_image, bootstrap, seed, trials)
     return {
         "counts": {
             "right_reported": int((right & reported).sum()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality, Scan, Subject
-from pulmoscope.quality import ct_rules, rules, views
+from pulmoscope.quality import ct_rules, rules, unproven, views
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.html import percent
 from pulmoscope.runtime.bundle import Bundle, Thresholds
@@ -31,6 +31,7 @@ def judge(
     thresholds = bundle.thresholds
     distances = _distances(bundle, "reference.npz", answers)
     from_normal = _distances(bundle, "normal.npz", answers)
+    limits = unproven.limits_of(bundle)
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
         known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
@@ -39,7 +40,7 @@ def judge(
         unlike = rules.unlike_training(distances[place], thresholds.distance)
         if not is_positive(max(shares, key=lambda name: shares[name])):
             unlike += rules.unlike_normal(from_normal[place], thresholds.normal_distance)
-        quality = Quality((*known, *unlike))
+        quality = Quality((*known, *unlike, *limits))
         found.append((quality, decide(shares, quality, thresholds)))
     return found
 

@@ -12,6 +12,7 @@ from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_json, w
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, judge
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_pixels
@@ -97,7 +98,7 @@ def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, se
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
             "resampled_by": clean.resampled_by,
             "auroc": compared,
             "auroc_without_lungs": {"good_to": GOOD, "bad_above": BAD},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ import numpy as np
 from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import check_folder, claim_folder, write_bytes
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.checksum import file_checksums, table_checksum
 from pulmoscope.datasets.hospitals import UNIDENTIFIED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table
-from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration, Thresholds
+from pulmoscope.runtime.bundle import CALIBRATION, MANIFEST, PARTS, Bundle, Calibration, Thresholds
 from pulmoscope.runtime.model import Model, calibrated
 
 LEAST = 50
 """Fewer images say next to nothing about how often an answer of 90 % is right."""
+
+EVALUATIONS = ("internal", "external", "unknown")
+"""Roles of recorded evaluations; those of audits and of hospitals left out say what they say."""
 
 BY_TEMPERATURE = ("calibration_error", "brier")
 """Recorded figures that a temperature changes; accuracy does not move at all, AUROC hardly."""
@@ -80,13 +83,19 @@ def calibrate(
     claim_folder(out, MANIFEST, force)
     _copy_parts(own, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
+    contents = file_checksums(table)
+    used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
+    answered = set(known.files)
+    of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
     made = replace(
         own,
         folder=out,
-        version=version or f"{own.version.partition('+')[0]}+{table_checksum(table)[:8]}",
-        calibration=Calibration(temperature, f"{split or 'all'} of {sources}, {len(known)} images"),
+        version=version or f"{own.version.partition('+')[0]}+{used.sha256[:8]}",
+        calibration=Calibration(
+            temperature, f"{used.split} of {sources}, {len(known)} images", tuple(sorted(of_images))
+        ),
         thresholds=_thresholds(own.thresholds, known, shares),
-        metrics={name: _without(found) for name, found in own.metrics.items()},
+        metrics={name: _carried(found, used) for name, found in own.metrics.items()},
     )
     return made.save(), failures
 
@@ -110,6 +119,34 @@ def _thresholds(own: Thresholds, known: Predictions, shares: FloatArray) -> Thre
     if own.by_class and set(known.hospitals) - {UNIDENTIFIED}:
         by_class = class_thresholds(shares, known.truth, known.hospitals, known.classes)
     return replace(own, confidence=confidence_threshold(shares, known.truth), by_class=by_class)
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The data that calibration used: their split, sources, and checksum as a table."""
+
+    split: str
+    sources: frozenset[str]
+    sha256: str
+
+    def may_be_in(self, found: Mapping[str, Any]) -> bool:
+        """Whether recorded figures may be of the same images: of the same table, or of a source and split in common."""
+        if found.get("data_sha256") == self.sha256:
+            return True
+        splits = {self.split, found.get("split") or "all"}
+        return bool(self.sources & set(found.get("sources", ()))) and (len(splits) == 1 or "all" in splits)
+
+
+def _carried(found: Mapping[str, Any], used: _Used) -> dict[str, Any]:
+    """A recorded evaluation as it stands after a calibration: less what that makes untrue, and no longer external."""
+    kept = _without(found)
+    if found["role"] not in EVALUATIONS or not used.may_be_in(found):
+        return kept
+    return {
+        **kept,
+        "role": CALIBRATION,
+        "what": f"{kept['what']}; calibration used these images, or some of them",
+    }
 
 
 def _without(found: Mapping[str, Any]) -> dict[str, Any]:

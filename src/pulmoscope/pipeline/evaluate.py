@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.checksum import file_checksums, table_checksum
 from pulmoscope.datasets.hospitals import has_learnt, known_to
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.calibration import BINS, reliability
 from pulmoscope.evaluation.hospitals import hospital_figures, section
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
@@ -25,7 +26,7 @@ from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 
 def evaluate(
@@ -64,11 +65,11 @@ def evaluate(
     found = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
-        "data": data_facts(table, split, failures),
+        "data": data_facts(table, split, failures, model.bundle.calibration.images),
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
             "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
         },
         **figures(predictions, known, metrics, bootstrap, seed),
@@ -97,10 +98,18 @@ def model_facts(model: Model) -> dict[str, Any]:
     }
 
 
-def data_facts(table: SampleTable, split: str, failures: Sequence[Failure]) -> dict[str, Any]:
-    """Which data, for results; ``failures``: of the table's files, all others have a prediction."""
+def data_facts(
+    table: SampleTable, split: str, failures: Sequence[Failure], calibrated_on: Collection[str] = ()
+) -> dict[str, Any]:
+    """Which data, for results.
+
+    Args:
+        failures: of the table's files; all others have a prediction.
+        calibrated_on: SHA-256 of the images that the model was calibrated on.
+    """
     failed = {failure.file for failure in failures}
     predicted = [sample for sample in table if sample.file not in failed]
+    contents, known = file_checksums(table), frozenset(calibrated_on)
     return {
         "layout": table.layout,
         "split": split,
@@ -108,7 +117,8 @@ def data_facts(table: SampleTable, split: str, failures: Sequence[Failure]) -> d
         "predicted": len(predicted),
         "labels": dict(sorted(Counter(sample.label for sample in predicted).items())),
         "sources": dict(sorted(Counter(sample.source for sample in predicted).items())),
-        "sha256": table_checksum(table),
+        "sha256": table_checksum(table, contents),
+        "used_for_calibration": sum(content in known for content in contents),
         "warnings": list(table.warnings),
         "failures": [_failed(failure, table.root) for failure in failures],
     }

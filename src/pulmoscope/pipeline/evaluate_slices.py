@@ -20,7 +20,8 @@ from pulmoscope.core.types import Diagnosis
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
 from pulmoscope.datasets.studies import as_studies
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.evaluation.bootstrap import Values, Weights, estimates
+from pulmoscope.evaluation.bootstrap import INTERVAL, Values, Weights, estimates
+from pulmoscope.evaluation.exact import pair_count
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate import data_facts, model_facts, synthetic_facts
@@ -95,7 +96,7 @@ def evaluate_slices(
             "bootstrap": bootstrap,
             "seed": seed,
             "drawn_together": RUN,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
         },
         "patients": patients,
         "synthetic": synthetic_facts(model.bundle.training_data, studies),
@@ -149,7 +150,9 @@ def _auroc(
         return {"auroc": ranked(weights)[0]}
 
     _, unit_of_slice = np.unique(runs, return_inverse=True)
-    return estimates(statistics, unit_of_slice.astype(np.intp), bootstrap, seed)["auroc"].plain()
+    units = unit_of_slice.astype(np.intp)
+    trials = {"auroc": [pair_count(units, ill, ~ill)]}
+    return estimates(statistics, units, bootstrap, seed, trials)["auroc"].plain()
 
 
 def _mean(scores: npt.NDArray[np.float64]) -> float | None:

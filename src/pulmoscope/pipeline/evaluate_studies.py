@@ -11,6 +11,7 @@ from pulmoscope.core.files import NOTICE, claim_folder, csv_text, write_bytes, w
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.embedding import LEAST, map_of
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
@@ -64,7 +65,7 @@ def evaluate_studies(
         "method": {
             "bootstrap": bootstrap,
             "seed": seed,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
             "calibration_error": "expected, over equal-width bins of the called class's probability",
         },
         **figures(ensemble, known, metrics, bootstrap, seed),

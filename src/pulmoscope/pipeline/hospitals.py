@@ -20,6 +20,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.datasets.hospitals import UNIDENTIFIED, has_learnt, hospital_of, is_of, known_to
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.calibration import MASS_BINS
 from pulmoscope.evaluation.hospitals import LEAST, HospitalFigures, hospital_figures, section
 from pulmoscope.evaluation.metrics import Predictions
@@ -139,7 +140,7 @@ def results(
             "asked": "model" if recipe is None else "recipe",
             "bootstrap": bootstrap,
             "seed": seed,
-            "interval": "95 % percentile bootstrap",
+            "interval": INTERVAL,
             "calibration_error": f"debiased, {MASS_BINS} bins of equal mass of the probability of COVID",
             "least_images": LEAST,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +127,36 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         )
     )
     write_text(path, csv_text(header, rows))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what :func:`write_predictions` wrote; probabilities have the digits of a float32.
+
+    Raises:
+        DatasetError: the file can't be read, or is none of those.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            header, *lines = csv.reader(stream)
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
+        classes = tuple(name.removeprefix("p_") for name in header[5:] if name.startswith("p_"))
+        shares = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows], dtype=np.float64)
+
+        def column(name: str) -> tuple[str, ...]:
+            return tuple(row[name] for row in rows)
+
+        return Predictions(
+            files=column("file"),
+            labels=column("label"),
+            patients=column("patient"),
+            sources=column("source"),
+            classes=classes,
+            probabilities=shares.reshape(len(rows), len(classes)),
+            decisions=column("decision"),
+            hospitals=column("hospital") if "hospital" in header else (),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path}: is no predictions.csv that can be read ({error})") from error
 
 
 def _prepared(

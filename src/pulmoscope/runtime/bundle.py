@@ -38,16 +38,25 @@ from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
 SCHEMA_VERSION = "1.0"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
+CALIBRATION = "calibration"
+"""The role of recorded figures of images that calibration used."""
 PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz", "view.onnx")
 """The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature."""
+    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature.
+
+    Attributes:
+        fitted_on: the images that temperature and thresholds were fitted on, in words.
+        images: the SHA-256 of each of them, where ``models calibrate`` took images of its own: they are no external
+            data any more, whoever is asked about them.
+    """
 
     temperature: float = 1.0
     fitted_on: str = ""
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,24 @@ class Thresholds:
         return self.by_class.get(label, self.confidence)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What a model was tried on before its thresholds were chosen, and how well it did.
+
+    Attributes:
+        patients: class → patients of the validation split (images, where the patient is unknown).
+        auroc, auroc_low, auroc_high: mean over the classes, each against the rest, and its 95 % interval by patient;
+            None where undefined.
+        held_out: whether training has seen none of them.
+    """
+
+    patients: Mapping[str, int]
+    auroc: float | None
+    auroc_low: float | None
+    auroc_high: float | None
+    held_out: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents(ABC):
     """What the ``bundle.json`` of every kind holds, and the folder that it stands in.
@@ -82,7 +109,8 @@ class Contents(ABC):
         classes: the labels in the order of the logits.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
-        metrics: the figures of the model card: data set → ``role`` (internal or external), ``images``, ``figures``.
+        metrics: the figures of the model card: data set → ``role`` (internal, external, calibration …), ``images``,
+            ``figures``.
         verified: runtime → largest difference of an output from the trained network's, in standard deviations.
         files: name → sha256.
     """
@@ -141,9 +169,13 @@ class Contents(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle(Contents):
-    """A model of one image at a time; ``preprocess`` is the very object that training used."""
+    """A model of one image at a time; ``preprocess`` is the very object that training used.
+
+    ``validation`` is None in bundles from before it was written: their ``metrics`` tell the same in part.
+    """
 
     preprocess: Preprocess
+    validation: Validation | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -185,7 +217,12 @@ def load(model: str | Path) -> Bundle:
     try:
         bundle = Bundle(
             folder=folder,
-            **plain | common(plain) | {"preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"])},
+            **plain
+            | common(plain)
+            | {
+                "preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"]),
+                "validation": Validation(**plain["validation"]) if plain.get("validation") else None,
+            },
         )
         needed = {
             "model.onnx": True,
@@ -203,7 +240,9 @@ def common(plain: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest of every kind holds that is more than plain data (errors: of any class, where it is wrong)."""
     return {
         "classes": tuple(plain["classes"]),
-        "calibration": Calibration(**plain["calibration"]),
+        "calibration": Calibration(
+            **plain["calibration"] | {"images": tuple(plain["calibration"].get("images", ()))}
+        ),
         "thresholds": Thresholds(**plain["thresholds"]),
     }
 

@@ -15,9 +15,10 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
+from pulmoscope.quality.unproven import limits_of
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
 from pulmoscope.runtime.any_bundle import AnyBundle, load_any
-from pulmoscope.runtime.bundle import CARD, SCHEMA_VERSION, Bundle, Contents
+from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
 from pulmoscope.training import settings
@@ -93,7 +94,11 @@ def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
         role = "audit"
         figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
     else:
-        role = role_of(data["sources"], bundle.training_data.get("sources", {}))
+        role = (
+            CALIBRATION
+            if data.get("used_for_calibration")
+            else role_of(data["sources"], bundle.training_data.get("sources", {}))
+        )
         figures = key_figures(found["overall"], found["pairwise"])
         positive = bundle.recipe.get("positive", "")
         for row in found["outside_classes"]:
@@ -104,7 +109,10 @@ def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "role": role,
         "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}"
-        + (", which training or its choices have seen" if seen else ""),
+        + (", which training or its choices have seen" if seen else "")
+        + (f"; calibration used {data['used_for_calibration']} of them" if role == CALIBRATION else ""),
+        "split": data["split"] or "all",
+        "sources": sorted(data["sources"]),
         "images": data["predicted"],
         "figures": figures,
         "data_sha256": data["sha256"],
@@ -286,7 +294,7 @@ def _figures(bundle: Bundle) -> list[str]:
         ),
     ]
     return [
-        "95 % bootstrap intervals, resampled by patient where known.",
+        "95 % bootstrap intervals, resampled by patient where known; of a perfect score the exact one over patients.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
@@ -341,6 +349,7 @@ def _limits(bundle: Bundle) -> list[str]:
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
         *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
         *([] if "audit" in roles else ["- No audit for shortcuts is recorded."]),
+        *(f"- Every answer is referred: {flag.message}." for flag in limits_of(bundle)),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
     ]

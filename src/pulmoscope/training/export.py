@@ -24,12 +24,14 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.bootstrap import units
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.exact import unit_count
 from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, load
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, Validation, load
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training import settings
@@ -199,7 +201,7 @@ def _measured(
             class_thresholds(shares, val.labels, val.hospitals, draft.classes) if several else {},
             None if normal is None else normal.limit,
         ),
-        metrics={"val": _validation(draft, table, frames, shares, held_out)},
+        **_validation(draft, table, frames, shares, held_out),
     )
 
 
@@ -235,6 +237,7 @@ def _normal(train: _Answers, val: _Answers, classes: Sequence[str]) -> Reference
 def _validation(
     draft: Bundle, table: SampleTable, frames: Frames, shares: FloatArray, held_out: bool
 ) -> dict[str, Any]:
+    """The bundle's ``metrics`` and ``validation``."""
     samples = [sample for sample in table if sample.split == "val"]
     assert [sample.file for sample in samples] == [frames.files[place] for place in frames.places("val")]
     predictions = Predictions(
@@ -247,12 +250,18 @@ def _validation(
     )
     found: Metrics = measure(predictions)
     pairwise = found.pairwise.plain() if found.pairwise and len(draft.classes) > 2 else None
-    return {
+    val = {
         "role": "internal",
         "what": "validation split: " + ("chosen and calibrated on" if held_out else "trained on, too"),
         "images": found.images,
         "figures": key_figures(found.plain(), pairwise),
     }
+    of_patient, auroc = units(predictions.patients), found.scores["macro_auroc"]
+    patients = {
+        name: unit_count(of_patient, predictions.truth == number) for number, name in enumerate(draft.classes)
+    }
+    validation = Validation(patients, auroc.value, auroc.low, auroc.high, held_out)
+    return {"metrics": {"val": val}, "validation": validation}
 
 
 def _without_folders(recipe: Recipe) -> Recipe:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from pulmoscope.datasets.check import CheckReport
 
+FAILED = 1
+"""The exit code of a check that ends in ``fail``; an error of the command itself is 2."""
+
 app = typer.Typer(help="Check, list and show data sets; draw synthetic ones.", no_args_is_help=True)
 app.command("phantom")(phantom)
 
@@ -105,7 +108,10 @@ def check(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,
 ) -> None:
-    """Look for what makes results wrong: leaks, duplicates, damaged files, shortcuts."""
+    """Look for what makes results wrong: leaks, duplicates, damaged files, shortcuts.
+
+    The exit code is 1 where a verdict is `fail`, else 0 (warnings included).
+    """
     import json
 
     from pulmoscope.core.files import claim_folder, write_json, write_text
@@ -128,6 +134,8 @@ def check(
         write_text(out / "check.html", to_html(report, table))
         write_json(out / "check.json", report.to_json())
         typer.echo(str(out / "check.html"), err=as_json)
+    if report.verdict == "fail":
+        raise typer.Exit(FAILED)
 
 
 def _extent(images: int, studies: int) -> str:

@@ -195,3 +195,8 @@ def _tell(found: Mapping[str, Any]) -> None:
         for name, share in row["called"].items():
             view.add_row(f"{row['source']} {row['label']} called {name}", *figure(share))
     show(view)
+    if used := found["data"]["used_for_calibration"]:
+        typer.echo(
+            f"{used} of these images were used to calibrate the model: the calibration error, the Brier score and the "
+            "figures of referral are better here than on new images."
+        )

@@ -12,6 +12,7 @@ import typer
 
 from pulmoscope.apps.cli import (
     audit,
+    compare,
     datasets,
     demo,
     diagnose,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("diagnose")(diagnose.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
 app.command("leave-out")(leave_out.command)
 app.command("audit")(audit.command)
 app.command("tune")(tune.command)

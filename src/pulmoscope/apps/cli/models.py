@@ -12,6 +12,7 @@ from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
 from pulmoscope.apps.cli.data import Data, Labels, Layout
 from pulmoscope.apps.cli.evaluate import Split, chosen, labels_of, tell_left_out
+from pulmoscope.apps.cli.model_facts import data_lines, figure_lines
 
 if TYPE_CHECKING:
     from pulmoscope.preprocess.ct import CtPreprocess
@@ -78,15 +79,14 @@ def show(model: Name) -> None:
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
         "referred": _referred(thresholds),
+        **_unproven(bundle),
         "files": ", ".join(bundle.files),
         "size": f"{_size_mib(bundle):.1f} MiB",
     }
     for name, value in lines.items():
         typer.echo(f"{name:<12} {value}")
-    for title, content in (("metrics", bundle.metrics), ("training data", bundle.training_data)):
-        typer.echo(f"\n{title}")
-        for name, value in _flat(content):
-            typer.echo(f"  {name}: {f'{value:.3f}' if isinstance(value, float) else value}")
+    for line in (*figure_lines(bundle.metrics), *data_lines(bundle.training_data)):
+        typer.echo(line)
     card = bundle.folder / "MODEL_CARD.md"
     if card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8"))
@@ -273,6 +273,15 @@ def _referred(thresholds: Thresholds) -> str:
     return "; ".join(parts)
 
 
+def _unproven(bundle: Contents) -> dict[str, str]:
+    """Why all answers of a model are referred; nothing where it reports some."""
+    from pulmoscope.quality.unproven import limits_of
+    from pulmoscope.runtime.bundle import Bundle
+
+    limits = limits_of(bundle) if isinstance(bundle, Bundle) else ()
+    return {"unproven": limits[0].message} if limits else {}
+
+
 def _levels(bundle: Contents) -> dict[str, str]:
     """What a model of three levels, or of severity, is made of; nothing of others."""
     from pulmoscope.runtime.severity_bundle import SeverityBundle
@@ -299,14 +308,3 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         for name, found in metrics.items()
         if "accuracy" in found["figures"]
     )
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested figures as lines: ``test.accuracy`` and its value."""
-    lines: list[tuple[str, Any]] = []
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            lines += _flat(value, f"{prefix}{name}.")
-        else:
-            lines.append((f"{prefix}{name}", value))
-    return lines

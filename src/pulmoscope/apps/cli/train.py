@@ -218,13 +218,16 @@ def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, set_: list
 
 
 def _train(table: SampleTable, out: Path, trained: _Train, terms: str, release: str) -> None:
+    from pulmoscope.quality.unproven import limits_of
     from pulmoscope.training.export import export_bundle, is_bundle
 
     run = trained(table, out)
     _tell(run)
     # It is a bundle only where a finished run was resumed: exporting again would drop its figures.
     if not is_bundle(out):
-        export_bundle(out, table, version=release, terms=terms)
+        made = export_bundle(out, table, version=release, terms=terms)
+        for flag in limits_of(made):
+            typer.echo(f"warning: every answer of this model is referred: {flag.message}", err=True)
     typer.echo(f"Model: {out}")
 
 

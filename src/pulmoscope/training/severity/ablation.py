@@ -12,7 +12,8 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.evaluation.metrics import Predictions, difference
+from pulmoscope.evaluation.compare import difference
+from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.models.spec import LossSpec
 from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES

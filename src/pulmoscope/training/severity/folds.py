@@ -15,6 +15,7 @@ from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, wri
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
+from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.quality.anomaly import ScoreSummary
@@ -138,7 +139,7 @@ def _summary(
             "thresholds of its own model (referral, anomaly), which play no part in these figures",
             "bootstrap": bootstrap,
             "seed": recipe.seed,
-            "interval": "95 % percentile bootstrap over patients",
+            "interval": f"{INTERVAL}, over patients",
         },
         "synthetic": any(one.sample.source == SYNTHETIC_SOURCE for one in judged),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
