@@ -10,18 +10,18 @@ Row = tuple[str, ...]
 
 def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     """For every recorded data set its name, role and extent, then a line a figure: title, value, 95 % interval."""
-    from pulmoscope.report.page import figure_title
+    from pulmoscope.report.names import figure_name
 
     lines: list[str] = []
     for name, found in metrics.items():
         rows: list[Row] = [
-            (figure_title(key), *_figure(own), str(own.get("hospital", "")))
+            (figure_name(key).title, *_figure(own), str(own.get("hospital", "")))
             for key, own in found["figures"].items()
         ]
         for hospital, held in found.get("hospitals", {}).items():
             parts = {key: own for key, own in held.items() if isinstance(own, Mapping)}
             title = f"{hospital} ({held['images']:,} images): "
-            rows += [(title + figure_title(key), *_figure(own), "") for key, own in parts.items()]
+            rows += [(title + figure_name(key).title, *_figure(own), "") for key, own in parts.items()]
         facts = [(key.replace("_", " "), found[key]) for key in ("data_sha256", "command") if found.get(key)]
         lines += [
             "",
