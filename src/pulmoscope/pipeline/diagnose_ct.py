@@ -78,7 +78,10 @@ def card(model: AnyModel) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
-        "calibration": asdict(bundle.calibration),
+        "calibration": {
+            "temperature": bundle.calibration.temperature,
+            "fitted_on": bundle.calibration.fitted_on,
+        },
         "thresholds": asdict(bundle.thresholds),
         "wording": bundle.recipe.get("wording", {}),
         "training_data": bundle.training_data,
