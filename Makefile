@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
 
-test: $(VENV)/.test check
+test: $(VENV)/.test check docs
 	$(BIN)/pytest -n 2
 
 check: $(VENV)/.test
@@ -17,9 +17,9 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Needs no network; a broken link fails. The pages open from out/site/index.html.
-docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+# An environment of its own: what builds pages has no business beside what reads patients' images. A broken link fails.
+docs: $(VENV)-docs/.done
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	@echo "Site: out/site/index.html"
 
 $(VENV)/bin/python:
@@ -33,12 +33,14 @@ $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[train,onnx,torch,test,docs]'
+	$(BIN)/pip install --quiet -e '.[train,onnx,torch,test]'
 	touch $@
 
-$(VENV)/.docs: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[docs]'
+$(VENV)-docs/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet $$($(PYTHON) -c "import tomllib; \
+		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	touch $@
 
 clean:
-	rm -rf $(VENV) build out
+	rm -rf $(VENV) $(VENV)-docs build out

@@ -50,7 +50,8 @@ def diagnose_many(
     threads, and goes on after a kill.
 
     Args:
-        model, explain: as of :func:`pulmoscope.diagnose`.
+        model: as of :func:`pulmoscope.diagnose`.
+        explain: as of :func:`pulmoscope.diagnose`.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.

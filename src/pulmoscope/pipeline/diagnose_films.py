@@ -37,7 +37,8 @@ def diagnose_films(
 
     Args:
         source: a folder or zip of the study's DICOM files, or several paths.
-        model, explain: as of :func:`pulmoscope.diagnose`.
+        model: as of :func:`pulmoscope.diagnose`.
+        explain: as of :func:`pulmoscope.diagnose`.
 
     Raises:
         UnsuitableError: the files are not the radiographs of one study, by StudyInstanceUID and PatientID.
