@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -120,7 +121,11 @@ def test_show_and_check_go_through_every_layout(tmp_path: Path, name: str) -> No
     said = run("show", data).stdout
     assert f"layout {name}" in said
     assert ("CT studies" in said) == (name in ("covid-ct-md", "mosmeddata", "spgc-covid"))
-    run("check", data, "-o", out)
+    CliRunner().invoke(app, ["check", str(data), "-o", str(out)], catch_exceptions=False)
+    verdicts = {
+        one["verdict"] for one in json.loads((out / "check.json").read_text(encoding="utf-8"))["verdicts"]
+    }
+    assert verdicts <= {"ok", "warn", "fail"}
     page = (out / "check.html").read_text(encoding="utf-8")
     assert ("What the images look like" in page) == ("CT studies" not in said)
 

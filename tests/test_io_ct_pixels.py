@@ -130,7 +130,7 @@ def test_enhanced_multi_frame(syntax: str, shared_rescale: bool, tmp_path: Path)
     np.testing.assert_array_equal(scan.pixels, HU)
     assert scan.spacing_mm == (4.0, 5.0, 5.0)
     assert scan.z_mm == pytest.approx([-300 + 4 * index for index in range(12)])
-    assert {file.name for file in scan.files} == {str(path)}
+    assert {file.path for file in scan.files} == {str(path)}
     assert scan.remarks == ()
 
 

@@ -42,7 +42,7 @@ def test_a_drawn_series_is_what_simpleitk_reads(tmp_path: Path) -> None:
     assert (scan.modality, scan.units, scan.remarks) == (Modality.CT, Units.HU, ())
     assert scan.pixels.dtype == np.float32
     assert scan.pixels.flags.c_contiguous
-    assert [file.name for file in scan.files] == [str(path) for path in paths]
+    assert [file.path for file in scan.files] == [str(path) for path in paths]
     assert scan.files[3].sha256 == hashlib.sha256(paths[3].read_bytes()).hexdigest()
 
 

@@ -79,7 +79,7 @@ def test_files_follow_their_slices_also_where_the_order_is_turned(tmp_path: Path
         dataset.ImageOrientationPatient = [1, 0, 0, 0, -1, 0]
     paths = write_slices(tmp_path, datasets)
     scan = read_scan(tmp_path)
-    assert [file.name for file in scan.files] == [str(path) for path in paths]
+    assert [file.path for file in scan.files] == [str(path) for path in paths]
     assert scan.z_mm == pytest.approx([-300 + 4 * index for index in range(12)])
 
 

@@ -179,8 +179,8 @@ def test_worst_answers_come_most_sure_first(out: Path) -> None:
     page = (out / "worst.html").read_text(encoding="utf-8")
     # n3 is called COVID by 0.8 in brightness, c3 Normal by 0.3 only; Pneumonia can't be wrong.
     assert page.index("&lt;b&gt;n3.png") < page.index("c3.png")
-    assert page.count("Evidence for COVID, which it was called") == 1
-    assert page.count("Evidence for Normal, which it was called") == 1
+    assert page.count("Evidence for COVID, the predicted class") == 1
+    assert page.count("Evidence for Normal, the predicted class") == 1
     assert "x1.png" not in page
     assert page.count("data:image/jpeg") == 6
 

@@ -142,7 +142,7 @@ def test_the_page_shows_all_levels_the_map_and_that_it_is_synthetic(out: Path) -
         "Level by level",
         "maxpool-weighted",
         "A map of the patients",
-        "has learnt from drawn studies",
+        '<span class="badge warn">Synthetic</span>',
     ):
         assert said in page
     assert (out / "tsne.png").read_bytes().startswith(b"\x89PNG")

@@ -189,7 +189,9 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
         diagnosed_entry("a/chest.png", "chest", plain, "chest/report.html"),
         diagnosed_entry("b/chest.png", "chest-2", referred, None),
         diagnosed_entry("study", "study", study, "study/report.html"),
-        refused_entry("c.png", InputError("c.png", "too-small", "12 x 12 pixels", "at least 64 x 64")),
+        refused_entry(
+            "c.png", InputError("c.png", "too-small", "12 x 12 pixels", "at least 64 x 64"), "12 x 12 pixels"
+        ),
     ]
     films = {"name": "tiny", "version": "0.1", "sha256": "cd" * 32, "modality": "XRAY"}
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}

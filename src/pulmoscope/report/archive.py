@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pulmoscope.core.types import Modality
+from pulmoscope.io.inputs import content_name
 from pulmoscope.report.diagnosis import SCHEMA_VERSION
 
 _FRACTIONS = ("lung", "dense", "lesion", "missing")
@@ -41,9 +43,11 @@ def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
     quality = {**old["quality"], "flags": [_flag(flag) for flag in old["quality"]["flags"]]}
     if imputed := quality.get("imputed"):
         quality["imputed"] = {"fraction" if key == "share" else key: value for key, value in imputed.items()}
+    modality, sums = Modality(old["input"]["modality"]), [file["sha256"] for file in old["input"]["files"]]
     return {
         **old,
         "schema_version": SCHEMA_VERSION,
+        "input": {"name": content_name(modality, sums), **old["input"]},
         "quality": quality,
         "limits": [],
         "slices": [_slice(own) for own in old["slices"]],

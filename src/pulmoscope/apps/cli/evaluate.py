@@ -154,7 +154,7 @@ def labels_of(model: AnyModel, file: Path | None) -> LabelMap:
 
 def tell_failures(found: Mapping[str, Any]) -> None:
     """One line on stderr for each of the first files without a prediction, by the results of an evaluation or audit."""
-    tell_left_out([failure["reason"] for failure in found["data"]["failures"]])
+    tell_left_out([f"{failure['file']}: {failure['reason']}" for failure in found["data"]["failures"]])
 
 
 def tell_left_out(reasons: Sequence[str]) -> None:

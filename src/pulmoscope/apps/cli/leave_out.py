@@ -201,7 +201,7 @@ def _finish(
     recipe = None if trainer is None else trainer.facts()
     found, rows = results(answers, skipped, recipe=recipe, bootstrap=bootstrap, command=as_typed())
     write_results(out, found, rows)
-    tell_left_out([failure.reason for own in answers for failure in own.failures])
+    tell_left_out([f"{failure.file}: {failure.reason}" for own in answers for failure in own.failures])
     for own in skipped:
         typer.echo(
             f"pulmoscope: {own.hospital}: not asked about its {own.images} images: {own.reason}", err=True

@@ -222,7 +222,7 @@ def calibrate(
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, model_card(made))
-    tell_left_out([failure.reason for failure in failures])
+    tell_left_out([f"{failure.file}: {failure.reason}" for failure in failures])
     before, after = old.bundle.thresholds, made.thresholds
     for name, one, other in (
         ("temperature", old.bundle.calibration.temperature, made.calibration.temperature),
