@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def test_a_file_of_1_4_is_read_in_the_form_of_2_0() -> None:
         [0.004, 0.0, None, 0.062],
         [0.2, 0.15, 0.12, 0.0],
     ]
+    name = found["input"].pop("name")
+    assert re.fullmatch("ct-[0-9a-f]{12}", name)
     changed = {"schema_version", "quality", "limits", "slices"}
     assert {key: found[key] for key in found.keys() - changed} == {
         key: old[key] for key in old.keys() - changed
