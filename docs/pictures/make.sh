@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 BIN=${BIN:-.venv/bin}
-WIDTH=1120 HEIGHT=1330 # of what is shown, px
+WIDTH=1120 HEIGHT=1045 # of what is shown, px
 
 "$BIN/pulmoscope" demo -o out/demo --force
 picture=$(mktemp --suffix .png)
