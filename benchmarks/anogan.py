@@ -25,12 +25,10 @@ import torch
 
 from pulmoscope.core.files import csv_text, write_bytes, write_json, write_text
 from pulmoscope.datasets import load
-from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import Weights, estimates, units
 from pulmoscope.evaluation.metrics import Ranked
 from pulmoscope.io import read_scan
-from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.preprocess.ct_standard import VERSION, Standardisation
 from pulmoscope.quality.anomaly import (
     AnomalyModel,
@@ -38,8 +36,10 @@ from pulmoscope.quality.anomaly import (
     score_table,
     study_flags,
 )
-from pulmoscope.training.anogan import fit_anogan
-from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
+from pulmoscope.recipes.gan_specs import AnoGanSettings
+from pulmoscope.segment.lungs import lungs_of
+from pulmoscope.training.anogan.fit import fit_anogan
+from pulmoscope.training.anogan.scores import encoder_scores, export_anomaly, search_scores
 from pulmoscope.training.slice_sheet import write_sheet
 from pulmoscope.training.three_level.course import Teller
 

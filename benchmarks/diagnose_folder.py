@@ -77,7 +77,7 @@ def drawn(folder: Path, count: int) -> list[Path]:
     import cv2
     import numpy as np
 
-    from pulmoscope.datasets.phantom import FINDINGS, draw_xray
+    from pulmoscope.phantoms.xray.draw import FINDINGS, draw_xray
 
     folder.mkdir()
     paths = [folder / f"{number:05d}.jpg" for number in range(count)]

@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = given.image
         if image is None:
-            from pulmoscope.datasets.phantom_folder import write_phantoms
+            from pulmoscope.phantoms.xray.folder import write_phantoms
 
             table = write_phantoms(Path(folder) / "phantom", classes=["COVID"])
             image = table.root / table.samples[0].file

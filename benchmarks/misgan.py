@@ -27,17 +27,17 @@ import torch
 
 from pulmoscope.core.files import write_json, write_text
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.datasets.ct_damage import Defect, draw_defects
-from pulmoscope.datasets.ct_phantom import draw
 from pulmoscope.evaluation.bootstrap import Estimate, estimates, units
 from pulmoscope.io import read_scan
-from pulmoscope.models.gan_spec import QUICK_MISGAN, MisGanSettings
-from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
+from pulmoscope.phantoms.ct.damage import Defect, draw_defects
+from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, network_imputer
+from pulmoscope.recipes.gan_specs import QUICK_MISGAN, MisGanSettings
+from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 from pulmoscope.training.hardware import keep_freed_memory
-from pulmoscope.training.misgan import fit_misgan
-from pulmoscope.training.misgan_export import write_imputer
+from pulmoscope.training.misgan.export import write_imputer
+from pulmoscope.training.misgan.fit import fit_misgan
 from pulmoscope.training.three_level.course import Teller
 
 LABELS = ("CT-0", "CT-1", "CT-2", "CT-3", "Normal", "CAP")

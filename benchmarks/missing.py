@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.datasets.ct_acquisition import KERNELS, SCANNERS
-from pulmoscope.datasets.ct_damage import KINDS, SIZES, damage
-from pulmoscope.datasets.ct_lesions import LABELS
-from pulmoscope.datasets.ct_phantom import draw
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct_lungs import lung_mask
+from pulmoscope.phantoms.ct.acquisition import KERNELS, SCANNERS
+from pulmoscope.phantoms.ct.damage import KINDS, SIZES, damage
+from pulmoscope.phantoms.ct.draw import draw
+from pulmoscope.phantoms.ct.lesions import LABELS
 from pulmoscope.quality.missing import Missing, find_missing
+from pulmoscope.segment.ct_lungs import lung_mask
 
 WINDOWS = ((-1000, 400), (-1350, 150), (-900, 200))
 SHARE = 1 / 7

@@ -24,8 +24,8 @@ import SimpleITK
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.inference.missing import Searched, searched
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct_lungs import lung_mask
-from pulmoscope.preprocess.ct_severity import GRADE_STEPS, measure
+from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.segment.ct_severity import GRADE_STEPS, measure
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct_dense import dense_fractions
-from pulmoscope.preprocess.ct_lungs import lung_mask
-from pulmoscope.preprocess.ct_severity import measure
+from pulmoscope.segment.ct_dense import dense_fractions
+from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.segment.ct_severity import measure
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 
 from pulmoscope.io import read_scan
-from pulmoscope.pipeline.lesion_pictures import drawn
-from pulmoscope.pipeline.pictures import jpeg
-from pulmoscope.preprocess.ct_lungs import lung_mask
-from pulmoscope.preprocess.ct_severity import measure
+from pulmoscope.pipeline.pictures.lesions import drawn
+from pulmoscope.pipeline.pictures.xray import jpeg
+from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.segment.ct_severity import measure
 
 
 def main() -> None:

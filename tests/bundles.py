@@ -16,11 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.kinds import Preprocess
-from pulmoscope.preprocess.lungs import FINDER_SIZE
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds, Validation
+from pulmoscope.segment.xray_lungs import FINDER_SIZE
 
 GRID = 4
 """Rows and columns of the feature maps; a quadrant is 2 x 2 cells of them."""

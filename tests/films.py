@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.phantom import xray_phantom
+from pulmoscope.phantoms.xray.draw import xray_phantom
 
 
 @cache

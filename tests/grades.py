@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmoscope.datasets.ct_damage import damage
-from pulmoscope.datasets.ct_phantom import draw
-from pulmoscope.datasets.ct_phantom_files import write_nifti
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import SEVERITY
-from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.phantoms.ct.damage import damage
+from pulmoscope.phantoms.ct.draw import draw
+from pulmoscope.phantoms.ct.files import write_nifti
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import SEVERITY
+from pulmoscope.recipes.severity import SeverityRecipe
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 TINY = (

@@ -12,7 +12,7 @@ from films import film, save, write_manifest
 from pulmoscope.apps.cli.datasets import FAILED, app
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import load
-from pulmoscope.datasets.layouts import LAYOUTS
+from pulmoscope.datasets.layouts.detect import LAYOUTS
 
 
 def run(*arguments: str | Path, code: int = 0) -> Result:

@@ -12,7 +12,7 @@ import pytest
 from bundles import tiny_bundle
 from ct_series import drawn_hu
 from no_network import run_without_network
-from pulmoscope.datasets.phantom_folder import write_phantoms
+from pulmoscope.phantoms.xray.folder import write_phantoms
 from radiographs import encoded
 
 COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli.main import main; main()", "diagnose"]

@@ -13,10 +13,10 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.apps.cli.models import _referred
 from pulmoscope.core.errors import BundleError
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.recipes import settings
 from pulmoscope.runtime.bundle import built_in
 from pulmoscope.runtime.study_bundle import StudyBundle, load
 from pulmoscope.runtime.three_level import ThreeLevelModel
-from pulmoscope.training import settings
 from study_bundles import tiny_study_bundle
 
 RUNNER = CliRunner()

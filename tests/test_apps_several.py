@@ -19,9 +19,9 @@ from pulmoscope.apps.cli import main
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.datasets import SampleTable, load, manifest
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import load as load_bundle
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import find
 from pulmoscope.training.tune import search
 
 SHORT = [

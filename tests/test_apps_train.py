@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 import drawn
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.datasets.phantom_folder import write_phantoms
+from pulmoscope.phantoms.xray.folder import write_phantoms
+from pulmoscope.recipes.published import RECIPES
 from pulmoscope.runtime.bundle import load
-from pulmoscope.training.recipes import RECIPES
 
 SHORT = [
     *("--set", "model.filters=4", "--set", "preprocess.size=32", "--set", "batch_size=8"),

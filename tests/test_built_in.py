@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pulmoscope import diagnose
-from pulmoscope.datasets.phantom import xray_phantom
 from pulmoscope.io import entries, read_pixels, studies
 from pulmoscope.io.studies import paths
+from pulmoscope.phantoms.xray.draw import xray_phantom
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.runtime.bundle import built_in, load

@@ -10,7 +10,8 @@ import pytest
 
 from films import film, save, write_manifest
 from pulmoscope.datasets import load
-from pulmoscope.datasets.check import CheckReport, check
+from pulmoscope.datasets.check.check import check
+from pulmoscope.datasets.check.findings import CheckReport
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "schemas" / "dataset-check.schema.json").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.contingency import association
 
-from pulmoscope.datasets.confounding import FEATURES, cramers_v, shortcut_probe, source_shares
-from pulmoscope.datasets.measure import Measured
+from pulmoscope.datasets.check.confounding import FEATURES, cramers_v, shortcut_probe, source_shares
+from pulmoscope.datasets.check.measure import Measured
 
 
 def measured(mean: float = 0.5, columns: int = 256, file_format: str = "PNG") -> Measured:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, covid_chestxray, load
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import covid_chestxray
 
 HEADER = "patientid,offset,finding,view,modality,folder,filename,url\n"
 ROWS = (

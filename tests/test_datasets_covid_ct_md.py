@@ -9,7 +9,8 @@ import pytest
 from ct_trees import covid_ct_md as tree
 from ct_trees import series
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, covid_ct_md, load
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import covid_ct_md
 
 
 @pytest.fixture

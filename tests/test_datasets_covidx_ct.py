@@ -7,7 +7,8 @@ import pytest
 from ct_trees import covidx_ct as tree
 from films import film, save
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, covidx_ct, load
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import covidx_ct
 
 
 def test_one_sample_a_slice_with_its_split_patient_and_source(tmp_path: Path) -> None:

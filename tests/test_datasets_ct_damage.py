@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulmoscope.datasets.ct_damage import KINDS, SIDES, SIZES, apply, damage, draw_defects
+from pulmoscope.phantoms.ct.damage import KINDS, SIDES, SIZES, apply, damage, draw_defects
 
 VALUES = {"block": {-1024}, "zero": {0}, "saturated": {3071}, "rows": {-1024, 0}, "slice": {-1024, 0, 3071}}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pulmoscope.datasets.ct_anatomy import Chest, organs
-from pulmoscope.datasets.ct_fields import Grid
-from pulmoscope.datasets.ct_grades import BOUNDS, GRADES, SHARES, grade_of, graded
-from pulmoscope.datasets.ct_phantom import LEFT, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.anatomy import Chest, organs
+from pulmoscope.phantoms.ct.draw import LEFT, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.fields import Grid
+from pulmoscope.phantoms.ct.grades import BOUNDS, GRADES, SHARES, grade_of, graded
 
 SHAPE = {"slices": 14, "size": 64}
 ILL = GRADES[1:]

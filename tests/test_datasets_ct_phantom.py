@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pulmoscope.datasets.ct_lesions import LABELS
-from pulmoscope.datasets.ct_phantom import LEFT, MIN_INFECTED_MM2, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.draw import LEFT, MIN_INFECTED_MM2, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.lesions import LABELS
 
 SIZE, SLICES = 80, 20
 PLAIN = {

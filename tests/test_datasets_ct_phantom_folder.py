@@ -13,11 +13,11 @@ import SimpleITK
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.datasets import load
-from pulmoscope.datasets.ct_acquisition import NUISANCES, RANGES, draw_nuisances
-from pulmoscope.datasets.ct_phantom import LEFT, RIGHT, CtPhantom, draw
-from pulmoscope.datasets.ct_phantom_files import dicom_series
-from pulmoscope.datasets.ct_phantom_folder import write_ct_phantoms
 from pulmoscope.datasets.infected import infected_slices
+from pulmoscope.phantoms.ct.acquisition import NUISANCES, RANGES, draw_nuisances
+from pulmoscope.phantoms.ct.draw import LEFT, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.files import dicom_series
+from pulmoscope.phantoms.ct.folder import write_ct_phantoms
 
 SMALL = {"size": 64, "slices": 8}
 
@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(label: str, seed: tuple[int, int], **_: object) -> CtPhantom:
         return dataclasses.replace(chest, label=label, hu=chest.hu.clip(-1000) + np.int16(sum(seed)))
 
-    monkeypatch.setattr("pulmoscope.datasets.ct_phantom_folder.draw", drawn)
+    monkeypatch.setattr("pulmoscope.phantoms.ct.folder.draw", drawn)
 
 
 def truth(folder: Path) -> list[dict[str, str]]:

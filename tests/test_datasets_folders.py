@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from films import film, save
-from pulmoscope.datasets import folders, load
+from pulmoscope.datasets import load
+from pulmoscope.datasets.layouts import folders
 
 
 def touch(path: Path) -> Path:

@@ -8,7 +8,7 @@ from ct_trees import TREES
 from films import film, save, write_manifest
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import load
-from pulmoscope.datasets.layouts import LAYOUTS
+from pulmoscope.datasets.layouts.detect import LAYOUTS
 
 
 def test_a_manifest_goes_before_the_folders_around_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from films import film, save
 from pulmoscope.core.errors import InputError
 from pulmoscope.datasets import Sample, SampleTable
-from pulmoscope.datasets.measure import file_format, measure, measure_all
+from pulmoscope.datasets.check.measure import file_format, measure, measure_all
 
 
 def test_hand_derived_figures(tmp_path: Path) -> None:

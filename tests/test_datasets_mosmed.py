@@ -7,7 +7,8 @@ import pytest
 from ct_trees import mosmed as tree
 from ct_trees import volume
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, load, mosmed
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import mosmed
 
 
 def test_one_sample_a_study_and_the_infected_slices_of_its_mask(tmp_path: Path) -> None:

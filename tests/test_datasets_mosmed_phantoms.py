@@ -15,18 +15,18 @@ from openpyxl import load_workbook
 from ct_trees import mosmed as real_tree
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import load
-from pulmoscope.datasets.check import check
-from pulmoscope.datasets.ct_damage import KINDS
-from pulmoscope.datasets.ct_grades import GRADES, grade_of
-from pulmoscope.datasets.ct_phantom import CtPhantom, draw
+from pulmoscope.datasets.check.check import check
 from pulmoscope.datasets.infected import infected_slices
-from pulmoscope.datasets.mosmed_phantoms import (
+from pulmoscope.io import read_scan
+from pulmoscope.phantoms.ct.damage import KINDS
+from pulmoscope.phantoms.ct.draw import CtPhantom, draw
+from pulmoscope.phantoms.ct.grades import GRADES, grade_of
+from pulmoscope.phantoms.ct.mosmed import (
     COUNTS,
     counts_of_fraction,
     counts_of_total,
     write_mosmed_phantoms,
 )
-from pulmoscope.io import read_scan
 
 SMALL = {"size": 64, "slices": 10}
 FEW = {"CT-0": 1, "CT-1": 2, "CT-3": 1}
@@ -47,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(label: str, seed: tuple[int, int], **_: object) -> CtPhantom:
         return dataclasses.replace(chest, label=label, hu=chest.hu.clip(-1000) + np.int16(sum(seed)))
 
-    monkeypatch.setattr("pulmoscope.datasets.mosmed_phantoms.draw", drawn)
+    monkeypatch.setattr("pulmoscope.phantoms.ct.mosmed.draw", drawn)
 
 
 def voxels(path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulmoscope.datasets.phantom import FINDINGS, Finding, XrayPhantom, draw_xray, xray_phantom
+from pulmoscope.phantoms.xray.draw import FINDINGS, Finding, XrayPhantom, draw_xray, xray_phantom
 
 SIZE = 128
 SEEDS = range(12)

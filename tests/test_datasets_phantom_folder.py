@@ -9,9 +9,9 @@ from PIL import Image
 
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import load
-from pulmoscope.datasets.phantom import FINDINGS
-from pulmoscope.datasets.phantom_folder import DESCRIPTION, SINGLE, write_phantoms
 from pulmoscope.io import read_xray
+from pulmoscope.phantoms.xray.draw import FINDINGS
+from pulmoscope.phantoms.xray.folder import DESCRIPTION, SINGLE, write_phantoms
 
 
 def test_one_picture_lies_beside_its_manifest(tmp_path: Path) -> None:

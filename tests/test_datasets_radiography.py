@@ -7,7 +7,8 @@ from openpyxl import Workbook
 
 from films import film, save
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import load, radiography
+from pulmoscope.datasets import load
+from pulmoscope.datasets.layouts import radiography
 
 RSNA = "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data"
 

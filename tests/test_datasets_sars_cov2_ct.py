@@ -9,7 +9,8 @@ from ct_trees import blotches
 from ct_trees import sars_cov2_ct as tree
 from films import save
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, load, sars_cov2_ct
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import sars_cov2_ct
 
 
 def test_labels_in_the_order_of_the_numbers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from films import film, save, write_manifest
 from pulmoscope.apps.cli.datasets import app
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import Sample, load
-from pulmoscope.datasets.check import check
+from pulmoscope.datasets.check.check import check
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.studies import as_studies

@@ -7,7 +7,8 @@ import pytest
 from ct_trees import ucsd_covid_ct as tree
 from films import film, save
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets import Sample, load, ucsd_covid_ct
+from pulmoscope.datasets import Sample, load
+from pulmoscope.datasets.layouts import ucsd_covid_ct
 
 SOURCE = "UCSD COVID-CT"
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pulmoscope.datasets.check import CheckReport, Count, Pair
-from pulmoscope.datasets.confounding import Probe
-from pulmoscope.datasets.verdicts import judge
+from pulmoscope.datasets.check.confounding import Probe
+from pulmoscope.datasets.check.findings import CheckReport, Count, Pair
+from pulmoscope.datasets.check.verdicts import judge
 
 SOUND = CheckReport(
     data="data",

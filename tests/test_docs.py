@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 from pulmoscope.apps.cli.main import app
-from pulmoscope.training.recipes import find
-from pulmoscope.training.settings import apply
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.settings import apply
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

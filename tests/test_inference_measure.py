@@ -10,7 +10,7 @@ from diagnoses import a_ct_diagnosis, a_ct_of_pictures
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Decision, Flag, FlagLevel, FloatArray, Prediction, Quality, Scan
 from pulmoscope.inference.measure import LIMITS, held_to_measure, measured, with_limits
-from pulmoscope.preprocess.ct_lungs import lung_mask
+from pulmoscope.segment.ct_lungs import lung_mask
 
 
 def a_scan(hu: FloatArray) -> Scan:

@@ -17,18 +17,18 @@ from chests import SPACING_MM, chest
 from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
-from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.inference.missing import imputed, missing_flags, searched
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
 from pulmoscope.pipeline.diagnose import Run, diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.outputs import save
-from pulmoscope.pipeline.pictures import IMPUTED, outlined
+from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
+from pulmoscope.pipeline.pictures.xray import IMPUTED, outlined
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.runtime.model import Model
+from pulmoscope.segment.lungs import lungs_of
 from refusals import refused
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"

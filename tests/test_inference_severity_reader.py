@@ -13,20 +13,20 @@ from jsonschema import Draft202012Validator
 from chests import SPACING_MM, chest
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Subject, Units
-from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.look import SeenCt
 from pulmoscope.inference.missing import Searched
 from pulmoscope.inference.severity_reader import SeverityReader
-from pulmoscope.pipeline.ct_pictures import ct_pictures
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.outputs import save
-from pulmoscope.preprocess.ct_lungs import LungMask
+from pulmoscope.pipeline.pictures.ct import ct_pictures
 from pulmoscope.quality.missing import Missing
 from pulmoscope.quality.repair import repaired
 from pulmoscope.report.ct_page import to_html
 from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.segment.ct_lungs import LungMask
+from pulmoscope.segment.lungs import lungs_of
 from refusals import refused
 from severity_bundles import CLASSES, tiny_severity_bundle
 from volumes import write

@@ -14,8 +14,8 @@ from pydicom.uid import generate_uid
 from ct_series import drawn_hu, item, slice_datasets, write_slices
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.io import Entry, read, read_scan
-from pulmoscope.io.ct_choice import choose
-from pulmoscope.io.ct_header import SliceHeader, Storage
+from pulmoscope.io.ct.choice import choose
+from pulmoscope.io.ct.header import SliceHeader, Storage
 from refusals import figures, refused
 
 HU = drawn_hu(12)

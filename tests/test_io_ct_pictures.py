@@ -79,7 +79,7 @@ def test_too_many_pictures_are_refused_before_memory_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path, [f"{number}.png" for number in range(4)])
-    monkeypatch.setattr("pulmoscope.io.ct_pictures.MOST_VOXELS", 3 * 128 * 128)
+    monkeypatch.setattr("pulmoscope.io.ct.pictures.MOST_VOXELS", 3 * 128 * 128)
     with refused(UnsuitableError, "too-many-pixels"):
         read_scan(tmp_path, wanted="ct")
 

@@ -24,7 +24,7 @@ from ct_series import (
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import FlagLevel, Modality, Scan, Units
 from pulmoscope.io import read, read_scan
-from pulmoscope.io.ct_content import check_hu, strangers
+from pulmoscope.io.ct.content import check_hu, strangers
 from refusals import figures, refused
 from test_io_orient import agrees
 

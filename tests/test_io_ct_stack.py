@@ -15,8 +15,8 @@ from ct_series import drawn_hu, item, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io import Entry, read_scan
-from pulmoscope.io.ct_header import SliceHeader, Storage
-from pulmoscope.io.ct_stack import Stack, geometry, spacing_flags, stack, usual_step
+from pulmoscope.io.ct.header import SliceHeader, Storage
+from pulmoscope.io.ct.stack import Stack, geometry, spacing_flags, stack, usual_step
 from refusals import figures, refused
 
 STORAGE = Storage("1.2.840.10008.1.2.1", 64, 64, 16, 12, False, 1, 1000)  # type: ignore[arg-type]

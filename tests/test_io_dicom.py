@@ -13,8 +13,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.io.dicom import decode
-from pulmoscope.io.picture import Picture
+from pulmoscope.io.xray.dicom import decode
+from pulmoscope.io.xray.picture import Picture
 from radiographs import chest, compressed, dicom_bytes, dicom_dataset, dicom_file, encoded, ramp
 from refusals import figures, refused
 

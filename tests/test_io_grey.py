@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.io.grey import robust_range, stretch, window
+from pulmoscope.io.xray.grey import robust_range, stretch, window
 
 finite = st.floats(-1e6, 1e6)
 

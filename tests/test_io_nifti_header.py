@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pulmoscope.io.nifti_header import description, is_drawn
+from pulmoscope.io.ct.nifti import description, is_drawn
 
 
 def written(path: Path, notes: str) -> Path:

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from ct_series import CORNER_MM, PIXEL_MM, STEP_MM, by_simpleitk, drawn_hu, slice_datasets, write_slices
 from pulmoscope.core.types import Geometry, Scan
 from pulmoscope.io import read_scan
-from pulmoscope.io.orient import orient
+from pulmoscope.io.ct.orient import orient
 
 
 def agrees(scan: Scan, image: sitk.Image) -> None:

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from ct_series import write_series
 from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io import entries, read_scan, sources, studies
-from pulmoscope.io.dicom import decode
 from pulmoscope.io.patient_age import age, child_flags
+from pulmoscope.io.xray.dicom import decode
 from radiographs import chest, dicom_bytes, dicom_dataset
 from refusals import figures
 

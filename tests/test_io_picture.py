@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.io.picture import check_content, check_size, grey_of_colour
+from pulmoscope.io.xray.picture import check_content, check_size, grey_of_colour
 from radiographs import chest, ramp
 from refusals import figures, refused
 

@@ -11,7 +11,7 @@ import pytest
 from pulmoscope.core.errors import UnreadableError
 from pulmoscope.io import read
 from pulmoscope.io.quiet import with_complaints
-from pulmoscope.io.raster import decode
+from pulmoscope.io.xray.raster import decode
 from radiographs import chest, dicom_file, encoded
 
 

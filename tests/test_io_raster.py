@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
-from pulmoscope.io.raster import decode, size_of
+from pulmoscope.io.xray.raster import decode, size_of
 from radiographs import chest, encoded, ramp
 from refusals import figures, refused
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import FlagLevel
-from pulmoscope.io import picture
-from pulmoscope.io.dicom import decode as decode_dicom
-from pulmoscope.io.picture import Picture
-from pulmoscope.io.raster import decode
-from pulmoscope.io.square import squared, squared_size
+from pulmoscope.io.xray import picture
+from pulmoscope.io.xray.dicom import decode as decode_dicom
+from pulmoscope.io.xray.picture import Picture
+from pulmoscope.io.xray.raster import decode
+from pulmoscope.io.xray.square import squared, squared_size
 from radiographs import dicom_bytes, dicom_dataset, encoded, ramp
 from refusals import figures, refused
 
@@ -137,7 +137,7 @@ def test_an_image_that_would_become_too_large_gets_smaller(monkeypatch: pytest.M
     assert squared_size(8000, 10000, 1.25) == (10000, 10000)
     assert squared_size(9000, 10000, 1.25) == (9000, 8000)  # 11250 x 10000 is more than 100 million
     assert squared_size(10000, 9000, 0.8) == (8000, 9000)
-    monkeypatch.setattr("pulmoscope.io.square.MOST_PIXELS", 10_000)
+    monkeypatch.setattr("pulmoscope.io.xray.square.MOST_PIXELS", 10_000)
     found, spacing, flags = squared(TALL / np.float32(255), 2.0, (0.2, 0.1))
     assert found.shape == (80, 50)
     assert spacing == pytest.approx((0.2, 0.2))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import Classifier, StagedClassifier, build
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec
 
 SMALL = ModelSpec(backbone="cnn", filters=4)
 

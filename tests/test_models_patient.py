@@ -15,7 +15,7 @@ from pulmoscope.models.patient import (
     build_patient,
     weighted,
 )
-from pulmoscope.models.spec import CLASSIFIERS
+from pulmoscope.recipes.specs import CLASSIFIERS
 
 VECTOR, CLASSES = 6, 3
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)

@@ -19,11 +19,11 @@ from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.calibrate import LEAST, calibrate
 from pulmoscope.pipeline.evaluate import evaluate
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import CALIBRATION, Bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training import settings
 from pulmoscope.training.card import add_metrics, model_card
-from pulmoscope.training.recipes import find
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "bundle.schema.json"
 FIGURES = {

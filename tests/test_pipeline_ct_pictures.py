@@ -11,8 +11,8 @@ import pytest
 
 from diagnoses import a_ct_diagnosis, a_ct_of_pictures
 from pulmoscope.core.types import Units
-from pulmoscope.pipeline.ct_pictures import GRID, along, ct_pictures, evenly, slice_files
-from pulmoscope.pipeline.pictures import displayed
+from pulmoscope.pipeline.pictures.ct import GRID, along, ct_pictures, evenly, slice_files
+from pulmoscope.pipeline.pictures.xray import displayed
 from pulmoscope.report.slice_axis import Axis
 
 

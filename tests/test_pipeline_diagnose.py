@@ -20,10 +20,10 @@ import pulmoscope
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.errors import OutputExistsError, PulmoscopeError, UnreadableError
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Modality, Quality, Scan, SourceFile, Subject
-from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.inference.decision import decide
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
+from pulmoscope.phantoms.xray.folder import write_phantoms
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
 from pulmoscope.pipeline.names import BY_CONTENT, Naming

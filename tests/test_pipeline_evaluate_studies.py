@@ -15,11 +15,11 @@ import volumes
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets import manifest
-from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.preprocess.ct import prepared_slices
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from refusals import figures
 from study_bundles import tiny_study_bundle

@@ -4,7 +4,7 @@ import numpy as np
 
 from diagnoses import a_ct_diagnosis
 from pulmoscope.core.severity import SeverityMasks
-from pulmoscope.pipeline.lesion_pictures import (
+from pulmoscope.pipeline.pictures.lesions import (
     LESION_COLOURS,
     OUTLINE,
     affected_pictures,

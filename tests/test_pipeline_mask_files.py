@@ -12,7 +12,7 @@ import SimpleITK
 from diagnoses import a_ct_diagnosis
 from pulmoscope.core.severity import SeverityMasks
 from pulmoscope.core.types import Geometry, Point
-from pulmoscope.pipeline.mask_files import mask_files, nifti
+from pulmoscope.pipeline.pictures.masks import mask_files, nifti
 
 SHAPE = (5, 7, 9)
 MM: Point = (4.0, 1.5, 0.75)

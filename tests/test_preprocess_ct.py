@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chests import SPACING_MM, Chest, chest
 from pulmoscope.core.types import Box, Units
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
+from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 
 PREPARE = CtPreprocess(size=64)
 

@@ -6,7 +6,7 @@ import pytest
 
 from chests import SPACING_MM, chest
 from pulmoscope.core.types import FloatArray
-from pulmoscope.preprocess.ct_dense import dense_fractions
+from pulmoscope.segment.ct_dense import dense_fractions
 
 MM = (5.0, 1.5, 1.5)
 

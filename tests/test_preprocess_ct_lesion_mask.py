@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.preprocess.ct_lesion_mask import densities, lesions
+from pulmoscope.segment.ct_lesions import densities, lesions
 
 MM: Point = (4.0, 1.5, 1.5)
 Labels = npt.NDArray[np.uint8]

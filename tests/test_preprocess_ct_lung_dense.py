@@ -7,10 +7,10 @@ import pytest
 
 from chests import Mask, dice
 from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.ct_phantom import CtPhantom, draw
-from pulmoscope.preprocess.ct_lung_dense import with_dense
-from pulmoscope.preprocess.ct_lung_parts import without_domes
-from pulmoscope.preprocess.ct_lungs import RIGHT, lung_mask
+from pulmoscope.phantoms.ct.draw import CtPhantom, draw
+from pulmoscope.segment.ct_lung_dense import with_dense
+from pulmoscope.segment.ct_lung_parts import without_domes
+from pulmoscope.segment.ct_lungs import RIGHT, lung_mask
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 
 from chests import SPACING_MM, Chest, chest, dice
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.preprocess.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask
+from pulmoscope.segment.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask
 
 
 @cache

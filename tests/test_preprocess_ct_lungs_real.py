@@ -12,7 +12,7 @@ import SimpleITK
 
 from pulmoscope.core.types import FloatArray, Point, Units
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
+from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 
 STEP = 4
 SERIES = ("P001", "cap001", "normal001")

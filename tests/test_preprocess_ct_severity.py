@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pulmoscope.core.severity import CONSOLIDATION, GLASS, GRADES, SeverityMasks, SeverityMeasure
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.datasets.ct_phantom import draw
-from pulmoscope.preprocess.ct_lungs import lung_mask
-from pulmoscope.preprocess.ct_severity import NONE_PERCENT, grade, measure, region_score
+from pulmoscope.phantoms.ct.draw import draw
+from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.segment.ct_severity import NONE_PERCENT, grade, measure, region_score
 
 MM: Point = (5.0, 2.0, 2.0)
 

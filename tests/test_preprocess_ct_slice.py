@@ -13,7 +13,7 @@ from pulmoscope.preprocess.ct_slice import (
     harmonised,
     opened,
 )
-from pulmoscope.preprocess.slice_lungs import lung_hulls, slice_lungs
+from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
 from slices import COLUMNS, LEFT, LUNG, LUNG_AXES, RIGHT, ROWS, TISSUE, slice_hu, windowed
 
 LUNG_WINDOW = (-600.0, 1500.0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.preprocess.ct_lungs import LungMask
 from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.segment.ct_lungs import LungMask
 
 NO_LUNGS = LungMask(np.zeros((4, 8, 8), np.uint8), 0.0, 0.0)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box
-from pulmoscope.preprocess.lungs import FINDER_SIZE, finder_input, finder_map, lung_box, lung_hull
+from pulmoscope.segment.xray_lungs import FINDER_SIZE, finder_input, finder_map, lung_box, lung_hull
 
 
 def two_lungs() -> np.ndarray:

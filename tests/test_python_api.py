@@ -12,8 +12,8 @@ import pytest
 
 import pulmoscope
 from pulmoscope.core.errors import InputError, UnsuitableError
-from pulmoscope.datasets.ct_phantom_folder import write_ct_phantoms
-from pulmoscope.datasets.phantom_folder import write_phantoms
+from pulmoscope.phantoms.ct.folder import write_ct_phantoms
+from pulmoscope.phantoms.xray.folder import write_phantoms
 
 PAGE = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from films import film, save, write_manifest
 from pulmoscope.datasets import load
-from pulmoscope.datasets.check import check
+from pulmoscope.datasets.check.check import check
 from pulmoscope.report.dataset_check import PAIRS, to_html
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from diagnoses import a_ct_diagnosis, a_diagnosis
 from pulmoscope.core.severity import SeverityMasks
 from pulmoscope.core.types import Decision, Diagnosis, Prediction
-from pulmoscope.pipeline.ct_pictures import ct_pictures
-from pulmoscope.preprocess.ct_severity import measure
+from pulmoscope.pipeline.pictures.ct import ct_pictures
 from pulmoscope.report import ct_page
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.report.page import summary
 from pulmoscope.report.severity import beside_network, sentence, severity_json
+from pulmoscope.segment.ct_severity import measure
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "diagnosis.schema.json"
 

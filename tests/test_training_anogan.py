@@ -12,8 +12,8 @@ import torch
 from discs import discs
 from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models.gan_spec import AnoGanSettings
-from pulmoscope.training.anogan import AnoGan, fit_anogan
+from pulmoscope.recipes.gan_specs import AnoGanSettings
+from pulmoscope.training.anogan.fit import AnoGan, fit_anogan
 from pulmoscope.training.three_level.course import Teller
 
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from pulmoscope.training.anogan_batches import NormalSlices
+from pulmoscope.training.anogan.batches import NormalSlices
 
 # Ten slices, each of one grey of its own.
 GREYS = (torch.arange(10) / 20)[:, None, None, None].expand(10, 1, 32, 32).clone()

@@ -11,10 +11,10 @@ from discs import discs
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.anogan import scores
-from pulmoscope.models.gan_spec import AnoGanSettings
 from pulmoscope.quality.anomaly import AnomalyModel
-from pulmoscope.training.anogan import AnoGan, fit_anogan
-from pulmoscope.training.anogan_scores import encoder_scores, export_anomaly, search_scores
+from pulmoscope.recipes.gan_specs import AnoGanSettings
+from pulmoscope.training.anogan.fit import AnoGan, fit_anogan
+from pulmoscope.training.anogan.scores import encoder_scores, export_anomaly, search_scores
 from pulmoscope.training.three_level.course import Teller
 
 CPU = torch.device("cpu")

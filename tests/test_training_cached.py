@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import drawn
-from pulmoscope.training import settings
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.cached import (
     FEATURES,
     VARIANTS,
@@ -19,8 +21,6 @@ from pulmoscope.training.cached import (
 )
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.loop import measured
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import find
 from pulmoscope.training.tune.plan import shortened
 
 

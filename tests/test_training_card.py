@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import RECIPES, find
 from pulmoscope.report.names import figure_name, set_title
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
-from pulmoscope.training import card, settings
+from pulmoscope.training import card
 from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
-from pulmoscope.training.recipes import RECIPES, find
 
 
 def estimate(value: float | None) -> dict[str, Any]:

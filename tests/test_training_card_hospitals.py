@@ -11,12 +11,12 @@ import pytest
 from bundles import tiny_bundle
 from pulmoscope.core.errors import BundleError
 from pulmoscope.pipeline.calibrate import BY_REFERRAL
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import Bundle, load
-from pulmoscope.training import settings
 from pulmoscope.training.card import add_metrics, model_card
 from pulmoscope.training.card_hospitals import ROLE, TITLE
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import find
 
 NONE = "None is recorded: how it does at a hospital that it has not learnt from is not known."
 

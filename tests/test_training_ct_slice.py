@@ -10,12 +10,12 @@ import numpy as np
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training import settings
 from pulmoscope.training.export import export_bundle
 from pulmoscope.training.loop import fit
-from pulmoscope.training.recipes import find
 from slices import slice_hu, windowed
 
 

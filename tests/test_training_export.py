@@ -23,12 +23,14 @@ from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.quality.unproven import UNPROVEN, limits_of
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training import export, frames, onnx_file, settings
+from pulmoscope.training import export, frames
 from pulmoscope.training.loop import fit, load_run
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import find
+from pulmoscope.training.onnx import file as onnx_file
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 SMALL = ("preprocess.size=32", "phases.0.epochs=2", "batch_size=8", "model.filters=8", "precision=32")

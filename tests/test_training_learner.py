@@ -11,7 +11,10 @@ from torch.nn import functional
 
 import drawn
 from pulmoscope.models.classifier import build
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes.settings import apply
+from pulmoscope.recipes.specs import ModelSpec
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.learner import (
     Job,
@@ -24,9 +27,6 @@ from pulmoscope.training.learner import (
     mixing_share,
 )
 from pulmoscope.training.opacities import where_known
-from pulmoscope.training.recipe import Phase, Recipe
-from pulmoscope.training.recipes import find
-from pulmoscope.training.settings import apply
 from pulmoscope.training.state import PhaseState
 
 LOGITS = torch.tensor([[2.0], [-1.0], [0.5]])

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.training import limits, settings
-from pulmoscope.training.limits import check
-from pulmoscope.training.recipe import Phase, Recipe
-from pulmoscope.training.recipes import RECIPES, find
+from pulmoscope.recipes import limits, settings
+from pulmoscope.recipes.limits import check
+from pulmoscope.recipes.published import RECIPES, find
+from pulmoscope.recipes.recipe import Phase, Recipe
 
 TRANSFER = find("xray-binary-resnet50v2")
 

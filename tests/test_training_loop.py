@@ -17,12 +17,12 @@ from pulmoscope.datasets.labels import targets
 from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Phase, Recipe
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
-from pulmoscope.training import settings
 from pulmoscope.training.learner import Learner
 from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve, settled
-from pulmoscope.training.recipe import Phase, Recipe
-from pulmoscope.training.recipes import find
 from pulmoscope.training.summary import SUMMARY
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pulmoscope.datasets.phantom import draw_xray
-from pulmoscope.training.lung_films import FilmMaker
+from pulmoscope.phantoms.xray.draw import draw_xray
+from pulmoscope.training.lung_finder.radiographs import FilmMaker
 
 SIDE = 64
 

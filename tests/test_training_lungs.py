@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 import pulmoscope
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.files import sha256_of_file
-from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.unet import UNet
-from pulmoscope.preprocess.lungs import FINDER_SIZE
+from pulmoscope.phantoms.xray.folder import write_phantoms
+from pulmoscope.recipes.published.xray_lungs import RECIPE
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.lungs import measure, train_lung_finder
-from pulmoscope.training.recipes.xray_lungs import RECIPE
+from pulmoscope.segment.xray_lungs import FINDER_SIZE
+from pulmoscope.training.lung_finder.fit import measure, train_lung_finder
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "lungs.schema.json").read_text())
 TINY = replace(RECIPE, steps=2, batch_size=2)

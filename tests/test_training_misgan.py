@@ -12,12 +12,12 @@ import torch
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models.gan_spec import MisGanSettings
 from pulmoscope.models.misgan import Imputer
 from pulmoscope.quality.imputation import NetworkImputer, imputation_error, impute, imputer
-from pulmoscope.training import misgan as training
-from pulmoscope.training.misgan import MisGan, fit_misgan
-from pulmoscope.training.misgan_export import Filling
+from pulmoscope.recipes.gan_specs import MisGanSettings
+from pulmoscope.training.misgan import fit as training
+from pulmoscope.training.misgan.export import Filling
+from pulmoscope.training.misgan.fit import MisGan, fit_misgan
 from pulmoscope.training.three_level.course import Teller
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import FloatArray
-from pulmoscope.training.misgan_data import Pool, neighbours
+from pulmoscope.training.misgan.data import Pool, neighbours
 
 SIDE = 32
 STUDY = [7, 7, 7, 2, 5, 5]

@@ -10,7 +10,7 @@ from torch import nn
 from pulmoscope.core.errors import BundleError
 from pulmoscope.models.misgan import Imputer, composite, middle
 from pulmoscope.runtime.network import Runtime, open_network
-from pulmoscope.training.misgan_export import Filling, examples, verify, write_imputer
+from pulmoscope.training.misgan.export import Filling, examples, verify, write_imputer
 
 
 @pytest.fixture(scope="module")

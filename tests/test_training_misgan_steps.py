@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pulmoscope.models.gan_spec import MisGanSettings
 from pulmoscope.models.misgan import mask_by, middle
-from pulmoscope.training.misgan_data import Batch, Pool
-from pulmoscope.training.misgan_steps import (
+from pulmoscope.recipes.gan_specs import MisGanSettings
+from pulmoscope.training.misgan.data import Batch, Pool
+from pulmoscope.training.misgan.steps import (
     Networks,
     Step,
     critic_loss,

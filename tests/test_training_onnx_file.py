@@ -10,9 +10,9 @@ from onnx import TensorProto, numpy_helper
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.models.classifier import Classifier, build
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training import onnx_file
+from pulmoscope.training.onnx import file as onnx_file
 
 IMAGES = np.random.default_rng(5).standard_normal((6, 1, 32, 32), dtype=np.float32)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pulmoscope.models.patient import build_patient
-from pulmoscope.models.spec import CLASSIFIERS
+from pulmoscope.recipes.specs import CLASSIFIERS
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.onnx_file import TOLERANCE, write_onnx
+from pulmoscope.training.onnx.file import TOLERANCE, write_onnx
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -10,11 +10,11 @@ import torch
 
 import drawn
 from pulmoscope.models.classifier import build
-from pulmoscope.training import settings
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import RECIPES, find
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.frames import prepared
 from pulmoscope.training.loop import fit, logits_of, resolve
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import RECIPES, find
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 

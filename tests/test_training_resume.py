@@ -21,8 +21,8 @@ torch.set_num_threads(1)
 import drawn
 from pulmoscope.training import learner
 from pulmoscope.training.loop import fit
-from pulmoscope.training.recipes import find
-from pulmoscope.training.settings import apply
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.settings import apply
 
 films, run, step = Path(sys.argv[1]), Path(sys.argv[2]), learner.Learner.training_step
 

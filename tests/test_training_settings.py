@@ -14,9 +14,9 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.training import settings
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import RECIPES, as_run, find
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import RECIPES, as_run, find
+from pulmoscope.recipes.recipe import Recipe
 
 TRANSFER = find("xray-binary-resnet50v2")
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "recipe.schema.json"

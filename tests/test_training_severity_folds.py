@@ -19,12 +19,12 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.training.severity.ablation import ablate
+from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.training.experiments.ablation import ablate
+from pulmoscope.training.experiments.stress import CASES, stress
 from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.folds import severity_folds
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.run import SeverityRun, fit_severity
-from pulmoscope.training.severity.stress import CASES, stress
 from pulmoscope.training.three_level.course import Teller
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"

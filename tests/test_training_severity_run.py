@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.recipes.severity import check, travelling
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import load
 from pulmoscope.training.severity.card import changed_settings
 from pulmoscope.training.severity.export import export_severity, is_severity_bundle
-from pulmoscope.training.severity.recipe import check, travelling
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
 from pulmoscope.training.severity.studies import prepare

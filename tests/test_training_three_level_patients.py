@@ -9,12 +9,12 @@ import torch
 import volumes
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.patient import weighted
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import THREE_LEVEL
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import THREE_LEVEL
+from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.features import StudyFeatures
 from pulmoscope.training.three_level.patient_level import PatientTraining, fit_patients, folds
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe, check
 
 
 def studies(count: int, seed: int) -> list[StudyFeatures]:

@@ -10,13 +10,13 @@ from jsonschema import Draft202012Validator
 
 import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.datasets.ct_studies import prepared_slices
 from pulmoscope.io import read_scan
+from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.recipes.three_level import travelling
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from pulmoscope.training.three_level.card import changed_settings
 from pulmoscope.training.three_level.export import export_studies, is_study_bundle
-from pulmoscope.training.three_level.recipe import travelling
 from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
 
 PARTS = {"slice.onnx", "ensemble.onnx"} | {

@@ -23,11 +23,11 @@ import grades
 import volumes
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.datasets.phantom_folder import write_phantoms
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.training import settings
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import find, xray_lungs
+from pulmoscope.phantoms.xray.folder import write_phantoms
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find, xray_lungs
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.tune import search as module
 from pulmoscope.training.tune.plan import Search
 from pulmoscope.training.tune.search import tune

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import find
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
 from pulmoscope.training.tune.plan import (
     TRIALS,
     Search,

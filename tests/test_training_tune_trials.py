@@ -18,8 +18,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import find
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import find
 from pulmoscope.training.tune.plan import Plan, Point, Search, plan_of
 from pulmoscope.training.tune.trials import JOURNAL, Reporter, Trials
 

@@ -14,9 +14,9 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.core.files import sha256_of_file
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
+from pulmoscope.recipes.published.xray_view import RECIPE, changed
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training.recipes.xray_view import RECIPE, changed
-from pulmoscope.training.view import train_view
+from pulmoscope.training.view.fit import train_view
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "view.schema.json").read_text())
 TINY = replace(RECIPE, steps=2, more_steps=1, fold_steps=1, batch_size=4)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
-from pulmoscope.training.recipes.xray_view import RECIPE
-from pulmoscope.training.view_films import STORED, ViewFilms, stored
+from pulmoscope.recipes.published.xray_view import RECIPE
+from pulmoscope.training.view.radiographs import STORED, ViewFilms, stored
 
 FILMS = [np.full((90, 120), grey, np.uint8) for grey in (40, 90)]
 FILMS[0][20:60, 20:50] = FILMS[1][30:70, 70:110] = 200

@@ -8,8 +8,8 @@ import pytest
 
 from bundles import write_view_network
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.training import view_part
-from pulmoscope.training.view_part import add_view
+from pulmoscope.training.view import part as view_part
+from pulmoscope.training.view.part import add_view
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import SimpleITK
 
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.training.recipes import THREE_LEVEL
-from pulmoscope.training.settings import apply
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
+from pulmoscope.recipes.published import THREE_LEVEL
+from pulmoscope.recipes.settings import apply
+from pulmoscope.recipes.three_level import ThreeLevelRecipe
 
 CLASSES = ("CAP", "COVID", "Normal")
 SIZE = 64

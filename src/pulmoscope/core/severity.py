@@ -35,7 +35,7 @@ class RegionMeasure:
 
 @dataclass(frozen=True)
 class SeverityMeasure:
-    """The numbers of :func:`pulmoscope.preprocess.ct_severity.measure`; percentages are of what is seen of the lung.
+    """The numbers of :func:`pulmoscope.segment.ct_severity.measure`; percentages are of what is seen of the lung.
 
     Attributes:
         percent_affected: of both lungs together.

@@ -266,7 +266,7 @@ class SliceResult:
         z_mm: its height in the patient, towards the head; None where the files don't say.
         probabilities: per class; None where the slice shows too little lung to be judged.
         lung_fraction: of the slice's pixels, how many are lung; None where that was not measured.
-        dense_fraction: of the slice's lung, how much is dense (see ``preprocess/ct_dense.py``); None likewise.
+        dense_fraction: of the slice's lung, how much is dense (see ``segment/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_fraction`` is weighed in; None where it is not.
         lesion_fraction: of the slice's lung, how much is lesion by measure, 0 to 1; None where that was not measured,
             or none of its lung was observed.

@@ -1,6 +1,6 @@
 """The published layouts → one table of samples; leak checks; phantoms."""
 
-from pulmoscope.datasets.layouts import load
+from pulmoscope.datasets.layouts.detect import load
 from pulmoscope.datasets.table import Sample, SampleTable
 
 __all__ = ["Sample", "SampleTable", "load"]

@@ -1,18 +1,13 @@
-"""A CT study, prepared for a slice network."""
+"""CT studies of a table, with what it says of their slices."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Scan, Units
+from pulmoscope.core.types import Scan
 from pulmoscope.datasets.infected import NONE, infected_slices
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess
-
-if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
 
 DROPPING = frozenset(
     {
@@ -54,18 +49,3 @@ def infected_of(path: Path, infected: str, count: int) -> tuple[bool, ...] | Non
         return infected_slices(infected, count)
     except ValueError as error:
         raise UnsuitableError(path, "slice-labels", str(error)) from error
-
-
-def lungs_of(scan: Scan) -> LungMask | None:
-    """The lungs of a study in HU; None for slices that came as pictures."""
-    if scan.units is not Units.HU or scan.spacing_mm is None:
-        return None
-    from pulmoscope.preprocess.ct_lungs import lung_mask
-
-    return lung_mask(scan.pixels, scan.spacing_mm)
-
-
-def prepared_slices(scan: Scan, preprocess: CtPreprocess) -> Bytes:
-    """All steps up to uint8 (slices, size, size), the lungs looked for where the preprocessing wants them."""
-    lungs = lungs_of(scan) if preprocess.region == "lungs" else None
-    return preprocess.slices(scan.pixels, scan.units, lungs)

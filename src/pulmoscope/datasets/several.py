@@ -17,7 +17,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import sha256_of_file
 from pulmoscope.datasets.fingerprint import connected
 from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED, hospital_of, mapped
-from pulmoscope.datasets.layouts import draw, load
+from pulmoscope.datasets.layouts.detect import draw, load
 from pulmoscope.datasets.table import Sample, SampleTable
 
 STRICTEST = ("test", "val", "train")
@@ -30,10 +30,10 @@ def load_all(
 ) -> SampleTable:
     """Read data sets as one table, with the hospital of every image (see :mod:`pulmoscope.datasets.hospitals`).
 
-    A single one is read as :func:`~pulmoscope.datasets.layouts.load` does. Of several, one whose images are all in
-    one split is shared out by patient, as if it had none: it was made for another purpose. Of exact copies that lie in
-    several the first is kept. A patient's id holds within a hospital, or within a data set where the hospital is not
-    known. Files are named from the folder that all have in common.
+    A single one is read as :func:`~pulmoscope.datasets.layouts.detect.load` does. Of several, one whose images are
+    all in one split is shared out by patient, as if it had none: it was made for another purpose. Of exact copies
+    that lie in several the first is kept. A patient's id holds within a hospital, or within a data set where the
+    hospital is not known. Files are named from the folder that all have in common.
 
     Args:
         layout: of every data set; default: recognised.

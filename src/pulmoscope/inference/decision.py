@@ -16,7 +16,7 @@ from pulmoscope.runtime.bundle import Bundle, Thresholds
 from pulmoscope.runtime.model import Outputs
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 
 def judge(

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.types import BoolArray, FloatArray, Scan
-from pulmoscope.datasets.ct_studies import lungs_of
 from pulmoscope.inference.missing import Searched, searched
+from pulmoscope.segment.lungs import lungs_of
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SeenCt:
         """Of each slice's lung the fraction that is dense, float32 (slices,); None where no lungs can be looked for."""
         if self.lungs is None:
             return None
-        from pulmoscope.preprocess.ct_dense import dense_fractions
+        from pulmoscope.segment.ct_dense import dense_fractions
 
         assert self.scan.spacing_mm is not None  # as there are lungs
         return dense_fractions(self.scan.pixels, self.lungs.labels, self.scan.spacing_mm)

@@ -13,7 +13,7 @@ from pulmoscope.core.types import Decision, Prediction, Quality, Scan
 from pulmoscope.quality.ct_rules import LEAST_ML
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 Measured = tuple[SeverityMeasure, SeverityMasks]
 
@@ -42,7 +42,7 @@ def measured(
     """
     if lungs is None or scan.spacing_mm is None or lungs.right_ml + lungs.left_ml < LEAST_ML:
         return None
-    from pulmoscope.preprocess.ct_severity import measure
+    from pulmoscope.segment.ct_severity import measure
 
     found = measure(scan.pixels, lungs.labels, scan.spacing_mm, missing)
     if found is None or missing is None:

@@ -14,11 +14,11 @@ from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 MOST_OF_BODY = 0.1
 """Of the body where the lungs are; of more the study is referred. The limit for slices that are missing altogether is
-the same (``io.ct_stack.MOST_MISSING``): a filled slice tells no more than its neighbours do. Chosen, not measured."""
+the same (``io.ct.stack.MOST_MISSING``): a filled slice tells no more than its neighbours do. Chosen, not measured."""
 MOST_SLICES = 0.25
 """Of the slices that show lung. Beyond it, damaged slices lie side by side, and what they are filled from lies far off.
 Chosen, not measured."""

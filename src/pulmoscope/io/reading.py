@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from pulmoscope.core.errors import InputError, UnreadableError, UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan
-from pulmoscope.io import raster
-from pulmoscope.io.ct_pictures import in_order, read_pictures
+from pulmoscope.io.ct.pictures import in_order, read_pictures
 from pulmoscope.io.formats import PICTURES, VOLUMES, format_of
 from pulmoscope.io.inputs import Entry, Sources, content_name, entries
-from pulmoscope.io.picture import Picture
 from pulmoscope.io.studies import Study, Wanted, studies
+from pulmoscope.io.xray import raster
+from pulmoscope.io.xray.picture import Picture
 
 if TYPE_CHECKING:  # pydicom takes a fifth of a second
-    from pulmoscope.io.ct_header import SliceHeader
+    from pulmoscope.io.ct.header import SliceHeader
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_study(study: Study, series: str = "") -> ReadResult:
     Args:
         study: what :func:`studies` found.
         series: the SeriesInstanceUID of the series to read of a DICOM study; empty: chosen by the rules of
-            ``io/ct_choice.py``.
+            ``io/ct/choice.py``.
     """
     try:
         scan = _read(study, series)
@@ -80,7 +80,7 @@ def sources(study: Study, series: str = "") -> Sources:
         InputError: a file can't be read, or the headers tell that the study is refused.
     """
     if study.kind == "series":
-        from pulmoscope.io.ct_series import series_sources
+        from pulmoscope.io.ct.series import series_sources
 
         return series_sources(study.name, *_chosen(study, series))
     files = in_order(study.entries) if study.kind == "pictures" else study.entries
@@ -116,12 +116,12 @@ def _read(study: Study, series: str) -> Scan:
         scan = _scan(study.entries[0])
         return replace(scan, remarks=(*scan.remarks, *study.remarks))
     if study.kind == "volume":
-        from pulmoscope.io.ct_volume import read_volume  # SimpleITK takes a third of a second
+        from pulmoscope.io.ct.volume import read_volume  # SimpleITK takes a third of a second
 
         return read_volume(study.entries[0])
     if study.kind == "pictures":
         return read_pictures(study.name, study.entries)
-    from pulmoscope.io.ct_series import read_series
+    from pulmoscope.io.ct.series import read_series
 
     chosen, flags = _chosen(study, series)
     return read_series(study.name, chosen, flags)
@@ -129,7 +129,7 @@ def _read(study: Study, series: str) -> Scan:
 
 def _chosen(study: Study, series: str) -> tuple[Sequence[SliceHeader], list[Flag]]:
     """The slices that are read of a study, and what there is to remark about the others."""
-    from pulmoscope.io.ct_choice import choose
+    from pulmoscope.io.ct.choice import choose
 
     chosen, flags = choose(study.name, study.headers, study.others, series)
     if study.broken:
@@ -164,7 +164,7 @@ def _decode(data: bytes, name: str) -> Picture:
         raise UnreadableError(name, "empty-file", "the file is empty: 0 bytes")
     kind = format_of(data)
     if kind == "DICOM":
-        from pulmoscope.io import dicom  # pydicom and GDCM take a fifth of a second
+        from pulmoscope.io.xray import dicom
 
         return dicom.decode(data, name)
     if kind == "zip":

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray
-from pulmoscope.io import raster
-from pulmoscope.io.ct_pictures import in_order
+from pulmoscope.io.ct.pictures import in_order
 from pulmoscope.io.formats import format_of
 from pulmoscope.io.inputs import Entry
+from pulmoscope.io.xray import raster
 
 SLICE = "ct-slice"
 """The flag's code."""

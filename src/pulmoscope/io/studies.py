@@ -22,7 +22,7 @@ from pulmoscope.io.slice_pictures import slice_flag
 if TYPE_CHECKING:  # pydicom takes a fifth of a second
     from pydicom.dataset import Dataset
 
-    from pulmoscope.io.ct_header import SliceHeader
+    from pulmoscope.io.ct.header import SliceHeader
 
 Kind = Literal["image", "series", "volume", "pictures"]
 Wanted = Literal["auto", "xray", "ct"]
@@ -144,7 +144,7 @@ def _look(entry: Entry) -> _Look:
             kind = format_of(head)
             if kind != "DICOM":
                 return _Look(entry, "picture" if kind in PICTURES else "broken")
-            from pulmoscope.io import ct_header
+            from pulmoscope.io.ct import header as ct_header
             from pulmoscope.io.dicom_rules import code
 
             stream.seek(0)

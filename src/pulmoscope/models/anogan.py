@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pulmoscope.models.gan_spec import SIDES
+from pulmoscope.recipes.gan_specs import SIDES
 
 LEAST_SIDE = 4
 WIDEST = 8

@@ -15,7 +15,7 @@ from pulmoscope.core.errors import RecipeError, ResourceError
 from pulmoscope.models.cnn import BaselineCnn
 from pulmoscope.models.losses import CosineHead
 from pulmoscope.models.packaged import PREFIX, packaged_weights
-from pulmoscope.models.spec import LossSpec, ModelSpec
+from pulmoscope.recipes.specs import LossSpec, ModelSpec
 from pulmoscope.runtime.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pulmoscope.models.spec import LossSpec
+from pulmoscope.recipes.specs import LossSpec
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]
 """Logits (batch, classes), labels int64 (batch,), the share of the training that is done (0 … 1) -> a number."""

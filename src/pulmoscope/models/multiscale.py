@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import pool, timm_backbone
-from pulmoscope.models.spec import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec
 
 STAGES = (3, 4, 5)
 """How the paper counts a ResNet's stages; of any backbone they are the last three."""

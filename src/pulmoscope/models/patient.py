@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pulmoscope.models.classifier import Head
-from pulmoscope.models.spec import PatientSpec
+from pulmoscope.recipes.specs import PatientSpec
 
 
 def weighted(vectors: Tensor, probabilities: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_pixels
 from pulmoscope.pipeline.evaluate import data_facts, model_facts
-from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
+from pulmoscope.pipeline.pictures.xray import grey, jpeg, shrunk
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.report.audit import Example, View, audit_page
 from pulmoscope.runtime.model import Model

@@ -70,7 +70,7 @@ class Models:
             threading.Thread(target=self._load_for_ct, name="for-ct", daemon=True).start()
 
     def _load_for_ct(self) -> None:
-        importlib.import_module("pulmoscope.preprocess.ct_lungs")  # with scipy, half a second
+        importlib.import_module("pulmoscope.segment.ct_lungs")  # with scipy, half a second
         compile_page(ct_page.TEMPLATE)
         if self._only is None:
             with suppress(PulmoscopeError):  # :meth:`of` tells it

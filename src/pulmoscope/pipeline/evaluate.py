@@ -10,6 +10,7 @@ from typing import Any
 
 from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.checksum import file_checksums, table_checksum
 from pulmoscope.datasets.hospitals import has_learnt, known_to
 from pulmoscope.datasets.table import SampleTable
@@ -20,7 +21,6 @@ from pulmoscope.evaluation.hospitals import hospital_figures, section
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.evaluation.referral import referral
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page

@@ -33,10 +33,10 @@ from pulmoscope.core.types import Box, Diagnosis, Explanation, Modality
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
-from pulmoscope.pipeline.ct_pictures import ct_pictures, slice_files
-from pulmoscope.pipeline.mask_files import mask_files
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
-from pulmoscope.pipeline.pictures import colour_scale, data_jpeg, grey, shrunk
+from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
+from pulmoscope.pipeline.pictures.masks import mask_files
+from pulmoscope.pipeline.pictures.xray import colour_scale, data_jpeg, grey, shrunk
 from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
 from pulmoscope.report.page import Pictures

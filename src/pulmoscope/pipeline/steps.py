@@ -15,7 +15,7 @@ from pulmoscope.explain.overlay import png
 from pulmoscope.preprocess.ct import Bytes, CtPreprocess
 from pulmoscope.preprocess.ct_augment import SYSTEM_B, CtAugmentation
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
-from pulmoscope.preprocess.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask
+from pulmoscope.segment.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask
 
 STEPS = (
     "raw",

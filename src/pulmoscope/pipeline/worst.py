@@ -10,7 +10,7 @@ from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.explain.gradcam import explain
 from pulmoscope.explain.overlay import overlay
 from pulmoscope.io import read_pixels
-from pulmoscope.pipeline.pictures import grey, jpeg, shrunk
+from pulmoscope.pipeline.pictures.xray import grey, jpeg, shrunk
 from pulmoscope.report.evaluation import Case
 from pulmoscope.runtime.model import Model
 

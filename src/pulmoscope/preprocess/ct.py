@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Box, FloatArray, Units
+from pulmoscope.core.types import Box, FloatArray, Scan, Units
+from pulmoscope.segment.lungs import lungs_of
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -160,3 +161,9 @@ def _cut_open(mask: Bytes, outline: npt.NDArray[np.int32]) -> Bytes:
     area = np.bincount(parts.ravel())
     within = np.bincount(parts[hull > 0], minlength=len(area))
     return np.asarray((within > 0.7 * area)[parts], dtype=np.uint8)
+
+
+def prepared_slices(scan: Scan, preprocess: CtPreprocess) -> Bytes:
+    """All steps up to uint8 (slices, size, size), the lungs looked for where the preprocessing wants them."""
+    lungs = lungs_of(scan) if preprocess.region == "lungs" else None
+    return preprocess.slices(scan.pixels, scan.units, lungs)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
-from pulmoscope.preprocess.slice_lungs import Mask, lung_hulls, slice_lungs
 from pulmoscope.preprocess.xray import Framed, centre_square, crop, resample
+from pulmoscope.segment.slice_lungs import Mask, lung_hulls, slice_lungs
 
 WINDOW_LEVEL, WINDOW_WIDTH = -600.0, 1500.0
 """The lung window that slices of a volume are rendered in, HU."""

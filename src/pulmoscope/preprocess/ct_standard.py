@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pulmoscope.core.types import Box, FloatArray, Point
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 VERSION = 2
 """Goes up when the same settings give other slices; a part of the names of slices that are stored."""

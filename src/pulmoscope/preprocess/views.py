@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.preprocess.lungs import squared
+from pulmoscope.segment.xray_lungs import squared
 
 VIEW_SIZE = 112
 """Side of the view network's square input, px."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
-from pulmoscope.preprocess.lungs import lung_box, lung_hull
+from pulmoscope.segment.xray_lungs import lung_box, lung_hull
 
 HULL_ROOM = 0.03
 """How far beyond the lungs' hull is still shown, in sides of the framed image: pleura, and the finder's errors."""

@@ -159,7 +159,7 @@ class AnomalyModel:
 
     @classmethod
     def open(cls, path: Path, runtime: Runtime = "auto", device: str = "auto") -> AnomalyModel:
-        """Open what ``training.anogan_scores.export_anomaly`` wrote.
+        """Open what ``training.anogan.scores.export_anomaly`` wrote.
 
         Raises:
             ResourceError: the runtime or the device is not there.

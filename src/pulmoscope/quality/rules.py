@@ -36,13 +36,13 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Quality, Scan, Subject
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
-from pulmoscope.preprocess.lungs import LEAST_SHARE, lung_box
 from pulmoscope.preprocess.views import View
 from pulmoscope.quality import pixels as damage
 from pulmoscope.quality import views
 from pulmoscope.quality.pixels import in_percent
+from pulmoscope.segment.xray_lungs import LEAST_SHARE, lung_box
 
 DARK, TOO_DARK = 0.45, 0.30
 """A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan
-from pulmoscope.preprocess.ct_lungs import LungMask, lung_mask
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
 from pulmoscope.quality.imputation import FILLS, impute, imputer
 from pulmoscope.quality.missing import Missing, find_missing
+from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 
 
 def searched_lungs(scan: Scan) -> tuple[Missing, LungMask]:

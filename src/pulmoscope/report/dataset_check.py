@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.datasets.check import CheckReport, Count, FileKind, Pair
+from pulmoscope.datasets.check.findings import CheckReport, Count, FileKind, Pair
 from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels

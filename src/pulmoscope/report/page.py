@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from pulmoscope.core.classes import suspicion
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import (

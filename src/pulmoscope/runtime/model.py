@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
-from pulmoscope.preprocess.lungs import finder_input, finder_map
 from pulmoscope.preprocess.views import View, view_input, view_of
 from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
+from pulmoscope.segment.xray_lungs import finder_input, finder_map
 
 STAGES_BEFORE, LAST_STAGE = (3, 4), 5
 """The stages of a network that pools three of them, counted as a ResNet50's are (system B)."""

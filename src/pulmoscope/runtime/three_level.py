@@ -17,7 +17,7 @@ from pulmoscope.runtime.network import Runtime, open_network, resolved
 from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE, WEIGHTED, StudyBundle, load
 
 if TYPE_CHECKING:  # scipy takes half a second
-    from pulmoscope.preprocess.ct_lungs import LungMask
+    from pulmoscope.segment.ct_lungs import LungMask
 
 BATCH = 16
 STAGES = (3, 4, 5)
@@ -102,7 +102,7 @@ class ThreeLevelModel:
         """A study's slices as the bundle wants them: uint8 (slices, size, size).
 
         Args:
-            lungs: of the whole study (see :func:`pulmoscope.datasets.ct_studies.lungs_of`).
+            lungs: of the whole study (see :func:`pulmoscope.segment.lungs.lungs_of`).
             places: the slices that are wanted; None: all.
         """
         pixels = scan.pixels if places is None else scan.pixels[list(places)]

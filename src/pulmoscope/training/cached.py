@@ -22,13 +22,13 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
-from pulmoscope.models.spec import LossSpec
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.training.data import EpochOrder, FramedImages, loader
 from pulmoscope.training.frames import Frames, Maps
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
 from pulmoscope.training.loop import logits_of
-from pulmoscope.training.recipe import Recipe
 
 VARIANTS = 4
 FEATURES = "features.npz"

@@ -16,15 +16,15 @@ from pulmoscope.core.files import NOTICE, write_text
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.unproven import limits_of
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import RECIPES, as_run
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
 from pulmoscope.runtime.any_bundle import AnyBundle, load_any
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, Contents
 from pulmoscope.runtime.severity_bundle import SeverityBundle
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
-from pulmoscope.training import settings
 from pulmoscope.training.card_hospitals import ROLE, TITLE, left_out_section, recorded_hospitals
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import RECIPES, as_run
 from pulmoscope.training.three_level.card import study_card
 
 NAMES = {"macro_auroc": "auroc"}

@@ -10,10 +10,10 @@ from typing import Any
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.evaluation.hospitals import LEAST
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.hospitals import NOTHING, SUMMARY, cell
 from pulmoscope.runtime.bundle import Bundle, Contents
-from pulmoscope.training import settings
-from pulmoscope.training.recipe import Recipe
 
 ROLE = "left out"
 TITLE = "At a hospital left out of training"

@@ -31,18 +31,18 @@ from pulmoscope.evaluation.metrics import Metrics, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
 from pulmoscope.quality.distribution import Reference
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, Validation, load
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network, open_network
-from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, model_card, named
 from pulmoscope.training.data import FramedImages
 from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.loop import TrainedRun, load_run
-from pulmoscope.training.onnx_file import write_onnx
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.view_part import add_view
+from pulmoscope.training.onnx.file import write_onnx
+from pulmoscope.training.view.part import add_view
 
 CHECK_NOISE, CHECK_IMAGES = 8, 16
 """How many inputs the network file is checked with: seeded noise, and images of the validation split."""

@@ -15,9 +15,9 @@ from pulmoscope.core.files import write_json
 from pulmoscope.datasets.labels import shares_of
 from pulmoscope.datasets.splits import image_groups
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.frames import prepared
 from pulmoscope.training.loop import TrainedRun
-from pulmoscope.training.recipe import Recipe
 
 SCHEMA_VERSION = "1.0"
 

@@ -23,10 +23,10 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_xray
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import crop
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import Network, open_network
-from pulmoscope.training.recipe import Recipe
 
 T = TypeVar("T")
 

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.classifier import Classifier, early_layers
 from pulmoscope.models.losses import GroupRisk, Loss, build_loss
-from pulmoscope.models.spec import LossSpec
+from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.opacities import location_loss, painting_of, where_known
-from pulmoscope.training.recipe import Phase, Recipe
 from pulmoscope.training.state import PhaseState, Row, save_weights
 
 import lightning.pytorch as lightning  # isort: skip  (torchvision, which it imports, is seen to by models.classifier)

@@ -14,11 +14,11 @@ import numpy as np
 from pulmoscope.datasets.hospitals import check_hospitals, is_of, of
 from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.training import settings
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.export import export_bundle, is_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.loop import TrainedRun, fit, settled
-from pulmoscope.training.recipe import Recipe
 
 
 class LeaveOut:

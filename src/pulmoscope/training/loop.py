@@ -33,13 +33,14 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.recipes import limits, settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
-from pulmoscope.training import curves, limits, settings
+from pulmoscope.training import curves
 from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.learner import Job
 from pulmoscope.training.phase import run_phase
-from pulmoscope.training.recipe import Recipe
 from pulmoscope.training.state import PhaseState, Row, read_json
 from pulmoscope.training.summary import SUMMARY, describe_data, summarise
 
@@ -211,7 +212,7 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     go to the others (see :func:`pulmoscope.datasets.labels.fitted_labels`).
 
     Raises:
-        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.training.limits`), or there is one class.
+        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.recipes.limits`), or there is one class.
     """
     limits.check(recipe)
     classes = recipe.classes or tuple(

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pulmoscope.core.classes import is_positive
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.data import Painting
 from pulmoscope.training.frames import Frames
-from pulmoscope.training.recipe import Recipe
 
 
 def where_known(frames: Frames, recipe: Recipe, places: npt.NDArray[np.int64]) -> Frames:

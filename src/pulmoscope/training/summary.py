@@ -11,11 +11,11 @@ import torch
 
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes.published import as_run
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.card import named
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes import as_run
 from pulmoscope.training.state import PhaseState
 
 SUMMARY = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds", "val_held_out", "data")

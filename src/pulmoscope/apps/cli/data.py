@@ -12,7 +12,7 @@ from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
-    from pulmoscope.training.recipe import Recipe
+    from pulmoscope.recipes.recipe import Recipe
 
 
 Data = Annotated[
@@ -50,9 +50,9 @@ def image_recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
     from dataclasses import replace
 
     from pulmoscope.datasets.labels import read_labels
-    from pulmoscope.training.limits import check
-    from pulmoscope.training.recipes import find
-    from pulmoscope.training.settings import apply
+    from pulmoscope.recipes.limits import check
+    from pulmoscope.recipes.published import find
+    from pulmoscope.recipes.settings import apply
 
     recipe = apply(find(name), set_)
     if labels is not None:

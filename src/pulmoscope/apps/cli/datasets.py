@@ -15,7 +15,7 @@ from pulmoscope.apps.cli.phantoms import phantom
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pulmoscope.datasets.check import CheckReport
+    from pulmoscope.datasets.check.findings import CheckReport
 
 FAILED = 1
 """The exit code of a check that ends in ``fail``; an error of the command itself is 2."""
@@ -32,7 +32,7 @@ LayoutName = Annotated[
 @app.command("list")
 def list_layouts() -> None:
     """The layouts that are read, and what they look like."""
-    from pulmoscope.datasets.layouts import LAYOUTS
+    from pulmoscope.datasets.layouts.detect import LAYOUTS
 
     table = _table("layout", "what is in the folder")
     for name, layout in LAYOUTS.items():
@@ -67,7 +67,7 @@ def show(
         return
     from pulmoscope.core.errors import OutputExistsError
     from pulmoscope.datasets import load, manifest
-    from pulmoscope.datasets.layouts import UNSETTLED
+    from pulmoscope.datasets.layouts.detect import UNSETTLED
     from pulmoscope.datasets.studies import is_study
 
     if out is not None and out.exists() and not force:
@@ -116,7 +116,7 @@ def check(
 
     from pulmoscope.core.files import claim_folder, write_json, write_text
     from pulmoscope.datasets import load
-    from pulmoscope.datasets.check import check as check_table
+    from pulmoscope.datasets.check.check import check as check_table
 
     if out is not None:
         claim_folder(out, "check.json", force)

@@ -32,9 +32,9 @@ def command(
 
     The radiograph is read where the package pydicom-data (the extra demo) has it; without it one is simulated.
     """
-    from pulmoscope.datasets.ct_phantom_folder import TRUTH, write_ct_phantoms
     from pulmoscope.io import entries, studies
     from pulmoscope.io.studies import paths
+    from pulmoscope.phantoms.ct.folder import TRUTH, write_ct_phantoms
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.names import Naming
@@ -62,7 +62,7 @@ def _radiograph(out: Path, force: bool) -> tuple[str, Path]:
     """What the radiograph is, and its file: the real one where its package is, else one that is simulated."""
     from pulmoscope.core.errors import DatasetError
     from pulmoscope.core.files import sha256_of_file
-    from pulmoscope.datasets.phantom_folder import write_phantoms
+    from pulmoscope.phantoms.xray.folder import write_phantoms
 
     try:
         file = Path(str(distribution(PACKAGE).locate_file(RADIOGRAPH)))

@@ -16,8 +16,8 @@ from pulmoscope.apps.cli.evaluate import Bootstrap, Device, Force, WithRuntime, 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
     from pulmoscope.pipeline.hospitals import Answers, Skipped
+    from pulmoscope.recipes.recipe import Recipe
     from pulmoscope.training.leave_out import LeaveOut
-    from pulmoscope.training.recipe import Recipe
 
 
 def command(
@@ -72,8 +72,8 @@ def _is_recipe(name: str) -> bool:
         RecipeError: the name is that of another recipe, or of nothing.
     """
     from pulmoscope.core.errors import RecipeError
+    from pulmoscope.recipes.published import RECIPES, SEVERITY, THREE_LEVEL
     from pulmoscope.runtime.bundle import built_in
-    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL
 
     if name in RECIPES:
         return True

@@ -114,7 +114,7 @@ def _films(
     out: Path, count: int, classes: str | None, size: int | None, seed: int, masks: bool, force: bool
 ) -> None:
     """Draw synthetic radiographs."""
-    from pulmoscope.datasets.phantom_folder import write_phantoms
+    from pulmoscope.phantoms.xray.folder import write_phantoms
 
     if classes is None:
         classes = "Normal" if count == 1 else "Normal,COVID"
@@ -161,9 +161,9 @@ def _ct_phantoms(
     tie_splits: list[str],
     force: bool,
 ) -> None:
-    from pulmoscope.datasets.ct_lesions import LABELS
-    from pulmoscope.datasets.ct_phantom_folder import LAYOUTS as FORMATS
-    from pulmoscope.datasets.ct_phantom_folder import write_ct_phantoms
+    from pulmoscope.phantoms.ct.folder import LAYOUTS as FORMATS
+    from pulmoscope.phantoms.ct.folder import write_ct_phantoms
+    from pulmoscope.phantoms.ct.lesions import LABELS
 
     if format_ not in FORMATS:
         raise typer.BadParameter(f"must be {' or '.join(FORMATS)} (found: {format_})", param_hint="--format")
@@ -199,7 +199,7 @@ def _mosmed_phantoms(
     damage: float,
     force: bool,
 ) -> None:
-    from pulmoscope.datasets.mosmed_phantoms import counts_of_fraction, counts_of_total, write_mosmed_phantoms
+    from pulmoscope.phantoms.ct.mosmed import counts_of_fraction, counts_of_total, write_mosmed_phantoms
 
     counts = counts_of_total(count) if fraction is None else counts_of_fraction(fraction)
     with progress_bar("Drawing") as progress:

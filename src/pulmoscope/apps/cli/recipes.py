@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pulmoscope.training.recipe import Recipe
-    from pulmoscope.training.severity.recipe import SeverityRecipe
-    from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
+    from pulmoscope.recipes.recipe import Recipe
+    from pulmoscope.recipes.severity import SeverityRecipe
+    from pulmoscope.recipes.three_level import ThreeLevelRecipe
 
 app = typer.Typer(help="List and show the recipes that `train` and `tune` take.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ app = typer.Typer(help="List and show the recipes that `train` and `tune` take."
 @app.command("list")
 def list_recipes() -> None:
     """Every recipe's name and title."""
-    from pulmoscope.training.recipes import RECIPES, SEVERITY, THREE_LEVEL, xray_lungs, xray_view
+    from pulmoscope.recipes.published import RECIPES, SEVERITY, THREE_LEVEL, xray_lungs, xray_view
 
     finder = xray_lungs.RECIPE
     titles = {name: recipe.title for name, recipe in RECIPES.items()}
@@ -39,11 +39,11 @@ def show(
     ] = None,
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
-    from pulmoscope.training import limits
-    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, as_run, find, xray_lungs, xray_view
-    from pulmoscope.training.settings import apply
-    from pulmoscope.training.severity.recipe import check as check_severity
-    from pulmoscope.training.three_level.recipe import check
+    from pulmoscope.recipes import limits
+    from pulmoscope.recipes.published import SEVERITY, THREE_LEVEL, as_run, find, xray_lungs, xray_view
+    from pulmoscope.recipes.settings import apply
+    from pulmoscope.recipes.severity import check as check_severity
+    from pulmoscope.recipes.three_level import check
 
     if name == xray_lungs.RECIPE.name:
         _show_lung_finder(set_)
@@ -67,7 +67,7 @@ def show(
 
 
 def _show_settings(recipe: Recipe | ThreeLevelRecipe | SeverityRecipe, as_set: str) -> None:
-    from pulmoscope.training.settings import as_text, leaves, to_plain
+    from pulmoscope.recipes.settings import as_text, leaves, to_plain
 
     typer.echo(f"{recipe.name}: {recipe.title}\n")
     typer.echo(f"Source      {recipe.paper}")
@@ -94,7 +94,7 @@ def _show_grid(grid: Mapping[str, Sequence[object]]) -> None:
 def _show_view_network(set_: list[str] | None) -> None:
     from dataclasses import asdict
 
-    from pulmoscope.training.recipes.xray_view import RECIPE, changed
+    from pulmoscope.recipes.published.xray_view import RECIPE, changed
 
     view = changed(RECIPE, set_ or [])
     typer.echo(f"{view.name}: {view.title}\n\nSettings:")
@@ -106,8 +106,8 @@ def _show_view_network(set_: list[str] | None) -> None:
 def _show_lung_finder(set_: list[str] | None) -> None:
     from dataclasses import asdict
 
-    from pulmoscope.training.recipes.xray_lungs import GRID, RECIPE, check
-    from pulmoscope.training.settings import apply
+    from pulmoscope.recipes.published.xray_lungs import GRID, RECIPE, check
+    from pulmoscope.recipes.settings import apply
 
     finder = apply(RECIPE, set_ or [])
     check(finder)

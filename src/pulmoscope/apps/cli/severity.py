@@ -14,7 +14,7 @@ from pulmoscope.apps.cli.data import Data, Layout, load_data
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
-    from pulmoscope.training.severity.recipe import SeverityRecipe
+    from pulmoscope.recipes.severity import SeverityRecipe
     from pulmoscope.training.severity.run import SeverityRun
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
@@ -87,8 +87,8 @@ def ablate_command(
     ablation.json, ablation.csv and ablation.png.
     """
     chosen = _chosen(recipe, set_ or [])
+    from pulmoscope.training.experiments.ablation import ablate
     from pulmoscope.training.loop import check_free
-    from pulmoscope.training.severity.ablation import ablate
 
     check_free(out / "none-ce" / "fold-1", resume, force)
     table = load_data(data, layout)
@@ -112,7 +112,7 @@ def stress_command(
     10, 20 and 30 % of a study's slices, three sizes of damage; writes stress.json, stress.csv and pictures.
     """
     from pulmoscope.core.files import claim_folder
-    from pulmoscope.training.severity.stress import RESULT, stress
+    from pulmoscope.training.experiments.stress import RESULT, stress
 
     claim_folder(out, RESULT, force)
     found = stress(run, load_data(data, layout), out, bootstrap=bootstrap, command=as_typed())
@@ -125,9 +125,9 @@ def stress_command(
 def _chosen(recipe: str, set_: list[str]) -> SeverityRecipe:
     """A recipe of severity with its settings, checked."""
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.recipes import SEVERITY
-    from pulmoscope.training.settings import apply
-    from pulmoscope.training.severity.recipe import check
+    from pulmoscope.recipes.published import SEVERITY
+    from pulmoscope.recipes.settings import apply
+    from pulmoscope.recipes.severity import check
 
     if recipe not in SEVERITY:
         raise RecipeError(f"{recipe}: must be a recipe of severity ({', '.join(SEVERITY)})")

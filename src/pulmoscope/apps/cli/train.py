@@ -13,8 +13,8 @@ from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_da
 
 if TYPE_CHECKING:
     from pulmoscope.datasets.table import SampleTable
+    from pulmoscope.recipes.recipe import Recipe
     from pulmoscope.training.loop import TrainedRun
-    from pulmoscope.training.recipe import Recipe
 
     _Train = Callable[[SampleTable, Path], TrainedRun]
 
@@ -71,7 +71,7 @@ def command(
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks, `xray-view` the
     view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
-    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
+    from pulmoscope.recipes.published import SEVERITY, THREE_LEVEL
 
     given: dict[str, object] = {"--leave-out": leave_out, "--labels": labels, "--set": set_, "--folds": folds}
     given |= {"--resume": resume, "--terms": terms, "--release": release}
@@ -117,7 +117,7 @@ def _train_images(
     """
 
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.recipes import as_run
+    from pulmoscope.recipes.published import as_run
 
     if folds and any(told):
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
@@ -151,7 +151,7 @@ def _announce(recipe: Recipe, note: str) -> None:
 def _refuse(recipe: str, options: Mapping[str, object]) -> None:
     """Refuse options that this recipe does not take and that were given: those whose value is not empty."""
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL
+    from pulmoscope.recipes.published import SEVERITY, THREE_LEVEL
 
     kind = "three-level" if recipe in THREE_LEVEL else "severity" if recipe in SEVERITY else recipe
     names, why = REFUSED.get(kind, ((), ""))
@@ -176,9 +176,9 @@ def _train_studies(
         go_on: whether to resume, whether to replace.
         told: the data's terms, and the version of the model.
     """
-    from pulmoscope.training.recipes import THREE_LEVEL
-    from pulmoscope.training.settings import apply
-    from pulmoscope.training.three_level.recipe import check
+    from pulmoscope.recipes.published import THREE_LEVEL
+    from pulmoscope.recipes.settings import apply
+    from pulmoscope.recipes.three_level import check
 
     chosen = apply(THREE_LEVEL[recipe], set_)
     check(chosen)
@@ -202,13 +202,13 @@ def _train_studies(
 
 
 def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, set_: list[str], force: bool) -> None:
-    from pulmoscope.training.recipes.xray_lungs import RECIPE, check
-    from pulmoscope.training.settings import apply
+    from pulmoscope.recipes.published.xray_lungs import RECIPE, check
+    from pulmoscope.recipes.settings import apply
 
     recipe = apply(RECIPE, set_)
     check(recipe)
     from pulmoscope.core.files import claim_folder
-    from pulmoscope.training.lungs import MARKER, train_lung_finder
+    from pulmoscope.training.lung_finder.fit import MARKER, train_lung_finder
 
     claim_folder(out, MARKER, force)
     result = train_lung_finder(recipe, load_data(data, layout), out, force=force)

@@ -60,7 +60,7 @@ def command(
     given again; the same command given several times at once shares the work.
     """
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.training.recipes import RECIPES
+    from pulmoscope.recipes.published import RECIPES
     from pulmoscope.training.tune.plan import Search, as_settings, plan_of, recipe_to_tune, shortened
 
     chosen = recipe_to_tune(recipe, set_ or [])
@@ -72,7 +72,7 @@ def command(
     plan_of(shortened(chosen, epochs), search)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.datasets.hospitals import check_hospitals
-    from pulmoscope.training.recipe import Recipe
+    from pulmoscope.recipes.recipe import Recipe
     from pulmoscope.training.tune.search import tune
     from pulmoscope.training.tune.table import headline
 

@@ -19,13 +19,13 @@ def train_view_network(
         changes: settings, ``key=value``; only whole numbers and ``weights`` can be set.
 
     Raises:
-        RecipeError: a setting is none, or no number. For the rest see :func:`pulmoscope.training.view.train_view`.
+        RecipeError: a setting is none, or no number. For the rest see :func:`pulmoscope.training.view.fit.train_view`.
     """
     from pulmoscope.core.files import claim_folder
-    from pulmoscope.training.recipes.xray_view import RECIPE, changed
+    from pulmoscope.recipes.published.xray_view import RECIPE, changed
 
     recipe = changed(RECIPE, changes)
-    from pulmoscope.training.view import MARKER, train_view
+    from pulmoscope.training.view.fit import MARKER, train_view
 
     claim_folder(out, MARKER, force)
     found = train_view(recipe, [load_data([folder], layout) for folder in data], out, force=force)

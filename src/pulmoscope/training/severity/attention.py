@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.losses import build_loss
 from pulmoscope.models.patient import AttentionMaxPooling, PatientClassifier, build_patient
-from pulmoscope.models.spec import CLASSIFIERS
-from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.specs import CLASSIFIERS
 from pulmoscope.training.severity.scale import scale_of
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping
 
 from pulmoscope.core.files import NOTICE
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import SEVERITY
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.severity_bundle import SeverityBundle
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import SEVERITY
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.three_level.card import figure_text
 
 

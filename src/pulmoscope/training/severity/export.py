@@ -13,21 +13,21 @@ import numpy as np
 from pulmoscope.core.errors import BundleError, RecipeError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.severity import travelling
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import SLICE, SeverityBundle, load
-from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.severity.card import severity_card
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
-from pulmoscope.training.severity.recipe import travelling
 from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, load_severity_run
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache

@@ -13,19 +13,19 @@ import numpy as np
 
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import evaluate
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
 from pulmoscope.quality.anomaly import ScoreSummary
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.votes import VOTES
+from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.folds import folds
-from pulmoscope.training.severity.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, without_dropped
 from pulmoscope.training.three_level.course import Teller
 

@@ -6,10 +6,10 @@ from functools import partial
 
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.quality.repair import anomalies_of, imputer_of
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import IMPUTER, NO_IMPUTER
 from pulmoscope.training.severity.judge import Judged, judge
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import prepare, repaired
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache

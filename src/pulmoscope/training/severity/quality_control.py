@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from pulmoscope.core.files import write_json
-from pulmoscope.datasets.ct_damage import draw_defects
+from pulmoscope.phantoms.ct.damage import draw_defects
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
-from pulmoscope.training.anogan import fit_anogan
-from pulmoscope.training.anogan_scores import export_anomaly
-from pulmoscope.training.misgan import MisGan, fit_misgan
-from pulmoscope.training.misgan_export import write_imputer
-from pulmoscope.training.severity.recipe import SeverityRecipe
+from pulmoscope.training.anogan.fit import fit_anogan
+from pulmoscope.training.anogan.scores import export_anomaly
+from pulmoscope.training.misgan.export import write_imputer
+from pulmoscope.training.misgan.fit import MisGan, fit_misgan
 from pulmoscope.training.severity.studies import BoolArray, StandardSlices
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller

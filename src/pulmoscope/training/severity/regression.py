@@ -18,8 +18,8 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Head
 from pulmoscope.models.losses import balanced_weights
 from pulmoscope.models.patient import MeanPooling, PatientClassifier
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.runtime.severity import DENSITIES
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.scale import scale_of
 
 STRENGTH = 1.0

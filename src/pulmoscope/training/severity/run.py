@@ -25,18 +25,19 @@ from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.severity import SeverityRecipe, check
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.severity import slice_vectors
 from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGRESSION, SLICE
-from pulmoscope.training import curves, settings
+from pulmoscope.training import curves
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
 from pulmoscope.training.loop import SCHEMA_VERSION, SHEETS, check_free, claim
-from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.severity.attention import COURSE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.severity.quality_control import Fitted, Training
-from pulmoscope.training.severity.recipe import SeverityRecipe, check
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.slice_level import COURSE as SLICES
 from pulmoscope.training.severity.slice_level import fit_slices

@@ -16,8 +16,8 @@ from torch import nn
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.models.losses import build_loss
+from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.training.hardware import find_precision
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow

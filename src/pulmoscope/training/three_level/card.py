@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pulmoscope.core.files import NOTICE
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import THREE_LEVEL
+from pulmoscope.recipes.three_level import ThreeLevelRecipe
 from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.study_bundle import StudyBundle
-from pulmoscope.training import settings
-from pulmoscope.training.recipes import THREE_LEVEL
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 
 
 def study_card(bundle: StudyBundle) -> str:

@@ -14,23 +14,23 @@ import numpy as np
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.ct_studies import prepared_slices
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_scan
-from pulmoscope.io.raster import SYNTHETIC_SOURCE
+from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.three_level import travelling
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Calibration, Thresholds
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load
 from pulmoscope.runtime.three_level import ThreeLevelModel
-from pulmoscope.training import settings
 from pulmoscope.training.card import key_figures, named
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.three_level.card import study_card
 from pulmoscope.training.three_level.course import Teller
-from pulmoscope.training.three_level.recipe import travelling
 from pulmoscope.training.three_level.run import StudyRun, load_study_run
 
 

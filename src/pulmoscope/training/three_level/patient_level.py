@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pulmoscope.models.patient import Ensemble, PatientClassifier, build_patient
-from pulmoscope.models.spec import CLASSIFIERS
+from pulmoscope.recipes.specs import CLASSIFIERS
+from pulmoscope.recipes.three_level import ThreeLevelRecipe
 from pulmoscope.training.learner import class_weights
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 from pulmoscope.training.three_level.features import StudyFeatures
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 from pulmoscope.training.three_level.slice_data import IntArray
 
 Features = Sequence[StudyFeatures]

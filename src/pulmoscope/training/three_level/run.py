@@ -26,9 +26,11 @@ from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE
-from pulmoscope.training import curves, settings
+from pulmoscope.training import curves
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import (
     clear_about_resources,
@@ -37,12 +39,11 @@ from pulmoscope.training.hardware import (
     keep_freed_memory,
 )
 from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
-from pulmoscope.training.onnx_file import write_onnx
+from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.state import PhaseState, Row, read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.features import StudyFeatures, study_features
 from pulmoscope.training.three_level.patient_level import PatientNetworks, PatientTraining, fit_patients
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe, check
 from pulmoscope.training.three_level.slice_level import CHANNELS, SliceTraining, fit_slices
 from pulmoscope.training.three_level.studies import Cache, PreparedStudy, prepare
 

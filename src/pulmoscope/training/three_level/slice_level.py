@@ -16,11 +16,11 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets import load
 from pulmoscope.models.multiscale import MultiScaleClassifier, build_multiscale
+from pulmoscope.recipes.three_level import SlicePhase, ThreeLevelRecipe
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Course, Teller, follow
-from pulmoscope.training.three_level.recipe import SlicePhase, ThreeLevelRecipe
 from pulmoscope.training.three_level.slice_data import (
     SliceBatches,
     SliceSet,

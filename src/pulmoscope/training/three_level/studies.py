@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.datasets.ct_studies import prepared_slices, read_labelled
+from pulmoscope.datasets.ct_studies import read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess
+from pulmoscope.preprocess.ct import Bytes, CtPreprocess, prepared_slices
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
 from pulmoscope.training.three_level.course import Teller
 

@@ -13,14 +13,12 @@ from typing import Any, Literal, TypeVar
 from optuna import distributions, pruners, samplers
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.training import limits, settings
-from pulmoscope.training.recipe import Phase, Recipe
-from pulmoscope.training.recipes import SEVERITY, THREE_LEVEL, find, xray_lungs, xray_view
-from pulmoscope.training.recipes.xray_lungs import LungRecipe
-from pulmoscope.training.severity import recipe as severity
-from pulmoscope.training.severity.recipe import SeverityRecipe, SliceTrainingSpec
-from pulmoscope.training.three_level import recipe as three_level
-from pulmoscope.training.three_level.recipe import SlicePhase, ThreeLevelRecipe
+from pulmoscope.recipes import limits, settings, severity, three_level
+from pulmoscope.recipes.published import SEVERITY, THREE_LEVEL, find, xray_lungs, xray_view
+from pulmoscope.recipes.published.xray_lungs import LungRecipe
+from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes.severity import SeverityRecipe, SliceTrainingSpec
+from pulmoscope.recipes.three_level import SlicePhase, ThreeLevelRecipe
 
 Tuned = Recipe | ThreeLevelRecipe | SeverityRecipe | LungRecipe
 Value = float | int | str

@@ -34,7 +34,7 @@ from pulmoscope.core.errors import OutputExistsError, RecipeError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.training import settings
+from pulmoscope.recipes import settings
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.state import read_json

@@ -11,7 +11,11 @@ from typing import Any, ClassVar
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.training import settings
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published.xray_lungs import LungRecipe
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.three_level import ThreeLevelRecipe
 from pulmoscope.training.cached import (
     FEATURES,
     IMAGES,
@@ -25,16 +29,12 @@ from pulmoscope.training.cached import (
 from pulmoscope.training.frames import frames_of, prepared
 from pulmoscope.training.hardware import find_device
 from pulmoscope.training.loop import fit, measured, settled
-from pulmoscope.training.lungs import train_lung_finder
-from pulmoscope.training.recipe import Recipe
-from pulmoscope.training.recipes.xray_lungs import LungRecipe
+from pulmoscope.training.lung_finder.fit import train_lung_finder
 from pulmoscope.training.severity import run as severity
 from pulmoscope.training.severity.export import export_severity
-from pulmoscope.training.severity.recipe import SeverityRecipe
 from pulmoscope.training.state import Row
 from pulmoscope.training.three_level import run as three_level
 from pulmoscope.training.three_level.course import Teller
-from pulmoscope.training.three_level.recipe import ThreeLevelRecipe
 from pulmoscope.training.three_level.studies import Cache
 from pulmoscope.training.tune.plan import Plan, Tuned, as_settings
 

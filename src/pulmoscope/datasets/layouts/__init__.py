@@ -1,0 +1,1 @@
+"""Published data sets: one file a layout, and which of them a folder has."""

@@ -1,0 +1,157 @@
+"""One DICOM series → scan: slices decoded in threads, each into its place; a bad one is left out and flagged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from pulmoscope.core.errors import InputError, UnreadableError
+from pulmoscope.core.files import sha256_of
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, Units
+from pulmoscope.io.ct.content import check_hu, strangers
+from pulmoscope.io.ct.header import SliceHeader
+from pulmoscope.io.ct.limits import FEWEST, MOST_BAD
+from pulmoscope.io.ct.orient import orient
+from pulmoscope.io.ct.pictures import bad_flags
+from pulmoscope.io.ct.pixels import decode_file
+from pulmoscope.io.ct.stack import (
+    Stack,
+    geometry,
+    spacing_flags,
+    stack,
+    tilt_flags,
+    without,
+)
+from pulmoscope.io.inputs import Sources, content_name
+
+
+def read_series(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Scan:
+    """Read one series.
+
+    Args:
+        name: the study as the user named it, for messages.
+        headers: of all its slices, in any order.
+        remarks: what was noticed before.
+
+    Raises:
+        UnsuitableError: too few slices, slices of several patients, or no CT numbers in them.
+        UnreadableError: no slice has the tags that are needed, or too many can't be decoded.
+    """
+    stacked = stack(name, headers)
+    volume, sums, bad = _decode(stacked)
+    odd, breaks = strangers(volume, set(bad))
+    flags = [
+        *remarks,
+        *stacked.flags,
+        *bad_flags([bad[place] for place in sorted(bad)]),
+        *_foreign_flags(len(odd), breaks),
+    ]
+    dropped = {*bad, *odd}
+    count = len(stacked.headers)
+    if len(dropped) > MOST_BAD * count or count - len(dropped) < FEWEST:
+        first = f"; the first: {bad[min(bad)].finding}" if bad else ""
+        finding = f"{len(dropped)} of {count} slices are damaged or foreign{first}"
+        rule = f"at least {FEWEST} must be sound, and at most {100 * MOST_BAD:.0f} % bad"
+        raise UnreadableError(name, "too-many-bad-slices", finding, rule)
+    if dropped:
+        kept = [place for place in range(count) if place not in dropped]
+        volume, sums, stacked = volume[kept], [sums[place] for place in kept], without(stacked, dropped)
+    check_hu(name, volume)
+    flags += spacing_flags(stacked.heights_mm, stacked.step_mm)
+    return _scan(stacked, volume, sums, flags)
+
+
+def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Flag] = ()) -> Sources:
+    """What makes up the scan that :func:`read_series` gives, where every slice is sound; no pixel is decoded.
+
+    Raises:
+        InputError: a file can't be read, or the headers tell that the series is refused.
+    """
+    stacked = stack(name, headers)
+    read = {header.entry.name: header.entry for header in stacked.headers}
+    sums = {file: sha256_of(entry.read_bytes()) for file, entry in read.items()}
+    files = [header.entry.file(sums[header.entry.name]) for header in stacked.headers]
+    _, _, reverse = orient(np.empty((len(files), 1, 1), dtype=np.float32), geometry(stacked))
+    return Sources(tuple(reversed(files)) if reverse else tuple(files), (*remarks, *stacked.flags))
+
+
+def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError]]:
+    """All slices' HU, their files' checksums, and what could not be decoded: place → why (its slice is 0)."""
+    storage = stacked.headers[0].storage
+    assert storage is not None
+    volume = np.zeros((len(stacked.headers), storage.rows, storage.columns), dtype=np.float32)
+    files: dict[str, list[int]] = {}
+    for place, header in enumerate(stacked.headers):
+        files.setdefault(header.entry.name, []).append(place)
+    sums = [""] * len(stacked.headers)
+    bad: dict[int, InputError] = {}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for places, (checksum, errors) in zip(
+            files.values(),
+            pool.map(partial(_decode_file, volume, stacked.headers), files.values()),
+            strict=True,
+        ):
+            for place in places:
+                sums[place] = checksum
+            bad |= errors
+    return volume, sums, bad
+
+
+def _decode_file(
+    volume: FloatArray, headers: Sequence[SliceHeader], places: Sequence[int]
+) -> tuple[str, dict[int, InputError]]:
+    """Decode the slices that one file holds (of a multi-frame file, several); its checksum, and the errors by place."""
+    try:
+        data = headers[places[0]].entry.read_bytes()
+    except InputError as error:
+        return "", dict.fromkeys(places, error)
+    found = decode_file(data, [(volume[place], headers[place]) for place in places])
+    errors: dict[int, InputError] = {
+        place: error for place, error in zip(places, found, strict=True) if error is not None
+    }
+    for place in errors:
+        volume[place] = 0
+    return sha256_of(data), errors
+
+
+def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
+    flags = []
+    if odd:
+        finding = f"{odd} slice{' was' if odd == 1 else 's were'} left out, unlike the neighbours"
+        flags.append(Flag("foreign-slice", FlagLevel.WARN, finding))
+    if breaks:
+        finding = f"at {breaks} place{'s' * (breaks > 1)} the next slice shows another body"
+        flags.append(Flag("several-bodies", FlagLevel.REFUSE, finding, "the slices of a study show one"))
+    return flags
+
+
+def _scan(
+    stacked: Stack,
+    volume: FloatArray,
+    sums: Sequence[str],
+    flags: Sequence[Flag],
+) -> Scan:
+    """Put together what was read, turned as all scans are."""
+    pixels, turned, reverse = orient(volume, geometry(stacked))
+    files = [header.entry.file(own) for header, own in zip(stacked.headers, sums, strict=True)]
+    z_mm = [header.position_mm[2] for header in stacked.headers if header.position_mm]
+    if reverse:
+        files.reverse()
+        z_mm.reverse()
+    # Rows and columns may have been turned too: their first voxel lies elsewhere, by as much for every slice.
+    shift = turned.origin_mm[2] - z_mm[0]
+    return Scan(
+        name=content_name(Modality.CT, [file.sha256 for file in files]),
+        modality=Modality.CT,
+        pixels=pixels,
+        files=tuple(files),
+        spacing_mm=turned.spacing_mm,
+        units=Units.HU,
+        geometry=turned,
+        z_mm=tuple(height + shift for height in z_mm),
+        remarks=(*flags, *tilt_flags(turned)),
+    )

@@ -1,0 +1,1 @@
+"""What a diagnosis draws and writes beside its JSON."""

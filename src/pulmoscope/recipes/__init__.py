@@ -1,0 +1,1 @@
+"""Recipes: published systems as data."""

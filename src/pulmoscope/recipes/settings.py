@@ -1,0 +1,200 @@
+"""A recipe's settings: changed by dotted path (``phases.0.epochs=3``), and to and from plain data.
+
+Everything follows from the fields' types, of :class:`pulmoscope.recipes.recipe.Recipe` or of any other frozen
+dataclass; nothing is listed twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.preprocess.kinds import PREPROCESS
+from pulmoscope.recipes.recipe import Recipe
+
+R = TypeVar("R")
+
+_YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def apply(recipe: R, settings: Sequence[str]) -> R:
+    """Change settings of a recipe, a frozen dataclass of any type; each ``dotted.path=value``.
+
+    A phase is named or numbered from 0; a list's items are separated by commas; an empty value is an empty list or
+    text. Examples: ``phases.0.epochs=3``, ``phases.tune.learning_rate=1e-4``, ``classes=COVID,Normal``,
+    ``model.weights=PATH``, ``model.backbone_options.pad_type=same``.
+
+    Raises:
+        RecipeError: no such setting (the message names those there are), or a value of the wrong type.
+    """
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {setting}: must be of the form key=value")
+        recipe = _changed(recipe, type(recipe), path.strip().split("."), value.strip(), path.strip())
+    return recipe
+
+
+def to_plain(recipe: Any) -> dict[str, Any]:
+    """The recipe as data that JSON holds: tuples become lists."""
+    plain = _plain(recipe)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def from_plain(plain: Mapping[str, Any]) -> Recipe:
+    """The inverse of :func:`to_plain`.
+
+    Raises:
+        RecipeError: an unknown setting, or a value of the wrong type.
+    """
+    return from_plain_of(Recipe, plain)
+
+
+def from_plain_of(kind: type[R], plain: Mapping[str, Any]) -> R:
+    """:func:`from_plain` for recipes of another type.
+
+    Raises:
+        RecipeError: an unknown setting, or a value of the wrong type.
+    """
+    recipe = _typed(plain, kind, "recipe")
+    assert isinstance(recipe, kind)
+    return recipe
+
+
+def leaves(plain: Any, path: str = "", *, numbered: bool = False) -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of all settings in plain data; groups are gone into.
+
+    Args:
+        plain: what :func:`to_plain` gives, or a part of it.
+        path: where that part lies.
+        numbered: name phases by their place, not by their name (which is a setting itself then).
+    """
+    if isinstance(plain, Mapping):
+        parts = [(str(key), value) for key, value in plain.items()]
+    elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
+        parts = [
+            (str(place), phase)
+            if numbered
+            else (phase["name"], {key: value for key, value in phase.items() if key != "name"})
+            for place, phase in enumerate(plain)
+        ]
+    else:
+        yield path, plain
+        return
+    for key, value in parts:
+        yield from leaves(value, f"{path}.{key}" if path else key, numbered=numbered)
+
+
+def as_text(value: Any) -> str:
+    """A value of :func:`leaves` as ``--set`` takes it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _changed(node: Any, kind: Any, path: list[str], text: str, whole: str) -> Any:
+    """``node``, of type ``kind``, with what lies at ``path`` replaced by the value that ``text`` means."""
+    if not path:
+        return _parsed(text, kind, whole)
+    key, rest = path[0], path[1:]
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        kinds = get_type_hints(type(node))
+        _one_of(key, kinds, whole)
+        return dataclasses.replace(node, **{key: _changed(getattr(node, key), kinds[key], rest, text, whole)})
+    if isinstance(node, Mapping):
+        return {**node, key: _changed(node.get(key), get_args(kind)[1], rest, text, whole)}
+    if isinstance(node, tuple) and node and dataclasses.is_dataclass(node[0]):
+        names = [phase.name for phase in node]
+        _one_of(key, [*names, *map(str, range(len(node)))], whole)
+        place = names.index(key) if key in names else int(key)
+        phase = node[place]
+        return (*node[:place], _changed(phase, type(phase), rest, text, whole), *node[place + 1 :])
+    raise RecipeError(f"--set {whole}: {key} lies below a single value")
+
+
+def _one_of(key: str, possible: Any, whole: str) -> None:
+    if key not in possible:
+        raise RecipeError(f"--set {whole}: no setting {key} (possible: {', '.join(sorted(possible))})")
+
+
+def _parsed(text: str, kind: Any, whole: str) -> Any:
+    """The value of type ``kind`` that ``text`` means."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        for choice in get_args(kind):
+            if text == str(choice):
+                return choice
+        raise RecipeError(f"--set {whole}={text}: must be one of {', '.join(map(str, get_args(kind)))}")
+    if origin in (Union, types.UnionType) and not any(map(dataclasses.is_dataclass, get_args(kind))):
+        return _first_that_parses(text, get_args(kind), whole)
+    if origin is tuple:
+        item = get_args(kind)[0]
+        if dataclasses.is_dataclass(item):
+            raise RecipeError(f"--set {whole}: name one of its parts, as {whole}.0.epochs")
+        return tuple(_parsed(part.strip(), item, whole) for part in text.split(",") if part.strip())
+    if dataclasses.is_dataclass(kind) or origin is not None:
+        raise RecipeError(f"--set {whole}: is a group of settings; name one of them")
+    if kind is bool:
+        if text.lower() not in _YES:
+            raise RecipeError(f"--set {whole}={text}: must be true or false")
+        return _YES[text.lower()]
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {whole}={text}: must be of type {kind.__name__}") from error
+
+
+def _first_that_parses(text: str, kinds: Sequence[Any], whole: str) -> Any:
+    """For a union such as ``float | None`` or ``int | float | str``: the narrowest type that fits."""
+    if types.NoneType in kinds and text.lower() in ("", "none"):
+        return None
+    for kind in (k for k in (int, float, str) if k in kinds):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise RecipeError(f"--set {whole}={text}: must be one of the types {', '.join(map(str, kinds))}")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """``value``, as JSON gives it, as an object of type ``kind``."""
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where}: must be a group of settings")
+        kinds = get_type_hints(kind)
+        if kind is Recipe:
+            kinds["preprocess"] = PREPROCESS.get(value.get("modality", "XRAY"), kinds["preprocess"])
+        for key in value:
+            if key not in kinds:
+                raise RecipeError(f"{where}: no setting {key} (possible: {', '.join(sorted(kinds))})")
+        try:
+            return kind(**{key: _typed(item, kinds[key], f"{where}.{key}") for key, item in value.items()})
+        except TypeError as error:
+            raise RecipeError(f"{where}: {error}") from error
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(item, get_args(kind)[0], where) for item in value)
+    if origin is not None and isinstance(value, Mapping):
+        return {key: _typed(item, get_args(kind)[1], where) for key, item in value.items()}
+    if origin is Literal and value not in get_args(kind):
+        raise RecipeError(f"{where}: must be one of {', '.join(map(str, get_args(kind)))} (found: {value})")
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if kind in (str, int, float, bool) and type(value) is not kind:
+        raise RecipeError(f"{where}: must be of type {kind.__name__} (found: {value})")
+    return value

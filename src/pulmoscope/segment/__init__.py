@@ -1,0 +1,1 @@
+"""Lungs and lesions: where they are."""

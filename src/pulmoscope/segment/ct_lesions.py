@@ -1,0 +1,224 @@
+"""Which voxels of the lungs are denser than aerated lung because of disease: measured in HU, nothing is learned.
+
+Vessels, airway walls, fissures, the lungs' outline and the thin dense layer that everybody may have at the back are
+dense too. So vessels are taken out first (the deeper in the lung, the wider they are), then what is nowhere as thick
+as a lesion goes, and what is as thick comes back up to its own border. Everything is thought in mm: slices are
+smoothed on pixels of about 1.5 mm and averaged with their neighbours, so that a noisy or thinly sliced scan gives the
+answer of a smooth or thickly sliced one. The constants were chosen on drawn chests, see ``docs/severity.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.segment.ct_lung_parts import BoolArray, disc
+
+GRID_MM, SLAB_MM = 1.5, 5.0
+"""The pixel that is measured on, about; and over how much neighbouring slices are averaged."""
+
+RIM_MM = 2.0
+"""So near the outline a voxel is partly chest wall: it takes the density of the lung beside it."""
+
+LESION_HU, SURE_HU = -700, -650
+"""A lesion's border, between aerated lung (about -850) and ground glass (about -550); and what is surely one."""
+
+THICK_MM = 7.0
+"""What is nowhere so thick in a slice is no lesion."""
+
+REACH_MM = 6.0
+"""So far around its thick part a lesion may go on where it is thinner."""
+
+LEAST_ML = 0.4
+"""A smaller lesion is taken for noise or a vessel's bend."""
+
+DEEP_MM, VESSEL_MM, VESSEL_HU, VESSEL_STEP_HU = 20.0, 15.0, -550, 200
+"""Deeper than this below the ribs, vessels are up to so wide; they are so dense, and so much denser than around."""
+
+MASS_MM, ARM_MM = 13.0, 3.0
+"""A dense thing that is so thick is no vessel, nor is what hangs on to it so near."""
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The lungs' density, smoothed, on the grid that is measured on.
+
+    Attributes:
+        hu: float32 (slices, rows, columns); outside the lungs that of the nearest lung.
+        labels: uint8 likewise: 0 none, 1 the right lung, 2 the left.
+        box: which of the scan's rows and columns the grid covers.
+        voxel_mm: (slice, row, column).
+    """
+
+    hu: FloatArray
+    labels: npt.NDArray[np.uint8]
+    box: tuple[slice, slice]
+    voxel_mm: Point
+
+
+def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) -> Densities:
+    """Smooth the lungs' density; what lies outside them doesn't weigh in.
+
+    Args:
+        hu: float32 (slices, rows, columns), feet to head.
+        labels: uint8 likewise: 0 none, 1 right, 2 left; not 0 everywhere.
+        spacing_mm: (slice, row, column).
+    """
+    box = _box(np.asarray((labels > 0).any(axis=0)), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
+    rows, columns = (part.stop - part.start for part in box)
+    size = (
+        max(1, round(columns * spacing_mm[2] / GRID_MM)),
+        max(1, round(rows * spacing_mm[1] / GRID_MM)),
+    )
+    voxel_mm = (spacing_mm[0], spacing_mm[1] * rows / size[1], spacing_mm[2] * columns / size[0])
+    total = np.zeros((len(hu), size[1], size[0]), dtype=np.float32)
+    weight, smooth = np.zeros_like(total), np.zeros_like(total)
+    small = np.zeros(total.shape, dtype=np.uint8)
+    rim = disc(2 * max(1, round(RIM_MM / spacing_mm[1])) + 1)
+
+    def shrink(index: int) -> None:
+        lung = labels[index][box]
+        if not lung.any():
+            return
+        inner = cv2.erode((lung > 0).astype(np.uint8), rim, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+        inner = inner if inner.any() else (lung > 0).astype(np.uint8)
+        weighed = np.clip(hu[index][box], -1050, 150).astype(np.float32) * inner
+        weight[index] = cv2.resize(inner.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        total[index] = cv2.resize(weighed, size, interpolation=cv2.INTER_AREA)
+        small[index] = cv2.resize(lung, size, interpolation=cv2.INTER_NEAREST)
+
+    def blur(index: int) -> None:
+        if small[index].any():
+            sums, weights = _slab(total, index, voxel_mm[0]), _slab(weight, index, voxel_mm[0])
+            near = cv2.dilate(small[index], np.ones((5, 5), dtype=np.uint8)) > 0
+            smooth[index] = _means(sums, weights, near)
+
+    each(shrink, len(hu))
+    each(blur, len(hu))
+    return Densities(smooth, small, box, voxel_mm)
+
+
+def lesions(found: Densities) -> tuple[BoolArray, FloatArray]:
+    """Where the lesions lie, on the grid of :func:`densities`.
+
+    Returns:
+        bool (slices, rows, columns); and float32 likewise, the density without vessels, by which a lesion ends.
+    """
+    lung = found.labels > 0
+    clear = np.full_like(found.hu, -1000)
+    seeds, kept = np.zeros_like(lung), np.zeros_like(lung)
+    thick, reach = _disc(THICK_MM, found), _disc(2 * REACH_MM + GRID_MM, found)
+
+    def seed(index: int) -> None:
+        if lung[index].any():
+            clear[index] = _without_vessels(found, index)
+            inside = np.where(lung[index], clear[index], np.float32(-1000))
+            seeds[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, thick) > SURE_HU
+
+    def regrow(index: int) -> None:
+        if seeds[index].any():
+            near = cv2.dilate(seeds[index].astype(np.uint8), reach) > 0
+            kept[index] = _touching((clear[index] > LESION_HU) & lung[index] & near, seeds[index])
+
+    each(seed, len(lung))
+    seeds = _large(seeds, LEAST_ML, found.voxel_mm)
+    each(regrow, len(lung))
+    return kept, clear
+
+
+def each(work: Callable[[int], None], count: int) -> None:
+    """Do the slices, in threads."""
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(work, range(count)))
+
+
+def _without_vessels(found: Densities, index: int) -> FloatArray:
+    """A slice's density with the vessels deep in the lung replaced by what is around them."""
+    lung = found.labels[index] > 0
+    plane = np.where(lung, found.hu[index], np.float32(-1000))
+    wide = cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(VESSEL_MM, found))
+    dense = plane > VESSEL_HU
+    vessels = dense & (plane - wide > VESSEL_STEP_HU) & (_depth_mm(lung, found.voxel_mm) > DEEP_MM)
+    mass = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, _disc(MASS_MM, found))
+    if mass.any():
+        near = cv2.dilate(mass, _disc(4 * ARM_MM, found)) > 0
+        vessels &= ~_touching(dense & near, mass > 0)
+    if not vessels.any():
+        return np.asarray(found.hu[index])
+    vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
+    rest = (lung & ~vessels).astype(np.float32)
+    return np.asarray(
+        np.where(vessels, _means(plane * rest, rest, vessels), found.hu[index]), dtype=np.float32
+    )
+
+
+def _disc(mm: float, found: Densities) -> npt.NDArray[np.uint8]:
+    return disc(max(1, round(mm / found.voxel_mm[1])))
+
+
+def _depth_mm(lung: BoolArray, voxel_mm: Point) -> FloatArray:
+    """How deep a slice's pixels lie below the convex outline of both lungs, which is about the ribs'."""
+    points = np.argwhere(lung)[:, ::-1].astype(np.int32) + 1
+    drawn = np.zeros((lung.shape[0] + 2, lung.shape[1] + 2), dtype=np.uint8)
+    cv2.fillConvexPoly(drawn, cv2.convexHull(points), 1)
+    depth = cv2.distanceTransform(drawn, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return np.asarray(depth * np.float32(voxel_mm[1]), dtype=np.float32)
+
+
+def _box(there: BoolArray, room: list[int]) -> tuple[slice, slice]:
+    """The rows and columns where there is anything, and some around."""
+    parts = []
+    for axis, spare in zip((0, 1), room, strict=True):
+        places = np.flatnonzero(there.any(axis=1 - axis))
+        parts.append(
+            slice(max(0, int(places[0]) - spare), min(there.shape[axis], int(places[-1]) + 1 + spare))
+        )
+    return parts[0], parts[1]
+
+
+def _slab(planes: FloatArray, index: int, slice_mm: float) -> FloatArray:
+    """A slice with its neighbours within half of :data:`SLAB_MM`, the nearer the more."""
+    out = planes[index].copy()
+    for step in range(1, int(SLAB_MM / 2 / slice_mm) + 1):
+        share = np.float32(1 - step * slice_mm / (SLAB_MM / 2 + slice_mm))
+        for other in (index - step, index + step):
+            if 0 <= other < len(planes):
+                out += share * planes[other]
+    return np.asarray(out)
+
+
+def _means(total: FloatArray, weight: FloatArray, wanted: BoolArray) -> FloatArray:
+    """Means over some 3 mm of what has a weight, and where nothing near has one, over more."""
+    out, known = np.full_like(total, -1000), np.zeros(total.shape, dtype=bool)
+    for sigma in (0.7, 1.5, 4.0, 12.0):
+        weights = cv2.GaussianBlur(weight, (0, 0), sigma)
+        new = ~known & (weights > (0.15 if sigma < 12 else 1e-6))
+        out[new] = cv2.GaussianBlur(total, (0, 0), sigma)[new] / weights[new]
+        known |= new
+        if known[wanted].all():
+            break
+    return out
+
+
+def _large(mask: BoolArray, least_ml: float, voxel_mm: Point) -> BoolArray:
+    """The connected parts, in three dimensions, of at least so many ml."""
+    parts, _ = ndimage.label(mask)
+    keep = np.bincount(parts.ravel()) * (np.prod(voxel_mm) / 1000) >= least_ml
+    keep[0] = False
+    return np.asarray(keep[parts])
+
+
+def _touching(mask: BoolArray, seeds: BoolArray) -> BoolArray:
+    """The connected parts of a slice that hold a seed."""
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    keep = np.zeros(int(parts.max()) + 1, dtype=bool)
+    keep[np.unique(parts[seeds & mask])] = True
+    keep[0] = False
+    return np.asarray(keep[parts])

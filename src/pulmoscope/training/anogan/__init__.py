@@ -1,0 +1,1 @@
+"""The anomaly score of system A: AnoGAN and f-AnoGAN."""

@@ -1,0 +1,1 @@
+"""Comparisons of system A: losses, imputers, damage."""

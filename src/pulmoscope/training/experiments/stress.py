@@ -1,0 +1,247 @@
+"""The imputation stress test (the paper's experiment 2): held-out studies damaged on purpose, repaired and judged.
+
+Damage is put into the study's own voxels, looked for as in every diagnosis, and filled by every imputer and by none;
+the judge is the cross-validated system, whose imputer is one of them. Lungs are looked for before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
+from pulmoscope.core.software import versions
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.metrics import evaluate
+from pulmoscope.io import read_scan
+from pulmoscope.phantoms.ct.damage import SIZES, Size, damage
+from pulmoscope.preprocess.ct_standard import StandardStudy
+from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
+from pulmoscope.quality.missing import find_missing
+from pulmoscope.quality.repair import imputer_of
+from pulmoscope.quality.standard import searched_lungs
+from pulmoscope.runtime.severity import GradedStudy, SeverityModel
+from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
+from pulmoscope.runtime.votes import VOTES
+from pulmoscope.training.severity.charts import bars
+from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
+from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
+from pulmoscope.training.severity.run import load_severity_run
+from pulmoscope.training.state import read_json
+from pulmoscope.training.three_level.course import Teller
+
+BoolArray = npt.NDArray[np.bool_]
+
+SCHEMA_VERSION = "1.0"
+RESULT = "stress.json"
+SHARES = (0.1, 0.2, 0.3)
+"""Of each study's slices, how many are damaged."""
+UNDAMAGED = "as they are"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One level of damage."""
+
+    share: float
+    size: Size
+
+    @property
+    def name(self) -> str:
+        """As the table and the picture have it."""
+        return f"{100 * self.share:.0f} % {self.size}"
+
+
+CASES = tuple(Case(share, size) for share in SHARES for size in SIZES)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A study under one case and imputer; ``hit``: bool, which of the judged slices were damaged for it."""
+
+    judged: Judged
+    hit: BoolArray
+
+
+def stress(
+    folds: Path,
+    table: SampleTable,
+    out: Path,
+    *,
+    bootstrap: int = BOOTSTRAP,
+    progress: bool = True,
+    command: str = "",
+) -> dict[str, Any]:
+    """Damage, repair and judge every held-out study of a cross-validation.
+
+    Writes ``stress.json``, ``stress.csv``, ``stress-damaged.png`` and ``stress-<vote>.png`` into ``out``.
+
+    Args:
+        folds: the folder of a finished cross-validation.
+        table: the same data.
+
+    Raises:
+        RecipeError: the folder holds no finished cross-validation of a system that looks for damage, or of other data.
+        InputError: a study can't be read.
+    """
+    if not (folds / SUMMARY).is_file():
+        raise RecipeError(f"{folds}: holds no finished cross-validation (no {SUMMARY})")
+    known = read_json(folds / SUMMARY, "folds")["folds"]
+    teller = Teller.of(progress)
+    recipe = load_severity_run(folds / "fold-1").recipe
+    if recipe.imputer == NO_IMPUTER:
+        raise RecipeError(
+            f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
+        )
+    answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
+        model = SeverityModel.load(folds / f"fold-{number}")
+        held_out = part.split("val")
+        if sorted(sample.file for sample in held_out) != sorted(known[number - 1]["held_out"]):
+            raise RecipeError(f"{folds}: fold {number} has held out other studies than these data give it")
+        for sample in teller.track(held_out, f"Fold {number} of {len(known)}", len(held_out)):
+            for key, answer in _answers(model, held_out, sample, recipe.seed):
+                answers[key].append(answer)
+    rows = [
+        {
+            "case": case,
+            "imputer": name,
+            "studies": len(own),
+            "slices": sum(len(one.hit) for one in own),
+            "damaged_slices": sum(int(one.hit.sum()) for one in own),
+            "mcc": _mcc(own, recipe.classes, bootstrap, recipe.seed),
+        }
+        for (case, name), own in answers.items()
+    ]
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": recipe.name,
+        "folds": len(known),
+        "own_imputer": recipe.imputer,
+        "rows": rows,
+        "synthetic": any(sample.source == SYNTHETIC_SOURCE for sample in table),
+        "command": command,
+        "software": versions("scikit-learn"),
+        "notice": NOTICE,
+    }
+    _write(out, rows, recipe.vote)
+    write_json(out / RESULT, result)
+    return result
+
+
+def _answers(
+    model: SeverityModel, table: SampleTable, sample: Sample, seed: int
+) -> Iterator[tuple[tuple[str, str], Answer]]:
+    """A study as it is, then under every case and imputer."""
+    preprocess, own = model.bundle.preprocess, imputer_of(model)
+    assert own is not None
+    scan = read_scan(table.path(sample), "ct")
+    assert scan.spacing_mm is not None
+    found, lungs = searched_lungs(scan)
+    base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
+    places = np.flatnonzero(base.judged)
+    repaired = impute(_grey(base), base.missing, own, base.shown)
+    said = model.predict(repaired[places])
+    yield (UNDAMAGED, own.name), _answer(sample, places, said, base, np.zeros(len(places), dtype=bool))
+    fillers: list[Imputer | None] = [None, *(imputer(name) for name in IMPUTERS)]
+    if model.bundle.imputer == MISGAN:
+        fillers.append(own)
+    # A study's damage is its own, whatever the order of the studies.
+    own_seed = int.from_bytes(scan.files[0].sha256.encode()[:6], "big")
+    for number, case in enumerate(CASES):
+        rng = np.random.default_rng([seed, own_seed, number])
+        spoilt, _ = damage(scan.pixels, rng, case.share, kinds=("block",), sizes=(case.size,))
+        missing = find_missing(spoilt, scan.spacing_mm).mask
+        study = preprocess.apply(spoilt, scan.spacing_mm, lungs, missing)
+        changed = (study.images != base.images).any(axis=(1, 2))
+        hit = changed[places]
+        for filler in fillers:
+            filled = _grey(study)
+            if filler is not None:
+                filled = impute(filled, study.missing, filler, study.shown)
+            yield (
+                (case.name, NO_IMPUTER if filler is None else filler.name),
+                _answer(sample, places, _again(model, said, filled[places], hit), study, hit),
+            )
+
+
+def _grey(study: StandardStudy) -> FloatArray:
+    return np.asarray(study.images, dtype=np.float32) / np.float32(255)
+
+
+def _again(model: SeverityModel, before: GradedStudy, images: FloatArray, hit: BoolArray) -> GradedStudy:
+    """The study's answer when only these slices are looked at anew."""
+    if not hit.any():
+        return before
+    new = model.slices(images[hit])
+    shares, vectors = before.slices.copy(), before.vectors.copy()
+    shares[hit], vectors[hit] = new.probabilities, new.vectors
+    return model.patient(shares, vectors)
+
+
+def _answer(
+    sample: Sample, places: npt.NDArray[np.intp], said: GradedStudy, study: StandardStudy, hit: BoolArray
+) -> Answer:
+    missing = missing_shares(study.missing[places], study.shown[places])
+    return Answer(Judged(sample, tuple(int(place) for place in places), said, missing), hit)
+
+
+def _mcc(
+    answers: Sequence[Answer], classes: tuple[str, ...], bootstrap: int, seed: int
+) -> Mapping[str, Mapping[str, Any] | None]:
+    """MCC of all judged slices, of the damaged ones alone, and of patients by each vote."""
+    judged = [own.judged for own in answers]
+    slices = of_slices(judged, classes)
+    hit = np.concatenate([own.hit for own in answers])
+    levels = {"slice": slices, **{vote: of_patients(judged, classes, vote) for vote in VOTES}}
+    found: dict[str, Mapping[str, Any] | None] = {
+        level: evaluate(own, bootstrap, seed).plain()["scores"]["mcc"] for level, own in levels.items()
+    }
+    found["damaged"] = (
+        evaluate(slices.select(hit), bootstrap, seed).plain()["scores"]["mcc"] if hit.any() else None
+    )
+    return found
+
+
+def _write(out: Path, rows: Sequence[Mapping[str, Any]], vote: str) -> None:
+    levels = ("slice", "damaged", *VOTES)
+    header = ["case", "imputer", "slices", "damaged_slices"]
+    header += [*(f"{level}_{part}" for level in levels for part in ("mcc", "low", "high"))]
+    table = [
+        [
+            row["case"],
+            row["imputer"],
+            row["slices"],
+            row["damaged_slices"],
+            *(
+                "" if row["mcc"][level] is None else row["mcc"][level][part]
+                for level in levels
+                for part in ("value", "low", "high")
+            ),
+        ]
+        for row in rows
+    ]
+    write_text(out / "stress.csv", csv_text(header, table))
+    names = list(dict.fromkeys(row["imputer"] for row in rows if row["case"] != UNDAMAGED))
+    nothing = {"value": None, "low": None, "high": None}
+    for level in ("damaged", vote):
+        series = {
+            name: [
+                row["mcc"][level] or nothing
+                for case in CASES
+                for row in rows
+                if (row["case"], row["imputer"]) == (case.name, name)
+            ]
+            for name in names
+        }
+        picture = bars([case.name for case in CASES], series, f"MCC, {level}")
+        write_bytes(out / f"stress-{level}.png", picture)

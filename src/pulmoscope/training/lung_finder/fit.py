@@ -1,0 +1,144 @@
+"""Training of the lung finder (``xray-lungs``): a small U-Net on films with lung masks.
+
+Not one of the published systems: a tool that the recipes with ``region="lungs"`` share. The run's folder holds
+``lungs.onnx`` (input ``image`` (batch, 1, 80, 80), output ``logits`` of the same shape), ``lungs.json`` with the
+Dice coefficients on the validation and test films, and ``weights.safetensors``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io import read_pixels
+from pulmoscope.models.unet import UNet
+from pulmoscope.recipes.published.xray_lungs import LungRecipe
+from pulmoscope.runtime.model import find_lungs
+from pulmoscope.runtime.network import open_network
+from pulmoscope.segment.xray_lungs import FINDER_SIZE
+from pulmoscope.training.frames import read_all
+from pulmoscope.training.hardware import clear_about_resources, find_precision, keep_freed_memory
+from pulmoscope.training.lung_finder.radiographs import FilmMaker
+from pulmoscope.training.onnx.file import write_onnx
+from pulmoscope.training.state import save_weights
+
+SCHEMA_VERSION = "1.0"
+MARKER = "lungs.json"
+
+
+def train_lung_finder(
+    recipe: LungRecipe, table: SampleTable, run: Path, *, force: bool = False, progress: bool = True
+) -> dict[str, Any]:
+    """Train on the table's train split, measure on val and test; gives back the contents of ``lungs.json``.
+
+    Raises:
+        DatasetError: samples have no mask, or several films or masks can't be read.
+        InputError: a film or mask can't be read.
+        OutputExistsError: ``run`` holds a lung finder already.
+        ResourceError: memory or disk ran out.
+    """
+    claim_folder(run, MARKER, force)
+    (run / MARKER).unlink(missing_ok=True)
+    with clear_about_resources(f"training {run}", "--force", "fewer films"):
+        return _train(recipe, table, run, progress)
+
+
+def _train(recipe: LungRecipe, table: SampleTable, run: Path, progress: bool) -> dict[str, Any]:
+    torch.manual_seed(recipe.seed)
+    present = sorted({sample.split for sample in table})
+    films = {name: _films(table.split(name), progress) for name in dict.fromkeys(("train", *present))}
+    images, masks = films["train"]
+    network = _trained(recipe, FilmMaker(images, masks, recipe.seed), progress)
+    save_weights(network, run / "weights.safetensors")
+    checked = FilmMaker(images, masks, recipe.seed + 1).batch(16)[0].numpy()
+    write_onnx(network, run / "lungs.onnx", checked)
+    dice = {
+        name: measure(run / "lungs.onnx", table.split(name)) for name in ("val", "test") if name in present
+    }
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": asdict(recipe),
+        "films": {name: len(table.split(name)) for name in present},
+        "dice": dice,
+        "sha256": sha256_of_file(run / "lungs.onnx"),
+    }
+    write_json(run / MARKER, result)
+    return result
+
+
+def _trained(recipe: LungRecipe, films: FilmMaker, progress: bool) -> UNet:
+    """The loop: AdamW with one cycle over all steps; cross-entropy + 1 − soft Dice."""
+    keep_freed_memory()
+    network = UNet().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    bf16 = find_precision("auto", torch.device("cpu")) == "bf16-mixed"
+    optimizer = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
+    )
+    steps = range(recipe.steps)
+    for _ in track(steps, "training", console=Console(stderr=True), transient=True, disable=not progress):
+        images, masks = films.batch(recipe.batch_size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        logits = logits.float()
+        lungs = logits.sigmoid()
+        overlap = 2 * (lungs * masks).sum((1, 2, 3)) + 1
+        dice = overlap / (lungs.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
+        loss = functional.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        cycle.step()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
+    return network.eval()
+
+
+def measure(lungs_onnx: Path, table: SampleTable) -> dict[str, float]:
+    """Dice coefficient (mean and least) of an exported lung finder against the table's masks, at the masks' size."""
+    network = open_network(lungs_onnx)
+    found = []
+    for sample in table:
+        truth = _mask(table, sample.mask) > 0.5
+        lungs = find_lungs(network, read_pixels(table.path(sample)))
+        predicted = cv2.resize(lungs, (truth.shape[1], truth.shape[0])) > 0.5
+        found.append(2 * (truth & predicted).sum() / (truth.sum() + predicted.sum()))
+    return {"mean": float(np.mean(found)), "least": float(np.min(found)), "films": len(found)}
+
+
+def _films(table: SampleTable, progress: bool) -> tuple[Tensor, Tensor]:
+    """Films and masks, squeezed into the finder's square; of every split, so that a bad one is told before training."""
+    side = (FINDER_SIZE, FINDER_SIZE)
+
+    def squeezed(sample: Sample) -> tuple[FloatArray, FloatArray]:
+        pair = read_pixels(table.path(sample)), _mask(table, sample.mask)
+        film, mask = (cv2.resize(own, side, interpolation=cv2.INTER_AREA) for own in pair)
+        return np.asarray(film), np.asarray(mask)
+
+    films, masks = zip(*read_all(table, squeezed, progress), strict=True)
+    return torch.from_numpy(np.stack(films))[:, None], torch.from_numpy(np.stack(masks))[:, None]
+
+
+def _mask(table: SampleTable, name: str) -> FloatArray:
+    """A mask as float32 (rows, columns), 1 inside the lungs."""
+    if not name:
+        raise DatasetError(f"{table.root}: every sample needs a mask to train the lung finder")
+    mask = read_pixels(table.root / name) > 0.5
+    if not mask.any():
+        raise DatasetError(f"{table.root / name}: a lung mask shows lungs (found: none)")
+    return mask.astype(np.float32)

@@ -1,0 +1,1 @@
+"""The imputer of system A: MisGAN."""

@@ -1,0 +1,249 @@
+"""Training of the view network (``xray-view``), which says what a picture shows before a model judges it.
+
+Not one of the published systems: a tool that the X-ray recipes share. The run's folder holds ``view.onnx`` (input
+``image`` (batch, 1, 112, 112), outputs ``logits`` (batch, views) and ``place`` (batch, dimensions)), ``view.json`` with
+what it refuses, among it what it has not seen, and ``weights.safetensors``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional
+
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
+from pulmoscope.core.types import FloatArray
+from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.io import read_pixels
+from pulmoscope.models.view import ViewNetwork, margin
+from pulmoscope.preprocess.views import CHESTS, VIEWS, view_input
+from pulmoscope.quality.distribution import Reference
+from pulmoscope.recipes.published.xray_view import ViewRecipe
+from pulmoscope.runtime.model import find_view
+from pulmoscope.runtime.network import open_network
+from pulmoscope.training.frames import read_all
+from pulmoscope.training.hardware import clear_about_resources, keep_freed_memory
+from pulmoscope.training.onnx.file import write_onnx
+from pulmoscope.training.state import save_weights
+from pulmoscope.training.view.radiographs import Picture, ViewFilms, stored
+
+SCHEMA_VERSION = "1.0"
+MARKER = "view.json"
+LEAST = 20
+"""Fewer frontal radiographs than this, to learn from or to set the limits by, are too few."""
+
+_BATCH = 64
+_REFERENCE = 1500
+"""About so many radiographs tell how they lie; more would not change it."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A picture with what is known of it: its view, and the group that it is left out with (empty: none)."""
+
+    sample: Sample
+    picture: Picture
+    view: str
+    group: str
+    learnt: bool
+
+
+def train_view(
+    recipe: ViewRecipe,
+    tables: Sequence[SampleTable],
+    run: Path,
+    *,
+    force: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train on the splits train and all of the tables, set limits by val; gives back the contents of ``view.json``.
+
+    Raises:
+        DatasetError: too few frontal radiographs in train or val, or several pictures can't be read.
+        InputError: a picture can't be read.
+        RecipeError: the weights to begin with are not there.
+        OutputExistsError: ``run`` holds a view network already.
+        ResourceError: memory or disk ran out.
+    """
+    claim_folder(run, MARKER, force)
+    (run / MARKER).unlink(missing_ok=True)
+    with clear_about_resources(f"training {run}", "--force", "fewer pictures"):
+        return _train(recipe, tables, run, progress)
+
+
+def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progress: bool) -> dict[str, Any]:
+    torch.manual_seed(recipe.seed)
+    known = [own for table in tables for own in _read(recipe, table, progress)]
+    judged = [own for own in known if own.sample.split == "val" and own.view in VIEWS[:CHESTS]]
+    for name, films in (("train", [own for own in known if own.learnt]), ("val", judged)):
+        found = sum(own.view == "frontal" for own in films)
+        if found < LEAST:
+            rule = f"at least {LEAST} frontal radiographs in {name} are needed to train the view network"
+            raise DatasetError(f"{', '.join(str(table.root) for table in tables)}: {rule} (found: {found})")
+    plain = ViewNetwork(recipe.weights, recipe.dimensions)
+    learnt = [own for own in known if own.learnt]
+    _fit(plain, recipe, [own for own in learnt if not own.group], recipe.steps, 0, progress)
+    unseen = {}
+    for number, group in enumerate(recipe.groups, start=1):
+        left = [own for own in learnt if own.group == group]
+        if left:
+            fold = copy.deepcopy(plain)
+            rest = [own for own in learnt if own.group != group]
+            _fit(fold, recipe, rest, recipe.fold_steps, number, progress)
+            _set_limits(fold, recipe, rest, judged)
+            unseen[group] = _refusals(fold, left)
+    _fit(plain, recipe, learnt, recipe.more_steps, len(recipe.groups) + 1, progress)
+    _set_limits(plain, recipe, learnt, judged)
+    save_weights(plain, run / "weights.safetensors")
+    checked = np.stack([view_input(_pixels(own.picture)) for own in judged[:16]])
+    write_onnx(plain, run / "view.onnx", checked)
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": {**asdict(recipe), "weights": Path(recipe.weights).name},
+        "learnt": {view: sum(own.view == view for own in learnt) for view in VIEWS},
+        "passed": _passed(run / "view.onnx", [own for own in known if not own.learnt]),
+        "unseen": unseen,
+        "sha256": sha256_of_file(run / "view.onnx"),
+    }
+    write_json(run / MARKER, result)
+    return result
+
+
+def _read(recipe: ViewRecipe, table: SampleTable, progress: bool) -> list[_Known]:
+    """Every picture of a table whose view is known."""
+    views = {sample: _view(recipe, sample) for sample in table}
+    chosen = SampleTable(table.root, table.layout, tuple(own for own in table if views[own]), table.warnings)
+    if not chosen.samples:
+        return []
+    pictures = read_all(chosen, lambda sample: stored(read_pixels(table.path(sample))), progress)
+    halved = table.splits == ("test",)
+    group_of = {label: name for name, labels in recipe.groups.items() for label in labels}
+    return [
+        _Known(
+            sample,
+            picture,
+            views[sample],
+            group_of.get(sample.label, ""),
+            sample.split in ("train", "all")
+            or (halved and sample.source in recipe.halved and _first_half(sample.patient)),
+        )
+        for sample, picture in zip(chosen, pictures, strict=True)
+    ]
+
+
+def _view(recipe: ViewRecipe, sample: Sample) -> str:
+    """The view that the recipe states of a picture; empty: none."""
+    for kind in recipe.kinds:
+        if kind.holds(sample.label, sample.source, sample.patient):
+            return kind.view
+    return VIEWS[0]
+
+
+def _first_half(patient: str) -> bool:
+    """Half of all patients, by their id's hash."""
+    return hashlib.sha256(patient.encode()).digest()[0] % 2 == 0
+
+
+def _fit(
+    network: ViewNetwork, recipe: ViewRecipe, known: Sequence[_Known], steps: int, stage: int, progress: bool
+) -> None:
+    """One cycle of AdamW, in place; after the first one gentler, as the network has learnt most by then."""
+    keep_freed_memory()
+    pictures: dict[str, list[Picture]] = {}
+    for own in known:
+        pictures.setdefault(own.view, []).append(own.picture)
+    films = ViewFilms(pictures, recipe.shares, recipe.seed + stage)
+    rate = recipe.learning_rate if stage == 0 else recipe.learning_rate / 2
+    network.train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=recipe.weight_decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
+    bar = {"console": Console(stderr=True), "transient": True, "disable": not progress}
+    for _ in track(range(steps), f"training {stage}", **bar):  # type: ignore[arg-type]
+        images, views = films.batch(recipe.batch_size)
+        batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        loss = functional.cross_entropy(network(batch), torch.from_numpy(views), label_smoothing=0.02)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        optimizer.step()
+        cycle.step()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
+    network.eval()
+
+
+def _set_limits(
+    network: ViewNetwork, recipe: ViewRecipe, learnt: Sequence[_Known], judged: Sequence[_Known]
+) -> None:
+    """Shift the logits and scale the distance so that 0 and 1 are the limits that ``recipe.asked`` wants.
+
+    The distance is Mahalanobis' from the radiographs that were learnt, the limits are set by those of val.
+    """
+    for_view, for_distance, for_child = recipe.asked
+    chests = [own for own in learnt if own.view in VIEWS[:CHESTS]]
+    chests = chests[:: max(1, len(chests) // _REFERENCE)]
+    logits, features = _answers(network, judged)
+    adults = torch.tensor([own.view == "frontal" for own in judged])
+    shift = torch.zeros(len(VIEWS))
+    shift[1] = torch.quantile((logits[:, 1] - logits[:, 0])[adults], 1 - for_child).clamp_min(0)
+    shift[:CHESTS] += torch.quantile(margin(logits - shift)[adults], for_view).item()
+    network.ask_more(shift)
+    reference = Reference.fit(
+        _answers(network, chests)[1].numpy(), [0] * len(chests), recipe.dimensions, 1 - for_distance
+    )
+    limit = reference.with_limit(reference.distance(features[adults].numpy())).limit
+    centre = reference.mean + np.linalg.pinv(reference.projection) @ reference.centres[0]
+    network.set_place(centre, reference.projection / np.float32(limit))
+
+
+def _answers(network: ViewNetwork, known: Sequence[_Known]) -> tuple[Tensor, Tensor]:
+    """Logits and features of pictures as they are."""
+    logits, features = [], []
+    with torch.no_grad():
+        for start in range(0, len(known), _BATCH):
+            images = [view_input(_pixels(own.picture)) for own in known[start : start + _BATCH]]
+            features.append(network.features(torch.from_numpy(np.stack(images))))
+            logits.append(network.output(features[-1]))
+    return torch.cat(logits), torch.cat(features)
+
+
+def _refusals(network: ViewNetwork, known: Sequence[_Known]) -> dict[str, Any]:
+    """How many of these pictures, none of them a frontal radiograph, are refused, and for what."""
+    logits, features = _answers(network, known)
+    with torch.no_grad():
+        far = network.place(features).norm(dim=1) > 1
+    other = margin(logits) < 0
+    return {
+        "pictures": len(known),
+        "refused": int((other | far).sum()),
+        "by_view": int(other.sum()),
+        "by_distance": int(far.sum()),
+    }
+
+
+def _passed(view_onnx: Path, known: Sequence[_Known]) -> dict[str, Any]:
+    """Of what was not learnt, through the exported file: split → source and view → how many, and how many passed."""
+    network = open_network(view_onnx)
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for own in known:
+        name = f"{own.sample.source or 'unknown'}, {own.view}"
+        counts = found.setdefault(own.sample.split or "none", {}).setdefault(
+            name, {"pictures": 0, "passed": 0}
+        )
+        counts["pictures"] += 1
+        counts["passed"] += find_view(network, _pixels(own.picture)).is_chest
+    return {split: dict(sorted(own.items())) for split, own in sorted(found.items())}
+
+
+def _pixels(picture: Picture) -> FloatArray:
+    return picture.astype(np.float32) / np.float32(255)
