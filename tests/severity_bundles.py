@@ -9,9 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.runtime.bundle import Thresholds
-from pulmoscope.runtime.severity import DENSITIES
-from pulmoscope.runtime.severity_bundle import SeverityBundle
+from pulmoscope.runtime.bundle import Bundle, PatientLevel, Thresholds
+from pulmoscope.runtime.votes import DENSITIES, VOTES
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 SIZE = 32
@@ -32,7 +31,7 @@ def tiny_severity_bundle(
     anomalous_from: float | None = None,
     sources: tuple[str, ...] = ("phantom",),
     **preprocess: float,
-) -> SeverityBundle:
+) -> Bundle:
     """Write a bundle into ``folder``.
 
     Args:
@@ -46,14 +45,15 @@ def tiny_severity_bundle(
     if anomalous_from is not None:
         onnx.save(_anomaly(), folder / "anomaly.onnx")
         anomaly = {"value": anomalous_from, "false_alarms": 0.05, "slices": 100, "studies": 10}
-    return SeverityBundle(
+    return Bundle(
         folder=folder,
         name="tiny-severity",
         version="0.1",
+        modality="CT",
         classes=CLASSES,
         preprocess=Standardisation(size=SIZE, mean=0.0, std=1.0, **preprocess),  # type: ignore[arg-type]
+        patient=PatientLevel(VOTES, vote, vectors="densities"),
         imputer=imputer,
-        vote=vote,
         anomaly=anomaly,
         thresholds=Thresholds(0.3),
         training_data={"sources": dict.fromkeys(sources, 3)},

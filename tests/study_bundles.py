@@ -9,10 +9,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.runtime.bundle import Calibration, Thresholds
-from pulmoscope.runtime.study_bundle import StudyBundle
+from pulmoscope.runtime.bundle import Bundle, Calibration, PatientLevel, Thresholds
 
 CLASSES = ("CAP", "COVID", "Normal")
+VOTES = ("maxpool", "maxpool-weighted")
 SIZE = 32
 PREPROCESS = CtPreprocess(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -28,7 +28,7 @@ def tiny_study_bundle(
     temperature: float = 2.0,
     sources: tuple[str, ...] = ("phantom",),
     confidence: float = 0.5,
-) -> StudyBundle:
+) -> Bundle:
     """Write a bundle into ``folder``. With ``m`` the mean grey of each channel of a slice (all channels are equal):
 
     - the slice's logits are ``m @ SLICE``, its vector is ``m``;
@@ -36,19 +36,18 @@ def tiny_study_bundle(
     - the ensemble gives ``[maxpool, maxpool-weighted] @ ENSEMBLE`` of their probabilities.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_slice(), folder / "slice.onnx")
+    onnx.save(_slice(), folder / "model.onnx")
     onnx.save(_patient(PLAIN), folder / "maxpool.onnx")
     onnx.save(_patient(WEIGHTED), folder / "maxpool-weighted.onnx")
     onnx.save(_ensemble(), folder / "ensemble.onnx")
-    return StudyBundle(
+    return Bundle(
         folder=folder,
         name="tiny-three",
         version="0.1",
+        modality="CT",
         classes=CLASSES,
-        normal="Normal",
         preprocess=PREPROCESS,
-        patient=("maxpool", "maxpool-weighted"),
-        ensemble=("maxpool", "maxpool-weighted"),
+        patient=PatientLevel(VOTES, "ensemble", VOTES),
         calibration=Calibration(temperature, "nothing"),
         thresholds=Thresholds(confidence),
         training_data={"sources": dict.fromkeys(sources, 3)},

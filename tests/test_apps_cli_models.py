@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,11 +13,13 @@ from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.apps.cli.models import _referred
 from pulmoscope.core.errors import BundleError
+from pulmoscope.datasets.manifest import write_table
+from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.pipeline.predict_studies import predict_answers
 from pulmoscope.recipes import settings
-from pulmoscope.runtime.bundle import built_in
-from pulmoscope.runtime.study_bundle import StudyBundle, load
-from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.runtime.bundle import Bundle, built_in, load
+from pulmoscope.runtime.model import Model, calibrated
 from study_bundles import tiny_study_bundle
 
 RUNNER = CliRunner()
@@ -124,11 +127,11 @@ def test_check_refuses_a_network_that_does_not_answer_as_the_bundle_says(
     replace(bundle, classes=classes[:2]).save()
     ended = RUNNER.invoke(app, ["models", "check", str(tmp_path)])
     assert isinstance(ended.exception, BundleError)
-    assert "2 classes, but the network gives 3" in str(ended.exception)
+    assert "2 classes, but model.onnx gives 3" in str(ended.exception)
 
 
 @pytest.fixture
-def three_level(tmp_path: Path) -> StudyBundle:
+def three_level(tmp_path: Path) -> Bundle:
     """With what its card is written from."""
     plain = settings.to_plain(volumes.recipe())
     data = {
@@ -141,13 +144,13 @@ def three_level(tmp_path: Path) -> StudyBundle:
     return replace(tiny_study_bundle(tmp_path / "three"), recipe=plain, training_data=data).save()
 
 
-def test_a_model_of_three_levels_is_shown_and_checked(three_level: StudyBundle) -> None:
+def test_a_model_of_three_levels_is_shown_and_checked(three_level: Bundle) -> None:
     ended = RUNNER.invoke(app, ["models", "show", str(three_level.folder)])
     assert ended.exit_code == 0, ended.output
     for expected in (
         "tiny-three 0.1",
-        "slices of 3 x 32 x 32",
-        "patient: maxpool, maxpool-weighted",
+        "3 x 32 x 32, region body",
+        "by ensemble; votes: maxpool, maxpool-weighted",
         "ensemble.onnx",
     ):
         assert expected in ended.stdout
@@ -156,18 +159,18 @@ def test_a_model_of_three_levels_is_shown_and_checked(three_level: StudyBundle) 
     assert "tiny-three 0.1 is whole, 4 files verified" in ended.stdout
 
 
-def test_check_refuses_three_levels_that_do_not_answer_as_the_bundle_says(three_level: StudyBundle) -> None:
+def test_check_refuses_three_levels_that_do_not_answer_as_the_bundle_says(three_level: Bundle) -> None:
     replace(three_level, classes=("COVID", "Normal")).save()
     ended = RUNNER.invoke(app, ["models", "check", str(three_level.folder)])
     assert isinstance(ended.exception, BundleError)
-    assert "2 classes, but slice.onnx gives 3" in str(ended.exception)
+    assert "2 classes, but model.onnx gives 3" in str(ended.exception)
 
 
 def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
-    three_level: StudyBundle, tmp_path: Path
+    three_level: Bundle, tmp_path: Path
 ) -> None:
     table = volumes.table(tmp_path / "studies", train=0, val=0, test=1)
-    model = ThreeLevelModel(three_level)
+    model = Model(three_level)
     found = evaluate_studies(model, table, tmp_path / "out", split="test", bootstrap=0)
     accuracy = found["overall"]["scores"]["accuracy"]["value"]
     arguments = [three_level.folder, "--metrics", tmp_path / "out/metrics.json", "--as", "test"]
@@ -186,15 +189,31 @@ def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
     )
 
 
-@pytest.mark.parametrize("command", [["models", "calibrate"], ["audit"]])
-def test_what_is_for_models_of_one_image_refuses_three_levels_before_reading_data(
-    three_level: StudyBundle, command: list[str], tmp_path: Path
+def test_an_audit_of_a_model_of_studies_is_refused_before_data_are_read(
+    three_level: Bundle, tmp_path: Path
 ) -> None:
     arguments = [three_level.folder, "--data", tmp_path / "none", "-o", tmp_path / "out"]
-    ended = RUNNER.invoke(app, [*command, *map(str, arguments)])
+    ended = RUNNER.invoke(app, ["audit", *map(str, arguments)])
     assert isinstance(ended.exception, BundleError)
-    assert str(ended.exception) == (
-        f"{three_level.folder / 'bundle.json'}: kind must be image here: a model of one image at a time "
-        "(found: three-level, which judges whole CT studies)"
-    )
+    assert str(three_level.folder) in str(ended.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_studies_is_calibrated_on_studies(
+    three_level: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulmoscope.pipeline.calibrate.LEAST", 6)
+    table = volumes.table(tmp_path / "studies", train=0, val=2)
+    write_table(tmp_path / "studies" / "manifest.csv", table)
+    out = tmp_path / "calibrated"
+    arguments = [three_level.folder, "--data", tmp_path / "studies", "-o", out]
+    ended = RUNNER.invoke(app, ["models", "calibrate", *map(str, arguments)])
+    assert ended.exit_code == 0, ended.output
+    made = load(out)
+    before, after = (predict_answers(Model(own), table)[0] for own in (three_level, made))
+    assert before.logits is not None
+    assert made.calibration.temperature == pytest.approx(fit_temperature(before.logits, before.truth))
+    expected = calibrated(before.logits, made.calibration.temperature)
+    np.testing.assert_allclose(after.probabilities, expected, atol=1e-5)
+    assert made.files == three_level.files
+    assert len(made.calibration.images) == 6

@@ -16,7 +16,7 @@ from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Subject
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.look import SeenCt
 from pulmoscope.inference.missing import Searched
-from pulmoscope.inference.severity_reader import SeverityReader
+from pulmoscope.inference.reading import Reading
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.outputs import save
@@ -24,7 +24,7 @@ from pulmoscope.pipeline.pictures.ct import ct_pictures
 from pulmoscope.quality.missing import Missing
 from pulmoscope.quality.repair import repaired
 from pulmoscope.report.ct_page import to_html
-from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.model import Model
 from pulmoscope.segment.ct_lungs import LungMask
 from pulmoscope.segment.lungs import lungs_of
 from refusals import refused
@@ -53,13 +53,13 @@ def seen(scan: Scan, lungs: LungMask | None, missing: BoolArray | None = None) -
     return SeenCt(scan, Searched(scan, Missing(missing, kinds, nothing, nothing), searched=True), lungs)
 
 
-def model(folder: Path, **options: object) -> SeverityModel:
-    return SeverityModel(tiny_severity_bundle(folder, **options))  # type: ignore[arg-type]
+def model(folder: Path, **options: object) -> Model:
+    return Model(tiny_severity_bundle(folder, **options))  # type: ignore[arg-type]
 
 
 def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: Path, scan: Scan) -> None:
     own = model(tmp_path, slice_mm=10.0)  # two of 5 mm become one
-    answer = SeverityReader(own).answer(seen(scan, lungs_of(scan)))
+    answer = Reading.of(seen(scan, lungs_of(scan)), own).answer()
     judged = ~np.isnan(answer.slices[:, 0])
     assert judged.any()
     assert not judged.all()
@@ -73,7 +73,7 @@ def test_every_slice_of_the_scan_gets_its_standardised_slices_answer(tmp_path: P
 
 @pytest.mark.parametrize(("vote", "grade"), [("attention", "CT-0"), ("regression", "CT-3")])
 def test_the_bundles_vote_decides(tmp_path: Path, scan: Scan, vote: str, grade: str) -> None:
-    answer = SeverityReader(model(tmp_path, vote=vote)).answer(seen(scan, lungs_of(scan)))
+    answer = Reading.of(seen(scan, lungs_of(scan)), model(tmp_path, vote=vote)).answer()
     assert answer.patient == answer.levels[vote]
     assert max(answer.patient, key=lambda name: answer.patient[name]) == grade
 
@@ -84,12 +84,12 @@ def test_missing_voxels_do_not_matter_to_a_model_that_repairs(tmp_path: Path, sc
     missing[20:22, 30:90, 30:90] = True
     spoilt = scan_of(np.where(missing, 3071, scan.pixels))
     repairing, leaving = model(tmp_path / "linear"), model(tmp_path / "none", imputer="none")
-    clean = SeverityReader(repairing).answer(seen(scan, lungs, missing)).slices
+    clean = Reading.of(seen(scan, lungs, missing), repairing).answer().slices
     assert np.array_equal(
-        SeverityReader(repairing).answer(seen(spoilt, lungs, missing)).slices, clean, equal_nan=True
+        Reading.of(seen(spoilt, lungs, missing), repairing).answer().slices, clean, equal_nan=True
     )
     assert not np.array_equal(
-        SeverityReader(leaving).answer(seen(spoilt, lungs, missing)).slices, clean, equal_nan=True
+        Reading.of(seen(spoilt, lungs, missing), leaving).answer().slices, clean, equal_nan=True
     )
 
 
@@ -168,15 +168,15 @@ def test_of_equally_suspicious_slices_those_with_more_lesion_are_shown(tmp_path:
 
 def test_unusual_studies_are_flagged_and_usual_ones_not(tmp_path: Path, scan: Scan) -> None:
     lungs = lungs_of(scan)
-    unusual = SeverityReader(model(tmp_path / "low", anomalous_from=0.01)).answer(seen(scan, lungs))
+    unusual = Reading.of(seen(scan, lungs), model(tmp_path / "low", anomalous_from=0.01)).answer()
     assert [(flag.code, flag.subject) for flag in unusual.flags] == [("unlike-normal", Subject.MODEL)]
-    usual = SeverityReader(model(tmp_path / "high", anomalous_from=0.99)).answer(seen(scan, lungs))
+    usual = Reading.of(seen(scan, lungs), model(tmp_path / "high", anomalous_from=0.99)).answer()
     assert not usual.flags
 
 
 def test_pictures_are_refused_in_one_line(tmp_path: Path, scan: Scan) -> None:
     with refused(UnsuitableError, "without-hu"):
-        SeverityReader(model(tmp_path)).answer(seen(scan_of(scan.pixels, Units.GREY), None))
+        Reading.of(seen(scan_of(scan.pixels, Units.GREY), None), model(tmp_path)).answer()
 
 
 def test_a_diagnosis_has_the_networks_grade_beside_the_measured_one(tmp_path: Path, scan: Scan) -> None:

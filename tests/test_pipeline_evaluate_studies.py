@@ -20,7 +20,7 @@ from pulmoscope.io import read_scan
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.preprocess.ct import prepared_slices
-from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.runtime.model import Model
 from refusals import figures
 from study_bundles import tiny_study_bundle
 
@@ -29,9 +29,9 @@ SURE = 0.351
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ThreeLevelModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("three")
-    return ThreeLevelModel(tiny_study_bundle(folder, sources=("phantom", "clinic"), confidence=SURE))
+    return Model(tiny_study_bundle(folder, sources=("phantom", "clinic"), confidence=SURE))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
 
 
 @pytest.fixture(scope="module")
-def out(model: ThreeLevelModel, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(model: Model, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out")
     evaluate_studies(model, table, folder, split="test", bootstrap=20, command="as typed")
     return folder
@@ -62,21 +62,19 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_a_row_a_study_with_what_the_model_says_of_it(
-    model: ThreeLevelModel, table: SampleTable, out: Path
-) -> None:
+def test_a_row_a_study_with_what_the_model_says_of_it(model: Model, table: SampleTable, out: Path) -> None:
     found = rows(out / "predictions.csv")
     assert [row["file"] for row in found] == [sample.file for sample in table][:-1]
     for row, sample in zip(found, table, strict=False):
-        said = model.predict(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
+        said = model.study(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
         shares = [float(row[f"p_{name}"]) for name in volumes.CLASSES]
-        np.testing.assert_allclose(shares, said.ensemble, atol=1e-6)
+        np.testing.assert_allclose(shares, said.patient.probabilities, atol=1e-6)
         assert row["label"] == sample.label
-        assert row["predicted"] == volumes.CLASSES[int(said.ensemble.argmax())]
+        assert row["predicted"] == volumes.CLASSES[int(said.patient.probabilities.argmax())]
 
 
 def test_a_study_is_referred_where_its_diagnosis_would_be(
-    model: ThreeLevelModel, table: SampleTable, out: Path
+    model: Model, table: SampleTable, out: Path
 ) -> None:
     found = {row["file"]: row for row in rows(out / "predictions.csv")}
     for sample in table.samples[:-1]:
@@ -98,7 +96,7 @@ def test_a_study_is_referred_where_its_diagnosis_would_be(
 def test_patients_are_referred_by_a_model_that_knows_drawn_studies_only(
     table: SampleTable, tmp_path: Path
 ) -> None:
-    drawn = ThreeLevelModel(tiny_study_bundle(tmp_path / "three"))
+    drawn = Model(tiny_study_bundle(tmp_path / "three"))
     evaluate_studies(drawn, replace(table, samples=table.samples[:3]), tmp_path / "out", bootstrap=0)
     assert [row["decision"] for row in rows(tmp_path / "out/predictions.csv")] == ["refer"] * 3
 
@@ -151,20 +149,18 @@ def test_the_page_shows_all_levels_the_map_and_that_it_is_synthetic(out: Path) -
     ]
 
 
-def test_results_are_not_overwritten_unasked(model: ThreeLevelModel, table: SampleTable, out: Path) -> None:
+def test_results_are_not_overwritten_unasked(model: Model, table: SampleTable, out: Path) -> None:
     with pytest.raises(OutputExistsError):
         evaluate_studies(model, table, out)
 
 
-def test_a_table_of_unreadable_studies_is_refused(
-    model: ThreeLevelModel, table: SampleTable, tmp_path: Path
-) -> None:
+def test_a_table_of_unreadable_studies_is_refused(model: Model, table: SampleTable, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"broken\.nii\.gz"):
         evaluate_studies(model, replace(table, samples=table.samples[-1:]), tmp_path)
 
 
 def test_infected_slices_that_are_not_the_study_s_leave_it_out(
-    model: ThreeLevelModel, table: SampleTable, tmp_path: Path
+    model: Model, table: SampleTable, tmp_path: Path
 ) -> None:
     beyond = replace(table.samples[1], infected="3-40")
     both = replace(table, samples=(beyond, table.samples[2]))
@@ -175,7 +171,7 @@ def test_infected_slices_that_are_not_the_study_s_leave_it_out(
     assert found["data"]["predicted"] == 1
 
 
-def test_as_a_user_types_it(model: ThreeLevelModel, table: SampleTable, tmp_path: Path) -> None:
+def test_as_a_user_types_it(model: Model, table: SampleTable, tmp_path: Path) -> None:
     manifest.write_table(tmp_path / "manifest.csv", table)
     arguments = [
         "evaluate",

@@ -21,7 +21,7 @@ from pulmoscope.report.names import (
     source_title,
     spelt_out,
 )
-from pulmoscope.runtime.any_bundle import load_any
+from pulmoscope.runtime.bundle import load
 from pulmoscope.training.card import key_figures
 from pulmoscope.training.card_hospitals import FIGURES as OF_HOSPITALS
 
@@ -68,7 +68,7 @@ def test_every_figure_that_a_card_records_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_everything_in_a_shipped_bundle_has_a_name(name: str) -> None:
-    for key, held in load_any(BUNDLES / name).metrics.items():
+    for key, held in load(BUNDLES / name).metrics.items():
         assert not re.search(r"_|^[a-z]", set_title(key))
         assert held["role"] in ROLES
         assert all(figure_name(figure).meaning for figure in held["figures"])

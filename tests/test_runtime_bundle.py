@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from jsonschema import Draft202012Validator
 
 from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import BundleError
+from pulmoscope.preprocess.kinds import kind_of
 from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, built_in, load
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "bundle.schema.json"
+
+
+OLD = Path(__file__).parent / "data" / "old_bundles" / "0.1"
+FIRST_FIELDS = ("name", "version", "modality", "classes", "preprocess", "calibration", "thresholds", "files")
+"""Of a manifest of the first version."""
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -51,7 +58,7 @@ def test_a_saved_bundle_keeps_its_schema(tmp_path: Path, distance: float | None)
     validator = Draft202012Validator(schema)
     plain = json.loads((tmp_path / MANIFEST).read_text(encoding="utf-8"))
     validator.validate(plain)
-    for name in plain.keys() - {"validation"}:  # which bundles from before do not have
+    for name in plain:
         assert not validator.is_valid({key: value for key, value in plain.items() if key != name})
     assert not validator.is_valid({**plain, "classes": ["one"]})
 
@@ -76,7 +83,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_card_that_was_written_anew_harms_no_bundle(tmp_path: Path) -> None:
     """A kill between card and manifest leaves a new card beside the old manifest, also one that vouches for it."""
     bundle = tiny_bundle(tmp_path)
-    edit(tmp_path, files={**bundle.files, "MODEL_CARD.md": "00" * 32})
+    as_before = {name: value for name, value in asdict(bundle).items() if name in FIRST_FIELDS}
+    files = {**bundle.files, "MODEL_CARD.md": "00" * 32}
+    manifest = {**as_before, "schema_version": "1.0", "files": files}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     (tmp_path / "MODEL_CARD.md").write_text("# new\n", encoding="utf-8")
     assert load(tmp_path).name == bundle.name
 
@@ -99,17 +109,18 @@ def test_a_temperature_that_can_not_divide_is_refused(tmp_path: Path, temperatur
 
 def test_another_major_version_is_refused_and_a_minor_one_is_read(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
-    edit(tmp_path, schema_version="1.9")
+    edit(tmp_path, schema_version="2.9")
     assert isinstance(load(tmp_path), Bundle)
-    edit(tmp_path, schema_version="2.0")
-    with pytest.raises(BundleError, match=r"schema_version must be 1\.x"):
+    edit(tmp_path, schema_version="3.0")
+    with pytest.raises(BundleError, match=r"schema_version must be 1\.x or 2\.x"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"preprocess": {"size": 32, "colour": "green"}},
+        {"preprocess": {"kind": "xray", "size": 32, "colour": "green"}},
+        {"preprocess": {"size": 32}},
         {"calibration": None},
         {"classes": 3},
         {"surprise": 1},
@@ -144,8 +155,9 @@ def test_the_bundles_that_come_with_the_package_are_whole_and_small() -> None:
         bundle = load(name)
         assert name in (bundle.name, f"{bundle.name}-{bundle.version}")  # older ones stay beside the new
         assert sum((folder / part).stat().st_size for part in bundle.files) <= 8 * 2**20
-        schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-        Draft202012Validator(schema).validate(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        schema = SCHEMA.with_name("bundle-1.schema.json") if manifest["schema_version"] == "1.0" else SCHEMA
+        Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(manifest)
 
 
 def test_a_limit_from_normal_images_needs_what_they_looked_like(tmp_path: Path) -> None:
@@ -172,3 +184,36 @@ def test_a_bundle_from_before_there_were_such_thresholds_is_read(tmp_path: Path)
     tiny_bundle(tmp_path, confidence=0.7)
     edit(tmp_path, thresholds={"confidence": 0.7, "distance": None})
     assert load(tmp_path).thresholds == Thresholds(0.7)
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocess", "network", "patient"),
+    [
+        ("xray", "xray", "model.onnx", None),
+        ("xray-one-logit", "xray", "model.onnx", None),
+        ("ct-slice", "ct-slice", "model.onnx", None),
+        ("ct-three-level", "ct-body", "slice.onnx", "ensemble"),
+        ("ct-severity", "ct-standard", "model.onnx", "regression"),
+    ],
+)
+def test_bundles_of_the_first_version_are_read_and_written_as_todays(
+    tmp_path: Path, name: str, preprocess: str, network: str, patient: str | None
+) -> None:
+    copy = shutil.copytree(OLD / name, tmp_path / name)
+    found = load(copy)
+    assert kind_of(found.preprocess) == preprocess
+    assert found.network == network
+    assert (found.patient and found.patient.decides) == patient
+    saved = found.save()
+    assert load(copy) == saved
+    assert saved.files == found.files
+    Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(
+        json.loads((copy / MANIFEST).read_text(encoding="utf-8"))
+    )
+
+
+def test_a_kind_that_the_first_version_never_had_is_refused(tmp_path: Path) -> None:
+    copy = shutil.copytree(OLD / "xray", tmp_path / "xray")
+    edit(copy, kind="oracle")
+    with pytest.raises(BundleError, match="oracle"):
+        load(copy)

@@ -116,7 +116,7 @@ def test_a_damaged_recipe_file_is_told(change: dict[str, object], says: str) -> 
     ("name", "kind", "literal"),
     [
         ("xray", XrayPreprocess, {"region", "contrast", "channels"}),
-        ("slice", SlicePreprocess, {"region", "shape", "channels", "others"}),
+        ("ct-slice", SlicePreprocess, {"region", "shape", "channels", "others"}),
     ],
 )
 def test_a_bundles_schema_knows_every_choice_of_preprocessing(
@@ -124,7 +124,7 @@ def test_a_bundles_schema_knows_every_choice_of_preprocessing(
 ) -> None:
     known = json.loads((SCHEMA.parent / "bundle.schema.json").read_text(encoding="utf-8"))
     said = known["$defs"][name]["properties"]
-    assert said.keys() == {field.name for field in dataclasses.fields(kind)}
+    assert said.keys() == {"kind", *(field.name for field in dataclasses.fields(kind))}
     choices = {name: own for name, own in get_type_hints(kind).items() if get_origin(own) is Literal}
     assert choices.keys() == literal
     for setting, own in choices.items():

@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.recipes.severity import check, travelling
-from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import load
+from pulmoscope.runtime.bundle import is_bundle, load
+from pulmoscope.runtime.model import Model
 from pulmoscope.training.severity.card import changed_settings
-from pulmoscope.training.severity.export import export_severity, is_severity_bundle
+from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
 from pulmoscope.training.severity.studies import prepare
@@ -66,7 +66,7 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
 
 
 def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
-    assert is_severity_bundle(run.folder)
+    assert is_bundle(run.folder)
     bundle = load(run.folder)
     assert bundle.name == "ct-severity-resnet18-synthetic"
     assert bundle.anomaly is not None
@@ -81,23 +81,24 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
 
 def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
     for name in ("recipe", "run", "bundle"):
-        schema = json.loads((SCHEMAS / f"severity-{name}.schema.json").read_text(encoding="utf-8"))
+        own = name if name == "bundle" else f"severity-{name}"
+        schema = json.loads((SCHEMAS / f"{own}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
 
 def test_a_model_grades_slices_and_the_patient_by_every_vote(run: SeverityRun) -> None:
-    model = SeverityModel.load(run.folder)
+    model = Model.load(run.folder)
     images = np.random.default_rng(1).random((5, 32, 32), dtype=np.float32)
-    said = model.predict(images)
+    said = model.study(images)
     assert said.slices.shape == (5, 4)
     assert said.slices.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
-    assert set(said.patient) == {"majority", "mean", "attention", "regression"}
-    assert said.patient["mean"] == pytest.approx(said.slices.mean(axis=0), abs=1e-5)
-    one_by_one = np.concatenate([model.slices(images[i : i + 1]).probabilities for i in range(5)])
+    assert set(said.patient.votes) == {"majority", "mean", "attention", "regression"}
+    assert said.patient.votes["mean"] == pytest.approx(said.slices.mean(axis=0), abs=1e-5)
+    one_by_one = np.concatenate([model.slices(images[i : i + 1])[0] for i in range(5)])
     assert said.slices == pytest.approx(one_by_one, abs=1e-3)
     with pytest.raises(ValueError, match="at least one slice"):
-        model.predict(images[:0])
+        model.study(images[:0])
 
 
 def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: SeverityRun) -> None:
@@ -185,7 +186,7 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
     recipe = grades.recipe("imputer=none", "slices.epochs=1")
     fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
     export_severity(tmp_path / "run", table, progress=False)
-    model = SeverityModel.load(tmp_path / "run", "onnx")
+    model = Model.load(tmp_path / "run", "onnx")
     studies = prepare(
         table.split("train"),
         recipe.preprocess,
@@ -194,12 +195,12 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
         Teller(),
         search=False,
     )
-    said = [model.predict(own.grey[own.judged]) for own in studies]
+    said = [model.study(own.grey[own.judged]) for own in studies]
     again = fit_regression(recipe, [own.vectors for own in said], [own.label for own in studies])
     for own in said:
         with torch.no_grad():
             expected = torch.softmax(again(torch.from_numpy(own.vectors)[None]), dim=1)[0].numpy()
-        assert own.patient["regression"] == pytest.approx(expected, abs=0.01)
+        assert own.patient.votes["regression"] == pytest.approx(expected, abs=0.01)
 
 
 def test_a_run_that_lacks_a_network_keeps_its_manifest(run: SeverityRun, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import prepared_slices
 from pulmoscope.recipes.three_level import travelling
-from pulmoscope.runtime.study_bundle import load
-from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.runtime.bundle import is_bundle, load
+from pulmoscope.runtime.model import Model
 from pulmoscope.training.three_level.card import changed_settings
-from pulmoscope.training.three_level.export import export_studies, is_study_bundle
+from pulmoscope.training.three_level.export import export_studies
 from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
 
-PARTS = {"slice.onnx", "ensemble.onnx"} | {
+PARTS = {"model.onnx", "ensemble.onnx"} | {
     f"{name}.onnx" for name in ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
 }
 
@@ -52,7 +52,7 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
 
     bundle = export_studies(run.folder, table, progress=False)
 
-    assert is_study_bundle(run.folder)
+    assert is_bundle(run.folder)
     assert load(run.folder) == bundle
     assert bundle.name == "ct-three-level-light-synthetic"
     assert set(bundle.files) == PARTS
@@ -67,16 +67,16 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
 def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
     bundle = export_studies(run.folder, table, progress=False)
-    model = ThreeLevelModel(bundle)
+    model = Model(bundle)
     kept = next(own for own in run.summary["courses"] if own["name"] == "3-ensemble")
 
     said = [
-        model.predict(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
+        model.study(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
         for sample in table
         if sample.split == "val"
     ]
 
-    right = [volumes.CLASSES[int(own.logits.argmax())] for own in said]
+    right = [volumes.CLASSES[int(own.patient.logits.argmax())] for own in said]
     truth = [sample.label for sample in table if sample.split == "val"]
     assert np.mean([a == b for a, b in zip(right, truth, strict=True)]) == pytest.approx(kept["val_accuracy"])
 
@@ -85,7 +85,8 @@ def test_what_it_writes_keeps_its_schemas(run: StudyRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
     export_studies(run.folder, table, progress=False)
     for name in ("recipe", "run", "bundle"):
-        schema = json.loads((SCHEMAS / f"study-{name}.schema.json").read_text(encoding="utf-8"))
+        own = name if name == "bundle" else f"study-{name}"
+        schema = json.loads((SCHEMAS / f"{own}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 

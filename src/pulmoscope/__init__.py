@@ -16,7 +16,6 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from pulmoscope.core.types import Diagnosis, Explanation, Prediction, Scan
-    from pulmoscope.inference.models import open_model
     from pulmoscope.io import read_scan
     from pulmoscope.pipeline.api import (
         diagnose_many,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         heat_maps,
         load_data,
         measure_severity,
+        open_model,
         predict,
         read_scans,
     )
@@ -44,7 +44,7 @@ _HOME = {
     "heat_maps": "pipeline.api",
     "load_data": "pipeline.api",
     "measure_severity": "pipeline.api",
-    "open_model": "inference.models",
+    "open_model": "pipeline.api",
     "predict": "pipeline.api",
     "read_scan": "io",
     "read_scans": "pipeline.api",

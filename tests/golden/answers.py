@@ -106,7 +106,7 @@ def calibrated(model: str, data: Path, split: str, out: Path) -> Answer:
 @cache
 def opened(model: str) -> Any:
     """A bundle, by name or folder, ready to answer; several answers take it."""
-    from pulmoscope.pipeline.choice import open_model
+    from pulmoscope.pipeline.api import open_model
 
     return open_model(model)
 

@@ -13,9 +13,10 @@ from pulmoscope.inference.decision import ct_quality, decide
 from pulmoscope.inference.look import SeenCt
 from pulmoscope.inference.measure import held_to_measure, measured, with_limits
 from pulmoscope.inference.missing import missing_flags
-from pulmoscope.inference.models import AnyModel, reader_of
 from pulmoscope.inference.patient_rule import ENOUGH
+from pulmoscope.inference.reading import Reading
 from pulmoscope.runtime.bundle import Thresholds
+from pulmoscope.runtime.model import Model
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class CtResult:
     """All that is known of a CT.
 
     Attributes:
+        reading: the model at this CT, to be asked what speaks for its answer.
         answer: the model's.
         quality: of the scan, with what limits the answer.
         prediction: the patient's, decided.
         severity, masks: measured without learning; None where they were not.
     """
 
+    reading: Reading
     answer: CtAnswer
     quality: Quality
     prediction: Prediction
@@ -36,7 +39,7 @@ class CtResult:
     masks: SeverityMasks | None
 
 
-def infer(seen: SeenCt, model: AnyModel, *, measure: bool = True) -> CtResult:
+def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
     """What a model says of a CT, and what is done with it.
 
     Args:
@@ -51,14 +54,15 @@ def infer(seen: SeenCt, model: AnyModel, *, measure: bool = True) -> CtResult:
     with ThreadPoolExecutor(2) as aside:
         checked = aside.submit(ct_quality, seen.scan, seen.lungs, bundle.training_data.get("sources", ()))
         measuring = aside.submit(measured, seen.scan, seen.lungs, seen.missing) if wanted else None
-        answer = reader_of(model).answer(seen)
+        reading = Reading.of(seen, model)
+        answer = reading.answer()
     if not answer.patient:
         raise _without_lungs(seen)
-    missing = missing_flags(seen.search, seen.lungs, answer.imputer)
+    missing = missing_flags(seen.search, seen.lungs, bundle.imputer)
     quality = Quality((*checked.result().all_flags, *missing, *answer.flags))
     severity, masks = with_limits(measuring.result() if measuring else None, quality)
     prediction = held_to_measure(_decided(answer, quality, bundle.thresholds), severity)
-    return CtResult(answer, quality, prediction, severity, masks)
+    return CtResult(reading, answer, quality, prediction, severity, masks)
 
 
 def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Prediction:

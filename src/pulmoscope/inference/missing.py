@@ -71,7 +71,7 @@ def imputed(own: Searched, lungs: LungMask | None, by: str = "") -> Imputed | No
     """What was filled in; None where nothing was.
 
     Args:
-        by: what the model itself filled with (see ``inference.answer.CtAnswer``).
+        by: what the model itself filled with (see ``runtime.bundle.Bundle.imputer``).
     """
     if own.missing is None:
         return None
@@ -84,7 +84,7 @@ def missing_flags(own: Searched, lungs: LungMask | None, by: str = "") -> tuple[
 
     Args:
         lungs: found in the filled scan.
-        by: what the model itself filled with (see ``inference.answer.CtAnswer``).
+        by: what the model itself filled with (see ``runtime.bundle.Bundle.imputer``).
     """
     if own.missing is None:
         return ()

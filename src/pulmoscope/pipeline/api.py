@@ -18,7 +18,6 @@ from pulmoscope.datasets.studies import holds_studies
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.inference.look import look_at
 from pulmoscope.inference.measure import measured
-from pulmoscope.inference.models import AnyModel, open_model, reads_images
 from pulmoscope.io import read
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
@@ -26,8 +25,9 @@ from pulmoscope.pipeline.evaluate import evaluate as evaluate_images
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.runtime.bundle import built_in_lung_finder
+from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.model import find_lungs as run_lung_finder
-from pulmoscope.runtime.network import Network, open_network
+from pulmoscope.runtime.network import Network, Runtime, open_network
 
 
 def read_scans(paths: Sequence[str | Path]) -> Iterator[Scan | InputError]:
@@ -42,7 +42,7 @@ def read_scans(paths: Sequence[str | Path]) -> Iterator[Scan | InputError]:
 
 
 def diagnose_many(
-    paths: Sequence[str | Path], model: str | Path | AnyModel = "auto", *, explain: bool = True
+    paths: Sequence[str | Path], model: str | Path | Model = "auto", *, explain: bool = True
 ) -> Iterator[Diagnosis | InputError]:
     """Diagnose every radiograph and CT that files, folders and zips hold, one at a time, in flat memory.
 
@@ -67,12 +67,26 @@ def diagnose_many(
             yield error
 
 
-def predict(scan: str | Path | Scan, model: str | Path | AnyModel = "auto") -> Prediction:
+def open_model(model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
+    """Load, verify and open a model: a built-in bundle by name, or a bundle's folder.
+
+    Args:
+        runtime: ``openvino``, ``onnx`` or ``torch``; ``auto``: OpenVINO on a CPU.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+        ResourceError: the runtime or the device is not there.
+    """
+    return Model.load(model, runtime, device)
+
+
+def predict(scan: str | Path | Scan, model: str | Path | Model = "auto") -> Prediction:
     """Probabilities by class (they sum to 1), the decision and its reason; errors: as ``diagnose``."""
     return diagnose(scan, model, explain=False).prediction
 
 
-def heat_maps(scan: str | Path | Scan, model: str | Path | AnyModel = "auto") -> tuple[Explanation, ...]:
+def heat_maps(scan: str | Path | Scan, model: str | Path | Model = "auto") -> tuple[Explanation, ...]:
     """Heat maps, float32 (rows, columns) in [0, 1] at the scan's own size, of the answer's class first.
 
     Of a CT they are of its most suspicious slices (``index``). Errors: as ``diagnose``.
@@ -121,7 +135,7 @@ def load_data(*folders: str | Path) -> SampleTable:
 
 
 def evaluate(
-    model: str | Path | AnyModel, table: SampleTable, out: str | Path, **options: Any
+    model: str | Path | Model, table: SampleTable, out: str | Path, **options: Any
 ) -> dict[str, Any]:
     """Evaluate a model on labelled images or studies, with intervals and a page; gives back the written figures.
 
@@ -137,7 +151,7 @@ def evaluate(
         DatasetError: nothing could be read.
     """
     opened = open_model(model) if isinstance(model, str | Path) else model
-    if not reads_images(opened):
+    if opened.bundle.patient is not None:
         return evaluate_studies(opened, table, Path(out), **options)
     if opened.bundle.modality == Modality.CT and holds_studies(table):
         return evaluate_slices(opened, table, Path(out), **options)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
@@ -50,8 +50,10 @@ def audit(
 
     Raises:
         OutputExistsError: ``out`` holds results and ``force`` is not given.
+        BundleError: see :func:`check_auditable`.
         DatasetError: no image could be read, or none has a label among the model's classes.
     """
+    check_auditable(model)
     claim_folder(out, "audit.json", force)
     known = replace(table, samples=tuple(sample for sample in table if sample.label in model.bundle.classes))
     if not known.samples:
@@ -82,6 +84,19 @@ def audit(
     write_text(out / "report.html", audit_page(found, _examples(known, answers)))
     write_json(out / "audit.json", found)
     return found
+
+
+def check_auditable(model: Model) -> None:
+    """Does the model read single images?
+
+    Raises:
+        BundleError: it judges studies, and one whose lungs are hidden is refused before any network sees it.
+    """
+    if model.bundle.patient is not None:
+        raise BundleError(
+            f"{model.bundle.folder}: an audit hides the lungs of images; a CT study without lungs is refused before "
+            "this model sees it"
+        )
 
 
 def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, seeks: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A model's probabilities and its referral, fitted anew on labelled images: a hospital's own, say."""
+"""A model's probabilities and its referral, fitted anew on labelled images or studies: a hospital's own, say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.thresholds import class_thresholds
-from pulmoscope.pipeline.predict import Failure, Progress, predict_table
+from pulmoscope.pipeline.predict import Failure, Progress
+from pulmoscope.pipeline.predict_studies import predict_answers
 from pulmoscope.runtime.bundle import CALIBRATION, MANIFEST, PARTS, Bundle, Calibration, Thresholds
 from pulmoscope.runtime.model import Model, calibrated
 
@@ -48,10 +49,10 @@ def calibrate(
     """Write a copy of a model's bundle with temperature and thresholds of referral fitted on a table.
 
     The networks stay as they are, and so does how far an image may be from the training images. The card is not
-    written: see :func:`pulmoscope.training.card.model_card`.
+    written: see :func:`pulmoscope.training.card.card_of`.
 
     Args:
-        table: images that training has not seen.
+        table: images, or studies where the model judges patients, that training has not seen.
         out: the new bundle's folder.
         split: what the table is called in ``fitted_on``.
         version: of the new bundle; empty: the model's, ``+`` and the beginning of the data's checksum.
@@ -69,7 +70,7 @@ def calibrate(
     check_folder(out, MANIFEST, force)
     if out.resolve() == own.folder.resolve():
         raise BundleError(f"{out}: is the model itself; the calibrated one needs a folder of its own")
-    predictions, failures = predict_table(model, table, progress=progress)
+    predictions, failures = predict_answers(model, table, progress)
     known = predictions.select(predictions.truth >= 0)
     labels = set(known.labels)
     if len(known) < LEAST or len(labels) < 2:
@@ -103,10 +104,9 @@ def calibrate(
 def _copy_parts(own: Bundle, out: Path) -> None:
     """Copy a bundle's parts, and take away what a bundle that was there before had besides."""
     for name in PARTS:
-        if name in own.files:
-            write_bytes(out / name, (own.folder / name).read_bytes())
-        else:
-            (out / name).unlink(missing_ok=True)
+        (out / name).unlink(missing_ok=True)
+    for name in own.files:
+        write_bytes(out / name, (own.folder / name).read_bytes())
 
 
 def _thresholds(own: Thresholds, known: Predictions, shares: FloatArray) -> Thresholds:

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality
-from pulmoscope.inference.models import AnyModel, open_model
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
+from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
 
 BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
@@ -34,19 +34,19 @@ class Models:
     def __init__(self, model: str = "auto", runtime: Runtime = "auto", device: str = "auto") -> None:
         self._runtime, self._device = runtime, device
         self._lock = threading.Lock()
-        self._only = None if model == "auto" else open_model(model, runtime, device)
-        self._opened: dict[Modality, AnyModel] = {}
-        self._used: dict[Modality, AnyModel] = {}
+        self._only = None if model == "auto" else Model.load(model, runtime, device)
+        self._opened: dict[Modality, Model] = {}
+        self._used: dict[Modality, Model] = {}
         self._expecting = False
 
     @classmethod
-    def only(cls, model: AnyModel) -> Models:
+    def only(cls, model: Model) -> Models:
         """One opened model for everything that it can read."""
         models = cls()
         models._only = model
         return models
 
-    def of(self, modality: Modality, name: str) -> AnyModel:
+    def of(self, modality: Modality, name: str) -> Model:
         """The model that reads a kind of image; ``name``: the input, for the message.
 
         Raises:
@@ -76,10 +76,10 @@ class Models:
             with suppress(PulmoscopeError):  # :meth:`of` tells it
                 self._built_in(Modality.CT)
 
-    def _built_in(self, modality: Modality) -> AnyModel:
+    def _built_in(self, modality: Modality) -> Model:
         with self._lock:
             if modality not in self._opened:
-                self._opened[modality] = open_model(BUILT_IN[modality], self._runtime, self._device)
+                self._opened[modality] = Model.load(BUILT_IN[modality], self._runtime, self._device)
             return self._opened[modality]
 
     @property

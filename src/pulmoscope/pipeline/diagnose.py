@@ -24,7 +24,6 @@ from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Decision, Diagnosis, Explanation, Modality, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
-from pulmoscope.inference.models import AnyModel
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
 from pulmoscope.io.studies import Wanted
@@ -81,7 +80,7 @@ class Outcome:
 
 def diagnose(
     source: str | Path | Scan,
-    model: str | Path | AnyModel = "auto",
+    model: str | Path | Model = "auto",
     *,
     series: str = "",
     modality: Wanted = "auto",
@@ -286,7 +285,7 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     return Outcome(name, study.name, plain, report if report.exists() else None, kept=True)
 
 
-def _written(run: Run, scan: Scan, path: str, model: AnyModel, read_s: float) -> Outcome:
+def _written(run: Run, scan: Scan, path: str, model: Model, read_s: float) -> Outcome:
     """Diagnose a scan and write its files."""
     folder = run.out / scan.name
     diagnosis = _answer(run, scan, model, read_s)
@@ -295,9 +294,9 @@ def _written(run: Run, scan: Scan, path: str, model: AnyModel, read_s: float) ->
     return Outcome(scan.name, path, plain, folder / files.REPORT if wanted else None)
 
 
-def _answer(run: Run, scan: Scan, model: AnyModel, read_s: float) -> Diagnosis:
+def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted."""
-    if not isinstance(model, Model) or scan.modality is Modality.CT:
+    if scan.modality is Modality.CT:
         return diagnose_ct(
             scan, model, read_s=read_s, wanted=lambda own: _wanted(run.reports, own.label, own.decision)
         )

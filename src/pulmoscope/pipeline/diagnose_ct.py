@@ -18,9 +18,9 @@ from pulmoscope.inference.answer import CtAnswer, named
 from pulmoscope.inference.ct import CtResult, infer
 from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.missing import imputed
-from pulmoscope.inference.models import AnyModel, reader_of
 from pulmoscope.inference.patient_rule import suspicious
 from pulmoscope.quality import ct_rules
+from pulmoscope.runtime.model import Model
 
 MOSTLY = 0.5
 """Of a slice's body; where more was not measured, the slice is not shown as evidence."""
@@ -30,7 +30,7 @@ ABOUT = 0.01
 
 def diagnose_ct(
     scan: Scan,
-    model: AnyModel,
+    model: Model,
     *,
     read_s: float = 0.0,
     wanted: Callable[[Prediction], bool] = lambda _: True,
@@ -65,16 +65,16 @@ def diagnose_ct(
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
         severity=result.severity,
         masks=result.masks,
-        imputed=imputed(seen.search, seen.lungs, answer.imputer),
+        imputed=imputed(seen.search, seen.lungs, model.bundle.imputer),
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
-    maps = _explanations(seen, model, diagnosis)
+    maps = _explanations(result, diagnosis)
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - predicted}
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def card(model: AnyModel) -> dict[str, Any]:
+def card(model: Model) -> dict[str, Any]:
     """What the page tells of a model."""
     bundle = model.bundle
     return {
@@ -146,11 +146,11 @@ def _to_show(slices: Sequence[SliceResult]) -> list[int]:
     return suspicious(np.where(np.array(scores) < 0, -1.0, scores + ABOUT * lesion / max(lesion.max(), 1e-9)))
 
 
-def _explanations(seen: SeenCt, model: AnyModel, diagnosis: Diagnosis) -> list[Explanation]:
+def _explanations(result: CtResult, diagnosis: Diagnosis) -> list[Explanation]:
     """What speaks for the likeliest infection in the most suspicious slices."""
     places = _to_show(diagnosis.slices)
     positive = [name for name in diagnosis.prediction.probabilities if is_positive(name)]
     if not places or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return reader_of(model).explain(seen, places, target)
+    return result.reading.explain(places, target)

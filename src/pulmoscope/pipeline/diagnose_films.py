@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Modality
-from pulmoscope.inference.models import AnyModel
 from pulmoscope.io import Study, content_of, entries, read_study, studies
 from pulmoscope.io.inputs import unique
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
 from pulmoscope.pipeline.film_studies import FilmResult, StudyAnswer, study_answer
 from pulmoscope.report.diagnosis import to_json
+from pulmoscope.runtime.model import Model
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class StudyDiagnosis:
 
 
 def diagnose_films(
-    source: str | Path | Sequence[str | Path], model: str | Path | AnyModel = "auto", *, explain: bool = True
+    source: str | Path | Sequence[str | Path], model: str | Path | Model = "auto", *, explain: bool = True
 ) -> StudyDiagnosis:
     """Diagnose the films of one study (PA and lateral, repeats), and the study by those that can be judged.
 

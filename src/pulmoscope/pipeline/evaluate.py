@@ -92,7 +92,7 @@ def model_facts(model: Model) -> dict[str, Any]:
     bundle = model.bundle
     return {
         **model.identity,
-        "weights_sha256": bundle.files["model.onnx"],
+        "weights_sha256": bundle.files[bundle.network],
         "classes": list(bundle.classes),
         "temperature": bundle.calibration.temperature,
     }

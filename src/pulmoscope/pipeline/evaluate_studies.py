@@ -15,17 +15,18 @@ from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.embedding import LEAST, map_of
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
-from pulmoscope.inference.models import AnyModel, reader_of
-from pulmoscope.pipeline.evaluate import data_facts, draw, figures, synthetic_facts
+from pulmoscope.inference.reading import levels_in_words
+from pulmoscope.pipeline.evaluate import data_facts, draw, figures, model_facts, synthetic_facts
 from pulmoscope.pipeline.predict import Progress, write_predictions
 from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studies
 from pulmoscope.report.evaluation import studies_page
+from pulmoscope.runtime.model import Model
 
 SCHEMA_VERSION = "1.1"
 
 
 def evaluate_studies(
-    model: AnyModel,
+    model: Model,
     table: SampleTable,
     out: Path,
     *,
@@ -59,8 +60,7 @@ def evaluate_studies(
     metrics = measure(known, bootstrap, seed) if len(known) else None
     found = {
         "schema_version": SCHEMA_VERSION,
-        "model": {**model.identity, "weights_sha256": model.bundle.files[model.bundle.parts[0]]}
-        | {"classes": list(model.bundle.classes), "temperature": model.bundle.calibration.temperature},
+        "model": model_facts(model),
         "data": data_facts(table, split, failures),
         "method": {
             "bootstrap": bootstrap,
@@ -82,7 +82,7 @@ def evaluate_studies(
         _write_map(out / "tsne.csv", ensemble, places)
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
-    write_text(out / "report.html", studies_page(found, pictures, reader_of(model).levels_told))
+    write_text(out / "report.html", studies_page(found, pictures, levels_in_words(model.bundle.patient)))
     write_json(out / "metrics.json", found)
     return found
 

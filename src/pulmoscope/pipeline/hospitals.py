@@ -25,7 +25,8 @@ from pulmoscope.evaluation.calibration import MASS_BINS
 from pulmoscope.evaluation.hospitals import LEAST, HospitalFigures, hospital_figures, section
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.pipeline.evaluate import data_facts, learnt_of, model_facts
-from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
+from pulmoscope.pipeline.predict import Failure, Progress, write_predictions
+from pulmoscope.pipeline.predict_studies import predict_answers
 from pulmoscope.report.hospitals import markdown
 from pulmoscope.runtime.model import Model
 
@@ -80,7 +81,7 @@ def ask(
         DatasetError: no image could be read.
         ResourceError: the folder can't be written.
     """
-    predictions, failures = predict_table(model, table, progress=progress)
+    predictions, failures = predict_answers(model, table, progress)
     write_predictions(out / PREDICTIONS, predictions)
     return Answers(
         left_out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
@@ -16,14 +16,15 @@ from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.severity import grade_number
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
+from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.embedding import side_by_side
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.inference.answer import CtAnswer
 from pulmoscope.inference.ct import infer
 from pulmoscope.inference.look import SeenCt, look_at
-from pulmoscope.inference.models import AnyModel
-from pulmoscope.pipeline.predict import Failure, Progress
+from pulmoscope.pipeline.predict import Failure, Progress, predict_table
+from pulmoscope.runtime.model import Model
 
 _AHEAD = 2
 """Studies read and not yet judged: the next one is read while one is judged."""
@@ -48,7 +49,7 @@ class StudyPredictions:
 
 
 def predict_studies(
-    model: AnyModel, table: SampleTable, progress: Progress | None = None
+    model: Model, table: SampleTable, progress: Progress | None = None
 ) -> tuple[StudyPredictions, tuple[Failure, ...]]:
     """Judge every study of a table, as a diagnosis does.
 
@@ -84,15 +85,29 @@ def predict_studies(
             name: _of_studies(judged, [_row(own.answer.levels[name], classes) for own in judged], classes)
             for name in judged[0].answer.levels
         },
-        ensemble=_of_studies(
-            judged,
-            [_row(own.answer.patient, classes) for own in judged],
-            classes,
-            tuple(own.decision for own in judged),
+        ensemble=replace(
+            _of_studies(judged, [_row(own.answer.patient, classes) for own in judged], classes),
+            logits=np.stack([own.answer.logits for own in judged]).astype(np.float64),  # type: ignore[misc]
+            decisions=tuple(own.decision for own in judged),
+            hospitals=tuple(hospital_of(own.sample) for own in judged),
         ),
         vectors=np.stack([side_by_side(list(own.answer.vectors.values())) for own in judged]),
     )
     return found, tuple(failures)
+
+
+def predict_answers(
+    model: Model, table: SampleTable, progress: Progress | None = None
+) -> tuple[Predictions, tuple[Failure, ...]]:
+    """The answers of any model: of every image, or of every study where the model itself judges patients.
+
+    Raises:
+        DatasetError: nothing could be read.
+    """
+    if model.bundle.patient is None:
+        return predict_table(model, table, progress=progress)
+    studies, failures = predict_studies(model, table, progress)
+    return studies.ensemble, failures
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,7 @@ def _read(table: SampleTable, sample: Sample) -> tuple[Sample, SeenCt | InputErr
         return sample, error
 
 
-def _judged(table: SampleTable, sample: Sample, seen: SeenCt, model: AnyModel) -> _Judged:
+def _judged(table: SampleTable, sample: Sample, seen: SeenCt, model: Model) -> _Judged:
     result = infer(seen, model, measure=False)
     labels = _labels(table, sample, len(seen.scan.pixels), model)
     kept = tuple(labels[place] for place in result.answer.judged)
@@ -128,7 +143,6 @@ def _of_studies(
     judged: Sequence[_Judged],
     rows: list[FloatArray],
     classes: tuple[str, ...],
-    decisions: tuple[str, ...] = (),
 ) -> Predictions:
     return Predictions(
         files=tuple(own.sample.file for own in judged),
@@ -137,7 +151,6 @@ def _of_studies(
         sources=tuple(own.sample.source for own in judged),
         classes=classes,
         probabilities=np.stack(rows).astype(np.float64),
-        decisions=decisions,
     )
 
 
@@ -156,7 +169,7 @@ def _slices(judged: Sequence[_Judged], classes: tuple[str, ...]) -> Predictions:
     )
 
 
-def _labels(table: SampleTable, sample: Sample, count: int, model: AnyModel) -> list[str]:
+def _labels(table: SampleTable, sample: Sample, count: int, model: Model) -> list[str]:
     """Each slice's label, empty where none is known; a grade is its patient's, and that of all slices."""
     grades = any(grade_number(name) is not None for name in model.bundle.classes)
     clean = sample.label == model.bundle.recipe.get("normal") or not is_positive(sample.label)

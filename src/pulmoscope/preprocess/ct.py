@@ -60,6 +60,16 @@ class CtPreprocess:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
+    @property
+    def needs_finder(self) -> bool:
+        """False: the lungs of a study are found by their HU."""
+        return False
+
+    @property
+    def channels(self) -> int:
+        """The grey image three times, for networks made for RGB."""
+        return 3
+
     def to_uint8(self, pixels: FloatArray, units: Units) -> Bytes:
         """Scale to 0 … 255: HU from ``hu_low`` to ``hu_high``, grey from 0 to 1; any shape."""
         low, high = (self.hu_low, self.hu_high) if units is Units.HU else (0.0, 1.0)

@@ -81,6 +81,16 @@ class Standardisation:
     mean: float = 0.35
     std: float = 0.3
 
+    @property
+    def needs_finder(self) -> bool:
+        """False: the lungs of a study are found by their HU."""
+        return False
+
+    @property
+    def channels(self) -> int:
+        """The grey image alone."""
+        return 1
+
     def apply(
         self, hu: FloatArray, spacing_mm: Point, lungs: LungMask, missing: BoolArray | None = None
     ) -> StandardStudy:

@@ -1,32 +1,32 @@
-"""A severity model's own quality control: fills the missing parts of standardised slices, and scores the others."""
+"""A model's own quality control: fills the missing parts of standardised slices, and scores the others."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import NOT_FILLED, FloatArray
 from pulmoscope.preprocess.ct_standard import StandardStudy
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, impute, imputer
-from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import ANOMALY, MISGAN, NO_IMPUTER
+from pulmoscope.runtime.bundle import ANOMALY, MISGAN
+from pulmoscope.runtime.model import Model
 
 
-def imputer_of(model: SeverityModel) -> Imputer | None:
+def imputer_of(model: Model) -> Imputer | None:
     """What this bundle fills missing regions with; None where it leaves them."""
     kind = model.bundle.imputer
     if kind == MISGAN:
         assert model.imputer is not None
         return NetworkImputer(MISGAN, model.imputer)
-    return None if kind == NO_IMPUTER else imputer(kind)
+    return None if kind in ("", NOT_FILLED) else imputer(kind)
 
 
-def anomalies_of(model: SeverityModel) -> AnomalyModel | None:
+def anomalies_of(model: Model) -> AnomalyModel | None:
     """The AnoGAN that scores slices; None where the bundle has none."""
     return None if model.anomaly is None else AnomalyModel(model.anomaly, ANOMALY)
 
 
-def repaired(study: StandardStudy, model: SeverityModel) -> FloatArray:
+def repaired(study: StandardStudy, model: Model) -> FloatArray:
     """A study's slices, float32 (slices, size, size) in [0, 1], what is missing filled as the bundle does it.
 
     A study of which nothing that is shown was observed stays as it is.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.datasets.labels import hard_labels, soft_labels
-from pulmoscope.preprocess.kinds import PREPROCESS
+from pulmoscope.preprocess.kinds import BY_MODALITY
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Phase, Recipe
 from pulmoscope.recipes.specs import LossSpec
@@ -70,7 +70,7 @@ def check(recipe: Recipe) -> None:
     Raises:
         RecipeError: one is not; the message names the setting, its limits and the value.
     """
-    own = PREPROCESS[recipe.modality]
+    own = BY_MODALITY[recipe.modality]
     if not isinstance(recipe.preprocess, own):
         raise RecipeError(
             f"modality={recipe.modality}: needs an {own.__name__} (found: {type(recipe.preprocess).__name__})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pulmoscope.preprocess.augment import Augmentation
-from pulmoscope.preprocess.kinds import Preprocess
+from pulmoscope.preprocess.kinds import ImagePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.recipes.specs import ModelSpec as ModelSpec
@@ -90,7 +90,7 @@ class Recipe:
     modality: Literal["XRAY", "CT"] = "XRAY"
     classes: tuple[str, ...] = ()
     positive: str = "COVID"
-    preprocess: Preprocess = XrayPreprocess()
+    preprocess: ImagePreprocess = XrayPreprocess()
     augment: Augmentation = Augmentation()
     normalise: Literal["fixed", "data"] = "fixed"
     labels: Mapping[str, str] = field(default_factory=dict)

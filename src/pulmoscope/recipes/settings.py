@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.preprocess.kinds import PREPROCESS
+from pulmoscope.preprocess.kinds import BY_MODALITY
 from pulmoscope.recipes.recipe import Recipe
 
 R = TypeVar("R")
@@ -179,7 +179,7 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
             raise RecipeError(f"{where}: must be a group of settings")
         kinds = get_type_hints(kind)
         if kind is Recipe:
-            kinds["preprocess"] = PREPROCESS.get(value.get("modality", "XRAY"), kinds["preprocess"])
+            kinds["preprocess"] = BY_MODALITY.get(value.get("modality", "XRAY"), kinds["preprocess"])
         for key in value:
             if key not in kinds:
                 raise RecipeError(f"{where}: no setting {key} (possible: {', '.join(sorted(kinds))})")

@@ -1,22 +1,27 @@
-"""A bundle: a trained recipe as a folder, with a contract and a checksum for every file.
+"""A bundle: a trained system as a folder, with a contract and a checksum for every file.
 
 ::
 
     bundle.json          what is in it, what goes in, what comes out, how it was calibrated
-    model.onnx           image -> logits, features, gradients
+    model.onnx           the image network: image -> logits, features, gradients (in old bundles also slice.onnx)
     lungs.onnx           the lung finder, where the preprocessing needs one
     view.onnx            the view network, of X-rays: what a picture shows; bundles from before it have none
     reference.npz        what the training images looked like to the network (out-of-distribution)
     normal.npz           the same of the images of negative classes alone, where there are any
+    <vote>.onnx          slices (1, slices, inputs) -> logits, vector: from a study's slices to the patient
+    ensemble.onnx        scores (1, votes x classes) -> logits: from several votes to one answer
+    imputer.onnx         fills what a study lacks
+    anomaly.onnx         slices (batch, 1, size, size) -> score, residual
     MODEL_CARD.md        for people; not under checksum, as it is only written from the manifest
 
-``model.onnx`` takes ``image`` float32 (batch, channels, size, size) and gives
+The image network takes ``image`` float32 (batch, channels, size, size) and gives
 
 - ``logits`` (batch, classes), or (batch, 1) for a single sigmoid: the logit of the second class;
 - ``features`` (batch, channels, rows, columns): the last feature maps;
 - ``gradients`` (batch, logits, channels): the derivative of each logit by each feature map, averaged over space,
   which is Grad-CAM's weight (Selvaraju et al. 2017, equation 1);
-- where the network pools three stages, the same of the two before: ``features_4``, ``gradients_4`` and so on with 3.
+- where it pools three stages, the same of the two before: ``features_4``, ``gradients_4`` and so on with 3;
+- where it has a hidden layer, ``vector`` (batch, hidden).
 """
 
 from __future__ import annotations
@@ -24,24 +29,40 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
-from pulmoscope.preprocess.kinds import PREPROCESS, Preprocess
+from pulmoscope.preprocess.kinds import Preprocess, kind_of, preprocess_of
+from pulmoscope.runtime.archive import upgraded
+from pulmoscope.runtime.votes import VOTES, learnt
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
 CALIBRATION = "calibration"
 """The role of recorded figures of images that calibration used."""
-PARTS = ("lungs.onnx", "model.onnx", "normal.npz", "reference.npz", "view.onnx")
-"""The files that ``bundle.json`` vouches for; a training run has others beside them, which are not the bundle's."""
+NETWORK = "model.onnx"
+ENSEMBLE = "ensemble"
+IMPUTER, ANOMALY = "imputer.onnx", "anomaly.onnx"
+MISGAN = "misgan"
+"""The imputer that is a network of the bundle's own."""
+OPTIONAL = ("normal.npz", "reference.npz", "view.onnx")
+"""Parts that a bundle has where they lie in its folder."""
+PARTS = (
+    NETWORK,
+    "lungs.onnx",
+    *OPTIONAL,
+    *(f"{vote}.onnx" for vote in VOTES if learnt(vote)),
+    f"{ENSEMBLE}.onnx",
+    IMPUTER,
+    ANOMALY,
+)
+"""The files that ``bundle.json`` may vouch for; a training run has others beside them, which are not the bundle's."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +120,66 @@ class Validation:
     held_out: bool = True
 
 
+@dataclass(frozen=True)
+class PatientLevel:
+    """How the slices of a study become the patient's answer.
+
+    Attributes:
+        votes: the ways from slices to the patient, all of which are computed (see :mod:`pulmoscope.runtime.votes`).
+        decides: the vote that the model goes by, or ``ensemble``.
+        ensemble: the votes whose probabilities the ensemble's network gets, in this order; empty: there is none.
+        vectors: what a learnt vote gets of each slice: ``vector``, which the image network gives, or ``densities``: its
+            pooled features and how much of the lung is how dense.
+    """
+
+    votes: tuple[str, ...]
+    decides: str
+    ensemble: tuple[str, ...] = ()
+    vectors: Literal["vector", "densities"] = "vector"
+
+    def __post_init__(self) -> None:
+        """Check that the answer is among the votes (errors: ValueError), and make tuples of JSON's lists."""
+        object.__setattr__(self, "votes", tuple(self.votes))
+        object.__setattr__(self, "ensemble", tuple(self.ensemble))
+        if missing := [name for name in self.ensemble if name not in self.votes]:
+            raise ValueError(
+                f"patient.votes must name what the ensemble gets (missing: {', '.join(missing)})"
+            )
+        possible = (*self.votes, *((ENSEMBLE,) if self.ensemble else ()))
+        if self.decides not in possible:
+            raise ValueError(f"patient.decides must be one of {', '.join(possible)} (found: {self.decides})")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The networks that it needs."""
+        own = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
+        return (*own, f"{ENSEMBLE}.onnx") if self.ensemble else own
+
+
 @dataclass(frozen=True, kw_only=True)
-class Contents(ABC):
-    """What the ``bundle.json`` of every kind holds, and the folder that it stands in.
+class Bundle:
+    """What ``bundle.json`` holds, and the folder that it stands in.
 
     Attributes:
         name, version: which model this is.
         modality: ``XRAY`` or ``CT``.
         classes: the labels in the order of the logits.
+        preprocess: the very object that training used.
+        network: the image network's file.
+        patient: how a study's slices become one answer; None: the model reads single images, and of a CT the patient
+            follows by a rule (``inference.patient_rule``).
+        imputer: what the model fills missing regions of a CT with; empty: it takes what it is given; ``none``: it is
+            shown the damage.
+        anomaly: from which score on a slice is unlike a normal one, and what that rests on (see
+            ``quality.anomaly.AnomalyThreshold``); None: there is no anomaly network.
+        calibration: of the answer: an image's, or the patient's where there is a patient level.
+        validation: None in bundles from before it was written, and of studies: ``metrics`` tell the same in part.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
         metrics: the figures of the model card: data set → ``role`` (internal, external, calibration …), ``images``,
             ``figures``.
-        verified: runtime → largest difference of an output from the trained network's, in standard deviations.
+        verified: runtime → largest difference of an output from the trained network's, in standard deviations; where
+            there are several networks, file → these.
         files: name → sha256.
     """
 
@@ -120,8 +188,14 @@ class Contents(ABC):
     version: str
     modality: str
     classes: tuple[str, ...]
+    preprocess: Preprocess
+    network: str = NETWORK
+    patient: PatientLevel | None = None
+    imputer: str = ""
+    anomaly: Mapping[str, Any] | None = None
     calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
+    validation: Validation | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -135,52 +209,30 @@ class Contents(ABC):
         return sha256_of_file(self.folder / MANIFEST)
 
     @property
-    @abstractmethod
-    def parts(self) -> tuple[str, ...]:
-        """The files that it consists of."""
-
-    def save(self) -> Self:
-        """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
-        sealed = dataclasses.replace(
-            self, files={name: sha256_of_file(self.folder / name) for name in self.parts}
+    def needed(self) -> tuple[str, ...]:
+        """The files without which it can't answer."""
+        parts = {
+            self.network: True,
+            "lungs.onnx": self.preprocess.needs_finder,
+            "reference.npz": self.thresholds.distance is not None,
+            "normal.npz": self.thresholds.normal_distance is not None,
+            IMPUTER: self.imputer == MISGAN,
+            ANOMALY: self.anomaly is not None,
+        }
+        return (
+            *(name for name, is_needed in parts.items() if is_needed),
+            *(() if self.patient is None else self.patient.files),
         )
+
+    def save(self) -> Bundle:
+        """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
+        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
+        sealed = dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
+        plain["preprocess"] = {"kind": kind_of(self.preprocess), **plain["preprocess"]}
         write_json(self.folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **plain})
         return sealed
-
-    def check(self, needed: Iterable[str]) -> None:
-        """Are the files that it needs named, and all there unchanged, and can its temperature divide?
-
-        Raises:
-            BundleError: which rule is broken.
-        """
-        manifest = self.folder / MANIFEST
-        for name in needed:
-            if name not in self.files:
-                raise BundleError(
-                    f"{manifest}: files must name {name} (found: {', '.join(self.files) or 'none'})"
-                )
-        temperature = self.calibration.temperature
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise BundleError(f"{manifest}: the temperature must be above 0 (found: {temperature})")
-        check_files(self.folder, self.files)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bundle(Contents):
-    """A model of one image at a time; ``preprocess`` is the very object that training used.
-
-    ``validation`` is None in bundles from before it was written: their ``metrics`` tell the same in part.
-    """
-
-    preprocess: Preprocess
-    validation: Validation | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Those of :data:`PARTS` that lie in the folder."""
-        return tuple(name for name in PARTS if (self.folder / name).is_file())
 
 
 def built_in_lung_finder() -> Path:
@@ -200,58 +252,11 @@ def built_in() -> Mapping[str, Path]:
 
 
 def load(model: str | Path) -> Bundle:
-    """Load and verify a bundle: a built-in one by name, or a folder.
+    """Load and verify a bundle: a built-in one by name, or a folder; one of an earlier version, too.
 
     Raises:
-        BundleError: no such bundle, a file is missing or changed, the schema is of another version, or the
-            manifest contradicts itself.
-    """
-    folder, plain = read_manifest(model)
-    manifest = folder / MANIFEST
-    if plain.get("kind", "image") != "image":
-        raise BundleError(
-            f"{manifest}: kind must be image here: a model of one image at a time "
-            f"(found: {plain['kind']}, which judges whole CT studies)"
-        )
-    plain.pop("kind", None)
-    try:
-        bundle = Bundle(
-            folder=folder,
-            **plain
-            | common(plain)
-            | {
-                "preprocess": PREPROCESS[plain["modality"]](**plain["preprocess"]),
-                "validation": Validation(**plain["validation"]) if plain.get("validation") else None,
-            },
-        )
-        needed = {
-            "model.onnx": True,
-            "lungs.onnx": bundle.preprocess.needs_finder,
-            "reference.npz": bundle.thresholds.distance is not None,
-            "normal.npz": bundle.thresholds.normal_distance is not None,
-        }
-        bundle.check([name for name, must in needed.items() if must])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    return bundle
-
-
-def common(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest of every kind holds that is more than plain data (errors: of any class, where it is wrong)."""
-    return {
-        "classes": tuple(plain["classes"]),
-        "calibration": Calibration(
-            **plain["calibration"] | {"images": tuple(plain["calibration"].get("images", ()))}
-        ),
-        "thresholds": Thresholds(**plain["thresholds"]),
-    }
-
-
-def read_manifest(model: str | Path) -> tuple[Path, dict[str, Any]]:
-    """The folder and the plain contents of a bundle's manifest, of whatever kind it is.
-
-    Raises:
-        BundleError: no such bundle, no JSON object, or the schema is of another version.
+        BundleError: no such bundle, a file is missing or changed, the schema is of a later version, or the manifest
+            contradicts itself.
     """
     folder = built_in().get(str(model), Path(model))
     manifest = folder / MANIFEST
@@ -259,27 +264,58 @@ def read_manifest(model: str | Path) -> tuple[Path, dict[str, Any]]:
         names = ", ".join(built_in()) or "none"
         raise BundleError(f"{model}: is neither a built-in bundle ({names}) nor a folder with {MANIFEST}")
     try:
-        plain: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        version = plain.pop("schema_version").split(".")[0]
+        bundle = _bundle(folder, upgraded(json.loads(manifest.read_text(encoding="utf-8"))))
+        _check(bundle)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest}: is not a valid bundle ({error})") from error
-    if version != SCHEMA_VERSION.split(".")[0]:
-        raise BundleError(f"{manifest}: schema_version must be {SCHEMA_VERSION.split('.')[0]}.x")
-    return folder, plain
+    return bundle
 
 
-def check_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Is every file there that a manifest vouches for, unchanged?
+def is_bundle(folder: Path) -> bool:
+    """Whether the folder is a whole bundle."""
+    try:
+        load(folder)
+    except BundleError:
+        return False
+    return True
+
+
+def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
+    """The bundle that the contents of a manifest describe (errors: of any class, where it is wrong)."""
+    patient, validation = plain.get("patient"), plain.get("validation")
+    calibration = plain["calibration"]
+    return Bundle(
+        folder=folder,
+        **plain
+        | {
+            "classes": tuple(plain["classes"]),
+            "preprocess": preprocess_of(plain["preprocess"]),
+            "patient": None if patient is None else PatientLevel(**patient),
+            "calibration": Calibration(**calibration | {"images": tuple(calibration.get("images", ()))}),
+            "thresholds": Thresholds(**plain["thresholds"]),
+            "validation": None if validation is None else Validation(**validation),
+        },
+    )
+
+
+def _check(bundle: Bundle) -> None:
+    """Are the files that it needs named, and all there unchanged, and can its temperature divide?
 
     Raises:
-        BundleError: one is not.
+        BundleError: which rule is broken.
     """
-    for name, expected in files.items():
-        if name == CARD:  # of a manifest from before the card was left out
-            continue
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder / name}: is missing")
-        if sha256_of_file(folder / name) != expected:
+    manifest = bundle.folder / MANIFEST
+    for name in bundle.needed:
+        if name not in bundle.files:
             raise BundleError(
-                f"{folder / name}: its sha256 differs from the one in {MANIFEST}; the file was changed"
+                f"{manifest}: files must name {name} (found: {', '.join(bundle.files) or 'none'})"
             )
+    temperature = bundle.calibration.temperature
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise BundleError(f"{manifest}: the temperature must be above 0 (found: {temperature})")
+    for name, expected in bundle.files.items():
+        file = bundle.folder / name
+        if not file.is_file():
+            raise BundleError(f"{file}: is missing")
+        if sha256_of_file(file) != expected:
+            raise BundleError(f"{file}: its sha256 differs from the one in {MANIFEST}; the file was changed")

@@ -1,21 +1,26 @@
-"""A bundle made ready to predict: preprocessing, lung finder, view network, network, calibration."""
+"""A bundle made ready to predict: preprocessing, networks, calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.views import View, view_input, view_of
 from pulmoscope.preprocess.xray import Framed
-from pulmoscope.runtime.bundle import Bundle, load
+from pulmoscope.runtime.bundle import ANOMALY, ENSEMBLE, IMPUTER, Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
+from pulmoscope.runtime.votes import DENSITIES, WEIGHTED, counted, learnt, weighted, with_densities
 from pulmoscope.segment.xray_lungs import finder_input, finder_map
 
+BATCH = 16
+"""Slices that are run at a time: what bounds the memory."""
 STAGES_BEFORE, LAST_STAGE = (3, 4), 5
 """The stages of a network that pools three of them, counted as a ResNet50's are (system B)."""
 
@@ -39,16 +44,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of a batch.
+    """What the image network says of a batch.
 
     Attributes:
         logits: (batch, classes), or (batch, 1).
-        probabilities: (batch, classes), calibrated, each row sums to 1.
+        probabilities: (batch, classes), each row sums to 1; calibrated where they are the model's answer.
         features: (batch, channels, rows, columns).
         gradients: (batch, classes, channels): Grad-CAM weights per class; for a single logit the first class's
             are the negative of the second's.
         stages: of a network that pools several stages, those before the last: their number, counted as ResNet50's are
             (3, 4) → features and gradients.
+        vector: (batch, hidden), of a network with a hidden layer; else None.
     """
 
     logits: FloatArray
@@ -56,36 +62,81 @@ class Outputs:
     features: FloatArray
     gradients: FloatArray
     stages: Mapping[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    vector: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class PatientOutputs:
+    """What a study's slices come to.
+
+    Attributes:
+        votes: each vote's answer: name → probabilities (classes,).
+        probabilities: (classes,), the model's answer, calibrated; ``logits``: the same before that.
+        vectors: what the model knows of the patient, name → (d,): those by which patients lie close together or apart.
+    """
+
+    votes: Mapping[str, FloatArray]
+    probabilities: FloatArray
+    logits: FloatArray
+    vectors: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class StudyOutputs:
+    """What is said of one study.
+
+    Attributes:
+        slices: probabilities (slices, classes); ``vectors``: what learnt votes get of them, (slices, d).
+        patient: what they come to.
+    """
+
+    slices: FloatArray
+    vectors: FloatArray
+    patient: PatientOutputs
 
 
 class Model:
     """A loaded bundle. Thread-safe; opens nothing but the bundle's own files.
 
+    The image network is run by the runtime that is asked for. Torch's converter knows no LSTM: with it the small
+    networks beside it, which take milliseconds a study, are run by OpenVINO.
+
     Attributes:
         bundle: what was loaded.
-        identity: its name, version and sha256, as results name it.
-        runtime: what runs its networks.
+        runtime: what runs the image network.
+        imputer, anomaly: the networks of quality control; None where the bundle has none.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime = "auto", device: str = "auto") -> None:
         self.bundle = bundle
-        self.identity = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
         self.runtime = resolved(runtime, device)
-        parts = ["model.onnx"] + ["lungs.onnx"] * bundle.preprocess.needs_finder
-        parts += ["view.onnx"] * ("view.onnx" in bundle.files)
+        small: Runtime = "onnx" if self.runtime == "onnx" else "openvino"
+        as_asked = {bundle.network, "lungs.onnx", "view.onnx"}
+
+        def opened(name: str) -> Network:
+            if name in as_asked:
+                return open_network(bundle.folder / name, runtime, device)
+            return open_network(bundle.folder / name, small, "cpu")
+
+        networks = sorted(name for name in {*bundle.files, *bundle.needed} if name.endswith(".onnx"))
         with (
             ThreadPoolExecutor() as threads
         ):  # compiling takes a fifth of a second, and lets others run meanwhile
-            opened = threads.map(lambda part: open_network(bundle.folder / part, runtime, device), parts)
-            found = dict(zip(parts, opened, strict=True))
-        self._network = found["model.onnx"]
-        self._lungs: Network | None = found.get("lungs.onnx")
-        self._view: Network | None = found.get("view.onnx")
+            found = dict(zip(networks, threads.map(opened, networks), strict=True))
+        self._network = found.pop(bundle.network)
+        self._lungs, self._view = found.pop("lungs.onnx", None), found.pop("view.onnx", None)
+        self.imputer, self.anomaly = found.pop(IMPUTER, None), found.pop(ANOMALY, None)
+        self._patient = found
 
     @classmethod
     def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
         """Load, verify and open a bundle by name or folder (errors: see :func:`bundle.load`)."""
         return cls(load(model), runtime, device)
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """The bundle's name, version and sha256, as results name it."""
+        return {"name": self.bundle.name, "version": self.bundle.version, "sha256": self.bundle.sha256}
 
     @property
     def finds_lungs(self) -> bool:
@@ -93,7 +144,7 @@ class Model:
         return self._lungs is not None
 
     def prepare(self, pixels: FloatArray, lungs: FloatArray | None = None) -> Prepared:
-        """Turn one X-ray or CT slice into the network's input.
+        """Turn one X-ray or CT slice into the network's input; of a model whose preprocessing frames single images.
 
         Args:
             pixels: float32 (rows, columns) in [0, 1].
@@ -101,7 +152,8 @@ class Model:
                 preprocessing of a CT slice does so by itself).
         """
         lungs = self.lung_map(pixels) if lungs is None else lungs
-        tensor, framed = self.bundle.preprocess(pixels, lungs)
+        frame: Any = self.bundle.preprocess
+        tensor, framed = frame(pixels, lungs)
         view = None if self._view is None else find_view(self._view, pixels)
         return Prepared(tensor, framed, lungs, view)
 
@@ -112,16 +164,94 @@ class Model:
         return find_lungs(self._lungs, pixels)
 
     def predict(self, batch: FloatArray) -> Outputs:
-        """Run the network on float32 (batch, channels, size, size)."""
+        """Run the image network on float32 (batch, channels, size, size)."""
         found = self._network(batch)
         logits = found["logits"]
-        probabilities = calibrated(logits, self.bundle.calibration.temperature)
+        # Of a study the temperature is the patient's.
+        temperature = self.bundle.calibration.temperature if self.bundle.patient is None else 1.0
         stages = {
             stage: (found[f"features_{stage}"], _both(found[f"gradients_{stage}"], logits))
-            for stage in STAGES_BEFORE
+            for stage in (*STAGES_BEFORE, LAST_STAGE)
             if f"features_{stage}" in found
         }
-        return Outputs(logits, probabilities, found["features"], _both(found["gradients"], logits), stages)
+        if LAST_STAGE in stages:
+            features, gradients = stages.pop(LAST_STAGE)
+        else:
+            features, gradients = found["features"], _both(found["gradients"], logits)
+        probabilities = calibrated(logits, temperature)
+        return Outputs(logits, probabilities, features, gradients, stages, found.get("vector"))
+
+    def vectors(self, outputs: Outputs, images: FloatArray) -> FloatArray:
+        """What learnt votes get of slices, (slices, d).
+
+        Args:
+            images: of the same slices, (slices, size, size) in [0, 1].
+        """
+        patient = self.bundle.patient
+        if patient is not None and patient.vectors == "densities":
+            return with_densities(outputs.features, images)
+        return outputs.features.mean(axis=(2, 3)) if outputs.vector is None else outputs.vector
+
+    def slices(self, images: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Probabilities and vectors of a study's slices.
+
+        Args:
+            images: (slices, size, size), as the preprocessing's ``tensor`` takes them; at least one.
+        """
+        tensor: Any = self.bundle.preprocess.tensor
+        probabilities, vectors = [], []
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            outputs = self.predict(tensor(part))
+            probabilities.append(outputs.probabilities)
+            vectors.append(self.vectors(outputs, part))
+        return np.concatenate(probabilities), np.concatenate(vectors)
+
+    def patient(self, slices: FloatArray, vectors: FloatArray) -> PatientOutputs:
+        """What a study's slices come to, by a bundle that has a patient level.
+
+        Args:
+            slices: their probabilities (slices, classes), at least one slice, from the feet to the head.
+            vectors: what learnt votes get of them, (slices, d).
+        """
+        level = self.bundle.patient
+        assert level is not None
+        votes, logits, known = {}, {}, {}
+        for name in level.votes:
+            if learnt(name):
+                own = weighted(vectors, slices) if name.endswith(WEIGHTED) else vectors
+                found = self._patient[f"{name}.onnx"](own[None])
+                logits[name], known[name] = found["logits"], found["vector"][0]
+                votes[name] = calibrated(logits[name], 1.0)[0]
+            else:
+                votes[name] = counted(name, slices)
+                logits[name] = np.log(np.maximum(votes[name], 1e-30))[None]
+        if level.ensemble:
+            scores = np.concatenate([votes[name] for name in level.ensemble])[None]
+            logits[ENSEMBLE] = self._patient[f"{ENSEMBLE}.onnx"](scores)["logits"]
+            own_vectors = {name: known[name] for name in level.ensemble}
+        else:
+            own_vectors = {"mean": _pooled(vectors, level.vectors).mean(axis=0)}
+        answer, temperature = logits[level.decides], self.bundle.calibration.temperature
+        exact = votes.get(level.decides) if temperature == 1 else None
+        probabilities = calibrated(answer, temperature)[0] if exact is None else exact
+        return PatientOutputs(votes, probabilities, answer[0], own_vectors)
+
+    def study(self, images: FloatArray) -> StudyOutputs:
+        """What is said of one study (see :meth:`slices`).
+
+        Raises:
+            ValueError: there is no slice.
+        """
+        if not len(images):
+            raise ValueError("a study has at least one slice")
+        probabilities, vectors = self.slices(images)
+        return StudyOutputs(probabilities, vectors, self.patient(probabilities, vectors))
+
+
+def _pooled(vectors: FloatArray, kind: str) -> FloatArray:
+    """Vectors without what :func:`with_densities` puts behind them."""
+    return vectors[:, :-DENSITIES] if kind == "densities" else vectors
 
 
 def _both(gradients: FloatArray, logits: FloatArray) -> FloatArray:

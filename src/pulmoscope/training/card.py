@@ -20,10 +20,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import RECIPES, as_run
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
-from pulmoscope.runtime.any_bundle import AnyBundle, load_any
-from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, Contents
-from pulmoscope.runtime.severity_bundle import SeverityBundle
-from pulmoscope.runtime.study_bundle import SLICE, StudyBundle
+from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, load
 from pulmoscope.training.card_hospitals import ROLE, TITLE, left_out_section, recorded_hospitals
 from pulmoscope.training.three_level.card import study_card
 
@@ -32,7 +29,7 @@ NAMES = {"macro_auroc": "auroc"}
 UNKNOWN = "unknown"
 
 
-def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> AnyBundle:
+def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
     """Record an evaluation, an audit or hospitals left out of training in a bundle and in its card.
 
     Args:
@@ -44,7 +41,7 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> AnyBundle:
     Raises:
         BundleError: the bundle is damaged, or ``found`` is of another model or recipe, or holds no figures.
     """
-    bundle = load_any(folder)
+    bundle = load(folder)
     try:
         if found.get("recipe") is None:
             _check_model(bundle, found["model"])
@@ -55,26 +52,28 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> AnyBundle:
         ) from error
     updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
     # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
-    write_text(bundle.folder / CARD, _card(updated))
+    write_text(bundle.folder / CARD, card_of(updated))
     return updated
 
 
-def _card(bundle: AnyBundle) -> str:
+def card_of(bundle: Bundle) -> str:
     """The card of any kind of bundle."""
-    if isinstance(bundle, SeverityBundle):
-        from pulmoscope.training.severity.card import severity_card
+    if bundle.patient is None:
+        return model_card(bundle)
+    if bundle.patient.ensemble:
+        return study_card(bundle)
+    from pulmoscope.training.severity.card import severity_card
 
-        return severity_card(bundle)
-    return study_card(bundle) if isinstance(bundle, StudyBundle) else model_card(bundle)
+    return severity_card(bundle)
 
 
-def _check_model(bundle: AnyBundle, model: Mapping[str, Any]) -> None:
+def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
     """Are these facts those of the bundle's own network, calibrated as it is?"""
     own = {
         "name": bundle.name,
         "version": bundle.version,
         "classes": list(bundle.classes),
-        "weights_sha256": bundle.files[SLICE if isinstance(bundle, StudyBundle) else "model.onnx"],
+        "weights_sha256": bundle.files[bundle.network],
         "temperature": bundle.calibration.temperature,
     }
     for name, value in own.items():
@@ -85,7 +84,7 @@ def _check_model(bundle: AnyBundle, model: Mapping[str, Any]) -> None:
             )
 
 
-def recorded(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
     if "rows" in found:
         return recorded_hospitals(bundle, found)

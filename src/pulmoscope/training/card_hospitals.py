@@ -13,7 +13,7 @@ from pulmoscope.evaluation.hospitals import LEAST
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.hospitals import NOTHING, SUMMARY, cell
-from pulmoscope.runtime.bundle import Bundle, Contents
+from pulmoscope.runtime.bundle import Bundle
 
 ROLE = "left out"
 TITLE = "At a hospital left out of training"
@@ -32,7 +32,7 @@ FIGURES = {
 }
 
 
-def recorded_hospitals(bundle: Contents, found: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_hospitals(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``, from the content of ``hospitals.json``: only hospitals that count are in it.
 
     Raises:
@@ -124,9 +124,9 @@ def _short(estimate: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: estimate[name] for name in ("value", "low", "high")}
 
 
-def _check_recipe(bundle: Contents, plain: Mapping[str, Any]) -> str:
+def _check_recipe(bundle: Bundle, plain: Mapping[str, Any]) -> str:
     """Is this the recipe that the bundle was trained by, but for the hospitals left out? Says where epochs differ."""
-    if not isinstance(bundle, Bundle):
+    if bundle.patient is not None:
         raise BundleError(f"{bundle.folder}: hospitals are left out of recipes of single images only")
     ours, theirs = (_comparable(settings.from_plain(own)) for own in (bundle.recipe, plain))
     for name in dict.fromkeys((*ours, *theirs)):

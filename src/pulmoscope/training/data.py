@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.augment import Augmentation
-from pulmoscope.preprocess.kinds import Preprocess
+from pulmoscope.preprocess.kinds import ImagePreprocess
 from pulmoscope.preprocess.opacities import painted
 from pulmoscope.training.frames import MAP_SIDE, Frames
 
@@ -76,7 +76,7 @@ class FramedImages(Dataset[Example]):
     def __init__(
         self,
         frames: Frames,
-        preprocess: Preprocess,
+        preprocess: ImagePreprocess,
         augment: Augmentation | None,
         seed: int,
         others: npt.NDArray[np.int64] | None = None,

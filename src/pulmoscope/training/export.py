@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_bytes
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
@@ -33,7 +32,7 @@ from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, Validation, load
+from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, Validation
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training.card import key_figures, model_card, named
@@ -85,15 +84,6 @@ def export_bundle(
     """
     with clear_about_resources(f"exporting {run}"):
         return _export(run, table, name, version, terms, progress, frames)
-
-
-def is_bundle(folder: Path) -> bool:
-    """Whether the folder is a whole bundle already."""
-    try:
-        load(folder)
-    except BundleError:
-        return False
-    return True
 
 
 def _export(

@@ -21,7 +21,7 @@ from pulmoscope.datasets.hospitals import hospital_of, without
 from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_xray
-from pulmoscope.preprocess.kinds import Preprocess
+from pulmoscope.preprocess.kinds import ImagePreprocess
 from pulmoscope.preprocess.xray import crop
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import built_in_lung_finder
@@ -152,7 +152,7 @@ def learnt_from(recipe: Recipe, table: SampleTable) -> SampleTable:
 
 def load_frames(
     table: SampleTable,
-    preprocess: Preprocess,
+    preprocess: ImagePreprocess,
     classes: Sequence[str],
     progress: bool = True,
     *,
@@ -248,7 +248,7 @@ class _Framer:
     """What turns a sample into a framed image, uint8 (size, size), its maps of lungs and opacities, and whether a
     reader's boxes are in the latter."""
 
-    def __init__(self, preprocess: Preprocess, table: SampleTable, maps: bool) -> None:
+    def __init__(self, preprocess: ImagePreprocess, table: SampleTable, maps: bool) -> None:
         self._preprocess, self._table, self._maps = preprocess, table, maps
         self._finder: Network | None = (
             open_network(lung_finder()) if preprocess.needs_finder or maps else None

@@ -16,7 +16,8 @@ from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.training.export import export_bundle, is_bundle
+from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.export import export_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.loop import TrainedRun, fit, settled
 

@@ -51,8 +51,6 @@ SHEETS = "sheets"
 DATA = "images.csv"
 """The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
 RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
-OF_SEVERITY = ("attention.onnx", "regression.onnx", "imputer.onnx", "anomaly.onnx")
-"""What a run of severity writes besides."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +263,7 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         return (run / "run.json").is_file()
     if marker.exists():  # else it is no run's
         (run / DATA).unlink(missing_ok=True)
-    for name in (MANIFEST, *RESULTS, *PARTS, *OF_SEVERITY):
+    for name in (MANIFEST, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
     for name in ("checkpoints", "cache", "tensorboard", SHEETS):
         shutil.rmtree(run / name, ignore_errors=True)

@@ -41,10 +41,11 @@ def command(
 
     Writes audit.json, report.html with examples, and the predictions under every perturbation.
     """
-    from pulmoscope.pipeline.audit import audit
+    from pulmoscope.pipeline.audit import audit, check_auditable
     from pulmoscope.runtime.model import Model
 
     opened = Model.load(model, runtime.value, device)
+    check_auditable(opened)
     table = chosen(data, layout, split, labels_of(opened, labels))
     with progress_bar("Auditing") as progress:
         found = audit(

@@ -16,7 +16,7 @@ from pulmoscope.apps.cli.diagnose import Runtime
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
     from pulmoscope.datasets.labels import LabelMap
-    from pulmoscope.inference.models import AnyModel
+    from pulmoscope.runtime.model import Model
 
 ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
 Split = Annotated[str, typer.Option(help="Which split; `all` takes every image.")]
@@ -57,10 +57,10 @@ def command(
     the votes) and tsne.csv instead of worst.html; a model of slices on studies slices.csv and slices.json: how well it
     tells infected from clean slices within each patient.
     """
-    from pulmoscope.inference.models import open_model
     from pulmoscope.pipeline.api import evaluate
+    from pulmoscope.runtime.model import Model
 
-    opened = open_model(model, runtime.value, device)
+    opened = Model.load(model, runtime.value, device)
     table = chosen(data, layout, split, labels_of(opened, labels))
     with progress_bar("Evaluating") as progress:
         found = evaluate(
@@ -145,7 +145,7 @@ def chosen(data: Sequence[Path], layout: str | None, split: str, labels: LabelMa
     return table if split == "all" else table.split(split)
 
 
-def labels_of(model: AnyModel, file: Path | None) -> LabelMap:
+def labels_of(model: Model, file: Path | None) -> LabelMap:
     """What labels of the data are to a model: by the file given, else as in its training."""
     from pulmoscope.datasets.labels import read_labels
 

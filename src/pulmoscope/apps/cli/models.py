@@ -15,12 +15,8 @@ from pulmoscope.apps.cli.evaluate import Split, chosen, labels_of, tell_left_out
 from pulmoscope.apps.cli.model_facts import data_lines, figure_lines
 
 if TYPE_CHECKING:
-    from pulmoscope.preprocess.ct import CtPreprocess
-    from pulmoscope.preprocess.ct_standard import Standardisation
-    from pulmoscope.preprocess.kinds import Preprocess
-    from pulmoscope.runtime.bundle import Bundle, Contents, Thresholds
-    from pulmoscope.runtime.severity_bundle import SeverityBundle
-    from pulmoscope.runtime.study_bundle import StudyBundle
+    from pulmoscope.runtime.bundle import Bundle, Thresholds
+    from pulmoscope.runtime.model import Model
 
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
@@ -36,15 +32,14 @@ def list_models() -> None:
     """The models that come with Pulmoscope."""
     from rich.table import Table
 
-    from pulmoscope.runtime.any_bundle import load_any
-    from pulmoscope.runtime.bundle import built_in
+    from pulmoscope.runtime.bundle import built_in, load
 
     if not built_in():
         typer.echo("No built-in models.")
         return
     table = Table("name", "version", "classes", "MiB", "figures")
     for name in built_in():
-        bundle = load_any(name)
+        bundle = load(name)
         table.add_row(
             name,
             bundle.version,
@@ -60,21 +55,20 @@ def list_models() -> None:
 @app.command("show")
 def show(model: Name) -> None:
     """What goes into a model and comes out, how it was calibrated and measured, and its card."""
-    from pulmoscope.runtime.any_bundle import load_any
-    from pulmoscope.runtime.bundle import built_in_lung_finder, built_in_view_network
+    from pulmoscope.runtime.bundle import built_in_lung_finder, built_in_view_network, load
 
     if model in (LUNGS, VIEW):
         folder = built_in_lung_finder() if model == LUNGS else built_in_view_network()
         typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
         return
-    bundle = load_any(model)
+    bundle = load(model)
     calibration, thresholds = bundle.calibration, bundle.thresholds
     lines = {
         "name": f"{bundle.name} {bundle.version}",
         "sha256": bundle.sha256,
         "modality": bundle.modality,
         "classes": ", ".join(bundle.classes),
-        "input": _input(bundle.preprocess),
+        "input": _input(bundle),
         **_levels(bundle),
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
@@ -96,74 +90,36 @@ def show(model: Name) -> None:
 def check(model: Name) -> None:
     """Verify a bundle: every file by its checksum, its contract, and that its networks answer as it says."""
     from pulmoscope.core.errors import BundleError
-    from pulmoscope.runtime.any_bundle import load_any
-    from pulmoscope.runtime.severity_bundle import SeverityBundle
-    from pulmoscope.runtime.study_bundle import StudyBundle
+    from pulmoscope.runtime.bundle import load
+    from pulmoscope.runtime.model import Model
 
-    bundle = load_any(model)
-    if isinstance(bundle, SeverityBundle):
-        answers, fit = _answers_severity(bundle)
-    else:
-        answers, fit = _answers_study(bundle) if isinstance(bundle, StudyBundle) else _answers(bundle)
+    bundle = load(model)
+    answers, is_fit = _black(Model(bundle))
     for name, classes in answers.items():
         if classes != len(bundle.classes):
             raise BundleError(f"{model}: {len(bundle.classes)} classes, but {name} gives {classes}")
-    if not fit:
+    if not is_fit:
         raise BundleError(f"{model}: the network's gradients do not fit its features and classes")
     typer.echo(f"{model}: {bundle.name} {bundle.version} is whole, {len(bundle.files)} files verified")
 
 
-def _answers(bundle: Bundle) -> tuple[dict[str, int], bool]:
-    """How many classes the network gives for a black image, and whether its gradients fit its features."""
+def _black(opened: Model) -> tuple[dict[str, int], bool]:
+    """How many classes each network gives for a black image, or for the study of it, and whether gradients fit."""
     import numpy as np
 
-    from pulmoscope.runtime.model import Model
-
+    bundle = opened.bundle
     seen = bundle.preprocess
-    said = Model(bundle).predict(np.zeros((1, seen.channels, seen.size, seen.size), dtype=np.float32))
-    fit = said.gradients.shape == (1, len(bundle.classes), said.features.shape[1])
-    return {"the network": said.probabilities.shape[1]}, fit
-
-
-def _answers_study(bundle: StudyBundle) -> tuple[dict[str, int], bool]:
-    """The same of every network of three levels, for a study of one black slice."""
-    import numpy as np
-
-    from pulmoscope.runtime.three_level import ThreeLevelModel
-
-    opened = ThreeLevelModel(bundle)
-    black = np.zeros((1, bundle.preprocess.size, bundle.preprocess.size), dtype=np.uint8)
-    said = opened.slices(black)
-    classes = said.probabilities.shape[1]
-    if classes != len(bundle.classes):  # the next networks would not even take it
-        return {"slice.onnx": classes}, True
-    patient = opened.predict(black)
-    answers = {f"{name}.onnx": len(shares) for name, shares in patient.patient.items()}
-    fit = all(
-        said.gradients[stage].shape == (1, classes, maps.shape[1]) for stage, maps in said.features.items()
-    )
-    return answers | {"ensemble.onnx": len(patient.ensemble)}, fit
-
-
-def _answers_severity(bundle: SeverityBundle) -> tuple[dict[str, int], bool]:
-    """The same of the networks that grade severity, for a study of one black slice."""
-    import numpy as np
-
-    from pulmoscope.runtime.severity import SeverityModel
-    from pulmoscope.runtime.severity_bundle import LEARNT
-
-    opened = SeverityModel(bundle)
-    black = np.zeros((1, bundle.preprocess.size, bundle.preprocess.size), dtype=np.float32)
-    said = opened.slices(black)
-    classes = said.probabilities.shape[1]
-    if classes != len(bundle.classes):  # the next network would not even take it
-        return {"model.onnx": classes}, True
-    voted = opened.predict(black).patient
-    fit = said.gradients.shape == (1, classes, said.features.shape[1])
-    return {
-        "model.onnx": classes,
-        **{file: len(voted[name]) for name, file in LEARNT.items()},
-    }, fit
+    black = np.zeros((1, seen.channels, seen.size, seen.size), dtype=np.float32)
+    outputs = opened.predict(black)
+    classes = outputs.probabilities.shape[1]
+    answers = {bundle.network: classes}
+    maps = [(outputs.features, outputs.gradients), *outputs.stages.values()]
+    is_fit = all(gradients.shape == (1, classes, own.shape[1]) for own, gradients in maps)
+    if bundle.patient is not None and classes == len(bundle.classes):  # else a vote would not even take it
+        patient = opened.patient(outputs.probabilities, opened.vectors(outputs, black[:, 0]))
+        answers |= {vote: len(own) for vote, own in patient.votes.items()}
+        answers["the patient level"] = len(patient.probabilities)
+    return answers, is_fit
 
 
 @app.command("record")
@@ -215,13 +171,13 @@ def calibrate(
     from pulmoscope.pipeline.calibrate import calibrate as fit
     from pulmoscope.runtime.bundle import CARD
     from pulmoscope.runtime.model import Model
-    from pulmoscope.training.card import model_card
+    from pulmoscope.training.card import card_of
 
     old = Model.load(model)
     table = chosen(data, layout, split, labels_of(old, labels))
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
-    write_text(out / CARD, model_card(made))
+    write_text(out / CARD, card_of(made))
     tell_left_out([f"{failure.file}: {failure.reason}" for failure in failures])
     before, after = old.bundle.thresholds, made.thresholds
     for name, one, other in (
@@ -237,27 +193,22 @@ def calibrate(
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
 
 
-def _input(seen: Preprocess | CtPreprocess | Standardisation) -> str:
-    """What a network is given, in a line."""
-    from pulmoscope.preprocess.ct import CtPreprocess
-    from pulmoscope.preprocess.ct_standard import Standardisation
-    from pulmoscope.preprocess.xray import XrayPreprocess
+def _input(bundle: Bundle) -> str:
+    """What the image network is given, in a line."""
+    from dataclasses import asdict
 
-    if isinstance(seen, Standardisation):
-        return (
-            f"slices of 1 x {seen.size} x {seen.size}, region {seen.region}, outside {seen.outside}, about "
-            f"{seen.slice_mm:g} mm apart, HU {seen.hu_low:g} to {seen.hu_high:g}, mean {seen.mean:g}, s.d. {seen.std:g}"
-        )
-    if isinstance(seen, CtPreprocess):
-        means, spreads = (", ".join(f"{own:g}" for own in values) for values in (seen.mean, seen.std))
-        return (
-            f"slices of 3 x {seen.size} x {seen.size}, region {seen.region}, HU {seen.hu_low:g} to {seen.hu_high:g}, "
-            f"mean {means}, s.d. {spreads}"
-        )
-    region = f"{seen.region} (hull)" if seen.hull else seen.region
-    tone = f"contrast {seen.contrast}" if isinstance(seen, XrayPreprocess) else f"window {seen.window}"
-    size = f"{seen.channels} x {seen.size} x {seen.size}"
-    return f"{size}, region {region}, {tone}, mean {seen.mean:g}, s.d. {seen.std:g}"
+    seen = bundle.preprocess
+    settings = {name: value for name, value in asdict(seen).items() if name not in ("size", "channels")}
+    told = ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in settings.items())
+    return f"{seen.channels} x {seen.size} x {seen.size}, {told}"
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return "/".join(map(_setting, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _referred(thresholds: Thresholds) -> str:
@@ -273,31 +224,30 @@ def _referred(thresholds: Thresholds) -> str:
     return "; ".join(parts)
 
 
-def _unproven(bundle: Contents) -> dict[str, str]:
+def _unproven(bundle: Bundle) -> dict[str, str]:
     """Why all answers of a model are referred; nothing where it reports some."""
     from pulmoscope.quality.unproven import limits_of
-    from pulmoscope.runtime.bundle import Bundle
 
-    limits = limits_of(bundle) if isinstance(bundle, Bundle) else ()
+    limits = limits_of(bundle)
     return {"unproven": limits[0].message} if limits else {}
 
 
-def _levels(bundle: Contents) -> dict[str, str]:
-    """What a model of three levels, or of severity, is made of; nothing of others."""
-    from pulmoscope.runtime.severity_bundle import SeverityBundle
-    from pulmoscope.runtime.study_bundle import StudyBundle
-
-    if isinstance(bundle, SeverityBundle):
-        scored = "none" if bundle.anomaly is None else f"score above {bundle.anomaly['value']:.4g}"
-        return {"patient": f"by {bundle.vote}", "imputer": bundle.imputer, "anomalies": scored}
-    if not isinstance(bundle, StudyBundle):
+def _levels(bundle: Bundle) -> dict[str, str]:
+    """How a model of studies comes from slices to the patient; nothing of others."""
+    level = bundle.patient
+    if level is None:
         return {}
-    return {
-        "levels": f"slice; patient: {', '.join(bundle.patient)}; ensemble of {', '.join(bundle.ensemble)}"
-    }
+    ensemble = f"; ensemble of {', '.join(level.ensemble)}" if level.ensemble else ""
+    lines = {"patient": f"by {level.decides}; votes: {', '.join(level.votes)}{ensemble}"}
+    if bundle.imputer:
+        lines["imputer"] = bundle.imputer
+        lines["anomalies"] = (
+            "none" if bundle.anomaly is None else f"score above {bundle.anomaly['value']:.4g}"
+        )
+    return lines
 
 
-def _size_mib(bundle: Contents) -> float:
+def _size_mib(bundle: Bundle) -> float:
     return sum((bundle.folder / name).stat().st_size for name in bundle.files) / 2**20
 
 

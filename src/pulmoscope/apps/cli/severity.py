@@ -147,11 +147,12 @@ def _fitted(
     told: tuple[str, str],
 ) -> SeverityRun:
     """A run that is a bundle; one that is finished is left as it is."""
-    from pulmoscope.training.severity.export import export_severity, is_severity_bundle
+    from pulmoscope.runtime.bundle import is_bundle
+    from pulmoscope.training.severity.export import export_severity
     from pulmoscope.training.severity.run import fit_severity
 
     run = fit_severity(recipe, table, folder, device=device, resume=resume, force=force)
-    if not is_severity_bundle(folder):
+    if not is_bundle(folder):
         export_severity(folder, table, told[1], cache=recipe.cache, terms=told[0])
     return run
 

@@ -182,8 +182,9 @@ def _train_studies(
 
     chosen = apply(THREE_LEVEL[recipe], set_)
     check(chosen)
+    from pulmoscope.runtime.bundle import is_bundle
     from pulmoscope.training.loop import check_free
-    from pulmoscope.training.three_level.export import export_studies, is_study_bundle
+    from pulmoscope.training.three_level.export import export_studies
     from pulmoscope.training.three_level.run import fit_studies
 
     resume, force = go_on
@@ -196,7 +197,7 @@ def _train_studies(
         f"held-out accuracy of the ensemble {run.summary['val_accuracy']:.4f}; {run.summary['epochs']} epochs in "
         f"{run.summary['seconds']:.0f} s; curves: {out / 'curves.png'}"
     )
-    if not is_study_bundle(out):
+    if not is_bundle(out):
         export_studies(out, table, release, terms=terms)
     typer.echo(f"Model: {out}")
 
@@ -219,7 +220,8 @@ def _train_lungs(data: Sequence[Path], layout: str | None, out: Path, set_: list
 
 def _train(table: SampleTable, out: Path, trained: _Train, terms: str, release: str) -> None:
     from pulmoscope.quality.unproven import limits_of
-    from pulmoscope.training.export import export_bundle, is_bundle
+    from pulmoscope.runtime.bundle import is_bundle
+    from pulmoscope.training.export import export_bundle
 
     run = trained(table, out)
     _tell(run)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 
 def versions() -> dict[str, str]:
     """What has a version → the version; of a built-in model whose manifest can't be read ``damaged``."""
-    from pulmoscope.core.errors import BundleError
     from pulmoscope.core.version import VERSION
     from pulmoscope.report import diagnosis
     from pulmoscope.runtime import bundle
 
     found = {"pulmoscope": VERSION}
-    for name in bundle.built_in():
+    for name, folder in bundle.built_in().items():
         try:
-            found[f"model {name}"] = str(bundle.read_manifest(name)[1].get("version", "damaged"))
-        except BundleError:
+            manifest = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+            found[f"model {name}"] = str(manifest["version"])
+        except (OSError, ValueError, KeyError, TypeError):
             found[f"model {name}"] = "damaged"
     return found | {
         "schema diagnosis.json": diagnosis.SCHEMA_VERSION,

@@ -11,12 +11,12 @@ from typing import Any
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
+from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.compare import difference
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.recipes.specs import LossSpec
-from pulmoscope.runtime.severity_bundle import NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
@@ -122,8 +122,8 @@ def ablate(
 
 def _systems(recipe: SeverityRecipe) -> Iterator[tuple[str, SeverityRecipe]]:
     """The eight, by their loss's name; the first has no quality control and plain cross-entropy."""
-    imputer = "linear" if recipe.imputer == NO_IMPUTER else recipe.imputer
-    for kind in (NO_IMPUTER, imputer):
+    imputer = "linear" if recipe.imputer == NOT_FILLED else recipe.imputer
+    for kind in (NOT_FILLED, imputer):
         for name, loss in losses(recipe).items():
             own = kind == recipe.imputer and loss == _acting(recipe.loss)
             yield (

@@ -19,18 +19,18 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import NOT_FILLED, FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io import read_scan
 from pulmoscope.phantoms.ct.damage import SIZES, Size, damage
-from pulmoscope.preprocess.ct_standard import StandardStudy
+from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
 from pulmoscope.quality.standard import searched_lungs
-from pulmoscope.runtime.severity import GradedStudy, SeverityModel
-from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
+from pulmoscope.runtime.bundle import MISGAN
+from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
@@ -98,13 +98,13 @@ def stress(
     known = read_json(folds / SUMMARY, "folds")["folds"]
     teller = Teller.of(progress)
     recipe = load_severity_run(folds / "fold-1").recipe
-    if recipe.imputer == NO_IMPUTER:
+    if recipe.imputer == NOT_FILLED:
         raise RecipeError(
             f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
         )
     answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
-        model = SeverityModel.load(folds / f"fold-{number}")
+        model = Model.load(folds / f"fold-{number}")
         held_out = part.split("val")
         if sorted(sample.file for sample in held_out) != sorted(known[number - 1]["held_out"]):
             raise RecipeError(f"{folds}: fold {number} has held out other studies than these data give it")
@@ -139,10 +139,11 @@ def stress(
 
 
 def _answers(
-    model: SeverityModel, table: SampleTable, sample: Sample, seed: int
+    model: Model, table: SampleTable, sample: Sample, seed: int
 ) -> Iterator[tuple[tuple[str, str], Answer]]:
     """A study as it is, then under every case and imputer."""
     preprocess, own = model.bundle.preprocess, imputer_of(model)
+    assert isinstance(preprocess, Standardisation)
     assert own is not None
     scan = read_scan(table.path(sample), "ct")
     assert scan.spacing_mm is not None
@@ -150,7 +151,7 @@ def _answers(
     base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
     places = np.flatnonzero(base.judged)
     repaired = impute(_grey(base), base.missing, own, base.shown)
-    said = model.predict(repaired[places])
+    said = model.study(repaired[places])
     yield (UNDAMAGED, own.name), _answer(sample, places, said, base, np.zeros(len(places), dtype=bool))
     fillers: list[Imputer | None] = [None, *(imputer(name) for name in IMPUTERS)]
     if model.bundle.imputer == MISGAN:
@@ -169,7 +170,7 @@ def _answers(
             if filler is not None:
                 filled = impute(filled, study.missing, filler, study.shown)
             yield (
-                (case.name, NO_IMPUTER if filler is None else filler.name),
+                (case.name, NOT_FILLED if filler is None else filler.name),
                 _answer(sample, places, _again(model, said, filled[places], hit), study, hit),
             )
 
@@ -178,18 +179,17 @@ def _grey(study: StandardStudy) -> FloatArray:
     return np.asarray(study.images, dtype=np.float32) / np.float32(255)
 
 
-def _again(model: SeverityModel, before: GradedStudy, images: FloatArray, hit: BoolArray) -> GradedStudy:
+def _again(model: Model, before: StudyOutputs, images: FloatArray, hit: BoolArray) -> StudyOutputs:
     """The study's answer when only these slices are looked at anew."""
     if not hit.any():
         return before
-    new = model.slices(images[hit])
-    shares, vectors = before.slices.copy(), before.vectors.copy()
-    shares[hit], vectors[hit] = new.probabilities, new.vectors
-    return model.patient(shares, vectors)
+    probabilities, vectors = before.slices.copy(), before.vectors.copy()
+    probabilities[hit], vectors[hit] = model.slices(images[hit])
+    return StudyOutputs(probabilities, vectors, model.patient(probabilities, vectors))
 
 
 def _answer(
-    sample: Sample, places: npt.NDArray[np.intp], said: GradedStudy, study: StandardStudy, hit: BoolArray
+    sample: Sample, places: npt.NDArray[np.intp], said: StudyOutputs, study: StandardStudy, hit: BoolArray
 ) -> Answer:
     missing = missing_shares(study.missing[places], study.shown[places])
     return Answer(Judged(sample, tuple(int(place) for place in places), said, missing), hit)

@@ -43,7 +43,7 @@ def fit_attention(
     """Train the attention on the training studies' slices, from where its state file says it stands.
 
     Args:
-        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.slice_vectors`.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.votes.with_densities`.
         labels: of the studies.
         folder: of the state.
 

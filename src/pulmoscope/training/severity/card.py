@@ -12,19 +12,20 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import SEVERITY
 from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.report.names import set_title, spelt_out
-from pulmoscope.runtime.severity_bundle import SeverityBundle
+from pulmoscope.runtime.bundle import Bundle
 from pulmoscope.training.three_level.card import figure_text
 
 
-def severity_card(bundle: SeverityBundle) -> str:
+def severity_card(bundle: Bundle) -> str:
     """The card as Markdown."""
     recipe = settings.from_plain_of(SeverityRecipe, bundle.recipe)
-    data = bundle.training_data
+    data, level = bundle.training_data, bundle.patient
+    assert level is not None
     synthetic = SYNTHETIC_SOURCE in data["sources"]
     sections: Mapping[str, list[str]] = {
         "What it is": [
             f"{recipe.title}. {recipe.model.backbone} on slices of {recipe.preprocess.size} px, patients by "
-            f"{bundle.vote}; missing regions are filled by: {bundle.imputer}. Grades: {', '.join(bundle.classes)}.",
+            f"{level.decides}; missing regions are filled by: {bundle.imputer}. Grades: {', '.join(bundle.classes)}.",
             *(
                 ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]
                 * synthetic
@@ -71,7 +72,7 @@ def severity_card(bundle: SeverityBundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _limits(bundle: SeverityBundle) -> list[str]:
+def _limits(bundle: Bundle) -> list[str]:
     """From where on an answer is referred, and a slice called unlike normal ones."""
     lines = [
         f"- Referred instead of reported: answers less sure than {bundle.thresholds.confidence:.2f}, and grades "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.core.errors import BundleError, RecipeError
+from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
@@ -20,9 +20,9 @@ from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.severity import travelling
-from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
-from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import SLICE, SeverityBundle, load
+from pulmoscope.runtime.bundle import CARD, MANIFEST, NETWORK, Bundle, PatientLevel, Thresholds
+from pulmoscope.runtime.model import Model
+from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.card import key_figures
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.severity.card import severity_card
@@ -41,7 +41,7 @@ def export_severity(
     cache: str = "",
     terms: str = "",
     progress: bool = True,
-) -> SeverityBundle:
+) -> Bundle:
     """Make a finished run's folder a bundle.
 
     One that has learnt from drawn studies says so in its name.
@@ -61,7 +61,7 @@ def export_severity(
     with clear_about_resources(f"exporting {run}"):
         trained = load_severity_run(run)
         draft = _draft(trained, table, version, terms)
-        if missing := [name for name in draft.parts if not (run / name).is_file()]:
+        if missing := [name for name in draft.needed if not (run / name).is_file()]:
             raise RecipeError(
                 f"{run}: {', '.join(missing)}: a run of this version has it; train it again (--force)"
             )
@@ -74,26 +74,18 @@ def export_severity(
         return sealed
 
 
-def is_severity_bundle(folder: Path) -> bool:
-    """Whether the folder is a whole bundle already."""
-    try:
-        load(folder)
-    except BundleError:
-        return False
-    return True
-
-
-def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -> SeverityBundle:
+def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -> Bundle:
     run, recipe, data = trained.folder, trained.recipe, trained.summary["data"]
     synthetic = "-synthetic" if SYNTHETIC_SOURCE in data["sources"] else ""
-    return SeverityBundle(
+    return Bundle(
         folder=run,
         name=f"{recipe.name}{synthetic}",
-        version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
+        version=version or f"own-{sha256_of_file(run / NETWORK)[:8]}",
         classes=recipe.classes,
+        modality=recipe.modality,
         preprocess=recipe.preprocess,
         imputer=recipe.imputer,
-        vote=recipe.vote,
+        patient=PatientLevel(VOTES, recipe.vote, vectors="densities"),
         anomaly={} if recipe.anomalies else None,  # filled in when held-out slices have been scored
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
@@ -109,20 +101,18 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
     )
 
 
-def _judged(
-    draft: SeverityBundle, trained: SeverityRun, table: SampleTable, cache: Cache, teller: Teller
-) -> SeverityBundle:
+def _judged(draft: Bundle, trained: SeverityRun, table: SampleTable, cache: Cache, teller: Teller) -> Bundle:
     """The draft with what the held-out studies tell: anomaly threshold, referral threshold, figures."""
     recipe = trained.recipe
     held_out = table.split("val").with_labels(recipe.classes)
-    judged = judged_studies(SeverityModel(draft), recipe, held_out, cache, teller)
-    patients = of_patients(judged, draft.classes, draft.vote)
+    judged = judged_studies(Model(draft), recipe, held_out, cache, teller)
+    patients = of_patients(judged, draft.classes, trained.recipe.vote)
     found = evaluate(patients)
     labels = np.array([draft.classes.index(label) for label in patients.labels])
     shares = patients.probabilities.astype(np.float32)
     val = {
         "role": "internal",
-        "what": f"held out, patients by {draft.vote}",
+        "what": f"held out, patients by {recipe.vote}",
         "images": found.images,
         "figures": key_figures(found.plain(), None),
     }

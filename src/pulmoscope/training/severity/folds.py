@@ -20,7 +20,7 @@ from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.quality.anomaly import ScoreSummary
 from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.runtime.severity import SeverityModel
+from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.folds import folds
@@ -96,7 +96,7 @@ def cross_validate_severity(
         run = fit(recipe, part, out / f"fold-{number}")
         held_out = part.split("val")
         own = _scaled(
-            judged_studies(SeverityModel.load(run.folder), recipe, held_out, cache_of(recipe, out), teller),
+            judged_studies(Model.load(run.folder), recipe, held_out, cache_of(recipe, out), teller),
             run,
         )
         judged += own

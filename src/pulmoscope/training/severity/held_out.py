@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.quality.repair import anomalies_of, imputer_of
 from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.runtime.severity import SeverityModel
-from pulmoscope.runtime.severity_bundle import IMPUTER, NO_IMPUTER
+from pulmoscope.runtime.bundle import IMPUTER
+from pulmoscope.runtime.model import Model
 from pulmoscope.training.severity.judge import Judged, judge
 from pulmoscope.training.severity.studies import prepare, repaired
 from pulmoscope.training.three_level.course import Teller
@@ -16,7 +17,7 @@ from pulmoscope.training.three_level.studies import Cache
 
 
 def judged_studies(
-    model: SeverityModel,
+    model: Model,
     recipe: SeverityRecipe,
     table: SampleTable,
     cache: Cache,
@@ -33,7 +34,7 @@ def judged_studies(
         InputError: a study can't be read.
     """
     studies = prepare(
-        table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NO_IMPUTER
+        table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NOT_FILLED
     )
     own = imputer_of(model)
     name = model.bundle.files.get(IMPUTER, recipe.imputer)[:32]

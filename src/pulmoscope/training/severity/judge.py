@@ -12,7 +12,7 @@ from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.datasets.table import Sample
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.quality.anomaly import AnomalyModel
-from pulmoscope.runtime.severity import GradedStudy, SeverityModel
+from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.studies import StandardSlices
 
@@ -31,13 +31,13 @@ class Judged:
 
     sample: Sample
     places: tuple[int, ...]
-    said: GradedStudy
+    said: StudyOutputs
     missing: FloatArray
     anomaly: FloatArray | None = None
 
 
 def judge(
-    model: SeverityModel,
+    model: Model,
     study: StandardSlices,
     anomalies: AnomalyModel | None = None,
 ) -> Judged:
@@ -50,7 +50,7 @@ def judge(
     return Judged(
         study.sample,
         tuple(int(place) for place in np.flatnonzero(study.judged)),
-        model.predict(images),
+        model.study(images),
         missing_shares(study.missing[study.judged], study.shown[study.judged]),
         None if anomalies is None else anomalies(images)[0],
     )
@@ -83,7 +83,7 @@ def of_patients(judged: Sequence[Judged], classes: tuple[str, ...], vote: str) -
         patients=tuple(one.sample.patient or one.sample.file for one in judged),
         sources=tuple(one.sample.source for one in judged),
         classes=classes,
-        probabilities=np.stack([one.said.patient[vote] for one in judged]).astype(np.float64),
+        probabilities=np.stack([one.said.patient.votes[vote] for one in judged]).astype(np.float64),
     )
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from pulmoscope.core.files import write_json
+from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.phantoms.ct.damage import draw_defects
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
 from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, MISGAN
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.severity_bundle import ANOMALY, IMPUTER, MISGAN, NO_IMPUTER
 from pulmoscope.training.anogan.fit import fit_anogan
 from pulmoscope.training.anogan.scores import export_anomaly
 from pulmoscope.training.misgan.export import write_imputer
@@ -68,7 +69,7 @@ class Training:
     def imputer(self, studies: Sequence[StandardSlices]) -> tuple[Imputer | None, str, Fitted | None]:
         """What fills missing regions: the imputer, a name that tells it from others, and its network if it has one."""
         kind = self.recipe.imputer
-        if kind == NO_IMPUTER:
+        if kind == NOT_FILLED:
             return None, kind, None
         if kind != MISGAN:
             return imputer(kind), kind, None

@@ -19,7 +19,7 @@ from pulmoscope.models.classifier import Head
 from pulmoscope.models.losses import balanced_weights
 from pulmoscope.models.patient import MeanPooling, PatientClassifier
 from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.runtime.severity import DENSITIES
+from pulmoscope.runtime.votes import DENSITIES
 from pulmoscope.training.severity.scale import scale_of
 
 STRENGTH = 1.0
@@ -36,7 +36,7 @@ def fit_regression(
 
     Args:
         recipe: of its loss, ``beta`` weighs the classes.
-        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.severity.slice_vectors`.
+        vectors: of each study float32 (slices, maps + densities): :func:`pulmoscope.runtime.votes.with_densities`.
         labels: of the studies; every class is there.
 
     Returns:

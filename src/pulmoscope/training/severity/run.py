@@ -1,7 +1,7 @@
 """A run of system A: quality control, slices, patients, each from where a killed run left it.
 
 A run is a folder, as :mod:`pulmoscope.training.loop` describes it, and a bundle when it is done
-(:mod:`pulmoscope.runtime.severity_bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
+(:mod:`pulmoscope.runtime.bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
 standardised slices and the networks of quality control, unless the recipe names a folder for these; the export, which
 judges the held-out studies, removes it.
 """
@@ -27,9 +27,9 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.severity import SeverityRecipe, check
+from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, NETWORK
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.severity import slice_vectors
-from pulmoscope.runtime.severity_bundle import ANOMALY, ATTENTION, IMPUTER, REGRESSION, SLICE
+from pulmoscope.runtime.votes import with_densities
 from pulmoscope.training import curves
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
@@ -46,6 +46,7 @@ from pulmoscope.training.state import PhaseState, read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
+ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
 CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 16
 """What the networks' files are checked with: seeded noise, slices and studies of those to learn from."""
 BATCH = 32
@@ -199,16 +200,16 @@ def _train(
     folder = run / "checkpoints"
     network, slice_state = fit_slices(recipe, studies.train, folder, device, teller)
     verified: dict[str, Mapping[str, float]] = {
-        SLICE: write_onnx(network, run / SLICE, _check_images(recipe, studies.train))
+        NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, studies.train))
     }
-    opened = open_network(run / SLICE, device="cpu")
+    opened = open_network(run / NETWORK, device="cpu")
     vectors: list[FloatArray] = []
     for study in teller.track(studies.train, "Features of studies", len(studies.train)):
         images = study.grey[study.judged]
         tensor = recipe.preprocess.tensor(images)
         parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
         vectors.append(
-            np.concatenate([slice_vectors(opened(tensor[part])["features"], images[part]) for part in parts])
+            np.concatenate([with_densities(opened(tensor[part])["features"], images[part]) for part in parts])
         )
     labels = [study.label for study in studies.train]
     attention, attention_state = fit_attention(recipe, vectors, labels, folder, teller)

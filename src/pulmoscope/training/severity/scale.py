@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.runtime.severity import DENSITIES
+from pulmoscope.runtime.votes import DENSITIES
 
 LEAST_FEATURE = 0.01
 """Of the median feature's spread."""

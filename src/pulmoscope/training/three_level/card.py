@@ -13,18 +13,19 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import THREE_LEVEL
 from pulmoscope.recipes.three_level import ThreeLevelRecipe
 from pulmoscope.report.names import set_title, spelt_out
-from pulmoscope.runtime.study_bundle import StudyBundle
+from pulmoscope.runtime.bundle import Bundle
 
 
-def study_card(bundle: StudyBundle) -> str:
+def study_card(bundle: Bundle) -> str:
     """The card as Markdown."""
     recipe = settings.from_plain_of(ThreeLevelRecipe, bundle.recipe)
-    data = bundle.training_data
+    data, level = bundle.training_data, bundle.patient
+    assert level is not None
     synthetic = SYNTHETIC_SOURCE in data["sources"]
     sections: Mapping[str, list[str]] = {
         "What it is": [
             f"{recipe.title}. Three levels: {recipe.slice.model.backbone} on slices of {recipe.preprocess.size} px; "
-            f"{', '.join(bundle.patient)} on a patient's slices; an ensemble of {', '.join(bundle.ensemble)}. "
+            f"{', '.join(level.votes)} on a patient's slices; an ensemble of {', '.join(level.ensemble)}. "
             f"Classes: {', '.join(bundle.classes)}.",
             *(
                 ["", "**It has learnt from drawn studies, of no patient. It knows nothing about people.**"]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
@@ -19,14 +18,22 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
+from pulmoscope.inference.look import look_at
+from pulmoscope.inference.reading import Reading
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct import prepared_slices
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.three_level import travelling
-from pulmoscope.runtime.bundle import CARD, MANIFEST, Calibration, Thresholds
-from pulmoscope.runtime.model import calibrated
-from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load
-from pulmoscope.runtime.three_level import ThreeLevelModel
+from pulmoscope.runtime.bundle import (
+    CARD,
+    ENSEMBLE,
+    MANIFEST,
+    NETWORK,
+    Bundle,
+    Calibration,
+    PatientLevel,
+    Thresholds,
+)
+from pulmoscope.runtime.model import Model, calibrated
 from pulmoscope.training.card import key_figures, named
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.three_level.card import study_card
@@ -36,7 +43,7 @@ from pulmoscope.training.three_level.run import StudyRun, load_study_run
 
 def export_studies(
     run: Path, table: SampleTable, version: str = "", *, terms: str = "", progress: bool = True
-) -> StudyBundle:
+) -> Bundle:
     """Make a finished run's folder a bundle.
 
     One that has learnt from drawn studies says so in its name.
@@ -60,31 +67,21 @@ def export_studies(
         return bundle.save()
 
 
-def is_study_bundle(folder: Path) -> bool:
-    """Whether the folder is a whole bundle already."""
-    try:
-        load(folder)
-    except BundleError:
-        return False
-    return True
-
-
-def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> StudyBundle:
+def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> Bundle:
     run, recipe = trained.folder, trained.recipe
     known = table.split("train", "val").with_labels(recipe.classes)
     by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in known:
         by_source[named(sample.source)][sample.label] += 1
     synthetic = "-synthetic" if SYNTHETIC_SOURCE in by_source else ""
-    return StudyBundle(
+    return Bundle(
         folder=run,
         name=f"{recipe.name}{synthetic}",
-        version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
+        version=version or f"own-{sha256_of_file(run / NETWORK)[:8]}",
         classes=recipe.classes,
-        normal=recipe.normal,
+        modality=recipe.modality,
         preprocess=recipe.preprocess,
-        patient=recipe.patient.classifiers,
-        ensemble=recipe.ensemble.of,
+        patient=PatientLevel(recipe.patient.classifiers, ENSEMBLE, recipe.ensemble.of),
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **trained.summary["data"],
@@ -101,15 +98,15 @@ def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> S
     )
 
 
-def _calibrated(draft: StudyBundle, table: SampleTable, teller: Teller) -> StudyBundle:
+def _calibrated(draft: Bundle, table: SampleTable, teller: Teller) -> Bundle:
     """The draft with the ensemble's temperature and threshold, and figures of the validation split."""
-    model = ThreeLevelModel(draft)
+    model = Model(draft)
     samples = [sample for sample in table.split("val") if sample.label in draft.classes]
-    said = [
-        model.predict(prepared_slices(read_scan(table.path(sample), "ct"), model.bundle.preprocess))
+    answers = [
+        Reading.of(look_at(read_scan(table.path(sample), "ct")), model).answer()
         for sample in teller.track(samples, "Calibrating", len(samples))
     ]
-    logits = np.stack([own.logits for own in said])
+    logits = np.stack([answer.logits for answer in answers if answer.logits is not None])
     labels = np.array([draft.classes.index(sample.label) for sample in samples])
     temperature = fit_temperature(logits, labels)
     shares = calibrated(logits, temperature)

@@ -1,6 +1,6 @@
 """A run of a three-level recipe: all levels in order, each from where a killed run left it.
 
-A run is a folder, as :mod:`pulmoscope.training.loop` describes it, with ``slice.onnx``, a file for every
+A run is a folder, as :mod:`pulmoscope.training.loop` describes it, with ``model.onnx``, a file for every
 patient-level classifier and ``ensemble.onnx``. While it is under way ``checkpoints/`` holds states, and ``cache/``
 prepared slices and features, unless the recipe names a folder for these.
 """
@@ -28,8 +28,8 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
+from pulmoscope.runtime.bundle import NETWORK
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE
 from pulmoscope.training import curves
 from pulmoscope.training.card import named
 from pulmoscope.training.hardware import (
@@ -47,6 +47,7 @@ from pulmoscope.training.three_level.patient_level import PatientNetworks, Patie
 from pulmoscope.training.three_level.slice_level import CHANNELS, SliceTraining, fit_slices
 from pulmoscope.training.three_level.studies import Cache, PreparedStudy, prepare
 
+ENSEMBLE = "ensemble.onnx"
 CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 4
 """What the network files are checked with: seeded noise, slices and studies of the validation split."""
 
@@ -175,10 +176,10 @@ def _train(
     folder = run / "checkpoints"
     network, slice_states = fit_slices(SliceTraining(recipe, train, val, folder, cache, device, teller))
     network.cpu()
-    verified = {SLICE: write_onnx(network, run / SLICE, _check_images(recipe, val))}
-    opened = open_network(run / SLICE, device="cpu")
+    verified = {NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, val))}
+    opened = open_network(run / NETWORK, device="cpu")
     features = {
-        split: study_features(studies, opened, run / SLICE, recipe.preprocess, cache, teller)
+        split: study_features(studies, opened, run / NETWORK, recipe.preprocess, cache, teller)
         for split, studies in parts.items()
     }
     patients = fit_patients(

@@ -5,15 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.runtime import bundle as image_bundle
-from pulmoscope.runtime import study_bundle
-from pulmoscope.runtime.any_bundle import kind_of
-from pulmoscope.runtime.three_level import BATCH, ThreeLevelModel
-from study_bundles import ENSEMBLE, PLAIN, SIZE, SLICE, WEIGHTED, tiny_study_bundle
+from pulmoscope.runtime.bundle import load
+from pulmoscope.runtime.model import BATCH, LAST_STAGE, Model
+from study_bundles import ENSEMBLE, PLAIN, PREPROCESS, SIZE, SLICE, WEIGHTED, tiny_study_bundle
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +18,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> ThreeLevelModel:
-    return ThreeLevelModel.load(folder)
+def model(folder: Path) -> Model:
+    return Model.load(folder)
 
 
 def study(slices: int, seed: int = 0) -> np.ndarray:
@@ -41,7 +37,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_answers_are_those_derived_by_hand(folder: Path, runtime: str) -> None:
     images = study(BATCH + 3)
 
-    said = ThreeLevelModel.load(folder, runtime, "cpu").predict(images)  # type: ignore[arg-type]
+    said = Model.load(folder, runtime, "cpu").study(images)  # type: ignore[arg-type]
 
     vectors = np.repeat(images.mean(axis=(1, 2))[:, None] / 255, 3, axis=1)
     shares = softmax(vectors @ SLICE)
@@ -49,55 +45,40 @@ def test_answers_are_those_derived_by_hand(folder: Path, runtime: str) -> None:
     maxpool = softmax(vectors.max(axis=0) @ PLAIN)
     weighted = softmax(times.max(axis=0) @ WEIGHTED)
     logits = np.concatenate([maxpool, weighted]) @ ENSEMBLE
-    np.testing.assert_allclose(said.slice_vectors, vectors, atol=1e-5)
-    np.testing.assert_allclose(said.slice_probabilities, shares, atol=1e-5)
-    np.testing.assert_allclose(said.patient["maxpool"], maxpool, atol=1e-5)
-    np.testing.assert_allclose(said.patient["maxpool-weighted"], weighted, atol=1e-5)
-    np.testing.assert_allclose(said.logits, logits, atol=1e-5)
-    np.testing.assert_allclose(said.ensemble, softmax(logits / 2), atol=1e-5)  # the temperature is 2
+    np.testing.assert_allclose(said.vectors, vectors, atol=1e-5)
+    np.testing.assert_allclose(said.slices, shares, atol=1e-5)
+    np.testing.assert_allclose(said.patient.votes["maxpool"], maxpool, atol=1e-5)
+    np.testing.assert_allclose(said.patient.votes["maxpool-weighted"], weighted, atol=1e-5)
+    np.testing.assert_allclose(said.patient.logits, logits, atol=1e-5)
+    np.testing.assert_allclose(
+        said.patient.probabilities, softmax(logits / 2), atol=1e-5
+    )  # the temperature is 2
 
 
-@given(cuts=st.lists(st.integers(0, 40), max_size=4), slices=st.integers(1, 40))
-def test_how_a_study_is_cut_into_parts_changes_nothing(
-    model: ThreeLevelModel, cuts: list[int], slices: int
-) -> None:
-    images = study(slices, seed=slices)
-    parts = np.split(images, sorted(min(cut, slices) for cut in cuts))
-    whole, stream = model.predict(images), model.predict(iter(parts))
-    np.testing.assert_allclose(stream.slice_probabilities, whole.slice_probabilities, atol=1e-6)
-    np.testing.assert_allclose(stream.ensemble, whole.ensemble, atol=1e-6)
-
-
-def test_stages_give_what_grad_cam_needs(model: ThreeLevelModel) -> None:
+def test_stages_give_what_grad_cam_needs(model: Model) -> None:
     images = study(2)
-    said = model.slices(images)
+    said = model.predict(PREPROCESS.tensor(images))
+    maps = {**said.stages, LAST_STAGE: (said.features, said.gradients)}
     grey = images.astype(np.float32) / 255
     for stage, side in ((3, 4), (4, 8), (5, 16)):
         cells = grey.reshape(2, SIZE // side, side, SIZE // side, side).mean(axis=(2, 4))
-        np.testing.assert_allclose(said.features[stage], np.stack([cells] * 3, axis=1), atol=1e-5)
+        np.testing.assert_allclose(maps[stage][0], np.stack([cells] * 3, axis=1), atol=1e-5)
         # Maps times their weights sum to the logit: the network is linear in them.
-        evidence = np.einsum("bkm,bmrc->bk", said.gradients[stage], said.features[stage])
+        evidence = np.einsum("bkm,bmrc->bk", maps[stage][1], maps[stage][0])
         np.testing.assert_allclose(evidence, said.logits, atol=1e-4)
 
 
-def test_no_slice_no_answer(model: ThreeLevelModel) -> None:
+def test_no_slice_no_answer(model: Model) -> None:
     with pytest.raises(ValueError, match="at least one slice"):
-        model.predict(iter([]))
+        model.study(study(0))
 
 
 def test_a_bundle_is_what_it_was_saved_as(folder: Path) -> None:
-    assert kind_of(folder) == study_bundle.KIND
-    found = study_bundle.load(folder)
-    assert found.parts == ("slice.onnx", "maxpool.onnx", "maxpool-weighted.onnx", "ensemble.onnx")
-    assert found.preprocess.mean == (0.0, 0.0, 0.0)
-
-
-def test_neither_kind_of_bundle_is_taken_for_the_other(folder: Path) -> None:
-    with pytest.raises(BundleError, match="kind must be image here"):
-        image_bundle.load(folder)
-    with pytest.raises(BundleError, match="kind must be three-level here"):
-        study_bundle.load("xray-covid")
-    assert kind_of("xray-covid") == "image"
+    found = load(folder)
+    assert set(found.files) == {"model.onnx", "maxpool.onnx", "maxpool-weighted.onnx", "ensemble.onnx"}
+    assert found.preprocess == PREPROCESS
+    assert found.patient is not None
+    assert found.patient.decides == "ensemble"
 
 
 def changed(folder: Path, **values: object) -> Path:
@@ -110,7 +91,9 @@ def changed(folder: Path, **values: object) -> Path:
     ("values", "said"),
     [
         ({"schema_version": "9.0"}, "schema_version"),
-        ({"patient": ["maxpool", "lost"]}, "lost.onnx"),
+        ({"patient": {"votes": ["maxpool", "lost"], "decides": "lost"}}, r"lost\.onnx"),
+        ({"patient": {"votes": ["maxpool"], "decides": "oracle"}}, "oracle"),
+        ({"patient": {"votes": ["maxpool"], "decides": "ensemble", "ensemble": ["lost"]}}, "missing: lost"),
         ({"calibration": {"temperature": 0}}, "temperature"),
         ({"preprocess": {"depth": 3}}, "not a valid bundle"),
     ],
@@ -120,7 +103,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(
 ) -> None:
     tiny_study_bundle(tmp_path)
     with pytest.raises(BundleError, match=said):
-        study_bundle.load(changed(tmp_path, **values))
+        load(changed(tmp_path, **values))
 
 
 def test_a_changed_network_is_refused(tmp_path: Path) -> None:
@@ -128,4 +111,4 @@ def test_a_changed_network_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "ensemble.onnx").open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(BundleError, match=r"ensemble\.onnx: its sha256 differs"):
-        study_bundle.load(tmp_path)
+        load(tmp_path)
