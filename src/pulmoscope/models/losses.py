@@ -139,8 +139,10 @@ class CosineHead(nn.Module):
         """
         length = _length(pooled)[:, None]
         along = pooled[:, None] / length
-        own = (self.weight / _length(self.weight))[None]
-        slope: Tensor = self.scale * (own - (own * along).sum(dim=2, keepdim=True) * along) / length
+        directions = (self.weight / _length(self.weight))[None]
+        slope: Tensor = (
+            self.scale * (directions - (directions * along).sum(dim=2, keepdim=True) * along) / length
+        )
         return slope
 
 

@@ -123,9 +123,7 @@ class PatientClassifier(nn.Module):
 
     def explainable(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """What its file gives of whole studies: logits (batch, classes), and what its last layer gets."""
-        vector = self.pooling(slices, None)
-        if self.head.hidden is not None:
-            vector = torch.relu(self.head.hidden(vector))
+        vector = self.head.vector(self.pooling(slices, None))
         return self.head.output(vector), vector
 
 
