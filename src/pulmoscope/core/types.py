@@ -14,6 +14,7 @@ from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Point = tuple[float, float, float]
 
 
@@ -90,6 +91,11 @@ class Box:
     left: int
     height: int
     width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, as an index of an image that it lies within."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from types import MappingProxyType
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.datasets.fingerprint import BITS, BoolArray, connected, dhash, near_duplicates
+from pulmoscope.core.types import BoolArray
+from pulmoscope.datasets.fingerprint import BITS, connected, dhash, near_duplicates
 from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample
 from pulmoscope.io import read_pixels

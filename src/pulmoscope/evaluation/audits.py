@@ -68,7 +68,7 @@ def border_removed(pixels: FloatArray, edge: float = 0.12) -> FloatArray:
 
 def _filled(pixels: FloatArray, area: float, fill: Callable[[FloatArray, float], FloatArray]) -> FloatArray:
     box = central_box(pixels.shape[0], pixels.shape[1], area)
-    inside = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+    inside = box.slices
     # From the surroundings' own pixels: a difference of sums would carry the centre in its rounding.
     around = np.ones(pixels.shape, dtype=bool)
     around[inside] = False

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.exact import paired_interval
 from pulmoscope.evaluation.metrics import SCORES, Predictions, Statistics
@@ -135,9 +136,7 @@ def difference(
     return _gaps(Statistics(one), Statistics(other), drawn, len(one), [name], bootstrap, seed)[name]
 
 
-def mcnemar(
-    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], unit_of_image: npt.NDArray[np.intp]
-) -> McNemar:
+def mcnemar(first: BoolArray, second: BoolArray, unit_of_image: npt.NDArray[np.intp]) -> McNemar:
     """The test from which images (images,) each system called rightly, and whose they are."""
     lead = np.bincount(unit_of_image, weights=first.astype(float) - second.astype(float))
     one, other = int((lead > 0).sum()), int((lead < 0).sum())

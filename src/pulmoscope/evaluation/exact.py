@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
+
 ALPHA = 0.05
 """Intervals hold the true value with a probability of at least ``1 - ALPHA``."""
 
@@ -71,14 +73,12 @@ def _bound(trials: Sequence[int]) -> float | None:
     return float(np.mean([(ALPHA / len(trials) / 2) ** (1 / count) for count in trials]))
 
 
-def unit_count(unit_of_image: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_]) -> int:
+def unit_count(unit_of_image: npt.NDArray[np.intp], counted: BoolArray) -> int:
     """How many units (patients) the counted images (images,) are of."""
     return len(np.unique(unit_of_image[counted]))
 
 
-def pair_count(
-    unit_of_image: npt.NDArray[np.intp], positive: npt.NDArray[np.bool_], negative: npt.NDArray[np.bool_]
-) -> int:
+def pair_count(unit_of_image: npt.NDArray[np.intp], positive: BoolArray, negative: BoolArray) -> int:
     """How many pairs of a positive and a negative image there are at least, no unit (patient) being in two."""
     both = unit_count(unit_of_image, positive | negative) // 2
     return min(unit_count(unit_of_image, positive), unit_count(unit_of_image, negative), both)

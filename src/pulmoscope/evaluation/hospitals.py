@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Decision
+from pulmoscope.core.types import BoolArray, Decision
 from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import DebiasedError
@@ -200,7 +200,7 @@ class _Statistics:
         reported = np.array([decision == Decision.REPORT for decision in own.decisions])
         wrong = known & (called != labels)
         everywhere = np.ones(len(own), dtype=bool)
-        self._shares: dict[Any, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = {
+        self._shares: dict[Any, tuple[BoolArray, BoolArray]] = {
             "wrongly_called": (wrong, known),
             "wrongly_reported": (wrong & reported, known),
             "reported": (reported, everywhere),
@@ -254,9 +254,9 @@ def _column(own: Predictions, name: str) -> npt.NDArray[np.float64]:
 def _ranked(
     own: Predictions,
     by: str,
-    positive: npt.NDArray[np.bool_],
-    negative: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.intp], Ranked, npt.NDArray[np.bool_]] | None:
+    positive: BoolArray,
+    negative: BoolArray,
+) -> tuple[npt.NDArray[np.intp], Ranked, BoolArray] | None:
     """The images of both sides, their ranks by a class's probability, and which are positive; None: too few of one."""
     if by not in own.classes or positive.sum() < LEAST or negative.sum() < LEAST:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import BINS, bin_numbers
 from pulmoscope.evaluation.exact import pair_count, unit_count
@@ -77,7 +78,7 @@ class Predictions:
         numbers = {name: number for number, name in enumerate(self.classes)}
         return np.array([numbers.get(label, -1) for label in self.labels], dtype=np.intp)
 
-    def select(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Predictions:
+    def select(self, chosen: Sequence[bool] | BoolArray) -> Predictions:
         """The images for which ``chosen`` (images,) is true."""
         kept = np.flatnonzero(chosen)
 
@@ -297,7 +298,7 @@ class Statistics:
 class Ranked:
     """Images in descending order of one class's probability, ties together."""
 
-    def __init__(self, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, scores: npt.NDArray[np.float64], positive: BoolArray) -> None:
         self._order = np.argsort(-scores, kind="stable")
         descending = scores[self._order]
         self._starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))

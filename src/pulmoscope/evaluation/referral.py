@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Decision
+from pulmoscope.core.types import BoolArray, Decision
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates, units
 from pulmoscope.evaluation.exact import unit_count
 from pulmoscope.evaluation.metrics import Predictions
@@ -67,14 +67,14 @@ def risk_by_coverage(predictions: Predictions) -> tuple[npt.NDArray[np.float64],
     return (kept / len(order))[last], (np.cumsum(wrong) / kept)[last]
 
 
-def _right(predictions: Predictions) -> npt.NDArray[np.bool_]:
+def _right(predictions: Predictions) -> BoolArray:
     return np.asarray(predictions.truth == predictions.probabilities.argmax(axis=1))
 
 
-def _reported(predictions: Predictions) -> npt.NDArray[np.bool_]:
+def _reported(predictions: Predictions) -> BoolArray:
     return np.array([decision == Decision.REPORT for decision in predictions.decisions])
 
 
-def _share(weights: Weights, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Values:
+def _share(weights: Weights, part: BoolArray, whole: BoolArray) -> Values:
     total = weights @ whole
     return np.divide(weights @ part, total, out=np.full_like(total, np.nan), where=total > 0)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive
+from pulmoscope.core.types import BoolArray
 from pulmoscope.datasets.hospitals import UNIDENTIFIED
 
 FALSE_ALARMS = 0.05
@@ -68,7 +69,7 @@ def class_thresholds(
     return found
 
 
-def _groups(hospitals: npt.NDArray[np.str_], counted: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+def _groups(hospitals: npt.NDArray[np.str_], counted: BoolArray) -> list[npt.NDArray[np.intp]]:
     """The counted images of each hospital that has enough of them, and those of all together."""
     groups = [np.flatnonzero(counted & (hospitals == name)) for name in sorted(set(hospitals))]
     return [

@@ -7,13 +7,12 @@ import zlib
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.results import RESULT, RESULT_KEY
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import Bytes, FloatArray
 
 
-def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> npt.NDArray[np.uint8]:
+def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> Bytes:
     """Lay a heat map over a grey image.
 
     The colours are matplotlib's inferno: equal steps of heat look equal, also to colour-blind eyes and in grey print.
@@ -38,7 +37,7 @@ _HEADER_ENDS = 33
 """Bytes of a PNG's signature and its first chunk (PNG specification, 5.2 and 11.2.1)."""
 
 
-def png(image: npt.NDArray[np.uint8]) -> bytes:
+def png(image: Bytes) -> bytes:
     """Encode uint8 (rows, columns) or (rows, columns, 3: red, green, blue) as PNG, whose text says that it is ours.
 
     Such a picture is refused as an input: it is a result, no radiograph.

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import BoolArray, Bytes, Flag, FlagLevel, FloatArray
 from pulmoscope.io.ct.pictures import in_order
 from pulmoscope.io.formats import format_of
 from pulmoscope.io.inputs import Entry
@@ -50,8 +50,6 @@ _LUNG = 0.04
 """Least share of the body that is dark on either side of its middle."""
 _ON_BORDER = 0.02
 """Greatest share of the upper and of the lower border that is body."""
-
-Grey = npt.NDArray[np.uint8]
 
 
 def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
@@ -94,7 +92,7 @@ def likeness(first: FloatArray, second: FloatArray) -> float:
     return float(_vector(first) @ _vector(second))
 
 
-def _divided(pixels: FloatArray) -> Iterator[tuple[npt.NDArray[np.bool_], Grey]]:
+def _divided(pixels: FloatArray) -> Iterator[tuple[BoolArray, Bytes]]:
     """What of the shrunk picture is dark, and what may be body, in four ways.
 
     Otsu's threshold divides air and lung from tissue in a lung window, but fat from muscle in a narrow one: there that
@@ -112,7 +110,7 @@ def _divided(pixels: FloatArray) -> Iterator[tuple[npt.NDArray[np.bool_], Grey]]
             yield grey <= threshold, body
 
 
-def _is_body(dark: npt.NDArray[np.bool_], bright: Grey) -> bool:
+def _is_body(dark: BoolArray, bright: Bytes) -> bool:
     """Whether the largest bright part is the outline of a body with two lungs in it."""
     import cv2
 
@@ -135,7 +133,7 @@ def _is_body(dark: npt.NDArray[np.bool_], bright: Grey) -> bool:
     )
 
 
-def _otsu(grey: Grey) -> float:
+def _otsu(grey: Bytes) -> float:
     import cv2
 
     return float(cv2.threshold(grey.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)[0])

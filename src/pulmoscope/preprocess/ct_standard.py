@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Box, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point
+from pulmoscope.preprocess.framing import lung_square, resample
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
@@ -25,9 +25,6 @@ VERSION = 2
 
 LEAST_SHOWN = 0.25
 """Of a standardised pixel, this share must be lung to be shown."""
-
-Bytes = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Standardisation:
             missing: bool (slices, rows, columns), voxels that were not observed; None: there are none.
         """
         box = self.box(lungs, hu.shape)
-        shown = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+        rows, columns = box.slices
         depth = max(1, round(self.slice_mm / spacing_mm[0]))
         first = np.minimum(np.arange(0, len(hu) + depth, depth), len(hu))
         images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
@@ -102,18 +99,16 @@ class Standardisation:
         area = np.empty(len(images))
         hidden, least = self.outside == "hidden" and lungs.found, np.float32(LEAST_SHOWN)
         for index, (start, end) in enumerate(pairwise(first)):
-            inside, part = lungs.labels[start:end] > 0, hu[start:end, shown[0], shown[1]]
+            inside, part = lungs.labels[start:end] > 0, hu[start:end, rows, columns]
             area[index] = np.count_nonzero(inside) / (end - start)
-            seen = inside[:, shown[0], shown[1]] if hidden else np.ones(part.shape, dtype=bool)
+            seen = inside[:, rows, columns] if hidden else np.ones(part.shape, dtype=bool)
             share = self._averaged(np.asarray(seen, dtype=np.float32))
             of_all = self._averaged(np.where(seen, part, np.float32(0)))
             of_seen = np.asarray(of_all / np.maximum(share, least), dtype=np.float32)
             visible[index] = share >= least
             images[index] = np.where(visible[index], self.windowed(of_seen), 0)
             if missing is not None and missing[start:end].any():
-                lost = self._averaged(
-                    np.asarray(seen & missing[start:end, shown[0], shown[1]], dtype=np.float32)
-                )
+                lost = self._averaged(np.asarray(seen & missing[start:end, rows, columns], dtype=np.float32))
                 holes[index] = (lost > 0) & visible[index]
         judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
         return StandardStudy(images, visible, holes, first.astype(np.int64), judged, box)
@@ -129,18 +124,7 @@ class Standardisation:
         Args:
             shape: of the scan: (slices, rows, columns).
         """
-        rows, columns = shape[1:]
-        if self.region != "lungs" or not lungs.found:
-            return Box(0, 0, rows, columns)
-        seen = lungs.labels.max(axis=0)
-        (top, bottom), (left, right) = (
-            (int(places[0]), int(places[-1]) + 1)
-            for places in (np.flatnonzero(seen.max(axis=1)), np.flatnonzero(seen.max(axis=0)))
-        )
-        side = min(round(max(bottom - top, right - left) * (1 + 2 * self.margin)), rows, columns)
-        first_row = min(max((top + bottom - side) // 2, 0), rows - side)
-        first_column = min(max((left + right - side) // 2, 0), columns - side)
-        return Box(first_row, first_column, side, side)
+        return lung_square(lungs, self.margin) if self.region == "lungs" else Box(0, 0, *shape[1:])
 
     def tensor(self, images: FloatArray) -> FloatArray:
         """Normalise slices (n, size, size) in [0, 1] to float32 (n, 1, size, size)."""
@@ -149,6 +133,4 @@ class Standardisation:
 
     def _averaged(self, slices: FloatArray) -> FloatArray:
         """The mean of neighbouring slices (n, rows, columns) as (size, size), averaging where it shrinks."""
-        plane = np.asarray(np.mean(slices, axis=0), dtype=np.float32)
-        method = cv2.INTER_AREA if min(plane.shape) >= self.size else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(plane, (self.size, self.size), interpolation=method), dtype=np.float32)
+        return resample(np.asarray(np.mean(slices, axis=0), dtype=np.float32), self.size)

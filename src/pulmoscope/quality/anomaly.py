@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Subject
+from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray, Subject
 from pulmoscope.runtime.network import Network, Runtime, open_network
 
 CODE = "unlike-normal"
@@ -74,7 +74,7 @@ class AnomalyThreshold:
         value = float(np.sort(scores)[len(scores) - above - 1])
         return cls(value, false_alarms, len(scores), len(set(studies)))
 
-    def above(self, scores: Scores) -> npt.NDArray[np.bool_]:
+    def above(self, scores: Scores) -> BoolArray:
         """Which slices are unlike normal ones; bool like ``scores``."""
         return np.asarray(scores > self.value)
 

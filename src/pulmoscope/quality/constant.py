@@ -19,9 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray
 
-Bytes = npt.NDArray[np.uint8]
 """A mask of one slice: 0 or 1."""
 
 STRAIGHT = 0.7
@@ -259,9 +258,7 @@ def _lost_rows(
     return ["dropped rows"]
 
 
-def _dropped_across(
-    full: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_], crossing: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _dropped_across(full: BoolArray, found: BoolArray, crossing: BoolArray) -> BoolArray:
     """Which rows were dropped from side to side, beside the body and at its ends, too.
 
     Besides the found ones these are others that cross the body, and those that go on outside it at the same distance.
@@ -291,7 +288,7 @@ def _dropped_across(
     return dropped
 
 
-def _mark(mask: Bytes, region: npt.NDArray[np.bool_], body: Bytes, whole: bool) -> None:
+def _mark(mask: Bytes, region: BoolArray, body: Bytes, whole: bool) -> None:
     mask[region if whole else region & (body > 0)] = 1
 
 

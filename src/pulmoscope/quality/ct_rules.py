@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, FlagLevel, Quality, Scan
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, Quality, Scan
 
 LEAST_ML = 500
 """Less air and lung than this in the whole scan: it shows no chest, or hardly any of one (adults: 2,000 to 7,000)."""
@@ -23,7 +23,7 @@ THICK_MM, COARSE_MM = 5.0, 1.5
 ONE_SIDED = 6.0
 """One lung is so many times larger than the other: one is missing, collapsed, full, or was not found."""
 
-Labels = npt.NDArray[np.uint8]
+Labels = Bytes
 
 
 def check(scan: Scan, lungs: Labels | None) -> Quality:

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray, FloatArray, Point
-from pulmoscope.quality.constant import Bytes, Constant, Lost, Sizes, constant, lost_of
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.quality.constant import Constant, Lost, Sizes, constant, lost_of
 
 SLICE = "constant slice"
 """The kind of a slice that has no picture at all."""

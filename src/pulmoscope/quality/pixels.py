@@ -11,9 +11,8 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 
 LEAST_SHARPNESS = 0.145
 """Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.19 in 99 %)."""
@@ -84,7 +83,7 @@ def _strengths(pixels: FloatArray) -> FloatArray:
     return np.asarray(np.median(tiles, axis=2)[_lit(pixels)], dtype=np.float32)
 
 
-def _lit(pixels: FloatArray) -> npt.NDArray[np.bool_]:
+def _lit(pixels: FloatArray) -> BoolArray:
     """Which tiles (tiles,) hold next to no black: the edge of a dark frame would pass for coarse structure."""
     low, high = np.percentile(pixels, (2, 98))
     black = pixels <= low + 0.01 * (high - low)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
+from pulmoscope.preprocess.framing import Framed
 from pulmoscope.preprocess.views import View, view_input, view_of
-from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
 from pulmoscope.segment.xray_lungs import finder_input, finder_map

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray, Scan
-from pulmoscope.preprocess.ct import Bytes
+from pulmoscope.core.types import Bytes, FloatArray, Scan
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Runtime, open_network, resolved
 from pulmoscope.runtime.study_bundle import ENSEMBLE, SLICE, WEIGHTED, StudyBundle, load

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.segment.ct_lung_parts import BoolArray, disc
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.segment.ct_lung_parts import disc
 
 GRID_MM, SLAB_MM = 1.5, 5.0
 """The pixel that is measured on, about; and over how much neighbouring slices are averaged."""
@@ -58,12 +57,12 @@ class Densities:
     """
 
     hu: FloatArray
-    labels: npt.NDArray[np.uint8]
+    labels: Bytes
     box: tuple[slice, slice]
     voxel_mm: Point
 
 
-def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) -> Densities:
+def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
     """Smooth the lungs' density; what lies outside them doesn't weigh in.
 
     Args:
@@ -159,7 +158,7 @@ def _without_vessels(found: Densities, index: int) -> FloatArray:
     )
 
 
-def _disc(mm: float, found: Densities) -> npt.NDArray[np.uint8]:
+def _disc(mm: float, found: Densities) -> Bytes:
     return disc(max(1, round(mm / found.voxel_mm[1])))
 
 

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, FloatArray, Point
 from pulmoscope.segment.ct_lung_parts import (
     RIB_GAP_MM,
     RIB_HU,
     RIB_MM,
     SECTOR_DEG,
-    BoolArray,
     closed,
     disc,
     inner_edge,

@@ -7,9 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
-
-BoolArray = npt.NDArray[np.bool_]
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 
 LUMEN_HU = -920
 """Open airways are darker; aerated lung seldom is."""
@@ -35,7 +33,7 @@ AIRWAY_MM = 50
 """Trachea and main bronchi are no farther from the middle."""
 
 
-def disc(width: int) -> npt.NDArray[np.uint8]:
+def disc(width: int) -> Bytes:
     """A round structuring element of so many px across, an odd number."""
     odd = width | 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd, odd)), dtype=np.uint8)

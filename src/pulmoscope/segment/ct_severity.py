@@ -20,9 +20,8 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lesions import LESION_HU, Densities, densities, each, lesions
-from pulmoscope.segment.ct_lung_parts import BoolArray
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 
 BAND_HU = (-950, -700, -300)
@@ -56,7 +55,7 @@ GRADE_STEPS = (25.0, 50.0, 75.0)
 
 def measure(
     hu: FloatArray,
-    labels: npt.NDArray[np.uint8],
+    labels: Bytes,
     spacing_mm: Point,
     missing: BoolArray | None = None,
 ) -> tuple[SeverityMeasure, SeverityMasks] | None:
@@ -118,9 +117,7 @@ def region_score(percent: float) -> int:
     return 1 + sum(percent >= step for step in SCORE_STEPS[:-1]) + (percent > SCORE_STEPS[-1])
 
 
-def _on_scan(
-    lungs: npt.NDArray[np.uint8], smooth: Densities, kept: BoolArray, clear: FloatArray
-) -> npt.NDArray[np.uint8]:
+def _on_scan(lungs: Bytes, smooth: Densities, kept: BoolArray, clear: FloatArray) -> Bytes:
     """The lesions on the scan's own grid: uint8, 0 none, 1 ground glass, 2 consolidation."""
     out = np.zeros(lungs.shape, dtype=np.uint8)
     rows, columns = smooth.box
@@ -144,9 +141,7 @@ def _on_scan(
 _Counts = dict[int, npt.NDArray[np.float64]]
 
 
-def _counts(
-    lungs: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], box: tuple[slice, slice]
-) -> tuple[_Counts, _Counts]:
+def _counts(lungs: Bytes, mask: Bytes, box: tuple[slice, slice]) -> tuple[_Counts, _Counts]:
     """Side → how many voxels of each slice are lung, and how many lesion."""
     lung = {side: np.zeros(len(lungs)) for side in (RIGHT, LEFT)}
     ill = {side: np.zeros(len(lungs)) for side in (RIGHT, LEFT)}

@@ -11,8 +11,8 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import sha256_of_file
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray, dhash
+from pulmoscope.core.types import BoolArray, FloatArray
+from pulmoscope.datasets.fingerprint import dhash
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.io.quiet import unreadable

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts.folders import subfolders
 from pulmoscope.datasets.manifest import read_csv

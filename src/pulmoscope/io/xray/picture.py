@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
 
 SMALLEST_SIDE = 64
 """px; below it a chest X-ray shows nothing."""
@@ -92,7 +91,7 @@ def check_content(name: str, pixels: FloatArray) -> None:
         raise UnsuitableError(name, "blank", finding, f"at least {100 * LEAST_SPREAD:.0f} %")
 
 
-def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Flag, ...]]:
+def grey_of_colour(image: Image.Image) -> tuple[Bytes, tuple[Flag, ...]]:
     """Luminance (ITU-R BT.601) of an 8-bit RGB image, and a flag where it really has colour.
 
     It has, where in more than 1 % of the pixels two channels differ by more than ``COLOUR_STEP``.

@@ -25,7 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.results import RESULT, RESULT_KEY
 from pulmoscope.core.synthetic import XRAY_DESCRIPTION
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
 from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
 from pulmoscope.io.xray.square import squared
@@ -46,7 +46,7 @@ _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _ALPHA = Flag("alpha", FlagLevel.WARN, "transparent parts were laid over black", "an X-ray has none")
 
-Grey = tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[Flag, ...]]
+Grey = tuple[Bytes | npt.NDArray[np.uint16], tuple[Flag, ...]]
 
 
 def decode(data: bytes, name: str, kind: str) -> Picture:
@@ -119,7 +119,7 @@ def size_of(data: bytes, kind: str) -> tuple[int, int]:
     return image.height, image.width
 
 
-def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:
+def scale(grey: Bytes | npt.NDArray[np.uint16]) -> FloatArray:
     """Integers to float32 in [0, 1], by the module's rule."""
     bits = 8 if grey.dtype == np.uint8 else max(8, int(grey.max()).bit_length())
     return np.divide(grey, np.float32(2**bits - 1), dtype=np.float32)

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import scipy.fft
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.fields import Grid
 
 Value = float | str

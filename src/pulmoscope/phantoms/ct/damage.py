@@ -15,7 +15,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray
 
 Kind = Literal["block", "zero", "saturated", "rows", "slice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -11,8 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.anatomy import Chest, Organs
 from pulmoscope.phantoms.ct.fields import Grid, bumps, smoothstep
 

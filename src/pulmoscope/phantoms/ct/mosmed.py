@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.files import claim_folder, csv_text, write_bytes, write_text
+from pulmoscope.core.types import Bytes
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts import mosmed
@@ -263,7 +263,7 @@ def _draw(job: _Job) -> dict[str, str]:
     return drawn_once(out / job.study, record, job.fingerprint, job.force, drawn, write)
 
 
-def _write(file: Path, voxels: npt.NDArray[np.uint8], phantom: CtPhantom) -> None:
+def _write(file: Path, voxels: Bytes, phantom: CtPhantom) -> None:
     """A mask, whole or not at all."""
     with beside(file) as unfinished:
         write_nifti(unfinished, voxels, phantom)

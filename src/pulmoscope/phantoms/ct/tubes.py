@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.anatomy import Chest
 from pulmoscope.phantoms.ct.fields import Grid
 
@@ -211,7 +211,7 @@ class _Branches:
         return join(parts)
 
 
-def _halves(offsets: Points, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _halves(offsets: Points, rng: np.random.Generator) -> BoolArray:
     """Part points about across their longest direction; True for one part, none is empty."""
     farthest = offsets[np.argmax((offsets**2).sum(axis=1))]
     along = offsets @ farthest

@@ -12,8 +12,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.xray.anatomy import Anatomy, Canvas, vessels
 from pulmoscope.phantoms.xray.lesions import lesions
 

@@ -19,7 +19,7 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io import read_scan
@@ -38,8 +38,6 @@ from pulmoscope.training.severity.judge import Judged, missing_shares, of_patien
 from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
-
-BoolArray = npt.NDArray[np.bool_]
 
 SCHEMA_VERSION = "1.0"
 RESULT = "stress.json"
