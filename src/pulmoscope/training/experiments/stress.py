@@ -25,13 +25,14 @@ from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io import read_scan
 from pulmoscope.phantoms.ct.damage import SIZES, Size, damage
 from pulmoscope.preprocess.ct_standard import StandardStudy
+from pulmoscope.quality.filled import fill_missing
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
-from pulmoscope.quality.standard import searched_lungs
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
 from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES
+from pulmoscope.segment.ct_lungs import lung_mask
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
 from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
@@ -144,7 +145,8 @@ def _answers(
     assert own is not None
     scan = read_scan(table.path(sample), "ct")
     assert scan.spacing_mm is not None
-    found, lungs = searched_lungs(scan)
+    found = fill_missing(scan)
+    lungs = lung_mask(found.scan.pixels, scan.spacing_mm)
     base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
     places = np.flatnonzero(base.judged)
     repaired = impute(_grey(base), base.missing, own, base.shown)
