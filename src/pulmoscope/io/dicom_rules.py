@@ -152,9 +152,9 @@ def descriptions(dataset: Dataset) -> Iterator[str]:
 def spacing(dataset: Dataset) -> tuple[float, float] | None:
     """(row, column) distance in mm: in the patient where calibrated, else on the detector; None where not said."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        found = [float(value) for value in values(dataset, keyword)]
-        if len(found) == 2 and all(0 < value < 100 for value in found):
-            return found[0], found[1]
+        steps = [float(value) for value in values(dataset, keyword)]
+        if len(steps) == 2 and all(0 < value < 100 for value in steps):
+            return steps[0], steps[1]
     return None
 
 

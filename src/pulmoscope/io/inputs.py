@@ -191,15 +191,15 @@ def entries(
     A DICOMDIR that is named stands for the files that it lists.
     """
     taken = {"index.json"}  # the pipeline's own file beside the slugs
-    for given in map(Path, paths):
+    for named in map(Path, paths):
         count = 0
-        for name, relative, source in _expand(given, without and without.resolve(), passed_over):
+        for name, relative, source in _expand(named, without and without.resolve(), passed_over):
             count += 1
             place = str(PurePosixPath(relative).parent)
-            yield Entry(name, unique(slug_of(relative), taken), source, given.name if place == "." else place)
+            yield Entry(name, unique(slug_of(relative), taken), source, named.name if place == "." else place)
         if count == 0:
-            empty = UnreadableError(_shown(given), "no-images", "the folder or zip holds no images")
-            yield Entry(_shown(given), unique(slug_of(given.name), taken), empty)
+            empty = UnreadableError(_shown(named), "no-images", "the folder or zip holds no images")
+            yield Entry(_shown(named), unique(slug_of(named.name), taken), empty)
 
 
 Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source

@@ -32,10 +32,10 @@ _STUDY_DATES = (
 
 def child_flags(dataset: Dataset) -> tuple[Flag, ...]:
     """A flag that refers the image of a patient under 18; none for adults, and where the file does not say."""
-    found = age(dataset)
-    if found is None or found[0] >= ADULT:
+    age_years = age(dataset)
+    if age_years is None or age_years[0] >= ADULT:
         return ()
-    years, source = found
+    years, source = age_years
     shown = "1 year" if years == 1 else f"{years} years"
     rule = f"at least {ADULT} years: no model was checked on children alone"
     return (Flag(CHILD, FlagLevel.REFUSE, f"the patient's age is {shown}, by {source}", rule),)
@@ -74,10 +74,10 @@ def _by_dates(dataset: Dataset) -> tuple[int, str] | None:
 
 def _date(text: str) -> datetime.date | None:
     """A date (PS3.5 6.2, DA and DT; with dots as ACR-NEMA wrote it); None where it is none."""
-    found = re.match(r"(\d{4})(\.?)(\d\d)\2(\d\d)", text)
-    if found is None:
+    match = re.match(r"(\d{4})(\.?)(\d\d)\2(\d\d)", text)
+    if match is None:
         return None
     try:
-        return datetime.date(int(found[1]), int(found[3]), int(found[4]))
+        return datetime.date(int(match[1]), int(match[3]), int(match[4]))
     except ValueError:
         return None

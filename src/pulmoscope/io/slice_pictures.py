@@ -66,16 +66,16 @@ def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
 
 def _are_slices(ordered: Sequence[Entry]) -> bool:
     """Whether two of three pictures are slices, each like its neighbour."""
-    found = 0
+    alike = 0
     for left, quarter in enumerate((2, 1, 3)):  # the middle first, where lungs are most likely
-        place = quarter * (len(ordered) - 1) // 4
-        here = _pixels(ordered[place])
+        position = quarter * (len(ordered) - 1) // 4
+        here = _pixels(ordered[position])
         if here is not None and is_slice(here):
-            beside = _pixels(ordered[place + 1])
-            found += beside is not None and beside.shape == here.shape and likeness(here, beside) >= ALIKE
-        if found == 2 or found + 2 - left < 2:
+            beside = _pixels(ordered[position + 1])
+            alike += beside is not None and beside.shape == here.shape and likeness(here, beside) >= ALIKE
+        if alike == 2 or alike + 2 - left < 2:
             break
-    return found == 2
+    return alike == 2
 
 
 def is_slice(pixels: FloatArray) -> bool:

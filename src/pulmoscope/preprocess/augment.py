@@ -108,19 +108,19 @@ def _moved(image: FloatArray, linear: np.ndarray, shift: np.ndarray, outside: fl
 
 def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
     """Frames, letters, cables and patches on top: what surrounds or covers lungs in any hospital."""
-    drawn = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # OpenCV draws letters on 8 bits only
-    side = drawn.shape[0]
+    canvas = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # OpenCV draws letters on 8 bits only
+    side = canvas.shape[0]
     if rng.random() < 0.2 * strength:
         for turn in range(4):
             if rng.random() < 0.5:
-                np.rot90(drawn, turn)[: rng.integers(1, max(2, int(side * 0.12)))] = _grey(rng)
+                np.rot90(canvas, turn)[: rng.integers(1, max(2, int(side * 0.12)))] = _grey(rng)
     if rng.random() < 0.25 * strength:
         for _ in range(rng.integers(1, 4)):
             text = "".join(rng.choice(list("LRABCDP0123456789->:"), rng.integers(1, 7)))
             corner = (int(rng.integers(0, int(side * 0.9))), int(rng.integers(8, side)))
             font, scale = int(rng.integers(0, 4)), rng.uniform(0.25, 0.8) * side / 160
             cv2.putText(
-                drawn, text, corner, font, scale, int(rng.choice([0, 220, 255])), int(rng.integers(1, 3))
+                canvas, text, corner, font, scale, int(rng.choice([0, 220, 255])), int(rng.integers(1, 3))
             )
     if rng.random() < 0.15 * strength:
         for _ in range(rng.integers(1, 4)):
@@ -129,7 +129,7 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
             curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
             points = [curve.astype(np.int32)]
             cv2.polylines(
-                drawn,
+                canvas,
                 points,
                 isClosed=False,
                 color=int(rng.integers(190, 256)),
@@ -139,8 +139,8 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
         for _ in range(rng.integers(1, 4)):
             height, width = (rng.uniform(0.05, 0.25, 2) * side).astype(int)
             top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
-            drawn[top : top + height, left : left + width] = _grey(rng)
-    return drawn.astype(np.float32) / np.float32(255)
+            canvas[top : top + height, left : left + width] = _grey(rng)
+    return canvas.astype(np.float32) / np.float32(255)
 
 
 def _grey(rng: np.random.Generator) -> int:

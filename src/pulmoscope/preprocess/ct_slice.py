@@ -84,14 +84,14 @@ class SlicePreprocess:
             lungs: a lung mask of the whole slice, bool or probability, of any size; None: look for them.
         """
         rows, columns = pixels.shape
-        found = slice_lungs(pixels) if lungs is None else _as_mask(lungs, rows, columns)
-        hulls = [] if found is None else lung_hulls(found)
+        mask = slice_lungs(pixels) if lungs is None else _as_mask(lungs, rows, columns)
+        hulls = [] if mask is None else lung_hulls(mask)
         box = Box(0, 0, rows, columns)
         if self.region == "lungs":
             box = self._box(hulls, rows, columns) if hulls else centre_square(rows, columns)
         image = resample(crop(pixels, box), self.size)
         if self.window:
-            image = harmonised(image, *grey_levels(pixels, found))
+            image = harmonised(image, *grey_levels(pixels, mask))
         if self.region == "lungs" and self.hull and hulls:
             within = [(hull - (box.left, box.top)) / (box.width, box.height) for hull in hulls]
             image = only_within(image, within, self.room, self.hidden)
@@ -104,7 +104,7 @@ class SlicePreprocess:
     def tensor(self, image: FloatArray) -> FloatArray:
         """Normalise a framed and toned image to float32 (channels, size, size)."""
         if self.others == "opened" and self.channels == 3:
-            image = np.stack([image, *(opened(image, share) for share in OPENINGS)])
+            image = np.stack([image, *(opened(image, diameter) for diameter in OPENINGS)])
         return normalised(image, self.mean, self.std, self.channels)
 
     def __call__(
@@ -159,9 +159,9 @@ def harmonised(image: FloatArray, lung: float, tissue: float) -> FloatArray:
     return np.asarray(np.clip(mapped, 0, 1), dtype=np.float32)
 
 
-def opened(image: FloatArray, share: float) -> FloatArray:
+def opened(image: FloatArray, diameter: float) -> FloatArray:
     """Grey opening: what is bright and narrower than a disc of ``share`` sides becomes as dark as what is around it."""
-    width = max(3, round(share * image.shape[-1]) | 1)
+    width = max(3, round(diameter * image.shape[-1]) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     return np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, disc), dtype=np.float32)
 

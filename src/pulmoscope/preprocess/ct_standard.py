@@ -102,16 +102,16 @@ class Standardisation:
             inside, part = lungs.labels[start:end] > 0, hu[start:end, rows, columns]
             area[index] = np.count_nonzero(inside) / (end - start)
             seen = inside[:, rows, columns] if hidden else np.ones(part.shape, dtype=bool)
-            share = self._averaged(np.asarray(seen, dtype=np.float32))
+            fraction = self._averaged(np.asarray(seen, dtype=np.float32))
             of_all = self._averaged(np.where(seen, part, np.float32(0)))
-            of_seen = np.asarray(of_all / np.maximum(share, least), dtype=np.float32)
-            visible[index] = share >= least
+            of_seen = np.asarray(of_all / np.maximum(fraction, least), dtype=np.float32)
+            visible[index] = fraction >= least
             images[index] = np.where(visible[index], self.windowed(of_seen), 0)
             if missing is not None and missing[start:end].any():
                 lost = self._averaged(np.asarray(seen & missing[start:end, rows, columns], dtype=np.float32))
                 holes[index] = (lost > 0) & visible[index]
-        judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
-        return StandardStudy(images, visible, holes, first.astype(np.int64), judged, box)
+        shows_lung = (area > 0) & (area >= self.least_lung * area.max(initial=0))
+        return StandardStudy(images, visible, holes, first.astype(np.int64), shows_lung, box)
 
     def windowed(self, hu: FloatArray) -> Bytes:
         """HU from ``hu_low`` to ``hu_high`` as 0 … 255; any shape."""

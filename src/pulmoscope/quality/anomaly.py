@@ -93,12 +93,12 @@ def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]
         return ()
     _all_finite(scores)
     above = int(np.count_nonzero(threshold.above(scores)))
-    share = above / len(scores)
-    if share < TOLD * threshold.false_alarms:
+    fraction = above / len(scores)
+    if fraction < TOLD * threshold.false_alarms:
         return ()
-    level = FlagLevel.WARN if share >= SHOWN * threshold.false_alarms else FlagLevel.INFO
+    level = FlagLevel.WARN if fraction >= SHOWN * threshold.false_alarms else FlagLevel.INFO
     finding = (
-        f"{100 * share:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
+        f"{100 * fraction:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
         "knows; this tells of unusual data, whatever the reason, and is no diagnosis"
     )
     rule = (
@@ -134,10 +134,10 @@ def score_table(scores: Scores, classes: Sequence[str]) -> Mapping[str, ScoreSum
         DatasetError: a score is no number.
     """
     _all_finite(scores)
-    own = np.asarray(classes)
+    labels = np.asarray(classes)
     table = {}
     for name in sorted(set(classes)):
-        values = np.asarray(scores, dtype=np.float64)[own == name]
+        values = np.asarray(scores, dtype=np.float64)[labels == name]
         least, lower, median, upper, most = (
             float(value) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1))
         )
@@ -173,18 +173,18 @@ class AnomalyModel:
         Raises:
             BundleError: the file gives something else.
         """
-        own = [np.empty(0, dtype=np.float32)]
+        parts = [np.empty(0, dtype=np.float32)]
         maps = [np.empty((0, *slices.shape[1:]), dtype=np.float32)]
         for start in range(0, len(slices), BATCH):
             batch = np.ascontiguousarray(slices[start : start + BATCH, None], dtype=np.float32)
-            found = self.network(batch)
-            if set(found) != {"score", "residual"}:
+            outputs = self.network(batch)
+            if set(outputs) != {"score", "residual"}:
                 raise BundleError(
-                    f"{self.name}: an anomaly network gives score, residual (found: {', '.join(found)})"
+                    f"{self.name}: an anomaly network gives score, residual (found: {', '.join(outputs)})"
                 )
-            own.append(found["score"])
-            maps.append(found["residual"][:, 0])
-        return np.concatenate(own), np.concatenate(maps)
+            parts.append(outputs["score"])
+            maps.append(outputs["residual"][:, 0])
+        return np.concatenate(parts), np.concatenate(maps)
 
 
 def _all_finite(scores: Scores) -> None:

@@ -97,7 +97,7 @@ def constant(plane: FloatArray, sizes: Sizes) -> Constant:
     return Constant(blocks, runs)
 
 
-def lost_of(plane: FloatArray, found: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
+def lost_of(plane: FloatArray, flat: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
     """Which of the constant regions are damage.
 
     Args:
@@ -110,11 +110,11 @@ def lost_of(plane: FloatArray, found: Constant, body: Bytes, inner: Bytes, sizes
     """
     mask = np.zeros(plane.shape, dtype=np.uint8)
     kinds: list[str] = []
-    for region, find in ((found.blocks, _lost_blocks), (found.runs, _lost_rows)):
+    for region, find in ((flat.blocks, _lost_blocks), (flat.runs, _lost_rows)):
         # Regions of two values may touch: padding, and a band that ends there.
         for value in np.unique(plane[(region & inner) > 0]):
-            own = region & (plane == value).view(np.uint8)
-            kinds += find(plane, own, body, inner, sizes, mask)
+            inside = region & (plane == value).view(np.uint8)
+            kinds += find(plane, inside, body, inner, sizes, mask)
     return Lost(mask, tuple(dict.fromkeys(kinds)))
 
 
@@ -170,19 +170,19 @@ def _border(
         along = (1, length) if way[0] else (length, 1)
         straight = cv2.morphologyEx(edge, cv2.MORPH_OPEN, np.ones(along, np.uint8))
         row, column = np.nonzero(edge & inside)
-        place, is_straight = labels[row, column], straight[row, column]
-        own, near = plane[row, column], plane[row + way[0], column + way[1]]
-        step = np.abs(near - own)
+        region, is_straight = labels[row, column], straight[row, column]
+        value, near = plane[row, column], plane[row + way[0], column + way[1]]
+        step = np.abs(near - value)
         far = np.clip(row + 2 * way[0], 0, rows - 1), np.clip(column + 2 * way[1], 0, columns - 1)
         beyond = np.where(
-            mask[far], step, np.abs(plane[far] - own)
+            mask[far], step, np.abs(plane[far] - value)
         )  # of rows that are dropped in turn, nothing
-        sums.pixels += np.bincount(place, minlength=count)
-        sums.straight += np.bincount(place, is_straight, count)
-        sums.sides += np.bincount(place, is_straight * (way[1] != 0), count)
-        sums.same += np.bincount(place, near == own, count)
-        sums.step += np.bincount(place, is_straight * step, count)
-        sums.sharp += np.bincount(place, is_straight * np.minimum(step / np.maximum(beyond, 1), 1), count)
+        sums.pixels += np.bincount(region, minlength=count)
+        sums.straight += np.bincount(region, is_straight, count)
+        sums.sides += np.bincount(region, is_straight * (way[1] != 0), count)
+        sums.same += np.bincount(region, near == value, count)
+        sums.step += np.bincount(region, is_straight * step, count)
+        sums.sharp += np.bincount(region, is_straight * np.minimum(step / np.maximum(beyond, 1), 1), count)
     return sums
 
 
@@ -252,13 +252,13 @@ def _lost_rows(
     whole = _border(plane, runs, labels, count, np.ones_like(body), run // 2, (_UP, _DOWN))
     for number in np.flatnonzero(damaged):
         _mark(mask, labels == number, body, bool(whole.same[number] <= SAME * whole.pixels[number]))
-    found = damaged[labels]
-    full = (plane == plane[found][0]).all(axis=1)
-    mask[_dropped_across(full, found.any(axis=1), np.asarray(body.any(axis=1)))] = 1
+    lost = damaged[labels]
+    full = (plane == plane[lost][0]).all(axis=1)
+    mask[_dropped_across(full, lost.any(axis=1), np.asarray(body.any(axis=1)))] = 1
     return ["dropped rows"]
 
 
-def _dropped_across(full: BoolArray, found: BoolArray, crossing: BoolArray) -> BoolArray:
+def _dropped_across(full: BoolArray, damaged: BoolArray, crossing: BoolArray) -> BoolArray:
     """Which rows were dropped from side to side, beside the body and at its ends, too.
 
     Besides the found ones these are others that cross the body, and those that go on outside it at the same distance.
@@ -269,17 +269,17 @@ def _dropped_across(full: BoolArray, found: BoolArray, crossing: BoolArray) -> B
         found: bool (rows,), those in which a dropped row was found.
         crossing: bool (rows,), those with body.
     """
-    dropped = full & found
+    dropped = full & damaged
     ends = np.flatnonzero(np.diff(np.concatenate(([False], full, [False]))))
     stretches = [slice(int(start), int(stop)) for start, stop in zip(ends[::2], ends[1::2], strict=True)]
-    known = [own for own in stretches if found[own].any()]
+    known = [stretch for stretch in stretches if damaged[stretch].any()]
     if not known:
         return dropped
-    thickest = max(own.stop - own.start for own in known)
-    thin = {own.start: own for own in stretches if own.stop - own.start <= thickest}
-    for own in thin.values():
-        if crossing[own].any():
-            dropped[own] = True
+    thickest = max(stretch.stop - stretch.start for stretch in known)
+    thin = {stretch.start: stretch for stretch in stretches if stretch.stop - stretch.start <= thickest}
+    for stretch in thin.values():
+        if crossing[stretch].any():
+            dropped[stretch] = True
     if len(known) > 1:
         apart = min(high.start - low.start for low, high in pairwise(known))
         for start, step in ((known[0].start, -apart), (known[-1].start, apart)):

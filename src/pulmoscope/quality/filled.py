@@ -65,7 +65,7 @@ def standard_study(scan: Scan, preprocess: Standardisation, *, search: bool) -> 
         UnsuitableError: nothing is left.
     """
     assert scan.spacing_mm is not None
-    found = fill_missing(scan) if search else FilledScan(scan, None, searched=False)
-    lungs = lungs_of(found.scan)
+    filled = fill_missing(scan) if search else FilledScan(scan, None, searched=False)
+    lungs = lungs_of(filled.scan)
     assert lungs is not None  # as the scan is in HU
-    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
+    return preprocess.apply(scan.pixels, scan.spacing_mm, lungs, filled.mask)

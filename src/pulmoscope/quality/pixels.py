@@ -43,9 +43,9 @@ def check(pixels: FloatArray) -> tuple[Flag, ...]:
     return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
 
 
-def in_percent(share: float) -> str:
+def in_percent(fraction: float) -> str:
     """A share for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
-    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+    return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
 def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
@@ -93,10 +93,10 @@ def _lit(pixels: FloatArray) -> BoolArray:
 
 
 def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
-    found = sharpness(pixels, spread)
-    if found is None:
+    measured = sharpness(pixels, spread)
+    if measured is None:
         return ()
-    sharp, detail = found
+    sharp, detail = measured
     if sharp < LEAST_SHARPNESS:
         strength = f"{in_percent(sharp)} of the strength of the coarse one"
         finding = f"the radiograph is blurred: its fine structure has {strength}"
@@ -112,14 +112,14 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
     """Rows or columns whose pixels differ from their neighbours within the row as those of a radiograph never do."""
     step = -(-max(pixels.shape) // _NOISE_SIDE)
     sample = pixels[::step, ::step]  # not averaged, which would take the noise away
-    share = 0.0
+    fraction = 0.0
     for lying in (sample, sample.T):
         noise = np.median(np.abs(np.diff(lying, 2, axis=1)), axis=1)
         limit = max(NOISIER * float(np.median(noise)), LEAST_NOISE * spread)
-        share = max(share, float((noise > limit).mean()))
-    if share <= MOST_NOISE:
+        fraction = max(fraction, float((noise > limit).mean()))
+    if fraction <= MOST_NOISE:
         return ()
-    finding = f"{in_percent(share)} of the rows or columns of pixels are noise"
+    finding = f"{in_percent(fraction)} of the rows or columns of pixels are noise"
     return (_refuse("noise-band", finding, f"at most {in_percent(MOST_NOISE)}"),)
 
 

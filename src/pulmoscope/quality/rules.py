@@ -121,8 +121,8 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
 
 def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
     """:func:`drawn_among_real`, and the reverse: a model that has seen drawn studies only can't judge a patient's."""
-    drawn = any(flag.code == "synthetic" for flag in flags)
-    if not drawn and set(sources) == {SYNTHETIC_SOURCE}:
+    synthetic = any(flag.code == "synthetic" for flag in flags)
+    if not synthetic and set(sources) == {SYNTHETIC_SOURCE}:
         finding = "the study is a patient's, and the model has learnt from simulated studies only"
         return (*flags, _limit("real-among-drawn", finding))
     return drawn_among_real(flags, sources)
@@ -182,9 +182,9 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     """
     sample = pixels[:, :: max(1, pixels.shape[1] // _SAMPLES)]
     steps = np.diff(sample, axis=0)
-    share = np.maximum((steps > SEAM_STEP).mean(axis=1), (steps < -SEAM_STEP).mean(axis=1))
+    fraction = np.maximum((steps > SEAM_STEP).mean(axis=1), (steps < -SEAM_STEP).mean(axis=1))
     spread = sample.std(axis=1)
-    seams = share[2:-2] - np.maximum(share[:-4], share[4:])
+    seams = fraction[2:-2] - np.maximum(fraction[:-4], fraction[4:])
     seams[np.minimum(spread[2:-3], spread[5:]) <= SEAM_SPREAD] = 0
     margin = round(0.08 * len(seams))
     worst = float(seams[margin : len(seams) - margin].max())
@@ -247,10 +247,10 @@ def _tilt(lungs: FloatArray, rows: int, columns: int) -> float | None:
 
 def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
     inside = lungs > 0.5
-    share = float(inside.mean())
+    fraction = float(inside.mean())
     least, most = LUNG_SHARE
-    if not least <= share <= most:
-        finding = f"lungs cover {in_percent(share)} of the image"
+    if not least <= fraction <= most:
+        finding = f"lungs cover {in_percent(fraction)} of the image"
         return [
             _refuse("not-a-chest", finding, f"{in_percent(least)} to {in_percent(most)} in a chest X-ray")
         ]

@@ -180,19 +180,19 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
             lung = closed(lung, voxel_mm) & inside
             lung = dents(lung, hu, voxel_mm, is_left=label == LEFT) & inside
             lung = with_dense(lung, hu, inside, voxel_mm, is_left=label == LEFT)
-            found = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
-            labels[within][half][without_domes(found, airy[half], voxel_mm)] = label
+            refilled = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
+            labels[within][half][without_domes(refilled, airy[half], voxel_mm)] = label
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(find, (RIGHT, LEFT)))
-    share = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
-    return labels if share.max() > LEAST_SHARE else np.zeros_like(labels)
+    fraction = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
+    return labels if fraction.max() > LEAST_SHARE else np.zeros_like(labels)
 
 
 def _extent(any_there: BoolArray | np.bool_) -> slice:
     """From the first to the last place where there is anything."""
-    places = np.flatnonzero(any_there)
-    return slice(int(places[0]), int(places[-1]) + 1)
+    inside = np.flatnonzero(any_there)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
@@ -235,9 +235,9 @@ def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
         airy = cv2.GaussianBlur(hu[index][around], (3, 3), 0) < DENSE_HU
         lung = full[index][around]
         for label in (RIGHT, LEFT):
-            shares = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))
-            share = cv2.resize(shares.astype(np.uint8), (columns, rows))[around]
-            lung[(share > 190) | ((share > 50) & airy)] = label
+            weights = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))
+            weight = cv2.resize(weights.astype(np.uint8), (columns, rows))[around]
+            lung[(weight > 190) | ((weight > 50) & airy)] = label
         return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
     with ThreadPoolExecutor() as threads:

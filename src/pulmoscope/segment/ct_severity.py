@@ -87,9 +87,9 @@ def measure(
     both = 100.0 * sum(ill for _, ill in total.values()) / sum(lung for lung, _ in total.values())
     volumes_ml = {name: float(total[side][0]) * voxel_ml for name, side in SIDES.items()}
     in_slices = sum(lung_counts.values())
-    shares = np.full(len(hu), np.nan)
-    np.divide(sum(lesion_counts.values()), in_slices, out=shares, where=in_slices > 0)
-    found = SeverityMeasure(
+    fractions = np.full(len(hu), np.nan)
+    np.divide(sum(lesion_counts.values()), in_slices, out=fractions, where=in_slices > 0)
+    severity = SeverityMeasure(
         percent_affected=both,
         right=_percent(*total[RIGHT]),
         left=_percent(*total[LEFT]),
@@ -98,9 +98,9 @@ def measure(
         regions=regions,
         volumes_ml={**volumes_ml, "both": sum(volumes_ml.values())},
         bands=_bands(smooth, extents),
-        slice_fractions=tuple(float(share) for share in shares),
+        slice_fractions=tuple(float(fraction) for fraction in fractions),
     )
-    return found, SeverityMasks(lungs, mask)
+    return severity, SeverityMasks(lungs, mask)
 
 
 def grade(percent: float) -> str:
@@ -158,8 +158,8 @@ def _counts(lungs: Bytes, mask: Bytes, box: tuple[slice, slice]) -> tuple[_Count
 
 def _extent(counts: npt.NDArray[np.float64]) -> tuple[int, int] | None:
     """The first slice of a lung and the one behind its last; None without any."""
-    places = np.flatnonzero(counts)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else None
+    inside = np.flatnonzero(counts)
+    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else None
 
 
 def _part(extent: tuple[int, int] | None, slices: int, low: float, high: float) -> npt.NDArray[np.float64]:
@@ -193,8 +193,8 @@ def _bands(
         for side, counts in histograms.items():
             inside = smooth.hu[index][smooth.labels[index] == side]
             if len(inside):
-                places = np.searchsorted(BAND_HU, inside, side="right")
-                counts[index] = np.bincount(places, minlength=len(BANDS))
+                bands = np.searchsorted(BAND_HU, inside, side="right")
+                counts[index] = np.bincount(bands, minlength=len(BANDS))
 
     each(sort, slices)
     parts = {"both": histograms[RIGHT].sum(axis=0) + histograms[LEFT].sum(axis=0)}

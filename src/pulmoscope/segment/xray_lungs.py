@@ -119,10 +119,10 @@ def _largest_parts(inside: np.ndarray) -> np.ndarray:
 
 def _span(counts: np.ndarray) -> tuple[float, float]:
     """The 1st and 99th percentile of positions, given how many there are at each: ``np.quantile``, but quicker."""
-    places = np.array([0.01, 0.99]) * (counts.sum() - 1)
-    below = np.floor(places)
+    limits = np.array([0.01, 0.99]) * (counts.sum() - 1)
+    below = np.floor(limits)
     reached = counts.cumsum()
     lower = np.searchsorted(reached, below, side="right")
-    upper = np.searchsorted(reached, np.ceil(places), side="right")
-    low, high = lower + (upper - lower) * (places - below)
+    upper = np.searchsorted(reached, np.ceil(limits), side="right")
+    low, high = lower + (upper - lower) * (limits - below)
     return float(low), float(high)

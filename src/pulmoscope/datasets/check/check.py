@@ -134,7 +134,7 @@ def _histograms(samples: Sequence[Sample], measured: Sequence[Measured]) -> tupl
 
 
 def _pairs(
-    samples: Sequence[Sample], measured: Sequence[Measured], found: Sequence[tuple[int, int, int]]
+    samples: Sequence[Sample], measured: Sequence[Measured], pairs: Sequence[tuple[int, int, int]]
 ) -> list[Pair]:
     return [
         Pair(
@@ -145,7 +145,7 @@ def _pairs(
             splits=(samples[one].split, samples[other].split),
             labels=(samples[one].label, samples[other].label),
         )
-        for one, other, bits in found
+        for one, other, bits in pairs
     ]
 
 

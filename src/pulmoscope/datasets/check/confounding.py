@@ -118,17 +118,17 @@ def shortcut_probe(
     )
 
 
-def _features(found: Measured) -> list[float]:
+def _features(measured: Measured) -> list[float]:
     known = ("PNG", "JPEG", "TIFF", "DICOM")
-    code = known.index(found.format) if found.format in known else len(known)
+    code = known.index(measured.format) if measured.format in known else len(known)
     return [
         code,
-        found.columns,
-        found.rows,
-        found.bytes_per_pixel,
-        found.mean,
-        found.sd,
-        found.dark_border,
+        measured.columns,
+        measured.rows,
+        measured.bytes_per_pixel,
+        measured.mean,
+        measured.sd,
+        measured.dark_border,
     ]
 
 

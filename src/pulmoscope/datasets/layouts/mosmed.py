@@ -85,7 +85,7 @@ def _infected(mask: Path) -> str:
         # identity in DICOM's axes: to the left, to the back, to the head
         volume = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(mask)), "LPS")
     except RuntimeError as error:
-        found = str(error).strip().splitlines()[-1]
-        raise DatasetError(f"{mask}: must be a NIfTI volume (found: {found})") from error
+        reason = str(error).strip().splitlines()[-1]
+        raise DatasetError(f"{mask}: must be a NIfTI volume (found: {reason})") from error
     marked = np.any(SimpleITK.GetArrayViewFromImage(volume), axis=(1, 2))
     return infected_text(int(number) for number in np.flatnonzero(marked))

@@ -31,14 +31,14 @@ def check_size(name: str, size: tuple[int, int, int], spacing_mm: tuple[float, f
     slices, rows, columns = size
     shown = " x ".join(map(str, size))
     if slices < FEWEST:
-        found = f"{slices} slice{'s' * (slices != 1)}"
-        raise UnsuitableError(name, "too-few-slices", found, f"a CT has at least {FEWEST}")
+        finding = f"{slices} slice{'s' * (slices != 1)}"
+        raise UnsuitableError(name, "too-few-slices", finding, f"a CT has at least {FEWEST}")
     if float(slices) * rows * columns > MOST_VOXELS:
         raise UnsuitableError(
             name, "too-many-pixels", f"{shown} voxels", f"at most {MOST_VOXELS // 10**6} million"
         )
     field = rows * spacing_mm[0], columns * spacing_mm[1]
     if not (min(field) >= NARROWEST_MM and max(field) <= WIDEST_MM):
-        found = f"a field of view of {field[0]:.4g} x {field[1]:.4g} mm"
+        finding = f"a field of view of {field[0]:.4g} x {field[1]:.4g} mm"
         rule = f"a chest CT's is {NARROWEST_MM} to {WIDEST_MM} mm a side"
-        raise UnsuitableError(name, "field-of-view", found, rule)
+        raise UnsuitableError(name, "field-of-view", finding, rule)

@@ -122,8 +122,8 @@ def spacing_flags(heights: Sequence[float], step: float) -> list[Flag]:
     flags = []
     if missing:
         largest = float(counts[fits].max() * step)
-        share = missing / (missing + len(heights))
-        too_many = share > MOST_MISSING or largest > LARGEST_GAP_MM
+        fraction = missing / (missing + len(heights))
+        too_many = fraction > MOST_MISSING or largest > LARGEST_GAP_MM
         gaps = int((whole[fits] > 1).sum())
         finding = (
             f"{missing} slice{' is' if missing == 1 else 's are'} missing in {gaps} gap{'s' * (gaps > 1)}, "
@@ -292,11 +292,11 @@ def _counted(code: str, count: int, which: str) -> list[Flag]:
     return [Flag(code, FlagLevel.WARN, f"{count} {left_out}: {which}")]
 
 
-def without(stacked: Stack, places: set[int]) -> Stack:
+def without(stacked: Stack, indices: set[int]) -> Stack:
     """The stack less some slices."""
-    kept = [place for place in range(len(stacked.headers)) if place not in places]
+    kept = [index for index in range(len(stacked.headers)) if index not in indices]
     return replace(
         stacked,
-        headers=tuple(stacked.headers[place] for place in kept),
-        heights_mm=tuple(stacked.heights_mm[place] for place in kept),
+        headers=tuple(stacked.headers[index] for index in kept),
+        heights_mm=tuple(stacked.heights_mm[index] for index in kept),
     )

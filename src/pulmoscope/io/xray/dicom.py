@@ -257,7 +257,7 @@ def upright(
             pixels = pixels.T
             spacing_mm = spacing_mm and (spacing_mm[1], spacing_mm[0])
         pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-        found = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
-        finding = f"turned upright, as PatientOrientation {found} says"
+        orientation = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
+        finding = f"turned upright, as PatientOrientation {orientation} says"
         remarks = (*remarks, Flag("turned", FlagLevel.INFO, finding))
     return Picture(np.ascontiguousarray(pixels), spacing_mm, view, remarks)

@@ -59,7 +59,7 @@ class Defect:
 def draw_defects(
     shape: tuple[int, int, int],
     rng: np.random.Generator,
-    share: float = 0.15,
+    fraction: float = 0.15,
     *,
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
@@ -74,17 +74,17 @@ def draw_defects(
         ValueError: the share is not within 0 … 1, no kind or size or an unknown one is named, or a slice is smaller
             than 8 pixels.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of damaged slices lies in 0 to 1 (found: {share:g})")
-    for given, known in ((kinds, KINDS), (sizes, SIZES)):
-        unknown = [name for name in given if name not in known]
-        if unknown or not given:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the share of damaged slices lies in 0 to 1 (found: {fraction:g})")
+    for asked, known in ((kinds, KINDS), (sizes, SIZES)):
+        unknown = [name for name in asked if name not in known]
+        if unknown or not asked:
             raise ValueError(
                 f"damage is one of {', '.join(known)} (found: {unknown[0] if unknown else 'none'})"
             )
     if min(shape[1:]) < 8:
         raise ValueError(f"a slice to damage has at least 8 x 8 pixels (found: {shape[1]} x {shape[2]})")
-    count = int(share * shape[0] + 0.5)
+    count = int(fraction * shape[0] + 0.5)
     chosen = sorted(int(index) for index in rng.choice(shape[0], count, replace=False))
     return tuple(
         _defect(
@@ -110,7 +110,7 @@ def apply(hu: Voxels, defects: Sequence[Defect]) -> tuple[Voxels, BoolArray]:
 def damage(
     hu: Voxels,
     rng: np.random.Generator,
-    share: float = 0.15,
+    fraction: float = 0.15,
     *,
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
@@ -124,7 +124,7 @@ def damage(
         ValueError: see :func:`draw_defects`.
     """
     slices, rows, columns = hu.shape
-    return apply(hu, draw_defects((slices, rows, columns), rng, share, kinds=kinds, sizes=sizes))
+    return apply(hu, draw_defects((slices, rows, columns), rng, fraction, kinds=kinds, sizes=sizes))
 
 
 def _defect(index: int, shape: tuple[int, ...], kind: Kind, size: Size, rng: np.random.Generator) -> Defect:
@@ -147,10 +147,10 @@ def _defect(index: int, shape: tuple[int, ...], kind: Kind, size: Size, rng: np.
 
 
 def _placed(
-    share: float, length: int, box: tuple[float, float], rng: np.random.Generator
+    fraction: float, length: int, box: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int]:
     """A stretch of an axis, anywhere within the box."""
-    wide = max(1, round(share * length))
+    wide = max(1, round(fraction * length))
     low, high = int(box[0] * length), int(np.ceil(box[1] * length))
     first = int(rng.integers(low, max(low + 1, high - wide + 1)))
     return first, first + wide, 1

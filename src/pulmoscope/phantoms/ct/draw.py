@@ -200,15 +200,15 @@ class _Picture:
         depth = np.maximum(body.pleura, body.dome_mm[None] - grid.z_mm[:, None, None])
         targets = []
         for side in (-1, 1):
-            found = np.argwhere((depth < -3) & (body.middle * side > 0))
-            found = found[rng.permutation(len(found))[:1500]]
+            candidates = np.argwhere((depth < -3) & (body.middle * side > 0))
+            candidates = candidates[rng.permutation(len(candidates))[:1500]]
             rows, columns = grid.axes(grid.coarse)[1], body.middle
             targets.append(
                 np.stack(
                     [
-                        columns[found[:, 0], found[:, 1], found[:, 2]],
-                        rows[found[:, 1], found[:, 2]],
-                        grid.z_mm[found[:, 0]],
+                        columns[candidates[:, 0], candidates[:, 1], candidates[:, 2]],
+                        rows[candidates[:, 1], candidates[:, 2]],
+                        grid.z_mm[candidates[:, 0]],
                     ],
                     axis=1,
                 ).astype(np.float64)

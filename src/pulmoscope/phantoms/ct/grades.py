@@ -53,9 +53,9 @@ _SOLID: Mapping[Grade, tuple[float, float]] = MappingProxyType(
 _MOST = 0.96  # of one lung: some of it always holds air
 
 
-def grade_of(share: float) -> Grade:
+def grade_of(fraction: float) -> Grade:
     """The grade that a share of both lungs together, 0 … 1, stands for."""
-    return next(grade for grade in GRADES if share <= BOUNDS[grade][1])
+    return next(grade for grade in GRADES if fraction <= BOUNDS[grade][1])
 
 
 def graded(
@@ -67,12 +67,12 @@ def graded(
     lung = np.maximum(organs.pleura, organs.dome_mm[None] - grid.z_mm[:, None, None]) < 0
     low, high = SHARES[grade]
     # small shares are the more frequent ones within CT-1, as in patients
-    share = (
+    fraction = (
         float(np.exp(rng.uniform(np.log(low), np.log(high)))) if grade == "CT-1" else rng.uniform(low, high)
     )
-    shares = _sides(share, lung, organs.middle, rng)
-    score, rough, kind = _score(share, max(shares.values()), chest, organs, grid, rng)
-    opacity, beyond = threshold(score, organs.middle, lung, shares, 0.30)
+    fractions = _sides(fraction, lung, organs.middle, rng)
+    score, rough, kind = _score(fraction, max(fractions.values()), chest, organs, grid, rng)
+    opacity, beyond = threshold(score, organs.middle, lung, fractions, 0.30)
     hu = rng.uniform(-640, -500) + rng.uniform(60, 150) * np.clip(beyond, 0, 1.6) + 50 * kind
     hu = np.clip(hu, -700, -390)
     # Solid is what lies deep in a lesion and low in the patient, in patches; air stays in the bronchi that cross it.
@@ -88,19 +88,21 @@ def graded(
     return Disease(opacity, np.asarray(hu, dtype=np.float32), np.asarray(lines, dtype=np.float32))
 
 
-def _sides(share: float, lung: BoolArray, middle: FloatArray, rng: np.random.Generator) -> dict[int, float]:
+def _sides(
+    fraction: float, lung: BoolArray, middle: FloatArray, rng: np.random.Generator
+) -> dict[int, float]:
     """Part a share of both lungs between the right (-1) and the left (1): uneven, the less so the less is spared."""
     right, left = (int(np.count_nonzero(lung & (middle * side > 0))) for side in (-1, 1))
     whole = right + left
-    lean = 1 + rng.uniform(-0.4, 0.4) * (1 - share)
+    lean = 1 + rng.uniform(-0.4, 0.4) * (1 - fraction)
     # neither lung can be affected beyond _MOST, nor may the other then have to be
-    least = max(0.0, (share * whole - _MOST * left) / max(1, right))
-    first = float(np.clip(share * lean, least, _MOST))
-    return {-1: first, 1: float(np.clip((share * whole - first * right) / max(1, left), 0.0, _MOST))}
+    least = max(0.0, (fraction * whole - _MOST * left) / max(1, right))
+    first = float(np.clip(fraction * lean, least, _MOST))
+    return {-1: first, 1: float(np.clip((fraction * whole - first * right) / max(1, left), 0.0, _MOST))}
 
 
 def _score(
-    share: float, most: float, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator
+    fraction: float, most: float, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Where lesions come first, and the fine and the coarse unevenness that they have; each (slices, n, n).
 
@@ -111,9 +113,9 @@ def _score(
     patches, rough, kind = bumps(rng, grid, 34.0), bumps(rng, grid, 11.0), bumps(rng, grid, 45.0)
     depth, up = np.clip(-organs.cage, 0, 60), z / chest.height
     # A little disease prefers the rim, the back and the base; much of it is everywhere.
-    rim = rng.uniform(1.2, 2.2) * (1 - 0.5 * share)
-    back = rng.uniform(0.6, 1.4) * (1 - 0.3 * share)
-    low = rng.uniform(0.8, 1.6) * max(0.0, 1 - 4 * share) + rng.uniform(0.0, 0.3)
+    rim = rng.uniform(1.2, 2.2) * (1 - 0.5 * fraction)
+    back = rng.uniform(0.6, 1.4) * (1 - 0.3 * fraction)
+    low = rng.uniform(0.8, 1.6) * max(0.0, 1 - 4 * fraction) + rng.uniform(0.0, 0.3)
     score = (
         rim * np.exp(-depth / rng.uniform(14, 26))
         + back * (y / chest.half_depth)
@@ -122,7 +124,7 @@ def _score(
         + 0.35 * rough
     )
     spread = rng.uniform(0.0, 0.35)
-    if share < SHARES["CT-2"][0]:
+    if fraction < SHARES["CT-2"][0]:
         top = 0.32 + 1.1 * most + spread
         score = score - 5 * smoothstep(up, top - 0.12, top + 0.12)
     return np.asarray(score, dtype=np.float32), rough, kind

@@ -64,7 +64,7 @@ def counts_of_total(count: int) -> dict[Grade, int]:
             f"of {len(GRADES)} grades at least one study each is drawn (found: {count} in all)"
         )
     exact = {grade: count * of / sum(COUNTS.values()) for grade, of in COUNTS.items()}
-    counts = {grade: max(1, int(share)) for grade, share in exact.items()}
+    counts = {grade: max(1, int(expected)) for grade, expected in exact.items()}
     while (missing := count - sum(counts.values())) != 0:
         step = 1 if missing > 0 else -1
         free = [grade for grade in GRADES if step > 0 or counts[grade] > 1]
