@@ -4,7 +4,7 @@ Public collections are copied into one another, so a folder says little about th
 leaving its images out of every folder. What the map knows:
 
 - rules for collections whose make-up is known (:data:`RULES`);
-- a data set that tells which images of other folders it has in common with them: ``<folder>_films.csv`` beside its
+- a data set that lists which images of other folders it has in common with them: ``<folder>_films.csv`` beside its
   manifest, with the column ``file`` (from the folder above) and, where known, ``patient`` and ``appearance`` (what a
   reader saw, which replaces the label), and ``<folder>_boxes.csv`` with a reader's boxes;
 - else the source that the data set itself names.
@@ -22,7 +22,7 @@ from pulmoscope.datasets.manifest import read_boxes, read_csv
 from pulmoscope.datasets.table import Sample, SampleTable
 
 UNIDENTIFIED = "unidentified"
-"""Images whose hospital nobody knows: told as such, and counted in no mean and no worst figure."""
+"""Images whose hospital nobody knows: named so, and counted in no mean and no worst figure."""
 
 PART_OF: Mapping[str, str] = {"rsna": "nih"}
 """A collection that was taken from a larger one: leaving that out leaves this out, too."""
@@ -151,10 +151,10 @@ def left_out_by(table: SampleTable, hospitals: Collection[str] = ()) -> tuple[st
 
 
 def known_to(training_data: Mapping[str, Any]) -> frozenset[str] | None:
-    """The hospitals that a model has learnt from, by what its bundle tells of its training data.
+    """The hospitals that a model has learnt from, by what its bundle says of its training data.
 
     Bundles from before the hospital map name sources and their classes only: what the rules make of them, and where a
-    rule asks for a patient, the hospital and the rest. None: the bundle tells nothing.
+    rule asks for a patient, the hospital and the rest. None: the bundle does not say.
     """
     if "classes_by_hospital" in training_data:
         return frozenset(training_data["classes_by_hospital"])
@@ -208,7 +208,7 @@ def _mapped(sample: Sample, table: SampleTable, images: Mapping[Path, Sample]) -
 
 
 def _listed(table: SampleTable) -> dict[Path, Sample]:
-    """What a data set tells of images that lie in other folders: their path → hospital, patient, label, boxes."""
+    """What a data set says of images that lie in other folders: their path → hospital, patient, label, boxes."""
     sources = {sample.source for sample in table}
     by_path: dict[Path, Sample] = {}
     for file in sorted(table.root.glob("*_films.csv")) if len(sources) == 1 else ():

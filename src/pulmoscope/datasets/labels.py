@@ -15,7 +15,7 @@ from pulmoscope.datasets.manifest import read_csv
 from pulmoscope.datasets.table import SampleTable
 
 LabelMap = Mapping[str, str]
-"""Label → class, or → shares of several classes, ``COVID 0.4, Normal 0.6``: what a reader could not decide either."""
+"""Label → class, or → fractions of several classes, ``COVID 0.4, Normal 0.6``: what a reader left open."""
 
 
 def read_labels(file: Path) -> dict[str, str]:
@@ -33,7 +33,7 @@ def read_labels(file: Path) -> dict[str, str]:
 
 
 def shares_of(text: str) -> dict[str, float]:
-    """The classes that a table's entry stands for, each with its share of 1.
+    """The classes that a table's entry stands for, each with its fraction of 1.
 
     >>> shares_of("COVID 0.4, Other pneumonia 0.6")
     {'COVID': 0.4, 'Other pneumonia': 0.6}
@@ -41,7 +41,7 @@ def shares_of(text: str) -> dict[str, float]:
     {'Other pneumonia': 1.0}
 
     Raises:
-        DatasetError: the shares do not sum to 1.
+        DatasetError: the fractions do not sum to 1.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) == 1 and not _is_share(parts[0].rpartition(" ")[2]):
@@ -54,7 +54,9 @@ def shares_of(text: str) -> dict[str, float]:
         except ValueError:
             fractions[part] = float("nan")
     if not abs(sum(fractions.values()) - 1) < 1e-6 or min(fractions.values()) < 0:
-        raise DatasetError(f"a label's shares are like «COVID 0.4, Normal 0.6» and sum to 1 (found: {text})")
+        raise DatasetError(
+            f"a label's fractions are like «COVID 0.4, Normal 0.6» and sum to 1 (found: {text})"
+        )
     return fractions
 
 
@@ -67,7 +69,7 @@ def _is_share(word: str) -> bool:
 
 
 def soft_labels(labels: LabelMap) -> dict[str, dict[str, float]]:
-    """The labels that stand for several classes, each with its shares."""
+    """The labels that stand for several classes, each with its fractions."""
     fractions = {label: shares_of(text) for label, text in labels.items()}
     return {label: by_class for label, by_class in fractions.items() if len(by_class) > 1}
 
@@ -108,7 +110,7 @@ def fitted(fractions: Mapping[str, float], classes: Sequence[str]) -> dict[str, 
 def fitted_labels(labels: LabelMap, classes: Sequence[str]) -> dict[str, str]:
     """A table of labels for these classes: see :func:`fitted`.
 
-    A label of several classes, of which there is but one or none, tells nothing for sure and is left out.
+    A label of several classes, of which there is but one or none, says nothing for sure and is left out.
     """
     fitting = dict(labels)
     for label, fractions in soft_labels(labels).items():
@@ -161,7 +163,7 @@ def targets(
     """What is to be learnt of every image, float32 (images, classes), each row a distribution.
 
     Args:
-        unread: the classes that an image with an unread label may show instead, each with its share.
+        unread: the classes that an image with an unread label may show instead, each with its fraction.
 
     Raises:
         DatasetError: a label stands for a class that is not one of these.

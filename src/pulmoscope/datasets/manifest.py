@@ -70,7 +70,7 @@ def read(path: Path) -> SampleTable:
 
 
 def _own_boxes(file: Path) -> tuple[dict[str, Boxes], list[str]]:
-    """The boxes beside a manifest; a table of another kind that has their name is ignored, and that is told."""
+    """The boxes beside a manifest; a table of another kind that has their name is ignored, with a warning."""
     try:
         return read_boxes(file), []
     except _NoTableError as error:

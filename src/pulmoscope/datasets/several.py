@@ -129,7 +129,7 @@ def _strictest(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
 
 
 def _kept_once(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
-    """Without copies; what the first row does not know, its copy tells."""
+    """Without copies; what the first row does not know is taken from its copy."""
     if not copies:
         return table
     samples = list(table.samples)

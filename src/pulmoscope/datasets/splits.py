@@ -39,7 +39,7 @@ def assign_splits(
 
     Args:
         samples: the samples, in any order; their present splits are ignored.
-        fractions: split → share; the shares sum to 1.
+        fractions: split → fraction; they sum to 1.
         groups: for each sample the name of what must stay together; default: its patient, or the sample alone where
             unknown.
 

@@ -32,7 +32,7 @@ def perfect_interval(value: float, trials: Sequence[int]) -> tuple[float, float]
         trials: independent trials of each of the figures that ``value`` is the mean of; one for a single figure.
 
     Returns:
-        Low and high; None where it can't be told: nothing was tried, or the value is neither 0 nor 1.
+        Low and high; None where there is none: nothing was tried, or the value is neither 0 nor 1.
     """
     bound = _bound(trials)
     if bound is None:
@@ -45,7 +45,8 @@ def perfect_interval(value: float, trials: Sequence[int]) -> tuple[float, float]
 def paired_interval(difference: float, trials: Sequence[int]) -> tuple[float, float] | None:
     """The 95 % interval of what two such figures of the same patients differ by, where that is 0, 1 or -1 throughout.
 
-    At 0 the two differ in none of ``n`` trials, and the difference is no larger than the share of trials in which they
+    At 0 the two differ in none of ``n`` trials, and the difference is no larger than the fraction of trials in which
+    they
     do: its exact upper bound (Clopper and Pearson) bounds the difference on both sides. At 1 the first succeeds and the
     second fails in all of them, which has a probability of at least ``b``, the exact lower bound: the difference is at
     least ``b - (1 - b)``; at -1 the mirror image.
@@ -54,7 +55,7 @@ def paired_interval(difference: float, trials: Sequence[int]) -> tuple[float, fl
         trials: as of :func:`perfect_interval`.
 
     Returns:
-        Low and high; None where it can't be told.
+        Low and high; None where there is none.
     """
     bound = _bound(trials)
     if bound is None:

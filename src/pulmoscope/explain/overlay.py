@@ -29,8 +29,8 @@ def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> Byte
     levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     grey = np.clip(pixels, 0, 1)[..., None] * np.float32(255)
-    opacity_ = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
-    return np.asarray(np.rint(grey + opacity_ * (colour - grey)), dtype=np.uint8)
+    weight = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
+    return np.asarray(np.rint(grey + weight * (colour - grey)), dtype=np.uint8)
 
 
 _HEADER_ENDS = 33

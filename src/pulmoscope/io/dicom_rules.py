@@ -1,4 +1,4 @@
-"""Which DICOM files are chest X-rays, told by their tags.
+"""Which DICOM files are chest X-rays, by their tags.
 
 Messages name a tag and, where it is one of the standard's own terms, its value; never a description, and nothing
 else that stands in a coded element: where a tag is misused, it may be a name or a number of a patient.
@@ -140,7 +140,7 @@ def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
     if sideways:
         source = f"ViewPosition {view}" if view in _VIEWS else "PatientOrientation or a description"
         finding = f"a lateral view, by {source}"
-        flags = (Flag("lateral", FlagLevel.REFUSE, finding, "frontal views are judged, PA or AP"),)
+        flags = (Flag("lateral", FlagLevel.REFUSE, finding, "frontal views are read, PA or AP"),)
     return (view if view in _VIEWS else None), flags
 
 

@@ -120,7 +120,7 @@ class Entry:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The file for reading from its beginning, checked as :meth:`read_bytes` does, but for what only its end tells.
+        """The file for reading from its beginning, checked as :meth:`read_bytes` does, but for what only its end shows.
 
         Raises:
             UnreadableError: missing, no regular file, too large, a bomb, protected by a password.
@@ -184,7 +184,7 @@ def entries(
     Args:
         paths: files, folders and zips.
         without: a folder that is passed over where it lies within one of the paths: that of the results.
-        passed_over: told each folder that holds results of an earlier run, and is left out.
+        passed_over: called with each folder that holds results of an earlier run, and is left out.
 
     A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
@@ -289,7 +289,7 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder; False where it can't be told, and then reading it as a file tells why."""
+    """Whether a path is a folder; False where that is unknown, and then reading it as a file says why."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -304,7 +304,7 @@ def _is_zip(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
     except (OSError, ValueError):
-        return False  # then reading it as an image tells why
+        return False  # then reading it as an image says why
 
 
 def _left_out(name: str) -> bool:
@@ -377,7 +377,7 @@ def slug_of(relative: str) -> str:
         path = path.with_suffix("")
     stem = str(path.with_suffix("")) if path.suffix.lower() in _IMAGES else relative
     safe = re.sub(r"[^\w.-]+", "_", _shown(stem)).strip("._-")
-    # Long names keep their end, which is what tells files apart; 120 bytes leave room for suffixes.
+    # Long names keep their end, which is where names differ; 120 bytes leave room for suffixes.
     return safe.encode()[-120:].decode("utf-8", "ignore").strip("._-") or "image"
 
 

@@ -39,7 +39,7 @@ LARGEST_SIDE = 1536
 _SIDE, _COMPARED = 128, 48
 """px; pictures are shrunk to these to be looked at, and to be compared."""
 _BODY = (0.15, 0.85)
-"""Share of the picture."""
+"""Fraction of the picture."""
 _SOLID = 0.9
 """Least area of the body / that of its convex hull."""
 _ROUND = (0.6, 0.93)
@@ -47,13 +47,13 @@ _ROUND = (0.6, 0.93)
 _WIDE = (0.95, 2.6)
 """The body's width / its depth."""
 _LUNG = 0.04
-"""Least share of the body that is dark on either side of its middle."""
+"""Least fraction of the body that is dark on either side of its middle."""
 _ON_BORDER = 0.02
-"""Greatest share of the upper and of the lower border that is body."""
+"""Largest fraction of the upper and of the lower border that is body."""
 
 
 def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
-    """The flag that refers each picture of a folder of CT slices; None where they are none, or it can't be told.
+    """The flag that refers each picture of a folder of CT slices; None where they are none, or it is unknown.
 
     At most six pictures are decoded, of a folder of radiographs two or three, and none that is larger than a slice.
     """

@@ -46,8 +46,8 @@ class Study:
         headers: of a series, one per slice of every series of the study.
         others: how many objects of the study are no CT images.
         broken: how many files beside its slices can't be read.
-        remarks: of an image, what its folder tells.
-        film: of a radiograph in DICOM, what tells which others belong to it. For comparing only: never shown.
+        remarks: of an image, what its folder says.
+        film: of a radiograph in DICOM, which others belong to it. For comparing only: never shown.
     """
 
     name: str
@@ -97,7 +97,7 @@ class _Look:
 def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
     """Put files together to studies, in the order in which they are found.
 
-    A file that can't be told, or that is an image of another kind, is a study of its own: reading it says what is
+    A file of unknown kind, or that is an image of another kind, is a study of its own: reading it says what is
     wrong. Beside the slices of a CT study it is counted instead: as broken, or as something else.
     """
     taken = {"index.json"}

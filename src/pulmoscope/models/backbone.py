@@ -35,7 +35,7 @@ def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
     retries = logging.getLogger("huggingface_hub")
     level = retries.level
     try:
-        retries.setLevel(logging.ERROR)  # a hub that can't be reached is told once, below
+        retries.setLevel(logging.ERROR)  # a hub that can't be reached is reported once, below
         backbone: nn.Module = timm.create_model(spec.backbone, pretrained=from_hub, **options)
     except TypeError as error:
         raise RecipeError(f"model.backbone_options: {spec.backbone} does not take them ({error})") from error
@@ -68,16 +68,16 @@ def _load(backbone: nn.Module, file: Path, channels: int) -> None:
     if not file.is_file():
         raise RecipeError(f"model.weights={file}: there is no such file")
     try:
-        found = load_file(file)
+        state = load_file(file)
     except SafetensorError as error:
         raise RecipeError(f"model.weights={file}: not a safetensors file ({error})") from error
-    if any(name.startswith("backbone.") for name in found):
-        parts = ((name.partition("."), value) for name, value in found.items())
-        found = {name: value for (part, _, name), value in parts if part == "backbone"}
-    _fill(backbone, found, str(file), channels)
+    if any(name.startswith("backbone.") for name in state):
+        parts = ((name.partition("."), value) for name, value in state.items())
+        state = {name: value for (part, _, name), value in parts if part == "backbone"}
+    _fill(backbone, state, str(file), channels)
 
 
-def _fill(backbone: nn.Module, found: dict[str, Tensor], source: str, channels: int) -> None:
+def _fill(backbone: nn.Module, loaded: dict[str, Tensor], source: str, channels: int) -> None:
     """Put weights into a backbone, all of them but the classifier's.
 
     Raises:
@@ -88,7 +88,7 @@ def _fill(backbone: nn.Module, found: dict[str, Tensor], source: str, channels: 
     own_head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
     state = {
         name: value.float() if value.is_floating_point() else value
-        for name, value in found.items()
+        for name, value in loaded.items()
         if not name.startswith(own_head)
     }
     if channels != 3 and first in state:
@@ -115,6 +115,6 @@ def early_layers(backbone: nn.Module) -> list[nn.Module]:
         raise RecipeError("frozen=early: timm does not say where the backbone's stages end")
     stage = f"{stages[0]['module']}."
     layers = list(backbone.named_modules())
-    last = max(place for place, (name, _) in enumerate(layers) if f"{name}.".startswith(stage))
+    last = max(index for index, (name, _) in enumerate(layers) if f"{name}.".startswith(stage))
     # What the stage lies in goes on behind it.
     return [layer for name, layer in layers[: last + 1] if name and not stage.startswith(f"{name}.")]

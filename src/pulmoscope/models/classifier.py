@@ -173,7 +173,7 @@ def build(
         classes: number of logits.
         channels: of the input image.
         loss: what it is trained with: LDAM wants cosines from a single last layer; None: no such thing.
-        locate: with a second head, which tells where opacities are; it is used in training only.
+        locate: with a second head, which says where opacities are; it is used in training only.
 
     Raises:
         RecipeError: timm has no such backbone or option, or the weights file does not fit.

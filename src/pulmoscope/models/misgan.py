@@ -2,7 +2,7 @@
 
 All work on stacks of three neighbouring slices (below, this, above): ``x`` (batch, 3, side, side) in [0, 1] and ``m``
 alike, 1 where a pixel is observed. The paper has single images; the neighbours are ours. For the imputer a neighbour
-is made of the nearest slices that are observed at each pixel, and its ``m`` tells how near they are.
+is made of the nearest slices that are observed at each pixel, and its ``m`` says how near they are.
 """
 
 from __future__ import annotations

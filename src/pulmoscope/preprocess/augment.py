@@ -1,7 +1,7 @@
 """Augmentation of a framed X-ray: the published recipes' small changes, and our own that hide shortcuts.
 
-Shortcuts are what tells the hospital instead of the disease: sharpness and resolution of the source, its grey scale,
-compression, noise, letters, frames and cables. Where every image may have any of them, none can carry the label.
+Shortcuts are what gives away the hospital instead of the disease: sharpness and resolution of the source, its grey
+scale, compression, noise, letters, frames and cables. Where every image may have any of them, none can carry the label.
 All functions take and give float32 (rows, columns) in [0, 1]; everything is drawn from the generator given.
 """
 
@@ -22,7 +22,7 @@ class Augmentation:
     """What is drawn anew for every image and epoch; the zero of each field leaves the image alone.
 
     Attributes:
-        shift: largest shift, share of the side; ``shift_rows`` False moves columns only (system E).
+        shift: largest shift, fraction of the side; ``shift_rows`` False moves columns only (system E).
         rotate_deg: largest rotation either way.
         zoom: largest relative change of scale (0.2: 0.8 … 1.2).
         squeeze: largest relative change of height against width.
@@ -83,7 +83,7 @@ def _warped(
 ) -> tuple[FloatArray, FloatArray | None]:
     """Shift, rotate, zoom, squeeze and flip in one resampling.
 
-    What comes in from outside is black, or with ``clutter`` any grey: a border's tone tells nothing then.
+    What comes in from outside is black, or with ``clutter`` any grey: a border's tone says nothing then.
     """
     zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
@@ -98,7 +98,7 @@ def _warped(
 
 
 def _moved(image: FloatArray, linear: np.ndarray, shift: np.ndarray, outside: float) -> FloatArray:
-    """An image turned and scaled around its centre, then shifted by a share of its sides."""
+    """An image turned and scaled around its centre, then shifted by a fraction of its sides."""
     rows, columns = image.shape
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     matrix = np.column_stack([linear, centre + shift * (columns, rows) - linear @ centre])

@@ -27,7 +27,7 @@ class CtPreprocess:
     """How CT slices are scaled, cleared of what is not the patient, brightened, resized and normalised.
 
     The paper scales each image's own range to 0 … 255, so that a metal clip makes the lung darker. We take the same
-    range of HU always: the one that most studies have, so that the lung's grey stays the paper's and tells the
+    range of HU always: the one that most studies have, so that the lung's grey stays the paper's and shows the
     density. Doubled, as in the paper, whatever is above the range's middle is white: with the default range 238 HU.
 
     Attributes:
@@ -39,7 +39,7 @@ class CtPreprocess:
             brightens COVID-CT-MD to match COVIDx-CT) and are not.
         body_hu: what is denser is body.
         blur: standard deviation of the blur before that threshold, in thousandths of the slice's width.
-        margin: share of the lung box's side that ``lungs`` adds on every side.
+        margin: fraction of the lung box's side that ``lungs`` adds on every side.
         mean, std: of the normalisation, per channel, in [0, 1]: ImageNet's.
     """
 

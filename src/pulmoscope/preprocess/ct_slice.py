@@ -1,8 +1,8 @@
 """From a CT slice to what a network sees: the lungs alone, in grey levels that are the same for every window.
 
-Slices that come as pictures have every window, crop, border and letter there is, and each tells the source rather than
-the disease. So the lungs are looked for, everything outside of them is hidden, and grey is mapped so that lung and soft
-tissue lie where they lie in every other picture. A slice of a HU volume is rendered first, then treated alike.
+Slices that come as pictures have every window, crop, border and letter there is, and each gives away the source rather
+than the disease. So the lungs are looked for, everything outside of them is hidden, and grey is mapped so that lung and
+soft tissue lie where they lie in every other picture. A slice of a HU volume is rendered first, then treated alike.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SlicePreprocess:
     Attributes:
         size: side of the square input, px.
         region: ``lungs`` takes the box around the lungs; ``full`` the whole picture.
-        margin: share of the lung box's sides that ``lungs`` adds on every side.
+        margin: fraction of the lung box's sides that ``lungs`` adds on every side.
         shape: ``squeeze`` makes the box square by resampling; ``keep`` by taking a square box.
         hull: with ``lungs``, hide what lies outside the lungs' hulls, which are widened by ``room``.
         room: in sides of the framed image.
@@ -160,7 +160,7 @@ def harmonised(image: FloatArray, lung: float, tissue: float) -> FloatArray:
 
 
 def opened(image: FloatArray, diameter: float) -> FloatArray:
-    """Grey opening: what is bright and narrower than a disc of ``share`` sides becomes as dark as what is around it."""
+    """Grey opening: what is bright and narrower than a disc (``diameter`` in sides) becomes as dark as its surroundings."""
     width = max(3, round(diameter * image.shape[-1]) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     return np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, disc), dtype=np.float32)

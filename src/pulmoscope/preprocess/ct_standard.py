@@ -1,8 +1,8 @@
 """A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized, normalised.
 
 The paper names the steps and no numbers. Ours: the square around the lungs, all else black; slices averaged to
-MosMedData's 8 mm, so that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the
-densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the same code.
+MosMedData's 8 mm, so that a thin slice's noise does not give the hospital away; the window -1000 … 200 HU, from air to
+the densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the same code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSION = 2
 """Goes up when the same settings give other slices; a part of the names of slices that are stored."""
 
 LEAST_SHOWN = 0.25
-"""Of a standardised pixel, this share must be lung to be shown."""
+"""Of a standardised pixel, this fraction must be lung to be shown."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StandardStudy:
         shown: bool alike: which pixels show the patient; the others are black whatever the patient has there.
         missing: bool alike: where a voxel that was not observed had a part in a pixel that is shown.
         first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
-        judged: bool (slices,): which show enough lung to be judged.
+        judged: bool (slices,): which show enough lung for a prediction.
         box: the part of every slice that is shown, in the scan's pixels.
     """
 
@@ -60,10 +60,11 @@ class Standardisation:
             build, the table and the scanner; a pixel of at least ``LEAST_SHOWN`` lung is the mean of this lung, so
             that the chest wall does not look like a lesion along the pleura. ``kept`` shows all. Where no lungs are
             found, nothing is hidden.
-        margin: share of the lungs' side that ``lungs`` adds on every side.
+        margin: fraction of the lungs' side that ``lungs`` adds on every side.
         slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
         hu_low, hu_high: what becomes 0 and 255.
-        least_lung: a slice is judged where its lungs take at least this share of the study's largest cross-section.
+        least_lung: a slice gets a prediction where its lungs take at least this fraction of the study's largest
+            cross-section.
         mean, std: of the normalisation, in [0, 1].
     """
 
@@ -86,7 +87,7 @@ class Standardisation:
         Args:
             hu: float32 (slices, rows, columns).
             spacing_mm: (slice, row, column).
-            lungs: of the whole study; where none are found, the whole slice is shown and none is judged.
+            lungs: of the whole study; where none are found, the whole slice is shown and none gets a prediction.
             missing: bool (slices, rows, columns), voxels that were not observed; None: there are none.
         """
         box = self.box(lungs, hu.shape)

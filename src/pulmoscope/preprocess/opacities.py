@@ -15,7 +15,7 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 
 LEAST_LUNG = 0.1
-"""Share of the frame that the lungs must cover to be painted in."""
+"""Fraction of the frame that the lungs must cover to be painted in."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def mixed_amplitude(image: FloatArray, other: FloatArray, fraction: float) -> Fl
 
     Args:
         image, other: float32 (rows, columns) of one shape.
-        share: of the other's amplitude, 0 … 1.
+        fraction: of the other's amplitude, 0 … 1.
 
     Returns:
         float32 (rows, columns), clipped to [0, 1].

@@ -29,8 +29,8 @@ class XrayPreprocess:
         size: side of the square input, px.
         region: ``full`` squeezes the whole image into the square; ``square`` takes the centre square at the
             image's own aspect; ``lungs`` takes the box around the lungs (needs a lung map).
-        edge: share of the side that ``square`` cuts off at each border, where letters and frames are.
-        margin: share of the lung box's sides that ``lungs`` adds on every side.
+        edge: fraction of the side that ``square`` cuts off at each border, where letters and frames are.
+        margin: fraction of the lung box's sides that ``lungs`` adds on every side.
         hull: with ``lungs``, hide what lies outside the convex hull of both lungs: shoulders, letters, frames.
         contrast: ``none``; ``stretch`` (1st to 99th percentile of the region to [0, 1]); ``clahe`` (stretched, then
             contrast-limited adaptive histogram equalisation, Zuiderveld 1994).

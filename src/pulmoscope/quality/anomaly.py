@@ -20,9 +20,9 @@ from pulmoscope.runtime.network import Network, Runtime, open_network
 
 CODE = "unlike-normal"
 FALSE_ALARMS = 0.05
-"""Share of normal slices that may lie above the threshold."""
-TOLD, SHOWN = 2.0, 5.0
-"""A study is told of (info) from so many times the false-alarm rate on, and shown (warn) from so many times on.
+"""Fraction of normal slices that may lie above the threshold."""
+INFORMED, WARNED = 2.0, 5.0
+"""A study gets an info flag from so many times the false-alarm rate on, and a warning from so many times on.
 
 A study of 30 normal slices has 1.5 above a threshold of 5 %; their number varies more than by chance alone, as a
 study's slices are alike."""
@@ -37,7 +37,7 @@ class AnomalyThreshold:
 
     Attributes:
         value: the greatest score that still counts as normal.
-        false_alarms: the share of normal slices that was asked to lie above it.
+        false_alarms: the fraction of normal slices that was asked to lie above it.
         slices, studies: how many normal slices, of how many studies, it rests on; none of them trained the networks.
     """
 
@@ -50,14 +50,14 @@ class AnomalyThreshold:
     def fit(
         cls, scores: Scores, studies: Sequence[str], false_alarms: float = FALSE_ALARMS
     ) -> AnomalyThreshold:
-        """The least of these scores above which at most the asked-for share of them lies.
+        """The least of these scores above which at most the asked-for fraction of them lies.
 
         Args:
             scores: (n,), of normal (CT-0) slices that the networks were not trained on.
             studies: (n,), which study each slice is of.
 
         Raises:
-            DatasetError: there are too few slices for so small a share, or a score is no number.
+            DatasetError: there are too few slices for so small a fraction, or a score is no number.
         """
         if not 0 < false_alarms < 1:
             raise DatasetError(
@@ -84,19 +84,19 @@ class AnomalyThreshold:
 
 
 def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]:
-    """What is told of a study: nothing, or one flag ``unlike-normal``.
+    """What is said of a study: nothing, or one flag ``unlike-normal``.
 
     Args:
-        scores: (n,), of the study's judged slices; none: nothing can be told.
+        scores: (n,), of the study's slices with a prediction; none: nothing is said.
     """
     if not len(scores):
         return ()
     _all_finite(scores)
     above = int(np.count_nonzero(threshold.above(scores)))
     fraction = above / len(scores)
-    if fraction < TOLD * threshold.false_alarms:
+    if fraction < INFORMED * threshold.false_alarms:
         return ()
-    level = FlagLevel.WARN if fraction >= SHOWN * threshold.false_alarms else FlagLevel.INFO
+    level = FlagLevel.WARN if fraction >= WARNED * threshold.false_alarms else FlagLevel.INFO
     finding = (
         f"{100 * fraction:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
         "knows; this tells of unusual data, whatever the reason, and is no diagnosis"

@@ -24,18 +24,18 @@ from pulmoscope.core.types import BoolArray, Bytes, FloatArray
 """A mask of one slice: 0 or 1."""
 
 STRAIGHT = 0.7
-"""Of the border of a damaged region this share, at least, runs along rows and columns (a disc: less than half)."""
+"""Of the border of a damaged region this fraction, at least, runs along rows and columns (a disc: less than half)."""
 SHARP = 0.65
 """Across it, the step to the first pixel outside is this part of the step to the second, at least, in the mean (where
 an edge of tissue falls anywhere between two pixels, a half; where it is blurred, less)."""
 LEAST_STEP_HU = 15.0
 """Mean step across the border: tissue differs from any one value by as much, if by its noise alone."""
 SAME = 0.2
-"""Beside a dropped row at most this share of the pixels has the row's value."""
+"""Beside a dropped row at most this fraction of the pixels has the row's value."""
 ALIKE = 0.5
 """The steps from a dropped row to the rows above and below differ by no more than this factor."""
 FILLED = 0.98
-"""A damaged region that goes on beside the body fills its upright rectangle at least by this share."""
+"""A damaged region that goes on beside the body fills its upright rectangle at least by this fraction."""
 DARK_HU, SATURATED_HU = -900.0, 2000.0
 """A block of a value below or above is named so."""
 
@@ -44,7 +44,7 @@ _UP, _DOWN, _LEFT, _RIGHT = (-1, 0), (1, 0), (0, -1), (0, 1)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is large enough to be told from nature, px.
+    """What is too large to be nature, px.
 
     Attributes:
         side: of the smallest square of one value that is looked at.
@@ -102,11 +102,11 @@ def lost_of(plane: FloatArray, flat: Constant, body: Bytes, inner: Bytes, sizes:
 
     Args:
         plane: float32 (rows, columns), HU.
-        found: of :func:`constant`.
+        flat: of :func:`constant`.
         body: the patient, lungs included, mask (rows, columns).
         inner: the same without the skin. Borders count there only: the skin may lie on the table, or end at the
             scanner's padding.
-        sizes: those of ``found``.
+        sizes: those of ``flat``.
     """
     mask = np.zeros(plane.shape, dtype=np.uint8)
     kinds: list[str] = []
@@ -266,7 +266,7 @@ def _dropped_across(full: BoolArray, damaged: BoolArray, crossing: BoolArray) ->
 
     Args:
         full: bool (rows,), those that have the found rows' value from side to side.
-        found: bool (rows,), those in which a dropped row was found.
+        damaged: bool (rows,), those in which a dropped row was found.
         crossing: bool (rows,), those with body.
     """
     dropped = full & damaged

@@ -181,7 +181,7 @@ def stack_at(images: FloatArray, seen: BoolArray, index: int) -> tuple[FloatArra
     Args:
         images: float32 (slices, rows, columns), one study.
         seen: bool alike (see :class:`Imputer`).
-        place: the slice's index.
+        index: of the slice.
 
     Returns:
         float32 (3, rows, columns): of each pixel the nearest value that is seen below, the slice's own, and the

@@ -4,7 +4,8 @@ System A (arXiv 2507.04252, data quality control) slides a window over the local
 deviates from its surroundings. Brightness alone takes emphysema, gas and white lung for damage: our window asks that
 values do not vary at all, and that they begin and end at once, along rows and columns (:mod:`.constant`).
 
-Slices that are missing between two were told when the study was read (``missing-slices``): they have no voxels here.
+Slices that are missing between two were reported when the study was read (``missing-slices``): they have no voxels
+here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Damage of an X-ray that its pixels show wherever the lungs are: too blurred to be judged, or with bands of noise.
+"""Damage of an X-ray that its pixels show wherever the lungs are: too blurred for a prediction, or with bands of noise.
 
 A radiograph has structure of every size; blurring takes the fine one and leaves the coarse one. So its sharpness is
 how strong the fine structure is beside the coarse one, at the typical place of the typical part of the picture, which
-letters and frames do not change. What noise alone adds to the fine structure is told by the finest, and left out.
+letters and frames do not change. What noise alone adds to the fine structure is estimated from the finest, and left
+out.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ LEAST_DETAIL = 0.22
 """Strength of the finest details, below 1.5 pixels, beside those of 2 to 5: pixels that were made larger have none
 within them (films: 0.31 and more)."""
 LEAST_STRUCTURE = 0.0015
-"""A picture with less coarse structure, in shares of its range of grey, is flat: how sharp it is can't be told."""
+"""A picture with less coarse structure, in fractions of its range of grey, is flat: its sharpness is unknown."""
 MOST_NOISE, NOISIER, LEAST_NOISE = 0.035, 4.0, 0.03
-"""Largest share of rows or columns that are so many times as noisy as the typical one, and beyond this share of the
-range of grey (films: 0.002 in 99.5 %)."""
+"""Largest fraction of rows or columns that are so many times as noisy as the typical one, and beyond this fraction of
+the range of grey (films: 0.002 in 99.5 %)."""
 
 _SIDE, _TILE, _LEAST_TILES = 256, 24, 25
 _BLURS = (0.7, 1.4, 2.8, 5.6, 11.2)
@@ -31,7 +32,7 @@ _NOISE_GAINS = (0.488, 0.189)
 """Median strength of white noise with a standard deviation of 1 in the two finest bands."""
 _NOISE_SIDE = 512
 _MOST_BLACK = 0.02
-"""Largest share of a tile that may be as black as the darkest 2 % of the picture."""
+"""Largest fraction of a tile that may be as black as the darkest 2 % of the picture."""
 
 
 def check(pixels: FloatArray) -> tuple[Flag, ...]:
@@ -44,14 +45,14 @@ def check(pixels: FloatArray) -> tuple[Flag, ...]:
 
 
 def in_percent(fraction: float) -> str:
-    """A share for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
+    """A fraction for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
     return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
 def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
-    """How strong fine structure is beside coarse one, and the finest beside the fine one; None: it can't be told.
+    """How strong fine structure is beside coarse one, and the finest beside the fine one; None: unknown.
 
-    A picture that is flat or small tells nothing of it.
+    Of a picture that is flat or small it is unknown.
 
     Args:
         pixels: float32 (rows, columns); a longer side than 256 is shrunk to that.

@@ -25,7 +25,7 @@ were refused in all and 0.9, 0 and 0 % warned of; no rule refuses more than 1.05
 films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
 
 The four rows on how a film lies (turned, upside down, tilted, inverted) hold where a model has no view network. Where
-it has one, that tells it instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise
+it has one, that decides instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise
 either way. Both are measured in docs/image-checks.md, on films that set no limit.
 """
 
@@ -45,15 +45,15 @@ from pulmoscope.quality.pixels import in_percent
 from pulmoscope.segment.xray_lungs import LEAST_SHARE, lung_box
 
 DARK, TOO_DARK = 0.45, 0.30
-"""A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""
+"""A film whose 95th percentile is below this is underexposed, or too much so for a prediction (99 % of films: 0.50)."""
 SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
-"""A film with a larger share of pixels at or above ``SATURATED`` is overexposed, or too much so (films: 0.06)."""
+"""A film with a larger fraction of pixels at or above ``SATURATED`` is overexposed, or too much so (films: 0.06)."""
 LEAST_SPREAD = 0.2
 """Least distance of the 2nd and 98th percentiles (films: 0.26 and more)."""
 LEAST_SIDE = 200
 """Fewer pixels than this a side show less than the networks were trained on (256)."""
 LUNG_SHARE = (LEAST_SHARE, 0.65)
-"""Lungs cover this share of a chest film (films: 0.11 to 0.55)."""
+"""Lungs cover this fraction of a chest film (films: 0.11 to 0.55)."""
 SPINE = 0.06
 """How much darker than its sides the middle strip is in a negative (films: 0.02 darker in 1 %)."""
 STRIPS = 0.05
@@ -65,10 +65,10 @@ MOST_TILT, LEVEL = 20.0, -3.0
 right of the film, above the heart, has its centre the higher (99 % of films are within 18 of it). A film that is turned
 by 25 degrees must be beyond, and the slope is known to some 5 degrees only: so the limit is below 25."""
 BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
-"""Greatest shares of the lower and the lateral borders that lung may touch (99 % of films: 0.13 and 0.49)."""
+"""Largest fractions of the lower and the lateral borders that lung may touch (99 % of films: 0.13 and 0.49)."""
 
 SEAM_STEP, SEAM_SPREAD, MOST_SEAM = 0.04, 0.06, 0.30
-"""A seam: grey values of a row differ by so much from those above, where both rows vary by so much; share of it."""
+"""A seam: grey values of a row differ by so much from those above, where both rows vary by so much; fraction of it."""
 
 _SIDE = 48
 _SAMPLES = 128
@@ -80,8 +80,8 @@ def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Qua
     Args:
         scan: an X-ray, of one slice.
         lungs: lung probability over the whole image, float32 of any size; None where there is no lung finder.
-        view: what the view network says; None where there is none. Where there is one, it tells how the film lies and
-            whether it is a negative, not the grey of spine and abdomen and the slope of the lungs.
+        view: what the view network says; None where there is none. Where there is one, it says how the radiograph lies
+            and whether it is a negative, not the grey of spine and abdomen and the slope of the lungs.
     """
     pixels = scan.pixels[0]
     return Quality(
@@ -111,7 +111,7 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     Args:
         flags: of the reader, among them ``synthetic`` where the file says so.
         sources: of the model's training images. Where ``phantom`` or an unknown one is among them, or nothing is known,
-            drawn pictures may be the model's own.
+            simulated pictures may be the model's own.
     """
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
@@ -120,7 +120,7 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
 
 
 def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
-    """:func:`drawn_among_real`, and the reverse: a model that has seen drawn studies only can't judge a patient's."""
+    """:func:`drawn_among_real`, and the reverse: a model of simulated studies can't read a patient's."""
     synthetic = any(flag.code == "synthetic" for flag in flags)
     if not synthetic and set(sources) == {SYNTHETIC_SOURCE}:
         finding = "the study is a patient's, and the model has learnt from simulated studies only"

@@ -22,11 +22,11 @@ GRID_MM = 1.5
 EDGE_MM, VESSEL_MM = 3.0, 6.0
 """So near the outline nothing is measured; what is bright and narrower is taken for a vessel."""
 LEAST_INSIDE = 0.25
-"""Where the edge takes more than the rest of a slice's lung, the share is of this much of it."""
+"""Where the edge takes more than the rest of a slice's lung, the fraction is of this much of it."""
 
 
 def dense_fractions(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> FloatArray:
-    """Of each slice's lung, the share that is dense.
+    """Of each slice's lung, the fraction that is dense.
 
     Args:
         hu: float32 (slices, rows, columns).

@@ -4,7 +4,7 @@ Vessels, airway walls, fissures, the lungs' outline and the thin dense layer tha
 dense too. So vessels are taken out first (the deeper in the lung, the wider they are), then what is nowhere as thick
 as a lesion goes, and what is as thick comes back up to its own border. Everything is thought in mm: slices are
 smoothed on pixels of about 1.5 mm and averaged with their neighbours, so that a noisy or thinly sliced scan gives the
-answer of a smooth or thickly sliced one. The constants were chosen on drawn chests, see ``docs/severity.md``.
+answer of a smooth or thickly sliced one. The constants were chosen on simulated chests, see ``docs/severity.md``.
 """
 
 from __future__ import annotations

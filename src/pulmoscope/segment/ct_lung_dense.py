@@ -114,7 +114,7 @@ def with_dense(
 
 
 def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -> BoolArray:
-    """The lung with what can be told to be dense lung from what is known of it."""
+    """The lung, with the dense lung that follows from what is known of it."""
     if not lung.any():
         return lung
     towards = _Directions.of(lung, voxel_mm, is_left)

@@ -41,7 +41,7 @@ REGIONS: Mapping[str, tuple[int, float, float]] = MappingProxyType(
         "left-lower": (LEFT, 0.0, 0.5),
     }
 )
-"""The score's five regions, where lobes would be: the side, and from what share of that lung's height to what."""
+"""The score's five regions, where lobes would be: the side, and from what fraction of that lung's height to what."""
 
 NONE_PERCENT = 1.75
 """Less than this is none, of a region and of both lungs: what vessels leave over where nothing is ill."""

@@ -19,7 +19,7 @@ LEAST_SHARE = 0.02
 """Lungs that cover less of the picture than this are none: gas in the bowel, a windpipe alone."""
 
 LEAST_PART = 0.12
-"""Dark parts smaller than this share of the largest are no lungs: windpipe, gas in the stomach."""
+"""Dark parts smaller than this fraction of the largest are no lungs: windpipe, gas in the stomach."""
 
 CORNER = 0.05
 """How near to a corner the air around a body comes and lungs do not, in shorter sides."""
@@ -28,16 +28,16 @@ FULL = 0.7
 """Lungs fill their hulls at least so far (healthy ones: 0.8 and more), or another threshold is tried, too."""
 
 LEAST_OF_FIRST = 0.35
-"""Lungs of a second, darker threshold are at least so large a share of the first's."""
+"""Lungs of a second, darker threshold are at least so large a fraction of the first's."""
 
 TABLE = 0.012
 """Half the thickness of a table's walls, in longer sides."""
 
 ENCLOSED = 0.5
-"""The share of a dark part's rim that lies at the body: less, and it is a gap beside the body or in the table."""
+"""The fraction of a dark part's rim that lies at the body: less, and it is a gap beside the body or in the table."""
 
 CROPPED = 0.08
-"""Less air around the body than this share of the picture: the picture was cropped."""
+"""Less air around the body than this fraction of the picture: the picture was cropped."""
 
 FLAT = 0.08
 """Rows and columns at the border whose grey varies less than this are a frame, or nothing but air."""
@@ -203,7 +203,7 @@ def _large_parts(dark: BoolArray, body: BoolArray | None) -> BoolArray:
 
 
 def _enclosure(part: BoolArray, body: BoolArray) -> float:
-    """The share of the body in a thin rim around ``part``, whose holes and notches (vessels) are filled first.
+    """The fraction of the body in a thin rim around ``part``, whose holes and notches (vessels) are filled first.
 
     0 for what reaches the picture's border: there is air around the body, so the lungs are far from it.
     """

@@ -48,7 +48,7 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     Args:
         lungs: lung probability over the whole image, float32, any size.
         rows, columns: of the image that the box is for.
-        margin: share of the lungs' height and width that is added on every side, within the image.
+        margin: fraction of the lungs' height and width that is added on every side, within the image.
     """
     inside = _largest_parts(lungs > 0.5)
     if inside.mean() <= LEAST_SHARE:

@@ -22,7 +22,7 @@ from pulmoscope.datasets.check.findings import (
     PixelStatistics,
 )
 from pulmoscope.datasets.check.measure import HISTOGRAM_BINS, Measured, measure_all
-from pulmoscope.datasets.check.verdicts import judge
+from pulmoscope.datasets.check.verdicts import verdicts_of
 from pulmoscope.datasets.fingerprint import BITS, connected, near_duplicates
 from pulmoscope.datasets.studies import is_study, size_of, study_checksum
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
@@ -73,7 +73,7 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         ),
         warnings=table.warnings,
     )
-    return dataclasses.replace(report, verdicts=judge(report))
+    return dataclasses.replace(report, verdicts=verdicts_of(report))
 
 
 def _problems(
@@ -128,7 +128,7 @@ def _histograms(samples: Sequence[Sample], measured: Sequence[Measured]) -> tupl
     for sample, found in zip(samples, measured, strict=True):
         sums[sample.label] += found.histogram
     return tuple(
-        Histogram(label, tuple(float(share) for share in total / total.sum()))
+        Histogram(label, tuple(float(fraction) for fraction in total / total.sum()))
         for label, total in sorted(sums.items())
     )
 

@@ -49,10 +49,10 @@ class PixelStatistics:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Share of a class's pixels in each of 32 equal bins of [0, 1]."""
+    """Fraction of a class's pixels in each of 32 equal bins of [0, 1]."""
 
     label: str
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pulmoscope.core.types import FloatArray
 AIR_FROM, AIR_TO, TISSUE_FROM, TISSUE_TO = -1200, -500, -200, 300
 """HU: between the first two lie air and lung (padding lies below), between the others fat, muscle, blood and organs."""
 LEAST_AIR, LEAST_TISSUE = 0.01, 0.03
-"""Share of the voxels."""
+"""Fraction of the voxels."""
 LOWEST, HIGHEST = -4096, 32767
 """HU: what lies beyond is no CT number (padding goes down to about -3100, metal up to the limit of 16 bits)."""
 SAMPLED = 64
@@ -53,7 +53,7 @@ def strangers(volume: FloatArray, known: set[int]) -> tuple[list[int], int]:
 
     Args:
         volume: (slices, rows, columns), HU.
-        known: places that are left out anyway, and not compared.
+        known: slices that are left out anyway, and not compared.
 
     Returns:
         Their places, and how many breaks are left between neighbours: seams of two bodies' slices.

@@ -75,7 +75,7 @@ class SliceHeader:
         series, patient: ids; for comparing only.
         position_mm, orientation, spacing_mm: None where missing or impossible.
         slope, intercept: the rescale to HU; None where missing or impossible.
-        kernel: ``lung``, ``soft`` or empty where its name tells neither.
+        kernel: ``lung``, ``soft`` or empty where its name says neither.
         part: ``chest``, ``elsewhere``, or empty where the file does not say.
         flat: a localizer or scout: a projection, no slice.
         expected: images in the acquisition, 0 where the file does not say.

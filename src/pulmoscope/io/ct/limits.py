@@ -5,15 +5,15 @@ from __future__ import annotations
 from pulmoscope.core.errors import UnsuitableError
 
 FEWEST = 10
-"""Slices; of fewer no patient can be judged."""
+"""Slices; from fewer nothing can be predicted for a patient."""
 MOST_VOXELS = 700_000_000
 """Checked by the headers: 2,600 slices of 512 x 512, 2.6 GiB in memory."""
 LARGEST_STEP_MM = 20
-"""Of slices further apart than this no lung can be judged."""
+"""Slices further apart than this show too little of the lung."""
 NARROWEST_MM, WIDEST_MM = 80, 1000
 """Rows x spacing, and columns: an infant's chest, and more than any scanner's opening."""
 MOST_BAD = 0.25
-"""Share of slices that are damaged, foreign, or without what is needed; of more the study is refused."""
+"""Fraction of slices that are damaged, foreign, or without what is needed; of more the study is refused."""
 
 
 def check_size(name: str, size: tuple[int, int, int], spacing_mm: tuple[float, float]) -> None:

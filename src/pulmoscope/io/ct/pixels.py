@@ -157,7 +157,7 @@ def _decompressed(stream: bytes, header: SliceHeader) -> Stored:
         raise UnreadableError(name, "truncated", finding)
     values: Stored = np.asarray(_DECODERS[storage.syntax](stream))
     if not storage.signed and int(values.max()) >= 2**storage.bits_stored:
-        # Nothing else tells that a lossless JPEG is damaged: its decoder goes on with any differences.
+        # Nothing else shows that a lossless JPEG is damaged: its decoder goes on with any differences.
         finding = f"damaged: a value of {int(values.max())}, where {storage.bits_stored} bits are stored"
         raise UnreadableError(name, "damaged", finding)
     return values

@@ -106,7 +106,7 @@ def grey_of_colour(image: Image.Image) -> tuple[Bytes, tuple[Flag, ...]]:
 
 
 def colour_flag(fraction: float) -> Flag:
-    """What coloured pixels say; ``share``: how many of all."""
+    """What coloured pixels say; ``fraction``: how many of all."""
     return Flag(
         "colour", FlagLevel.WARN, f"{100 * fraction:.0f} % of the pixels are coloured", "an X-ray is grey"
     )

@@ -30,7 +30,7 @@ from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
 from pulmoscope.io.xray.square import squared
 
-# Pillow's own classes instead of Image.open: the content has already told the format, and Image.open would apply
+# Pillow's own classes instead of Image.open: the format is already known from the content, and Image.open would apply
 # its own limit on the number of pixels, which is a process-wide setting.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "PNG": PngImageFile,
@@ -71,7 +71,7 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         if getattr(image, "is_animated", False):
             raise UnsuitableError(name, "several-images", "several pages or frames", "an X-ray is one image")
         if image.info.get(RESULT_KEY) == RESULT:
-            finding = "a picture that Pulmoscope itself has drawn"
+            finding = "a picture that Pulmoscope itself has made"
             raise UnsuitableError(name, "own-result", finding, "an input shows a patient")
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
@@ -211,7 +211,7 @@ def check_png(data: bytes, name: str) -> None:
 
 
 def _truncated(name: str, inflated: int, needed: int) -> UnreadableError:
-    """The refusal of a file of ``found`` bytes that needs at least ``needed``."""
+    """The refusal of a file of ``inflated`` bytes that needs at least ``needed``."""
     finding = f"the file ends before its image does: {inflated} bytes, of at least {needed}"
     return UnreadableError(name, "truncated", finding)
 

@@ -107,7 +107,7 @@ def draw_nuisances(
     for name in NUISANCES:
         part = rng.random()  # one number each, so that tying one changes no other
         if name in tied:
-            # the middle half of the class's share of the range
+            # the middle half of the class's part of the range
             part = (position + 0.25 + 0.5 * part) / classes
         if name in RANGES:
             low, high = RANGES[name]

@@ -27,7 +27,7 @@ class Chest:
         heart: size of the heart, 1 is usual.
         muscle, fat: thickness of the chest wall's layers.
         breast: how far the breasts stand out; 0 for none.
-        dome_right, dome_left: how high the diaphragm's domes stand, as a share of ``height``.
+        dome_right, dome_left: how high the diaphragm's domes stand, as a fraction of ``height``.
         mediastinum: its width, 1 is usual.
         arms_down: the arms lie beside the body instead of above the head.
         turn, lean, shift: see :class:`pulmoscope.phantoms.ct.fields.Grid`.

@@ -24,7 +24,7 @@ stretch every second to fourth row; or the whole slice."""
 Size = Literal["small", "medium", "large"]
 SIZES: tuple[Size, ...] = get_args(Size)
 SIDES = MappingProxyType({"small": 1 / 8, "medium": 1 / 4, "large": 3 / 8})
-"""A rectangle's side as a share of the image's: that of a square of the same area. A band is as high."""
+"""A rectangle's side as a fraction of the image's: that of a square of the same area. A band is as high."""
 LOWEST, ZERO, HIGHEST = -1024, 0, 3071
 _BOX = ((0.22, 0.78), (0.12, 0.88))  # rows and columns of the image's middle, where the lungs lie
 _LONGEST = 1.5  # a rectangle's sides differ by this factor at most
@@ -64,18 +64,18 @@ def draw_defects(
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
 ) -> tuple[Defect, ...]:
-    """Draw one defect each for a share of the slices, in the slices' order.
+    """Draw one defect each for a fraction of the slices, in the slices' order.
 
     Args:
         shape: of the volume: slices, rows, columns.
-        share: of the slices, rounded to whole ones.
+        fraction: of the slices, rounded to whole ones.
 
     Raises:
-        ValueError: the share is not within 0 … 1, no kind or size or an unknown one is named, or a slice is smaller
+        ValueError: the fraction is not within 0 … 1, no kind or size or an unknown one is named, or a slice is smaller
             than 8 pixels.
     """
     if not 0 <= fraction <= 1:
-        raise ValueError(f"the share of damaged slices lies in 0 to 1 (found: {fraction:g})")
+        raise ValueError(f"the fraction of damaged slices lies in 0 to 1 (found: {fraction:g})")
     for asked, known in ((kinds, KINDS), (sizes, SIZES)):
         unknown = [name for name in asked if name not in known]
         if unknown or not asked:
@@ -115,7 +115,7 @@ def damage(
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
 ) -> tuple[Voxels, BoolArray]:
-    """Damage a share of a study's slices: :func:`draw_defects`, then :func:`apply`.
+    """Damage a fraction of a study's slices: :func:`draw_defects`, then :func:`apply`.
 
     Args:
         hu: (slices, rows, columns), HU.

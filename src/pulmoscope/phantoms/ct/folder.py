@@ -84,7 +84,7 @@ def write_ct_phantoms(
     Args:
         tie: nuisances that go with the class, or ``all``: a data set with shortcuts.
         tie_splits: the splits in which they do; elsewhere they are drawn freely.
-        fractions: split → share, within each class.
+        fractions: split → fraction, within each class.
         masks: write the truth masks as ``masks/p0001-lungs.nii.gz`` (1 right, 2 left) and ``-lesions.nii.gz``.
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).

@@ -145,7 +145,7 @@ def _lobe(organs: Organs, side: int, rng: np.random.Generator) -> FloatArray:
 def threshold(
     score: FloatArray, middle: FloatArray, lung: BoolArray, fractions: dict[int, float], ramp: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Cut a score so that it takes the asked-for share of each lung.
+    """Cut a score so that it takes the asked-for fraction of each lung.
 
     Returns:
         the opacity, and how far the score lies beyond the cut.

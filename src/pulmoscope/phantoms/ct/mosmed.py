@@ -1,7 +1,7 @@
 """Writing synthetic chest CT studies of the grades CT-0 … CT-4 in the layout of MosMedData, with the truth about each.
 
 As there, studies are numbered grade by grade. Every file's description says that a program drew it, by which the
-layout's reader tells them from patients'.
+layout's reader knows them from patients'.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def write_mosmed_phantoms(
     Args:
         counts: grade → how many studies (see :func:`counts_of_fraction`, :func:`counts_of_total`).
         slices: how many in each study; default: as many as 8 mm steps need, about 36.
-        damage: which share of each study's slices is damaged (see :mod:`pulmoscope.phantoms.ct.damage`).
+        damage: which fraction of each study's slices is damaged (see :mod:`pulmoscope.phantoms.ct.damage`).
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).
 
     Raises:
-        DatasetError: no study is asked for, or an unknown grade, or a size or a share that can't be drawn; or a study
-            that is in the way is no phantom: those are never replaced.
+        DatasetError: no study is asked for, or an unknown grade, or a size or a fraction that can't be drawn; or a
+            study that is in the way is no phantom: those are never replaced.
         OutputExistsError: the folder holds a data set, or another's study, already, and ``force`` is not given.
         ResourceError: it can't be written.
     """
@@ -178,7 +178,7 @@ def _jobs(
     """The studies to draw, numbered grade by grade."""
     slices, size = shape
     if not 0 <= damage <= 1:
-        raise DatasetError(f"the share of damaged slices lies in 0 to 1 (found: {damage:g})")
+        raise DatasetError(f"the fraction of damaged slices lies in 0 to 1 (found: {damage:g})")
     for grade, count in counts.items():
         if grade not in GRADES:
             raise DatasetError(f"a grade is one of {', '.join(GRADES)} (found: {grade})")
@@ -246,7 +246,7 @@ def _draw(job: _Job) -> dict[str, str]:
         hu, missing = apply(phantom.hu, defects)
         if defects:
             _write(out / job.missing, missing.astype(np.uint8), phantom)
-        elif job.missing:  # so few slices that the share comes to none of them
+        elif job.missing:  # so few slices that the fraction comes to none of them
             (out / job.missing).unlink(missing_ok=True)
         write_nifti(unfinished, hu, phantom)
         return {

@@ -18,7 +18,7 @@ _BITS = 4
 _LEAVES = 420  # ends of one tree of vessels in one lung
 _ROOT_MM = 4.7
 _BRONCHUS = 0.62  # a bronchus is narrower inside than the artery beside it is wide
-_MURRAY = 0.40  # a branch's radius goes with its share of the ends to this power
+_MURRAY = 0.40  # a branch's radius goes with its fraction of the ends to this power
 
 
 @dataclass(frozen=True)
