@@ -160,7 +160,7 @@ def harmonised(image: FloatArray, lung: float, tissue: float) -> FloatArray:
 
 
 def opened(image: FloatArray, diameter: float) -> FloatArray:
-    """Grey opening: what is bright and narrower than a disc (``diameter`` in sides) becomes as dark as its surroundings."""
+    """Grey opening: what is bright and narrower than a disc gets as dark as what is around."""
     width = max(3, round(diameter * image.shape[-1]) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     return np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, disc), dtype=np.float32)
