@@ -70,7 +70,7 @@ def mapped(tables: Iterable[SampleTable]) -> list[SampleTable]:
     """Name every image's hospital, by what all of these data sets tell together.
 
     Raises:
-        DatasetError: a data set's list of films or boxes breaks one of its rules.
+        DatasetError: a data set's list of radiographs or boxes breaks one of its rules.
     """
     tables = list(tables)
     images: dict[Path, Sample] = {}

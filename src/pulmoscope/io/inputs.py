@@ -195,8 +195,10 @@ def entries(
         count = 0
         for name, relative, source in _expand(named, without and without.resolve(), passed_over):
             count += 1
-            place = str(PurePosixPath(relative).parent)
-            yield Entry(name, unique(slug_of(relative), taken), source, named.name if place == "." else place)
+            folder = str(PurePosixPath(relative).parent)
+            yield Entry(
+                name, unique(slug_of(relative), taken), source, named.name if folder == "." else folder
+            )
         if count == 0:
             empty = UnreadableError(_shown(named), "no-images", "the folder or zip holds no images")
             yield Entry(_shown(named), unique(slug_of(named.name), taken), empty)

@@ -45,7 +45,7 @@ def age(dataset: Dataset) -> tuple[int, str] | None:
     """The patient's age at the study in whole years, and which element says so; None where none does.
 
     PatientAge is three digits and a unit (PS3.5 6.2, AS). Fewer or more digits are read too, and a bare number is
-    taken for years: the RSNA's and NIH's films are written so, and a wrong guess can only refer an image. Where
+    taken for years: the RSNA's and NIH's radiographs are written so, and a wrong guess can only refer an image. Where
     PatientAge says nothing, PatientBirthDate is held against the first date of the study that makes sense; also where
     it says 0 years, which devices write for an age that nobody gave them, and which counts where there are no dates.
     """

@@ -7,8 +7,8 @@ patients' are that much alike.
 
 Measured on real pictures (``benchmarks/slice_pictures.py``): all 13 folders of whole series were recognised (four as
 pictures, three in each of three windows), and of runs of 5, 10 and 20 of their slices, lung or not, 86 %. Of 76,516
-folders of 5 to 1,415 films, drawn from 8,211 of eight collections, none was, nor of 2,000 drawn from just the 42 films
-that look like a slice alone.
+folders of 5 to 1,415 radiographs, drawn from 8,211 of eight collections, none was, nor of 2,000 drawn from just the 42
+radiographs that look like a slice alone.
 
 Slices that were cut to the body are not recognised: nothing dark is left around it, and they are mostly of several
 sizes, which no CT's slices are.
@@ -43,7 +43,7 @@ _BODY = (0.15, 0.85)
 _SOLID = 0.9
 """Least area of the body / that of its convex hull."""
 _ROUND = (0.6, 0.93)
-"""The body's area / that of the rectangle around it: an ellipse has 0.79, a framed film nearly 1."""
+"""The body's area / that of the rectangle around it: an ellipse has 0.79, a framed radiograph nearly 1."""
 _WIDE = (0.95, 2.6)
 """The body's width / its depth."""
 _LUNG = 0.04

@@ -1,4 +1,4 @@
-"""As if another machine had made the film and another clinic had stored it."""
+"""As if another machine had made the radiograph and another clinic had stored it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pulmoscope.core.types import FloatArray
 
 
 def mixed_amplitude(image: FloatArray, other: FloatArray, fraction: float) -> FloatArray:
-    """Blend the Fourier amplitude with another image's, and keep the phase: another style of film, the same anatomy.
+    """Blend the Fourier amplitude with another image's, and keep the phase: another style of radiograph, the same
+    anatomy.
 
     After Xu et al., «A Fourier-based Framework for Domain Generalization», CVPR 2021, equation 5.
 

@@ -16,15 +16,15 @@ import numpy as np
 from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 
 LEAST_SHARPNESS = 0.145
-"""Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.19 in 99 %)."""
+"""Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (99 %: 0.19 or more)."""
 LEAST_DETAIL = 0.22
 """Strength of the finest details, below 1.5 pixels, beside those of 2 to 5: pixels that were made larger have none
-within them (films: 0.31 and more)."""
+within them (radiographs: 0.31 and more)."""
 LEAST_STRUCTURE = 0.0015
 """A picture with less coarse structure, in fractions of its range of grey, is flat: its sharpness is unknown."""
 MOST_NOISE, NOISIER, LEAST_NOISE = 0.035, 4.0, 0.03
 """Largest fraction of rows or columns that are so many times as noisy as the typical one, and beyond this fraction of
-the range of grey (films: 0.002 in 99.5 %)."""
+the range of grey (radiographs: 0.002 in 99.5 %)."""
 
 _SIDE, _TILE, _LEAST_TILES = 256, 24, 25
 _BLURS = (0.7, 1.4, 2.8, 5.6, 11.2)

@@ -69,7 +69,7 @@ def known_children(
         classes: of the model; one that ``views`` says nothing of is none whose children are known.
     """
     counts = [views.get(name, {}) for name in classes]
-    fractions = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
+    fractions = [by_view.get("child", 0) / max(1, sum(by_view.values())) for by_view in counts]
     if not fractions or min(fractions) < CHILDREN:
         return tuple(flags)
     return tuple(replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)

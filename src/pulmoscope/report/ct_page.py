@@ -79,7 +79,7 @@ class Shown:
     """A slice in words and figures.
 
     Attributes:
-        place: «slice 42, z −261.3 mm», or without the height where the files don't say.
+        title: «slice 42, z −261.3 mm», or without the height where the files don't say.
         file: the last part of its file's name.
         ranked: classes with their probabilities, the most probable first; empty where there is no prediction.
         parts: of the positive classes: the class's number among them, name and probability.
@@ -89,7 +89,7 @@ class Shown:
     """
 
     index: int
-    place: str
+    title: str
     file: str
     ranked: tuple[tuple[str, float], ...]
     parts: tuple[tuple[int, str, float], ...]
@@ -143,7 +143,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         lightbox=[(slices[index], picture) for index, picture in pictures.grid.items()],
         cuts=[(cut, cut_marks(cut, axis, explained)) for cut in pictures.cuts],
         scale=pictures.scale,
-        unlike=any(own.kind == "anomaly" for own in diagnosis.explanations),
+        unlike=any(one.kind == "anomaly" for one in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
         grey=pictures.grey,
@@ -183,7 +183,7 @@ def shown(one_slice: SliceResult, positives: list[str]) -> Shown:
     probabilities = one_slice.probabilities or {}
     return Shown(
         index=one_slice.index,
-        place=f"slice {one_slice.index}"
+        title=f"slice {one_slice.index}"
         + ("" if one_slice.z_mm is None else f", z {plot.signed(one_slice.z_mm)} mm"),
         file=PurePosixPath(one_slice.file).name,
         ranked=tuple(sorted(probabilities.items(), key=lambda pair: -pair[1])),

@@ -49,14 +49,14 @@ def to_html(report: CheckReport, table: SampleTable) -> str:
 
 
 def _count_rows(counts: tuple[Count, ...], splits: tuple[str, ...]) -> list[dict[str, Any]]:
-    found: Counter[tuple[str, str, str]] = Counter()
+    images: Counter[tuple[str, str, str]] = Counter()
     for count in counts:
-        found[count.label, count.source, count.split] += count.images
+        images[count.label, count.source, count.split] += count.images
     return [
         {
             "label": label,
             "source": source,
-            "images": [found[label, source, split] for split in splits],
+            "images": [images[label, source, split] for split in splits],
         }
         for label, source in sorted({(count.label, count.source) for count in counts})
     ]

@@ -91,7 +91,7 @@ def to_index(
         models: name, version, sha256 and modality of each model of the run.
         entries: one of :func:`diagnosed_entry` or :func:`refused_entry` per input.
         version: of Pulmoscope.
-        studies: of each study of several films, its answer.
+        studies: of each study of several radiographs, its answer.
     """
     outcomes = [entry["outcome"] for entry in entries]
     decisions = [entry.get("decision") for entry in entries]

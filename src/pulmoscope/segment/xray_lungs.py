@@ -11,7 +11,7 @@ FINDER_SIZE = 80
 """Side of the lung finder's square input, px."""
 
 LEAST_SHARE = 0.06
-"""Lungs that cover less of the image than this are no lungs (healthy films: 0.2 to 0.4)."""
+"""Lungs that cover less of the image than this are no lungs (healthy radiographs: 0.2 to 0.4)."""
 
 FLATTEST = 0.8
 """Least height of the box, in widths: a dense lower zone hides the lungs' base from the finder, not from us."""

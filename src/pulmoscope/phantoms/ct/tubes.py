@@ -92,12 +92,12 @@ def paint(balls: Balls, grid: Grid, z_mm: float) -> FloatArray:
     pixels = radius / grid.pixel_mm
     # Thinner than a pixel: fainter instead. A line loses width, an upright tube width and length.
     strength = strength * np.minimum(1, pixels / 0.7) ** (2 - 1 / balls.level[near])
-    places = np.rint(grid.pixels(balls.centre[near]) * 2**_BITS).astype(np.int64)
+    centres = np.rint(grid.pixels(balls.centre[near]) * 2**_BITS).astype(np.int64)
     sizes = np.rint(np.maximum(pixels, 0.7) * 2**_BITS).astype(np.int64)
     greys = np.rint(255 * strength).astype(np.int64)
     border = (grid.size + 40) << _BITS
     for index in np.argsort(greys, kind="stable"):
-        column, row = int(places[index, 0]), int(places[index, 1])
+        column, row = int(centres[index, 0]), int(centres[index, 1])
         if -border < column < border and -border < row < border:
             cv2.circle(image, (column, row), int(sizes[index]), int(greys[index]), -1, cv2.LINE_AA, _BITS)
     return image.astype(np.float32) / np.float32(255)
@@ -132,13 +132,13 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
     vessels: list[Balls] = []
     bronchi: list[Balls] = []
     windpipe = [tube(np.stack([_at(chest.carina, 0, -14, 150), chest.carina]), [8.5, 8.5])]
-    for side, places in zip((-1, 1), targets, strict=True):
+    for side, points in zip((-1, 1), targets, strict=True):
         hilum = chest.hilum(side)
         windpipe.append(tube(np.stack([chest.carina, _at(hilum, 0, 2, 2)]), [6.6, 5.4]))
-        if not len(places):
+        if not len(points):
             continue
         for vein in (False, True):
-            ends = places[rng.integers(0, len(places), _LEAVES)]
+            ends = points[rng.integers(0, len(points), _LEAVES)]
             tree = _Branches.grow(hilum + np.array([0, -9, -14]) * vein, ends, rng)
             vessels.append(tree.tubes())
             if not vein:

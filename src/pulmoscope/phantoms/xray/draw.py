@@ -57,7 +57,7 @@ def draw_xray(seed: int | np.random.Generator, finding: Finding = "Normal", size
         raise ValueError(f"finding must be one of {', '.join(FINDINGS)} (found: {finding})")
     if size < 64:
         raise ValueError(f"size must be at least 64 px (found: {size})")
-    # Anatomy, disease and film each have their own stream, so that the same chest can be drawn ill and well.
+    # Anatomy, disease and radiograph each have their own stream, so that the same chest can be drawn ill and well.
     chest, disease, detector = np.random.default_rng(seed).spawn(3)
     canvas = Canvas(size, _placement(chest))
     anatomy = Anatomy.draw(chest)
