@@ -6,7 +6,7 @@ import pytest
 
 from pulmoscope.datasets.check.confounding import Probe
 from pulmoscope.datasets.check.findings import CheckReport, Count, Pair
-from pulmoscope.datasets.check.verdicts import judge
+from pulmoscope.datasets.check.verdicts import verdicts_of
 
 SOUND = CheckReport(
     data="data",
@@ -31,12 +31,12 @@ SOUND = CheckReport(
 
 
 def verdict(report: CheckReport, rule: str) -> str:
-    return next(one.verdict for one in judge(report) if one.rule == rule)
+    return next(one.verdict for one in verdicts_of(report) if one.rule == rule)
 
 
 def test_a_sound_set_passes_every_rule() -> None:
-    assert {one.verdict for one in judge(SOUND)} == {"ok"}
-    assert all(one.sentence.endswith(".") for one in judge(SOUND))
+    assert {one.verdict for one in verdicts_of(SOUND)} == {"ok"}
+    assert all(one.sentence.endswith(".") for one in verdicts_of(SOUND))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, "ok"), (10, "warn"), (11, "fail")])
@@ -73,7 +73,7 @@ def test_splits() -> None:
     assert verdict(only_test, "splits") == "warn"
     lacking = replace(SOUND, counts=SOUND.counts[:-1])
     assert verdict(lacking, "splits") == "fail"
-    assert "Normal in test" in next(one.sentence for one in judge(lacking) if one.rule == "splits")
+    assert "Normal in test" in next(one.sentence for one in verdicts_of(lacking) if one.rule == "splits")
     loose = replace(SOUND, counts=(*SOUND.counts, Count("COVID", "", "s", 1)))
     assert verdict(loose, "splits") == "warn"
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pulmoscope.evaluation.audits import (
     CLEAN,
     PERTURBATIONS,
+    assess,
     blackout,
     border_removed,
     central_box,
     centre_blurred,
     centre_grey,
     centre_noise,
-    judge,
 )
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 
@@ -107,7 +107,7 @@ def ranked(order: str) -> Predictions:
 )
 def test_verdicts(code: str, order: str, verdict: str) -> None:
     clean, given_predictions = ranked("ccccnnnn"), ranked(order)
-    found = judge(
+    found = assess(
         BY_CODE[code], evaluate(given_predictions, 20), evaluate(clean, 20), given_predictions, clean
     )
     assert found.verdict == verdict
@@ -118,14 +118,14 @@ def test_verdicts(code: str, order: str, verdict: str) -> None:
 
 def test_gaining_by_the_loss_of_the_border_is_no_praise() -> None:
     clean, without = ranked("cccncnnn"), ranked("ccccnnnn")
-    found = judge(BY_CODE["border_removed"], evaluate(without, 0), evaluate(clean, 0), without, clean)
+    found = assess(BY_CODE["border_removed"], evaluate(without, 0), evaluate(clean, 0), without, clean)
     assert (found.verdict, found.says) == ("doubtful", "is misled by the border: better without it")
 
 
 def test_same_answer_is_compared_by_file() -> None:
     clean = ranked("cccnnn")
     turned = clean.select([True, False, True, False, False, False])
-    found = judge(CLEAN, evaluate(turned, 0), evaluate(clean, 0), turned, clean)
+    found = assess(CLEAN, evaluate(turned, 0), evaluate(clean, 0), turned, clean)
     assert found.same_answer == 1
     assert found.auroc.value is None
     flipped = Predictions(
@@ -137,19 +137,19 @@ def test_same_answer_is_compared_by_file() -> None:
         turned.probabilities[:, ::-1],
         decisions=turned.decisions,
     )
-    assert judge(CLEAN, evaluate(flipped, 0), evaluate(clean, 0), flipped, clean).same_answer == 0
+    assert assess(CLEAN, evaluate(flipped, 0), evaluate(clean, 0), flipped, clean).same_answer == 0
 
 
 def test_a_model_that_knows_nothing_gets_no_praise() -> None:
     own = ranked("cnncnccn")
     for code in ("blackout", "border_removed"):
-        found = judge(BY_CODE[code], evaluate(own, 0), evaluate(own, 0), own, own)
+        found = assess(BY_CODE[code], evaluate(own, 0), evaluate(own, 0), own, own)
         assert found.verdict == "none"
         assert "in the first place" in found.says
 
 
 def test_one_class_gives_no_verdict() -> None:
     own = ranked("cc")
-    found = judge(BY_CODE["blackout"], evaluate(own, 0), evaluate(own, 0), own, own)
+    found = assess(BY_CODE["blackout"], evaluate(own, 0), evaluate(own, 0), own, own)
     assert found.verdict == "none"
     assert "too few classes" in found.says

@@ -17,7 +17,7 @@ from chests import SPACING_MM, chest
 from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
-from pulmoscope.inference.missing import imputed, missing_flags, searched
+from pulmoscope.inference.missing import imputed, missing_flags
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
@@ -27,6 +27,7 @@ from pulmoscope.pipeline.outputs import save
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.xray import IMPUTED, outlined
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.quality.filled import fill_missing
 from pulmoscope.runtime.model import Model
 from pulmoscope.segment.lungs import lungs_of
 from refusals import refused
@@ -69,7 +70,7 @@ def codes(own: Diagnosis) -> dict[str, FlagLevel]:
 
 def test_what_is_missing_is_filled_and_the_rest_stays() -> None:
     pixels = hu(28, 29, 35)
-    own = searched(scan_of(pixels))
+    own = fill_missing(scan_of(pixels))
     assert own.missing is not None
     assert own.missing.slices == (28, 29, 35)
     assert own.mask is not None
@@ -85,22 +86,22 @@ def test_what_is_missing_is_filled_and_the_rest_stays() -> None:
 
 def test_a_whole_scan_stays_what_it_is() -> None:
     scan = scan_of(hu())
-    own = searched(scan)
+    own = fill_missing(scan)
     assert own.scan is scan
     assert (own.missing, own.mask, own.slice_fraction(3)) == (None, None, 0.0)
     assert missing_flags(own, lungs_of(scan)) == ()
     assert imputed(own, None) is None
 
 
-def test_pictures_are_not_searched() -> None:
+def test_pictures_are_not_fill_missing() -> None:
     grey = replace(scan_of(np.zeros((3, 64, 64), dtype=np.float32)), units=Units.GREY, spacing_mm=None)
-    own = searched(grey)
+    own = fill_missing(grey)
     assert own.scan is grey
     assert own.slice_fraction(0) is None
 
 
 def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
-    own = searched(scan_of(hu(28, 29, 35)))
+    own = fill_missing(scan_of(hu(28, 29, 35)))
     lungs = lungs_of(own.scan)
     assert lungs is not None
     (flag,) = missing_flags(own, lungs)
@@ -118,8 +119,8 @@ def test_the_flag_tells_what_how_much_and_with_what_it_was_filled() -> None:
 
 def test_slices_that_are_not_there_are_told_besides() -> None:
     gap = Flag("missing-slices", FlagLevel.WARN, "1 slice is missing")
-    (alone,) = missing_flags(searched(scan_of(hu(30))), None)
-    (besides,) = missing_flags(searched(scan_of(hu(30), gap)), None)
+    (alone,) = missing_flags(fill_missing(scan_of(hu(30))), None)
+    (besides,) = missing_flags(fill_missing(scan_of(hu(30), gap)), None)
     assert (besides.code, besides.rule) == (alone.code, alone.rule)
     assert besides.finding.startswith(alone.finding)
     assert besides.finding != alone.finding
@@ -133,7 +134,7 @@ def test_slices_that_are_not_there_are_told_besides() -> None:
     ],
 )
 def test_too_many_holes_are_refused(slices: tuple[int, ...], found: tuple[str, ...] | None) -> None:
-    own = searched(scan_of(hu(*slices)))
+    own = fill_missing(scan_of(hu(*slices)))
     refused = [flag for flag in missing_flags(own, lungs_of(own.scan)) if flag.level is FlagLevel.REFUSE]
     assert (refused == []) == (found == ())
     if refused:
@@ -146,7 +147,7 @@ def test_too_many_holes_are_refused(slices: tuple[int, ...], found: tuple[str, .
 def test_too_much_of_the_body_is_refused() -> None:
     pixels = hu()
     pixels[20:27] = 0  # 7 of 51 slices, whole
-    own = searched(scan_of(pixels))
+    own = fill_missing(scan_of(pixels))
     flags = {flag.code: flag.finding for flag in missing_flags(own, lungs_of(own.scan))}
     assert "constant slice in 7" in flags["missing-data"]
     assert re.search(r"1\d\.\d %.* 1\d %", flags["too-much-missing"])

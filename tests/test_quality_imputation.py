@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.quality.imputation import (
     BATCH,
     IMPUTERS,
-    BoolArray,
     Filler,
     Imputer,
     imputation_error,

@@ -91,8 +91,8 @@ def test_a_view_network_tells_how_a_film_lies_instead_of_its_grey() -> None:
 @given(arrays(np.float32, len(VIEWS), elements=st.floats(-80, 80, width=32)))
 def test_shares_are_the_softmax_of_the_logits(logits: np.ndarray) -> None:
     found = view_of(logits, 0.3)
-    assert found.shares.sum() == pytest.approx(1, abs=1e-5)
-    assert found.shares[logits.argmax()] == found.shares.max()
+    assert found.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert found.probabilities[logits.argmax()] == found.probabilities.max()
     assert found.distance == 0.3
 
 

@@ -15,7 +15,7 @@ def test_an_axis_in_mm_reaches_half_a_step_beyond_its_slices() -> None:
     axis = axis_of(a_ct_diagnosis().scan)
     assert (axis.step, axis.in_mm) == (5, True)
     assert (axis.low, axis.high) == (-302.5, -182.5)
-    assert [axis.share(position) for position in (-302.5, -242.5, -182.5)] == [0, 0.5, 1]
+    assert [axis.fraction(position) for position in (-302.5, -242.5, -182.5)] == [0, 0.5, 1]
 
 
 def test_without_geometry_the_axis_counts_slices() -> None:

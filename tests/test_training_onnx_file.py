@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.models.classifier import Classifier, build
+from pulmoscope.models.classifier import Classifier, build, build_multiscale
 from pulmoscope.recipes.specs import ModelSpec
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.onnx import file as onnx_file
@@ -145,4 +145,20 @@ def test_a_network_of_three_stages_gives_all_of_them(tmp_path: Path) -> None:
     assert set(found) == {
         "logits",
         *(f"{kind}{stage}" for kind in ("features", "gradients") for stage in ("", "_3", "_4")),
+    }
+
+
+def test_a_network_of_slices_gives_a_vector_beside_three_stages(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    spec = ModelSpec(backbone="resnet10t", pretrained=False, hidden=512, dropout=0.5)
+    network = build_multiscale(spec, 2, 3).eval()
+    images = np.random.default_rng(5).standard_normal((4, 3, 64, 64), dtype=np.float32)
+    apart = onnx_file.write_onnx(network, tmp_path / "slice.onnx", images)
+    assert {"openvino", "onnx", "torch"} <= set(apart)
+    stored = sum(weight.numel() for weight in network.parameters())
+    assert (tmp_path / "slice.onnx").stat().st_size < 2.1 * stored  # two bytes a weight: none is there twice
+    assert set(open_network(tmp_path / "slice.onnx", "openvino")(images)) == {
+        "logits",
+        "vector",
+        *(f"{kind}_{stage}" for kind in ("features", "gradients") for stage in (3, 4, 5)),
     }

@@ -24,4 +24,4 @@ def is_pneumonia(label: str) -> bool:
 
 def suspicion(probabilities: Mapping[str, float]) -> float:
     """The probability that something was found: what the positive classes have together, 0 to 1."""
-    return min(1.0, sum(share for name, share in probabilities.items() if is_positive(name)))
+    return min(1.0, sum(probability for name, probability in probabilities.items() if is_positive(name)))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 GRADES = ("CT-0", "CT-1", "CT-2", "CT-3", "CT-4")
-"""The grades of MosMedData, by the share of lung that is affected: none, at most 25, 50, 75 %, and more."""
+"""The grades of MosMedData, by the fraction of lung that is affected: none, at most 25, 50, 75 %, and more."""
 
 GLASS, CONSOLIDATION = 1, 2
 """A lesion mask's labels; 0 is no lesion."""

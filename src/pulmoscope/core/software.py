@@ -12,7 +12,7 @@ PACKAGES = ("numpy", "opencv-python-headless", "openvino", "pydicom")
 
 
 _OF_RUNTIME = {"onnx": "onnxruntime", "torch": "torch"}
-"""The package that a runtime is; OpenVINO is among those that are always told."""
+"""The package that a runtime is; OpenVINO is among those that are always listed."""
 
 
 @cache
@@ -23,10 +23,10 @@ def versions_with(runtime: str) -> dict[str, str]:
 
 def versions(*more: str) -> dict[str, str]:
     """Versions of Python, of what reads and computes, and of the packages named; absent ones are left out."""
-    found = {"python": platform.python_version(), "pulmoscope": VERSION}
+    installed = {"python": platform.python_version(), "pulmoscope": VERSION}
     for package in (*PACKAGES, *more):
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -14,6 +14,7 @@ from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Point = tuple[float, float, float]
 
 
@@ -34,7 +35,7 @@ class Units(StrEnum):
 
 
 class FlagLevel(StrEnum):
-    """How much a flag matters: ``info`` is told, ``warn`` is shown, ``refuse`` turns the decision to refer."""
+    """How much a flag matters: ``info`` is mentioned, ``warn`` is shown, ``refuse`` turns the decision to refer."""
 
     INFO = "info"
     WARN = "warn"
@@ -90,6 +91,11 @@ class Box:
     left: int
     height: int
     width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns, as an index of an image that it lies within."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
 @dataclass(frozen=True)
@@ -264,7 +270,7 @@ class SliceResult:
         index: counted from 0 at the feet.
         file: the one that it came from.
         z_mm: its height in the patient, towards the head; None where the files don't say.
-        probabilities: per class; None where the slice shows too little lung to be judged.
+        probabilities: per class; None where the slice shows too little lung for a prediction.
         lung_fraction: of the slice's pixels, how many are lung; None where that was not measured.
         dense_fraction: of the slice's lung, how much is dense (see ``segment/ct_dense.py``); None likewise.
         network: what the network says by itself, before ``dense_fraction`` is weighed in; None where it is not.
@@ -273,7 +279,7 @@ class SliceResult:
         missing_fraction: of the body in the slice, how much was not measured and was filled in, 0 to 1; None where that
             was not looked for.
         anomaly_score: how unlike a normal slice it is, as a multiple of the model's limit: it counts as unlike above
-            1; None where it was not judged, or the model has no such score.
+            1; None where it has no prediction, or the model has no such score.
     """
 
     index: int
@@ -318,7 +324,7 @@ class Diagnosis:
         levels: of a CT, what each classifier that looks at the whole patient says by itself: name → probabilities.
             The prediction is what they come to together.
         explanations: heat maps.
-        card: what the page tells of the model.
+        card: what the page says of the model.
         severity: of a CT, how much of the lungs is affected; None where that was not measured.
         masks: what ``severity`` was measured on.
         imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.

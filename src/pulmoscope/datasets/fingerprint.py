@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
-
-BoolArray = npt.NDArray[np.bool_]
+from pulmoscope.core.types import BoolArray, FloatArray
 
 SIDE = 16
 BITS = SIDE * SIDE

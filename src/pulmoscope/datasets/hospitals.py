@@ -4,7 +4,7 @@ Public collections are copied into one another, so a folder says little about th
 leaving its images out of every folder. What the map knows:
 
 - rules for collections whose make-up is known (:data:`RULES`);
-- a data set that tells which images of other folders it has in common with them: ``<folder>_films.csv`` beside its
+- a data set that lists which images of other folders it has in common with them: ``<folder>_films.csv`` beside its
   manifest, with the column ``file`` (from the folder above) and, where known, ``patient`` and ``appearance`` (what a
   reader saw, which replaces the label), and ``<folder>_boxes.csv`` with a reader's boxes;
 - else the source that the data set itself names.
@@ -22,7 +22,7 @@ from pulmoscope.datasets.manifest import read_boxes, read_csv
 from pulmoscope.datasets.table import Sample, SampleTable
 
 UNIDENTIFIED = "unidentified"
-"""Images whose hospital nobody knows: told as such, and counted in no mean and no worst figure."""
+"""Images whose hospital nobody knows: named so, and counted in no mean and no worst figure."""
 
 PART_OF: Mapping[str, str] = {"rsna": "nih"}
 """A collection that was taken from a larger one: leaving that out leaves this out, too."""
@@ -70,13 +70,13 @@ def mapped(tables: Iterable[SampleTable]) -> list[SampleTable]:
     """Name every image's hospital, by what all of these data sets tell together.
 
     Raises:
-        DatasetError: a data set's list of films or boxes breaks one of its rules.
+        DatasetError: a data set's list of radiographs or boxes breaks one of its rules.
     """
     tables = list(tables)
-    films: dict[Path, Sample] = {}
+    images: dict[Path, Sample] = {}
     for table in tables:
-        films |= _listed(table)
-    return [table.with_samples(_mapped(sample, table, films) for sample in table) for table in tables]
+        images |= _listed(table)
+    return [table.with_samples(_mapped(sample, table, images) for sample in table) for table in tables]
 
 
 def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
@@ -88,8 +88,8 @@ def check_hospitals(table: SampleTable, hospitals: Collection[str]) -> None:
     known = [name for name in hospitals_of(table) if name != UNIDENTIFIED]
     for name in hospitals:
         if name not in known:
-            found = ", ".join(known) or "none that is known"
-            raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {found})")
+            listed = ", ".join(known) or "none that is known"
+            raise DatasetError(f"--leave-out {name}: must be a hospital of the data (found: {listed})")
 
 
 def without(table: SampleTable, hospitals: Collection[str]) -> SampleTable:
@@ -111,14 +111,14 @@ def of(table: SampleTable, hospital: str) -> SampleTable:
 
 def is_of(sample: Sample, hospitals: Collection[str]) -> bool:
     """Whether an image is of one of these hospitals, or of a part of one."""
-    own = hospital_of(sample)
-    return own in hospitals or PART_OF.get(own) in hospitals
+    hospital = hospital_of(sample)
+    return hospital in hospitals or PART_OF.get(hospital) in hospitals
 
 
 def hospitals_of(table: SampleTable) -> tuple[str, ...]:
     """Every hospital of the data, and every one that a part of is there."""
-    found = {hospital_of(sample) for sample in table}
-    return tuple(sorted(found | {PART_OF[name] for name in found if name in PART_OF}))
+    hospitals = {hospital_of(sample) for sample in table}
+    return tuple(sorted(hospitals | {PART_OF[name] for name in hospitals if name in PART_OF}))
 
 
 def hospital_of(sample: Sample) -> str:
@@ -151,22 +151,22 @@ def left_out_by(table: SampleTable, hospitals: Collection[str] = ()) -> tuple[st
 
 
 def known_to(training_data: Mapping[str, Any]) -> frozenset[str] | None:
-    """The hospitals that a model has learnt from, by what its bundle tells of its training data.
+    """The hospitals that a model has learnt from, by what its bundle says of its training data.
 
     Bundles from before the hospital map name sources and their classes only: what the rules make of them, and where a
-    rule asks for a patient, the hospital and the rest. None: the bundle tells nothing.
+    rule asks for a patient, the hospital and the rest. None: the bundle does not say.
     """
     if "classes_by_hospital" in training_data:
         return frozenset(training_data["classes_by_hospital"])
     sources = training_data.get("sources", ())
     classes = training_data.get("classes_by_source") or dict.fromkeys(sources, ("",))
-    found = {
+    matching = {
         hospital
         for source, labels in classes.items()
         for label in labels
         for hospital in _possible("" if source == "unknown" else source, label)
     }
-    return frozenset(found) or None
+    return frozenset(matching) or None
 
 
 def has_learnt(known: Collection[str] | None, hospital: str) -> bool | None:
@@ -189,10 +189,10 @@ def _possible(source: str, label: str) -> Iterable[str]:
     yield source or UNIDENTIFIED
 
 
-def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) -> Sample:
+def _mapped(sample: Sample, table: SampleTable, images: Mapping[Path, Sample]) -> Sample:
     if sample.hospital:  # the data set says so itself
         return sample
-    known = films.get(table.path(sample).resolve())
+    known = images.get(table.path(sample).resolve())
     if known is not None:
         return replace(
             sample,
@@ -208,17 +208,17 @@ def _mapped(sample: Sample, table: SampleTable, films: Mapping[Path, Sample]) ->
 
 
 def _listed(table: SampleTable) -> dict[Path, Sample]:
-    """What a data set tells of images that lie in other folders: their path → hospital, patient, label, boxes."""
+    """What a data set says of images that lie in other folders: their path → hospital, patient, label, boxes."""
     sources = {sample.source for sample in table}
-    found: dict[Path, Sample] = {}
+    by_path: dict[Path, Sample] = {}
     for file in sorted(table.root.glob("*_films.csv")) if len(sources) == 1 else ():
         boxes = read_boxes(file.with_name(file.name.replace("_films", "_boxes")))
         for _, row in read_csv(file, ("file",)):
-            found[(table.root.parent / row["file"]).resolve()] = Sample(
+            by_path[(table.root.parent / row["file"]).resolve()] = Sample(
                 row["file"],
                 row.get("appearance", ""),
                 patient=row.get("patient", ""),
                 hospital=next(iter(sources)),
                 boxes=boxes.get(row["file"], ()),
             )
-    return found
+    return by_path

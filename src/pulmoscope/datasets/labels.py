@@ -15,7 +15,7 @@ from pulmoscope.datasets.manifest import read_csv
 from pulmoscope.datasets.table import SampleTable
 
 LabelMap = Mapping[str, str]
-"""Label → class, or → shares of several classes, ``COVID 0.4, Normal 0.6``: what a reader could not decide either."""
+"""Label → class, or → fractions of several classes, ``COVID 0.4, Normal 0.6``: what a reader left open."""
 
 
 def read_labels(file: Path) -> dict[str, str]:
@@ -24,16 +24,16 @@ def read_labels(file: Path) -> dict[str, str]:
     Raises:
         DatasetError: a column is missing, or a label is named twice.
     """
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for line, row in read_csv(file, ("label", "class")):
-        if row["label"] in found:
+        if row["label"] in labels:
             raise DatasetError(f"{file}, line {line}: a label is named once (found: {row['label']} again)")
-        found[row["label"]] = row["class"]
-    return found
+        labels[row["label"]] = row["class"]
+    return labels
 
 
 def shares_of(text: str) -> dict[str, float]:
-    """The classes that a table's entry stands for, each with its share of 1.
+    """The classes that a table's entry stands for, each with its fraction of 1.
 
     >>> shares_of("COVID 0.4, Other pneumonia 0.6")
     {'COVID': 0.4, 'Other pneumonia': 0.6}
@@ -41,21 +41,23 @@ def shares_of(text: str) -> dict[str, float]:
     {'Other pneumonia': 1.0}
 
     Raises:
-        DatasetError: the shares do not sum to 1.
+        DatasetError: the fractions do not sum to 1.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) == 1 and not _is_share(parts[0].rpartition(" ")[2]):
         return {parts[0]: 1.0}
-    shares: dict[str, float] = {}
+    fractions: dict[str, float] = {}
     for part in parts:
-        name, _, share = part.rpartition(" ")
+        name, _, fraction = part.rpartition(" ")
         try:
-            shares[name.strip()] = float(share)
+            fractions[name.strip()] = float(fraction)
         except ValueError:
-            shares[part] = float("nan")
-    if not abs(sum(shares.values()) - 1) < 1e-6 or min(shares.values()) < 0:
-        raise DatasetError(f"a label's shares are like «COVID 0.4, Normal 0.6» and sum to 1 (found: {text})")
-    return shares
+            fractions[part] = float("nan")
+    if not abs(sum(fractions.values()) - 1) < 1e-6 or min(fractions.values()) < 0:
+        raise DatasetError(
+            f"a label's fractions are like «COVID 0.4, Normal 0.6» and sum to 1 (found: {text})"
+        )
+    return fractions
 
 
 def _is_share(word: str) -> bool:
@@ -67,9 +69,9 @@ def _is_share(word: str) -> bool:
 
 
 def soft_labels(labels: LabelMap) -> dict[str, dict[str, float]]:
-    """The labels that stand for several classes, each with its shares."""
-    shares = {label: shares_of(text) for label, text in labels.items()}
-    return {label: own for label, own in shares.items() if len(own) > 1}
+    """The labels that stand for several classes, each with its fractions."""
+    fractions = {label: shares_of(text) for label, text in labels.items()}
+    return {label: by_class for label, by_class in fractions.items() if len(by_class) > 1}
 
 
 def hard_labels(labels: LabelMap) -> dict[str, str]:
@@ -81,41 +83,43 @@ def hard_labels(labels: LabelMap) -> dict[str, str]:
     Raises:
         DatasetError: labels stand for one another in a circle.
     """
-    one = {label: next(iter(own)) for label, text in labels.items() if len(own := shares_of(text)) == 1}
-    found: dict[str, str] = {}
+    one = {
+        label: next(iter(by_class)) for label, text in labels.items() if len(by_class := shares_of(text)) == 1
+    }
+    hard: dict[str, str] = {}
     for label in one:
         way = [label]
         while (name := one.get(way[-1], way[-1])) != way[-1]:
             if name in way:
                 raise DatasetError(f"label {label}: stands for itself ({' → '.join([*way, name])})")
             way.append(name)
-        found[label] = way[-1]
-    return found
+        hard[label] = way[-1]
+    return hard
 
 
-def fitted(shares: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
+def fitted(fractions: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
     """Shares of these classes only; what the others had goes to all, the label's own class with them, in proportion.
 
     >>> fitted({"COVID": 0.4, "Normal": 0.4, "Tuberculosis": 0.2}, ["COVID", "Normal"])
     {'COVID': 0.5, 'Normal': 0.5}
     """
-    rest = 1 - sum(share for name, share in shares.items() if name not in classes)
-    return {name: round(share / rest, 9) for name, share in shares.items() if name in classes}
+    rest = 1 - sum(fraction for name, fraction in fractions.items() if name not in classes)
+    return {name: round(fraction / rest, 9) for name, fraction in fractions.items() if name in classes}
 
 
 def fitted_labels(labels: LabelMap, classes: Sequence[str]) -> dict[str, str]:
     """A table of labels for these classes: see :func:`fitted`.
 
-    A label of several classes, of which there is but one or none, tells nothing for sure and is left out.
+    A label of several classes, of which there is but one or none, says nothing for sure and is left out.
     """
-    found = dict(labels)
-    for label, shares in soft_labels(labels).items():
-        own = fitted(shares, classes)
-        if len(own) == 1 or not own:
-            del found[label]
-        elif len(own) < len(shares):
-            found[label] = ", ".join(f"{name} {share:.9g}" for name, share in own.items())
-    return found
+    fitting = dict(labels)
+    for label, fractions in soft_labels(labels).items():
+        by_class = fitted(fractions, classes)
+        if len(by_class) == 1 or not by_class:
+            del fitting[label]
+        elif len(by_class) < len(fractions):
+            fitting[label] = ", ".join(f"{name} {fraction:.9g}" for name, fraction in by_class.items())
+    return fitting
 
 
 def renamed(table: SampleTable, labels: LabelMap) -> str:
@@ -159,21 +163,21 @@ def targets(
     """What is to be learnt of every image, float32 (images, classes), each row a distribution.
 
     Args:
-        unread: the classes that an image with an unread label may show instead, each with its share.
+        unread: the classes that an image with an unread label may show instead, each with its fraction.
 
     Raises:
         DatasetError: a label stands for a class that is not one of these.
     """
-    found = np.zeros((len(table), len(classes)), dtype=np.float32)
-    places = {name: place for place, name in enumerate(classes)}
-    for row, sample in zip(found, table, strict=True):
-        shares = {sample.label: 1.0} if sample.label in places else shares_of(labels[sample.label])
+    matrix = np.zeros((len(table), len(classes)), dtype=np.float32)
+    columns = {name: column for column, name in enumerate(classes)}
+    for row, sample in zip(matrix, table, strict=True):
+        fractions = {sample.label: 1.0} if sample.label in columns else shares_of(labels[sample.label])
         if sample.unread:
-            own = 1 - sum(unread.values())
-            shares = {name: share * own for name, share in shares.items()}
-            shares |= {name: shares.get(name, 0) + share for name, share in unread.items()}
-        for name, share in shares.items():
-            if name not in places:
+            read = 1 - sum(unread.values())
+            fractions = {name: fraction * read for name, fraction in fractions.items()}
+            fractions |= {name: fractions.get(name, 0) + fraction for name, fraction in unread.items()}
+        for name, fraction in fractions.items():
+            if name not in columns:
                 raise DatasetError(f"label {sample.label}: stands for {name}, which is no class of the model")
-            row[places[name]] = share
-    return found
+            row[columns[name]] = fraction
+    return matrix

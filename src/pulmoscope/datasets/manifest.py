@@ -70,7 +70,7 @@ def read(path: Path) -> SampleTable:
 
 
 def _own_boxes(file: Path) -> tuple[dict[str, Boxes], list[str]]:
-    """The boxes beside a manifest; a table of another kind that has their name is ignored, and that is told."""
+    """The boxes beside a manifest; a table of another kind that has their name is ignored, with a warning."""
     try:
         return read_boxes(file), []
     except _NoTableError as error:
@@ -154,8 +154,8 @@ def read_csv(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
             header = [name.strip().lower() for name in next(reader, [])]
             missing = [name for name in columns if name not in header]
             if missing:
-                found = ", ".join(header) or "an empty file"
-                raise _NoTableError(f"{file}, line 1: needs column {', '.join(missing)} (found: {found})")
+                present = ", ".join(header) or "an empty file"
+                raise _NoTableError(f"{file}, line 1: needs column {', '.join(missing)} (found: {present})")
             rows = []
             for values in reader:
                 if not any(values):
@@ -182,7 +182,7 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
     """
     if not file.is_file():
         return {}
-    found: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+    boxes: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for line, row in read_csv(file, BOX_COLUMNS):
         try:
             left, top, right, bottom = (float(row[name]) for name in BOX_COLUMNS[1:])
@@ -193,5 +193,5 @@ def read_boxes(file: Path) -> dict[str, Boxes]:
                 f"{file}, line {line}: a box goes from left to right and from top to bottom "
                 f"(found: {left:g}, {top:g}, {right:g}, {bottom:g})"
             )
-        found[row["file"]].append((left, top, right, bottom))
-    return {name: tuple(own) for name, own in found.items()}
+        boxes[row["file"]].append((left, top, right, bottom))
+    return {name: tuple(listed) for name, listed in boxes.items()}

@@ -48,7 +48,7 @@ def load_all(
     if len(tables) == 1:
         return tables[0]
     table = joined([_shared_out(table, progress) for table in tables])
-    copies = copies_in(table, [len(own) for own in tables])
+    copies = copies_in(table, [len(part) for part in tables])
     return _kept_once(without_leaks(_strictest(table, copies), copies), copies)
 
 
@@ -64,8 +64,8 @@ def joined(tables: Sequence[SampleTable]) -> SampleTable:
     root = Path(os.path.commonpath(roots))
     samples: list[Sample] = []
     homes: list[str] = []
-    for own, table in zip(roots, tables, strict=True):
-        below = own.relative_to(root)
+    for one_root, table in zip(roots, tables, strict=True):
+        below = one_root.relative_to(root)
         samples += [_moved(sample, below) for sample in table]
         homes += [_home(sample, below) for sample in table]
     named = Counter(os.path.normpath(root / sample.file) for sample in samples)
@@ -83,11 +83,11 @@ def _home(sample: Sample, folder: Path) -> str:
 
 
 def _told_apart(samples: Sequence[Sample], homes: Sequence[str]) -> Iterator[Sample]:
-    found: dict[str, set[str]] = defaultdict(set)
+    origins: dict[str, set[str]] = defaultdict(set)
     for sample, home in zip(samples, homes, strict=True):
-        found[sample.patient].add(home)
+        origins[sample.patient].add(home)
     for sample, home in zip(samples, homes, strict=True):
-        alike = sample.patient and len(found[sample.patient]) > 1
+        alike = sample.patient and len(origins[sample.patient]) > 1
         yield replace(sample, patient=f"{home}: {sample.patient}") if alike else sample
 
 
@@ -106,14 +106,14 @@ def copies_in(table: SampleTable, sizes: Sequence[int]) -> dict[int, int]:
         if path.is_file():
             alike[path.stat().st_size].append(row)
     first: dict[str, int] = {}
-    found: dict[int, int] = {}
+    copies: dict[int, int] = {}
     for rows in alike.values():
         if len({owners[row] for row in rows}) > 1:
             for row in rows:
                 original = first.setdefault(sha256_of_file(table.path(table.samples[row])), row)
                 if owners[original] != owners[row]:
-                    found[row] = original
-    return found
+                    copies[row] = original
+    return copies
 
 
 def _strictest(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
@@ -129,7 +129,7 @@ def _strictest(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
 
 
 def _kept_once(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
-    """Without copies; what the first row does not know, its copy tells."""
+    """Without copies; what the first row does not know is taken from its copy."""
     if not copies:
         return table
     samples = list(table.samples)
@@ -147,7 +147,7 @@ def _kept_once(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
     warning = f"exact copies in several data sets: {len(copies)} are left out, the first is kept"
     if other:
         warning += f"; {other} of them are of another hospital by the data set that is read later"
-    return table.with_samples((own for row, own in enumerate(samples) if row not in copies), warning)
+    return table.with_samples((sample for row, sample in enumerate(samples) if row not in copies), warning)
 
 
 def without_leaks(table: SampleTable, copies: Mapping[int, int] = MappingProxyType({})) -> SampleTable:
@@ -157,13 +157,16 @@ def without_leaks(table: SampleTable, copies: Mapping[int, int] = MappingProxyTy
         copies: rows that show the same image (see :func:`copies_in`), and so the same patient, whatever the ids.
     """
     first: dict[str, int] = {}
-    same = [(first.setdefault(own.patient, row), row) for row, own in enumerate(table) if own.patient]
+    same = [(first.setdefault(one.patient, row), row) for row, one in enumerate(table) if one.patient]
     persons = connected(len(table), [*same, *copies.items()])
     splits: dict[int, set[str]] = defaultdict(set)
     for person, sample in zip(persons, table, strict=True):
         if sample.split in STRICTEST:
             splits[person].add(sample.split)
-    home = {person: next(name for name in STRICTEST if name in own) for person, own in splits.items()}
+    home = {
+        person: next(name for name in STRICTEST if name in of_patient)
+        for person, of_patient in splits.items()
+    }
     samples = [
         replace(sample, split="") if home.get(person, sample.split) != sample.split else sample
         for person, sample in zip(persons, table, strict=True)
@@ -171,7 +174,7 @@ def without_leaks(table: SampleTable, copies: Mapping[int, int] = MappingProxyTy
     moved = sum(new.split != old.split for new, old in zip(samples, table, strict=True))
     if not moved:
         return table
-    patients = sum(len(own) > 1 for own in splits.values())
+    patients = sum(len(of_patient) > 1 for of_patient in splits.values())
     warning = f"{patients} patients have images in several splits: {moved} images are left aside"
     return table.with_samples(samples, warning)
 
@@ -181,14 +184,14 @@ def _shared_out(table: SampleTable, progress: Callable[[int, int], None] | None)
     if len(only) != 1 or only == {"train"}:
         return table
     split = next(iter(only))
-    drawn = draw(table, split, progress, whole=True)
+    split_table = draw(table, split, progress, whole=True)
     warning = (
         f"all images were in split {split}: shared out by patient, since it is read beside others; evaluated alone it "
         f"is all {split}, and a model trained on this has seen most of it: evaluate with RUN/images.csv"
     )
-    return replace(drawn, warnings=(*table.warnings, warning))
+    return replace(split_table, warnings=(*table.warnings, warning))
 
 
 def _moved(sample: Sample, below: Path) -> Sample:
-    place = (below / sample.file).as_posix()
-    return replace(sample, file=place, mask=(below / sample.mask).as_posix() if sample.mask else "")
+    moved = (below / sample.file).as_posix()
+    return replace(sample, file=moved, mask=(below / sample.mask).as_posix() if sample.mask else "")

@@ -14,7 +14,8 @@ from types import MappingProxyType
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.datasets.fingerprint import BITS, BoolArray, connected, dhash, near_duplicates
+from pulmoscope.core.types import BoolArray
+from pulmoscope.datasets.fingerprint import BITS, connected, dhash, near_duplicates
 from pulmoscope.datasets.studies import is_study
 from pulmoscope.datasets.table import Sample
 from pulmoscope.io import read_pixels
@@ -38,7 +39,7 @@ def assign_splits(
 
     Args:
         samples: the samples, in any order; their present splits are ignored.
-        fractions: split → share; the shares sum to 1.
+        fractions: split → fraction; they sum to 1.
         groups: for each sample the name of what must stay together; default: its patient, or the sample alone where
             unknown.
 
@@ -81,11 +82,11 @@ def _wanted(total: Mapping[str, int], fractions: Mapping[str, float]) -> dict[tu
     """(split, label) → images. Rounded where splits meet, so that all splits together are right to one image."""
     wanted = {}
     for label, count in total.items():
-        share, before = 0.0, 0
+        cumulative, before = 0.0, 0
         for split, fraction in fractions.items():
-            share += fraction
-            wanted[split, label] = round(share * count) - before
-            before = round(share * count)
+            cumulative += fraction
+            wanted[split, label] = round(cumulative * count) - before
+            before = round(cumulative * count)
     return wanted
 
 
@@ -106,15 +107,15 @@ def image_groups(
     """
     hashes: list[BoolArray | None] = []
     with ThreadPoolExecutor() as pool:
-        for found in pool.map(lambda sample: _hash(root / sample.file), samples):
-            hashes.append(found)
+        for code in pool.map(lambda sample: _hash(root / sample.file), samples):
+            hashes.append(code)
             if progress is not None:
                 progress(len(hashes), len(samples))
-    readable = [index for index, found in enumerate(hashes) if found is not None]
+    readable = [index for index, code in enumerate(hashes) if code is not None]
     pairs = [
         (readable[one], readable[other])
         for one, other, _ in near_duplicates(
-            np.array([found for found in hashes if found is not None]).reshape(-1, BITS)
+            np.array([code for code in hashes if code is not None]).reshape(-1, BITS)
         )
     ]
     first_of: dict[str, int] = {}
@@ -125,10 +126,10 @@ def image_groups(
             pairs.append((first_of.setdefault(f"together {together[index]}", index), index))
     numbers = connected(len(samples), pairs)
     names: dict[int, str] = {}
-    for number, sample, found in zip(numbers, samples, hashes, strict=True):
+    for number, sample, code in zip(numbers, samples, hashes, strict=True):
         name = _own_name(sample)
-        if found is not None and not sample.patient:
-            name = f"picture {np.packbits(found).tobytes().hex()}"
+        if code is not None and not sample.patient:
+            name = f"picture {np.packbits(code).tobytes().hex()}"
         names[number] = min(name, names.get(number, name))
     return [names[number] for number in numbers]
 

@@ -98,12 +98,12 @@ def _joined(
     root: Path, folder: str, members: Sequence[Sample], labels: Mapping[str, tuple[int, bool]]
 ) -> Sample:
     for name in ("label", "split", "patient", "source"):
-        found = sorted({getattr(sample, name) for sample in members})
-        if len(found) > 1:
+        values = sorted({getattr(sample, name) for sample in members})
+        if len(values) > 1:
             shown = (
-                f"{len(found)} patients"
+                f"{len(values)} patients"
                 if name == "patient"
-                else ", ".join(value or "none" for value in found)
+                else ", ".join(value or "none" for value in values)
             )
             raise DatasetError(f"{root / folder}: all slices of a study have one {name} (found: {shown})")
     there = len(slices_in(root / folder)) if (root / folder).is_dir() else len(members)

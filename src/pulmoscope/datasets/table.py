@@ -87,8 +87,8 @@ class SampleTable:
         """
         chosen = tuple(sample for sample in self.samples if sample.split in names)
         if not chosen:
-            found = ", ".join(sorted({sample.split or "(none)" for sample in self.samples}))
-            raise DatasetError(f"{self.root}: no sample in split {' + '.join(names)} (found: {found})")
+            known = ", ".join(sorted({sample.split or "(none)" for sample in self.samples}))
+            raise DatasetError(f"{self.root}: no sample in split {' + '.join(names)} (found: {known})")
         return self.with_samples(chosen)
 
     def with_labels(self, classes: Sequence[str]) -> SampleTable:

@@ -30,7 +30,7 @@ NOISE_SEED = 20
 
 
 def central_box(rows: int, columns: int, area: float) -> Box:
-    """The centred box with this share of the area: each of its sides is the square root of it."""
+    """The centred box with this fraction of the area: each of its sides is the square root of it."""
     height, width = round(rows * math.sqrt(area)), round(columns * math.sqrt(area))
     return Box((rows - height) // 2, (columns - width) // 2, height, width)
 
@@ -68,7 +68,7 @@ def border_removed(pixels: FloatArray, edge: float = 0.12) -> FloatArray:
 
 def _filled(pixels: FloatArray, area: float, fill: Callable[[FloatArray, float], FloatArray]) -> FloatArray:
     box = central_box(pixels.shape[0], pixels.shape[1], area)
-    inside = (slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+    inside = box.slices
     # From the surroundings' own pixels: a difference of sums would carry the centre in its rounding.
     around = np.ones(pixels.shape, dtype=bool)
     around[inside] = False
@@ -108,14 +108,14 @@ PERTURBATIONS = (
         "blackout",
         "Centre black",
         "lungs",
-        "The central 60 % of the area is black. What is still told apart is told by the surroundings.",
+        "The central 60 % of the area is black. What is still told apart is recognised by the surroundings.",
         blackout,
     ),
     Perturbation(
         "blackout_framed",
         "Centre black, frame kept",
         "lungs",
-        "The same, but the model is told where the lungs were: what frame and outlines say is still said.",
+        "The same, but the model knows where the lungs were: what frame and outlines say is still there.",
         blackout,
         framed=True,
     ),
@@ -157,8 +157,8 @@ class Audited:
     Attributes:
         auroc: of the pair COVID against Normal where there is one, else the mean over the classes.
         accuracy: over all classes.
-        same_answer: share of files that are called the same as without the perturbation.
-        referred: share of the images that the model refers instead of reporting; None where nothing was decided.
+        same_answer: fraction of files that are called the same as without the perturbation.
+        referred: fraction of the images that the model refers instead of reporting; None where nothing was decided.
         verdict: ``good``, ``doubtful``, ``bad``; ``none`` where the perturbation is for comparison, or too little
             is known.
     """
@@ -192,7 +192,7 @@ def headline_auroc(metrics: Metrics) -> Estimate:
     return (metrics.pairwise or metrics).scores["macro_auroc"]
 
 
-def judge(
+def assess(
     perturbation: Perturbation,
     metrics: Metrics,
     clean: Metrics,

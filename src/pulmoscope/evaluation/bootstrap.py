@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pulmoscope.evaluation.exact import perfect_interval
 
 Weights = npt.NDArray[np.float64]
-"""How often each image was drawn: (resamples, images)."""
+"""How often each image is in a resample: (resamples, images)."""
 
 Values = npt.NDArray[np.float64]
 """A statistic of each resample: (resamples,); NaN where it is undefined."""
@@ -35,7 +35,7 @@ class Estimate:
         value: of the data as they are; None where it is undefined (no image of the class, say).
         low, high: 2.5th and 97.5th percentile over the usable resamples. Where all of these are alike, as those of a
             perfect score are, the exact interval of :func:`~pulmoscope.evaluation.exact.perfect_interval`; None where
-            that can't be told either, or there is no usable resample.
+            that is unknown, too, or there is no usable resample.
         usable: the resamples in which the figure was defined.
     """
 
@@ -73,20 +73,20 @@ def estimates(
     """
     counted = trials or {}
     observed = statistics(np.ones((1, len(unit_of_image))))
-    drawn: dict[Hashable, list[Values]] = {name: [] for name in observed}
+    resampled: dict[Hashable, list[Values]] = {name: [] for name in observed}
     for weights in _draws(unit_of_image, resamples, seed):
         for name, values in statistics(weights).items():
-            drawn[name].append(values)
+            resampled[name].append(values)
     return {
-        name: _estimate(float(value[0]), drawn[name], counted.get(name, ()))
+        name: _estimate(float(value[0]), resampled[name], counted.get(name, ()))
         for name, value in observed.items()
     }
 
 
-def _estimate(value: float, drawn: list[Values], trials: Sequence[int]) -> Estimate:
+def _estimate(value: float, resampled: list[Values], trials: Sequence[int]) -> Estimate:
     if np.isnan(value):
         return Estimate(None)
-    usable = np.concatenate(drawn) if drawn else np.empty(0)
+    usable = np.concatenate(resampled) if resampled else np.empty(0)
     usable = usable[~np.isnan(usable)]
     if not len(usable):
         return Estimate(value)

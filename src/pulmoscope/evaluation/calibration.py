@@ -21,7 +21,7 @@ TEMPERATURES = (0.5, 20.0)
 """Where the temperature is looked for: below one half it would more than double what the network claims."""
 
 SURE = 0.99
-"""Share of the reported validation answers that must be right at the confidence threshold."""
+"""Fraction of the reported validation answers that must be right at the confidence threshold."""
 
 CANDIDATES = tuple(step / 100 for step in range(50, 100, 5))
 """The thresholds that are tried."""
@@ -72,21 +72,21 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     if (scores.argmax(axis=1) == truth).all():
         low = 1.0
     # Convex in 1 / temperature, so with one minimum in its logarithm.
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         negative_log_likelihood, bounds=np.log((low, high)), method="bounded", options={"xatol": 1e-6}
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def confidence_threshold(probabilities: npt.ArrayLike, labels: npt.ArrayLike, sure: float = SURE) -> float:
-    """The lowest of 0.5, 0.55 … 0.95 at which the share ``sure`` of the answers reported is right; else 0.95.
+    """The lowest of 0.5, 0.55 … 0.95 at which the fraction ``sure`` of the answers reported is right; else 0.95.
 
     Args:
         probabilities: (images, classes), calibrated.
         labels: (images,) class numbers.
     """
-    shares = np.asarray(probabilities)
-    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == np.asarray(labels)
+    values = np.asarray(probabilities)
+    confidence, right = values.max(axis=1), values.argmax(axis=1) == np.asarray(labels)
     for candidate in CANDIDATES:
         reported = confidence >= candidate
         if reported.any() and right[reported].mean() >= sure:
@@ -101,14 +101,14 @@ def bin_numbers(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
 
 def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Bin, ...]:
     """The reliability curve's bins, from probabilities (images, classes) and class numbers (images,)."""
-    shares, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.intp)
-    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == truth
+    values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.intp)
+    confidence, right = values.max(axis=1), values.argmax(axis=1) == truth
     numbers = bin_numbers(confidence)
-    found = []
+    bins = []
     for number in range(BINS):
         inside = numbers == number
         some = bool(inside.any())
-        found.append(
+        bins.append(
             Bin(
                 number / BINS,
                 (number + 1) / BINS,
@@ -117,20 +117,20 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Bi
                 float(right[inside].mean()) if some else None,
             )
         )
-    return tuple(found)
+    return tuple(bins)
 
 
 class DebiasedError:
     """The debiased calibration error of one probability (Kumar, Liang and Ma, NeurIPS 2019, section 4).
 
-    The plain error over bins is too high on few images: even where every probability is right, chance moves the share
-    of hits in a bin. What chance adds to its square is known, and taken off: with ``p`` and ``y`` the mean probability
-    and the share of hits of the ``n`` images in a bin, its squared error is ``(p - y)² - y (1 - y) / (n - 1)``. The
-    bins' errors are weighted by their mass; the error is the root of the sum, 0 where that is below 0. A bin of fewer
-    than two images adds nothing, as the authors' own code has it.
+    The plain error over bins is too high on few images: even where every probability is right, chance moves the
+    fraction of hits in a bin. What chance adds to its square is known, and taken off: with ``p`` and ``y`` the mean
+    probability and the fraction of hits of the ``n`` images in a bin, its squared error is ``(p - y)² - y (1 - y) / (n
+    - 1)``. The bins' errors are weighted by their mass; the error is the root of the sum, 0 where that is below 0. A
+    bin of fewer than two images adds nothing, as the authors' own code has it.
 
     Bins are those of the images as they are, of equal mass, with images of one probability together; they stay the
-    same in every resample. Resampling moves the shares a second time, so an interval lies rather above the value.
+    same in every resample. Resampling moves the fractions a second time, so an interval lies rather above the value.
 
     Args:
         probabilities: (images,), of the event.
@@ -142,16 +142,16 @@ class DebiasedError:
     """
 
     def __init__(self, probabilities: npt.ArrayLike, outcomes: npt.ArrayLike, bins: int = MASS_BINS) -> None:
-        shares, hits = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
-        if shares.ndim != 1 or hits.shape != shares.shape or not len(shares):
+        values, hits = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+        if values.ndim != 1 or hits.shape != values.shape or not len(values):
             raise ValueError(
-                f"probabilities and outcomes (images,) needed, got {shares.shape} and {hits.shape}"
+                f"probabilities and outcomes (images,) needed, got {values.shape} and {hits.shape}"
             )
-        parts = [part for part in np.array_split(np.sort(shares), bins) if len(part)]
+        parts = [part for part in np.array_split(np.sort(values), bins) if len(part)]
         edges = np.unique([(one[-1] + other[0]) / 2 for one, other in pairwise(parts)])
-        numbers = np.searchsorted(edges, shares, side="left")
+        numbers = np.searchsorted(edges, values, side="left")
         self._member = np.eye(len(edges) + 1)[numbers]
-        self._shares, self._hits = self._member * shares[:, None], self._member * hits[:, None]
+        self._shares, self._hits = self._member * values[:, None], self._member * hits[:, None]
 
     def __call__(self, weights: Weights) -> Values:
         """The error of every resample, from weights (resamples, images)."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.exact import paired_interval
 from pulmoscope.evaluation.metrics import SCORES, Predictions, Statistics
@@ -84,7 +85,7 @@ def compare(one: Predictions, other: Predictions, bootstrap: int = 1000, seed: i
     differing = [name for name in same if getattr(one, name) != getattr(other, name)]
     if differing:
         raise ValueError(f"the two systems differ in {', '.join(differing)}")
-    one, other = (said.select(said.truth >= 0) for said in (one, other))
+    one, other = (one_model.select(one_model.truth >= 0) for one_model in (one, other))
     if not len(one):
         raise ValueError("no image has a label among the classes")
     unit_of_image = units(one.patients)
@@ -93,7 +94,7 @@ def compare(one: Predictions, other: Predictions, bootstrap: int = 1000, seed: i
     names += [(label, name) for label in one.classes for name in COMPARED_BY_CLASS]
     gaps = _gaps(first, second, np.tile(unit_of_image, 2), len(one), names, bootstrap, seed)
     whole = np.ones((1, len(one)))
-    values = [own(whole) for own in (first, second)]
+    values = [score(whole) for score in (first, second)]
     trials = first.trials(unit_of_image)
     figures = {
         name: Compared(
@@ -103,7 +104,7 @@ def compare(one: Predictions, other: Predictions, bootstrap: int = 1000, seed: i
         )
         for name in names
     }
-    right = [said.truth == said.probabilities.argmax(axis=1) for said in (one, other)]
+    right = [one_model.truth == one_model.probabilities.argmax(axis=1) for one_model in (one, other)]
     return Comparison(
         len(one), int(unit_of_image.max()) + 1, figures, mcnemar(right[0], right[1], unit_of_image)
     )
@@ -127,17 +128,15 @@ def difference(
     """
     if score not in SCORES:
         raise ValueError(f"a score is one of {', '.join(SCORES)} (found: {score})")
-    one, other = (said.select(said.truth >= 0) for said in (one, other))
+    one, other = (one_model.select(one_model.truth >= 0) for one_model in (one, other))
     if set(one.patients) != set(other.patients) or not all(one.patients):
         raise ValueError("both systems must have been asked about the same patients, by name")
-    drawn = units([*one.patients, *other.patients])
+    resampled = units([*one.patients, *other.patients])
     name = ("", score)
-    return _gaps(Statistics(one), Statistics(other), drawn, len(one), [name], bootstrap, seed)[name]
+    return _gaps(Statistics(one), Statistics(other), resampled, len(one), [name], bootstrap, seed)[name]
 
 
-def mcnemar(
-    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], unit_of_image: npt.NDArray[np.intp]
-) -> McNemar:
+def mcnemar(first: BoolArray, second: BoolArray, unit_of_image: npt.NDArray[np.intp]) -> McNemar:
     """The test from which images (images,) each system called rightly, and whose they are."""
     lead = np.bincount(unit_of_image, weights=first.astype(float) - second.astype(float))
     one, other = int((lead > 0).sum()), int((lead < 0).sum())
@@ -150,15 +149,15 @@ def _gaps(
     first: Statistics,
     second: Statistics,
     unit_of_image: npt.NDArray[np.intp],
-    own: int,
+    size: int,
     names: Sequence[Figure],
     bootstrap: int,
     seed: int,
 ) -> dict[Any, Estimate]:
-    """Differences; ``unit_of_image`` is of the first system's ``own`` images and then of the second's."""
+    """Differences; ``unit_of_image`` is of the first system's ``size`` images and then of the second's."""
 
     def gap(weights: Weights) -> dict[Any, Values]:
-        one, other = first(weights[:, :own]), second(weights[:, own:])
+        one, other = first(weights[:, :size]), second(weights[:, size:])
         return {name: one[name] - other[name] for name in names}
 
     return estimates(gap, unit_of_image, bootstrap, seed)

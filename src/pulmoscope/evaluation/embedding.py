@@ -35,5 +35,5 @@ def map_of(vectors: npt.ArrayLike, seed: int = 20) -> FloatArray:
         raise ValueError(f"a map needs at least {LEAST} points (found: {len(points)})")
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     start = "pca" if min(points.shape) > 2 else "random"
-    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(points)
-    return np.asarray(places, dtype=np.float32)
+    positions = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(points)
+    return np.asarray(positions, dtype=np.float32)

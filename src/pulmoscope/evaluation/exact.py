@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
+
 ALPHA = 0.05
 """Intervals hold the true value with a probability of at least ``1 - ALPHA``."""
 
@@ -30,7 +32,7 @@ def perfect_interval(value: float, trials: Sequence[int]) -> tuple[float, float]
         trials: independent trials of each of the figures that ``value`` is the mean of; one for a single figure.
 
     Returns:
-        Low and high; None where it can't be told: nothing was tried, or the value is neither 0 nor 1.
+        Low and high; None where there is none: nothing was tried, or the value is neither 0 nor 1.
     """
     bound = _bound(trials)
     if bound is None:
@@ -43,7 +45,8 @@ def perfect_interval(value: float, trials: Sequence[int]) -> tuple[float, float]
 def paired_interval(difference: float, trials: Sequence[int]) -> tuple[float, float] | None:
     """The 95 % interval of what two such figures of the same patients differ by, where that is 0, 1 or -1 throughout.
 
-    At 0 the two differ in none of ``n`` trials, and the difference is no larger than the share of trials in which they
+    At 0 the two differ in none of ``n`` trials, and the difference is no larger than the fraction of trials in which
+    they
     do: its exact upper bound (Clopper and Pearson) bounds the difference on both sides. At 1 the first succeeds and the
     second fails in all of them, which has a probability of at least ``b``, the exact lower bound: the difference is at
     least ``b - (1 - b)``; at -1 the mirror image.
@@ -52,7 +55,7 @@ def paired_interval(difference: float, trials: Sequence[int]) -> tuple[float, fl
         trials: as of :func:`perfect_interval`.
 
     Returns:
-        Low and high; None where it can't be told.
+        Low and high; None where there is none.
     """
     bound = _bound(trials)
     if bound is None:
@@ -71,14 +74,12 @@ def _bound(trials: Sequence[int]) -> float | None:
     return float(np.mean([(ALPHA / len(trials) / 2) ** (1 / count) for count in trials]))
 
 
-def unit_count(unit_of_image: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_]) -> int:
+def unit_count(unit_of_image: npt.NDArray[np.intp], counted: BoolArray) -> int:
     """How many units (patients) the counted images (images,) are of."""
     return len(np.unique(unit_of_image[counted]))
 
 
-def pair_count(
-    unit_of_image: npt.NDArray[np.intp], positive: npt.NDArray[np.bool_], negative: npt.NDArray[np.bool_]
-) -> int:
+def pair_count(unit_of_image: npt.NDArray[np.intp], positive: BoolArray, negative: BoolArray) -> int:
     """How many pairs of a positive and a negative image there are at least, no unit (patient) being in two."""
     both = unit_count(unit_of_image, positive | negative) // 2
     return min(unit_count(unit_of_image, positive), unit_count(unit_of_image, negative), both)

@@ -1,7 +1,8 @@
 """How a model does at each hospital: within one, knowing where an image comes from does not help.
 
-In most public collections the source equals the class, so a figure over several tells how well a model tells hospitals
-apart. What counts is how it tells the patients of one hospital apart, best of one that it has not learnt from.
+In most public collections the source equals the class, so a figure over several measures how well a model tells
+hospitals apart. What counts is how it tells the patients of one hospital apart, best of one that it has not learnt
+from.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Decision
+from pulmoscope.core.types import BoolArray, Decision
 from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import DebiasedError
@@ -21,7 +22,7 @@ from pulmoscope.evaluation.exact import pair_count, unit_count
 from pulmoscope.evaluation.metrics import PAIR, Predictions, Ranked
 
 LEAST = 10
-"""A figure of fewer images than this (an AUROC: of one class; a mean or worst share: of all) says too little."""
+"""A figure of fewer images than this (an AUROC: of one class; a mean or worst fraction: of all) says too little."""
 
 POSITIVE, NEGATIVE = PAIR
 
@@ -32,10 +33,10 @@ class LabelFigures:
 
     Attributes:
         images: how many there are.
-        called, reported_as: each of :data:`~pulmoscope.evaluation.metrics.PAIR` → the share that was called so, and
+        called, reported_as: each of :data:`~pulmoscope.evaluation.metrics.PAIR` → the fraction that was called so, and
             that was reported as it; undefined where the model has no such class.
-        right: the share called what it is; undefined where the label is no class of the model.
-        reported: the share that was reported, as whatever.
+        right: the fraction called what it is; undefined where the label is no class of the model.
+        reported: the fraction that was reported, as whatever.
     """
 
     images: int
@@ -57,9 +58,9 @@ class HospitalFigures:
         auroc_within: AUROC of p(COVID), COVID against Normal, at least :data:`LEAST` images of each.
         calibration_error: debiased, of COVID against all other labels, where ``auroc_within`` is defined.
         auroc_disease: AUROC of 1 - p(Normal), diseases other than COVID against Normal, at least LEAST of each.
-        wrongly_called: share of the images that was called another class than its label.
-        wrongly_reported: share of the images that was reported as another class than its label.
-        reported: share of the images, whatever their label, that was reported.
+        wrongly_called: fraction of the images that was called another class than its label.
+        wrongly_reported: fraction of the images that was reported as another class than its label.
+        reported: fraction of the images, whatever their label, that was reported.
     """
 
     hospital: str
@@ -111,7 +112,7 @@ def hospital_figures(
     names = sorted(set(predictions.hospitals), key=lambda name: (name == UNIDENTIFIED, name))
     return [
         _figures(
-            predictions.select([own == name for own in predictions.hospitals]),
+            predictions.select([hospital == name for hospital in predictions.hospitals]),
             learnt[name],
             bootstrap,
             seed,
@@ -124,7 +125,7 @@ def summary(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
     """Mean and worst over the hospitals that count, ready for JSON.
 
     Figure → ``hospitals`` (how many have it), ``mean``, ``worst`` (the hospital and its estimate). The worst AUROC is
-    the lowest, the worst share the highest. A share counts where it is of at least :data:`LEAST` images.
+    the lowest, the worst fraction the highest. A fraction counts where it is of at least :data:`LEAST` images.
     """
     measures: dict[str, tuple[Callable[[HospitalFigures], Estimate], Callable[..., Any]]] = {
         "auroc_within": (lambda row: row.auroc_within, min),
@@ -133,17 +134,17 @@ def summary(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
         "wrongly_called": (lambda row: _of_enough(row, row.wrongly_called), max),
         "wrongly_reported": (lambda row: _of_enough(row, row.wrongly_reported), max),
     }
-    found: dict[str, Any] = {}
+    summaries: dict[str, Any] = {}
     for name, (measure, worst_of) in measures.items():
         values = {row.hospital: measure(row) for row in rows if row.counts}
-        known = {hospital: own for hospital, own in values.items() if own.value is not None}
+        known = {hospital: estimate for hospital, estimate in values.items() if estimate.value is not None}
         worst = worst_of(known, key=lambda hospital: known[hospital].value, default=None)
-        found[name] = {
+        summaries[name] = {
             "hospitals": len(known),
-            "mean": float(np.mean([own.value for own in known.values()])) if known else None,
+            "mean": float(np.mean([estimate.value for estimate in known.values()])) if known else None,
             "worst": None if worst is None else {"hospital": worst, **asdict(known[worst])},
         }
-    return found
+    return summaries
 
 
 def section(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
@@ -152,113 +153,115 @@ def section(rows: Sequence[HospitalFigures]) -> dict[str, Any]:
 
 
 def _of_normals(row: HospitalFigures, what: str) -> Estimate:
-    own = row.by_label.get(NEGATIVE)
-    if own is None or own.images < LEAST:
+    normal = row.by_label.get(NEGATIVE)
+    if normal is None or normal.images < LEAST:
         return Estimate(None)
-    shares: Mapping[str, Estimate] = getattr(own, what)
-    return shares[POSITIVE]
+    fractions: Mapping[str, Estimate] = getattr(normal, what)
+    return fractions[POSITIVE]
 
 
-def _of_enough(row: HospitalFigures, share: Estimate) -> Estimate:
-    known = sum(own.images for own in row.by_label.values() if own.right.value is not None)
-    return share if known >= LEAST else Estimate(None)
+def _of_enough(row: HospitalFigures, fraction: Estimate) -> Estimate:
+    known = sum(figures.images for figures in row.by_label.values() if figures.right.value is not None)
+    return fraction if known >= LEAST else Estimate(None)
 
 
-def _figures(own: Predictions, learnt: bool | None, bootstrap: int, seed: int) -> HospitalFigures:
+def _figures(predictions: Predictions, learnt: bool | None, bootstrap: int, seed: int) -> HospitalFigures:
     """Of the images of one hospital, at least one."""
-    unit_of_image = units(own.patients)
-    statistics = _Statistics(own)
-    found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
+    unit_of_image = units(predictions.patients)
+    statistics = _Statistics(predictions)
+    results = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     by_label = {
         label: LabelFigures(
-            images=own.labels.count(label),
-            called={name: found[label, "called", name] for name in PAIR},
-            reported_as={name: found[label, "reported", name] for name in PAIR},
-            right=found[label, "right"],
-            reported=found[label, "reported"],
+            images=predictions.labels.count(label),
+            called={name: results[label, "called", name] for name in PAIR},
+            reported_as={name: results[label, "reported", name] for name in PAIR},
+            right=results[label, "right"],
+            reported=results[label, "reported"],
         )
-        for label in sorted(set(own.labels))
+        for label in sorted(set(predictions.labels))
     }
     names = ("auroc_within", "calibration_error", "auroc_disease")
-    shares = ("wrongly_called", "wrongly_reported", "reported")
+    fractions = ("wrongly_called", "wrongly_reported", "reported")
     return HospitalFigures(
-        hospital=own.hospitals[0],
+        hospital=predictions.hospitals[0],
         learnt=learnt,
-        images=len(own),
+        images=len(predictions),
         units=int(unit_of_image.max()) + 1,
         by_label=by_label,
-        **{name: found[name] for name in (*names, *shares)},
+        **{name: results[name] for name in (*names, *fractions)},
     )
 
 
 class _Statistics:
     """Every figure of every resample, from weights (resamples, images); what does not depend on them is kept."""
 
-    def __init__(self, own: Predictions) -> None:
-        labels, called = np.array(own.labels), np.array(own.predicted)
-        known = own.truth >= 0
-        reported = np.array([decision == Decision.REPORT for decision in own.decisions])
+    def __init__(self, predictions: Predictions) -> None:
+        labels, called = np.array(predictions.labels), np.array(predictions.predicted)
+        known = predictions.truth >= 0
+        reported = np.array([decision == Decision.REPORT for decision in predictions.decisions])
         wrong = known & (called != labels)
-        everywhere = np.ones(len(own), dtype=bool)
-        self._shares: dict[Any, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = {
+        everywhere = np.ones(len(predictions), dtype=bool)
+        self._shares: dict[Any, tuple[BoolArray, BoolArray]] = {
             "wrongly_called": (wrong, known),
             "wrongly_reported": (wrong & reported, known),
             "reported": (reported, everywhere),
         }
-        nowhere = np.zeros(len(own), dtype=bool)
-        for label in set(own.labels):
+        nowhere = np.zeros(len(predictions), dtype=bool)
+        for label in set(predictions.labels):
             of_label = labels == label
             for name in PAIR:
-                whole = of_label if name in own.classes else nowhere
+                whole = of_label if name in predictions.classes else nowhere
                 self._shares[label, "called", name] = (of_label & (called == name), whole)
                 self._shares[label, "reported", name] = (of_label & (called == name) & reported, whole)
             self._shares[label, "right"] = (of_label & (called == label), of_label & known)
             self._shares[label, "reported"] = (of_label & reported, of_label)
-        positive, negative = (labels == name if name in own.classes else nowhere for name in PAIR)
+        positive, negative = (labels == name if name in predictions.classes else nowhere for name in PAIR)
         disease = known & ~positive & ~negative
-        self._within = _ranked(own, POSITIVE, positive, negative)
+        self._within = _ranked(predictions, POSITIVE, positive, negative)
         self._disease = _ranked(
-            own, NEGATIVE, negative, disease
+            predictions, NEGATIVE, negative, disease
         )  # p(Normal) ranks Normal above as 1 - p does below
         self._known = np.flatnonzero(known)
-        self._error = DebiasedError(_column(own, POSITIVE)[known], positive[known]) if self._within else None
+        self._error = (
+            DebiasedError(_column(predictions, POSITIVE)[known], positive[known]) if self._within else None
+        )
 
     def __call__(self, weights: Weights) -> dict[Any, Values]:
-        found: dict[Any, Values] = {}
+        results: dict[Any, Values] = {}
         for name, (part, whole) in self._shares.items():
             total = weights @ whole
-            found[name] = np.divide(
+            results[name] = np.divide(
                 weights @ (part & whole), total, out=np.full_like(total, np.nan), where=total > 0
             )
         undefined = np.full(len(weights), np.nan)
         for name, ranked in (("auroc_within", self._within), ("auroc_disease", self._disease)):
-            found[name] = undefined if ranked is None else ranked[1](weights[:, ranked[0]])[0]
+            results[name] = undefined if ranked is None else ranked[1](weights[:, ranked[0]])[0]
         error = self._error
-        found["calibration_error"] = undefined if error is None else error(weights[:, self._known])
-        return found
+        results["calibration_error"] = undefined if error is None else error(weights[:, self._known])
+        return results
 
     def trials(self, unit_of_image: npt.NDArray[np.intp]) -> dict[Any, list[int]]:
-        """How many patients the shares and AUROCs rest on."""
-        found = {name: [unit_count(unit_of_image, whole)] for name, (_, whole) in self._shares.items()}
+        """How many patients the fractions and AUROCs rest on."""
+        counts = {name: [unit_count(unit_of_image, whole)] for name, (_, whole) in self._shares.items()}
         for name, ranked in (("auroc_within", self._within), ("auroc_disease", self._disease)):
             if ranked is not None:
-                places, positive = ranked[0], ranked[2]
-                found[name] = [pair_count(unit_of_image[places], positive, ~positive)]
-        return found
+                rows, positive = ranked[0], ranked[2]
+                counts[name] = [pair_count(unit_of_image[rows], positive, ~positive)]
+        return counts
 
 
-def _column(own: Predictions, name: str) -> npt.NDArray[np.float64]:
-    return own.probabilities[:, own.classes.index(name)]
+def _column(predictions: Predictions, name: str) -> npt.NDArray[np.float64]:
+    return predictions.probabilities[:, predictions.classes.index(name)]
 
 
 def _ranked(
-    own: Predictions,
+    predictions: Predictions,
     by: str,
-    positive: npt.NDArray[np.bool_],
-    negative: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.intp], Ranked, npt.NDArray[np.bool_]] | None:
+    positive: BoolArray,
+    negative: BoolArray,
+) -> tuple[npt.NDArray[np.intp], Ranked, BoolArray] | None:
     """The images of both sides, their ranks by a class's probability, and which are positive; None: too few of one."""
-    if by not in own.classes or positive.sum() < LEAST or negative.sum() < LEAST:
+    if by not in predictions.classes or positive.sum() < LEAST or negative.sum() < LEAST:
         return None
-    places = np.flatnonzero(positive | negative)
-    return places, Ranked(_column(own, by)[places], positive[places]), positive[places]
+    rows = np.flatnonzero(positive | negative)
+    return rows, Ranked(_column(predictions, by)[rows], positive[rows]), positive[rows]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.types import BoolArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import BINS, bin_numbers
 from pulmoscope.evaluation.exact import pair_count, unit_count
@@ -77,7 +78,7 @@ class Predictions:
         numbers = {name: number for number, name in enumerate(self.classes)}
         return np.array([numbers.get(label, -1) for label in self.labels], dtype=np.intp)
 
-    def select(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Predictions:
+    def select(self, chosen: Sequence[bool] | BoolArray) -> Predictions:
         """The images for which ``chosen`` (images,) is true."""
         kept = np.flatnonzero(chosen)
 
@@ -127,11 +128,11 @@ class Metrics:
             "images": self.images,
             "units": self.units,
             "resampled_by": self.resampled_by,
-            "scores": {name: found.plain() for name, found in self.scores.items()},
+            "scores": {name: result.plain() for name, result in self.scores.items()},
             "by_class": {
                 name: {"images": self.counts[name]}
-                | {measure: value.plain() for measure, value in found.items()}
-                for name, found in self.by_class.items()
+                | {measure: value.plain() for measure, value in result.items()}
+                for name, result in self.by_class.items()
             },
             "confusion": [list(row) for row in self.confusion],
         }
@@ -147,10 +148,10 @@ def evaluate(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
     Raises:
         ValueError: no image has one of the classes.
     """
-    found = _evaluate(predictions, bootstrap, seed)
+    metrics = _evaluate(predictions, bootstrap, seed)
     if set(PAIR) <= set(predictions.classes) and set(PAIR) <= set(predictions.labels):
-        found = replace(found, pairwise=_evaluate(pairwise(predictions, *PAIR), bootstrap, seed))
-    return found
+        metrics = replace(metrics, pairwise=_evaluate(pairwise(predictions, *PAIR), bootstrap, seed))
+    return metrics
 
 
 def pairwise(predictions: Predictions, positive: str, negative: str) -> Predictions:
@@ -164,11 +165,11 @@ def pairwise(predictions: Predictions, positive: str, negative: str) -> Predicti
         raise ValueError(f"not among the classes: {', '.join(sorted(missing))}")
     kept = predictions.select([label in (positive, negative) for label in predictions.labels])
     columns = [kept.classes.index(name) for name in (negative, positive)]
-    shares = kept.probabilities[:, columns]
-    total = shares.sum(axis=1, keepdims=True)
+    probabilities = kept.probabilities[:, columns]
+    total = probabilities.sum(axis=1, keepdims=True)
     # Where a third class has taken everything, the pair is undecided.
-    shares = np.divide(shares, total, out=np.full_like(shares, 0.5), where=total > 0)
-    return replace(kept, classes=(negative, positive), probabilities=shares, logits=None)
+    probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 0.5), where=total > 0)
+    return replace(kept, classes=(negative, positive), probabilities=probabilities, logits=None)
 
 
 def outside_classes(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) -> list[dict[str, Any]]:
@@ -188,17 +189,17 @@ def outside_classes(predictions: Predictions, bootstrap: int = 1000, seed: int =
 def _called(predictions: Predictions, bootstrap: int, seed: int) -> dict[str, Any]:
     called = predictions.probabilities.argmax(axis=1)
 
-    def shares(weights: Weights) -> dict[Any, Values]:
+    def fractions(weights: Weights) -> dict[Any, Values]:
         total = weights.sum(axis=1)
         return {name: weights @ (called == index) / total for index, name in enumerate(predictions.classes)}
 
     unit_of_image = units(predictions.patients)
     everyone = [int(unit_of_image.max()) + 1]
     trials = dict.fromkeys(predictions.classes, everyone)
-    found = estimates(shares, unit_of_image, bootstrap, seed, trials)
+    results = estimates(fractions, unit_of_image, bootstrap, seed, trials)
     return {
         "images": len(predictions),
-        "called": {str(name): value.plain() for name, value in found.items()},
+        "called": {str(name): value.plain() for name, value in results.items()},
     }
 
 
@@ -208,7 +209,7 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
         raise ValueError("no image has a label among the model's classes")
     unit_of_image = units(known.patients)
     statistics = Statistics(known)
-    found = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
+    results = estimates(statistics, unit_of_image, bootstrap, seed, statistics.trials(unit_of_image))
     confusion = np.zeros((len(known.classes),) * 2, dtype=int)
     np.add.at(confusion, (known.truth, known.probabilities.argmax(axis=1)), 1)
     by_patient = sum(bool(name) for name in known.patients)
@@ -220,8 +221,8 @@ def _evaluate(predictions: Predictions, bootstrap: int, seed: int) -> Metrics:
         else "patient"
         if by_patient
         else "image",
-        scores={name: found["", name] for name in SCORES},
-        by_class={name: {measure: found[name, measure] for measure in MEASURES} for name in known.classes},
+        scores={name: results["", name] for name in SCORES},
+        by_class={name: {measure: results[name, measure] for measure in MEASURES} for name in known.classes},
         counts={name: known.labels.count(name) for name in known.classes},
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
@@ -231,19 +232,19 @@ class Statistics:
     """Every figure of every resample; what does not depend on the resample is kept. All labels must be known."""
 
     def __init__(self, known: Predictions) -> None:
-        shares, truth = known.probabilities, known.truth
-        images, classes = shares.shape
-        called = shares.argmax(axis=1)
-        confidence = shares.max(axis=1)
+        probabilities, truth = known.probabilities, known.truth
+        images, classes = probabilities.shape
+        called = probabilities.argmax(axis=1)
+        confidence = probabilities.max(axis=1)
         one_hot = np.eye(classes)[truth]
         self._classes = known.classes
         self._truth = truth
         self._present = [number for number in range(classes) if (truth == number).any()]
         self._cells = np.eye(classes * classes)[truth * classes + called]
-        self._brier = ((shares - one_hot) ** 2).sum(axis=1)
+        self._brier = ((probabilities - one_hot) ** 2).sum(axis=1)
         self._gaps = np.zeros((images, BINS))
         self._gaps[np.arange(images), bin_numbers(confidence)] = confidence - (called == truth)
-        self._ranked = [Ranked(shares[:, number], truth == number) for number in range(classes)]
+        self._ranked = [Ranked(probabilities[:, number], truth == number) for number in range(classes)]
 
     def __call__(self, weights: Weights) -> dict[Any, Values]:
         """Class (empty: over all) and name → values (resamples,), from weights (resamples, images)."""
@@ -259,7 +260,7 @@ class Statistics:
         nowhere = np.full(len(total), np.nan)
         # A resample that lost a class of the data is undefined, not an average over fewer classes.
         whole = np.where((labelled[:, present] > 0).all(axis=1), 1.0, np.nan)
-        found: dict[Any, Values] = {
+        results: dict[Any, Values] = {
             ("", "accuracy"): right.sum(axis=1) / total,
             ("", "balanced_accuracy"): sensitivity[:, present].mean(axis=1) if several else nowhere,
             ("", "mcc"): _mcc(labelled, called, right, total),
@@ -269,35 +270,35 @@ class Statistics:
             ("", "brier"): weights @ self._brier / total,
         }
         for number, name in enumerate(self._classes):
-            found[name, "auroc"], found[name, "average_precision"] = curves[number]
-            found[name, "sensitivity"] = sensitivity[:, number]
-            found[name, "specificity"] = specificity[:, number]
-        return found
+            results[name, "auroc"], results[name, "average_precision"] = curves[number]
+            results[name, "sensitivity"] = sensitivity[:, number]
+            results[name, "specificity"] = specificity[:, number]
+        return results
 
     def trials(self, unit_of_image: npt.NDArray[np.intp]) -> dict[Any, list[int]]:
         """How many patients the proportions and AUROCs rest on."""
         of_class = [self._truth == number for number in range(len(self._classes))]
-        inside = [unit_count(unit_of_image, own) for own in of_class]
-        pairs = [pair_count(unit_of_image, own, ~own) for own in of_class]
+        inside = [unit_count(unit_of_image, members) for members in of_class]
+        pairs = [pair_count(unit_of_image, members, ~members) for members in of_class]
         ranked = (
             self._present[:1] if len(pairs) == 2 else self._present
         )  # of two classes the AUROCs are the same
-        found: dict[Any, list[int]] = {
+        counts: dict[Any, list[int]] = {
             ("", "accuracy"): [int(unit_of_image.max()) + 1],
             ("", "balanced_accuracy"): [inside[number] for number in self._present],
             ("", "macro_auroc"): [pairs[number] for number in ranked],
         }
         for number, name in enumerate(self._classes):
-            found[name, "auroc"] = [pairs[number]]
-            found[name, "sensitivity"] = [inside[number]]
-            found[name, "specificity"] = [unit_count(unit_of_image, ~of_class[number])]
-        return found
+            counts[name, "auroc"] = [pairs[number]]
+            counts[name, "sensitivity"] = [inside[number]]
+            counts[name, "specificity"] = [unit_count(unit_of_image, ~of_class[number])]
+        return counts
 
 
 class Ranked:
     """Images in descending order of one class's probability, ties together."""
 
-    def __init__(self, scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, scores: npt.NDArray[np.float64], positive: BoolArray) -> None:
         self._order = np.argsort(-scores, kind="stable")
         descending = scores[self._order]
         self._starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))

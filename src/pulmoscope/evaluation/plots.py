@@ -34,17 +34,17 @@ _INK, _GRID = "#16212b", "#dbe2e8"
 
 
 def confusion_matrix(metrics: Metrics) -> bytes:
-    """Counts of (label, predicted), shaded by the share of the label."""
+    """Counts of (label, predicted), shaded by the fraction of the label."""
     classes = list(metrics.by_class)
     counts = np.array(metrics.confusion)
     totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
+    fractions = counts / np.maximum(totals, 1)
     side = max(4.4, 2.2 + 0.6 * len(classes))
     figure, axes = _figure(side + 0.7, side)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        text = f"{count}\n{shares[row, column]:.0%}" if totals[row, 0] else "–"
-        colour = "white" if shares[row, column] > 0.65 else _INK
+        text = f"{count}\n{fractions[row, column]:.0%}" if totals[row, 0] else "–"
+        colour = "white" if fractions[row, column] > 0.65 else _INK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
@@ -86,19 +86,21 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
     figure = Figure(figsize=(5.6, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    filled = [own for own in bins if own.images]
+    filled = [bin_ for bin_ in bins if bin_.images]
     axes.plot([0, 1], [0, 1], color="#8b98a3", linewidth=1)
     axes.plot(
-        [own.confidence for own in filled],
-        [own.accuracy for own in filled],
+        [bin_.confidence for bin_ in filled],
+        [bin_.accuracy for bin_ in filled],
         color=COLOURS[0],
         marker="o",
         label=f"calibration error {error:.3f}",
     )
-    _unit_square(axes, "", "share that is right")
+    _unit_square(axes, "", "fraction that is right")
     axes.legend(loc="best", frameon=False)
     width = bins[0].high - bins[0].low
-    below.bar([own.low for own in bins], [own.images for own in bins], width, align="edge", color=COLOURS[5])
+    below.bar(
+        [bin_.low for bin_ in bins], [bin_.images for bin_ in bins], width, align="edge", color=COLOURS[5]
+    )
     below.set_xlabel("probability of the called class")
     below.set_ylabel("images")
     _plain(below)
@@ -106,7 +108,7 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
 
 
 def risk_coverage(predictions: Predictions) -> bytes:
-    """Share of wrong answers over the share of images answered, the surest first, and where the model stands.
+    """Fraction of wrong answers over the fraction of images answered, the surest first, and where the model stands.
 
     The point may lie off the line: the model also refers for an image's quality, whatever its probability.
     """
@@ -122,8 +124,8 @@ def risk_coverage(predictions: Predictions) -> bytes:
         )
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("share of images that is reported")
-    axes.set_ylabel("share of those that is wrong")
+    axes.set_xlabel("fraction of images that is reported")
+    axes.set_ylabel("fraction of those that is wrong")
     axes.legend(loc="best", frameon=False)
     _plain(axes)
     return _png(figure)
@@ -133,14 +135,14 @@ def scatter(points: np.ndarray, labels: Sequence[str]) -> bytes:
     """Points (n, 2) in the colours and markers of their labels; the axes of such a map mean nothing."""
     figure, axes = _figure(5.6, 4.8)
     for index, name in enumerate(sorted(set(labels))):
-        own = np.array([label == name for label in labels])
+        members = np.array([label == name for label in labels])
         axes.scatter(
-            points[own, 0],
-            points[own, 1],
+            points[members, 0],
+            points[members, 1],
             s=30,
             color=COLOURS[index % len(COLOURS)],
             marker=MARKERS[index % len(MARKERS)],
-            label=f"{name or '(no label)'}: {int(own.sum())}",
+            label=f"{name or '(no label)'}: {int(members.sum())}",
         )
     axes.set_xticks([])
     axes.set_yticks([])
@@ -159,11 +161,11 @@ def distributions(
     """
     names = sorted(set(classes))
     figure, axes = _figure(1.6 + 1.2 * len(names), 4.8)
-    parts = [values[np.array([own == name for own in classes])] for name in names]
-    for place, part in enumerate(parts):
+    parts = [values[np.array([label == name for label in classes])] for name in names]
+    for position, part in enumerate(parts):
         # Spread evenly over the box's width, so that equal values stay apart without chance.
-        apart = place + 0.28 * (2 * ((np.arange(len(part)) * 0.618034) % 1) - 1)
-        axes.scatter(apart, part, s=6, alpha=0.35, linewidths=0, color=COLOURS[place % len(COLOURS)])
+        apart = position + 0.28 * (2 * ((np.arange(len(part)) * 0.618034) % 1) - 1)
+        axes.scatter(apart, part, s=6, alpha=0.35, linewidths=0, color=COLOURS[position % len(COLOURS)])
     axes.boxplot(
         parts,
         positions=range(len(names)),
@@ -186,7 +188,7 @@ def distributions(
 
 
 def hospitals(rows: Sequence[HospitalFigures]) -> bytes:
-    """A line a hospital: AUROC within it, and the shares of its normal images called and reported as COVID.
+    """A line a hospital: AUROC within it, and the fractions of its normal images called and reported as COVID.
 
     Dots with 95 % intervals. Hollow where the hospital counts in no mean: the model has learnt from it, or it is no
     single hospital.
@@ -196,8 +198,8 @@ def hospitals(rows: Sequence[HospitalFigures]) -> bytes:
     left, right = figure.subplots(1, 2, sharey=True)
     normals = [row.by_label.get(NEGATIVE) for row in rows]
     nothing = Estimate(None)
-    called = [nothing if own is None else own.called[POSITIVE] for own in normals]
-    reported = [nothing if own is None else own.reported_as[POSITIVE] for own in normals]
+    called = [nothing if normal is None else normal.called[POSITIVE] for normal in normals]
+    reported = [nothing if normal is None else normal.reported_as[POSITIVE] for normal in normals]
     hollow = [not row.counts for row in rows]
     _dots(left, 0, [row.auroc_within for row in rows], hollow, 0, f"AUROC, {POSITIVE} against {NEGATIVE}")
     left.axvline(0.5, color="#8b98a3", linewidth=1)
@@ -207,7 +209,7 @@ def hospitals(rows: Sequence[HospitalFigures]) -> bytes:
         right.plot([], [], "o", color=_INK, markerfacecolor="white", label="counts in no mean")
     left.set_yticks(range(len(rows)), [f"{row.hospital} ({row.images})" for row in rows])
     left.set_ylim(len(rows) - 0.5, -0.5)
-    for axes, what in ((left, "AUROC within the hospital"), (right, "share of its normal images")):
+    for axes, what in ((left, "AUROC within the hospital"), (right, "fraction of its normal images")):
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel(what)
         _plain(axes)
@@ -221,23 +223,23 @@ def _dots(
     """Estimates, one a line of the axes, in one colour and marker."""
     colour, marker = COLOURS[index], MARKERS[index]
     axes.plot([], [], linestyle="none", label=label, color=colour, marker=marker)
-    for place, (own, empty) in enumerate(zip(values, hollow, strict=True)):
-        if own.value is None:
+    for position, (estimates, empty) in enumerate(zip(values, hollow, strict=True)):
+        if estimates.value is None:
             continue
-        if own.low is not None and own.high is not None:
-            axes.plot([own.low, own.high], [place + apart] * 2, color=colour, linewidth=1.6)
+        if estimates.low is not None and estimates.high is not None:
+            axes.plot([estimates.low, estimates.high], [position + apart] * 2, color=colour, linewidth=1.6)
         fill = "white" if empty else colour
-        axes.plot(own.value, place + apart, color=colour, marker=marker, markerfacecolor=fill)
+        axes.plot(estimates.value, position + apart, color=colour, marker=marker, markerfacecolor=fill)
 
 
 def _one_against_rest(predictions: Predictions) -> list[tuple[int, str, np.ndarray, np.ndarray]]:
     known = predictions.select(predictions.truth >= 0)
-    found = []
+    rows = []
     for index, name in enumerate(known.classes):
         positive = known.truth == index
         if positive.any() and not positive.all():
-            found.append((index, name, positive, known.probabilities[:, index]))
-    return found
+            rows.append((index, name, positive, known.probabilities[:, index]))
+    return rows
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

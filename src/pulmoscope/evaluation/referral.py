@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Decision
+from pulmoscope.core.types import BoolArray, Decision
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates, units
 from pulmoscope.evaluation.exact import unit_count
 from pulmoscope.evaluation.metrics import Predictions
@@ -21,9 +21,9 @@ def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
 
     An image whose label the model does not know can't be answered rightly: it counts as wrong.
 
-    Gives ``counts`` (right and wrong answers, reported and referred) and, with intervals, ``reported`` (share of all
-    images), ``accuracy_reported`` (share of the reported answers that is right) and ``wrong_referred`` (share of the
-    wrong answers that was referred).
+    Gives ``counts`` (right and wrong answers, reported and referred) and, with intervals, ``reported`` (fraction of all
+    images), ``accuracy_reported`` (fraction of the reported answers that is right) and ``wrong_referred`` (fraction of
+    the wrong answers that was referred).
 
     Args:
         predictions: with decisions, at least one image.
@@ -31,7 +31,7 @@ def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
     """
     right, reported = _right(predictions), _reported(predictions)
 
-    def shares(weights: Weights) -> dict[Any, Values]:
+    def fractions(weights: Weights) -> dict[Any, Values]:
         return {
             "reported": weights @ reported / weights.sum(axis=1),
             "accuracy_reported": _share(weights, right & reported, reported),
@@ -40,8 +40,8 @@ def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
 
     unit_of_image = units(predictions.patients)
     counted = {"reported": np.ones_like(right), "accuracy_reported": reported, "wrong_referred": ~right}
-    trials = {name: [unit_count(unit_of_image, own)] for name, own in counted.items()}
-    found = estimates(shares, unit_of_image, bootstrap, seed, trials)
+    trials = {name: [unit_count(unit_of_image, trial)] for name, trial in counted.items()}
+    results = estimates(fractions, unit_of_image, bootstrap, seed, trials)
     return {
         "counts": {
             "right_reported": int((right & reported).sum()),
@@ -49,12 +49,12 @@ def referral(predictions: Predictions, bootstrap: int = 1000, seed: int = 20) ->
             "wrong_reported": int((~right & reported).sum()),
             "wrong_referred": int((~right & ~reported).sum()),
         },
-        **{str(name): estimate.plain() for name, estimate in found.items()},
+        **{str(name): estimate.plain() for name, estimate in results.items()},
     }
 
 
 def risk_by_coverage(predictions: Predictions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Share of wrong answers among the surest images, over the share of images that these are.
+    """Fraction of wrong answers among the surest images, over the fraction of images that these are.
 
     Returns:
         ``coverage`` and ``risk``, (steps,); images with one and the same probability come in one step.
@@ -67,14 +67,14 @@ def risk_by_coverage(predictions: Predictions) -> tuple[npt.NDArray[np.float64],
     return (kept / len(order))[last], (np.cumsum(wrong) / kept)[last]
 
 
-def _right(predictions: Predictions) -> npt.NDArray[np.bool_]:
+def _right(predictions: Predictions) -> BoolArray:
     return np.asarray(predictions.truth == predictions.probabilities.argmax(axis=1))
 
 
-def _reported(predictions: Predictions) -> npt.NDArray[np.bool_]:
+def _reported(predictions: Predictions) -> BoolArray:
     return np.array([decision == Decision.REPORT for decision in predictions.decisions])
 
 
-def _share(weights: Weights, part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Values:
+def _share(weights: Weights, part: BoolArray, whole: BoolArray) -> Values:
     total = weights @ whole
     return np.divide(weights @ part, total, out=np.full_like(total, np.nan), where=total > 0)

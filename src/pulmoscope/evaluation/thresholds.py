@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive
+from pulmoscope.core.types import BoolArray
 from pulmoscope.datasets.hospitals import UNIDENTIFIED
 
 FALSE_ALARMS = 0.05
-"""Largest share of a hospital's negative images that are reported as a disease."""
+"""Largest fraction of a hospital's negative images that are reported as a disease."""
 
 CONFUSED = 0.25
-"""Largest share of a hospital's images of other diseases that are reported as this one."""
+"""Largest fraction of a hospital's images of other diseases that are reported as this one."""
 
 MISSED = 0.09
-"""Largest share of a hospital's images of diseases that are reported as negative."""
+"""Largest fraction of a hospital's images of diseases that are reported as negative."""
 
 FEWEST = 20
 """A hospital with fewer images to be wrong about has its say only among all hospitals together."""
@@ -51,11 +52,11 @@ def class_thresholds(
         Class → threshold; the highest candidate where none keeps the limits.
     """
     identified = np.array([name != UNIDENTIFIED for name in hospitals], dtype=bool)
-    shares = np.asarray(probabilities, dtype=np.float64)[identified]
+    values = np.asarray(probabilities, dtype=np.float64)[identified]
     truth, names = np.asarray(labels, dtype=np.intp)[identified], np.asarray(hospitals)[identified]
-    called, sure = shares.argmax(axis=1), shares.max(axis=1)
+    called, sure = values.argmax(axis=1), values.max(axis=1)
     positive = np.array([is_positive(name) for name in classes], dtype=bool)
-    found = {}
+    thresholds = {}
     for number, name in enumerate(classes):
         ill = positive[truth] & (truth != number)
         limits = ((~positive[truth], FALSE_ALARMS), (ill, CONFUSED)) if positive[number] else ((ill, MISSED),)
@@ -64,11 +65,11 @@ def class_thresholds(
             reported = (called == number) & (sure >= candidate)
             if all(reported[group].mean() <= limit for group, limit in groups):
                 break
-        found[name] = candidate
-    return found
+        thresholds[name] = candidate
+    return thresholds
 
 
-def _groups(hospitals: npt.NDArray[np.str_], counted: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+def _groups(hospitals: npt.NDArray[np.str_], counted: BoolArray) -> list[npt.NDArray[np.intp]]:
     """The counted images of each hospital that has enough of them, and those of all together."""
     groups = [np.flatnonzero(counted & (hospitals == name)) for name in sorted(set(hospitals))]
     return [

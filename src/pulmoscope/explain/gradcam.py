@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.types import Box, FloatArray
-from pulmoscope.preprocess.xray import crop
+from pulmoscope.preprocess.framing import crop
 from pulmoscope.runtime.model import LAST_STAGE, Outputs, Prepared
 
 ROUNDING = 1e-5

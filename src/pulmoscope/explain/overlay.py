@@ -7,13 +7,12 @@ import zlib
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.results import RESULT, RESULT_KEY
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import Bytes, FloatArray
 
 
-def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> npt.NDArray[np.uint8]:
+def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> Bytes:
     """Lay a heat map over a grey image.
 
     The colours are matplotlib's inferno: equal steps of heat look equal, also to colour-blind eyes and in grey print.
@@ -30,15 +29,15 @@ def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> npt.
     levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     grey = np.clip(pixels, 0, 1)[..., None] * np.float32(255)
-    share = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
-    return np.asarray(np.rint(grey + share * (colour - grey)), dtype=np.uint8)
+    weight = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
+    return np.asarray(np.rint(grey + weight * (colour - grey)), dtype=np.uint8)
 
 
 _HEADER_ENDS = 33
 """Bytes of a PNG's signature and its first chunk (PNG specification, 5.2 and 11.2.1)."""
 
 
-def png(image: npt.NDArray[np.uint8]) -> bytes:
+def png(image: Bytes) -> bytes:
     """Encode uint8 (rows, columns) or (rows, columns, 3: red, green, blue) as PNG, whose text says that it is ours.
 
     Such a picture is refused as an input: it is a result, no radiograph.

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.types import BoolArray, FloatArray, Scan
-from pulmoscope.inference.missing import Searched, searched
+from pulmoscope.quality.filled import FilledScan, fill_missing
 from pulmoscope.segment.lungs import lungs_of
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -25,7 +25,7 @@ class SeenCt:
     """
 
     raw: Scan
-    search: Searched
+    search: FilledScan
     lungs: LungMask | None
 
     @property
@@ -60,5 +60,5 @@ def look_at(scan: Scan) -> SeenCt:
     Raises:
         UnsuitableError: nothing was measured.
     """
-    search = searched(scan)
+    search = fill_missing(scan)
     return SeenCt(scan, search, lungs_of(search.scan))

@@ -46,10 +46,10 @@ def check_deflated(data: bytes, name: str) -> None:
 
 def _after_meta(data: bytes) -> int:
     """Where the elements of group 2 end, which are explicit little endian (PS3.10 7.1)."""
-    place = 132 if data[128:132] == b"DICM" else 0
-    while data[place : place + 2] == b"\x02\0":
-        if data[place + 4 : place + 6] in _LONG:
-            place += 12 + int.from_bytes(data[place + 8 : place + 12], "little")
+    position = 132 if data[128:132] == b"DICM" else 0
+    while data[position : position + 2] == b"\x02\0":
+        if data[position + 4 : position + 6] in _LONG:
+            position += 12 + int.from_bytes(data[position + 8 : position + 12], "little")
         else:
-            place += 8 + int.from_bytes(data[place + 6 : place + 8], "little")
-    return place
+            position += 8 + int.from_bytes(data[position + 6 : position + 8], "little")
+    return position

@@ -1,4 +1,4 @@
-"""Which DICOM files are chest X-rays, told by their tags.
+"""Which DICOM files are chest X-rays, by their tags.
 
 Messages name a tag and, where it is one of the standard's own terms, its value; never a description, and nothing
 else that stands in a coded element: where a tag is misused, it may be a name or a number of a patient.
@@ -140,7 +140,7 @@ def check_view(dataset: Dataset) -> tuple[str | None, tuple[Flag, ...]]:
     if sideways:
         source = f"ViewPosition {view}" if view in _VIEWS else "PatientOrientation or a description"
         finding = f"a lateral view, by {source}"
-        flags = (Flag("lateral", FlagLevel.REFUSE, finding, "frontal views are judged, PA or AP"),)
+        flags = (Flag("lateral", FlagLevel.REFUSE, finding, "frontal views are read, PA or AP"),)
     return (view if view in _VIEWS else None), flags
 
 
@@ -152,9 +152,9 @@ def descriptions(dataset: Dataset) -> Iterator[str]:
 def spacing(dataset: Dataset) -> tuple[float, float] | None:
     """(row, column) distance in mm: in the patient where calibrated, else on the detector; None where not said."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        found = [float(value) for value in values(dataset, keyword)]
-        if len(found) == 2 and all(0 < value < 100 for value in found):
-            return found[0], found[1]
+        steps = [float(value) for value in values(dataset, keyword)]
+        if len(steps) == 2 and all(0 < value < 100 for value in steps):
+            return steps[0], steps[1]
     return None
 
 

@@ -23,7 +23,7 @@ def is_dicomdir(path: Path) -> bool:
         with path.open("rb") as stream:
             head = stream.read(HEAD)
     except (OSError, ValueError):
-        return False  # then reading it tells why
+        return False  # then reading it says why
     return head[128:132] == b"DICM" and _MARK in head
 
 
@@ -53,13 +53,12 @@ def listed_files(path: Path, name: str) -> tuple[list[Path], InputError | None]:
             raise UnreadableError(name, "too-large", f"{size // 2**20} MiB", rule)
         records = pydicom.dcmread(path).get("DirectoryRecordSequence") or []
         named = [parts for record in records if (parts := _parts(record))]
-    found = [_within(path.parent, parts) for parts in named]
-    files = list(dict.fromkeys(file for file in found if file is not None))
-    lost = found.count(None)
+    referenced = [_within(path.parent, parts) for parts in named]
+    files = list(dict.fromkeys(file for file in referenced if file is not None))
+    lost = referenced.count(None)
     if lost:
-        finding = (
-            f"{lost} of the {len(found)} files that it lists {'is' if lost == 1 else 'are'} not in its folder"
-        )
+        verb = "is" if lost == 1 else "are"
+        finding = f"{lost} of the {len(referenced)} files that it lists {verb} not in its folder"
         return files, UnreadableError(name, "files-missing", finding)
     return files, None
 

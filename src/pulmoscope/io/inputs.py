@@ -120,7 +120,7 @@ class Entry:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The file for reading from its beginning, checked as :meth:`read_bytes` does, but for what only its end tells.
+        """The file for reading from its beginning, checked as :meth:`read_bytes` does, but for what only its end shows.
 
         Raises:
             UnreadableError: missing, no regular file, too large, a bomb, protected by a password.
@@ -184,22 +184,24 @@ def entries(
     Args:
         paths: files, folders and zips.
         without: a folder that is passed over where it lies within one of the paths: that of the results.
-        passed_over: told each folder that holds results of an earlier run, and is left out.
+        passed_over: called with each folder that holds results of an earlier run, and is left out.
 
     A file that is named is always an entry. Within folders and zips, hidden files, DICOMDIR and what is plainly no
     image (``.csv``, ``.txt``, ``.html`` …) are left out; a zip within a folder is opened, one within a zip refused.
     A DICOMDIR that is named stands for the files that it lists.
     """
     taken = {"index.json"}  # the pipeline's own file beside the slugs
-    for given in map(Path, paths):
+    for named in map(Path, paths):
         count = 0
-        for name, relative, source in _expand(given, without and without.resolve(), passed_over):
+        for name, relative, source in _expand(named, without and without.resolve(), passed_over):
             count += 1
-            place = str(PurePosixPath(relative).parent)
-            yield Entry(name, unique(slug_of(relative), taken), source, given.name if place == "." else place)
+            folder = str(PurePosixPath(relative).parent)
+            yield Entry(
+                name, unique(slug_of(relative), taken), source, named.name if folder == "." else folder
+            )
         if count == 0:
-            empty = UnreadableError(_shown(given), "no-images", "the folder or zip holds no images")
-            yield Entry(_shown(given), unique(slug_of(given.name), taken), empty)
+            empty = UnreadableError(_shown(named), "no-images", "the folder or zip holds no images")
+            yield Entry(_shown(named), unique(slug_of(named.name), taken), empty)
 
 
 Found = tuple[str, str, Path | Member | InputError]  # name, path relative to what was given, source
@@ -289,7 +291,7 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a path is a folder; False where it can't be told, and then reading it as a file tells why."""
+    """Whether a path is a folder; False where that is unknown, and then reading it as a file says why."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -304,7 +306,7 @@ def _is_zip(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
     except (OSError, ValueError):
-        return False  # then reading it as an image tells why
+        return False  # then reading it as an image says why
 
 
 def _left_out(name: str) -> bool:
@@ -377,7 +379,7 @@ def slug_of(relative: str) -> str:
         path = path.with_suffix("")
     stem = str(path.with_suffix("")) if path.suffix.lower() in _IMAGES else relative
     safe = re.sub(r"[^\w.-]+", "_", _shown(stem)).strip("._-")
-    # Long names keep their end, which is what tells files apart; 120 bytes leave room for suffixes.
+    # Long names keep their end, which is where names differ; 120 bytes leave room for suffixes.
     return safe.encode()[-120:].decode("utf-8", "ignore").strip("._-") or "image"
 
 

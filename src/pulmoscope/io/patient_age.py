@@ -32,10 +32,10 @@ _STUDY_DATES = (
 
 def child_flags(dataset: Dataset) -> tuple[Flag, ...]:
     """A flag that refers the image of a patient under 18; none for adults, and where the file does not say."""
-    found = age(dataset)
-    if found is None or found[0] >= ADULT:
+    age_years = age(dataset)
+    if age_years is None or age_years[0] >= ADULT:
         return ()
-    years, source = found
+    years, source = age_years
     shown = "1 year" if years == 1 else f"{years} years"
     rule = f"at least {ADULT} years: no model was checked on children alone"
     return (Flag(CHILD, FlagLevel.REFUSE, f"the patient's age is {shown}, by {source}", rule),)
@@ -45,7 +45,7 @@ def age(dataset: Dataset) -> tuple[int, str] | None:
     """The patient's age at the study in whole years, and which element says so; None where none does.
 
     PatientAge is three digits and a unit (PS3.5 6.2, AS). Fewer or more digits are read too, and a bare number is
-    taken for years: the RSNA's and NIH's films are written so, and a wrong guess can only refer an image. Where
+    taken for years: the RSNA's and NIH's radiographs are written so, and a wrong guess can only refer an image. Where
     PatientAge says nothing, PatientBirthDate is held against the first date of the study that makes sense; also where
     it says 0 years, which devices write for an age that nobody gave them, and which counts where there are no dates.
     """
@@ -74,10 +74,10 @@ def _by_dates(dataset: Dataset) -> tuple[int, str] | None:
 
 def _date(text: str) -> datetime.date | None:
     """A date (PS3.5 6.2, DA and DT; with dots as ACR-NEMA wrote it); None where it is none."""
-    found = re.match(r"(\d{4})(\.?)(\d\d)\2(\d\d)", text)
-    if found is None:
+    match = re.match(r"(\d{4})(\.?)(\d\d)\2(\d\d)", text)
+    if match is None:
         return None
     try:
-        return datetime.date(int(found[1]), int(found[3]), int(found[4]))
+        return datetime.date(int(match[1]), int(match[3]), int(match[4]))
     except ValueError:
         return None

@@ -95,19 +95,19 @@ def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
         UnreadableError: it can't be read, or none is there.
         UnsuitableError: it is no chest X-ray or CT that can be diagnosed, or there are several.
     """
-    found = list(studies(entries([path]), wanted))
-    if len(found) != 1:
-        raise UnsuitableError(path, "several-scans", _counted(found), "one scan is read")
-    return _read(found[0], series)
+    listed = list(studies(entries([path]), wanted))
+    if len(listed) != 1:
+        raise UnsuitableError(path, "several-scans", _counted(listed), "one scan is read")
+    return _read(listed[0], series)
 
 
-def _counted(found: Sequence[Study]) -> str:
+def _counted(listed: Sequence[Study]) -> str:
     """How many scans there are, and what they are together."""
-    if any(study.remarks for study in found):
-        return f"{len(found)} pictures that look like slices of a CT: modality ct reads them as one"
-    if len(found) > 1 and found[0].film and len({study.film and study.film.study for study in found}) == 1:
-        return f"{len(found)} films of one study: pulmoscope.diagnose_films gives their one answer"
-    return f"{len(found)} scans"
+    if any(study.remarks for study in listed):
+        return f"{len(listed)} pictures that look like slices of a CT: modality ct reads them as one"
+    if len(listed) > 1 and listed[0].film and len({study.film and study.film.study for study in listed}) == 1:
+        return f"{len(listed)} films of one study: pulmoscope.diagnose_films gives their one answer"
+    return f"{len(listed)} scans"
 
 
 def _read(study: Study, series: str) -> Scan:

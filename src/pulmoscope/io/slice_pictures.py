@@ -7,8 +7,8 @@ patients' are that much alike.
 
 Measured on real pictures (``benchmarks/slice_pictures.py``): all 13 folders of whole series were recognised (four as
 pictures, three in each of three windows), and of runs of 5, 10 and 20 of their slices, lung or not, 86 %. Of 76,516
-folders of 5 to 1,415 films, drawn from 8,211 of eight collections, none was, nor of 2,000 drawn from just the 42 films
-that look like a slice alone.
+folders of 5 to 1,415 radiographs, drawn from 8,211 of eight collections, none was, nor of 2,000 drawn from just the 42
+radiographs that look like a slice alone.
 
 Slices that were cut to the body are not recognised: nothing dark is left around it, and they are mostly of several
 sizes, which no CT's slices are.
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import BoolArray, Bytes, Flag, FlagLevel, FloatArray
 from pulmoscope.io.ct.pictures import in_order
 from pulmoscope.io.formats import format_of
 from pulmoscope.io.inputs import Entry
@@ -39,23 +39,21 @@ LARGEST_SIDE = 1536
 _SIDE, _COMPARED = 128, 48
 """px; pictures are shrunk to these to be looked at, and to be compared."""
 _BODY = (0.15, 0.85)
-"""Share of the picture."""
+"""Fraction of the picture."""
 _SOLID = 0.9
 """Least area of the body / that of its convex hull."""
 _ROUND = (0.6, 0.93)
-"""The body's area / that of the rectangle around it: an ellipse has 0.79, a framed film nearly 1."""
+"""The body's area / that of the rectangle around it: an ellipse has 0.79, a framed radiograph nearly 1."""
 _WIDE = (0.95, 2.6)
 """The body's width / its depth."""
 _LUNG = 0.04
-"""Least share of the body that is dark on either side of its middle."""
+"""Least fraction of the body that is dark on either side of its middle."""
 _ON_BORDER = 0.02
-"""Greatest share of the upper and of the lower border that is body."""
-
-Grey = npt.NDArray[np.uint8]
+"""Largest fraction of the upper and of the lower border that is body."""
 
 
 def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
-    """The flag that refers each picture of a folder of CT slices; None where they are none, or it can't be told.
+    """The flag that refers each picture of a folder of CT slices; None where they are none, or it is unknown.
 
     At most six pictures are decoded, of a folder of radiographs two or three, and none that is larger than a slice.
     """
@@ -68,16 +66,16 @@ def slice_flag(pictures: Sequence[Entry]) -> Flag | None:
 
 def _are_slices(ordered: Sequence[Entry]) -> bool:
     """Whether two of three pictures are slices, each like its neighbour."""
-    found = 0
+    alike = 0
     for left, quarter in enumerate((2, 1, 3)):  # the middle first, where lungs are most likely
-        place = quarter * (len(ordered) - 1) // 4
-        here = _pixels(ordered[place])
+        position = quarter * (len(ordered) - 1) // 4
+        here = _pixels(ordered[position])
         if here is not None and is_slice(here):
-            beside = _pixels(ordered[place + 1])
-            found += beside is not None and beside.shape == here.shape and likeness(here, beside) >= ALIKE
-        if found == 2 or found + 2 - left < 2:
+            beside = _pixels(ordered[position + 1])
+            alike += beside is not None and beside.shape == here.shape and likeness(here, beside) >= ALIKE
+        if alike == 2 or alike + 2 - left < 2:
             break
-    return found == 2
+    return alike == 2
 
 
 def is_slice(pixels: FloatArray) -> bool:
@@ -94,7 +92,7 @@ def likeness(first: FloatArray, second: FloatArray) -> float:
     return float(_vector(first) @ _vector(second))
 
 
-def _divided(pixels: FloatArray) -> Iterator[tuple[npt.NDArray[np.bool_], Grey]]:
+def _divided(pixels: FloatArray) -> Iterator[tuple[BoolArray, Bytes]]:
     """What of the shrunk picture is dark, and what may be body, in four ways.
 
     Otsu's threshold divides air and lung from tissue in a lung window, but fat from muscle in a narrow one: there that
@@ -112,7 +110,7 @@ def _divided(pixels: FloatArray) -> Iterator[tuple[npt.NDArray[np.bool_], Grey]]
             yield grey <= threshold, body
 
 
-def _is_body(dark: npt.NDArray[np.bool_], bright: Grey) -> bool:
+def _is_body(dark: BoolArray, bright: Bytes) -> bool:
     """Whether the largest bright part is the outline of a body with two lungs in it."""
     import cv2
 
@@ -135,7 +133,7 @@ def _is_body(dark: npt.NDArray[np.bool_], bright: Grey) -> bool:
     )
 
 
-def _otsu(grey: Grey) -> float:
+def _otsu(grey: Bytes) -> float:
     import cv2
 
     return float(cv2.threshold(grey.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)[0])

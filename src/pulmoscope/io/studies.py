@@ -46,8 +46,8 @@ class Study:
         headers: of a series, one per slice of every series of the study.
         others: how many objects of the study are no CT images.
         broken: how many files beside its slices can't be read.
-        remarks: of an image, what its folder tells.
-        film: of a radiograph in DICOM, what tells which others belong to it. For comparing only: never shown.
+        remarks: of an image, what its folder says.
+        film: of a radiograph in DICOM, which others belong to it. For comparing only: never shown.
     """
 
     name: str
@@ -97,7 +97,7 @@ class _Look:
 def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
     """Put files together to studies, in the order in which they are found.
 
-    A file that can't be told, or that is an image of another kind, is a study of its own: reading it says what is
+    A file of unknown kind, or that is an image of another kind, is a study of its own: reading it says what is
     wrong. Beside the slices of a CT study it is counted instead: as broken, or as something else.
     """
     taken = {"index.json"}
@@ -105,15 +105,15 @@ def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study
     for _, folder in groupby(entries, key=lambda entry: _parent(entry)):
         seen = [_look(entry) for entry in folder]
         seen = _without_cut_off(seen)
-        here = {found.study for found in seen if found.kind == "series"}
+        here = {look.study for look in seen if look.kind == "series"}
         for uid in [uid for uid in pending if uid not in here]:
             yield from _finished(pending.pop(uid), taken)
-        for found in seen:
-            if found.kind == "series":
-                study = pending.setdefault(found.study, _Pending())
-                study.headers += found.headers
-                study.others += [] if found.headers else [found]
-        yield from _besides([found for found in seen if found.kind != "series"], here, pending, wanted, taken)
+        for look in seen:
+            if look.kind == "series":
+                study = pending.setdefault(look.study, _Pending())
+                study.headers += look.headers
+                study.others += [] if look.headers else [look]
+        yield from _besides([look for look in seen if look.kind != "series"], here, pending, wanted, taken)
     for study in pending.values():
         yield from _finished(study, taken)
 
@@ -125,13 +125,13 @@ def is_of_ct(entry: Entry) -> bool:
 
 def paths(entries: Iterable[Entry]) -> set[str]:
     """Every path that a study of these files may have, from the root: the files, and the folders that they lie in."""
-    found: set[str] = set()
+    unique: set[str] = set()
     for entry in entries:
         path = str(Path(entry.name).absolute())
-        while path not in found:
-            found.add(path)
+        while path not in unique:
+            unique.add(path)
             path = str(Path(path).parent)
-    return found
+    return unique
 
 
 def _look(entry: Entry) -> _Look:
@@ -154,10 +154,12 @@ def _look(entry: Entry) -> _Look:
                 # Without a UID the files of one folder still belong together.
                 headers = tuple(ct_header.slice_headers(dataset, offset, entry))
                 return _Look(entry, "series", uid or _no_uid(entry), headers)
-            film = _film(dataset, uid) if uid and code(dataset, "Modality") in _MAYBE_RADIOGRAPHS else None
+            radiograph = (
+                _film(dataset, uid) if uid and code(dataset, "Modality") in _MAYBE_RADIOGRAPHS else None
+            )
             if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
-                return _Look(entry, "series", uid, film=film)
-            return _Look(entry, "image", film=film)
+                return _Look(entry, "series", uid, film=radiograph)
+            return _Look(entry, "image", film=radiograph)
     except (InputError, OSError):
         return _Look(entry, "broken")
     except (
@@ -177,12 +179,12 @@ def _no_uid(entry: Entry) -> str:
 
 def _without_cut_off(seen: Sequence[_Look]) -> list[_Look]:
     """Slices without a StudyInstanceUID are broken where all others of the folder are of one study that has one."""
-    named = {found.study for found in seen if found.headers and not found.study.startswith("/")}
+    named = {look.study for look in seen if look.headers and not look.study.startswith("/")}
     if len(named) != 1:
         return list(seen)
     return [
-        replace(found, kind="broken", study="", headers=()) if found.study.startswith("/") else found
-        for found in seen
+        replace(look, kind="broken", study="", headers=()) if look.study.startswith("/") else look
+        for look in seen
     ]
 
 
@@ -194,40 +196,42 @@ def _besides(
     only = with_slices[0] if len(with_slices) == 1 else None
     pictures = []
     remarks = _remarks(seen) if wanted == "auto" and only is None else ()
-    for found in seen:
-        entry = found.entry
-        if only is not None and found.kind == "broken":
+    for look in seen:
+        entry = look.entry
+        if only is not None and look.kind == "broken":
             only.broken += 1
-        elif only is not None and found.kind == "picture":
-            only.others.append(found)
-        elif found.kind == "picture" and wanted == "ct":
+        elif only is not None and look.kind == "picture":
+            only.others.append(look)
+        elif look.kind == "picture" and wanted == "ct":
             pictures.append(entry)
         else:
-            kind: Kind = "volume" if found.kind == "volume" else "image"
-            told = remarks if found.kind == "picture" else ()
-            yield _named(Study(entry.name, entry.slug, kind, (entry,), remarks=told, film=found.film), taken)
+            kind: Kind = "volume" if look.kind == "volume" else "image"
+            also = remarks if look.kind == "picture" else ()
+            yield _named(Study(entry.name, entry.slug, kind, (entry,), remarks=also, film=look.film), taken)
     if pictures:
         yield _named(Study(_folder(pictures), slug_of(_place(pictures)), "pictures", tuple(pictures)), taken)
 
 
 def _remarks(seen: Sequence[_Look]) -> tuple[Flag, ...]:
     """What a folder's pictures tell of each other."""
-    pictures = [found.entry for found in seen if found.kind == "picture"]
+    pictures = [look.entry for look in seen if look.kind == "picture"]
     flag = slice_flag(pictures)
     return () if flag is None else (flag,)
 
 
-def _finished(found: _Pending, taken: set[str]) -> Iterator[Study]:
+def _finished(pending: _Pending, taken: set[str]) -> Iterator[Study]:
     """A DICOM study as one; objects without any CT image beside them each as what they are."""
-    if not found.headers:
-        for other in found.others:
+    if not pending.headers:
+        for other in pending.others:
             entry = other.entry
             yield _named(Study(entry.name, entry.slug, "image", (entry,), film=other.film), taken)
         return
-    entries = list({header.entry.name: header.entry for header in found.headers}.values())
+    entries = list({header.entry.name: header.entry for header in pending.headers}.values())
     name = _folder(entries) if len(entries) > 1 else entries[0].name
     slug = slug_of(_place(entries)) if len(entries) > 1 else entries[0].slug
-    study = Study(name, slug, "series", tuple(entries), tuple(found.headers), len(found.others), found.broken)
+    study = Study(
+        name, slug, "series", tuple(entries), tuple(pending.headers), len(pending.others), pending.broken
+    )
     yield _named(study, taken)
 
 

@@ -58,12 +58,12 @@ class Generator(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Slices (batch, 1, size, size) in [0, 1] of latent vectors (batch, latent, 1, 1)."""
-        drawn: Tensor = self.layers(latent)
-        return (torch.tanh(drawn) + 1) / 2
+        image: Tensor = self.layers(latent)
+        return (torch.tanh(image) + 1) / 2
 
 
 class Discriminator(nn.Module):
-    """Tells real slices from drawn ones; its last level before the answer is AnoGAN's feature layer f.
+    """Tells real slices from generated ones; its last level before the answer is AnoGAN's feature layer f.
 
     Without Radford's BatchNorm, which no gradient penalty goes with (Gulrajani et al. 2017, section 4): f of a slice
     then depends on that slice alone.
@@ -80,8 +80,8 @@ class Discriminator(nn.Module):
 
     def features(self, slices: Tensor) -> Tensor:
         """f: (batch, channels, 4, 4)."""
-        found: Tensor = self.trunk(2 * slices - 1)
-        return found
+        maps: Tensor = self.trunk(2 * slices - 1)
+        return maps
 
     def forward(self, slices: Tensor) -> Tensor:
         """Logits (batch,), positive for real."""
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From a slice to the latent vector that it would be drawn from (Schlegl 2019); tanh keeps it within the prior."""
+    """From a slice to the latent vector that generates it (Schlegl 2019); tanh keeps it within the prior."""
 
     def __init__(self, size: int, latent: int = 100, width: int = 32) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class AnomalyNetwork(nn.Module):
     """Encoder, generator and f in one pass: how unlike a normal slice a slice is, and where.
 
     Args:
-        weight: λ, the share of the features' part in the score.
+        weight: λ, the fraction of the features' part in the score.
         factor: how many times smaller the networks' side is than the slices'.
     """
 
@@ -136,23 +136,25 @@ class AnomalyNetwork(nn.Module):
     def explainable(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """What is exported: scores (batch,) and residual maps like the slices (batch, 1, side, side)."""
         slices = reduced(slices, self.factor)
-        drawn = self.generator(self.encoder(slices))
-        features, drawn_features = self.discriminator.features(slices), self.discriminator.features(drawn)
-        residuals = enlarged((slices - drawn).abs(), self.factor)
-        return scores(slices, drawn, features, drawn_features, self.weight), residuals
+        generated = self.generator(self.encoder(slices))
+        features, drawn_features = self.discriminator.features(slices), self.discriminator.features(generated)
+        residuals = enlarged((slices - generated).abs(), self.factor)
+        return scores(slices, generated, features, drawn_features, self.weight), residuals
 
     def forward(self, slices: Tensor) -> Tensor:
         """The scores alone."""
         return self.explainable(slices)[0]
 
 
-def scores(slices: Tensor, drawn: Tensor, features: Tensor, drawn_features: Tensor, weight: float) -> Tensor:
+def scores(
+    slices: Tensor, generated: Tensor, features: Tensor, generated_features: Tensor, weight: float
+) -> Tensor:
     """((1 − λ) · Σ|x − G(z)| + λ · Σ|f(x) − f(G(z))|) / pixels, (batch,); Schlegl 2017, equations 3 to 5.
 
     The paper's sums, divided by the number of a slice's pixels: a constant, which lets sizes be compared.
     """
-    residual = (slices - drawn).abs().sum((1, 2, 3))
-    discrimination = (features - drawn_features).abs().sum((1, 2, 3))
+    residual = (slices - generated).abs().sum((1, 2, 3))
+    discrimination = (features - generated_features).abs().sum((1, 2, 3))
     pixels = slices.shape[-2] * slices.shape[-1]
     return ((1 - weight) * residual + weight * discrimination) / pixels
 

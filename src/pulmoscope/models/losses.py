@@ -21,7 +21,7 @@ from torch.nn import functional
 from pulmoscope.recipes.specs import LossSpec
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]
-"""Logits (batch, classes), labels int64 (batch,), the share of the training that is done (0 … 1) -> a number."""
+"""Logits (batch, classes), labels int64 (batch,), the fraction of the training that is done (0 … 1) -> a number."""
 
 
 def margins(counts: Sequence[int], largest: float = 0.5) -> Tensor:
@@ -64,10 +64,10 @@ def build_loss(spec: LossSpec, counts: Sequence[int]) -> Loss:
                 logits - functional.one_hot(labels, len(counts)) * lowered.to(logits.device)
             )
         switched_on = weights is not None and done >= spec.deferred
-        own = weights.to(logits.device) if weights is not None and switched_on else None
+        class_weights = weights.to(logits.device) if weights is not None and switched_on else None
         if spec.kind == "focal":
-            return _focal(logits, labels, spec.gamma, own)
-        return functional.cross_entropy(logits, labels, weight=own)
+            return _focal(logits, labels, spec.gamma, class_weights)
+        return functional.cross_entropy(logits, labels, weight=class_weights)
 
     return loss
 
@@ -77,8 +77,8 @@ def _focal(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None)
     each = -((1 - log_share.exp()) ** gamma) * log_share
     if weights is None:
         return each.mean()
-    own = weights[labels]
-    return (own * each).sum() / own.sum()
+    of_labels = weights[labels]
+    return (of_labels * each).sum() / of_labels.sum()
 
 
 class GroupRisk:
@@ -139,8 +139,10 @@ class CosineHead(nn.Module):
         """
         length = _length(pooled)[:, None]
         along = pooled[:, None] / length
-        own = (self.weight / _length(self.weight))[None]
-        slope: Tensor = self.scale * (own - (own * along).sum(dim=2, keepdim=True) * along) / length
+        directions = (self.weight / _length(self.weight))[None]
+        slope: Tensor = (
+            self.scale * (directions - (directions * along).sum(dim=2, keepdim=True) * along) / length
+        )
         return slope
 
 

@@ -2,7 +2,7 @@
 
 All work on stacks of three neighbouring slices (below, this, above): ``x`` (batch, 3, side, side) in [0, 1] and ``m``
 alike, 1 where a pixel is observed. The paper has single images; the neighbours are ours. For the imputer a neighbour
-is made of the nearest slices that are observed at each pixel, and its ``m`` tells how near they are.
+is made of the nearest slices that are observed at each pixel, and its ``m`` says how near they are.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ class Imputer(nn.Module):
         known = 2 * SLICES + GUESSES
         self.stem = nn.Conv2d(known, width, 4, 2, 1)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in pairwise(widths))
-        self.blocks = nn.ModuleList(_block(own, own) for own in widths)
+        self.blocks = nn.ModuleList(_block(count, count) for count in widths)
         self.up = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, 2) for i, o in pairwise(widths))
-        self.joined = nn.ModuleList(_block(2 * own, own) for own in widths[:-1])
+        self.joined = nn.ModuleList(_block(2 * count, count) for count in widths[:-1])
         self.full = nn.ConvTranspose2d(width, width // 2, 2, 2)
         self.last = nn.Conv2d(width // 2 + known, width // 2, 3, padding=1)
         self.shares = nn.Conv2d(width // 2, GUESSES, 3, padding=1)

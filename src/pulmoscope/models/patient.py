@@ -23,8 +23,8 @@ def weighted(vectors: Tensor, probabilities: Tensor) -> Tensor:
 
 def mask_of(slices: Tensor, lengths: Tensor) -> Tensor:
     """Which slices of (batch, slices, d) are there: bool (batch, slices, 1)."""
-    places = torch.arange(slices.shape[1], device=slices.device)
-    return (places < lengths.to(slices.device).unsqueeze(1)).unsqueeze(-1)
+    positions = torch.arange(slices.shape[1], device=slices.device)
+    return (positions < lengths.to(slices.device).unsqueeze(1)).unsqueeze(-1)
 
 
 class MaxPooling(nn.Module):
@@ -68,12 +68,12 @@ class LstmPooling(nn.Module):
         if lengths is None:
             return self.lstm(slices)[0].mean(dim=1)  # type: ignore[no-any-return]
         packed = pack_padded_sequence(slices, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        said, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return said.sum(dim=1) / lengths.to(said.device).unsqueeze(1)
+        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return outputs.sum(dim=1) / lengths.to(outputs.device).unsqueeze(1)
 
 
 class AttentionPooling(nn.Module):
-    """A mean of the slices whose shares are learnt: softmax of w . (tanh(V h) x sigmoid(U h)), equation 9."""
+    """A mean of the slices whose weights are learnt: softmax of w . (tanh(V h) x sigmoid(U h)), equation 9."""
 
     def __init__(self, inputs: int, units: int = 128) -> None:
         super().__init__()
@@ -123,9 +123,7 @@ class PatientClassifier(nn.Module):
 
     def explainable(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """What its file gives of whole studies: logits (batch, classes), and what its last layer gets."""
-        vector = self.pooling(slices, None)
-        if self.head.hidden is not None:
-            vector = torch.relu(self.head.hidden(vector))
+        vector = self.head.vector(self.pooling(slices, None))
         return self.head.output(vector), vector
 
 

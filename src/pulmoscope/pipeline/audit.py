@@ -11,7 +11,7 @@ from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, shareable, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, judge
+from pulmoscope.evaluation.audits import BAD, CLEAN, DROP_BAD, DROP_GOOD, GOOD, PERTURBATIONS, assess
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
@@ -104,7 +104,7 @@ def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, se
     measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
     clean = measured[CLEAN.code]
     results = [
-        judge(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code], seeks=seeks)
+        assess(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code], seeks=seeks)
         for own in PERTURBATIONS
         if own.code in answers
     ]

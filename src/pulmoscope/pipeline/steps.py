@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.files import claim_folder, write_bytes
-from pulmoscope.core.types import FloatArray, Scan, Units
+from pulmoscope.core.types import Bytes, FloatArray, Scan, Units
 from pulmoscope.explain.overlay import png
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess
+from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import SYSTEM_B, CtAugmentation
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT, LungFinder, LungMask, lung_mask

@@ -1,7 +1,7 @@
 """Augmentation of a framed X-ray: the published recipes' small changes, and our own that hide shortcuts.
 
-Shortcuts are what tells the hospital instead of the disease: sharpness and resolution of the source, its grey scale,
-compression, noise, letters, frames and cables. Where every image may have any of them, none can carry the label.
+Shortcuts are what gives away the hospital instead of the disease: sharpness and resolution of the source, its grey
+scale, compression, noise, letters, frames and cables. Where every image may have any of them, none can carry the label.
 All functions take and give float32 (rows, columns) in [0, 1]; everything is drawn from the generator given.
 """
 
@@ -22,7 +22,7 @@ class Augmentation:
     """What is drawn anew for every image and epoch; the zero of each field leaves the image alone.
 
     Attributes:
-        shift: largest shift, share of the side; ``shift_rows`` False moves columns only (system E).
+        shift: largest shift, fraction of the side; ``shift_rows`` False moves columns only (system E).
         rotate_deg: largest rotation either way.
         zoom: largest relative change of scale (0.2: 0.8 … 1.2).
         squeeze: largest relative change of height against width.
@@ -83,7 +83,7 @@ def _warped(
 ) -> tuple[FloatArray, FloatArray | None]:
     """Shift, rotate, zoom, squeeze and flip in one resampling.
 
-    What comes in from outside is black, or with ``clutter`` any grey: a border's tone tells nothing then.
+    What comes in from outside is black, or with ``clutter`` any grey: a border's tone says nothing then.
     """
     zoom = 1 + rng.uniform(-settings.zoom, settings.zoom)
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
@@ -98,7 +98,7 @@ def _warped(
 
 
 def _moved(image: FloatArray, linear: np.ndarray, shift: np.ndarray, outside: float) -> FloatArray:
-    """An image turned and scaled around its centre, then shifted by a share of its sides."""
+    """An image turned and scaled around its centre, then shifted by a fraction of its sides."""
     rows, columns = image.shape
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     matrix = np.column_stack([linear, centre + shift * (columns, rows) - linear @ centre])
@@ -108,19 +108,19 @@ def _moved(image: FloatArray, linear: np.ndarray, shift: np.ndarray, outside: fl
 
 def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
     """Frames, letters, cables and patches on top: what surrounds or covers lungs in any hospital."""
-    drawn = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # OpenCV draws letters on 8 bits only
-    side = drawn.shape[0]
+    canvas = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # OpenCV draws letters on 8 bits only
+    side = canvas.shape[0]
     if rng.random() < 0.2 * strength:
         for turn in range(4):
             if rng.random() < 0.5:
-                np.rot90(drawn, turn)[: rng.integers(1, max(2, int(side * 0.12)))] = _grey(rng)
+                np.rot90(canvas, turn)[: rng.integers(1, max(2, int(side * 0.12)))] = _grey(rng)
     if rng.random() < 0.25 * strength:
         for _ in range(rng.integers(1, 4)):
             text = "".join(rng.choice(list("LRABCDP0123456789->:"), rng.integers(1, 7)))
             corner = (int(rng.integers(0, int(side * 0.9))), int(rng.integers(8, side)))
             font, scale = int(rng.integers(0, 4)), rng.uniform(0.25, 0.8) * side / 160
             cv2.putText(
-                drawn, text, corner, font, scale, int(rng.choice([0, 220, 255])), int(rng.integers(1, 3))
+                canvas, text, corner, font, scale, int(rng.choice([0, 220, 255])), int(rng.integers(1, 3))
             )
     if rng.random() < 0.15 * strength:
         for _ in range(rng.integers(1, 4)):
@@ -129,7 +129,7 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
             curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
             points = [curve.astype(np.int32)]
             cv2.polylines(
-                drawn,
+                canvas,
                 points,
                 isClosed=False,
                 color=int(rng.integers(190, 256)),
@@ -139,8 +139,8 @@ def _cluttered(image: FloatArray, strength: float, rng: np.random.Generator) -> 
         for _ in range(rng.integers(1, 4)):
             height, width = (rng.uniform(0.05, 0.25, 2) * side).astype(int)
             top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
-            drawn[top : top + height, left : left + width] = _grey(rng)
-    return drawn.astype(np.float32) / np.float32(255)
+            canvas[top : top + height, left : left + width] = _grey(rng)
+    return canvas.astype(np.float32) / np.float32(255)
 
 
 def _grey(rng: np.random.Generator) -> int:

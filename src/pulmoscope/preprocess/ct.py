@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Box, FloatArray, Scan, Units
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units
+from pulmoscope.preprocess.framing import lung_square, resample
 from pulmoscope.segment.lungs import lungs_of
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class CtPreprocess:
     """How CT slices are scaled, cleared of what is not the patient, brightened, resized and normalised.
 
     The paper scales each image's own range to 0 … 255, so that a metal clip makes the lung darker. We take the same
-    range of HU always: the one that most studies have, so that the lung's grey stays the paper's and tells the
+    range of HU always: the one that most studies have, so that the lung's grey stays the paper's and shows the
     density. Doubled, as in the paper, whatever is above the range's middle is white: with the default range 238 HU.
 
     Attributes:
@@ -40,7 +39,7 @@ class CtPreprocess:
             brightens COVID-CT-MD to match COVIDx-CT) and are not.
         body_hu: what is denser is body.
         blur: standard deviation of the blur before that threshold, in thousandths of the slice's width.
-        margin: share of the lung box's side that ``lungs`` adds on every side.
+        margin: fraction of the lung box's side that ``lungs`` adds on every side.
         mean, std: of the normalisation, per channel, in [0, 1]: ImageNet's.
     """
 
@@ -90,7 +89,7 @@ class CtPreprocess:
             _, tissue = cv2.threshold(image, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
         return np.asarray(tissue, dtype=np.uint8)
 
-    def body(self, image: Bytes, units: Units) -> npt.NDArray[np.bool_]:
+    def body(self, image: Bytes, units: Units) -> BoolArray:
         """The body in a slice, lungs included: the largest outline, filled. Nothing of an empty slice.
 
         Beyond the paper, lungs that the image's border cuts open are body, too: published pictures are often cropped.
@@ -122,18 +121,9 @@ class CtPreprocess:
             shape: of the scan's pixels: (slices, rows, columns).
             lungs: of the whole study; needed for ``region="lungs"``.
         """
-        rows, columns = shape[1:]
-        if self.region != "lungs" or lungs is None or not lungs.found:
-            return Box(0, 0, rows, columns)
-        seen = lungs.labels.max(axis=0)
-        (top, bottom), (left, right) = (
-            (int(places[0]), int(places[-1]) + 1)
-            for places in (np.flatnonzero(seen.max(axis=1)), np.flatnonzero(seen.max(axis=0)))
-        )
-        side = min(round(max(bottom - top, right - left) * (1 + 2 * self.margin)), rows, columns)
-        first_row = min(max((top + bottom - side) // 2, 0), rows - side)
-        first_column = min(max((left + right - side) // 2, 0), columns - side)
-        return Box(first_row, first_column, side, side)
+        if self.region != "lungs" or lungs is None:
+            return Box(0, 0, *shape[1:])
+        return lung_square(lungs, self.margin)
 
     def slices(self, pixels: FloatArray, units: Units, lungs: LungMask | None = None) -> Bytes:
         """All steps but the last: uint8 (slices, size, size), brightened, black outside the body.
@@ -144,18 +134,12 @@ class CtPreprocess:
             lungs: of the whole study; needed for ``region="lungs"``.
         """
         box = self.box(pixels.shape, lungs)
-        shown = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
         images = np.empty((len(pixels), self.size, self.size), dtype=np.uint8)
         for index, plane in enumerate(pixels):
             image = self.to_uint8(plane, units)
-            cleared = np.where(self.body(image, units), image, np.uint8(0))[shown]
-            images[index] = self.resize(self.brighten(cleared, units))
+            cleared = np.where(self.body(image, units), image, np.uint8(0))[box.slices]
+            images[index] = resample(self.brighten(cleared, units), self.size)
         return images
-
-    def resize(self, image: Bytes) -> Bytes:
-        """Resize a slice to (size, size), averaging where it shrinks."""
-        method = cv2.INTER_AREA if min(image.shape) >= self.size else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(image, (self.size, self.size), interpolation=method), dtype=np.uint8)
 
     def tensor(self, images: Bytes) -> FloatArray:
         """Normalise uint8 (slices, size, size) to float32 (slices, 3, size, size), the grey in every channel."""

@@ -18,7 +18,7 @@ class CtAugmentation:
 
     Attributes:
         rotate_deg: largest rotation either way (system B: 25).
-        shift: largest shift along rows and along columns, share of the side (20 of 224 px).
+        shift: largest shift along rows and along columns, fraction of the side (20 of 224 px).
         zoom: largest relative change of scale (0.2: 0.8 … 1.2).
         shear: largest shift of a column per row (0.2).
         brightness: largest relative change of all values (0.2: 0.8 … 1.2).

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import make_interp_spline
 
+from pulmoscope.core.types import BoolArray
+
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
 def interpolate_slices(
     images: npt.NDArray[Pixel], infected: Sequence[bool], factor: int
-) -> tuple[npt.NDArray[Pixel], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[Pixel], BoolArray]:
     """Put ``factor - 1`` slices between neighbours of equal label.
 
     Args:

@@ -1,8 +1,8 @@
 """From a CT slice to what a network sees: the lungs alone, in grey levels that are the same for every window.
 
-Slices that come as pictures have every window, crop, border and letter there is, and each tells the source rather than
-the disease. So the lungs are looked for, everything outside of them is hidden, and grey is mapped so that lung and soft
-tissue lie where they lie in every other picture. A slice of a HU volume is rendered first, then treated alike.
+Slices that come as pictures have every window, crop, border and letter there is, and each gives away the source rather
+than the disease. So the lungs are looked for, everything outside of them is hidden, and grey is mapped so that lung and
+soft tissue lie where they lie in every other picture. A slice of a HU volume is rendered first, then treated alike.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Box, FloatArray
-from pulmoscope.preprocess.xray import Framed, centre_square, crop, resample
-from pulmoscope.segment.slice_lungs import Mask, lung_hulls, slice_lungs
+from pulmoscope.core.types import BoolArray, Box, FloatArray
+from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
+from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
 
 WINDOW_LEVEL, WINDOW_WIDTH = -600.0, 1500.0
 """The lung window that slices of a volume are rendered in, HU."""
@@ -32,9 +32,6 @@ LEVELS_SIDE = 256
 OPENINGS = (0.027, 0.062)
 """Diameters of the discs of ``others="opened"``, in sides: wider than most vessels, and than nearly all."""
 
-FADE = 0.006
-"""Standard deviation of the soft edge of what is shown, in sides of the framed image."""
-
 
 @dataclass(frozen=True)
 class SlicePreprocess:
@@ -43,7 +40,7 @@ class SlicePreprocess:
     Attributes:
         size: side of the square input, px.
         region: ``lungs`` takes the box around the lungs; ``full`` the whole picture.
-        margin: share of the lung box's sides that ``lungs`` adds on every side.
+        margin: fraction of the lung box's sides that ``lungs`` adds on every side.
         shape: ``squeeze`` makes the box square by resampling; ``keep`` by taking a square box.
         hull: with ``lungs``, hide what lies outside the lungs' hulls, which are widened by ``room``.
         room: in sides of the framed image.
@@ -79,7 +76,7 @@ class SlicePreprocess:
         low = np.float32(WINDOW_LEVEL - WINDOW_WIDTH / 2)
         return np.asarray(np.clip((hu - low) / np.float32(WINDOW_WIDTH), 0, 1), dtype=np.float32)
 
-    def frame(self, pixels: FloatArray, lungs: FloatArray | Mask | None = None) -> Framed:
+    def frame(self, pixels: FloatArray, lungs: FloatArray | BoolArray | None = None) -> Framed:
         """Cut out the lungs, hide the rest, and map the grey levels.
 
         Args:
@@ -87,16 +84,17 @@ class SlicePreprocess:
             lungs: a lung mask of the whole slice, bool or probability, of any size; None: look for them.
         """
         rows, columns = pixels.shape
-        found = slice_lungs(pixels) if lungs is None else _as_mask(lungs, rows, columns)
-        hulls = [] if found is None else lung_hulls(found)
+        mask = slice_lungs(pixels) if lungs is None else _as_mask(lungs, rows, columns)
+        hulls = [] if mask is None else lung_hulls(mask)
         box = Box(0, 0, rows, columns)
         if self.region == "lungs":
-            box = self._box(hulls, rows, columns) if hulls else centre_square(rows, columns, 0.0)
+            box = self._box(hulls, rows, columns) if hulls else centre_square(rows, columns)
         image = resample(crop(pixels, box), self.size)
         if self.window:
-            image = harmonised(image, *grey_levels(pixels, found))
+            image = harmonised(image, *grey_levels(pixels, mask))
         if self.region == "lungs" and self.hull and hulls:
-            image = self._only_lungs(image, hulls, box)
+            within = [(hull - (box.left, box.top)) / (box.width, box.height) for hull in hulls]
+            image = only_within(image, within, self.room, self.hidden)
         return Framed(image, box, bool(hulls) or self.region != "lungs")
 
     def tone(self, image: FloatArray, factor: float = 1.0) -> FloatArray:
@@ -106,14 +104,11 @@ class SlicePreprocess:
     def tensor(self, image: FloatArray) -> FloatArray:
         """Normalise a framed and toned image to float32 (channels, size, size)."""
         if self.others == "opened" and self.channels == 3:
-            image = np.stack([image, *(opened(image, share) for share in OPENINGS)])
-        normal = (image - np.float32(self.mean)) / np.float32(self.std)
-        return np.ascontiguousarray(
-            np.broadcast_to(normal, (self.channels, *normal.shape[-2:])), dtype=np.float32
-        )
+            image = np.stack([image, *(opened(image, diameter) for diameter in OPENINGS)])
+        return normalised(image, self.mean, self.std, self.channels)
 
     def __call__(
-        self, pixels: FloatArray, lungs: FloatArray | Mask | None = None
+        self, pixels: FloatArray, lungs: FloatArray | BoolArray | None = None
     ) -> tuple[FloatArray, Framed]:
         """All steps, as diagnosis takes them: the tensor and where it came from."""
         framed = self.frame(pixels, lungs)
@@ -128,32 +123,14 @@ class SlicePreprocess:
         if self.shape == "keep":
             side = max(1, round(float(max(width, height))))
             return Box(round(float(down - side / 2)), round(float(across - side / 2)), side, side)
-        first_row, first_column = (
-            max(0, round(float(down - height / 2))),
-            max(0, round(float(across - width / 2))),
-        )
+        first_row = max(0, round(float(down - height / 2)))
+        first_column = max(0, round(float(across - width / 2)))
         last_row = min(rows, round(float(down + height / 2)))
         last_column = min(columns, round(float(across + width / 2)))
         return Box(first_row, first_column, last_row - first_row, last_column - first_column)
 
-    def _only_lungs(self, image: FloatArray, hulls: list[FloatArray], box: Box) -> FloatArray:
-        """Replace what lies outside the hulls by one grey, with a soft edge."""
-        shown = np.zeros(image.shape, dtype=np.uint8)
-        for hull in hulls:
-            points = (hull - (box.left, box.top)) / (box.width, box.height) * self.size
-            corners = np.rint(points * 16 - 8).astype(
-                np.int32
-            )  # OpenCV's fixed point: 4 bits behind the point
-            cv2.fillConvexPoly(shown, corners, 255, shift=4)
-            cv2.polylines(
-                shown, [corners], True, 255, thickness=1 + 2 * round(self.room * self.size), shift=4
-            )
-        share = cv2.GaussianBlur(shown, (0, 0), FADE * self.size).astype(np.float32) / np.float32(255)
-        grey = np.float32(self.hidden)
-        return np.asarray(grey + (image - grey) * share, dtype=np.float32)
 
-
-def grey_levels(pixels: FloatArray, lungs: Mask | None) -> tuple[float, float]:
+def grey_levels(pixels: FloatArray, lungs: BoolArray | None) -> tuple[float, float]:
     """The greys of lung (its clear part) and of soft tissue; without lungs those of the dark and the bright."""
     smaller = LEVELS_SIDE / max(pixels.shape)
     if smaller < 1:
@@ -182,14 +159,14 @@ def harmonised(image: FloatArray, lung: float, tissue: float) -> FloatArray:
     return np.asarray(np.clip(mapped, 0, 1), dtype=np.float32)
 
 
-def opened(image: FloatArray, share: float) -> FloatArray:
-    """Grey opening: what is bright and narrower than a disc of ``share`` sides becomes as dark as what is around it."""
-    width = max(3, round(share * image.shape[-1]) | 1)
+def opened(image: FloatArray, diameter: float) -> FloatArray:
+    """Grey opening: what is bright and narrower than a disc gets as dark as what is around."""
+    width = max(3, round(diameter * image.shape[-1]) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     return np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, disc), dtype=np.float32)
 
 
-def _as_mask(lungs: FloatArray | Mask, rows: int, columns: int) -> Mask | None:
+def _as_mask(lungs: FloatArray | BoolArray, rows: int, columns: int) -> BoolArray | None:
     """A lung mask as large as the picture; None where it is empty."""
     mask = np.asarray(lungs > 0.5)
     if mask.shape != (rows, columns):

@@ -1,8 +1,8 @@
 """A chest CT made comparable with any other, as system A begins: cropped, resampled, windowed, resized, normalised.
 
 The paper names the steps and no numbers. Ours: the square around the lungs, all else black; slices averaged to
-MosMedData's 8 mm, so that a thin slice's noise is not what tells a hospital; the window -1000 … 200 HU, from air to the
-densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the same code.
+MosMedData's 8 mm, so that a thin slice's noise does not give the hospital away; the window -1000 … 200 HU, from air to
+the densest lesion. One frozen object, saved in the recipe and in the bundle; training and diagnosis call the same code.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Box, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point
+from pulmoscope.preprocess.framing import lung_square, resample
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
@@ -24,10 +24,7 @@ VERSION = 2
 """Goes up when the same settings give other slices; a part of the names of slices that are stored."""
 
 LEAST_SHOWN = 0.25
-"""Of a standardised pixel, this share must be lung to be shown."""
-
-Bytes = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
+"""Of a standardised pixel, this fraction must be lung to be shown."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class StandardStudy:
         shown: bool alike: which pixels show the patient; the others are black whatever the patient has there.
         missing: bool alike: where a voxel that was not observed had a part in a pixel that is shown.
         first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
-        judged: bool (slices,): which show enough lung to be judged.
+        judged: bool (slices,): which show enough lung for a prediction.
         box: the part of every slice that is shown, in the scan's pixels.
     """
 
@@ -63,10 +60,11 @@ class Standardisation:
             build, the table and the scanner; a pixel of at least ``LEAST_SHOWN`` lung is the mean of this lung, so
             that the chest wall does not look like a lesion along the pleura. ``kept`` shows all. Where no lungs are
             found, nothing is hidden.
-        margin: share of the lungs' side that ``lungs`` adds on every side.
+        margin: fraction of the lungs' side that ``lungs`` adds on every side.
         slice_mm: thinner slices are averaged, as many as come nearest to this distance; thicker ones stay.
         hu_low, hu_high: what becomes 0 and 255.
-        least_lung: a slice is judged where its lungs take at least this share of the study's largest cross-section.
+        least_lung: a slice gets a prediction where its lungs take at least this fraction of the study's largest
+            cross-section.
         mean, std: of the normalisation, in [0, 1].
     """
 
@@ -99,11 +97,11 @@ class Standardisation:
         Args:
             hu: float32 (slices, rows, columns).
             spacing_mm: (slice, row, column).
-            lungs: of the whole study; where none are found, the whole slice is shown and none is judged.
+            lungs: of the whole study; where none are found, the whole slice is shown and none gets a prediction.
             missing: bool (slices, rows, columns), voxels that were not observed; None: there are none.
         """
         box = self.box(lungs, hu.shape)
-        shown = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+        rows, columns = box.slices
         depth = max(1, round(self.slice_mm / spacing_mm[0]))
         first = np.minimum(np.arange(0, len(hu) + depth, depth), len(hu))
         images = np.empty((len(first) - 1, self.size, self.size), dtype=np.uint8)
@@ -112,21 +110,19 @@ class Standardisation:
         area = np.empty(len(images))
         hidden, least = self.outside == "hidden" and lungs.found, np.float32(LEAST_SHOWN)
         for index, (start, end) in enumerate(pairwise(first)):
-            inside, part = lungs.labels[start:end] > 0, hu[start:end, shown[0], shown[1]]
+            inside, part = lungs.labels[start:end] > 0, hu[start:end, rows, columns]
             area[index] = np.count_nonzero(inside) / (end - start)
-            seen = inside[:, shown[0], shown[1]] if hidden else np.ones(part.shape, dtype=bool)
-            share = self._averaged(np.asarray(seen, dtype=np.float32))
+            seen = inside[:, rows, columns] if hidden else np.ones(part.shape, dtype=bool)
+            fraction = self._averaged(np.asarray(seen, dtype=np.float32))
             of_all = self._averaged(np.where(seen, part, np.float32(0)))
-            of_seen = np.asarray(of_all / np.maximum(share, least), dtype=np.float32)
-            visible[index] = share >= least
+            of_seen = np.asarray(of_all / np.maximum(fraction, least), dtype=np.float32)
+            visible[index] = fraction >= least
             images[index] = np.where(visible[index], self.windowed(of_seen), 0)
             if missing is not None and missing[start:end].any():
-                lost = self._averaged(
-                    np.asarray(seen & missing[start:end, shown[0], shown[1]], dtype=np.float32)
-                )
+                lost = self._averaged(np.asarray(seen & missing[start:end, rows, columns], dtype=np.float32))
                 holes[index] = (lost > 0) & visible[index]
-        judged = (area > 0) & (area >= self.least_lung * area.max(initial=0))
-        return StandardStudy(images, visible, holes, first.astype(np.int64), judged, box)
+        shows_lung = (area > 0) & (area >= self.least_lung * area.max(initial=0))
+        return StandardStudy(images, visible, holes, first.astype(np.int64), shows_lung, box)
 
     def windowed(self, hu: FloatArray) -> Bytes:
         """HU from ``hu_low`` to ``hu_high`` as 0 … 255; any shape."""
@@ -139,18 +135,7 @@ class Standardisation:
         Args:
             shape: of the scan: (slices, rows, columns).
         """
-        rows, columns = shape[1:]
-        if self.region != "lungs" or not lungs.found:
-            return Box(0, 0, rows, columns)
-        seen = lungs.labels.max(axis=0)
-        (top, bottom), (left, right) = (
-            (int(places[0]), int(places[-1]) + 1)
-            for places in (np.flatnonzero(seen.max(axis=1)), np.flatnonzero(seen.max(axis=0)))
-        )
-        side = min(round(max(bottom - top, right - left) * (1 + 2 * self.margin)), rows, columns)
-        first_row = min(max((top + bottom - side) // 2, 0), rows - side)
-        first_column = min(max((left + right - side) // 2, 0), columns - side)
-        return Box(first_row, first_column, side, side)
+        return lung_square(lungs, self.margin) if self.region == "lungs" else Box(0, 0, *shape[1:])
 
     def tensor(self, images: FloatArray) -> FloatArray:
         """Normalise slices (n, size, size) in [0, 1] to float32 (n, 1, size, size)."""
@@ -159,6 +144,4 @@ class Standardisation:
 
     def _averaged(self, slices: FloatArray) -> FloatArray:
         """The mean of neighbouring slices (n, rows, columns) as (size, size), averaging where it shrinks."""
-        plane = np.asarray(np.mean(slices, axis=0), dtype=np.float32)
-        method = cv2.INTER_AREA if min(plane.shape) >= self.size else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(plane, (self.size, self.size), interpolation=method), dtype=np.float32)
+        return resample(np.asarray(np.mean(slices, axis=0), dtype=np.float32), self.size)

@@ -15,7 +15,7 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 
 LEAST_LUNG = 0.1
-"""Share of the frame that the lungs must cover to be painted in."""
+"""Fraction of the frame that the lungs must cover to be painted in."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,19 @@ def _fields(weights: np.ndarray, count: int, rng: np.random.Generator) -> FloatA
     """Soft ellipses whose centres are drawn by weight, mottled."""
     rows, columns = weights.shape
     down, across = np.mgrid[:rows, :columns].astype(np.float32)
-    places = rng.choice(weights.size, count, p=weights.ravel() / weights.sum())
-    found = np.zeros(weights.shape, dtype=np.float32)
-    for place in places:
-        row, column = divmod(int(place), columns)
+    centres = rng.choice(weights.size, count, p=weights.ravel() / weights.sum())
+    density = np.zeros(weights.shape, dtype=np.float32)
+    for centre in centres:
+        row, column = divmod(int(centre), columns)
         height, width = rng.uniform(0.05, 0.16, 2) * (rows, columns)
         angle = rng.uniform(0, np.pi)
         x, y = across - column, down - row
         u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
         field = np.exp(-(((u / width) ** 2 + (v / height) ** 2) ** 1.5))
-        found = np.maximum(found, field * np.float32(rng.uniform(0.35, 0.95)))
+        density = np.maximum(density, field * np.float32(rng.uniform(0.35, 0.95)))
     grain = rng.standard_normal((rows // 4 + 1, columns // 4 + 1)).astype(np.float32)
     mottle = 1 + 0.2 * cv2.resize(grain, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(found * mottle, 0, 1), dtype=np.float32)
+    return np.asarray(np.clip(density * mottle, 0, 1), dtype=np.float32)
 
 
 def _veiled(image: FloatArray, region: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -1,4 +1,4 @@
-"""As if another machine had made the film and another clinic had stored it."""
+"""As if another machine had made the radiograph and another clinic had stored it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from scipy import fft
 from pulmoscope.core.types import FloatArray
 
 
-def mixed_amplitude(image: FloatArray, other: FloatArray, share: float) -> FloatArray:
-    """Blend the Fourier amplitude with another image's, and keep the phase: another style of film, the same anatomy.
+def mixed_amplitude(image: FloatArray, other: FloatArray, fraction: float) -> FloatArray:
+    """Blend the Fourier amplitude with another image's, and keep the phase: another style of radiograph, the same
+    anatomy.
 
     After Xu et al., «A Fourier-based Framework for Domain Generalization», CVPR 2021, equation 5.
 
     Args:
         image, other: float32 (rows, columns) of one shape.
-        share: of the other's amplitude, 0 … 1.
+        fraction: of the other's amplitude, 0 … 1.
 
     Returns:
         float32 (rows, columns), clipped to [0, 1].
     """
-    own, foreign = fft.rfft2(image), np.abs(fft.rfft2(other))
-    amplitude = np.abs(own)
-    scale = (1 - share) + share * foreign / np.maximum(amplitude, np.float32(1e-6))
-    mixed = fft.irfft2(own * scale, s=image.shape)
+    spectrum, foreign = fft.rfft2(image), np.abs(fft.rfft2(other))
+    amplitude = np.abs(spectrum)
+    scale = (1 - fraction) + fraction * foreign / np.maximum(amplitude, np.float32(1e-6))
+    mixed = fft.irfft2(spectrum * scale, s=image.shape)
     return np.asarray(np.clip(mixed, 0, 1), dtype=np.float32)
 
 

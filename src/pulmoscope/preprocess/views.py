@@ -36,18 +36,18 @@ class View:
     """What the view network says of a picture.
 
     Attributes:
-        shares: float32 (views,), the probability of each of :data:`VIEWS`; calibrated so that a picture whose chests
+        probabilities: float32 (views,), of each of :data:`VIEWS`; calibrated so that a picture whose chests
             have less than a half together is none.
         distance: from frontal radiographs; beyond 1 it is unlike them, whatever the probabilities are.
     """
 
-    shares: FloatArray
+    probabilities: FloatArray
     distance: float
 
     @property
     def chest(self) -> float:
         """The probability of a whole frontal radiograph of a chest, of whatever age."""
-        return float(self.shares[:CHESTS].sum())
+        return float(self.probabilities[:CHESTS].sum())
 
     @property
     def is_chest(self) -> bool:
@@ -58,8 +58,8 @@ class View:
     def name(self) -> str:
         """The most probable view: among the chests where it is one, among all others where it is not."""
         if self.chest >= 0.5:
-            return VIEWS[int(self.shares[:CHESTS].argmax())]
-        return VIEWS[CHESTS + int(self.shares[CHESTS:].argmax())]
+            return VIEWS[int(self.probabilities[:CHESTS].argmax())]
+        return VIEWS[CHESTS + int(self.probabilities[CHESTS:].argmax())]
 
 
 def view_input(pixels: FloatArray) -> FloatArray:

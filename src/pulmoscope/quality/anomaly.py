@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError, DatasetError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Subject
+from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray, Subject
 from pulmoscope.runtime.network import Network, Runtime, open_network
 
 CODE = "unlike-normal"
 FALSE_ALARMS = 0.05
-"""Share of normal slices that may lie above the threshold."""
-TOLD, SHOWN = 2.0, 5.0
-"""A study is told of (info) from so many times the false-alarm rate on, and shown (warn) from so many times on.
+"""Fraction of normal slices that may lie above the threshold."""
+INFORMED, WARNED = 2.0, 5.0
+"""A study gets an info flag from so many times the false-alarm rate on, and a warning from so many times on.
 
 A study of 30 normal slices has 1.5 above a threshold of 5 %; their number varies more than by chance alone, as a
 study's slices are alike."""
@@ -37,7 +37,7 @@ class AnomalyThreshold:
 
     Attributes:
         value: the greatest score that still counts as normal.
-        false_alarms: the share of normal slices that was asked to lie above it.
+        false_alarms: the fraction of normal slices that was asked to lie above it.
         slices, studies: how many normal slices, of how many studies, it rests on; none of them trained the networks.
     """
 
@@ -50,14 +50,14 @@ class AnomalyThreshold:
     def fit(
         cls, scores: Scores, studies: Sequence[str], false_alarms: float = FALSE_ALARMS
     ) -> AnomalyThreshold:
-        """The least of these scores above which at most the asked-for share of them lies.
+        """The least of these scores above which at most the asked-for fraction of them lies.
 
         Args:
             scores: (n,), of normal (CT-0) slices that the networks were not trained on.
             studies: (n,), which study each slice is of.
 
         Raises:
-            DatasetError: there are too few slices for so small a share, or a score is no number.
+            DatasetError: there are too few slices for so small a fraction, or a score is no number.
         """
         if not 0 < false_alarms < 1:
             raise DatasetError(
@@ -74,7 +74,7 @@ class AnomalyThreshold:
         value = float(np.sort(scores)[len(scores) - above - 1])
         return cls(value, false_alarms, len(scores), len(set(studies)))
 
-    def above(self, scores: Scores) -> npt.NDArray[np.bool_]:
+    def above(self, scores: Scores) -> BoolArray:
         """Which slices are unlike normal ones; bool like ``scores``."""
         return np.asarray(scores > self.value)
 
@@ -84,21 +84,21 @@ class AnomalyThreshold:
 
 
 def study_flags(scores: Scores, threshold: AnomalyThreshold) -> tuple[Flag, ...]:
-    """What is told of a study: nothing, or one flag ``unlike-normal``.
+    """What is said of a study: nothing, or one flag ``unlike-normal``.
 
     Args:
-        scores: (n,), of the study's judged slices; none: nothing can be told.
+        scores: (n,), of the study's slices with a prediction; none: nothing is said.
     """
     if not len(scores):
         return ()
     _all_finite(scores)
     above = int(np.count_nonzero(threshold.above(scores)))
-    share = above / len(scores)
-    if share < TOLD * threshold.false_alarms:
+    fraction = above / len(scores)
+    if fraction < INFORMED * threshold.false_alarms:
         return ()
-    level = FlagLevel.WARN if share >= SHOWN * threshold.false_alarms else FlagLevel.INFO
+    level = FlagLevel.WARN if fraction >= WARNED * threshold.false_alarms else FlagLevel.INFO
     finding = (
-        f"{100 * share:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
+        f"{100 * fraction:.0f} % of the slices, {above} of {len(scores)}, look unlike the normal ones that the model "
         "knows; this tells of unusual data, whatever the reason, and is no diagnosis"
     )
     rule = (
@@ -134,10 +134,10 @@ def score_table(scores: Scores, classes: Sequence[str]) -> Mapping[str, ScoreSum
         DatasetError: a score is no number.
     """
     _all_finite(scores)
-    own = np.asarray(classes)
+    labels = np.asarray(classes)
     table = {}
     for name in sorted(set(classes)):
-        values = np.asarray(scores, dtype=np.float64)[own == name]
+        values = np.asarray(scores, dtype=np.float64)[labels == name]
         least, lower, median, upper, most = (
             float(value) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1))
         )
@@ -173,18 +173,18 @@ class AnomalyModel:
         Raises:
             BundleError: the file gives something else.
         """
-        own = [np.empty(0, dtype=np.float32)]
+        parts = [np.empty(0, dtype=np.float32)]
         maps = [np.empty((0, *slices.shape[1:]), dtype=np.float32)]
         for start in range(0, len(slices), BATCH):
             batch = np.ascontiguousarray(slices[start : start + BATCH, None], dtype=np.float32)
-            found = self.network(batch)
-            if set(found) != {"score", "residual"}:
+            outputs = self.network(batch)
+            if set(outputs) != {"score", "residual"}:
                 raise BundleError(
-                    f"{self.name}: an anomaly network gives score, residual (found: {', '.join(found)})"
+                    f"{self.name}: an anomaly network gives score, residual (found: {', '.join(outputs)})"
                 )
-            own.append(found["score"])
-            maps.append(found["residual"][:, 0])
-        return np.concatenate(own), np.concatenate(maps)
+            parts.append(outputs["score"])
+            maps.append(outputs["residual"][:, 0])
+        return np.concatenate(parts), np.concatenate(maps)
 
 
 def _all_finite(scores: Scores) -> None:

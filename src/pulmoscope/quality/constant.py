@@ -19,24 +19,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray
 
-Bytes = npt.NDArray[np.uint8]
 """A mask of one slice: 0 or 1."""
 
 STRAIGHT = 0.7
-"""Of the border of a damaged region this share, at least, runs along rows and columns (a disc: less than half)."""
+"""Of the border of a damaged region this fraction, at least, runs along rows and columns (a disc: less than half)."""
 SHARP = 0.65
 """Across it, the step to the first pixel outside is this part of the step to the second, at least, in the mean (where
 an edge of tissue falls anywhere between two pixels, a half; where it is blurred, less)."""
 LEAST_STEP_HU = 15.0
 """Mean step across the border: tissue differs from any one value by as much, if by its noise alone."""
 SAME = 0.2
-"""Beside a dropped row at most this share of the pixels has the row's value."""
+"""Beside a dropped row at most this fraction of the pixels has the row's value."""
 ALIKE = 0.5
 """The steps from a dropped row to the rows above and below differ by no more than this factor."""
 FILLED = 0.98
-"""A damaged region that goes on beside the body fills its upright rectangle at least by this share."""
+"""A damaged region that goes on beside the body fills its upright rectangle at least by this fraction."""
 DARK_HU, SATURATED_HU = -900.0, 2000.0
 """A block of a value below or above is named so."""
 
@@ -45,7 +44,7 @@ _UP, _DOWN, _LEFT, _RIGHT = (-1, 0), (1, 0), (0, -1), (0, 1)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is large enough to be told from nature, px.
+    """What is too large to be nature, px.
 
     Attributes:
         side: of the smallest square of one value that is looked at.
@@ -98,24 +97,24 @@ def constant(plane: FloatArray, sizes: Sizes) -> Constant:
     return Constant(blocks, runs)
 
 
-def lost_of(plane: FloatArray, found: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
+def lost_of(plane: FloatArray, flat: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
     """Which of the constant regions are damage.
 
     Args:
         plane: float32 (rows, columns), HU.
-        found: of :func:`constant`.
+        flat: of :func:`constant`.
         body: the patient, lungs included, mask (rows, columns).
         inner: the same without the skin. Borders count there only: the skin may lie on the table, or end at the
             scanner's padding.
-        sizes: those of ``found``.
+        sizes: those of ``flat``.
     """
     mask = np.zeros(plane.shape, dtype=np.uint8)
     kinds: list[str] = []
-    for region, find in ((found.blocks, _lost_blocks), (found.runs, _lost_rows)):
+    for region, find in ((flat.blocks, _lost_blocks), (flat.runs, _lost_rows)):
         # Regions of two values may touch: padding, and a band that ends there.
         for value in np.unique(plane[(region & inner) > 0]):
-            own = region & (plane == value).view(np.uint8)
-            kinds += find(plane, own, body, inner, sizes, mask)
+            inside = region & (plane == value).view(np.uint8)
+            kinds += find(plane, inside, body, inner, sizes, mask)
     return Lost(mask, tuple(dict.fromkeys(kinds)))
 
 
@@ -171,19 +170,19 @@ def _border(
         along = (1, length) if way[0] else (length, 1)
         straight = cv2.morphologyEx(edge, cv2.MORPH_OPEN, np.ones(along, np.uint8))
         row, column = np.nonzero(edge & inside)
-        place, is_straight = labels[row, column], straight[row, column]
-        own, near = plane[row, column], plane[row + way[0], column + way[1]]
-        step = np.abs(near - own)
+        region, is_straight = labels[row, column], straight[row, column]
+        value, near = plane[row, column], plane[row + way[0], column + way[1]]
+        step = np.abs(near - value)
         far = np.clip(row + 2 * way[0], 0, rows - 1), np.clip(column + 2 * way[1], 0, columns - 1)
         beyond = np.where(
-            mask[far], step, np.abs(plane[far] - own)
+            mask[far], step, np.abs(plane[far] - value)
         )  # of rows that are dropped in turn, nothing
-        sums.pixels += np.bincount(place, minlength=count)
-        sums.straight += np.bincount(place, is_straight, count)
-        sums.sides += np.bincount(place, is_straight * (way[1] != 0), count)
-        sums.same += np.bincount(place, near == own, count)
-        sums.step += np.bincount(place, is_straight * step, count)
-        sums.sharp += np.bincount(place, is_straight * np.minimum(step / np.maximum(beyond, 1), 1), count)
+        sums.pixels += np.bincount(region, minlength=count)
+        sums.straight += np.bincount(region, is_straight, count)
+        sums.sides += np.bincount(region, is_straight * (way[1] != 0), count)
+        sums.same += np.bincount(region, near == value, count)
+        sums.step += np.bincount(region, is_straight * step, count)
+        sums.sharp += np.bincount(region, is_straight * np.minimum(step / np.maximum(beyond, 1), 1), count)
     return sums
 
 
@@ -253,15 +252,13 @@ def _lost_rows(
     whole = _border(plane, runs, labels, count, np.ones_like(body), run // 2, (_UP, _DOWN))
     for number in np.flatnonzero(damaged):
         _mark(mask, labels == number, body, bool(whole.same[number] <= SAME * whole.pixels[number]))
-    found = damaged[labels]
-    full = (plane == plane[found][0]).all(axis=1)
-    mask[_dropped_across(full, found.any(axis=1), np.asarray(body.any(axis=1)))] = 1
+    lost = damaged[labels]
+    full = (plane == plane[lost][0]).all(axis=1)
+    mask[_dropped_across(full, lost.any(axis=1), np.asarray(body.any(axis=1)))] = 1
     return ["dropped rows"]
 
 
-def _dropped_across(
-    full: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_], crossing: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _dropped_across(full: BoolArray, damaged: BoolArray, crossing: BoolArray) -> BoolArray:
     """Which rows were dropped from side to side, beside the body and at its ends, too.
 
     Besides the found ones these are others that cross the body, and those that go on outside it at the same distance.
@@ -269,20 +266,20 @@ def _dropped_across(
 
     Args:
         full: bool (rows,), those that have the found rows' value from side to side.
-        found: bool (rows,), those in which a dropped row was found.
+        damaged: bool (rows,), those in which a dropped row was found.
         crossing: bool (rows,), those with body.
     """
-    dropped = full & found
+    dropped = full & damaged
     ends = np.flatnonzero(np.diff(np.concatenate(([False], full, [False]))))
     stretches = [slice(int(start), int(stop)) for start, stop in zip(ends[::2], ends[1::2], strict=True)]
-    known = [own for own in stretches if found[own].any()]
+    known = [stretch for stretch in stretches if damaged[stretch].any()]
     if not known:
         return dropped
-    thickest = max(own.stop - own.start for own in known)
-    thin = {own.start: own for own in stretches if own.stop - own.start <= thickest}
-    for own in thin.values():
-        if crossing[own].any():
-            dropped[own] = True
+    thickest = max(stretch.stop - stretch.start for stretch in known)
+    thin = {stretch.start: stretch for stretch in stretches if stretch.stop - stretch.start <= thickest}
+    for stretch in thin.values():
+        if crossing[stretch].any():
+            dropped[stretch] = True
     if len(known) > 1:
         apart = min(high.start - low.start for low, high in pairwise(known))
         for start, step in ((known[0].start, -apart), (known[-1].start, apart)):
@@ -291,7 +288,7 @@ def _dropped_across(
     return dropped
 
 
-def _mark(mask: Bytes, region: npt.NDArray[np.bool_], body: Bytes, whole: bool) -> None:
+def _mark(mask: Bytes, region: BoolArray, body: Bytes, whole: bool) -> None:
     mask[region if whole else region & (body > 0)] = 1
 
 

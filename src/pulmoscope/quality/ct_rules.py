@@ -10,20 +10,20 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, FlagLevel, Quality, Scan
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, Quality, Scan
 
 LEAST_ML = 500
 """Less air and lung than this in the whole scan: it shows no chest, or hardly any of one (adults: 2,000 to 7,000)."""
 CUT = 0.2
-"""The first and last slice show at most this share of the largest cross-section of the lungs, where these are whole."""
+"""First and last slice show at most this fraction of the lungs' largest cross-section, where the lungs are whole."""
 BORDER = 0.01
-"""The lungs' outline may touch the picture's border on this share of its length: rounding."""
+"""The lungs' outline may touch the picture's border on this fraction of its length: rounding."""
 THICK_MM, COARSE_MM = 5.0, 1.5
 """Slices further apart, and pixels larger than this, hide small lesions."""
 ONE_SIDED = 6.0
 """One lung is so many times larger than the other: one is missing, collapsed, full, or was not found."""
 
-Labels = npt.NDArray[np.uint8]
+Labels = Bytes
 
 
 def check(scan: Scan, lungs: Labels | None) -> Quality:

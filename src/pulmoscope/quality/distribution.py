@@ -29,7 +29,7 @@ class Reference:
             classes and divided by the root of the number of dimensions, so that a training image's typical
             distance is 1.
         centres: (classes, dimensions), the classes' means in that space.
-        quantile: the share of held-out images that ``limit`` lets pass.
+        quantile: the fraction of held-out images that ``limit`` lets pass.
         limit: see :meth:`with_limit`; infinite until then.
     """
 

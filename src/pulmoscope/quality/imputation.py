@@ -84,19 +84,19 @@ def impute(
     """
     if images.shape != missing.shape:
         raise ValueError(f"images and mask have one shape (found: {images.shape} and {missing.shape})")
-    places = _damaged(missing)
-    if not len(places):
+    indices = _damaged(missing)
+    if not len(indices):
         return images
     seen = ~missing if shown is None else shown & ~missing
     if not seen.any():
         raise ValueError("at least one pixel is observed (found: none)")
     low, high = _range(images, seen)
-    guess = imputer(images, missing, seen)[places]
-    bad = int(np.count_nonzero(missing[places] & ~np.isfinite(guess)))
+    guess = imputer(images, missing, seen)[indices]
+    bad = int(np.count_nonzero(missing[indices] & ~np.isfinite(guess)))
     if bad:
         raise ValueError(f"the imputer {imputer.name} gives numbers (found: {bad} others)")
     filled = images.copy()
-    filled[places] = np.where(missing[places], np.clip(guess, low, high), images[places])
+    filled[indices] = np.where(missing[indices], np.clip(guess, low, high), images[indices])
     return filled
 
 
@@ -115,12 +115,12 @@ def linear(images: FloatArray, missing: BoolArray, seen: BoolArray) -> FloatArra
     """
     filled = images.copy()
     for index in _damaged(missing):
-        place = int(index)
-        rows, columns = np.nonzero(missing[place])
-        (low, below), (high, above) = (_nearest(images, seen, place, rows, columns, step) for step in (-1, 1))
-        neither = np.full(len(rows), _mean_of(images, seen, place), dtype=np.float32)
+        at = int(index)
+        rows, columns = np.nonzero(missing[at])
+        (low, below), (high, above) = (_nearest(images, seen, at, rows, columns, step) for step in (-1, 1))
+        neither = np.full(len(rows), _mean_of(images, seen, at), dtype=np.float32)
         between = (low * above + high * below) / np.maximum(below + above, 1)
-        filled[place][rows, columns] = np.select(
+        filled[at][rows, columns] = np.select(
             [(below > 0) & (above > 0), below > 0, above > 0], [between, low, high], neither
         )
     return filled
@@ -166,22 +166,22 @@ class NetworkImputer:
                 f"{self.name} fills slices in [0, 1] (found: {observed.min():.4g} to {observed.max():.4g})"
             )
         filled = images.copy()
-        places = _damaged(missing)
-        for start in range(0, len(places), BATCH):
-            batch = places[start : start + BATCH]
-            stacks = [stack_at(images, seen, int(place)) for place in batch]
+        indices = _damaged(missing)
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            stacks = [stack_at(images, seen, int(index)) for index in batch]
             slices = np.stack([_with_noise(*stack) for stack in stacks])
             filled[batch] = self.network(slices, np.stack([weights for _, weights in stacks]))["filled"][:, 0]
         return filled
 
 
-def stack_at(images: FloatArray, seen: BoolArray, place: int) -> tuple[FloatArray, FloatArray]:
+def stack_at(images: FloatArray, seen: BoolArray, index: int) -> tuple[FloatArray, FloatArray]:
     """What is seen at a slice and nearest to it on both sides: a learned imputer's view of a study.
 
     Args:
         images: float32 (slices, rows, columns), one study.
         seen: bool alike (see :class:`Imputer`).
-        place: the slice's index.
+        index: of the slice.
 
     Returns:
         float32 (3, rows, columns): of each pixel the nearest value that is seen below, the slice's own, and the
@@ -189,17 +189,17 @@ def stack_at(images: FloatArray, seen: BoolArray, place: int) -> tuple[FloatArra
         mean so weighted is linear interpolation. The slice's own counts 1. The first and last slice are their own
         neighbour.
     """
-    own = np.where(seen[place], images[place], np.float32(0))
-    values, weights = np.stack([own] * 3), np.stack([seen[place].astype(np.float32)] * 3)
+    centre = np.where(seen[index], images[index], np.float32(0))
+    values, weights = np.stack([centre] * 3), np.stack([seen[index].astype(np.float32)] * 3)
     for side, step in ((0, -1), (2, 1)):
-        other = place + step
+        other = index + step
         if not 0 <= other < len(images):
             continue
         values[side], weights[side] = 0, 0
         while 0 <= other < len(images) and not weights[side].all():
-            found = seen[other] & (weights[side] == 0)
-            values[side][found] = images[other][found]
-            weights[side][found] = 1 / abs(other - place)
+            usable = seen[other] & (weights[side] == 0)
+            values[side][usable] = images[other][usable]
+            weights[side][usable] = 1 / abs(other - index)
             other += step
     return values, weights
 
@@ -276,23 +276,23 @@ def _damaged(missing: BoolArray) -> npt.NDArray[np.intp]:
 
 def _range(images: FloatArray, seen: BoolArray) -> tuple[float, float]:
     """The least and the greatest value that is seen."""
-    parts = (own if mask.all() else own[mask] for own, mask in zip(images, seen, strict=True))
-    ends = [(own.min(), own.max()) for own in parts if own.size]
+    parts = (values if mask.all() else values[mask] for values, mask in zip(images, seen, strict=True))
+    ends = [(values.min(), values.max()) for values in parts if values.size]
     return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
-def _mean_of(images: FloatArray, seen: BoolArray, place: int) -> float:
+def _mean_of(images: FloatArray, seen: BoolArray, index: int) -> float:
     """Of what is seen of a slice; of all slices, where that is nothing."""
-    own = seen[place]
-    if own.any():
-        return float(images[place][own].mean(dtype=np.float64))
+    mask = seen[index]
+    if mask.any():
+        return float(images[index][mask].mean(dtype=np.float64))
     return float(images.mean(where=seen, dtype=np.float64))
 
 
 def _nearest(
     images: FloatArray,
     seen: BoolArray,
-    place: int,
+    index: int,
     rows: npt.NDArray[np.intp],
     columns: npt.NDArray[np.intp],
     step: int,
@@ -301,12 +301,12 @@ def _nearest(
     values = np.zeros(len(rows), dtype=np.float32)
     away = np.zeros(len(rows), dtype=np.float32)
     open_ = np.arange(len(rows))
-    other = place + step
+    other = index + step
     while 0 <= other < len(images) and len(open_):
         there = seen[other][rows[open_], columns[open_]]
-        found = open_[there]
-        values[found] = images[other][rows[found], columns[found]]
-        away[found] = abs(other - place)
+        usable = open_[there]
+        values[usable] = images[other][rows[usable], columns[usable]]
+        away[usable] = abs(other - index)
         open_ = open_[~there]
         other += step
     return values, away

@@ -4,7 +4,8 @@ System A (arXiv 2507.04252, data quality control) slides a window over the local
 deviates from its surroundings. Brightness alone takes emphysema, gas and white lung for damage: our window asks that
 values do not vary at all, and that they begin and end at once, along rows and columns (:mod:`.constant`).
 
-Slices that are missing between two were told when the study was read (``missing-slices``): they have no voxels here.
+Slices that are missing between two were reported when the study was read (``missing-slices``): they have no voxels
+here.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray, FloatArray, Point
-from pulmoscope.quality.constant import Bytes, Constant, Lost, Sizes, constant, lost_of
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.quality.constant import Constant, Lost, Sizes, constant, lost_of
 
 SLICE = "constant slice"
 """The kind of a slice that has no picture at all."""
@@ -64,9 +65,9 @@ class Missing:
         """Of the volume's voxels, how many are missing."""
         return float(np.count_nonzero(self.mask)) / self.mask.size
 
-    def body_fraction(self, places: Sequence[int] | None = None) -> float:
+    def body_fraction(self, indices: Sequence[int] | None = None) -> float:
         """Of the body's voxels in these slices (None: all), how many are missing; 0 where there is no body."""
-        chosen = slice(None) if places is None else list(places)
+        chosen = slice(None) if indices is None else list(indices)
         return float(self.lost[chosen].sum()) / max(1, int(self.body[chosen].sum()))
 
 
@@ -117,9 +118,9 @@ class _Look:
 
 
 def _look(plane: FloatArray, spacing_mm: Point, sizes: Sizes) -> _Look:
-    found = constant(plane, sizes)
-    body, hull = _outlines(plane, found, spacing_mm)
-    either = (found.blocks | found.runs) * np.uint8(255)
+    flat = constant(plane, sizes)
+    body, hull = _outlines(plane, flat, spacing_mm)
+    either = (flat.blocks | flat.runs) * np.uint8(255)
     return _Look(body, hull, cv2.resize(either, body.shape[::-1], interpolation=cv2.INTER_AREA))
 
 
@@ -160,12 +161,12 @@ def _bodies(looks: Sequence[_Look], doubtful: Sequence[int]) -> list[Bytes]:
 def _damage(plane: FloatArray, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -> tuple[Lost, Bytes]:
     """What of a slice is missing, its body being known; and the body on the slice's own grid."""
     body = _full(coarse, plane.shape)
-    found = constant(plane, sizes)
+    flat = constant(plane, sizes)
     if _is_empty(plane):
         return Lost(np.ones_like(body), (SLICE,)), body
     size = 2 * max(1, round(SKIN_MM * len(coarse) / (spacing_mm[1] * len(plane)))) + 1
     shrunk = cv2.erode(coarse, np.ones((size, size), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    return lost_of(plane, found, body, _full(shrunk, plane.shape), sizes), body
+    return lost_of(plane, flat, body, _full(shrunk, plane.shape), sizes), body
 
 
 def _is_empty(plane: FloatArray) -> bool:
@@ -174,20 +175,20 @@ def _is_empty(plane: FloatArray) -> bool:
     return not len(kept) or bool(kept.min() == kept.max())
 
 
-def _outlines(plane: FloatArray, found: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:
+def _outlines(plane: FloatArray, flat: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:
     """The patient, lungs included, and the convex outline, on a coarse grid: masks; empty where there is no tissue."""
     rows, columns = plane.shape
     factor = max(1, rows // _GRID_ROWS)
-    tissue = (plane > TISSUE_HU).view(np.uint8) & ~(found.blocks | found.runs) & 1
+    tissue = (plane > TISSUE_HU).view(np.uint8) & ~(flat.blocks | flat.runs) & 1
     size = (columns // factor, rows // factor)
-    share = cv2.resize(tissue * np.uint8(255), size, interpolation=cv2.INTER_AREA)
+    fraction = cv2.resize(tissue * np.uint8(255), size, interpolation=cv2.INTER_AREA)
     thin = max(3, round(THIN_MM / (spacing_mm[1] * factor)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thin, thin))
     # Every other row may have been dropped.
-    solid = cv2.morphologyEx((share > 100).astype(np.uint8), cv2.MORPH_OPEN, disc)
+    solid = cv2.morphologyEx((fraction > 100).astype(np.uint8), cv2.MORPH_OPEN, disc)
     for border in (solid[0], solid[-1], solid[:, 0], solid[:, -1]):
-        if len(places := np.flatnonzero(border)):
-            border[places[0] : places[-1]] = 1  # lungs that the picture's border cuts open
+        if len(inside := np.flatnonzero(border)):
+            border[inside[0] : inside[-1]] = 1  # lungs that the picture's border cuts open
     body, hull = np.zeros_like(solid), np.zeros_like(solid)
     shapes, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if shapes:

@@ -1,8 +1,9 @@
-"""Damage of an X-ray that its pixels show wherever the lungs are: too blurred to be judged, or with bands of noise.
+"""Damage of an X-ray that its pixels show wherever the lungs are: too blurred for a prediction, or with bands of noise.
 
 A radiograph has structure of every size; blurring takes the fine one and leaves the coarse one. So its sharpness is
 how strong the fine structure is beside the coarse one, at the typical place of the typical part of the picture, which
-letters and frames do not change. What noise alone adds to the fine structure is told by the finest, and left out.
+letters and frames do not change. What noise alone adds to the fine structure is estimated from the finest, and left
+out.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 
 LEAST_SHARPNESS = 0.145
-"""Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (films: 0.19 in 99 %)."""
+"""Strength of details of 1 to 3 pixels beside those of 4 to 11, in a radiograph of 256 pixels (99 %: 0.19 or more)."""
 LEAST_DETAIL = 0.22
 """Strength of the finest details, below 1.5 pixels, beside those of 2 to 5: pixels that were made larger have none
-within them (films: 0.31 and more)."""
+within them (radiographs: 0.31 and more)."""
 LEAST_STRUCTURE = 0.0015
-"""A picture with less coarse structure, in shares of its range of grey, is flat: how sharp it is can't be told."""
+"""A picture with less coarse structure, in fractions of its range of grey, is flat: its sharpness is unknown."""
 MOST_NOISE, NOISIER, LEAST_NOISE = 0.035, 4.0, 0.03
-"""Largest share of rows or columns that are so many times as noisy as the typical one, and beyond this share of the
-range of grey (films: 0.002 in 99.5 %)."""
+"""Largest fraction of rows or columns that are so many times as noisy as the typical one, and beyond this fraction of
+the range of grey (radiographs: 0.002 in 99.5 %)."""
 
 _SIDE, _TILE, _LEAST_TILES = 256, 24, 25
 _BLURS = (0.7, 1.4, 2.8, 5.6, 11.2)
@@ -32,7 +32,7 @@ _NOISE_GAINS = (0.488, 0.189)
 """Median strength of white noise with a standard deviation of 1 in the two finest bands."""
 _NOISE_SIDE = 512
 _MOST_BLACK = 0.02
-"""Largest share of a tile that may be as black as the darkest 2 % of the picture."""
+"""Largest fraction of a tile that may be as black as the darkest 2 % of the picture."""
 
 
 def check(pixels: FloatArray) -> tuple[Flag, ...]:
@@ -44,15 +44,15 @@ def check(pixels: FloatArray) -> tuple[Flag, ...]:
     return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
 
 
-def in_percent(share: float) -> str:
-    """A share for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
-    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+def in_percent(fraction: float) -> str:
+    """A fraction for people, with one digit where it has one: ``37.2 %``, ``45 %``."""
+    return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
 def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | None:
-    """How strong fine structure is beside coarse one, and the finest beside the fine one; None: it can't be told.
+    """How strong fine structure is beside coarse one, and the finest beside the fine one; None: unknown.
 
-    A picture that is flat or small tells nothing of it.
+    Of a picture that is flat or small it is unknown.
 
     Args:
         pixels: float32 (rows, columns); a longer side than 256 is shrunk to that.
@@ -84,7 +84,7 @@ def _strengths(pixels: FloatArray) -> FloatArray:
     return np.asarray(np.median(tiles, axis=2)[_lit(pixels)], dtype=np.float32)
 
 
-def _lit(pixels: FloatArray) -> npt.NDArray[np.bool_]:
+def _lit(pixels: FloatArray) -> BoolArray:
     """Which tiles (tiles,) hold next to no black: the edge of a dark frame would pass for coarse structure."""
     low, high = np.percentile(pixels, (2, 98))
     black = pixels <= low + 0.01 * (high - low)
@@ -94,10 +94,10 @@ def _lit(pixels: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
-    found = sharpness(pixels, spread)
-    if found is None:
+    measured = sharpness(pixels, spread)
+    if measured is None:
         return ()
-    sharp, detail = found
+    sharp, detail = measured
     if sharp < LEAST_SHARPNESS:
         strength = f"{in_percent(sharp)} of the strength of the coarse one"
         finding = f"the radiograph is blurred: its fine structure has {strength}"
@@ -113,14 +113,14 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
     """Rows or columns whose pixels differ from their neighbours within the row as those of a radiograph never do."""
     step = -(-max(pixels.shape) // _NOISE_SIDE)
     sample = pixels[::step, ::step]  # not averaged, which would take the noise away
-    share = 0.0
+    fraction = 0.0
     for lying in (sample, sample.T):
         noise = np.median(np.abs(np.diff(lying, 2, axis=1)), axis=1)
         limit = max(NOISIER * float(np.median(noise)), LEAST_NOISE * spread)
-        share = max(share, float((noise > limit).mean()))
-    if share <= MOST_NOISE:
+        fraction = max(fraction, float((noise > limit).mean()))
+    if fraction <= MOST_NOISE:
         return ()
-    finding = f"{in_percent(share)} of the rows or columns of pixels are noise"
+    finding = f"{in_percent(fraction)} of the rows or columns of pixels are noise"
     return (_refuse("noise-band", finding, f"at most {in_percent(MOST_NOISE)}"),)
 
 

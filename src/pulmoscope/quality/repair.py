@@ -32,7 +32,7 @@ def repaired(study: StandardStudy, model: Model) -> FloatArray:
     A study of which nothing that is shown was observed stays as it is.
     """
     images = np.asarray(study.images, dtype=np.float32) / np.float32(255)
-    own = imputer_of(model)
-    if own is None or not (study.shown & ~study.missing).any():
+    filler = imputer_of(model)
+    if filler is None or not (study.shown & ~study.missing).any():
         return images
-    return impute(images, study.missing, own, study.shown)
+    return impute(images, study.missing, filler, study.shown)

@@ -1,9 +1,9 @@
 """What can be said of an X-ray's quality without its diagnosis.
 
-Thresholds were set on real films and on copies of them that were turned, tilted, inverted, darkened, brightened or
-cut (every second validation film of the four-class set, 350; 280 films of two other sources; 125 films with lung masks;
-copies of a quarter of them), with the lung finder that comes with the package. Undamaged films that a rule flags, in
-per cent of the three sets (refused + warned of where a rule does both):
+Thresholds were set on real radiographs and on copies of them that were turned, tilted, inverted, darkened, brightened
+or cut (every second validation radiograph of the four-class set, 350; 280 radiographs of two other sources; 125
+radiographs with lung masks; copies of a quarter of them), with the lung finder that comes with the package. Undamaged
+radiographs that a rule flags, in per cent of the three sets (refused + warned of where a rule does both):
 
 ==============  ========================  =========================================================
 rule            flagged wrongly, %        damaged copies found, %
@@ -15,18 +15,18 @@ turned 90°      0, 0.7, 0                 98, 89, 100 (and 2, 11, 0 as inverted
 upside down     0.9, 0, 0                 88, 97, 100
 tilted          0.3, 0.7, 0               30°: 93, 94, 98; 25°: 88, 86, 92; 20°: 48, 54, 28; 15°: 11, 24, 0
 inverted        0.3, 0, 0                 95, 83, 100 (and 5, 17, 0 as turned)
-no lungs        0.3, 0, 0                 left half of a film: 65, 54, 66 (most others as inverted)
-cut off         0.3, 0, 0                 upper half of a film: 94, 86, 97
+no lungs        0.3, 0, 0                 left half of the image: 65, 54, 66 (most others as inverted)
+cut off         0.3, 0, 0                 upper half of the image: 94, 86, 97
 torn            1.0, 0, 0                 bits of a JPEG flipped, not seen in decoding, much changed: 22 of 24
 ==============  ========================  =========================================================
 
-Without the last rule (667 training, validation and test films of the first set) 2.0, 1.4 and 0 % of undamaged films
-were refused in all and 0.9, 0 and 0 % warned of; no rule refuses more than 1.05 %. The limits were set on these very
-films (of `torn` also the 24 damaged ones), so the rates flatter the rules.
+Without the last rule (667 training, validation and test radiographs of the first set) 2.0, 1.4 and 0 % of undamaged
+radiographs were refused in all and 0.9, 0 and 0 % warned of; no rule refuses more than 1.05 %. The limits were set on
+these very radiographs (of `torn` also the 24 damaged ones), so the rates flatter the rules.
 
-The four rows on how a film lies (turned, upside down, tilted, inverted) hold where a model has no view network. Where
-it has one, that tells it instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise
-either way. Both are measured in docs/image-checks.md, on films that set no limit.
+The four rows on how a radiograph lies (turned, upside down, tilted, inverted) hold where a model has no view network.
+Where it has one, that decides instead, more surely and with fewer false alarms; ``quality.pixels`` finds blur and noise
+either way. Both are measured in docs/image-checks.md, on radiographs that set no limit.
 """
 
 from __future__ import annotations
@@ -45,30 +45,31 @@ from pulmoscope.quality.pixels import in_percent
 from pulmoscope.segment.xray_lungs import LEAST_SHARE, lung_box
 
 DARK, TOO_DARK = 0.45, 0.30
-"""A film whose 95th percentile is below this is underexposed, or too much so to be judged (99 % of films: 0.50)."""
+"""A radiograph whose 95th percentile is below this is underexposed, or too much so for a prediction (99 %: 0.50)."""
 SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
-"""A film with a larger share of pixels at or above ``SATURATED`` is overexposed, or too much so (films: 0.06)."""
+"""Radiographs with a larger part of pixels at or above ``SATURATED`` are overexposed, or too much so (usual: 0.06)."""
 LEAST_SPREAD = 0.2
-"""Least distance of the 2nd and 98th percentiles (films: 0.26 and more)."""
+"""Least distance of the 2nd and 98th percentiles (radiographs: 0.26 and more)."""
 LEAST_SIDE = 200
 """Fewer pixels than this a side show less than the networks were trained on (256)."""
 LUNG_SHARE = (LEAST_SHARE, 0.65)
-"""Lungs cover this share of a chest film (films: 0.11 to 0.55)."""
+"""Lungs cover this fraction of a chest radiograph (radiographs: 0.11 to 0.55)."""
 SPINE = 0.06
-"""How much darker than its sides the middle strip is in a negative (films: 0.02 darker in 1 %)."""
+"""How much darker than its sides the middle strip is in a negative (radiographs: 0.02 darker in 1 %)."""
 STRIPS = 0.05
-"""How much clearer a horizontal spine is than a vertical one in a film that lies on its side."""
+"""How much clearer a horizontal spine is than a vertical one in a radiograph that lies on its side."""
 UPSIDE_DOWN = 0.12
-"""How much brighter the top of the middle is than its bottom, the abdomen, in a film on its head."""
+"""How much brighter the top of the middle is than its bottom, the abdomen, in a radiograph on its head."""
 MOST_TILT, LEVEL = 20.0, -3.0
 """Greatest slope of the line between the lungs' centres, degrees, beside that of an upright film: the lung on the
-right of the film, above the heart, has its centre the higher (99 % of films are within 18 of it). A film that is turned
-by 25 degrees must be beyond, and the slope is known to some 5 degrees only: so the limit is below 25."""
+right of the radiograph, above the heart, has its centre the higher (99 % of radiographs are within 18 of it). A
+radiograph that is turned by 25 degrees must be beyond, and the slope is known to some 5 degrees only: so the limit is
+below 25."""
 BOTTOM_CUT, SIDE_CUT = 0.15, 0.7
-"""Greatest shares of the lower and the lateral borders that lung may touch (99 % of films: 0.13 and 0.49)."""
+"""Largest fractions of the lower and the lateral borders that lung may touch (99 % of radiographs: 0.13 and 0.49)."""
 
 SEAM_STEP, SEAM_SPREAD, MOST_SEAM = 0.04, 0.06, 0.30
-"""A seam: grey values of a row differ by so much from those above, where both rows vary by so much; share of it."""
+"""A seam: grey values of a row differ by so much from those above, where both rows vary by so much; fraction of it."""
 
 _SIDE = 48
 _SAMPLES = 128
@@ -80,8 +81,8 @@ def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Qua
     Args:
         scan: an X-ray, of one slice.
         lungs: lung probability over the whole image, float32 of any size; None where there is no lung finder.
-        view: what the view network says; None where there is none. Where there is one, it tells how the film lies and
-            whether it is a negative, not the grey of spine and abdomen and the slope of the lungs.
+        view: what the view network says; None where there is none. Where there is one, it says how the radiograph lies
+            and whether it is a negative, not the grey of spine and abdomen and the slope of the lungs.
     """
     pixels = scan.pixels[0]
     return Quality(
@@ -99,7 +100,7 @@ def check(scan: Scan, lungs: FloatArray | None, view: View | None = None) -> Qua
 def check_slice(scan: Scan, lungs_found: bool) -> Quality:
     """The flags of a CT slice that came as a picture: the reader's remarks, and whether there are lungs in it.
 
-    The rules for films are of no use here: a slice may have any window, and is no projection.
+    The rules for radiographs are of no use here: a slice may have any window, and is no projection.
     """
     none = () if lungs_found else (_refuse("not-a-chest", "no lungs are seen in the slice"),)
     return Quality((*scan.remarks, *none))
@@ -111,7 +112,7 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     Args:
         flags: of the reader, among them ``synthetic`` where the file says so.
         sources: of the model's training images. Where ``phantom`` or an unknown one is among them, or nothing is known,
-            drawn pictures may be the model's own.
+            simulated pictures may be the model's own.
     """
     if not sources or not {SYNTHETIC_SOURCE, "unknown"}.isdisjoint(sources):
         return tuple(flags)
@@ -120,9 +121,9 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
 
 
 def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
-    """:func:`drawn_among_real`, and the reverse: a model that has seen drawn studies only can't judge a patient's."""
-    drawn = any(flag.code == "synthetic" for flag in flags)
-    if not drawn and set(sources) == {SYNTHETIC_SOURCE}:
+    """:func:`drawn_among_real`, and the reverse: a model of simulated studies can't read a patient's."""
+    synthetic = any(flag.code == "synthetic" for flag in flags)
+    if not synthetic and set(sources) == {SYNTHETIC_SOURCE}:
         finding = "the study is a patient's, and the model has learnt from simulated studies only"
         return (*flags, _limit("real-among-drawn", finding))
     return drawn_among_real(flags, sources)
@@ -182,9 +183,9 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
     """
     sample = pixels[:, :: max(1, pixels.shape[1] // _SAMPLES)]
     steps = np.diff(sample, axis=0)
-    share = np.maximum((steps > SEAM_STEP).mean(axis=1), (steps < -SEAM_STEP).mean(axis=1))
+    fraction = np.maximum((steps > SEAM_STEP).mean(axis=1), (steps < -SEAM_STEP).mean(axis=1))
     spread = sample.std(axis=1)
-    seams = share[2:-2] - np.maximum(share[:-4], share[4:])
+    seams = fraction[2:-2] - np.maximum(fraction[:-4], fraction[4:])
     seams[np.minimum(spread[2:-3], spread[5:]) <= SEAM_SPREAD] = 0
     margin = round(0.08 * len(seams))
     worst = float(seams[margin : len(seams) - margin].max())
@@ -197,7 +198,7 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
 
 
 def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
-    """At most one flag: spine, abdomen and lungs say how the film lies, and whether it is a negative."""
+    """At most one flag: spine, abdomen and lungs say how the radiograph lies, and whether it is a negative."""
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     low, high = np.percentile(small, (2, 98))
     small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
@@ -247,10 +248,10 @@ def _tilt(lungs: FloatArray, rows: int, columns: int) -> float | None:
 
 def _lungs(lungs: FloatArray, rows: int, columns: int) -> list[Flag]:
     inside = lungs > 0.5
-    share = float(inside.mean())
+    fraction = float(inside.mean())
     least, most = LUNG_SHARE
-    if not least <= share <= most:
-        finding = f"lungs cover {in_percent(share)} of the image"
+    if not least <= fraction <= most:
+        finding = f"lungs cover {in_percent(fraction)} of the image"
         return [
             _refuse("not-a-chest", finding, f"{in_percent(least)} to {in_percent(most)} in a chest X-ray")
         ]

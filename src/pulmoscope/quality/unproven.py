@@ -38,31 +38,31 @@ def limits_of(bundle: Bundle) -> tuple[Flag, ...]:
 
 def recorded_validation(bundle: Bundle) -> Validation | None:
     """The same facts of a bundle from before they were written, by its recorded figures of validation; None: none."""
-    found: Mapping[str, Any] | None = bundle.metrics.get("val")
-    if found is None:
+    recorded: Mapping[str, Any] | None = bundle.metrics.get("val")
+    if recorded is None:
         return None
-    auroc = found["figures"].get("auroc", {})
+    auroc = recorded["figures"].get("auroc", {})
     return Validation(
         patients=bundle.training_data.get("counts", {}).get("val", {}),
         auroc=auroc.get("value"),
         auroc_low=auroc.get("low"),
         auroc_high=auroc.get("high"),
-        held_out="trained on" not in found["what"],
+        held_out="trained on" not in recorded["what"],
     )
 
 
 def _findings(known: Validation, bundle: Bundle) -> list[str]:
     """Every reason against the model, in words."""
     counts = {name: known.patients.get(name, 0) for name in bundle.classes}
-    found = []
+    findings = []
     if not known.held_out:
-        found.append("the model was validated on images that it was trained on")
+        findings.append("the model was validated on images that it was trained on")
     if sum(counts.values()) < LEAST or min(counts.values()) < LEAST_OF_CLASS:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        found.append(f"the model was validated on {sum(counts.values())} patients ({told})")
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        findings.append(f"the model was validated on {sum(counts.values())} patients ({listed})")
     if known.auroc is None or known.auroc_low is None or known.auroc_low <= CHANCE:
-        found.append(f"the model may be guessing: its AUROC in validation is {_auroc(known)}")
-    return found
+        findings.append(f"the model may be guessing: its AUROC in validation is {_auroc(known)}")
+    return findings
 
 
 def _auroc(known: Validation) -> str:

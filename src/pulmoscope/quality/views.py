@@ -26,7 +26,7 @@ LIKE_CHILD = "looks-like-child"
 """A child by the picture; by the file's own words it is ``child`` (``io.patient_age``)."""
 
 CHILDREN = 0.02
-"""A model knows children where at least this share of every class that it has learnt from are children's images."""
+"""A model knows children where at least this fraction of every class that it has learnt from are children's images."""
 
 _RULE = "one whole frontal radiograph of a chest is expected"
 
@@ -40,7 +40,9 @@ def check(view: View | None) -> tuple[Flag, ...]:
     if view is None or (view.is_chest and view.name != "child"):
         return ()
     if view.is_chest:
-        finding = f"the radiograph looks like a child's, with a probability of {100 * view.shares[1]:.0f} %"
+        finding = (
+            f"the radiograph looks like a child's, with a probability of {100 * view.probabilities[1]:.0f} %"
+        )
         return (Flag(LIKE_CHILD, FlagLevel.REFUSE, finding, "an adult's is expected"),)
     if view.chest >= 0.5:
         finding = (
@@ -67,7 +69,7 @@ def known_children(
         classes: of the model; one that ``views`` says nothing of is none whose children are known.
     """
     counts = [views.get(name, {}) for name in classes]
-    shares = [own.get("child", 0) / max(1, sum(own.values())) for own in counts]
-    if not shares or min(shares) < CHILDREN:
+    fractions = [by_view.get("child", 0) / max(1, sum(by_view.values())) for by_view in counts]
+    if not fractions or min(fractions) < CHILDREN:
         return tuple(flags)
     return tuple(replace(flag, level=FlagLevel.WARN) if flag.code == LIKE_CHILD else flag for flag in flags)

@@ -25,15 +25,15 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
         OSError: the file can't be read.
         ValueError: it is no ``diagnosis.json``, or of a version that this one does not know.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
-    version = str(found.get("schema_version", "")) if isinstance(found, dict) else ""
+    diagnosis = json.loads(path.read_text(encoding="utf-8"))
+    version = str(diagnosis.get("schema_version", "")) if isinstance(diagnosis, dict) else ""
     major = version.partition(".")[0]
     if major == SCHEMA_VERSION.partition(".")[0]:
-        return dict(found)
+        return dict(diagnosis)
     if major != "1":
         raise ValueError(f"{path}: no diagnosis.json of a version up to {SCHEMA_VERSION}")
     try:
-        return _from_1(found)
+        return _from_1(diagnosis)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: a damaged diagnosis.json of {version}") from error
 
@@ -50,7 +50,7 @@ def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
         "input": {"name": content_name(modality, sums), **old["input"]},
         "quality": quality,
         "limits": [],
-        "slices": [_slice(own) for own in old["slices"]],
+        "slices": [_slice(row) for row in old["slices"]],
         "levels": old.get("levels", {}),
     }
 

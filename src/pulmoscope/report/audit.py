@@ -28,20 +28,20 @@ class Example:
     views: tuple[View, ...]
 
 
-def audit_page(found: Mapping[str, Any], examples: Sequence[Example]) -> str:
+def audit_page(metrics: Mapping[str, Any], examples: Sequence[Example]) -> str:
     """The page ``report.html``.
 
     Args:
-        found: the content of ``audit.json``.
+        metrics: the content of ``audit.json``.
     """
     shown = [
         (example, [(view, data_uri(view.picture, "image/jpeg")) for view in example.views])
         for example in examples
     ]
-    results = {result["code"]: result for result in found["results"]}
+    results = {result["code"]: result for result in metrics["results"]}
     return render(
         "audit.html",
-        found=found,
+        found=metrics,
         clean=results["clean"],
         blackout=results.get("blackout_framed", results["blackout"]),
         examples=shown,

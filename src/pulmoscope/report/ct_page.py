@@ -79,7 +79,7 @@ class Shown:
     """A slice in words and figures.
 
     Attributes:
-        place: «slice 42, z −261.3 mm», or without the height where the files don't say.
+        title: «slice 42, z −261.3 mm», or without the height where the files don't say.
         file: the last part of its file's name.
         ranked: classes with their probabilities, the most probable first; empty where there is no prediction.
         parts: of the positive classes: the class's number among them, name and probability.
@@ -89,7 +89,7 @@ class Shown:
     """
 
     index: int
-    place: str
+    title: str
     file: str
     ranked: tuple[tuple[str, float], ...]
     parts: tuple[tuple[int, str, float], ...]
@@ -100,10 +100,10 @@ class Shown:
     @property
     def says(self) -> str:
         """The probabilities in one line, how much the slice lacks, and whether it is unlike a normal one."""
-        said = ", ".join(f"{name} {percent(share)}" for name, share in self.ranked) or "no prediction"
+        text = ", ".join(f"{name} {percent(fraction)}" for name, fraction in self.ranked) or "no prediction"
         if self.imputed:
-            said += f"; {percent(self.imputed)} of it filled in"
-        return f"{said}; unlike normal, {self.anomaly:.1f} times the limit" if self.anomaly > 1 else said
+            text += f"; {percent(self.imputed)} of it filled in"
+        return f"{text}; unlike normal, {self.anomaly:.1f} times the limit" if self.anomaly > 1 else text
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class Explained:
 
 
 def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
-    """The page ``report.html`` of a CT; for what it tells of the model see :func:`pulmoscope.report.page.facts`.
+    """The page ``report.html`` of a CT; for what it says of the model see :func:`pulmoscope.report.page.facts`.
 
     ``diagnosis.card["thresholds"]["slice"]``, where it is there, is drawn as the threshold of a slice's score.
     """
     scan, axis = diagnosis.scan, axis_of(diagnosis.scan)
     classes = plot.positive_classes(diagnosis.slices)
-    slices = {found.index: shown(found, classes) for found in diagnosis.slices}
+    slices = {one_slice.index: shown(one_slice, classes) for one_slice in diagnosis.slices}
     explained = list(dict.fromkeys(explanation.index for explanation in diagnosis.explanations))
     threshold = diagnosis.card.get("thresholds", {}).get("slice")
     return render(
@@ -133,7 +133,8 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         frame=plot,
         slice_threshold=threshold,
         # Models of slices alone are held to the measure (docs/decisions/0010-dense-lung.md).
-        weighed=not diagnosis.levels and any(found.dense_fraction is not None for found in diagnosis.slices),
+        weighed=not diagnosis.levels
+        and any(one_slice.dense_fraction is not None for one_slice in diagnosis.slices),
         findings=findings(diagnosis),
         slices=slices,
         levels=diagnosis.levels if len(diagnosis.levels) > 1 else {},
@@ -142,7 +143,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         lightbox=[(slices[index], picture) for index, picture in pictures.grid.items()],
         cuts=[(cut, cut_marks(cut, axis, explained)) for cut in pictures.cuts],
         scale=pictures.scale,
-        unlike=any(own.kind == "anomaly" for own in diagnosis.explanations),
+        unlike=any(one.kind == "anomaly" for one in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
         grey=pictures.grey,
@@ -153,46 +154,53 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
 
 
 def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
-    """What the section on severity tells."""
-    found = diagnosis.severity
+    """What the section on severity says."""
+    severity = diagnosis.severity
     return (
         {}
-        if found is None
+        if severity is None
         else {
-            "measure": found,
-            "sentence": sentence(found),
+            "measure": severity,
+            "sentence": sentence(severity),
             "beside": beside_network(diagnosis),
-            "regions": regions_table(found),
+            "regions": regions_table(severity),
             "band_titles": BAND_TITLES,
-            "bands": bands_table(found),
+            "bands": bands_table(severity),
             "method": METHOD,
-            "shares": {own.index: own.lesion_fraction for own in diagnosis.slices},
+            "lesion_fractions": {
+                one_slice.index: one_slice.lesion_fraction for one_slice in diagnosis.slices
+            },
         }
     )
 
 
-def shown(found: SliceResult, positives: list[str]) -> Shown:
+def shown(one_slice: SliceResult, positives: list[str]) -> Shown:
     """A slice in words and figures.
 
     Args:
         positives: the classes whose scores are shown.
     """
-    shares = found.probabilities or {}
+    probabilities = one_slice.probabilities or {}
     return Shown(
-        index=found.index,
-        place=f"slice {found.index}" + ("" if found.z_mm is None else f", z {plot.signed(found.z_mm)} mm"),
-        file=PurePosixPath(found.file).name,
-        ranked=tuple(sorted(shares.items(), key=lambda pair: -pair[1])),
-        parts=tuple((number, name, shares[name]) for number, name in enumerate(positives) if name in shares),
-        suspicion=None if found.probabilities is None else suspicion(shares),
-        imputed=found.missing_fraction or 0.0,
-        anomaly=found.anomaly_score or 0.0,
+        index=one_slice.index,
+        title=f"slice {one_slice.index}"
+        + ("" if one_slice.z_mm is None else f", z {plot.signed(one_slice.z_mm)} mm"),
+        file=PurePosixPath(one_slice.file).name,
+        ranked=tuple(sorted(probabilities.items(), key=lambda pair: -pair[1])),
+        parts=tuple(
+            (number, name, probabilities[name])
+            for number, name in enumerate(positives)
+            if name in probabilities
+        ),
+        suspicion=None if one_slice.probabilities is None else suspicion(probabilities),
+        imputed=one_slice.missing_fraction or 0.0,
+        anomaly=one_slice.anomaly_score or 0.0,
     )
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
     """What the slices say, as sentences; none of a single one with a prediction."""
-    predicted = [found for found in diagnosis.slices if found.probabilities is not None]
+    predicted = [one_slice for one_slice in diagnosis.slices if one_slice.probabilities is not None]
     lacking = (
         [] if diagnosis.imputed is None else [imputed_sentence(diagnosis.imputed, len(diagnosis.slices))]
     )
@@ -201,9 +209,9 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     if len(diagnosis.slices) == 1:
         return lacking  # the answer is the slice's
     verb = "shows" if len(predicted) == 1 else "show"
-    said = [f"{len(predicted)} of {len(diagnosis.slices)} slices {verb} enough lung for a prediction."]
+    sentences = [f"{len(predicted)} of {len(diagnosis.slices)} slices {verb} enough lung for a prediction."]
     named = " or ".join(plot.positive_classes(predicted))
-    leaning = [found for found in predicted if suspicion(found.probabilities or {}) >= LEANING]
+    leaning = [one_slice for one_slice in predicted if suspicion(one_slice.probabilities or {}) >= LEANING]
     if leaning:
         low, high = leaning[0], leaning[-1]
         between = f"slice {low.index}" if low is high else f"slices {low.index} to {high.index}"
@@ -211,48 +219,53 @@ def findings(diagnosis: Diagnosis) -> list[str]:
             heights = dict.fromkeys(plot.signed(end) for end in (low.z_mm, high.z_mm))
             between += f" (z {' to '.join(heights)} mm)"
         verb = "It is" if len(leaning) == 1 else "They lie within"
-        said.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
+        sentences.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
     else:
-        said.append(f"In none of them is {named} more probable than not.")
+        sentences.append(f"In none of them is {named} more probable than not.")
     measured = [
-        (found.lung_fraction, found.dense_fraction) for found in predicted if found.dense_fraction is not None
+        (one_slice.lung_fraction, one_slice.dense_fraction)
+        for one_slice in predicted
+        if one_slice.dense_fraction is not None
     ]
-    lung = sum(share or 0 for share, _ in measured)
+    lung = sum(fraction or 0 for fraction, _ in measured)
     if lung:
-        dense = sum((share or 0) * part for share, part in measured) / lung
-        said.append(
+        dense = sum((fraction or 0) * part for fraction, part in measured) / lung
+        sentences.append(
             f"Of the lung {100 * dense:.1f} % is dense (from −600 HU on, without vessels and outline)."
         )
-    return [*said, *lacking]
+    return [*sentences, *lacking]
 
 
-def imputed_sentence(found: Imputed, slices: int) -> str:
+def imputed_sentence(imputed: Imputed, slices: int) -> str:
     """What was filled in, for someone who reads the answer only."""
-    verb = "lacks" if found.slices == 1 else "lack"
-    how = f"was filled in before lungs and lesions were looked for, and for the network ({found.imputer})"
-    if found.imputer == NOT_FILLED:
+    verb = "lacks" if imputed.slices == 1 else "lack"
+    how = f"was filled in before lungs and lesions were looked for, and for the network ({imputed.imputer})"
+    if imputed.imputer == NOT_FILLED:
         how = (
             "was filled in for lungs and lesions to be looked for; the network was shown the damage as it is"
         )
     return (
-        f"{found.slices} of {slices} slices {verb} data: {percent(found.fraction)} of the body at the height of the "
-        f"lungs was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
+        f"{imputed.slices} of {slices} slices {verb} data: {percent(imputed.fraction)} of the body at the height of "
+        f"the lungs was not measured, and {how}. What is filled in is a guess; disease there can't be seen."
     )
 
 
 def agreement(diagnosis: Diagnosis) -> int:
     """How many of the classifiers that look at the whole patient say what the diagnosis says."""
     label = diagnosis.prediction.label
-    return sum(max(shares, key=lambda name: shares[name]) == label for shares in diagnosis.levels.values())
+    return sum(
+        max(probabilities, key=lambda name: probabilities[name]) == label
+        for probabilities in diagnosis.levels.values()
+    )
 
 
 def explained_slices(
     diagnosis: Diagnosis, slices: Mapping[int, Shown], pictures: CtPictures
 ) -> list[Explained]:
     """The explanations, put together by slice and class in the order given, and by stage."""
-    found: dict[int, dict[str, list[tuple[int, str]]]] = {}
+    by_slice: dict[int, dict[str, list[tuple[int, str]]]] = {}
     for explanation, overlay in zip(diagnosis.explanations, pictures.overlays, strict=True):
-        by_class = found.setdefault(explanation.index, {})
+        by_class = by_slice.setdefault(explanation.index, {})
         by_class.setdefault(explanation.target, []).append((explanation.stage, overlay))
     return [
         Explained(
@@ -260,14 +273,14 @@ def explained_slices(
             pictures.slices[index],
             tuple((target, tuple(sorted(stages))) for target, stages in by_class.items()),
         )
-        for index, by_class in found.items()
+        for index, by_class in by_slice.items()
     ]
 
 
 def cut_marks(cut: Cut, axis: Axis, indices: list[int]) -> list[tuple[int, float, float]]:
     """Where slices cross a cut: the number, the line's height and that of its label, px from the top."""
     marked = sorted(indices, reverse=True)
-    lines = [cut.height * (1 - axis.share(axis.positions[index])) for index in marked]
+    lines = [cut.height * (1 - axis.fraction(axis.positions[index])) for index in marked]
     labels = spread(lines, _LABEL_GAP, 8, cut.height - 4)
     return list(zip(marked, lines, labels, strict=True))
 
@@ -275,21 +288,21 @@ def cut_marks(cut: Cut, axis: Axis, indices: list[int]) -> list[tuple[int, float
 def geometry(scan: Scan, axis: Axis) -> list[tuple[str, str]]:
     """Size, distances and units, each as a title and a fact."""
     count, rows, columns = scan.pixels.shape
-    told = [("Slices", f"{count}, each {columns} × {rows} px")]
+    facts = [("Slices", f"{count}, each {columns} × {rows} px")]
     if scan.spacing_mm is None:
-        told.append(("Distances", "unknown: the files don't say, so the slices have numbers and no heights"))
+        facts.append(("Distances", "unknown: the files don't say, so the slices have numbers and no heights"))
     else:
         apart, down, across = scan.spacing_mm
-        told.append(("Distance of slices", f"{apart:.3f} mm"))
-        told.append(
+        facts.append(("Distance of slices", f"{apart:.3f} mm"))
+        facts.append(
             ("Pixel", f"{across:.3f} × {down:.3f} mm, {columns * across:.0f} × {rows * down:.0f} mm in all")
         )
     if axis.in_mm:
         low, high = plot.signed(axis.positions[0]), plot.signed(axis.positions[-1])
-        told.append(("Height in the patient", f"z {low} to {high} mm, towards the head"))
+        facts.append(("Height in the patient", f"z {low} to {high} mm, towards the head"))
     if scan.geometry is not None and scan.geometry.tilt_deg >= 0.1:
-        told.append(
+        facts.append(
             ("Tilt of the gantry", f"{scan.geometry.tilt_deg:.1f}°; the cuts are drawn as if there were none")
         )
     units = "Hounsfield units" if scan.units is Units.HU else "grey of pictures; their window is unknown"
-    return [*told, ("Units", units)]
+    return [*facts, ("Units", units)]

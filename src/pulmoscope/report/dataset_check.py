@@ -40,23 +40,23 @@ def to_html(report: CheckReport, table: SampleTable) -> str:
         labels=sorted({count.label for count in report.counts}),
         kinds=_kind_rows(report.files),
         samples=_sample_pictures(table),
-        histograms=[(held.label, _histogram_path(held.shares)) for held in report.histograms],
+        histograms=[(held.label, _histogram_path(held.fractions)) for held in report.histograms],
         pairs=[_pair_pictures(table, pair) for pair in report.pairs[:PAIRS]],
         lines=LINES,
-        source_names=sorted({share.source for share in report.sources}),
-        source_share={(share.label, share.source): share for share in report.sources},
+        source_names=sorted({source.source for source in report.sources}),
+        source_share={(source.label, source.source): source for source in report.sources},
     )
 
 
 def _count_rows(counts: tuple[Count, ...], splits: tuple[str, ...]) -> list[dict[str, Any]]:
-    found: Counter[tuple[str, str, str]] = Counter()
+    images: Counter[tuple[str, str, str]] = Counter()
     for count in counts:
-        found[count.label, count.source, count.split] += count.images
+        images[count.label, count.source, count.split] += count.images
     return [
         {
             "label": label,
             "source": source,
-            "images": [found[label, source, split] for split in splits],
+            "images": [images[label, source, split] for split in splits],
         }
         for label, source in sorted({(count.label, count.source) for count in counts})
     ]
@@ -97,8 +97,8 @@ def _sample_pictures(table: SampleTable) -> list[tuple[str, list[tuple[str, str]
         by_label[sample.label].append(sample)
     shown = []
     for label, members in sorted(by_label.items()):
-        places = np.linspace(0, len(members) - 1, min(SAMPLES, len(members))).round().astype(int)
-        pictures = [(members[place].file, _thumbnail(table.path(members[place]))) for place in places]
+        indices = np.linspace(0, len(members) - 1, min(SAMPLES, len(members))).round().astype(int)
+        pictures = [(members[index].file, _thumbnail(table.path(members[index]))) for index in indices]
         shown.append((label, [(file, picture) for file, picture in pictures if picture]))
     return shown
 
@@ -125,10 +125,10 @@ def _thumbnail(path: Path) -> str:
     return data_uri(encoded.tobytes(), "image/jpeg")
 
 
-def _histogram_path(shares: tuple[float, ...]) -> str:
-    """The outline of a histogram as an SVG path in a box of 320 x 96; full height is four times the even share."""
-    width = 320 / len(shares)
-    heights = [min(96.0, 24 * share * len(shares)) for share in shares]
+def _histogram_path(fractions: tuple[float, ...]) -> str:
+    """The outline of a histogram as an SVG path in a box of 320 x 96; full height is four times the even fraction."""
+    width = 320 / len(fractions)
+    heights = [min(96.0, 24 * fraction * len(fractions)) for fraction in fractions]
     steps = " ".join(
         f"L{index * width:.1f} {96 - height:.1f} L{(index + 1) * width:.1f} {96 - height:.1f}"
         for index, height in enumerate(heights)

@@ -64,8 +64,8 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "decision": prediction.decision.value,
             "reason": prediction.reason,
         },
-        "slices": [_slice(found) for found in diagnosis.slices],
-        "levels": {name: _rounded(shares) for name, shares in diagnosis.levels.items()},
+        "slices": [_slice(one_slice) for one_slice in diagnosis.slices],
+        "levels": {name: _rounded(probabilities) for name, probabilities in diagnosis.levels.items()},
         "severity": dict.fromkeys(_MEASURED[scan.modality])
         if diagnosis.severity is None
         else severity_json(diagnosis),
@@ -91,7 +91,7 @@ def to_index(
         models: name, version, sha256 and modality of each model of the run.
         entries: one of :func:`diagnosed_entry` or :func:`refused_entry` per input.
         version: of Pulmoscope.
-        studies: of each study of several films, its answer.
+        studies: of each study of several radiographs, its answer.
     """
     outcomes = [entry["outcome"] for entry in entries]
     decisions = [entry.get("decision") for entry in entries]
@@ -137,14 +137,14 @@ def refused_entry(name: str, error: InputError, finding: str) -> dict[str, Any]:
     Args:
         finding: the error's, without a path.
     """
-    told = f"{finding} ({error.rule})" if error.rule else finding
+    message = f"{finding} ({error.rule})" if error.rule else finding
     return {
         "input": name,
         "outcome": "refused",
         "code": error.code,
         "finding": finding,
         "rule": error.rule,
-        "message": f"{name}: {told}",
+        "message": f"{name}: {message}",
     }
 
 
@@ -152,9 +152,9 @@ def flags_of(plain: Mapping[str, Any]) -> tuple[Flag, ...]:
     """All flags of a ``diagnosis.json``, first those about the image."""
     listed = {Subject.IMAGE: plain["quality"]["flags"], Subject.MODEL: plain["limits"]}
     return tuple(
-        Flag(own["code"], FlagLevel(own["level"]), own["finding"], own["rule"], subject)
+        Flag(flag["code"], FlagLevel(flag["level"]), flag["finding"], flag["rule"], subject)
         for subject, flags in listed.items()
-        for own in flags
+        for flag in flags
     )
 
 
@@ -202,26 +202,26 @@ _MEASURED = {
 """What ``severity`` holds."""
 
 
-def _slice(found: SliceResult) -> dict[str, Any]:
+def _slice(result: SliceResult) -> dict[str, Any]:
     return {
-        "index": found.index,
-        "file": found.file,
-        "z_mm": None if found.z_mm is None else round(found.z_mm, 3),
-        "probabilities": None if found.probabilities is None else _rounded(found.probabilities),
-        "lung_fraction": None if found.lung_fraction is None else round(found.lung_fraction, 6),
-        "dense_fraction": None if found.dense_fraction is None else round(found.dense_fraction, 6),
-        "network": None if found.network is None else _rounded(found.network),
-        "lesion_fraction": None if found.lesion_fraction is None else round(found.lesion_fraction, 6),
-        "missing_fraction": None if found.missing_fraction is None else round(found.missing_fraction, 6),
-        "anomaly_score": None if found.anomaly_score is None else round(found.anomaly_score, 6),
+        "index": result.index,
+        "file": result.file,
+        "z_mm": None if result.z_mm is None else round(result.z_mm, 3),
+        "probabilities": None if result.probabilities is None else _rounded(result.probabilities),
+        "lung_fraction": None if result.lung_fraction is None else round(result.lung_fraction, 6),
+        "dense_fraction": None if result.dense_fraction is None else round(result.dense_fraction, 6),
+        "network": None if result.network is None else _rounded(result.network),
+        "lesion_fraction": None if result.lesion_fraction is None else round(result.lesion_fraction, 6),
+        "missing_fraction": None if result.missing_fraction is None else round(result.missing_fraction, 6),
+        "anomaly_score": None if result.anomaly_score is None else round(result.anomaly_score, 6),
     }
 
 
-def _imputed(found: Imputed | None) -> dict[str, Any] | None:
+def _imputed(imputed: Imputed | None) -> dict[str, Any] | None:
     """What was filled in; None where nothing was."""
-    if found is None:
+    if imputed is None:
         return None
-    return {"fraction": round(found.fraction, 6), "slices": found.slices, "imputer": found.imputer}
+    return {"fraction": round(imputed.fraction, 6), "slices": imputed.slices, "imputer": imputed.imputer}
 
 
 def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str,
 
 
 def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(share, 6) for name, share in probabilities.items()}
+    return {name: round(value, 6) for name, value in probabilities.items()}
 
 
 def _flag(flag: Flag) -> dict[str, str]:

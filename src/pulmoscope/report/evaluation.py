@@ -63,16 +63,16 @@ class Case:
     label_map: bytes
 
 
-def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def evaluation_page(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """The page ``report.html``.
 
     Args:
-        found: the content of ``metrics.json``.
+        metrics: the content of ``metrics.json``.
         pictures: PNG by name, see :data:`PICTURES`; those that are missing are left out.
     """
     return render(
         "evaluation.html",
-        found=found,
+        found=metrics,
         scores=SCORES,
         measures=MEASURES,
         rates=RATES,
@@ -80,7 +80,7 @@ def evaluation_page(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     )
 
 
-def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes], levels: str) -> str:
+def studies_page(metrics: Mapping[str, Any], pictures: Mapping[str, bytes], levels: str) -> str:
     """The page ``report.html`` of a model of whole studies, from the content of its ``metrics.json``.
 
     Args:
@@ -89,7 +89,7 @@ def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes], levels
     """
     return render(
         "studies.html",
-        found=found,
+        found=metrics,
         levels=levels,
         scores=SCORES,
         measures=MEASURES,
@@ -99,10 +99,13 @@ def studies_page(found: Mapping[str, Any], pictures: Mapping[str, bytes], levels
     )
 
 
-def worst_page(found: Mapping[str, Any], cases: Sequence[Case]) -> str:
+def worst_page(metrics: Mapping[str, Any], cases: Sequence[Case]) -> str:
     """The page ``worst.html``: the wrong answers, most sure first."""
     shown = [
-        (case, *(data_uri(own, "image/jpeg") for own in (case.picture, case.called_map, case.label_map)))
+        (
+            case,
+            *(data_uri(picture, "image/jpeg") for picture in (case.picture, case.called_map, case.label_map)),
+        )
         for case in cases
     ]
-    return render("worst.html", found=found, cases=shown)
+    return render("worst.html", found=metrics, cases=shown)

@@ -28,40 +28,43 @@ SUMMARY = {
 NOTHING = "–"
 
 
-def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
+def table_rows(figures: Mapping[str, Any]) -> list[list[str]]:
     """The cells under :data:`HEADER`, a row a hospital."""
-    return [_cells(row) for row in found["rows"]]
+    return [_cells(row) for row in figures["rows"]]
 
 
-def summary_lines(found: Mapping[str, Any]) -> list[str]:
+def summary_lines(figures: Mapping[str, Any]) -> list[str]:
     """Mean and worst of every figure, a line each; of those that no hospital has, none."""
     return [
-        f"{title}: mean {own['mean']:.3f} over {own['hospitals']}, worst {cell(own['worst'])} "
-        f"({own['worst']['hospital']})"
+        f"{title}: mean {summary['mean']:.3f} over {summary['hospitals']}, worst {cell(summary['worst'])} "
+        f"({summary['worst']['hospital']})"
         for name, title in SUMMARY.items()
-        if (own := found["summary"][name])["worst"] is not None
+        if (summary := figures["summary"][name])["worst"] is not None
     ]
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(figures: Mapping[str, Any]) -> str:
     """The page ``hospitals.md``, from the content of ``hospitals.json``."""
-    asked = found["recipe"] or found["model"]
-    what = "each trained without it" if found["recipe"] else "the model as it is"
+    asked = figures["recipe"] or figures["model"]
+    what = "each trained without it" if figures["recipe"] else "the model as it is"
     numbers = ["---:"] * (len(HEADER) - 1)
-    skipped = [f"- {own['hospital']}: {own['reason']}" for own in found["skipped"]]
+    skipped = [f"- {hospital['hospital']}: {hospital['reason']}" for hospital in figures["skipped"]]
     lines = [
         f"# {asked['name']} by hospital, {what}",
         "",
-        f"> {found['notice']}",
+        f"> {figures['notice']}",
         "",
-        f"{found['method']['interval']}, {found['method']['bootstrap']} resamples, by patient where known.",
+        f"{figures['method']['interval']}, {figures['method']['bootstrap']} resamples, by patient where known.",
         "",
-        *(f"| {' | '.join(map(_escaped, row))} |" for row in (HEADER, ["---", *numbers], *table_rows(found))),
+        *(
+            f"| {' | '.join(map(_escaped, row))} |"
+            for row in (HEADER, ["---", *numbers], *table_rows(figures))
+        ),
         "",
-        *(f"- {_escaped(line)}" for line in summary_lines(found)),
+        *(f"- {_escaped(line)}" for line in summary_lines(figures)),
         *(["", "Not asked about:", "", *map(_escaped, skipped)] if skipped else []),
         "",
-        *([f"`{found['command']}`", ""] if found["command"] else []),
+        *([f"`{figures['command']}`", ""] if figures["command"] else []),
         NOTES,
     ]
     return "\n".join(lines) + "\n"

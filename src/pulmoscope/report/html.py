@@ -59,7 +59,7 @@ def interval(low: float, high: float, digits: int = 3) -> str:
 
 def css_string(text: str) -> str:
     """Text as a quoted CSS string within a page's ``<style>``: whatever is in it stays text, in CSS and in HTML."""
-    return '"' + re.sub(r"[^\w .,;:-]", lambda found: f"\\{ord(found[0]):x} ", text) + '"'
+    return '"' + re.sub(r"[^\w .,;:-]", lambda match: f"\\{ord(match[0]):x} ", text) + '"'
 
 
 @cache

@@ -151,24 +151,24 @@ def _over_hospitals(key: str) -> Name | None:
     base, _, which = key.rpartition("_")
     if which not in ("mean", "worst") or not base:
         return None
-    own = figure_name(base)
-    title = f"{own.title}, {'mean' if which == 'mean' else 'worst hospital'}"
-    return Name(title, own.meaning, own.title) if own.meaning else None
+    base_name = figure_name(base)
+    title = f"{base_name.title}, {'mean' if which == 'mean' else 'worst hospital'}"
+    return Name(title, base_name.meaning, base_name.title) if base_name.meaning else None
 
 
 def _of_classes(key: str) -> Name | None:
     """A figure of one class, of a pair of classes, or of what a class outside the model's is predicted as."""
-    if found := re.fullmatch(r"(sensitivity|specificity)_(.+)", key):
-        own = FIGURES[found[1]]
-        return Name(f"{own.title}, {found[2]}", own.meaning, own.title)
-    if found := re.fullmatch(r"(AUROC|accuracy)_(.+)_against_(.+)", key):
-        measure = "AUROC" if found[1] == "AUROC" else "Accuracy"
+    if match := re.fullmatch(r"(sensitivity|specificity)_(.+)", key):
+        name = FIGURES[match[1]]
+        return Name(f"{name.title}, {match[2]}", name.meaning, name.title)
+    if match := re.fullmatch(r"(AUROC|accuracy)_(.+)_against_(.+)", key):
+        measure = "AUROC" if match[1] == "AUROC" else "Accuracy"
         meaning = "among the images of these two classes alone, by their two probabilities"
-        return Name(f"{measure}, {found[2]} against {found[3]}", meaning, f"{measure} of two classes")
-    if found := re.fullmatch(r"(.+)_([^_]+)_called_(.+)", key):
-        source = source_title(found[1])
+        return Name(f"{measure}, {match[2]} against {match[3]}", meaning, f"{measure} of two classes")
+    if match := re.fullmatch(r"(.+)_([^_]+)_called_(.+)", key):
+        source = source_title(match[1])
         meaning = "fraction of images of a class that the model does not know which are predicted as this one"
-        return Name(f"{found[2]} predicted as {found[3]}, {source}", meaning, "Predicted as another class")
+        return Name(f"{match[2]} predicted as {match[3]}, {source}", meaning, "Predicted as another class")
     return None
 
 
@@ -198,14 +198,14 @@ def spelt_out(text: str) -> str:
     """A bundle's sentence on a data set with its split and its collections in full."""
     text = re.sub(
         r"\bsplit (train|val|test|all)\b|^(train|val|test)\b",
-        lambda found: _SPLITS[found[1] or found[2]],
+        lambda match: _SPLITS[match[1] or match[2]],
         text,
     )
-    return re.sub(r"[\w-]+", lambda found: SOURCES.get(found[0], found[0]), text)
+    return re.sub(r"[\w-]+", lambda match: SOURCES.get(match[0], match[0]), text)
 
 
 def _words(key: str) -> str:
     """A key that is not known, as words."""
     text = re.sub(r"[_-]+", " ", key).strip()
-    text = re.sub(r"\b(auroc|mcc|ct)\b", lambda found: found[0].upper(), text)
+    text = re.sub(r"\b(auroc|mcc|ct)\b", lambda match: match[0].upper(), text)
     return text[:1].upper() + text[1:]

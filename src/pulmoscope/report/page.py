@@ -69,7 +69,7 @@ class DataSet:
 
 
 def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
-    """The page ``report.html`` of an X-ray; for what it tells of the model see :func:`facts`."""
+    """The page ``report.html`` of an X-ray; for what it says of the model see :func:`facts`."""
     scan = diagnosis.scan
     return render(
         "diagnosis.html",
@@ -105,7 +105,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     """
     scan, prediction, card = diagnosis.scan, diagnosis.prediction, diagnosis.card
     probability = prediction.probabilities[prediction.label]
-    said = card.get("wording", {}).get(prediction.label, prediction.label)
+    wording = card.get("wording", {}).get(prediction.label, prediction.label)
     # A CT with the answer of only one classifier was read by a model of slices, whose record counts these.
     counted = "slices" if scan.modality is Modality.CT and not diagnosis.levels else nouns
     return {
@@ -130,7 +130,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "of_hundred": of_hundred(probability),
         "threshold": _threshold(diagnosis),
         "wording": card.get("wording", {}),
-        "heading": f"{said[0].upper()}{said[1:]}",
+        "heading": f"{wording[0].upper()}{wording[1:]}",
         "classes": list(prediction.probabilities),
         "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
@@ -214,7 +214,7 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
     """
     chosen = {name: held for name, held in metrics.items() if (held["role"] == "audit") == audit}
     names = dict.fromkeys(figure for held in chosen.values() for figure in held["figures"])
-    told = [name for name in names if name not in IN_THE_CARD_ONLY]
+    shown = [name for name in names if name not in IN_THE_CARD_ONLY]
     sets = [
         DataSet(
             set_title(name),
@@ -229,12 +229,12 @@ def figure_table(metrics: Mapping[str, Any], audit: bool) -> dict[str, Sequence[
         "sets": sets,
         "rows": [
             (figure_name(name), [_figure(held["figures"].get(name)) for held in chosen.values()])
-            for name in told
+            for name in shown
         ],
         "glossary": [
             *((held.title, held.what) for held in sets if held.what),
             *((title, meaning) for title, meaning in roles.items() if meaning),
-            *glossary(told),
+            *glossary(shown),
         ],
     }
 
@@ -283,11 +283,11 @@ def _slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[str]:
     """For how many slices of a CT a class was predicted, and the one with the most to see."""
     if not slices:
         return []
-    predicted = [found for found in slices if found["probabilities"] is not None]
+    predicted = [row for row in slices if row["probabilities"] is not None]
     line = f"Slices          {len(predicted)} of {len(slices)} predicted"
     if not predicted:
         return [line]
-    worst = max(predicted, key=lambda found: suspicion(found["probabilities"]))
+    worst = max(predicted, key=lambda row: suspicion(row["probabilities"]))
     height = "" if worst["z_mm"] is None else f" (z {worst['z_mm']:.1f} mm)"
     return [f"{line}; most suspicious: {worst['index']}{height}, {_top(worst['probabilities'])}"]
 
@@ -307,7 +307,7 @@ def _purpose(split: str) -> str:
     return {"train": "train", "val": "choose and calibrate", "test": "test"}.get(split, split)
 
 
-def _figure(found: Mapping[str, float | None] | None) -> Figure | None:
-    if found is None or found["value"] is None:
+def _figure(figure: Mapping[str, float | None] | None) -> Figure | None:
+    if figure is None or figure["value"] is None:
         return None
-    return Figure(found["value"], found.get("low"), found.get("high"))
+    return Figure(figure["value"], figure.get("low"), figure.get("high"))

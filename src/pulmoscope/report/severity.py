@@ -50,32 +50,32 @@ _GRADE_WORDS = (
 
 def severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """What ``diagnosis.json`` holds of a measured severity."""
-    found = diagnosis.severity
-    if found is None:
+    severity = diagnosis.severity
+    if severity is None:
         raise ValueError("this severity was not measured")
     label = diagnosis.prediction.label
     return {
-        "percent_affected": round(found.percent_affected, 2),
-        "left": None if found.left is None else round(found.left, 2),
-        "right": None if found.right is None else round(found.right, 2),
-        "grade": found.grade,
+        "percent_affected": round(severity.percent_affected, 2),
+        "left": None if severity.left is None else round(severity.left, 2),
+        "right": None if severity.right is None else round(severity.right, 2),
+        "grade": severity.grade,
         "network_grade": None if grade_number(label) is None else label,
-        "score": found.score,
+        "score": severity.score,
         "regions": {
             name: {
                 "volume_ml": round(region.volume_ml, 1),
                 "affected": None if region.affected is None else round(region.affected, 2),
                 "score": region.score,
             }
-            for name, region in found.regions.items()
+            for name, region in severity.regions.items()
         },
-        "volumes_ml": {name: round(volume, 1) for name, volume in found.volumes_ml.items()},
+        "volumes_ml": {name: round(volume, 1) for name, volume in severity.volumes_ml.items()},
         "bands": {
-            part: {band: round(share, 2) for band, share in bands.items()}
-            for part, bands in found.bands.items()
+            part: {band: round(percent, 2) for band, percent in bands.items()}
+            for part, bands in severity.bands.items()
         },
         "method": METHOD,
-        "limits": list(found.limits),
+        "limits": list(severity.limits),
         "files": {
             "lungs": LUNGS_FILE,
             "lesions": LESIONS_FILE,
@@ -84,18 +84,18 @@ def severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def sentence(found: SeverityMeasure) -> str:
+def sentence(severity: SeverityMeasure) -> str:
     """The measure in a sentence for someone who sees one for the first time."""
     sides = [
         f"{percent:.1f} % of the {name} lung"
-        for name, percent in (("right", found.right), ("left", found.left))
+        for name, percent in (("right", severity.right), ("left", severity.left))
         if percent is not None
     ]
-    number = GRADES.index(found.grade)
+    number = GRADES.index(severity.grade)
     return (
-        f"{found.percent_affected:.1f} % of the lung that the scan shows is denser than lung full of air should be, in "
-        f"patches too thick for vessels: {' and '.join(sides)}. That is grade {found.grade}, {_GRADE_WORDS[number]}, "
-        f"and {found.score} of 25 points of the CT severity score."
+        f"{severity.percent_affected:.1f} % of the lung that the scan shows is denser than lung full of air should be, "
+        f"in patches too thick for vessels: {' and '.join(sides)}. That is grade {severity.grade}, "
+        f"{_GRADE_WORDS[number]}, and {severity.score} of 25 points of the CT severity score."
     )
 
 
@@ -107,18 +107,23 @@ def beside_network(diagnosis: Diagnosis) -> str:
     return f"The network says {label}; the measure says {diagnosis.severity.grade}."
 
 
-def regions_table(found: SeverityMeasure) -> Sequence[tuple[str, float, float | None, int]]:
+def regions_table(severity: SeverityMeasure) -> Sequence[tuple[str, float, float | None, int]]:
     """Title, ml, percent affected and score of each region that the scan shows."""
     return [
-        (title, found.regions[name].volume_ml, found.regions[name].affected, found.regions[name].score)
+        (
+            title,
+            severity.regions[name].volume_ml,
+            severity.regions[name].affected,
+            severity.regions[name].score,
+        )
         for name, title in REGION_TITLES.items()
     ]
 
 
-def bands_table(found: SeverityMeasure) -> Sequence[tuple[str, bool, Sequence[float]]]:
+def bands_table(severity: SeverityMeasure) -> Sequence[tuple[str, bool, Sequence[float]]]:
     """Title, whether it is a part of a lung, and the percentages of each part that the scan shows."""
     return [
-        (title, "-" in part, [found.bands[part][band] for band in BAND_TITLES])
+        (title, "-" in part, [severity.bands[part][band] for band in BAND_TITLES])
         for part, title in PART_TITLES.items()
-        if part in found.bands
+        if part in severity.bands
     ]

@@ -35,7 +35,7 @@ class Axis:
         """The upper end of the highest slice."""
         return self.positions[-1] + self.step / 2
 
-    def share(self, position: float) -> float:
+    def fraction(self, position: float) -> float:
         """How far up a position is: 0 at the lower end, 1 at the upper one."""
         return (position - self.low) / (self.high - self.low)
 

@@ -47,12 +47,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class SlicePlot:
-    """Everything that is drawn, in the units of an SVG of 860 x 286.
+    """The whole plot, in the units of an SVG of 860 x 286.
 
     Attributes:
-        lines: one per positive class; broken where a slice was not judged or is missing.
+        lines: one per positive class; broken where a slice has no prediction or is missing.
         together: the path of what several positive classes have together; empty where there is one.
-        unjudged: stretches of slices that were not judged.
+        unjudged: stretches of slices without a prediction.
         imputed: slices of which something was filled in.
         cells: one per slice.
         marks: the slices shown below.
@@ -82,10 +82,10 @@ def slice_plot(
         shown: the numbers of the slices that are shown below.
         threshold: of a slice's score, 0 to 1.
     """
-    cells = tuple(_cell(found.index, axis) for found in slices)
+    cells = tuple(_cell(one_slice.index, axis) for one_slice in slices)
     marked = sorted(set(shown))
-    places = [_x(axis, axis.positions[index]) for index in marked]
-    labels = spread(places, LABEL_GAP, LEFT + 8, RIGHT - 8)
+    lines = [_x(axis, axis.positions[index]) for index in marked]
+    labels = spread(lines, LABEL_GAP, LEFT + 8, RIGHT - 8)
     classes = positive_classes(slices)
     several = sum(map(is_positive, classes)) > 1
     return SlicePlot(
@@ -95,9 +95,9 @@ def slice_plot(
         ),
         together=_path(slices, axis, suspicion) if several else "",
         unjudged=tuple(_stretches(slices, axis)),
-        imputed=tuple(_cell(found.index, axis) for found in slices if found.missing_fraction),
+        imputed=tuple(_cell(one_slice.index, axis) for one_slice in slices if one_slice.missing_fraction),
         cells=cells,
-        marks=tuple(Mark(*mark) for mark in zip(marked, places, labels, strict=True)),
+        marks=tuple(Mark(*mark) for mark in zip(marked, lines, labels, strict=True)),
         ticks=tuple((_x(axis, position), signed(position, 0)) for position in ticks(axis)),
         threshold=None if threshold is None else _y(threshold),
         in_mm=axis.in_mm,
@@ -106,7 +106,7 @@ def slice_plot(
 
 def positive_classes(slices: Sequence[SliceResult]) -> list[str]:
     """The classes that say that something was found, in the model's order; all where every one is negative."""
-    classes = next((list(found.probabilities) for found in slices if found.probabilities), [])
+    classes = next((list(one_slice.probabilities) for one_slice in slices if one_slice.probabilities), [])
     return [label for label in classes if is_positive(label)] or classes
 
 
@@ -117,7 +117,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def _x(axis: Axis, position: float) -> float:
-    return LEFT + axis.share(position) * (RIGHT - LEFT)
+    return LEFT + axis.fraction(position) * (RIGHT - LEFT)
 
 
 def _y(score: float) -> float:
@@ -131,20 +131,20 @@ def _cell(index: int, axis: Axis) -> Cell:
 
 
 def _path(slices: Sequence[SliceResult], axis: Axis, score: Callable[[Mapping[str, float]], float]) -> str:
-    """From slice to slice; lifted where one was not judged, or where slices are missing between two.
+    """From slice to slice; lifted where one has no prediction, or where slices are missing between two.
 
     A slice alone is a short dash.
     """
     runs: list[list[tuple[float, float]]] = []
     before: float | None = None
-    for found in slices:
-        if found.probabilities is None:
+    for one_slice in slices:
+        if one_slice.probabilities is None:
             before = None
             continue
-        position = axis.positions[found.index]
+        position = axis.positions[one_slice.index]
         if before is None or position - before > 1.5 * axis.step:
             runs.append([])
-        runs[-1].append((_x(axis, position), _y(score(found.probabilities))))
+        runs[-1].append((_x(axis, position), _y(score(one_slice.probabilities))))
         before = position
     return " ".join(_run(run) for run in runs)
 
@@ -157,8 +157,8 @@ def _run(points: list[tuple[float, float]]) -> str:
 
 
 def _stretches(slices: Sequence[SliceResult], axis: Axis) -> list[Cell]:
-    """Neighbours that were not judged, as one cell each."""
-    found: list[Cell] = []
+    """Neighbours without a prediction, as one cell each."""
+    stretches: list[Cell] = []
     together = False
     for one in slices:
         if one.probabilities is not None:
@@ -166,8 +166,8 @@ def _stretches(slices: Sequence[SliceResult], axis: Axis) -> list[Cell]:
             continue
         cell = _cell(one.index, axis)
         if together:
-            first = found.pop()
+            first = stretches.pop()
             cell = Cell(first.index, first.x, cell.x + cell.width - first.x)
-        found.append(cell)
+        stretches.append(cell)
         together = True
-    return found
+    return stretches

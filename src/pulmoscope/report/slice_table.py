@@ -14,7 +14,7 @@ def to_csv(diagnosis: Diagnosis) -> str:
     Its columns are ``index,file,z_mm,lung_fraction,dense_fraction,lesion_fraction,missing_fraction,anomaly_score`` and
     ``p_<class>`` for every class.
 
-    Cells are empty where nothing is known, or where the slice was not judged. A file name that a spreadsheet would
+    Cells are empty where nothing is known, or where the slice has no prediction. A file name that a spreadsheet would
     read as a formula gets a ``./`` before it, which leads to the same file.
     """
     classes = list(diagnosis.prediction.probabilities)
@@ -33,16 +33,18 @@ def to_csv(diagnosis: Diagnosis) -> str:
 
 
 def _rows(diagnosis: Diagnosis, classes: list[str]) -> Iterator[list[str]]:
-    for found in diagnosis.slices:
-        shares = found.probabilities or {}
+    for one_slice in diagnosis.slices:
+        probabilities = one_slice.probabilities or {}
         yield [
-            str(found.index),
-            f"./{found.file}" if found.file[:1] in ("=", "+", "-", "@", "\t", "\r") else found.file,
-            "" if found.z_mm is None else f"{found.z_mm:.3f}",
-            "" if found.lung_fraction is None else f"{found.lung_fraction:.6f}",
-            "" if found.dense_fraction is None else f"{found.dense_fraction:.6f}",
-            "" if found.lesion_fraction is None else f"{found.lesion_fraction:.6f}",
-            "" if found.missing_fraction is None else f"{found.missing_fraction:.6f}",
-            "" if found.anomaly_score is None else f"{found.anomaly_score:.6f}",
-            *(f"{shares[name]:.6f}" if name in shares else "" for name in classes),
+            str(one_slice.index),
+            f"./{one_slice.file}"
+            if one_slice.file[:1] in ("=", "+", "-", "@", "\t", "\r")
+            else one_slice.file,
+            "" if one_slice.z_mm is None else f"{one_slice.z_mm:.3f}",
+            "" if one_slice.lung_fraction is None else f"{one_slice.lung_fraction:.6f}",
+            "" if one_slice.dense_fraction is None else f"{one_slice.dense_fraction:.6f}",
+            "" if one_slice.lesion_fraction is None else f"{one_slice.lesion_fraction:.6f}",
+            "" if one_slice.missing_fraction is None else f"{one_slice.missing_fraction:.6f}",
+            "" if one_slice.anomaly_score is None else f"{one_slice.anomaly_score:.6f}",
+            *(f"{probabilities[name]:.6f}" if name in probabilities else "" for name in classes),
         ]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
+from pulmoscope.preprocess.framing import Framed
 from pulmoscope.preprocess.views import View, view_input, view_of
-from pulmoscope.preprocess.xray import Framed
 from pulmoscope.runtime.bundle import ANOMALY, ENSEMBLE, IMPUTER, Bundle, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
 from pulmoscope.runtime.votes import DENSITIES, WEIGHTED, counted, learnt, weighted, with_densities

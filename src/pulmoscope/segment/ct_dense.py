@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lung_parts import disc
 
 DENSE_HU = -600
@@ -23,11 +22,11 @@ GRID_MM = 1.5
 EDGE_MM, VESSEL_MM = 3.0, 6.0
 """So near the outline nothing is measured; what is bright and narrower is taken for a vessel."""
 LEAST_INSIDE = 0.25
-"""Where the edge takes more than the rest of a slice's lung, the share is of this much of it."""
+"""Where the edge takes more than the rest of a slice's lung, the fraction is of this much of it."""
 
 
-def dense_fractions(hu: FloatArray, lungs: npt.NDArray[np.uint8], spacing_mm: Point) -> FloatArray:
-    """Of each slice's lung, the share that is dense.
+def dense_fractions(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> FloatArray:
+    """Of each slice's lung, the fraction that is dense.
 
     Args:
         hu: float32 (slices, rows, columns).
@@ -40,7 +39,7 @@ def dense_fractions(hu: FloatArray, lungs: npt.NDArray[np.uint8], spacing_mm: Po
     return np.array([_share(*pair, spacing_mm) for pair in zip(hu, lungs, strict=True)], dtype=np.float32)
 
 
-def _share(hu: FloatArray, lungs: npt.NDArray[np.uint8], spacing_mm: Point) -> float:
+def _share(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> float:
     left, top, width, height = cv2.boundingRect(lungs)
     if not width:
         return 0.0

@@ -4,7 +4,7 @@ Vessels, airway walls, fissures, the lungs' outline and the thin dense layer tha
 dense too. So vessels are taken out first (the deeper in the lung, the wider they are), then what is nowhere as thick
 as a lesion goes, and what is as thick comes back up to its own border. Everything is thought in mm: slices are
 smoothed on pixels of about 1.5 mm and averaged with their neighbours, so that a noisy or thinly sliced scan gives the
-answer of a smooth or thickly sliced one. The constants were chosen on drawn chests, see ``docs/severity.md``.
+answer of a smooth or thickly sliced one. The constants were chosen on simulated chests, see ``docs/severity.md``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.segment.ct_lung_parts import BoolArray, disc
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.segment.ct_lung_parts import disc
 
 GRID_MM, SLAB_MM = 1.5, 5.0
 """The pixel that is measured on, about; and over how much neighbouring slices are averaged."""
@@ -58,12 +57,12 @@ class Densities:
     """
 
     hu: FloatArray
-    labels: npt.NDArray[np.uint8]
+    labels: Bytes
     box: tuple[slice, slice]
     voxel_mm: Point
 
 
-def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) -> Densities:
+def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
     """Smooth the lungs' density; what lies outside them doesn't weigh in.
 
     Args:
@@ -105,20 +104,20 @@ def densities(hu: FloatArray, labels: npt.NDArray[np.uint8], spacing_mm: Point) 
     return Densities(smooth, small, box, voxel_mm)
 
 
-def lesions(found: Densities) -> tuple[BoolArray, FloatArray]:
+def lesions(densities: Densities) -> tuple[BoolArray, FloatArray]:
     """Where the lesions lie, on the grid of :func:`densities`.
 
     Returns:
         bool (slices, rows, columns); and float32 likewise, the density without vessels, by which a lesion ends.
     """
-    lung = found.labels > 0
-    clear = np.full_like(found.hu, -1000)
+    lung = densities.labels > 0
+    clear = np.full_like(densities.hu, -1000)
     seeds, kept = np.zeros_like(lung), np.zeros_like(lung)
-    thick, reach = _disc(THICK_MM, found), _disc(2 * REACH_MM + GRID_MM, found)
+    thick, reach = _disc(THICK_MM, densities), _disc(2 * REACH_MM + GRID_MM, densities)
 
     def seed(index: int) -> None:
         if lung[index].any():
-            clear[index] = _without_vessels(found, index)
+            clear[index] = _without_vessels(densities, index)
             inside = np.where(lung[index], clear[index], np.float32(-1000))
             seeds[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, thick) > SURE_HU
 
@@ -128,7 +127,7 @@ def lesions(found: Densities) -> tuple[BoolArray, FloatArray]:
             kept[index] = _touching((clear[index] > LESION_HU) & lung[index] & near, seeds[index])
 
     each(seed, len(lung))
-    seeds = _large(seeds, LEAST_ML, found.voxel_mm)
+    seeds = _large(seeds, LEAST_ML, densities.voxel_mm)
     each(regrow, len(lung))
     return kept, clear
 
@@ -139,36 +138,36 @@ def each(work: Callable[[int], None], count: int) -> None:
         list(threads.map(work, range(count)))
 
 
-def _without_vessels(found: Densities, index: int) -> FloatArray:
+def _without_vessels(densities: Densities, index: int) -> FloatArray:
     """A slice's density with the vessels deep in the lung replaced by what is around them."""
-    lung = found.labels[index] > 0
-    plane = np.where(lung, found.hu[index], np.float32(-1000))
-    wide = cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(VESSEL_MM, found))
+    lung = densities.labels[index] > 0
+    plane = np.where(lung, densities.hu[index], np.float32(-1000))
+    wide = cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(VESSEL_MM, densities))
     dense = plane > VESSEL_HU
-    vessels = dense & (plane - wide > VESSEL_STEP_HU) & (_depth_mm(lung, found.voxel_mm) > DEEP_MM)
-    mass = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, _disc(MASS_MM, found))
+    vessels = dense & (plane - wide > VESSEL_STEP_HU) & (_depth_mm(lung, densities.voxel_mm) > DEEP_MM)
+    mass = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, _disc(MASS_MM, densities))
     if mass.any():
-        near = cv2.dilate(mass, _disc(4 * ARM_MM, found)) > 0
+        near = cv2.dilate(mass, _disc(4 * ARM_MM, densities)) > 0
         vessels &= ~_touching(dense & near, mass > 0)
     if not vessels.any():
-        return np.asarray(found.hu[index])
+        return np.asarray(densities.hu[index])
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
     rest = (lung & ~vessels).astype(np.float32)
     return np.asarray(
-        np.where(vessels, _means(plane * rest, rest, vessels), found.hu[index]), dtype=np.float32
+        np.where(vessels, _means(plane * rest, rest, vessels), densities.hu[index]), dtype=np.float32
     )
 
 
-def _disc(mm: float, found: Densities) -> npt.NDArray[np.uint8]:
-    return disc(max(1, round(mm / found.voxel_mm[1])))
+def _disc(mm: float, densities: Densities) -> Bytes:
+    return disc(max(1, round(mm / densities.voxel_mm[1])))
 
 
 def _depth_mm(lung: BoolArray, voxel_mm: Point) -> FloatArray:
     """How deep a slice's pixels lie below the convex outline of both lungs, which is about the ribs'."""
     points = np.argwhere(lung)[:, ::-1].astype(np.int32) + 1
-    drawn = np.zeros((lung.shape[0] + 2, lung.shape[1] + 2), dtype=np.uint8)
-    cv2.fillConvexPoly(drawn, cv2.convexHull(points), 1)
-    depth = cv2.distanceTransform(drawn, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    hull = np.zeros((lung.shape[0] + 2, lung.shape[1] + 2), dtype=np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    depth = cv2.distanceTransform(hull, cv2.DIST_L2, 3)[1:-1, 1:-1]
     return np.asarray(depth * np.float32(voxel_mm[1]), dtype=np.float32)
 
 
@@ -176,9 +175,9 @@ def _box(there: BoolArray, room: list[int]) -> tuple[slice, slice]:
     """The rows and columns where there is anything, and some around."""
     parts = []
     for axis, spare in zip((0, 1), room, strict=True):
-        places = np.flatnonzero(there.any(axis=1 - axis))
+        inside = np.flatnonzero(there.any(axis=1 - axis))
         parts.append(
-            slice(max(0, int(places[0]) - spare), min(there.shape[axis], int(places[-1]) + 1 + spare))
+            slice(max(0, int(inside[0]) - spare), min(there.shape[axis], int(inside[-1]) + 1 + spare))
         )
     return parts[0], parts[1]
 
@@ -187,10 +186,10 @@ def _slab(planes: FloatArray, index: int, slice_mm: float) -> FloatArray:
     """A slice with its neighbours within half of :data:`SLAB_MM`, the nearer the more."""
     out = planes[index].copy()
     for step in range(1, int(SLAB_MM / 2 / slice_mm) + 1):
-        share = np.float32(1 - step * slice_mm / (SLAB_MM / 2 + slice_mm))
+        weight = np.float32(1 - step * slice_mm / (SLAB_MM / 2 + slice_mm))
         for other in (index - step, index + step):
             if 0 <= other < len(planes):
-                out += share * planes[other]
+                out += weight * planes[other]
     return np.asarray(out)
 
 

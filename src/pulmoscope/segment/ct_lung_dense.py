@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, FloatArray, Point
 from pulmoscope.segment.ct_lung_parts import (
     RIB_GAP_MM,
     RIB_HU,
     RIB_MM,
     SECTOR_DEG,
-    BoolArray,
     closed,
     disc,
     inner_edge,
@@ -78,8 +77,8 @@ class _Directions:
     def of(cls, lung: BoolArray, voxel_mm: Point, is_left: bool) -> _Directions:
         """Of one lung, bool (slices, rows, columns)."""
         _, rows, columns = lung.shape
-        places = np.flatnonzero(lung.any(axis=(0, 2)))
-        y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
+        inside = np.flatnonzero(lung.any(axis=(0, 2)))
+        y = (np.arange(rows)[:, None] - (inside[0] + inside[-1]) / 2) * voxel_mm[1]
         x = (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
         aside = x if is_left else -x
         degrees = np.degrees(np.arctan2(y, x)) + 180
@@ -115,7 +114,7 @@ def with_dense(
 
 
 def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -> BoolArray:
-    """The lung with what can be told to be dense lung from what is known of it."""
+    """The lung, with the dense lung that follows from what is known of it."""
     if not lung.any():
         return lung
     towards = _Directions.of(lung, voxel_mm, is_left)
@@ -154,7 +153,9 @@ def _ill(within: BoolArray, soft: FloatArray, outer: FloatArray, towards: _Direc
     edge = outer[at_slice, at_sector] - towards.reach[at_row, at_column] <= EDGE_MM
     at = np.ravel_multi_index((at_slice[edge], at_sector[edge]), outer.shape)
     values = soft[at_slice[edge], at_row[edge], at_column[edge]]
-    sums, counts = (np.bincount(at, weights=own, minlength=outer.size) for own in (values, np.ones(len(at))))
+    sums, counts = (
+        np.bincount(at, weights=weights, minlength=outer.size) for weights in (values, np.ones(len(at)))
+    )
     known = counts > 0
     ill, seen = (
         ndimage.uniform_filter(

@@ -7,9 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
-
-BoolArray = npt.NDArray[np.bool_]
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 
 LUMEN_HU = -920
 """Open airways are darker; aerated lung seldom is."""
@@ -35,7 +33,7 @@ AIRWAY_MM = 50
 """Trachea and main bronchi are no farther from the middle."""
 
 
-def disc(width: int) -> npt.NDArray[np.uint8]:
+def disc(width: int) -> Bytes:
     """A round structuring element of so many px across, an odd number."""
     odd = width | 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd, odd)), dtype=np.uint8)
@@ -48,7 +46,7 @@ def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Poin
     through pure air for 2 cm and no further: an emphysema is as dark.
     """
     slice_mm, row_mm, column_mm = voxel_mm
-    found = np.zeros(airy.shape, dtype=bool)
+    airway = np.zeros(airy.shape, dtype=bool)
     first, last = (round(_middle(body) + far / column_mm) for far in (-AIRWAY_MM, AIRWAY_MM + column_mm))
     strip = (slice(None), slice(None), slice(max(0, first), last))
     lumen = airy[strip] & (coarse[strip] < LUMEN_HU)
@@ -62,12 +60,12 @@ def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Poin
         seeds[index] = seed[parts[:, strip[2]]]
     seeds = _long(seeds, slice_mm)
     if not seeds.any():
-        return found
+        return airway
     wide = disc(max(3, round(6 / column_mm)))
     lumen = np.stack([cv2.morphologyEx(plane.astype(np.uint8), cv2.MORPH_OPEN, wide) for plane in lumen]) > 0
     grown = ndimage.binary_dilation(seeds, iterations=max(1, round(20 / column_mm)), mask=lumen | seeds)
-    found[strip] = np.stack([cv2.dilate(plane.astype(np.uint8), disc(3)) for plane in grown]) > 0
-    return found
+    airway[strip] = np.stack([cv2.dilate(plane.astype(np.uint8), disc(3)) for plane in grown]) > 0
+    return airway
 
 
 def _long(seeds: BoolArray, slice_mm: float) -> BoolArray:
@@ -75,8 +73,8 @@ def _long(seeds: BoolArray, slice_mm: float) -> BoolArray:
     parts, _ = ndimage.label(seeds)
     keep = [
         number
-        for number, place in enumerate(ndimage.find_objects(parts), start=1)
-        if (place[0].stop - place[0].start) * slice_mm >= 10
+        for number, box in enumerate(ndimage.find_objects(parts), start=1)
+        if (box[0].stop - box[0].start) * slice_mm >= 10
     ]
     return np.isin(parts, keep)
 
@@ -167,8 +165,8 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     added that borders on more dense tissue than lung is liver or heart, and left out.
     """
     _, rows, columns = lung.shape
-    places = np.flatnonzero(lung.any(axis=(0, 2)))
-    y = (np.arange(rows)[:, None] - (places[0] + places[-1]) / 2) * voxel_mm[1]
+    inside = np.flatnonzero(lung.any(axis=(0, 2)))
+    y = (np.arange(rows)[:, None] - (inside[0] + inside[-1]) / 2) * voxel_mm[1]
     x = (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
     reach = np.hypot(y, x).astype(np.float32)
     sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
@@ -207,8 +205,8 @@ def outline(lung: BoolArray, reach: FloatArray, sector: npt.NDArray[np.int64]) -
 def _hull(plane: BoolArray) -> BoolArray:
     """The convex hull of what is in a slice."""
     points = np.argwhere(plane)[:, ::-1].astype(np.int32)
-    drawn = cv2.fillConvexPoly(np.zeros(plane.shape, dtype=np.uint8), cv2.convexHull(points), 1)
-    return np.asarray(drawn, dtype=bool)
+    hull = cv2.fillConvexPoly(np.zeros(plane.shape, dtype=np.uint8), cv2.convexHull(points), 1)
+    return np.asarray(hull, dtype=bool)
 
 
 def _levelled(outer: FloatArray, slices: int, sectors: int) -> FloatArray:
@@ -257,12 +255,12 @@ def _bordering(added: BoolArray, lung: BoolArray, beyond: BoolArray) -> BoolArra
     padded = tuple(side + 2 for side in added.shape)
     kinds = np.zeros(padded, dtype=np.int8)  # what a neighbour speaks for: +1 lung, -1 anything else
     kinds[1:-1, 1:-1, 1:-1] = lung.astype(np.int8) - ~(lung | beyond | added)
-    places = np.nonzero(added)
-    here = np.ravel_multi_index(tuple(place + 1 for place in places), padded)
+    coordinates = np.nonzero(added)
+    here = np.ravel_multi_index(tuple(coordinate + 1 for coordinate in coordinates), padded)
     votes = np.zeros(len(here), dtype=np.int64)
     for step in (1, padded[2], padded[1] * padded[2]):
         votes += kinds.ravel()[here - step]
         votes += kinds.ravel()[here + step]
-    keep = np.bincount(parts[places], weights=votes, minlength=count + 1) > 0
+    keep = np.bincount(parts[coordinates], weights=votes, minlength=count + 1) > 0
     keep[0] = False
     return np.asarray(keep[parts])

@@ -15,21 +15,11 @@ from functools import partial
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lung_dense import with_dense
-from pulmoscope.segment.ct_lung_parts import (
-    BoolArray,
-    airways,
-    closed,
-    dents,
-    disc,
-    filled,
-    sides,
-    without_domes,
-)
+from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
@@ -62,7 +52,7 @@ class LungMask:
         right_ml, left_ml: the volumes.
     """
 
-    labels: npt.NDArray[np.uint8]
+    labels: Bytes
     right_ml: float
     left_ml: float
 
@@ -115,9 +105,7 @@ def _body(pixels: FloatArray, thickness: int) -> BoolArray:
     return _largest(opened).astype(bool)
 
 
-def _cut_lungs(
-    blurred: FloatArray, tissue: npt.NDArray[np.uint8], padded: BoolArray
-) -> npt.NDArray[np.uint8]:
+def _cut_lungs(blurred: FloatArray, tissue: Bytes, padded: BoolArray) -> Bytes:
     """Lungs that the field of view cuts open: within the body's convex outline, but not of open air's darkness."""
     cut = np.zeros(tissue.shape, dtype=np.uint8)
     outlines, _ = cv2.findContours(tissue, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -139,7 +127,7 @@ def _cut_lungs(
     return cut
 
 
-def _largest(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _largest(mask: Bytes) -> Bytes:
     """The largest outline, filled."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = np.zeros(mask.shape, dtype=np.uint8)
@@ -166,7 +154,7 @@ def _coarse(hu: FloatArray, depth: int, factor: float) -> FloatArray:
     return coarse
 
 
-def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]:
+def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
     with ThreadPoolExecutor() as threads:
@@ -192,19 +180,19 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> npt.NDArray[np.uint8]
             lung = closed(lung, voxel_mm) & inside
             lung = dents(lung, hu, voxel_mm, is_left=label == LEFT) & inside
             lung = with_dense(lung, hu, inside, voxel_mm, is_left=label == LEFT)
-            found = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
-            labels[within][half][without_domes(found, airy[half], voxel_mm)] = label
+            refilled = filled(closed(lung, voxel_mm)) & inside & ~airway[half]
+            labels[within][half][without_domes(refilled, airy[half], voxel_mm)] = label
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(find, (RIGHT, LEFT)))
-    share = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
-    return labels if share.max() > LEAST_SHARE else np.zeros_like(labels)
+    fraction = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
+    return labels if fraction.max() > LEAST_SHARE else np.zeros_like(labels)
 
 
 def _extent(any_there: BoolArray | np.bool_) -> slice:
     """From the first to the last place where there is anything."""
-    places = np.flatnonzero(any_there)
-    return slice(int(places[0]), int(places[-1]) + 1)
+    inside = np.flatnonzero(any_there)
+    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
@@ -226,7 +214,7 @@ def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     return np.asarray(keep[parts])
 
 
-def _refined(labels: npt.NDArray[np.uint8], hu: FloatArray) -> tuple[npt.NDArray[np.uint8], dict[int, int]]:
+def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
     """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
@@ -247,9 +235,9 @@ def _refined(labels: npt.NDArray[np.uint8], hu: FloatArray) -> tuple[npt.NDArray
         airy = cv2.GaussianBlur(hu[index][around], (3, 3), 0) < DENSE_HU
         lung = full[index][around]
         for label in (RIGHT, LEFT):
-            shares = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))
-            share = cv2.resize(shares.astype(np.uint8), (columns, rows))[around]
-            lung[(share > 190) | ((share > 50) & airy)] = label
+            weights = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))
+            weight = cv2.resize(weights.astype(np.uint8), (columns, rows))[around]
+            lung[(weight > 190) | ((weight > 50) & airy)] = label
         return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
     with ThreadPoolExecutor() as threads:

@@ -20,9 +20,8 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
-from pulmoscope.core.types import FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lesions import LESION_HU, Densities, densities, each, lesions
-from pulmoscope.segment.ct_lung_parts import BoolArray
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 
 BAND_HU = (-950, -700, -300)
@@ -42,7 +41,7 @@ REGIONS: Mapping[str, tuple[int, float, float]] = MappingProxyType(
         "left-lower": (LEFT, 0.0, 0.5),
     }
 )
-"""The score's five regions, where lobes would be: the side, and from what share of that lung's height to what."""
+"""The score's five regions, where lobes would be: the side, and from what fraction of that lung's height to what."""
 
 NONE_PERCENT = 1.75
 """Less than this is none, of a region and of both lungs: what vessels leave over where nothing is ill."""
@@ -56,7 +55,7 @@ GRADE_STEPS = (25.0, 50.0, 75.0)
 
 def measure(
     hu: FloatArray,
-    labels: npt.NDArray[np.uint8],
+    labels: Bytes,
     spacing_mm: Point,
     missing: BoolArray | None = None,
 ) -> tuple[SeverityMeasure, SeverityMasks] | None:
@@ -88,9 +87,9 @@ def measure(
     both = 100.0 * sum(ill for _, ill in total.values()) / sum(lung for lung, _ in total.values())
     volumes_ml = {name: float(total[side][0]) * voxel_ml for name, side in SIDES.items()}
     in_slices = sum(lung_counts.values())
-    shares = np.full(len(hu), np.nan)
-    np.divide(sum(lesion_counts.values()), in_slices, out=shares, where=in_slices > 0)
-    found = SeverityMeasure(
+    fractions = np.full(len(hu), np.nan)
+    np.divide(sum(lesion_counts.values()), in_slices, out=fractions, where=in_slices > 0)
+    severity = SeverityMeasure(
         percent_affected=both,
         right=_percent(*total[RIGHT]),
         left=_percent(*total[LEFT]),
@@ -99,9 +98,9 @@ def measure(
         regions=regions,
         volumes_ml={**volumes_ml, "both": sum(volumes_ml.values())},
         bands=_bands(smooth, extents),
-        slice_fractions=tuple(float(share) for share in shares),
+        slice_fractions=tuple(float(fraction) for fraction in fractions),
     )
-    return found, SeverityMasks(lungs, mask)
+    return severity, SeverityMasks(lungs, mask)
 
 
 def grade(percent: float) -> str:
@@ -118,9 +117,7 @@ def region_score(percent: float) -> int:
     return 1 + sum(percent >= step for step in SCORE_STEPS[:-1]) + (percent > SCORE_STEPS[-1])
 
 
-def _on_scan(
-    lungs: npt.NDArray[np.uint8], smooth: Densities, kept: BoolArray, clear: FloatArray
-) -> npt.NDArray[np.uint8]:
+def _on_scan(lungs: Bytes, smooth: Densities, kept: BoolArray, clear: FloatArray) -> Bytes:
     """The lesions on the scan's own grid: uint8, 0 none, 1 ground glass, 2 consolidation."""
     out = np.zeros(lungs.shape, dtype=np.uint8)
     rows, columns = smooth.box
@@ -144,9 +141,7 @@ def _on_scan(
 _Counts = dict[int, npt.NDArray[np.float64]]
 
 
-def _counts(
-    lungs: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], box: tuple[slice, slice]
-) -> tuple[_Counts, _Counts]:
+def _counts(lungs: Bytes, mask: Bytes, box: tuple[slice, slice]) -> tuple[_Counts, _Counts]:
     """Side → how many voxels of each slice are lung, and how many lesion."""
     lung = {side: np.zeros(len(lungs)) for side in (RIGHT, LEFT)}
     ill = {side: np.zeros(len(lungs)) for side in (RIGHT, LEFT)}
@@ -163,8 +158,8 @@ def _counts(
 
 def _extent(counts: npt.NDArray[np.float64]) -> tuple[int, int] | None:
     """The first slice of a lung and the one behind its last; None without any."""
-    places = np.flatnonzero(counts)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else None
+    inside = np.flatnonzero(counts)
+    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else None
 
 
 def _part(extent: tuple[int, int] | None, slices: int, low: float, high: float) -> npt.NDArray[np.float64]:
@@ -198,8 +193,8 @@ def _bands(
         for side, counts in histograms.items():
             inside = smooth.hu[index][smooth.labels[index] == side]
             if len(inside):
-                places = np.searchsorted(BAND_HU, inside, side="right")
-                counts[index] = np.bincount(places, minlength=len(BANDS))
+                bands = np.searchsorted(BAND_HU, inside, side="right")
+                counts[index] = np.bincount(bands, minlength=len(BANDS))
 
     each(sort, slices)
     parts = {"both": histograms[RIGHT].sum(axis=0) + histograms[LEFT].sum(axis=0)}

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pulmoscope.core.types import Box, FloatArray
-
-Mask = npt.NDArray[np.bool_]
-Grey = npt.NDArray[np.uint8]
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray
 
 SEARCH_SIDE = 256
 """The longest side of the picture that is searched, px: finer detail says nothing about where the lungs are."""
@@ -23,7 +19,7 @@ LEAST_SHARE = 0.02
 """Lungs that cover less of the picture than this are none: gas in the bowel, a windpipe alone."""
 
 LEAST_PART = 0.12
-"""Dark parts smaller than this share of the largest are no lungs: windpipe, gas in the stomach."""
+"""Dark parts smaller than this fraction of the largest are no lungs: windpipe, gas in the stomach."""
 
 CORNER = 0.05
 """How near to a corner the air around a body comes and lungs do not, in shorter sides."""
@@ -32,22 +28,22 @@ FULL = 0.7
 """Lungs fill their hulls at least so far (healthy ones: 0.8 and more), or another threshold is tried, too."""
 
 LEAST_OF_FIRST = 0.35
-"""Lungs of a second, darker threshold are at least so large a share of the first's."""
+"""Lungs of a second, darker threshold are at least so large a fraction of the first's."""
 
 TABLE = 0.012
 """Half the thickness of a table's walls, in longer sides."""
 
 ENCLOSED = 0.5
-"""The share of a dark part's rim that lies at the body: less, and it is a gap beside the body or in the table."""
+"""The fraction of a dark part's rim that lies at the body: less, and it is a gap beside the body or in the table."""
 
 CROPPED = 0.08
-"""Less air around the body than this share of the picture: the picture was cropped."""
+"""Less air around the body than this fraction of the picture: the picture was cropped."""
 
 FLAT = 0.08
 """Rows and columns at the border whose grey varies less than this are a frame, or nothing but air."""
 
 
-def slice_lungs(pixels: FloatArray) -> Mask | None:
+def slice_lungs(pixels: FloatArray) -> BoolArray | None:
     """Find the lungs' dark parts in the picture of a CT slice.
 
     Args:
@@ -64,7 +60,7 @@ def slice_lungs(pixels: FloatArray) -> Mask | None:
     inner = _without_frame(np.asarray(small, dtype=np.float32))
     if min(inner.height, inner.width) < 16:
         return None
-    part = small[inner.top : inner.top + inner.height, inner.left : inner.left + inner.width]
+    part = small[inner.slices]
     smooth = np.rint(cv2.GaussianBlur(part, (0, 0), 1.0) * 255).clip(0, 255).astype(np.uint8)
     half = _between(smooth)
     lungs = _enclosed(smooth, half)
@@ -75,11 +71,11 @@ def slice_lungs(pixels: FloatArray) -> Mask | None:
     if lungs.sum() < LEAST_SHARE * small.size:
         return None
     whole = np.zeros(small.shape, dtype=np.uint8)
-    whole[inner.top : inner.top + inner.height, inner.left : inner.left + inner.width] = lungs
+    whole[inner.slices] = lungs
     return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def lung_hulls(lungs: Mask) -> list[FloatArray]:
+def lung_hulls(lungs: BoolArray) -> list[FloatArray]:
     """The convex hull of each lung, float32 (points, 2): x and y in pixels.
 
     Lungs that touch are parted where they are narrowest, near the middle of both.
@@ -97,7 +93,7 @@ def lung_hulls(lungs: Mask) -> list[FloatArray]:
     return [_hull(side, start) for side, start in sides if side.sum() >= 0.05 * lungs.sum()]
 
 
-def _hull(part: Mask, start: int) -> FloatArray:
+def _hull(part: BoolArray, start: int) -> FloatArray:
     rows = np.flatnonzero(part.any(axis=1))
     first = start + part[rows].argmax(axis=1)
     last = start + part.shape[1] - part[rows, ::-1].argmax(axis=1)
@@ -105,7 +101,7 @@ def _hull(part: Mask, start: int) -> FloatArray:
     return np.asarray(cv2.convexHull(corners.astype(np.float32))[:, 0], dtype=np.float32)
 
 
-def _enclosed(smooth: Grey, air: int, again: bool = True) -> Mask:
+def _enclosed(smooth: Bytes, air: int, again: bool = True) -> BoolArray:
     """The large dark parts within the body.
 
     Args:
@@ -124,13 +120,13 @@ def _enclosed(smooth: Grey, air: int, again: bool = True) -> Mask:
     return _large_parts(dark, _largest_part(bright) if around.mean() > CROPPED else None)
 
 
-def _fill(lungs: Mask) -> float:
+def _fill(lungs: BoolArray) -> float:
     """How much of their hulls the lungs' dark parts fill, 0 where there are none."""
     area = sum(float(cv2.contourArea(hull)) for hull in lung_hulls(lungs))
     return float(lungs.sum()) / area if area else 0.0
 
 
-def _between(grey: Grey) -> int:
+def _between(grey: Bytes) -> int:
     """Otsu's threshold: the last grey value of the darker of two groups."""
     threshold, _ = cv2.threshold(
         np.ascontiguousarray(grey.reshape(1, -1)), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU
@@ -159,7 +155,7 @@ def _without_frame(pixels: FloatArray) -> Box:
     return Box(top, left, bottom - top, right - left)
 
 
-def _reaching_corners(dark: Mask) -> Mask:
+def _reaching_corners(dark: BoolArray) -> BoolArray:
     """The parts of ``dark`` that reach a corner, or that run along much of the border."""
     count, labels = cv2.connectedComponents(dark.astype(np.uint8), connectivity=4)
     rows, columns = dark.shape
@@ -178,7 +174,7 @@ def _reaching_corners(dark: Mask) -> Mask:
     return np.asarray(outside[labels])
 
 
-def _largest_part(bright: Mask) -> Mask:
+def _largest_part(bright: BoolArray) -> BoolArray:
     """The body: the largest part of what is bright, cut loose from the thin walls of the table."""
     width = 2 * max(1, round(TABLE * max(bright.shape))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
@@ -191,7 +187,7 @@ def _largest_part(bright: Mask) -> Mask:
     return np.asarray(cv2.dilate(body, disc) > 0) & bright
 
 
-def _large_parts(dark: Mask, body: Mask | None) -> Mask:
+def _large_parts(dark: BoolArray, body: BoolArray | None) -> BoolArray:
     """The large parts of what is dark, without thin ones and those that ``body``, where given, does not enclose."""
     width = max(3, round(0.02 * max(dark.shape)) | 1)
     core = cv2.morphologyEx(
@@ -206,8 +202,8 @@ def _large_parts(dark: Mask, body: Mask | None) -> Mask:
     return np.asarray((areas >= max(1, LEAST_PART * areas.max()))[labels])
 
 
-def _enclosure(part: Mask, body: Mask) -> float:
-    """The share of the body in a thin rim around ``part``, whose holes and notches (vessels) are filled first.
+def _enclosure(part: BoolArray, body: BoolArray) -> float:
+    """The fraction of the body in a thin rim around ``part``, whose holes and notches (vessels) are filled first.
 
     0 for what reaches the picture's border: there is air around the body, so the lungs are far from it.
     """

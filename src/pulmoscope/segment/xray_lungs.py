@@ -11,7 +11,7 @@ FINDER_SIZE = 80
 """Side of the lung finder's square input, px."""
 
 LEAST_SHARE = 0.06
-"""Lungs that cover less of the image than this are no lungs (healthy films: 0.2 to 0.4)."""
+"""Lungs that cover less of the image than this are no lungs (healthy radiographs: 0.2 to 0.4)."""
 
 FLATTEST = 0.8
 """Least height of the box, in widths: a dense lower zone hides the lungs' base from the finder, not from us."""
@@ -48,7 +48,7 @@ def lung_box(lungs: FloatArray, rows: int, columns: int, margin: float) -> Box |
     Args:
         lungs: lung probability over the whole image, float32, any size.
         rows, columns: of the image that the box is for.
-        margin: share of the lungs' height and width that is added on every side, within the image.
+        margin: fraction of the lungs' height and width that is added on every side, within the image.
     """
     inside = _largest_parts(lungs > 0.5)
     if inside.mean() <= LEAST_SHARE:
@@ -119,10 +119,10 @@ def _largest_parts(inside: np.ndarray) -> np.ndarray:
 
 def _span(counts: np.ndarray) -> tuple[float, float]:
     """The 1st and 99th percentile of positions, given how many there are at each: ``np.quantile``, but quicker."""
-    places = np.array([0.01, 0.99]) * (counts.sum() - 1)
-    below = np.floor(places)
+    limits = np.array([0.01, 0.99]) * (counts.sum() - 1)
+    below = np.floor(limits)
     reached = counts.cumsum()
     lower = np.searchsorted(reached, below, side="right")
-    upper = np.searchsorted(reached, np.ceil(places), side="right")
-    low, high = lower + (upper - lower) * (places - below)
+    upper = np.searchsorted(reached, np.ceil(limits), side="right")
+    low, high = lower + (upper - lower) * (limits - below)
     return float(low), float(high)

@@ -21,8 +21,8 @@ from pulmoscope.datasets.hospitals import hospital_of, without
 from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_xray
+from pulmoscope.preprocess.framing import crop
 from pulmoscope.preprocess.kinds import ImagePreprocess
-from pulmoscope.preprocess.xray import crop
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs

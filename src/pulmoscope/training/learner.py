@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.models.classifier import Classifier, early_layers
+from pulmoscope.models.backbone import early_layers
+from pulmoscope.models.classifier import Classifier
 from pulmoscope.models.losses import GroupRisk, Loss, build_loss
 from pulmoscope.recipes.recipe import Phase, Recipe
 from pulmoscope.recipes.specs import LossSpec

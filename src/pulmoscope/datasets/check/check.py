@@ -22,7 +22,7 @@ from pulmoscope.datasets.check.findings import (
     PixelStatistics,
 )
 from pulmoscope.datasets.check.measure import HISTOGRAM_BINS, Measured, measure_all
-from pulmoscope.datasets.check.verdicts import judge
+from pulmoscope.datasets.check.verdicts import verdicts_of
 from pulmoscope.datasets.fingerprint import BITS, connected, near_duplicates
 from pulmoscope.datasets.studies import is_study, size_of, study_checksum
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
@@ -44,8 +44,8 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         for sample, result in zip(pictures, results, strict=True)
         if not isinstance(result, InputError)
     ]
-    samples, measured = [sample for sample, _ in readable], [found for _, found in readable]
-    pairs = near_duplicates(np.array([found.hash for found in measured]).reshape(-1, BITS))
+    samples, measured = [sample for sample, _ in readable], [values for _, values in readable]
+    pairs = near_duplicates(np.array([image.hash for image in measured]).reshape(-1, BITS))
     groups = connected(len(measured), [(one, other) for one, other, _ in pairs])
     labelled = [index for index, sample in enumerate(samples) if sample.label]
     sourced = [sample for sample in table if sample.label and sample.source]
@@ -73,7 +73,7 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
         ),
         warnings=table.warnings,
     )
-    return dataclasses.replace(report, verdicts=judge(report))
+    return dataclasses.replace(report, verdicts=verdicts_of(report))
 
 
 def _problems(
@@ -99,8 +99,8 @@ def _counts(table: Iterable[Sample]) -> tuple[Count, ...]:
 
 def _file_kinds(samples: Sequence[Sample], measured: Sequence[Measured]) -> tuple[FileKind, ...]:
     counts = Counter(
-        (sample.label, found.format, found.columns, found.rows)
-        for sample, found in zip(samples, measured, strict=True)
+        (sample.label, one.format, one.columns, one.rows)
+        for sample, one in zip(samples, measured, strict=True)
     )
     ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
     return tuple(FileKind(*key, images) for key, images in ordered)
@@ -108,16 +108,16 @@ def _file_kinds(samples: Sequence[Sample], measured: Sequence[Measured]) -> tupl
 
 def _pixel_statistics(samples: Sequence[Sample], measured: Sequence[Measured]) -> tuple[PixelStatistics, ...]:
     by_part: dict[tuple[str, str], list[Measured]] = defaultdict(list)
-    for sample, found in zip(samples, measured, strict=True):
-        by_part[sample.split, ""].append(found)
+    for sample, one in zip(samples, measured, strict=True):
+        by_part[sample.split, ""].append(one)
         if sample.label:
-            by_part[sample.split, sample.label].append(found)
+            by_part[sample.split, sample.label].append(one)
     statistics = []
     for (split, label), members in sorted(
         by_part.items(), key=lambda item: (SPLITS.index(item[0][0]), item[0][1])
     ):
-        mean = float(np.mean([found.mean for found in members]))
-        square = float(np.mean([found.square for found in members]))
+        mean = float(np.mean([one.mean for one in members]))
+        square = float(np.mean([one.square for one in members]))
         sd = float(np.sqrt(max(0.0, square - mean**2)))
         statistics.append(PixelStatistics(split, label, len(members), mean, sd))
     return tuple(statistics)
@@ -125,16 +125,16 @@ def _pixel_statistics(samples: Sequence[Sample], measured: Sequence[Measured]) -
 
 def _histograms(samples: Sequence[Sample], measured: Sequence[Measured]) -> tuple[Histogram, ...]:
     sums: dict[str, Any] = defaultdict(lambda: np.zeros(HISTOGRAM_BINS))
-    for sample, found in zip(samples, measured, strict=True):
-        sums[sample.label] += found.histogram
+    for sample, one in zip(samples, measured, strict=True):
+        sums[sample.label] += one.histogram
     return tuple(
-        Histogram(label, tuple(float(share) for share in total / total.sum()))
+        Histogram(label, tuple(float(fraction) for fraction in total / total.sum()))
         for label, total in sorted(sums.items())
     )
 
 
 def _pairs(
-    samples: Sequence[Sample], measured: Sequence[Measured], found: Sequence[tuple[int, int, int]]
+    samples: Sequence[Sample], measured: Sequence[Measured], pairs: Sequence[tuple[int, int, int]]
 ) -> list[Pair]:
     return [
         Pair(
@@ -145,7 +145,7 @@ def _pairs(
             splits=(samples[one].split, samples[other].split),
             labels=(samples[one].label, samples[other].label),
         )
-        for one, other, bits in found
+        for one, other, bits in pairs
     ]
 
 

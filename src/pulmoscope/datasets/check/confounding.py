@@ -1,4 +1,4 @@
-"""Can the class be told without looking at the lungs? By the source, or by what the file looks like from outside."""
+"""Can the class be predicted without looking at the lungs: by the source, or by the file's outward features?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class SourceShare:
-    """How many images of a class come from a source, and what share of the class that is."""
+    """How many images of a class come from a source, and what fraction of the class that is."""
 
     label: str
     source: str
@@ -34,7 +34,7 @@ class SourceShare:
 
 @dataclass(frozen=True)
 class Probe:
-    """How well a shallow decision tree tells the class from outward features, cross-validated.
+    """How well a shallow decision tree predicts the class from outward features, cross-validated.
 
     Attributes:
         balanced_accuracy: from all features together.
@@ -57,7 +57,7 @@ class Probe:
 
 
 def cramers_v(first: Sequence[str], second: Sequence[str]) -> float | None:
-    """Cramér's V between two labellings of the same items: 0 independent, 1 one tells the other.
+    """Cramér's V between two labellings of the same items: 0 independent, 1 one determines the other.
 
     V = sqrt(chi² / (n · (min(rows, columns) - 1))), H. Cramér, Mathematical Methods of Statistics (1946), §21.9.
     None where either has fewer than two values: then it can't be measured.
@@ -74,7 +74,7 @@ def cramers_v(first: Sequence[str], second: Sequence[str]) -> float | None:
 
 
 def source_shares(labels: Sequence[str], sources: Sequence[str]) -> tuple[SourceShare, ...]:
-    """Each class's images by source, largest share first."""
+    """Each class's images by source, largest fraction first."""
     total = Counter(labels)
     counts = Counter(zip(labels, sources, strict=True))
     return tuple(
@@ -118,17 +118,17 @@ def shortcut_probe(
     )
 
 
-def _features(found: Measured) -> list[float]:
+def _features(measured: Measured) -> list[float]:
     known = ("PNG", "JPEG", "TIFF", "DICOM")
-    code = known.index(found.format) if found.format in known else len(known)
+    code = known.index(measured.format) if measured.format in known else len(known)
     return [
         code,
-        found.columns,
-        found.rows,
-        found.bytes_per_pixel,
-        found.mean,
-        found.sd,
-        found.dark_border,
+        measured.columns,
+        measured.rows,
+        measured.bytes_per_pixel,
+        measured.mean,
+        measured.sd,
+        measured.dark_border,
     ]
 
 

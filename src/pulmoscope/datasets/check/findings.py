@@ -49,10 +49,10 @@ class PixelStatistics:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Share of a class's pixels in each of 32 equal bins of [0, 1]."""
+    """Fraction of a class's pixels in each of 32 equal bins of [0, 1]."""
 
     label: str
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class CheckReport:
     @property
     def verdict(self) -> Literal["ok", "warn", "fail"]:
         """The worst of all verdicts."""
-        found = {one.verdict for one in self.verdicts}
-        return "fail" if "fail" in found else "warn" if "warn" in found else "ok"
+        levels = {one.verdict for one in self.verdicts}
+        return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``check.json``."""

@@ -1,4 +1,4 @@
-"""What one image file tells about itself: bytes, size, brightness, hash."""
+"""What is measured of one image file: bytes, size, brightness, hash."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import sha256_of_file
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray, dhash
+from pulmoscope.core.types import BoolArray, FloatArray
+from pulmoscope.datasets.fingerprint import dhash
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.io.quiet import unreadable
 
 HISTOGRAM_BINS = 32
 BORDER = 0.05
-"""The frame whose darkness is measured: this share of the sides, at every border."""
+"""The frame whose darkness is measured: this fraction of the sides, at every border."""
 DARK = 0.05
 """Pixels below this are dark: padding, collimation, air outside the body."""
 
@@ -35,8 +35,8 @@ class Measured:
         format: by its first bytes, not its name: ``PNG``, ``JPEG``, ``TIFF``, ``DICOM`` or ``other``.
         bytes_per_pixel: file size over number of pixels.
         mean, square: mean of the pixels and of their squares.
-        dark_border: share of dark pixels in the outer frame.
-        histogram: share of pixels in each of 32 equal bins, float32 (32,).
+        dark_border: fraction of dark pixels in the outer frame.
+        histogram: fraction of pixels in each of 32 equal bins, float32 (32,).
         hash: bool (256,), see :func:`~pulmoscope.datasets.fingerprint.dhash`.
     """
 

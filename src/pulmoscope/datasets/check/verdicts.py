@@ -15,7 +15,7 @@ WARN_SOURCE, FAIL_SOURCE = 0.3, 0.6
 WARN_PROBE, FAIL_PROBE = 0.25, 0.5
 
 
-def judge(report: CheckReport) -> tuple[Verdict, ...]:
+def verdicts_of(report: CheckReport) -> tuple[Verdict, ...]:
     """All rules, in the order in which they should be read."""
     return (
         _files(report),
@@ -119,7 +119,7 @@ def _patients(report: CheckReport) -> Verdict:
     if report.unknown_patients:
         text = (
             f"{report.unknown_patients} of {report.images} images have no patient id: whether patients are in "
-            "two splits can't be told."
+            "two splits is unknown."
         )
         return Verdict("patients", "warn", text)
     return Verdict("patients", "ok", "No patient is in two splits.")
@@ -139,7 +139,7 @@ def _labels(report: CheckReport) -> Verdict:
 
 def _sources(report: CheckReport) -> Verdict:
     if report.source_v is None:
-        text = "Fewer than two sources are named: whether the source tells the class can't be measured."
+        text = "Fewer than two sources are named: whether the source gives the class away can't be measured."
         return Verdict("sources", "warn", text)
     strength = report.source_v
     verdict: Literal["ok", "warn", "fail"] = (
@@ -148,7 +148,7 @@ def _sources(report: CheckReport) -> Verdict:
     meaning = {
         "ok": "the source says little about the class.",
         "warn": "the source says something about the class: read results by source.",
-        "fail": "the source nearly tells the class: a model can be right for the wrong reason.",
+        "fail": "the source nearly determines the class: a model can be right for the wrong reason.",
     }[verdict]
     return Verdict("sources", verdict, f"Cramér's V between class and source is {strength:.2f}: {meaning}")
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts.folders import subfolders
 from pulmoscope.datasets.manifest import read_csv
@@ -116,7 +116,9 @@ def _label_rows(path: Path) -> dict[str, npt.NDArray[Any]]:
         index[row["folder/id"].lower()] = int(row["label index"])
     labels = _load(arrays[-1])
     if len(labels) == len(index):
-        index = {patient: place for place, patient in enumerate(sorted(index, key=lambda name: index[name]))}
+        index = {
+            patient: number for number, patient in enumerate(sorted(index, key=lambda name: index[name]))
+        }
     if max(index.values()) >= len(labels):
         raise DatasetError(
             f"{arrays[-1]}: must have a row for every label index up to {max(index.values())} "

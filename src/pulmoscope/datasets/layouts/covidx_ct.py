@@ -77,14 +77,14 @@ def read(path: Path) -> SampleTable:
 
 def _listings(path: Path) -> dict[str, dict[str, Path]]:
     """Version (``2A``; version 1: ``1``) → split → listing, splits in the order of use."""
-    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    listings: dict[str, dict[str, Path]] = defaultdict(dict)
     if path.is_dir():
         for file in sorted(path.glob("*.txt")):
             if match := _LISTING.fullmatch(file.name):
-                found[match[2].upper() or "1"][match[1].lower()] = file
+                listings[match[2].upper() or "1"][match[1].lower()] = file
     return {
         version: {split: files[split] for split in ("train", "val", "test") if split in files}
-        for version, files in found.items()
+        for version, files in listings.items()
     }
 
 
@@ -135,8 +135,8 @@ def _patient(name: str, ids: list[str]) -> str:
     stem = name.rsplit(".", 1)[0]
     parts = [match.start() for match in re.finditer(r"[-_]", stem)]
     for end in reversed(parts):
-        place = bisect_right(ids, stem[:end]) - 1
-        if place >= 0 and ids[place] == stem[:end]:
-            return ids[place]
+        position = bisect_right(ids, stem[:end]) - 1
+        if position >= 0 and ids[position] == stem[:end]:
+            return ids[position]
     match = _PATIENT.fullmatch(stem)
     return next(filter(None, match.groups())) if match else ""

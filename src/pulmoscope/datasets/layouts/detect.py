@@ -157,17 +157,17 @@ def draw(
     pool = [sample for sample in table if sample.split == split]
     together = LAYOUTS[table.layout].together
     groups = image_groups(table.root, pool, progress, together(pool) if together else None)
-    drawn = iter(assign_splits(pool, fractions, SEED, groups))
-    samples = tuple(next(drawn) if sample.split == split else sample for sample in table)
+    splits = iter(assign_splits(pool, fractions, SEED, groups))
+    samples = tuple(next(splits) if sample.split == split else sample for sample in table)
     what = "no splits: drawn here" if whole else "no val: drawn here from train"
     if whole and split:
         what = f"all in {split}: shared out here"
-    shares = ", ".join(f"{share * 100:.0f} % {name}" for name, share in fractions.items())
+    sizes = ", ".join(f"{fraction * 100:.0f} % {name}" for name, fraction in fractions.items())
     if all(is_study(table.path(sample)) for sample in pool):
         kept = "one patient's studies"
     else:
         kept = "one patient's images and near-duplicates" + (" and neighbouring numbers" if together else "")
-    drawn_here = f"{what} ({shares}; {kept} stay together)"
+    drawn_here = f"{what} ({sizes}; {kept} stay together)"
     # A data set that has a split would have it again in a manifest made of it.
-    told = (drawn_here,) if whole and split else (drawn_here, UNSETTLED)
-    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, *told))
+    warnings = (drawn_here,) if whole and split else (drawn_here, UNSETTLED)
+    return dataclasses.replace(table, samples=samples, warnings=(*table.warnings, *warnings))

@@ -1,9 +1,9 @@
 """The layout of MosMedData COVID19_1110: ``studies/CT-0/study_0001.nii.gz``, ``masks/study_0255_mask.nii.gz``.
 
-Morozov et al., arXiv 2005.06465. CT-0 … CT-4 is the share of the lungs that is affected: none, up to 25, 50, 75 %, or
-more. 50 studies of CT-1 have masks of the infection (ground glass and consolidation). ``dataset_registry.xlsx`` repeats
-what the folders say and is not read. Studies that say in their header that a program drew them are phantoms, which
-:mod:`pulmoscope.phantoms.ct.mosmed` writes in this layout.
+Morozov et al., arXiv 2005.06465. CT-0 … CT-4 is the fraction of the lungs that is affected: none, up to 25, 50, 75 %,
+or more. 50 studies of CT-1 have masks of the infection (ground glass and consolidation). ``dataset_registry.xlsx``
+repeats what the folders say and is not read. Studies that say in their header that a program drew them are phantoms,
+which :mod:`pulmoscope.phantoms.ct.mosmed` writes in this layout.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read(path: Path) -> SampleTable:
 
     Of studies only the header is read; masks are few and pack to a few kB. One study is one patient. CT-0 shows no
     infection, so its slices are known, too; those of other studies without a mask are unknown. The source is
-    ``MosMedData``, of drawn studies ``phantom``.
+    ``MosMedData``, of simulated studies ``phantom``.
 
     Raises:
         DatasetError: there is no folder ``studies/CT-0`` … ``CT-4``, or a mask can't be read.
@@ -85,7 +85,7 @@ def _infected(mask: Path) -> str:
         # identity in DICOM's axes: to the left, to the back, to the head
         volume = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(mask)), "LPS")
     except RuntimeError as error:
-        found = str(error).strip().splitlines()[-1]
-        raise DatasetError(f"{mask}: must be a NIfTI volume (found: {found})") from error
+        reason = str(error).strip().splitlines()[-1]
+        raise DatasetError(f"{mask}: must be a NIfTI volume (found: {reason})") from error
     marked = np.any(SimpleITK.GetArrayViewFromImage(volume), axis=(1, 2))
     return infected_text(int(number) for number in np.flatnonzero(marked))

@@ -83,9 +83,9 @@ def _sets(path: Path) -> list[tuple[str, Path]]:
 def _labels_of(path: Path, folder: Path, number: str) -> dict[str, str]:
     """Patient's folder in lower case → class, from the first table that fits: the set's own, then a common one."""
     beside = _tables(path) if folder != path else []
-    own = [file for file in beside if _number_of(file) == number]
+    numbered = [file for file in beside if _number_of(file) == number]
     common = [file for file in beside if _number_of(file) is None]
-    for file in (*_tables(folder), *own, *common):
+    for file in (*_tables(folder), *numbered, *common):
         if labels := _labels_in(file):
             return labels
     return {}
@@ -114,11 +114,11 @@ def _labels_in(file: Path) -> dict[str, str]:
         return {}
     labels: dict[str, str] = {}
     for line, row in rows:
-        found = _LABELS.get(re.sub(r"[\W_]", "", row[label].lower()))
-        if found is None:
+        known = _LABELS.get(re.sub(r"[\W_]", "", row[label].lower()))
+        if known is None:
             raise DatasetError(
                 f"{file}, line {line}: {label} must be COVID-19, CAP or Normal (found: {row[label]})"
             )
-        if labels.setdefault(row[patient].lower(), found) != found:
-            raise DatasetError(f"{file}, line {line}: a patient has one label (found: {found} and another)")
+        if labels.setdefault(row[patient].lower(), known) != known:
+            raise DatasetError(f"{file}, line {line}: a patient has one label (found: {known} and another)")
     return labels

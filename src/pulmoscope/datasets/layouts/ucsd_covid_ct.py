@@ -72,20 +72,20 @@ def read(path: Path) -> SampleTable:
 
 def _folders(path: Path) -> dict[str, Path]:
     """Class, as the data set spells it → its folder of pictures; the same place for both."""
-    for place in PICTURES:
-        named = {folder.name.lower(): folder for folder in subfolders(path / place)}
-        found = {kind: named[f"ct_{kind.lower()}"] for kind in _CLASSES if f"ct_{kind.lower()}" in named}
-        if found:
-            return found
+    for parent in PICTURES:
+        named = {folder.name.lower(): folder for folder in subfolders(path / parent)}
+        kinds = {kind: named[f"ct_{kind.lower()}"] for kind in _CLASSES if f"ct_{kind.lower()}" in named}
+        if kinds:
+            return kinds
     return {}
 
 
 def _packed(path: Path) -> list[str]:
     return [
-        (Path(place) / f"CT_{kind}.zip").as_posix()
-        for place in PICTURES
+        (Path(folder) / f"CT_{kind}.zip").as_posix()
+        for folder in PICTURES
         for kind in _CLASSES
-        if (path / place / f"CT_{kind}.zip").is_file()
+        if (path / folder / f"CT_{kind}.zip").is_file()
     ]
 
 
@@ -111,7 +111,7 @@ def _listed(path: Path, kind: str) -> dict[str, str]:
 def _patients(path: Path, kind: str) -> dict[str, str]:
     """A picture's stem → patient; empty where the table is not there."""
     file = next(
-        (found for suffix in (".xlsx", ".csv") if (found := path / f"{kind}-CT-MetaInfo{suffix}").is_file()),
+        (sheet for suffix in (".xlsx", ".csv") if (sheet := path / f"{kind}-CT-MetaInfo{suffix}").is_file()),
         None,
     )
     if file is None:

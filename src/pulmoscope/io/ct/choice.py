@@ -51,12 +51,13 @@ def choose(
         together.setdefault(header.series, []).append(header)
     # Some scanners put the localizer into the series of its slices.
     by_series = {
-        uid: [header for header in found if not header.flat] or found for uid, found in together.items()
+        uid: [header for header in of_series if not header.flat] or of_series
+        for uid, of_series in together.items()
     }
     if series:
         if series not in by_series:
-            found = f"the study does not hold the series that --series names, but {len(by_series)} other CT series"
-            raise UnsuitableError(name, "series-not-found", found)
+            which = f"the study does not hold the series that --series names, but {len(by_series)} other CT series"
+            raise UnsuitableError(name, "series-not-found", which)
         if reason := _unfit(by_series[series], anywhere=True):
             finding = f"the series that --series names can't be read: {reason}"
             rule = f"a series is axial and has at least {FEWEST} slices"
@@ -65,8 +66,8 @@ def choose(
     reasons = {uid: _unfit(slices) for uid, slices in by_series.items()}
     fit = {uid: slices for uid, slices in by_series.items() if not reasons[uid]}
     if not fit:
-        told = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
-        finding = f"no series of the study can be read: {told}"
+        counted = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
+        finding = f"no series of the study can be read: {counted}"
         rule = f"an axial chest CT of at least {FEWEST} slices is read"
         raise UnsuitableError(name, "no-chest-series", finding, rule)
     best = max(fit, key=lambda uid: _rank(fit[uid]))

@@ -72,10 +72,10 @@ def check_whole(name: str, container: Container, voxels: int, voxel_bytes: int) 
         UnreadableError: it has.
     """
     expected = voxels * (container.voxel_bytes or voxel_bytes)
-    found = len(container.data) - container.start
-    if found < expected:
-        share = f"{max(0, found)} of {expected} bytes of voxels are there"
-        raise UnreadableError(name, "truncated", f"the file ends before its image does: {share}")
+    length = len(container.data) - container.start
+    if length < expected:
+        finding = f"{max(0, length)} of {expected} bytes of voxels are there"
+        raise UnreadableError(name, "truncated", f"the file ends before its image does: {finding}")
 
 
 def _nifti(name: str, data: bytes) -> Container:
@@ -100,11 +100,11 @@ def _nifti(name: str, data: bytes) -> Container:
 
 def _metaimage(name: str, data: bytes, most: int) -> Container:
     """MetaImage; voxels may be packed by zlib."""
-    said = _LOCAL.search(data[: 2**16])
+    match = _LOCAL.search(data[: 2**16])
     # A second one, before or after it, could be the one that counts.
-    if said is None or said[1].lower() != b"local" or data.count(b"ElementDataFile") != 1:
+    if match is None or match[1].lower() != b"local" or data.count(b"ElementDataFile") != 1:
         raise _elsewhere(name)
-    header, voxels = data[: said.end()], data[said.end() :]
+    header, voxels = data[: match.end()], data[match.end() :]
     if _PACKED.search(header):
         header, voxels = _PACKED.sub(rb"\1False", header), _unpacked(name, voxels, most)
     return Container("MetaImage", header + voxels, len(header))
@@ -112,10 +112,10 @@ def _metaimage(name: str, data: bytes, most: int) -> Container:
 
 def _nrrd(name: str, data: bytes, most: int) -> Container:
     """NRRD; voxels may be packed by gzip."""
-    found = re.match(rb".*?\n\r?\n", data, re.DOTALL)
-    if found is None or re.search(rb"data[ \t]*file[ \t]*:", found[0], re.IGNORECASE):
+    match = re.match(rb".*?\n\r?\n", data, re.DOTALL)
+    if match is None or re.search(rb"data[ \t]*file[ \t]*:", match[0], re.IGNORECASE):
         raise _elsewhere(name)
-    header, voxels = found[0], data[found.end() :]
+    header, voxels = match[0], data[match.end() :]
     encoding = _ENCODING.search(header)
     if encoding is None or encoding[2].lower() not in (b"raw", b"gzip", b"gz"):
         finding = "the NRRD file is packed in a way that can't be unpacked"

@@ -75,7 +75,7 @@ class SliceHeader:
         series, patient: ids; for comparing only.
         position_mm, orientation, spacing_mm: None where missing or impossible.
         slope, intercept: the rescale to HU; None where missing or impossible.
-        kernel: ``lung``, ``soft`` or empty where its name tells neither.
+        kernel: ``lung``, ``soft`` or empty where its name says neither.
         part: ``chest``, ``elsewhere``, or empty where the file does not say.
         flat: a localizer or scout: a projection, no slice.
         expected: images in the acquisition, 0 where the file does not say.
@@ -116,7 +116,9 @@ class SliceHeader:
         """Where the slice lies along its normal; 0 where that is not known."""
         if self.normal is None or self.position_mm is None:
             return 0.0
-        return sum(along * place for along, place in zip(self.normal, self.position_mm, strict=True))
+        return sum(
+            along * coordinate for along, coordinate in zip(self.normal, self.position_mm, strict=True)
+        )
 
 
 def is_ct(dataset: Dataset) -> bool:
@@ -155,16 +157,16 @@ def slice_headers(dataset: Dataset, offset: int, entry: Entry) -> list[SliceHead
     storage = _storage(dataset, offset)
     frames = storage.frames if storage else 1
     shared = _first(dataset, "SharedFunctionalGroupsSequence")
-    own = values(dataset, "PerFrameFunctionalGroupsSequence")
-    found = []
+    per_frame = values(dataset, "PerFrameFunctionalGroupsSequence")
+    headers = []
     for frame in range(frames):
         groups = [
             group
-            for group in (own[frame] if frame < len(own) else None, shared, dataset)
+            for group in (per_frame[frame] if frame < len(per_frame) else None, shared, dataset)
             if group is not None
         ]
-        found.append(_header(dataset, groups, storage, entry, frame))
-    return found
+        headers.append(_header(dataset, groups, storage, entry, frame))
+    return headers
 
 
 def _header(
@@ -223,20 +225,20 @@ def _storage(dataset: Dataset, offset: int) -> Storage | None:
     return Storage(syntax, rows, columns, allocated, stored, signed, frames, 0 if parsed else offset)
 
 
-def _position(found: tuple[float, ...] | None) -> Point | None:
-    if found is None or max(map(abs, found)) > FARTHEST_MM:
+def _position(values: tuple[float, ...] | None) -> Point | None:
+    if values is None or max(map(abs, values)) > FARTHEST_MM:
         return None
-    return found[0], found[1], found[2]
+    return values[0], values[1], values[2]
 
 
-def _orientation(found: tuple[float, ...] | None) -> tuple[float, ...] | None:
+def _orientation(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """Two unit vectors at right angles; None for anything else (PS3.3 C.7.6.2.1.1)."""
-    if found is None or max(map(abs, found)) > 1.1:  # nor can its square overflow
+    if values is None or max(map(abs, values)) > 1.1:  # nor can its square overflow
         return None
-    row, column = np.array(found[:3]), np.array(found[3:])
+    row, column = np.array(values[:3]), np.array(values[3:])
     straight = abs(float(row @ column)) < 1e-3
     units = all(abs(float(np.linalg.norm(axis)) - 1) < 1e-2 for axis in (row, column))
-    return found if straight and units else None
+    return values if straight and units else None
 
 
 def _part(dataset: Dataset) -> str:
@@ -251,7 +253,7 @@ def _kernel(dataset: Dataset, groups: Sequence[Dataset]) -> str:
     """What the reconstruction kernel is made for, by the vendors' names for them."""
     inner = (_first(group, "CTReconstructionSequence") for group in groups)
     name = next(
-        (found for part in (dataset, *inner) if part and (found := code(part, "ConvolutionKernel"))), ""
+        (kernel for part in (dataset, *inner) if part and (kernel := code(part, "ConvolutionKernel"))), ""
     )
     if _SHARP.search(name):
         return "lung"
@@ -265,10 +267,10 @@ def _floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) 
             if holder is None or keyword not in holder:
                 continue
             try:
-                found = tuple(float(value) for value in values(holder, keyword))
+                floats = tuple(float(value) for value in values(holder, keyword))
             except (TypeError, ValueError, OverflowError):
                 return None
-            return found if len(found) == count and all(map(math.isfinite, found)) else None
+            return floats if len(floats) == count and all(map(math.isfinite, floats)) else None
     return None
 
 

@@ -39,8 +39,8 @@ def orient(pixels: FloatArray, geometry: Geometry) -> tuple[FloatArray, Geometry
             steps[axis] = -steps[axis]
             reversed_axes.append(axis)
     turned = np.flip(pixels, tuple(reversed_axes)) if reversed_axes else pixels
-    found = Geometry(_point(origin), _point(steps[0]), _point(steps[1]), _point(steps[2]))
-    return np.ascontiguousarray(turned), found, 0 in reversed_axes and order[0] == 0
+    oriented = Geometry(_point(origin), _point(steps[0]), _point(steps[1]), _point(steps[2]))
+    return np.ascontiguousarray(turned), oriented, 0 in reversed_axes and order[0] == 0
 
 
 def _point(values: np.typing.NDArray[np.float64]) -> Point:

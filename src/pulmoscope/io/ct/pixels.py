@@ -68,15 +68,15 @@ def decode_file(
             frames = open_frames(data, first)
     except UnreadableError as error:
         return [error] * len(slices)
-    found: list[UnreadableError | None] = []
+    errors: list[UnreadableError | None] = []
     for target, header in slices:
         try:
             with decoding(header.entry.name):
                 _decode_into(target, frames, header)
-            found.append(None)
+            errors.append(None)
         except UnreadableError as error:
-            found.append(error)
-    return found
+            errors.append(error)
+    return errors
 
 
 def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> None:
@@ -87,8 +87,8 @@ def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> Non
     stored = signed(frames(header.frame), header)
     size = (storage.rows, storage.columns)
     if stored.shape != size:
-        found = " x ".join(map(str, stored.shape))
-        finding = f"damaged: {found} pixels, and {size[0]} x {size[1]} by its header"
+        shape = " x ".join(map(str, stored.shape))
+        finding = f"damaged: {shape} pixels, and {size[0]} x {size[1]} by its header"
         raise UnreadableError(header.entry.name, "damaged", finding)
     np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
     np.add(target, np.float32(header.intercept), out=target)
@@ -137,8 +137,8 @@ def _native(data: bytes, start: int, length: int, frame: int, header: SliceHeade
     size = storage.rows * storage.columns * storage.bits_allocated // 8
     begin = start + frame * size
     if begin + size > len(data) or (frame + 1) * size > length:
-        share = f"{max(0, min(len(data) - begin, length - frame * size))} of {size} bytes of pixels are there"
-        finding = f"the file ends before its image does: {share}"
+        there = f"{max(0, min(len(data) - begin, length - frame * size))} of {size} bytes of pixels are there"
+        finding = f"the file ends before its image does: {there}"
         raise UnreadableError(header.entry.name, "truncated", finding)
     flat = np.frombuffer(data, f"<u{storage.bits_allocated // 8}", storage.rows * storage.columns, begin)
     return flat.reshape(storage.rows, storage.columns)
@@ -157,7 +157,7 @@ def _decompressed(stream: bytes, header: SliceHeader) -> Stored:
         raise UnreadableError(name, "truncated", finding)
     values: Stored = np.asarray(_DECODERS[storage.syntax](stream))
     if not storage.signed and int(values.max()) >= 2**storage.bits_stored:
-        # Nothing else tells that a lossless JPEG is damaged: its decoder goes on with any differences.
+        # Nothing else shows that a lossless JPEG is damaged: its decoder goes on with any differences.
         finding = f"damaged: a value of {int(values.max())}, where {storage.bits_stored} bits are stored"
         raise UnreadableError(name, "damaged", finding)
     return values

@@ -47,7 +47,7 @@ def read_series(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Fla
     flags = [
         *remarks,
         *stacked.flags,
-        *bad_flags([bad[place] for place in sorted(bad)]),
+        *bad_flags([bad[index] for index in sorted(bad)]),
         *_foreign_flags(len(odd), breaks),
     ]
     dropped = {*bad, *odd}
@@ -58,8 +58,8 @@ def read_series(name: str, headers: Sequence[SliceHeader], remarks: Sequence[Fla
         rule = f"at least {FEWEST} must be sound, and at most {100 * MOST_BAD:.0f} % bad"
         raise UnreadableError(name, "too-many-bad-slices", finding, rule)
     if dropped:
-        kept = [place for place in range(count) if place not in dropped]
-        volume, sums, stacked = volume[kept], [sums[place] for place in kept], without(stacked, dropped)
+        kept = [index for index in range(count) if index not in dropped]
+        volume, sums, stacked = volume[kept], [sums[index] for index in kept], without(stacked, dropped)
     check_hu(name, volume)
     flags += spacing_flags(stacked.heights_mm, stacked.step_mm)
     return _scan(stacked, volume, sums, flags)
@@ -85,36 +85,36 @@ def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError
     assert storage is not None
     volume = np.zeros((len(stacked.headers), storage.rows, storage.columns), dtype=np.float32)
     files: dict[str, list[int]] = {}
-    for place, header in enumerate(stacked.headers):
-        files.setdefault(header.entry.name, []).append(place)
+    for index, header in enumerate(stacked.headers):
+        files.setdefault(header.entry.name, []).append(index)
     sums = [""] * len(stacked.headers)
     bad: dict[int, InputError] = {}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for places, (checksum, errors) in zip(
+        for indices, (checksum, errors) in zip(
             files.values(),
             pool.map(partial(_decode_file, volume, stacked.headers), files.values()),
             strict=True,
         ):
-            for place in places:
-                sums[place] = checksum
+            for index in indices:
+                sums[index] = checksum
             bad |= errors
     return volume, sums, bad
 
 
 def _decode_file(
-    volume: FloatArray, headers: Sequence[SliceHeader], places: Sequence[int]
+    volume: FloatArray, headers: Sequence[SliceHeader], indices: Sequence[int]
 ) -> tuple[str, dict[int, InputError]]:
     """Decode the slices that one file holds (of a multi-frame file, several); its checksum, and the errors by place."""
     try:
-        data = headers[places[0]].entry.read_bytes()
+        data = headers[indices[0]].entry.read_bytes()
     except InputError as error:
-        return "", dict.fromkeys(places, error)
-    found = decode_file(data, [(volume[place], headers[place]) for place in places])
+        return "", dict.fromkeys(indices, error)
+    results = decode_file(data, [(volume[index], headers[index]) for index in indices])
     errors: dict[int, InputError] = {
-        place: error for place, error in zip(places, found, strict=True) if error is not None
+        index: error for index, error in zip(indices, results, strict=True) if error is not None
     }
-    for place in errors:
-        volume[place] = 0
+    for index in errors:
+        volume[index] = 0
     return sha256_of(data), errors
 
 
@@ -137,7 +137,7 @@ def _scan(
 ) -> Scan:
     """Put together what was read, turned as all scans are."""
     pixels, turned, reverse = orient(volume, geometry(stacked))
-    files = [header.entry.file(own) for header, own in zip(stacked.headers, sums, strict=True)]
+    files = [header.entry.file(checksum) for header, checksum in zip(stacked.headers, sums, strict=True)]
     z_mm = [header.position_mm[2] for header in stacked.headers if header.position_mm]
     if reverse:
         files.reverse()

@@ -19,9 +19,9 @@ from pulmoscope.io.ct.limits import LARGEST_STEP_MM, MOST_BAD, check_size
 SAME_MM = 0.05
 """Two slices nearer than this are at one position."""
 UNEVEN = 0.1
-"""Steps that differ by more than this share from the usual one, and from its multiples, are uneven."""
+"""Steps that differ by more than this fraction from the usual one, and from its multiples, are uneven."""
 MOST_MISSING = 0.1
-"""Share of missing slices; of more the study is referred."""
+"""Fraction of missing slices; of more the study is referred."""
 LARGEST_GAP_MM = 20
 """A larger gap may hide a lesion: the study is referred."""
 TILTED_DEG = 1.0
@@ -38,7 +38,7 @@ class Stack:
         headers: one per slice; all of one size, orientation and pixel spacing, each with position and rescale.
         heights_mm: along the normal, rising.
         step_mm: the usual distance of two slices.
-        flags: what was noticed; of missing slices and uneven spacing :func:`spacing_flags` tells.
+        flags: what was noticed; missing slices and uneven spacing have :func:`spacing_flags`.
     """
 
     headers: tuple[SliceHeader, ...]
@@ -122,8 +122,8 @@ def spacing_flags(heights: Sequence[float], step: float) -> list[Flag]:
     flags = []
     if missing:
         largest = float(counts[fits].max() * step)
-        share = missing / (missing + len(heights))
-        too_many = share > MOST_MISSING or largest > LARGEST_GAP_MM
+        fraction = missing / (missing + len(heights))
+        too_many = fraction > MOST_MISSING or largest > LARGEST_GAP_MM
         gaps = int((whole[fits] > 1).sum())
         finding = (
             f"{missing} slice{' is' if missing == 1 else 's are'} missing in {gaps} gap{'s' * (gaps > 1)}, "
@@ -285,18 +285,18 @@ def _numbering(headers: Sequence[SliceHeader]) -> list[Flag]:
 
 
 def _counted(code: str, count: int, which: str) -> list[Flag]:
-    """A flag that tells how many slices were left out; none where none was."""
+    """A flag that says how many slices were left out; none where none was."""
     if count == 0:
         return []
     left_out = "slice was left out" if count == 1 else "slices were left out"
     return [Flag(code, FlagLevel.WARN, f"{count} {left_out}: {which}")]
 
 
-def without(stacked: Stack, places: set[int]) -> Stack:
+def without(stacked: Stack, indices: set[int]) -> Stack:
     """The stack less some slices."""
-    kept = [place for place in range(len(stacked.headers)) if place not in places]
+    kept = [index for index in range(len(stacked.headers)) if index not in indices]
     return replace(
         stacked,
-        headers=tuple(stacked.headers[place] for place in kept),
-        heights_mm=tuple(stacked.heights_mm[place] for place in kept),
+        headers=tuple(stacked.headers[index] for index in kept),
+        heights_mm=tuple(stacked.heights_mm[index] for index in kept),
     )

@@ -108,9 +108,9 @@ def _geometry(name: str, image: sitk.Image) -> Geometry:
     spacing = np.array(image.GetSpacing())
     steps = np.array(image.GetDirection()).reshape(3, 3) * spacing
     if not (np.isfinite(steps).all() and spacing.min() > 0 and spacing.max() <= LARGEST_STEP_MM):
-        found = " x ".join(f"{step:.4g}" for step in spacing)
+        distances = " x ".join(f"{step:.4g}" for step in spacing)
         rule = f"above 0 and at most {LARGEST_STEP_MM} mm a side"
-        raise UnsuitableError(name, "voxel-size", f"voxels of {found} mm", rule)
+        raise UnsuitableError(name, "voxel-size", f"voxels of {distances} mm", rule)
     return Geometry(_point(image.GetOrigin()), *(_point(steps[:, axis]) for axis in (2, 1, 0)))
 
 

@@ -32,7 +32,7 @@ from pydicom.uid import (
 )
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.patient_age import child_flags
@@ -235,7 +235,7 @@ def voi(dataset: Dataset, values: npt.NDArray[np.float64]) -> FloatArray | None:
     return window(values, float(centres[0]), float(widths[0]), function)
 
 
-def padding_of(dataset: Dataset, stored: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def padding_of(dataset: Dataset, stored: npt.NDArray[np.int64]) -> BoolArray:
     """Which stored values are padding (PS3.3 C.7.5.1.1.2): PixelPaddingValue, or from there to its range limit."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
@@ -257,7 +257,7 @@ def upright(
             pixels = pixels.T
             spacing_mm = spacing_mm and (spacing_mm[1], spacing_mm[0])
         pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-        found = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
-        finding = f"turned upright, as PatientOrientation {found} says"
+        orientation = "\\".join(str(part)[:1] for part in rules.values(dataset, "PatientOrientation"))
+        finding = f"turned upright, as PatientOrientation {orientation} says"
         remarks = (*remarks, Flag("turned", FlagLevel.INFO, finding))
     return Picture(np.ascontiguousarray(pixels), spacing_mm, view, remarks)

@@ -58,6 +58,6 @@ def robust_range(values: FloatValues, counts: npt.NDArray[np.int64]) -> tuple[fl
         counts: how many pixels are in it; same length, at least one pixel.
     """
     order = np.argsort(values, kind="stable")
-    share = np.cumsum(counts[order]) / counts.sum()
-    low, high = np.searchsorted(share, [0.005, 0.995])
+    cumulative = np.cumsum(counts[order]) / counts.sum()
+    low, high = np.searchsorted(cumulative, [0.005, 0.995])
     return float(values[order][low]), float(values[order][high])

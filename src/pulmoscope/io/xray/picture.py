@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
 
 SMALLEST_SIDE = 64
 """px; below it a chest X-ray shows nothing."""
@@ -55,19 +54,19 @@ def check_size(name: str, rows: int, columns: int, ratio: float = 1.0) -> None:
     Raises:
         UnsuitableError: a rule on the size is broken.
     """
-    found = f"{rows} x {columns} pixels"
+    size = f"{rows} x {columns} pixels"
     if min(rows, columns) < SMALLEST_SIDE:
-        raise UnsuitableError(name, "too-small", found, f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
+        raise UnsuitableError(name, "too-small", size, f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE}")
     if rows * columns > MOST_PIXELS:
-        raise UnsuitableError(name, "too-many-pixels", found, f"at most {MOST_PIXELS // 10**6} million")
+        raise UnsuitableError(name, "too-many-pixels", size, f"at most {MOST_PIXELS // 10**6} million")
     if not 1 / MOST_OBLONG <= ratio <= MOST_OBLONG:
         finding = f"its pixels are {ratio:.3g} times as tall as wide"
         rule = f"at most {MOST_OBLONG} times, in either direction"
         raise UnsuitableError(name, "pixel-shape", finding, rule)
     if abs(ratio - 1) > 1e-6:
-        found += f", each {ratio:.3g} times as tall as wide"
+        size += f", each {ratio:.3g} times as tall as wide"
     if max(rows * ratio, columns) > LONGEST_ASPECT * min(rows * ratio, columns):
-        raise UnsuitableError(name, "too-long", found, f"at most {LONGEST_ASPECT} times longer than wide")
+        raise UnsuitableError(name, "too-long", size, f"at most {LONGEST_ASPECT} times longer than wide")
 
 
 def check_content(name: str, pixels: FloatArray) -> None:
@@ -92,7 +91,7 @@ def check_content(name: str, pixels: FloatArray) -> None:
         raise UnsuitableError(name, "blank", finding, f"at least {100 * LEAST_SPREAD:.0f} %")
 
 
-def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Flag, ...]]:
+def grey_of_colour(image: Image.Image) -> tuple[Bytes, tuple[Flag, ...]]:
     """Luminance (ITU-R BT.601) of an 8-bit RGB image, and a flag where it really has colour.
 
     It has, where in more than 1 % of the pixels two channels differ by more than ``COLOUR_STEP``.
@@ -106,8 +105,8 @@ def grey_of_colour(image: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[Fla
     return np.asarray(image.convert("L")), flags
 
 
-def colour_flag(share: float) -> Flag:
-    """What coloured pixels say; ``share``: how many of all."""
+def colour_flag(fraction: float) -> Flag:
+    """What coloured pixels say; ``fraction``: how many of all."""
     return Flag(
-        "colour", FlagLevel.WARN, f"{100 * share:.0f} % of the pixels are coloured", "an X-ray is grey"
+        "colour", FlagLevel.WARN, f"{100 * fraction:.0f} % of the pixels are coloured", "an X-ray is grey"
     )

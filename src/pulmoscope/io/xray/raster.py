@@ -25,12 +25,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.results import RESULT, RESULT_KEY
 from pulmoscope.core.synthetic import XRAY_DESCRIPTION
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
 from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
 from pulmoscope.io.xray.square import squared
 
-# Pillow's own classes instead of Image.open: the content has already told the format, and Image.open would apply
+# Pillow's own classes instead of Image.open: the format is already known from the content, and Image.open would apply
 # its own limit on the number of pixels, which is a process-wide setting.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "PNG": PngImageFile,
@@ -46,7 +46,7 @@ _DATA_OFFSETS = ((273, 279), (324, 325))  # strips and tiles: where they begin, 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _ALPHA = Flag("alpha", FlagLevel.WARN, "transparent parts were laid over black", "an X-ray has none")
 
-Grey = tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[Flag, ...]]
+Grey = tuple[Bytes | npt.NDArray[np.uint16], tuple[Flag, ...]]
 
 
 def decode(data: bytes, name: str, kind: str) -> Picture:
@@ -71,7 +71,7 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         if getattr(image, "is_animated", False):
             raise UnsuitableError(name, "several-images", "several pages or frames", "an X-ray is one image")
         if image.info.get(RESULT_KEY) == RESULT:
-            finding = "a picture that Pulmoscope itself has drawn"
+            finding = "a picture that Pulmoscope itself has made"
             raise UnsuitableError(name, "own-result", finding, "an input shows a patient")
         check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
@@ -95,15 +95,15 @@ def pixel_shape(image: ImageFile) -> float:
     Which are, and why, is in :mod:`pulmoscope.io.xray.square`. A resolution is pixels a length, the reverse of a
     distance.
     """
-    found: tuple[object, ...] = ()
+    density: tuple[object, ...] = ()
     if isinstance(image, PngImageFile):
-        found = image.info.get("dpi") or image.info.get("aspect") or ()
+        density = image.info.get("dpi") or image.info.get("aspect") or ()
     elif isinstance(image, JpegImageFile):
-        found = image.info.get("jfif_density") or ()
+        density = image.info.get("jfif_density") or ()
     elif isinstance(image, TiffImageFile):
-        found = (image.tag_v2.get(_X_RESOLUTION), image.tag_v2.get(_Y_RESOLUTION))
+        density = (image.tag_v2.get(_X_RESOLUTION), image.tag_v2.get(_Y_RESOLUTION))
     try:
-        across, down = (float(value) for value in found)  # type: ignore[arg-type]
+        across, down = (float(value) for value in density)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):
         return 1.0
     return across / down if 0 < across < 1e9 and 0 < down < 1e9 else 1.0
@@ -119,7 +119,7 @@ def size_of(data: bytes, kind: str) -> tuple[int, int]:
     return image.height, image.width
 
 
-def scale(grey: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> FloatArray:
+def scale(grey: Bytes | npt.NDArray[np.uint16]) -> FloatArray:
     """Integers to float32 in [0, 1], by the module's rule."""
     bits = 8 if grey.dtype == np.uint8 else max(8, int(grey.max()).bit_length())
     return np.divide(grey, np.float32(2**bits - 1), dtype=np.float32)
@@ -157,8 +157,8 @@ def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
     elif isinstance(image, TiffImageFile):
         check_tiff(data, name, image)
     elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
-        said = int.from_bytes(data[4:8], "little") + 8
-        raise _truncated(name, len(data), said)
+        stated = int.from_bytes(data[4:8], "little") + 8
+        raise _truncated(name, len(data), stated)
 
 
 def check_tiff(data: bytes, name: str, image: TiffImageFile) -> None:
@@ -204,15 +204,15 @@ def check_png(data: bytes, name: str) -> None:
         start = end + 4
     columns, rows, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     needed = 0 if interlaced else rows * (1 + (columns * depth * _PNG_CHANNELS[colour] + 7) // 8)
-    found = inflated_size(packed, needed)
-    if found < needed:
-        finding = f"the file ends before its image does: {found} of {needed} bytes of pixels are there"
+    inflated = inflated_size(packed, needed)
+    if inflated < needed:
+        finding = f"the file ends before its image does: {inflated} of {needed} bytes of pixels are there"
         raise UnreadableError(name, "truncated", finding)
 
 
-def _truncated(name: str, found: int, needed: int) -> UnreadableError:
-    """The refusal of a file of ``found`` bytes that needs at least ``needed``."""
-    finding = f"the file ends before its image does: {found} bytes, of at least {needed}"
+def _truncated(name: str, inflated: int, needed: int) -> UnreadableError:
+    """The refusal of a file of ``inflated`` bytes that needs at least ``needed``."""
+    finding = f"the file ends before its image does: {inflated} bytes, of at least {needed}"
     return UnreadableError(name, "truncated", finding)
 
 
@@ -289,17 +289,17 @@ def grey_of_deep_colour(data: bytes, name: str) -> Grey:
     """
     import cv2  # a tenth of a second, for a rare kind of file
 
-    found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None or found.ndim != 3 or found.dtype != np.uint16:
+    colour = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if colour is None or colour.ndim != 3 or colour.dtype != np.uint16:
         finding = "16-bit colour that is neither RGB nor RGBA, or can't be decoded"
         raise UnreadableError(name, "unsupported-pixels", finding)
-    grey = found[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
+    grey = colour[..., :3] @ np.array([0.114, 0.587, 0.299])  # OpenCV's order is blue, green, red
     flags: tuple[Flag, ...] = ()
-    limit = max(1, int(found[..., :3].max()))
-    coloured = float(np.mean(np.ptp(found[..., :3].astype(np.int32), axis=2) > limit / 10))
+    limit = max(1, int(colour[..., :3].max()))
+    coloured = float(np.mean(np.ptp(colour[..., :3].astype(np.int32), axis=2) > limit / 10))
     if coloured > 0.01:
         flags = (colour_flag(coloured),)
-    if found.shape[2] == 4 and found[..., 3].min() < 65535:
-        grey = grey * (found[..., 3] / 65535)
+    if colour.shape[2] == 4 and colour[..., 3].min() < 65535:
+        grey = grey * (colour[..., 3] / 65535)
         flags = (*flags, _ALPHA)
     return np.rint(grey).astype(np.uint16), flags

@@ -63,9 +63,9 @@ def squared(
 
     shrinks = size[0] < rows or size[1] < columns
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    found = cv2.resize(np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=way)
+    resampled = cv2.resize(np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=way)
     if spacing_mm is not None:
         spacing_mm = spacing_mm[0] * rows / size[0], spacing_mm[1] * columns / size[1]
     sizes = f"{rows} x {columns} became {size[0]} x {size[1]}"
     finding = f"pixels {ratio:.3g} times as tall as wide were made square: {sizes}"
-    return np.asarray(found, dtype=np.float32), spacing_mm, (Flag("resampled", FlagLevel.INFO, finding),)
+    return np.asarray(resampled, dtype=np.float32), spacing_mm, (Flag("resampled", FlagLevel.INFO, finding),)

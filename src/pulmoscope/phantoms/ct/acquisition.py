@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import scipy.fft
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.fields import Grid
 
 Value = float | str
@@ -104,29 +103,29 @@ def draw_nuisances(
     unknown = [name for name in tied if name not in NUISANCES]
     if unknown:
         raise ValueError(f"nuisances are {', '.join(NUISANCES)} (found: {unknown[0]})")
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for name in NUISANCES:
         part = rng.random()  # one number each, so that tying one changes no other
         if name in tied:
-            # the middle half of the class's share of the range
+            # the middle half of the class's part of the range
             part = (position + 0.25 + 0.5 * part) / classes
         if name in RANGES:
             low, high = RANGES[name]
-            found[name] = round(low + part * (high - low), 3)
+            values[name] = round(low + part * (high - low), 3)
         elif name in tied:
-            found[name] = CHOICES[name][position % len(CHOICES[name])]
+            values[name] = CHOICES[name][position % len(CHOICES[name])]
         else:
-            found[name] = CHOICES[name][int(part * len(CHOICES[name]))]
-    return found
+            values[name] = CHOICES[name][int(part * len(CHOICES[name]))]
+    return values
 
 
-def check_nuisances(given: Mapping[str, Value]) -> None:
+def check_nuisances(values: Mapping[str, Value]) -> None:
     """Refuse what can't be drawn.
 
     Raises:
         ValueError: an unknown name, an unknown choice, or a number outside its range.
     """
-    for name, value in given.items():
+    for name, value in values.items():
         if name not in NUISANCES:
             raise ValueError(f"nuisances are {', '.join(NUISANCES)} (found: {name})")
         if name in CHOICES:

@@ -27,7 +27,7 @@ class Chest:
         heart: size of the heart, 1 is usual.
         muscle, fat: thickness of the chest wall's layers.
         breast: how far the breasts stand out; 0 for none.
-        dome_right, dome_left: how high the diaphragm's domes stand, as a share of ``height``.
+        dome_right, dome_left: how high the diaphragm's domes stand, as a fraction of ``height``.
         mediastinum: its width, 1 is usual.
         arms_down: the arms lie beside the body instead of above the head.
         turn, lean, shift: see :class:`pulmoscope.phantoms.ct.fields.Grid`.
@@ -222,15 +222,15 @@ def _aorta(chest: Chest, x: FloatArray, y: FloatArray, z: FloatArray) -> FloatAr
     """The descending aorta, left of the spine, and the arch's knob above it."""
     tall = 0.70 * chest.height
     reach = np.maximum(z - tall, 0)
-    place = (x - 24, y - chest.spine_y + 13, reach)
-    return radial(*((offset, 13.5 * np.sqrt(chest.mediastinum)) for offset in place))
+    position = (x - 24, y - chest.spine_y + 13, reach)
+    return radial(*((offset, 13.5 * np.sqrt(chest.mediastinum)) for offset in position))
 
 
 def _dome(chest: Chest, grid: Grid) -> FloatArray:
     """How high the diaphragm stands above each point; it falls away towards the chest wall."""
     x, y = grid.axes(grid.coarse)
     right, left = (
-        share * chest.height
+        height * chest.height
         - 0.62
         * chest.height
         * (
@@ -241,7 +241,7 @@ def _dome(chest: Chest, grid: Grid) -> FloatArray:
             )
             ** 2
         )
-        for side, share in ((-1, chest.dome_right), (1, chest.dome_left))
+        for side, height in ((-1, chest.dome_right), (1, chest.dome_left))
     )
     return np.asarray(np.maximum(np.maximum(right, left), 0), dtype=np.float32)
 
@@ -286,13 +286,13 @@ def _muscle(chest: Chest, x: FloatArray, y: FloatArray, up: FloatArray) -> Float
 
 def _inside(
     chest: Chest,
-    place: tuple[FloatArray, FloatArray, FloatArray],
+    position: tuple[FloatArray, FloatArray, FloatArray],
     blood: FloatArray,
     around: tuple[FloatArray, FloatArray],
     noise: tuple[FloatArray, FloatArray],
 ) -> FloatArray:
     """Density of what fills the cage besides the lungs: heart and vessels in fat above the diaphragm, organs below."""
-    (x, y, z), (trunk, dome), (uneven, fine) = place, around, noise
+    (x, y, z), (trunk, dome), (uneven, fine) = position, around, noise
     soft = smoothstep(fine + 0.8 * smoothstep(-trunk, 0, 15), -0.6, 0.2)
     hu = _filled(FAT + 20 + (MUSCLE - 30 - FAT) * soft, blood, BLOOD)
     under = z - dome + 3

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray
 
 Kind = Literal["block", "zero", "saturated", "rows", "slice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -24,7 +24,7 @@ stretch every second to fourth row; or the whole slice."""
 Size = Literal["small", "medium", "large"]
 SIZES: tuple[Size, ...] = get_args(Size)
 SIDES = MappingProxyType({"small": 1 / 8, "medium": 1 / 4, "large": 3 / 8})
-"""A rectangle's side as a share of the image's: that of a square of the same area. A band is as high."""
+"""A rectangle's side as a fraction of the image's: that of a square of the same area. A band is as high."""
 LOWEST, ZERO, HIGHEST = -1024, 0, 3071
 _BOX = ((0.22, 0.78), (0.12, 0.88))  # rows and columns of the image's middle, where the lungs lie
 _LONGEST = 1.5  # a rectangle's sides differ by this factor at most
@@ -59,32 +59,32 @@ class Defect:
 def draw_defects(
     shape: tuple[int, int, int],
     rng: np.random.Generator,
-    share: float = 0.15,
+    fraction: float = 0.15,
     *,
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
 ) -> tuple[Defect, ...]:
-    """Draw one defect each for a share of the slices, in the slices' order.
+    """Draw one defect each for a fraction of the slices, in the slices' order.
 
     Args:
         shape: of the volume: slices, rows, columns.
-        share: of the slices, rounded to whole ones.
+        fraction: of the slices, rounded to whole ones.
 
     Raises:
-        ValueError: the share is not within 0 … 1, no kind or size or an unknown one is named, or a slice is smaller
+        ValueError: the fraction is not within 0 … 1, no kind or size or an unknown one is named, or a slice is smaller
             than 8 pixels.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of damaged slices lies in 0 to 1 (found: {share:g})")
-    for given, known in ((kinds, KINDS), (sizes, SIZES)):
-        unknown = [name for name in given if name not in known]
-        if unknown or not given:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of damaged slices lies in 0 to 1 (found: {fraction:g})")
+    for asked, known in ((kinds, KINDS), (sizes, SIZES)):
+        unknown = [name for name in asked if name not in known]
+        if unknown or not asked:
             raise ValueError(
                 f"damage is one of {', '.join(known)} (found: {unknown[0] if unknown else 'none'})"
             )
     if min(shape[1:]) < 8:
         raise ValueError(f"a slice to damage has at least 8 x 8 pixels (found: {shape[1]} x {shape[2]})")
-    count = int(share * shape[0] + 0.5)
+    count = int(fraction * shape[0] + 0.5)
     chosen = sorted(int(index) for index in rng.choice(shape[0], count, replace=False))
     return tuple(
         _defect(
@@ -110,12 +110,12 @@ def apply(hu: Voxels, defects: Sequence[Defect]) -> tuple[Voxels, BoolArray]:
 def damage(
     hu: Voxels,
     rng: np.random.Generator,
-    share: float = 0.15,
+    fraction: float = 0.15,
     *,
     kinds: Sequence[Kind] = KINDS,
     sizes: Sequence[Size] = SIZES,
 ) -> tuple[Voxels, BoolArray]:
-    """Damage a share of a study's slices: :func:`draw_defects`, then :func:`apply`.
+    """Damage a fraction of a study's slices: :func:`draw_defects`, then :func:`apply`.
 
     Args:
         hu: (slices, rows, columns), HU.
@@ -124,7 +124,7 @@ def damage(
         ValueError: see :func:`draw_defects`.
     """
     slices, rows, columns = hu.shape
-    return apply(hu, draw_defects((slices, rows, columns), rng, share, kinds=kinds, sizes=sizes))
+    return apply(hu, draw_defects((slices, rows, columns), rng, fraction, kinds=kinds, sizes=sizes))
 
 
 def _defect(index: int, shape: tuple[int, ...], kind: Kind, size: Size, rng: np.random.Generator) -> Defect:
@@ -147,10 +147,10 @@ def _defect(index: int, shape: tuple[int, ...], kind: Kind, size: Size, rng: np.
 
 
 def _placed(
-    share: float, length: int, box: tuple[float, float], rng: np.random.Generator
+    fraction: float, length: int, box: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int]:
     """A stretch of an axis, anywhere within the box."""
-    wide = max(1, round(share * length))
+    wide = max(1, round(fraction * length))
     low, high = int(box[0] * length), int(np.ceil(box[1] * length))
     first = int(rng.integers(low, max(low + 1, high - wide + 1)))
     return first, first + wide, 1

@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray
 from pulmoscope.phantoms.ct.acquisition import Acquisition, Value, check_nuisances, draw_nuisances
 from pulmoscope.phantoms.ct.anatomy import AIR, FAT, MUSCLE, Chest, Organs, organs
 from pulmoscope.phantoms.ct.fields import Grid, cover, smoothstep
@@ -57,7 +56,7 @@ class CtPhantom:
     hu: npt.NDArray[np.int16]
     spacing_mm: tuple[float, float, float]
     label: str
-    lungs: npt.NDArray[np.uint8]
+    lungs: Bytes
     lesions: BoolArray
     affected: float
     affected_left: float
@@ -201,15 +200,15 @@ class _Picture:
         depth = np.maximum(body.pleura, body.dome_mm[None] - grid.z_mm[:, None, None])
         targets = []
         for side in (-1, 1):
-            found = np.argwhere((depth < -3) & (body.middle * side > 0))
-            found = found[rng.permutation(len(found))[:1500]]
+            candidates = np.argwhere((depth < -3) & (body.middle * side > 0))
+            candidates = candidates[rng.permutation(len(candidates))[:1500]]
             rows, columns = grid.axes(grid.coarse)[1], body.middle
             targets.append(
                 np.stack(
                     [
-                        columns[found[:, 0], found[:, 1], found[:, 2]],
-                        rows[found[:, 1], found[:, 2]],
-                        grid.z_mm[found[:, 0]],
+                        columns[candidates[:, 0], candidates[:, 1], candidates[:, 2]],
+                        rows[candidates[:, 1], candidates[:, 2]],
+                        grid.z_mm[candidates[:, 0]],
                     ],
                     axis=1,
                 ).astype(np.float64)
@@ -236,7 +235,7 @@ class _Picture:
             middle=grid.axes(grid.size)[0],
         )
 
-    def slice(self, index: int, table: FloatArray) -> tuple[FloatArray, npt.NDArray[np.uint8], BoolArray]:
+    def slice(self, index: int, table: FloatArray) -> tuple[FloatArray, Bytes, BoolArray]:
         """One slice before it is scanned: HU, lungs, lesions; each (size, size)."""
         grid, body = self.grid, self.body
         hu = self._wall(index, table)

@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from pulmoscope.core.synthetic import CT_DESCRIPTION
+from pulmoscope.core.types import Bytes
 from pulmoscope.phantoms.ct.acquisition import KERNELS, PADDING_HU, SCANNERS
 from pulmoscope.phantoms.ct.draw import CtPhantom
 
@@ -118,9 +119,7 @@ def origin_mm(phantom: CtPhantom) -> tuple[float, float, float]:
     return -round((columns - 1) / 2 * column_mm, 5), -round((rows - 1) / 2 * row_mm, 5), _LOWEST_MM
 
 
-def write_nifti(
-    path: Path, voxels: npt.NDArray[np.int16] | npt.NDArray[np.uint8], phantom: CtPhantom
-) -> None:
+def write_nifti(path: Path, voxels: npt.NDArray[np.int16] | Bytes, phantom: CtPhantom) -> None:
     """Write a volume with the phantom's geometry as NIfTI; not atomically.
 
     Raises:

@@ -84,7 +84,7 @@ def write_ct_phantoms(
     Args:
         tie: nuisances that go with the class, or ``all``: a data set with shortcuts.
         tie_splits: the splits in which they do; elsewhere they are drawn freely.
-        fractions: split → share, within each class.
+        fractions: split → fraction, within each class.
         masks: write the truth masks as ``masks/p0001-lungs.nii.gz`` (1 right, 2 left) and ``-lesions.nii.gz``.
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).
@@ -140,8 +140,8 @@ def _checked(
         ("what can be tied to the class", tie, (*NUISANCES, TIE_ALL)),
         ("a split whose nuisances are tied", tie_splits, tuple(fractions)),
     )
-    for what, given, known in named:
-        for name in given:
+    for what, asked, known in named:
+        for name in asked:
             if name not in known:
                 raise DatasetError(f"{what} is one of {', '.join(known)} (found: {name})")
     if len(set(classes)) < len(classes):
@@ -212,9 +212,9 @@ def _truth_table(
 ) -> str:
     """One row a study: its class, how much of each lung is affected, how it was scanned, what was tied."""
     rows = []
-    shares = ("affected_left", "affected_right", "infected")
+    fractions = ("affected_left", "affected_right", "infected")
     for sample, job, truth, tied in zip(samples, jobs, truths, ties, strict=True):
         scan = [job.nuisances[name] for name in NUISANCES]
-        shown = [truth[name] for name in shares]
+        shown = [truth[name] for name in fractions]
         rows.append([sample.file, sample.label, sample.split, *shown, *scan, " ".join(tied)])
-    return csv_text(["file", "label", "split", *shares, *NUISANCES, "tied"], rows)
+    return csv_text(["file", "label", "split", *fractions, *NUISANCES, "tied"], rows)

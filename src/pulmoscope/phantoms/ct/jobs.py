@@ -76,10 +76,10 @@ def drawn_once(
             return dict(known["truth"])
         if known is None and not force:
             raise OutputExistsError(study)
-    drawn = draw()
+    result = draw()
     try:
         with beside(study) as unfinished:
-            truth = write(drawn, unfinished)
+            truth = write(result, unfinished)
             # An old study goes first and the new one comes last: finished is what has both, and they belong together.
             if study.is_dir():
                 shutil.rmtree(study)
@@ -95,8 +95,8 @@ def drawn_once(
 
 def fingerprint_of(job: Mapping[str, Any]) -> str:
     """Equal for jobs that draw the same with the same software."""
-    told = {**job, "software": versions("scipy")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    facts = {**job, "software": versions("scipy")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def beside(path: Path) -> Iterator[Path]:
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What an earlier call noted of a study; None where there is nothing that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and {"job", "truth"} <= found.keys() else None
+    return record if isinstance(record, dict) and {"job", "truth"} <= record.keys() else None

@@ -11,8 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.anatomy import Chest, Organs
 from pulmoscope.phantoms.ct.fields import Grid, bumps, smoothstep
 
@@ -49,8 +48,8 @@ def disease(
     if label == "COVID":
         burden = float(np.exp(rng.uniform(np.log(0.03), np.log(0.55))))
         lean = rng.uniform(0.6, 1.4)
-        shares = {-1: min(0.65, burden * lean), 1: min(0.65, burden * (2 - lean))}
-        return _covid(chest, organs, grid, lung, shares, rng)
+        fractions = {-1: min(0.65, burden * lean), 1: min(0.65, burden * (2 - lean))}
+        return _covid(chest, organs, grid, lung, fractions, rng)
     return _cap(chest, organs, grid, lung, rng)
 
 
@@ -59,7 +58,7 @@ def _covid(
     organs: Organs,
     grid: Grid,
     lung: BoolArray,
-    shares: dict[int, float],
+    fractions: dict[int, float],
     rng: np.random.Generator,
 ) -> Disease:
     _, y, z = grid.frame()
@@ -74,9 +73,9 @@ def _covid(
         + 0.35 * rough
     )
     # In some it stays low, in some it reaches the top; a widespread one can't stay low.
-    top = rng.uniform(0.35 + 0.8 * max(shares.values()), 1.25)
+    top = rng.uniform(0.35 + 0.8 * max(fractions.values()), 1.25)
     score = score - 5 * smoothstep(z / chest.height, top - 0.12, top + 0.12)
-    opacity, beyond = threshold(score, organs.middle, lung, shares, 0.30)
+    opacity, beyond = threshold(score, organs.middle, lung, fractions, 0.30)
     dense, step = rng.uniform(-640, -480), rng.uniform(80, 200)
     hu = dense + step * np.clip(beyond, 0, 1.6) + 55 * kind
     hu = np.clip(hu, -700, -390)
@@ -94,9 +93,9 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
     bound = _lobe(organs, side, rng)
     x, y, z = grid.frame()
     hilum = chest.hilum(side)
-    places = np.argwhere(lung & (organs.middle * side > 0) & (bound < -8) & (organs.cage > -12))
-    if len(places):
-        slice_, row, column = places[rng.integers(len(places))]
+    candidates = np.argwhere(lung & (organs.middle * side > 0) & (bound < -8) & (organs.cage > -12))
+    if len(candidates):
+        slice_, row, column = candidates[rng.integers(len(candidates))]
         aim = np.array([x[slice_, row, column], y[0, row, column], z[slice_, 0, 0]], dtype=np.float64)
     else:
         aim = hilum + np.array([side * 60, 20, -40])
@@ -110,8 +109,8 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
     room = float((lung & (bound < 0) & (organs.middle * side > 0)).sum()) / max(
         1, int((lung & (organs.middle * side > 0)).sum())
     )
-    share = min(float(np.exp(rng.uniform(np.log(0.05), np.log(0.50)))), 0.9 * room)
-    opacity, beyond = threshold(score, organs.middle, lung, {side: share}, 0.16)
+    fraction = min(float(np.exp(rng.uniform(np.log(0.05), np.log(0.50)))), 0.9 * room)
+    opacity, beyond = threshold(score, organs.middle, lung, {side: fraction}, 0.16)
     dense = rng.uniform(5, 55)
     glass = rng.uniform(-620, -470)
     solid = smoothstep(beyond + 0.10 * rough, 0.05, rng.uniform(0.18, 0.42))
@@ -144,19 +143,19 @@ def _lobe(organs: Organs, side: int, rng: np.random.Generator) -> FloatArray:
 
 
 def threshold(
-    score: FloatArray, middle: FloatArray, lung: BoolArray, shares: dict[int, float], ramp: float
+    score: FloatArray, middle: FloatArray, lung: BoolArray, fractions: dict[int, float], ramp: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Cut a score so that it takes the asked-for share of each lung.
+    """Cut a score so that it takes the asked-for fraction of each lung.
 
     Returns:
         the opacity, and how far the score lies beyond the cut.
     """
     beyond = np.full(score.shape, _NOWHERE, dtype=np.float32)
-    for side, share in shares.items():
+    for side, fraction in fractions.items():
         half = middle * side > 0
         values = score[lung & half]
         if len(values):
-            cut = np.quantile(values, 1 - share)
+            cut = np.quantile(values, 1 - fraction)
             beyond = np.where(half, score - np.float32(cut), beyond)
     return np.asarray(np.clip(beyond / ramp + 0.5, 0, 1), dtype=np.float32), np.asarray(
         beyond, dtype=np.float32
@@ -201,8 +200,8 @@ def everyday(chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator)
     if rng.random() < 0.2:  # emphysema
         hu = hu - rng.uniform(30, 80) * smoothstep(uneven, 0.3, 1.0) * smoothstep(up, 0.3, 0.7)
     few = int(rng.choice(4, p=(0.6, 0.2, 0.12, 0.08)))
-    angle, place = rng.uniform(0.15, 0.85, few) * np.pi, rng.uniform(0.15, 0.9, few) * chest.height
-    spots = chest.cage_points(rng.choice(SIDES, few) * angle, place, -12.0) * np.array([1, 0.9, 1])
+    angle, height = rng.uniform(0.15, 0.85, few) * np.pi, rng.uniform(0.15, 0.9, few) * chest.height
+    spots = chest.cage_points(rng.choice(SIDES, few) * angle, height, -12.0) * np.array([1, 0.9, 1])
     nodules = np.concatenate([spots, rng.uniform(1.4, 3.4, (few, 1))], axis=1)
     scar = None
     if rng.random() < 0.3:

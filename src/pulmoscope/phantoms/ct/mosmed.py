@@ -1,7 +1,7 @@
 """Writing synthetic chest CT studies of the grades CT-0 … CT-4 in the layout of MosMedData, with the truth about each.
 
 As there, studies are numbered grade by grade. Every file's description says that a program drew it, by which the
-layout's reader tells them from patients'.
+layout's reader knows them from patients'.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.files import claim_folder, csv_text, write_bytes, write_text
+from pulmoscope.core.types import Bytes
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts import mosmed
@@ -64,7 +64,7 @@ def counts_of_total(count: int) -> dict[Grade, int]:
             f"of {len(GRADES)} grades at least one study each is drawn (found: {count} in all)"
         )
     exact = {grade: count * of / sum(COUNTS.values()) for grade, of in COUNTS.items()}
-    counts = {grade: max(1, int(share)) for grade, share in exact.items()}
+    counts = {grade: max(1, int(expected)) for grade, expected in exact.items()}
     while (missing := count - sum(counts.values())) != 0:
         step = 1 if missing > 0 else -1
         free = [grade for grade in GRADES if step > 0 or counts[grade] > 1]
@@ -140,13 +140,13 @@ def write_mosmed_phantoms(
     Args:
         counts: grade → how many studies (see :func:`counts_of_fraction`, :func:`counts_of_total`).
         slices: how many in each study; default: as many as 8 mm steps need, about 36.
-        damage: which share of each study's slices is damaged (see :mod:`pulmoscope.phantoms.ct.damage`).
+        damage: which fraction of each study's slices is damaged (see :mod:`pulmoscope.phantoms.ct.damage`).
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).
 
     Raises:
-        DatasetError: no study is asked for, or an unknown grade, or a size or a share that can't be drawn; or a study
-            that is in the way is no phantom: those are never replaced.
+        DatasetError: no study is asked for, or an unknown grade, or a size or a fraction that can't be drawn; or a
+            study that is in the way is no phantom: those are never replaced.
         OutputExistsError: the folder holds a data set, or another's study, already, and ``force`` is not given.
         ResourceError: it can't be written.
     """
@@ -178,7 +178,7 @@ def _jobs(
     """The studies to draw, numbered grade by grade."""
     slices, size = shape
     if not 0 <= damage <= 1:
-        raise DatasetError(f"the share of damaged slices lies in 0 to 1 (found: {damage:g})")
+        raise DatasetError(f"the fraction of damaged slices lies in 0 to 1 (found: {damage:g})")
     for grade, count in counts.items():
         if grade not in GRADES:
             raise DatasetError(f"a grade is one of {', '.join(GRADES)} (found: {grade})")
@@ -246,7 +246,7 @@ def _draw(job: _Job) -> dict[str, str]:
         hu, missing = apply(phantom.hu, defects)
         if defects:
             _write(out / job.missing, missing.astype(np.uint8), phantom)
-        elif job.missing:  # so few slices that the share comes to none of them
+        elif job.missing:  # so few slices that the fraction comes to none of them
             (out / job.missing).unlink(missing_ok=True)
         write_nifti(unfinished, hu, phantom)
         return {
@@ -263,7 +263,7 @@ def _draw(job: _Job) -> dict[str, str]:
     return drawn_once(out / job.study, record, job.fingerprint, job.force, drawn, write)
 
 
-def _write(file: Path, voxels: npt.NDArray[np.uint8], phantom: CtPhantom) -> None:
+def _write(file: Path, voxels: Bytes, phantom: CtPhantom) -> None:
     """A mask, whole or not at all."""
     with beside(file) as unfinished:
         write_nifti(unfinished, voxels, phantom)

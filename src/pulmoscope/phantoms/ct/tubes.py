@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.ct.anatomy import Chest
 from pulmoscope.phantoms.ct.fields import Grid
 
@@ -18,7 +18,7 @@ _BITS = 4
 _LEAVES = 420  # ends of one tree of vessels in one lung
 _ROOT_MM = 4.7
 _BRONCHUS = 0.62  # a bronchus is narrower inside than the artery beside it is wide
-_MURRAY = 0.40  # a branch's radius goes with its share of the ends to this power
+_MURRAY = 0.40  # a branch's radius goes with its fraction of the ends to this power
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def paint(balls: Balls, grid: Grid, z_mm: float) -> FloatArray:
     pixels = radius / grid.pixel_mm
     # Thinner than a pixel: fainter instead. A line loses width, an upright tube width and length.
     strength = strength * np.minimum(1, pixels / 0.7) ** (2 - 1 / balls.level[near])
-    places = np.rint(grid.pixels(balls.centre[near]) * 2**_BITS).astype(np.int64)
+    centres = np.rint(grid.pixels(balls.centre[near]) * 2**_BITS).astype(np.int64)
     sizes = np.rint(np.maximum(pixels, 0.7) * 2**_BITS).astype(np.int64)
     greys = np.rint(255 * strength).astype(np.int64)
     border = (grid.size + 40) << _BITS
     for index in np.argsort(greys, kind="stable"):
-        column, row = int(places[index, 0]), int(places[index, 1])
+        column, row = int(centres[index, 0]), int(centres[index, 1])
         if -border < column < border and -border < row < border:
             cv2.circle(image, (column, row), int(sizes[index]), int(greys[index]), -1, cv2.LINE_AA, _BITS)
     return image.astype(np.float32) / np.float32(255)
@@ -132,13 +132,13 @@ def trees(chest: Chest, targets: Sequence[Points], rng: np.random.Generator) -> 
     vessels: list[Balls] = []
     bronchi: list[Balls] = []
     windpipe = [tube(np.stack([_at(chest.carina, 0, -14, 150), chest.carina]), [8.5, 8.5])]
-    for side, places in zip((-1, 1), targets, strict=True):
+    for side, points in zip((-1, 1), targets, strict=True):
         hilum = chest.hilum(side)
         windpipe.append(tube(np.stack([chest.carina, _at(hilum, 0, 2, 2)]), [6.6, 5.4]))
-        if not len(places):
+        if not len(points):
             continue
         for vein in (False, True):
-            ends = places[rng.integers(0, len(places), _LEAVES)]
+            ends = points[rng.integers(0, len(points), _LEAVES)]
             tree = _Branches.grow(hilum + np.array([0, -9, -14]) * vein, ends, rng)
             vessels.append(tree.tubes())
             if not vein:
@@ -211,7 +211,7 @@ class _Branches:
         return join(parts)
 
 
-def _halves(offsets: Points, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _halves(offsets: Points, rng: np.random.Generator) -> BoolArray:
     """Part points about across their longest direction; True for one part, none is empty."""
     farthest = offsets[np.argmax((offsets**2).sum(axis=1))]
     along = offsets @ farthest

@@ -43,7 +43,7 @@ class Canvas:
         return mask.astype(np.float32) / np.float32(255)
 
     def lines(self, paths: Sequence[Points], widths: Sequence[float]) -> FloatArray:
-        """Lines of the given widths (shares of the side); float32 (size, size), 1 on a line."""
+        """Lines of the given widths (fractions of the side); float32 (size, size), 1 on a line."""
         mask = np.zeros((self.size, self.size), dtype=np.uint8)
         for path, width in zip(paths, widths, strict=True):
             strength, thickness = 255, max(1, round(width * self.size))
@@ -53,7 +53,7 @@ class Canvas:
         return mask.astype(np.float32) / np.float32(255)
 
     def blur(self, field: FloatArray, sigma: float) -> FloatArray:
-        """Gaussian blur; ``sigma`` is a share of the side."""
+        """Gaussian blur; ``sigma`` is a fraction of the side."""
         return np.asarray(cv2.GaussianBlur(field, (0, 0), max(0.3, sigma * self.size)), dtype=np.float32)
 
     def depth(self, area: FloatArray, reach: float) -> FloatArray:

@@ -12,8 +12,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import FloatArray
-from pulmoscope.datasets.fingerprint import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.phantoms.xray.anatomy import Anatomy, Canvas, vessels
 from pulmoscope.phantoms.xray.lesions import lesions
 
@@ -58,15 +57,15 @@ def draw_xray(seed: int | np.random.Generator, finding: Finding = "Normal", size
         raise ValueError(f"finding must be one of {', '.join(FINDINGS)} (found: {finding})")
     if size < 64:
         raise ValueError(f"size must be at least 64 px (found: {size})")
-    # Anatomy, disease and film each have their own stream, so that the same chest can be drawn ill and well.
-    chest, disease, film = np.random.default_rng(seed).spawn(3)
+    # Anatomy, disease and radiograph each have their own stream, so that the same chest can be drawn ill and well.
+    chest, disease, detector = np.random.default_rng(seed).spawn(3)
     canvas = Canvas(size, _placement(chest))
     anatomy = Anatomy.draw(chest)
     lungs = np.maximum(canvas.area(anatomy.left_lung()), canvas.area(anatomy.right_lung()))
     tissue = _tissue(canvas, anatomy, lungs, chest)
     opacity = lesions(canvas, lungs, finding, disease)
     tissue += opacity * 0.24
-    return XrayPhantom(_film(canvas, tissue, film), lungs > 0.5, opacity)
+    return XrayPhantom(_film(canvas, tissue, detector), lungs > 0.5, opacity)
 
 
 def _placement(rng: np.random.Generator) -> np.ndarray:
@@ -179,16 +178,16 @@ def _film(canvas: Canvas, tissue: FloatArray, rng: np.random.Generator) -> Float
     size = canvas.size
     scattered = 0.88 * tissue + 0.12 * canvas.blur(tissue, 0.05)
     exposed = np.clip(scattered * rng.uniform(0.85, 1.1) + rng.uniform(0.0, 0.05), 0, None)
-    film = 1.04 * (1 - np.exp(-2.1 * exposed ** rng.uniform(1.15, 1.6)))
+    image = 1.04 * (1 - np.exp(-2.1 * exposed ** rng.uniform(1.15, 1.6)))
     grain = rng.standard_normal((size, size), dtype=np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), max(0.5, size / 640)) * np.float32(rng.uniform(0.005, 0.014))
-    film += grain * (0.5 + film)
+    image += grain * (0.5 + image)
     if rng.random() < 0.4:
         edges = np.rint(rng.uniform(0, 0.035, 4) * size).astype(int)
         beam = np.zeros((size, size), dtype=np.float32)
         beam[edges[0] : size - edges[1], edges[2] : size - edges[3]] = 1
-        film *= canvas.blur(beam, 0.0015)
-    return np.asarray(np.clip(film, 0, 1), dtype=np.float32)
+        image *= canvas.blur(beam, 0.0015)
+    return np.asarray(np.clip(image, 0, 1), dtype=np.float32)
 
 
 def cloud(rng: np.random.Generator, size: int, cells: int) -> FloatArray:

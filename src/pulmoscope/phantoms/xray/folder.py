@@ -43,7 +43,7 @@ def write_phantoms(
 
     Args:
         size: side, px.
-        fractions: split → share.
+        fractions: split → fraction.
         masks: write the lungs' truth masks as well.
         progress: called with (pictures done, pictures in all).
 

@@ -35,8 +35,8 @@ def _ground_glass(canvas: Canvas, lungs: FloatArray, rng: np.random.Generator) -
     total = np.zeros_like(lungs)
     for half in (columns < 0.5, columns >= 0.5):
         chance = (weight * half).ravel()
-        for place in rng.choice(chance.size, rng.integers(4, 7), p=chance / chance.sum()):
-            centre = (columns.flat[place], rows.flat[place])
+        for position in rng.choice(chance.size, rng.integers(4, 7), p=chance / chance.sum()):
+            centre = (columns.flat[position], rows.flat[position])
             total += rng.uniform(0.5, 0.9) * _patch(canvas, centre, rng.uniform(0.045, 0.085), rng)
     return total
 

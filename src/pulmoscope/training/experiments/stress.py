@@ -19,27 +19,26 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import NOTICE, csv_text, write_bytes, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
-from pulmoscope.core.types import NOT_FILLED, FloatArray
+from pulmoscope.core.types import NOT_FILLED, BoolArray, FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.io import read_scan
 from pulmoscope.phantoms.ct.damage import SIZES, Size, damage
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
+from pulmoscope.quality.filled import fill_missing
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
-from pulmoscope.quality.standard import searched_lungs
 from pulmoscope.runtime.bundle import MISGAN
 from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
+from pulmoscope.segment.ct_lungs import lung_mask
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
 from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
 from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
-
-BoolArray = npt.NDArray[np.bool_]
 
 SCHEMA_VERSION = "1.0"
 RESULT = "stress.json"
@@ -147,7 +146,8 @@ def _answers(
     assert own is not None
     scan = read_scan(table.path(sample), "ct")
     assert scan.spacing_mm is not None
-    found, lungs = searched_lungs(scan)
+    found = fill_missing(scan)
+    lungs = lung_mask(found.scan.pixels, scan.spacing_mm)
     base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
     places = np.flatnonzero(base.judged)
     repaired = impute(_grey(base), base.missing, own, base.shown)

@@ -27,10 +27,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
-from pulmoscope.models import multiscale
 from pulmoscope.models.anogan import AnomalyNetwork
-from pulmoscope.models.classifier import STAGED_OUTPUTS, Classifier, StagedClassifier
-from pulmoscope.models.multiscale import MultiScaleClassifier
+from pulmoscope.models.classifier import Classifier
 from pulmoscope.models.patient import Ensemble, PatientClassifier
 from pulmoscope.models.unet import UNet
 from pulmoscope.models.view import ViewNetwork
@@ -41,9 +39,7 @@ OPSET = 18
 RUNTIMES: Mapping[Runtime, str] = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "onnx2torch"}
 """What a file is verified with, and the package that each needs; all but the first are extras."""
 
-Exportable = (
-    Classifier | UNet | ViewNetwork | MultiScaleClassifier | PatientClassifier | Ensemble | AnomalyNetwork
-)
+Exportable = Classifier | UNet | ViewNetwork | PatientClassifier | Ensemble | AnomalyNetwork
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,8 @@ class Contract:
 
 
 CONTRACTS: Mapping[type[nn.Module], Contract] = {
-    Classifier: Contract("image", ("logits", "features", "gradients")),
-    StagedClassifier: Contract("image", STAGED_OUTPUTS),
     UNet: Contract("image", ("logits",)),
     ViewNetwork: Contract("image", ("logits", "place")),
-    MultiScaleClassifier: Contract("image", multiscale.OUTPUTS),
     # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
     PatientClassifier: Contract("slices", ("logits", "vector"), ("openvino", "onnx")),
     Ensemble: Contract("scores", ("logits",), ("openvino", "onnx")),
@@ -88,6 +81,13 @@ ROUNDING_TOLERANCE = 0.05
 answers; beyond it they are stored in single precision."""
 
 
+def contract_of(network: Exportable) -> Contract:
+    """What this network's file takes and gives."""
+    if isinstance(network, Classifier):
+        return Contract("image", network.outputs)
+    return CONTRACTS[type(network)]
+
+
 def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[str, float]:
     """Write a trained network as ONNX, and check it on a fixed set of inputs with every installed runtime.
 
@@ -105,7 +105,7 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
     """
     trained = outputs(network, images)
     stored = folded(network, images[:1], half=True)
-    answer = CONTRACTS[type(network)].outputs[0]
+    answer = contract_of(network).outputs[0]
     differences = {"half": difference(outputs(stored, images)[answer], trained[answer])}
     if not differences["half"] <= ROUNDING_TOLERANCE:
         # Half precision can't hold these weights: the file is twice as large then, and says what was trained.
@@ -115,7 +115,7 @@ def write_onnx(network: Exportable, path: Path, images: FloatArray) -> Mapping[s
     lost = max(difference(expected[name], exact[name]) for name in expected)
     write_bytes(path, narrowed(pooled(traced(stored, images[:2]))).SerializeToString())
     tolerance = min(ROUNDING_TOLERANCE, max(TOLERANCE, ROOM * lost))
-    return differences | verify(path, expected, images, tolerance, CONTRACTS[type(network)].runtimes)
+    return differences | verify(path, expected, images, tolerance, contract_of(network).runtimes)
 
 
 def verify(
@@ -149,10 +149,10 @@ def verify(
 
 
 def outputs(network: Exportable, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """What torch says of (n, …), in the network's precision; see :data:`CONTRACTS`."""
+    """What torch says of (n, …), in the network's precision; see :func:`contract_of`."""
     with torch.no_grad():
         found = network.explainable(torch.from_numpy(images))
-    return {name: value.numpy() for name, value in zip(CONTRACTS[type(network)].outputs, found, strict=True)}
+    return {name: value.numpy() for name, value in zip(contract_of(network).outputs, found, strict=True)}
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
@@ -232,7 +232,7 @@ def traced(network: Exportable, images: FloatArray) -> onnx.ModelProto:
     """
     if isinstance(network, PatientClassifier):
         return patient_graph(network, OPSET)
-    contract = CONTRACTS[type(network)]
+    contract = contract_of(network)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         # torch 2.13's exporter calls its own deprecated helper; nothing that we could write differently.
         warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)

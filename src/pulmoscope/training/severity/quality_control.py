@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pulmoscope.core.files import write_json
-from pulmoscope.core.types import NOT_FILLED
+from pulmoscope.core.types import NOT_FILLED, BoolArray
 from pulmoscope.phantoms.ct.damage import draw_defects
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
@@ -25,7 +25,7 @@ from pulmoscope.training.anogan.fit import fit_anogan
 from pulmoscope.training.anogan.scores import export_anomaly
 from pulmoscope.training.misgan.export import write_imputer
 from pulmoscope.training.misgan.fit import MisGan, fit_misgan
-from pulmoscope.training.severity.studies import BoolArray, StandardSlices
+from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import read_json
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache

@@ -16,17 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import FloatArray, Units
+from pulmoscope.core.types import BoolArray, FloatArray, Units
 from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct_standard import VERSION, Standardisation, StandardStudy
+from pulmoscope.quality.filled import standard_study
 from pulmoscope.quality.imputation import Imputer, impute
-from pulmoscope.quality.standard import standard_study
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
-BoolArray = npt.NDArray[np.bool_]
 AHEAD = 2
 """Studies that are prepared at a time."""
 

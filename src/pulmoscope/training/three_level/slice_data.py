@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess
+from pulmoscope.core.types import Bytes
+from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.training.three_level.course import Batch
 from pulmoscope.training.three_level.studies import Cache, PreparedStudy, finer

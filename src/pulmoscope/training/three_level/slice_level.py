@@ -15,7 +15,7 @@ from torch import nn
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets import load
-from pulmoscope.models.multiscale import MultiScaleClassifier, build_multiscale
+from pulmoscope.models.classifier import Classifier, build_multiscale
 from pulmoscope.recipes.three_level import SlicePhase, ThreeLevelRecipe
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights
@@ -61,7 +61,7 @@ class SliceTraining:
         return self.recipe.classes.index(self.recipe.normal)
 
 
-def fit_slices(training: SliceTraining) -> tuple[MultiScaleClassifier, Mapping[str, PhaseState]]:
+def fit_slices(training: SliceTraining) -> tuple[Classifier, Mapping[str, PhaseState]]:
     """Train the slice network through all phases, from where their state files say they stand.
 
     Returns:
@@ -94,7 +94,7 @@ def _slices_of(
     phase: SlicePhase,
     train: SliceSet,
     val: SliceSet,
-    network: MultiScaleClassifier,
+    network: Classifier,
     place: int,
 ) -> tuple[SliceSet, SliceSet] | None:
     """What a phase learns from and is judged on; None where it is left out, with a word."""
@@ -121,7 +121,7 @@ def _slices_of(
 
 
 def _picked(
-    training: SliceTraining, unknown: Sequence[PreparedStudy], network: MultiScaleClassifier, file: Path
+    training: SliceTraining, unknown: Sequence[PreparedStudy], network: Classifier, file: Path
 ) -> SliceSet:
     """The slices that the network takes for infected, with their patients' labels; decided once, and kept."""
     if not file.is_file():
@@ -134,7 +134,7 @@ def _picked(
     return slice_set([(study.slices, known[study.key], study.label) for study in unknown])
 
 
-def _infected(training: SliceTraining, study: PreparedStudy, network: MultiScaleClassifier) -> list[int]:
+def _infected(training: SliceTraining, study: PreparedStudy, network: Classifier) -> list[int]:
     network.to(training.device).eval()
     found: list[int] = []
     for start in range(0, len(study.slices), BATCH):
@@ -152,7 +152,7 @@ def _run(
     place: int,
     train: SliceSet,
     val: SliceSet,
-    network: MultiScaleClassifier,
+    network: Classifier,
 ) -> PhaseState:
     recipe = training.recipe
     level = recipe.slice
@@ -182,7 +182,7 @@ def _norms(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def _free(network: MultiScaleClassifier, phase: SlicePhase) -> None:
+def _free(network: Classifier, phase: SlicePhase) -> None:
     """Let those weights learn that the phase does not freeze."""
     network.requires_grad_(True)
     if phase.frozen == "backbone":
@@ -199,5 +199,5 @@ def _mode(network: nn.Module, phase: SlicePhase) -> None:
         for norm in _norms(network):
             norm.eval()
     if phase.frozen == "backbone":
-        assert isinstance(network, MultiScaleClassifier)
+        assert isinstance(network, Classifier)
         network.backbone.eval()

@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from pulmoscope.core.types import Units
+from pulmoscope.core.types import Bytes, Units
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess
+from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.slice_data import SliceSet, check_classes, slice_set
 from pulmoscope.training.three_level.studies import Cache

@@ -17,15 +17,14 @@ import numpy.typing as npt
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_bytes
+from pulmoscope.core.types import BoolArray, Bytes
 from pulmoscope.datasets.ct_studies import read_labelled
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.preprocess.ct import Bytes, CtPreprocess, prepared_slices
+from pulmoscope.preprocess.ct import CtPreprocess, prepared_slices
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
 from pulmoscope.training.three_level.course import Teller
-
-BoolArray = npt.NDArray[np.bool_]
 
 _HEADERS = Lock()
 """NumPy reads a file's header with ``ast.parse``, which in Python 3.11 fails now and then where two threads do it at
