@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pulmoscope.recipes.severity import SeverityRecipe
 
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import Sample, SampleTable
@@ -13,7 +14,6 @@ from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.phantoms.ct.files import write_nifti
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import SEVERITY
-from pulmoscope.recipes.severity import SeverityRecipe
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 TINY = (

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from pulmoscope.recipes.severity import SeverityRecipe
 from sklearn.metrics import matthews_corrcoef
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.recipes.severity import SeverityRecipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
 from pulmoscope.training.severity.export import export_severity

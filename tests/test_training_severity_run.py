@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator
+from pulmoscope.recipes.severity import check, travelling
 
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.recipes.severity import check, travelling
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import load
 from pulmoscope.training.severity.card import changed_settings

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
 
 import volumes
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.patient import weighted
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import THREE_LEVEL
-from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.features import StudyFeatures
 from pulmoscope.training.three_level.patient_level import PatientTraining, fit_patients, folds

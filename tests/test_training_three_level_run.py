@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from pulmoscope.recipes.three_level import travelling
 
 import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import prepared_slices
-from pulmoscope.recipes.three_level import travelling
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from pulmoscope.training.three_level.card import changed_settings

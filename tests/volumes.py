@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+from pulmoscope.recipes.three_level import ThreeLevelRecipe
 
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.recipes.published import THREE_LEVEL
 from pulmoscope.recipes.settings import apply
-from pulmoscope.recipes.three_level import ThreeLevelRecipe
 
 CLASSES = ("CAP", "COVID", "Normal")
 SIZE = 64

@@ -29,6 +29,7 @@ from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
 from pulmoscope.quality.standard import searched_lungs
+from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
 from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
 from pulmoscope.runtime.votes import VOTES
@@ -98,7 +99,7 @@ def stress(
     known = read_json(folds / SUMMARY, "folds")["folds"]
     teller = Teller.of(progress)
     recipe = load_severity_run(folds / "fold-1").recipe
-    if recipe.imputer == NO_IMPUTER:
+    if recipe.controls.imputer == NO_IMPUTER:
         raise RecipeError(
             f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
         )
@@ -126,14 +127,14 @@ def stress(
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
         "folds": len(known),
-        "own_imputer": recipe.imputer,
+        "own_imputer": recipe.controls.imputer,
         "rows": rows,
         "synthetic": any(sample.source == SYNTHETIC_SOURCE for sample in table),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    _write(out, rows, recipe.vote)
+    _write(out, rows, part(recipe.patient, VoteSpec).decides)
     write_json(out / RESULT, result)
     return result
 

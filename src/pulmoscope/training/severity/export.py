@@ -17,9 +17,11 @@ from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
+from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.severity import travelling
+from pulmoscope.recipes.recipe import expected, travelling
+from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Thresholds
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import SLICE, SeverityBundle, load
@@ -91,10 +93,10 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
         name=f"{recipe.name}{synthetic}",
         version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
         classes=recipe.classes,
-        preprocess=recipe.preprocess,
-        imputer=recipe.imputer,
-        vote=recipe.vote,
-        anomaly={} if recipe.anomalies else None,  # filled in when held-out slices have been scored
+        preprocess=expected(recipe.preprocess, Standardisation),
+        imputer=recipe.controls.imputer,
+        vote=expected(recipe.patient, VoteSpec).decides,
+        anomaly={} if recipe.controls.anomalies else None,  # filled in when held-out slices have been scored
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **data,

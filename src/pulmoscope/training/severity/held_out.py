@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.repair import anomalies_of, imputer_of
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import IMPUTER, NO_IMPUTER
 from pulmoscope.training.severity.judge import Judged, judge
@@ -17,7 +18,7 @@ from pulmoscope.training.three_level.studies import Cache
 
 def judged_studies(
     model: SeverityModel,
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     table: SampleTable,
     cache: Cache,
     teller: Teller,
@@ -33,10 +34,15 @@ def judged_studies(
         InputError: a study can't be read.
     """
     studies = prepare(
-        table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NO_IMPUTER
+        table,
+        expected(recipe.preprocess, Standardisation),
+        recipe.classes,
+        cache,
+        teller,
+        search=recipe.controls.imputer != NO_IMPUTER,
     )
     own = imputer_of(model)
-    name = model.bundle.files.get(IMPUTER, recipe.imputer)[:32]
+    name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
     studies = repaired(studies, own, cache, name, teller)
     ask = partial(judge, model, anomalies=anomalies_of(model))
     return [ask(study) for study in teller.track(studies, "Judging studies", len(studies))]

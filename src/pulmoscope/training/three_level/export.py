@@ -20,9 +20,10 @@ from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperat
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_scan
-from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.preprocess.ct import CtPreprocess, prepared_slices
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.three_level import travelling
+from pulmoscope.recipes.recipe import expected, travelling
+from pulmoscope.recipes.specs import EnsembleSpec, VoteSpec
 from pulmoscope.runtime.bundle import CARD, MANIFEST, Calibration, Thresholds
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.study_bundle import SLICE, StudyBundle, load
@@ -82,9 +83,9 @@ def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> S
         version=version or f"own-{sha256_of_file(run / SLICE)[:8]}",
         classes=recipe.classes,
         normal=recipe.normal,
-        preprocess=recipe.preprocess,
-        patient=recipe.patient.classifiers,
-        ensemble=recipe.ensemble.of,
+        preprocess=expected(recipe.preprocess, CtPreprocess),
+        patient=expected(recipe.patient, VoteSpec).votes,
+        ensemble=expected(recipe.ensemble, EnsembleSpec).of,
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **trained.summary["data"],
