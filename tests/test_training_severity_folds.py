@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from pulmoscope.recipes.severity import SeverityRecipe
 from sklearn.metrics import matthews_corrcoef
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
 from pulmoscope.training.severity.export import export_severity
@@ -32,7 +32,7 @@ TINY = (*grades.TINY, *grades.TINY_ANOGAN)
 SETTINGS = ("--device", "cpu", *(part for setting in TINY for part in ("--set", setting)))
 
 
-def fitted(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
+def fitted(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
     run = fit_severity(recipe, table, folder, device="cpu", resume=True, progress=False)
     export_severity(folder, table, progress=False)
     return run
@@ -162,7 +162,7 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
     scored: list[tuple[str, str, float]] = []
     trained: dict[tuple[str, ...], SeverityRun] = {}
 
-    def once(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
+    def once(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
         """Trains each fold with and without an imputer; other losses take its networks, which saves minutes.
 
         Those with one learn from wrong grades, so that something is lost against the first system.
@@ -177,7 +177,7 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
             shutil.copytree(trained[key].folder, folder)
         return dataclasses.replace(trained[key], folder=folder)
 
-    recipe = grades.recipe("slices.epochs=1", "loss.beta=0.9", "loss.gamma=3", "anomalies=true")
+    recipe = grades.recipe("phases.train.epochs=1", "loss.beta=0.9", "loss.gamma=3", "quality.anomalies=true")
     ablate(recipe, studies, 2, tmp_path, once, bootstrap=0, progress=False)
     found = follows("severity-ablation", tmp_path / "ablation.json")
     assert [(row["imputer"], row["loss"]) for row in found["rows"]] == [  # type: ignore[attr-defined]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator
-from pulmoscope.recipes.severity import check, travelling
 
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.recipes.recipe import travelling
+from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import load
 from pulmoscope.training.severity.card import changed_settings
@@ -25,12 +26,12 @@ from pulmoscope.training.three_level.studies import Cache
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 LEARNED = (
-    "imputer=misgan",
-    "misgan.width=4",
-    "misgan.batch=4",
-    "misgan.imputer_width=4",
-    "misgan.steps=2",
-    "misgan.imputing_steps=3",
+    "quality.imputer=misgan",
+    "quality.misgan.width=4",
+    "quality.misgan.batch=4",
+    "quality.misgan.imputer_width=4",
+    "quality.misgan.steps=2",
+    "quality.misgan.imputing_steps=3",
     *grades.TINY_ANOGAN,
 )
 
@@ -76,7 +77,7 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert "drawn studies" in card
     assert "--split test" not in card  # there was none: all studies had a part in it
     assert "evaluate RUN --data OTHER --split all" in card
-    assert "slices.epochs=2" in changed_settings(run.recipe)
+    assert "phases.train.epochs=2" in changed_settings(run.recipe)
 
 
 def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
@@ -108,9 +109,9 @@ def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: Severit
         grades.recipe(*LEARNED), table, run.folder, device="cpu", resume=True, progress=False
     )
     assert again.summary == run.summary
-    with pytest.raises(RecipeError, match=r"slices\.epochs"):
+    with pytest.raises(RecipeError, match=r"phases\.train\.epochs"):
         fit_severity(
-            grades.recipe(*LEARNED, "slices.epochs=3"),
+            grades.recipe(*LEARNED, "phases.train.epochs=3"),
             table,
             run.folder,
             device="cpu",
@@ -134,16 +135,19 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("preprocess.size=48 imputer=misgan", "must be 32, 64 or 128"),
+        ("preprocess.size=48 quality.imputer=misgan", "must be 32, 64 or 128"),
         ("preprocess.size=16", r"preprocess\.size=16: must be at least 32 and at most 1024"),
-        ("slices.epochs=0", r"slices\.epochs=0: must be at least 1"),
+        ("phases.train.epochs=0", r"phases\.train\.epochs=0: must be at least 1"),
         ("loss.beta=1", r"loss\.beta=1\.0: must be at least 0 and at most 0\.9999999"),
         ("classes=CT-0", "at least two classes"),
-        ("classes=CT-1,CT-2 anomalies=true", r"needs CT-0 as the first of classes.*\(found: CT-1, CT-2\)"),
+        (
+            "classes=CT-1,CT-2 quality.anomalies=true",
+            r"needs CT-0 as the first of classes.*\(found: CT-1, CT-2\)",
+        ),
         ("preprocess.hu_high=-1000", r"hu_low=-1000: must be below preprocess\.hu_high"),
         ("preprocess.least_lung=2", "at most 0.99"),
-        ("slices.momentum=2", "at most 0.9999"),
-        ("anogan.learning_rate=0", "at least 1e-09"),
+        ("phases.train.momentum=2", "at most 0.9999"),
+        ("quality.anogan.learning_rate=0", "at least 1e-09"),
         ("drop=CT-3", "none of them dropped"),
         ("model.hidden=4", r"loss\.kind=ldam: needs model\.hidden=0"),
     ],
@@ -162,7 +166,7 @@ def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
 
 def test_without_damage_misgan_learns_from_regions_hidden_on_purpose(tmp_path: Path) -> None:
     table = grades.table(tmp_path / "studies", each=1, damaged=False)
-    recipe = grades.recipe(*LEARNED, "anomalies=false", "slices.epochs=1")
+    recipe = grades.recipe(*LEARNED, "quality.anomalies=false", "phases.train.epochs=1")
     own = fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
     assert own.summary["data"]["damaged_slices"]["train"] == 0
     assert (own.folder / "imputer.onnx").is_file()
@@ -172,7 +176,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
     table = grades.table(run.folder.parent / "studies")
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
-    recipe = grades.recipe("slices.epochs=1")
+    recipe = grades.recipe("phases.train.epochs=1")
     fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
     bundle = export_severity(folder, table, progress=False)
     assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
@@ -182,7 +186,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
 
 def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
     table = grades.table(tmp_path / "studies", each=1, damaged=False)
-    recipe = grades.recipe("imputer=none", "slices.epochs=1")
+    recipe = grades.recipe("quality.imputer=none", "phases.train.epochs=1")
     fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
     export_severity(tmp_path / "run", table, progress=False)
     model = SeverityModel.load(tmp_path / "run", "onnx")
@@ -218,4 +222,6 @@ def test_healthy_lungs_must_be_held_out_for_the_anomaly_threshold(tmp_path: Path
     without = [own for own in table if (own.label, own.split) != ("CT-0", "val")]
     few = dataclasses.replace(table, samples=tuple(without))
     with pytest.raises(DatasetError, match=r"split val: needs a study of CT-0 \(found: none\)"):
-        fit_severity(grades.recipe("anomalies=true"), few, tmp_path / "run", device="cpu", progress=False)
+        fit_severity(
+            grades.recipe("quality.anomalies=true"), few, tmp_path / "run", device="cpu", progress=False
+        )

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from pulmoscope.recipes.three_level import travelling
 
 import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.recipes.recipe import travelling
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
 from pulmoscope.training.three_level.card import changed_settings
@@ -59,8 +59,8 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
     assert bundle.metrics["val"]["images"] == 3
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "drawn studies" in card
-    assert "--set slice.model.backbone=mobilenetv2_035" in card
-    assert "slice.per_epoch=24" in changed_settings(run.recipe)
+    assert "--set model.backbone=mobilenetv2_035" in card
+    assert "slices.per_epoch=24" in changed_settings(run.recipe)
     assert str(run.folder) not in json.dumps(bundle.recipe)
 
 
@@ -124,9 +124,9 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
     level = dataclasses.replace(volumes.recipe().slice, pretrain="/data/slices")
     own = dataclasses.replace(
-        volumes.recipe("slice.model.weights=/data/net.safetensors", "cache=/fast"), slice=level
+        volumes.recipe("model.weights=/data/net.safetensors", "cache=/fast"), slice=level
     )
-    assert travelling(own).slice.pretrain == "slices"
+    assert travelling(own).slices.pretrain == "slices"
     assert travelling(own).cache == ""
-    other = travelling(volumes.recipe("slice.model.weights=/data/net.safetensors"))
-    assert other.slice.model.weights == "net.safetensors"
+    other = travelling(volumes.recipe("model.weights=/data/net.safetensors"))
+    assert other.model.weights == "net.safetensors"

@@ -128,11 +128,11 @@ def build_multiscale(spec: ModelSpec, classes: int, channels: int) -> MultiScale
         ResourceError: the pretrained weights can't be fetched.
     """
     if spec.hidden < 1:
-        raise RecipeError(f"slice.model.hidden={spec.hidden}: patients are told by this layer; at least 1")
+        raise RecipeError(f"model.hidden={spec.hidden}: patients are told by this layer; at least 1")
     try:
         backbone = Stages(timm_backbone(spec, channels))
     except (AttributeError, ValueError) as error:
         raise RecipeError(
-            f"slice.model.backbone={spec.backbone}: timm gives no maps of its last three stages"
+            f"model.backbone={spec.backbone}: timm gives no maps of its last three stages"
         ) from error
     return MultiScaleClassifier(backbone, backbone.maps, spec.hidden, spec.dropout, classes)

@@ -37,13 +37,22 @@ P = TypeVar("P")
 Grid = Mapping[str, tuple[float | int | str, ...]]
 
 
+_OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble", "cache")
+_OF_GRADES = ("drop", "quality", "loss")
+_OF_IMAGES = (
+    *("positive", "normalise", "labels", "unread", "left_out", "class_weights", "label_smoothing", "mixup"),
+    *("balance", "robust", "locate", "opacity_classes", "average"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Named:
     """What every recipe has, of a system or of a tool.
 
     Attributes:
         name, title: what it is called.
-        paper: the source and its section; ``deviations``: where the recipe differs, and why.
+        paper: the source and its section.
+        deviations: where the recipe differs from the source, and why.
         published: the figures that the source reports, e.g. ``{"accuracy": 0.8233}``.
         seed: decides the first weights and all that is drawn.
         grid: what ``tune`` tries: dotted setting → values.
@@ -66,6 +75,11 @@ class Named:
     def refused_options(self) -> tuple[tuple[str, ...], str]:
         """Options of ``train`` that make no sense for this recipe, and why."""
         return (), ""
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that do nothing for this recipe, and can't be changed."""
+        return ()
 
     @property
     def hub_backbone(self) -> str:
@@ -200,6 +214,18 @@ class Recipe(Named):
     def hub_backbone(self) -> str:
         """The backbone whose weights timm's hub is asked for; empty: it is not asked."""
         return self.model.backbone if self.model.from_hub else ""
+
+    @property
+    def learns_from(self) -> str:
+        """What it is about, in words."""
+        return "single images" if self.slices is None else "graded studies" if self.grades else "studies"
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that do nothing for this recipe, and can't be changed."""
+        if self.slices is None:
+            return _OF_STUDIES
+        return _OF_IMAGES if self.grades else (*_OF_IMAGES, *_OF_GRADES)
 
     @property
     def grades(self) -> bool:

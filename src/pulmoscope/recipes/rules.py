@@ -23,13 +23,6 @@ from pulmoscope.recipes.specs import CLASSIFIERS, LossSpec, Phase, QualitySpec, 
 SPLITS = ("train", "val")
 GRADED_VOTES = ("majority", "mean", "attention", "regression")
 """All votes on studies that are graded; each is computed."""
-OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble", "cache")
-"""Settings that recipes of single images don't have."""
-OF_IMAGES = (
-    *("positive", "normalise", "labels", "unread", "left_out", "class_weights", "label_smoothing", "mixup"),
-    *("balance", "robust", "locate", "opacity_classes", "average"),
-)
-"""Settings that recipes of studies don't have."""
 PHASES_OF_IMAGES: Mapping[str, tuple[Any, ...]] = {
     "learn": ("labelled",),
     "frozen": ("none", "early", "backbone"),
@@ -73,12 +66,21 @@ def check(recipe: Named) -> None:
 @check.register
 def _(recipe: Recipe) -> None:
     check_limits(recipe)
+    _check_idle(recipe)
     _check_names(recipe)
     _check_loss(recipe)
     if recipe.slices is None:
         _check_images(recipe)
     else:
         _check_studies(recipe)
+
+
+def _check_idle(recipe: Recipe) -> None:
+    """Are settings that do nothing for this recipe left alone?"""
+    for field in dataclasses.fields(recipe):
+        default = {} if field.default is dataclasses.MISSING else field.default
+        if field.name in recipe.idle and getattr(recipe, field.name) != default:
+            raise RecipeError(f"{field.name}: does nothing in this recipe, which is of {recipe.learns_from}")
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -109,7 +111,6 @@ def _check_images(recipe: Recipe) -> None:
     """The rules of recipes of single images."""
     kind = XrayPreprocess if recipe.modality == "XRAY" else SlicePreprocess
     _check_parts(recipe, kind, Augmentation)
-    _check_absent(recipe, OF_STUDIES, "is for recipes of studies alone")
     if recipe.framing.hull and recipe.framing.region != "lungs":
         raise RecipeError(f"preprocess.hull: needs preprocess.region=lungs (found: {recipe.framing.region})")
     _check_shares(recipe)
@@ -131,14 +132,6 @@ def _check_parts(recipe: Recipe, preprocess: type[Any], augment: type[Any]) -> N
             raise RecipeError(
                 f"modality={recipe.modality}, {name}: needs {kind.__name__} (found: {type(value).__name__})"
             )
-
-
-def _check_absent(recipe: Recipe, names: tuple[str, ...], why: str) -> None:
-    """Are settings that do nothing for this recipe left alone?"""
-    for field in dataclasses.fields(recipe):
-        default = field.default if field.default is not dataclasses.MISSING else {}
-        if field.name in names and getattr(recipe, field.name) != default:
-            raise RecipeError(f"{field.name}: {why}")
 
 
 def _check_shares(recipe: Recipe) -> None:
@@ -225,7 +218,6 @@ def _check_studies(recipe: Recipe) -> None:
     """The rules of recipes of studies."""
     graded = recipe.grades
     _check_parts(recipe, Standardisation if graded else CtPreprocess, CtAugmentation)
-    _check_absent(recipe, OF_IMAGES, "is for recipes of single images alone")
     if recipe.model.output != "softmax":
         raise RecipeError("model.output: must be softmax for studies (found: sigmoid)")
     low, high = (getattr(recipe.preprocess, name) for name in ("hu_low", "hu_high"))
@@ -253,7 +245,6 @@ def _check_ensemble(recipe: Recipe) -> None:
             f"model.hidden, model.stages: must be at least 1, and 3 (found: {recipe.model.hidden}, "
             f"{recipe.model.stages})"
         )
-    _check_absent(recipe, ("quality", "drop", "loss"), "is for recipes of graded studies alone")
     _check_slices(recipe.slices, "per_study")
     if all(phase.learn == "pretrain" for phase in recipe.phases):
         raise RecipeError("phases: one at least must learn from the studies themselves")

@@ -69,7 +69,8 @@ def of_tool(recipe: Tool) -> dict[str, Any]:
 
 def shown(recipe: Named, *, numbered: bool = False) -> dict[str, Any]:
     """Dotted path and value of all settings that ``--set`` takes."""
-    plain = {name: value for name, value in to_plain(recipe).items() if name not in DESCRIPTION}
+    hidden = {*DESCRIPTION, "modality", *recipe.idle}
+    plain = {name: value for name, value in to_plain(recipe).items() if name not in hidden}
     return {
         path: value
         for path, value in leaves(plain, numbered=numbered)

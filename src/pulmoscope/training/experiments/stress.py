@@ -29,6 +29,7 @@ from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
 from pulmoscope.quality.standard import searched_lungs
+from pulmoscope.recipes.recipe import expected
 from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.severity import GradedStudy, SeverityModel
 from pulmoscope.runtime.severity_bundle import MISGAN, NO_IMPUTER
@@ -101,7 +102,7 @@ def stress(
     recipe = load_severity_run(folds / "fold-1").recipe
     if recipe.controls.imputer == NO_IMPUTER:
         raise RecipeError(
-            f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
+            f"{folds}: quality.imputer=none looks for no damage, so nothing is filled; take another run"
         )
     answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
@@ -134,7 +135,7 @@ def stress(
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    _write(out, rows, part(recipe.patient, VoteSpec).decides)
+    _write(out, rows, expected(recipe.patient, VoteSpec).decides)
     write_json(out / RESULT, result)
     return result
 
