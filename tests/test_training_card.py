@@ -13,11 +13,11 @@ from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import find
+from pulmoscope.recipes.published import changed_settings, find
 from pulmoscope.report.names import figure_name, set_title
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.training import card
-from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
+from pulmoscope.training.card import add_metrics, key_figures, model_card
 
 
 def estimate(value: float | None) -> dict[str, Any]:

@@ -167,12 +167,13 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
 
         Those with one learn from wrong grades, so that something is lost against the first system.
         """
-        asked.append((recipe.imputer, recipe.loss.kind, recipe.loss.beta))
-        scored.extend(asked[-1:] * recipe.anomalies)
-        recipe = dataclasses.replace(recipe, anomalies=False)
-        key = (recipe.imputer, *(sample.file for sample in table.split("val")))
+        quality = recipe.quality
+        asked.append((quality.imputer, recipe.loss.kind, recipe.loss.beta))
+        scored.extend(asked[-1:] * quality.anomalies)
+        recipe = dataclasses.replace(recipe, quality=dataclasses.replace(quality, anomalies=False))
+        key = (quality.imputer, *(sample.file for sample in table.split("val")))
         if key not in trained:
-            trained[key] = fitted(recipe, misled(table) if recipe.imputer == "linear" else table, folder)
+            trained[key] = fitted(recipe, misled(table) if quality.imputer == "linear" else table, folder)
         elif trained[key].folder != folder:
             shutil.copytree(trained[key].folder, folder)
         return dataclasses.replace(trained[key], folder=folder)
@@ -229,7 +230,7 @@ def test_a_system_that_looks_for_no_damage_can_not_be_stressed(
     shutil.copytree(folds, copied)
     own = copied / "fold-1" / "recipe.json"
     plain = json.loads(own.read_text(encoding="utf-8"))
-    plain["recipe"]["imputer"] = "none"
+    plain["recipe"]["quality"]["imputer"] = "none"
     own.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(RecipeError, match="looks for no damage"):
         stress(copied, studies, tmp_path / "out", bootstrap=0, progress=False)

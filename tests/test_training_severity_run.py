@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
+from pulmoscope.recipes.published import changed_settings
 from pulmoscope.recipes.recipe import travelling
 from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.severity import SeverityModel
 from pulmoscope.runtime.severity_bundle import load
-from pulmoscope.training.severity.card import changed_settings
 from pulmoscope.training.severity.export import export_severity, is_severity_bundle
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
@@ -77,12 +77,12 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert "drawn studies" in card
     assert "--split test" not in card  # there was none: all studies had a part in it
     assert "evaluate RUN --data OTHER --split all" in card
-    assert "phases.train.epochs=2" in changed_settings(run.recipe)
+    assert "phases.0.epochs=2" in changed_settings(run.recipe)
 
 
 def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
-    for name in ("recipe", "run", "bundle"):
-        schema = json.loads((SCHEMAS / f"severity-{name}.schema.json").read_text(encoding="utf-8"))
+    for name, schema in (("recipe", "recipe"), ("run", "severity-run"), ("bundle", "severity-bundle")):
+        schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
@@ -148,6 +148,12 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
         ("preprocess.least_lung=2", "at most 0.99"),
         ("phases.train.momentum=2", "at most 0.9999"),
         ("quality.anogan.learning_rate=0", "at least 1e-09"),
+        ("quality.anogan.epochs=0", r"quality\.anogan\.epochs=0: must be at least 1"),
+        ("quality.anogan.side=48", "must be one of 32, 64, 128"),
+        ("quality.anogan.weight=1.5", "at least 0 and at most 1"),
+        ("quality.misgan.batch=1", r"quality\.misgan\.batch=1: must be at least 2"),
+        ("quality.misgan.settle=1.5", "at most 1"),
+        ("quality.misgan.reconstruction=0", "without reconstruction, adversarial_every must be 1"),
         ("drop=CT-3", "none of them dropped"),
         ("model.hidden=4", r"loss\.kind=ldam: needs model\.hidden=0"),
     ],

@@ -61,7 +61,7 @@ def test_folds_share_out_every_class() -> None:
     assert not np.array_equal(found, folds(labels, 3, seed=2))
 
 
-@pytest.mark.parametrize("recipe", map(find, ["ct-three-level", "ct-three-level-light"]))
+@pytest.mark.parametrize("recipe", [find("ct-three-level"), find("ct-three-level-light")])
 def test_recipes_are_whole(recipe: Recipe) -> None:
     check(recipe)
     assert settings.from_plain(settings.to_plain(recipe)) == recipe

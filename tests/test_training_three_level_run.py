@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.recipes.published import changed_settings
 from pulmoscope.recipes.recipe import travelling
 from pulmoscope.runtime.study_bundle import load
 from pulmoscope.runtime.three_level import ThreeLevelModel
-from pulmoscope.training.three_level.card import changed_settings
 from pulmoscope.training.three_level.export import export_studies, is_study_bundle
 from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
 
@@ -84,8 +83,8 @@ def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
 def test_what_it_writes_keeps_its_schemas(run: StudyRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
     export_studies(run.folder, table, progress=False)
-    for name in ("recipe", "run", "bundle"):
-        schema = json.loads((SCHEMAS / f"study-{name}.schema.json").read_text(encoding="utf-8"))
+    for name, schema in (("recipe", "recipe"), ("run", "study-run"), ("bundle", "study-bundle")):
+        schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
@@ -122,10 +121,7 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 
 
 def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
-    level = dataclasses.replace(volumes.recipe().slice, pretrain="/data/slices")
-    own = dataclasses.replace(
-        volumes.recipe("model.weights=/data/net.safetensors", "cache=/fast"), slice=level
-    )
+    own = volumes.recipe("model.weights=/data/net.safetensors", "cache=/fast", "slices.pretrain=/data/slices")
     assert travelling(own).slices.pretrain == "slices"
     assert travelling(own).cache == ""
     other = travelling(volumes.recipe("model.weights=/data/net.safetensors"))

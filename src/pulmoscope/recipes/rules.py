@@ -240,10 +240,13 @@ def _check_ensemble(recipe: Recipe) -> None:
     assert recipe.ensemble is not None
     if recipe.patient is None or recipe.patient.decides != "ensemble":
         raise RecipeError("patient.decides: must be ensemble, as the recipe has one")
-    if recipe.model.hidden < 1 or recipe.model.stages != 3:
+    if recipe.model.hidden < 1:
         raise RecipeError(
-            f"model.hidden, model.stages: must be at least 1, and 3 (found: {recipe.model.hidden}, "
-            f"{recipe.model.stages})"
+            f"model.hidden={recipe.model.hidden}: must be at least 1, as patients are told by this layer"
+        )
+    if recipe.model.stages != 3:
+        raise RecipeError(
+            f"model.stages={recipe.model.stages}: must be 3, as heat maps show the last three stages"
         )
     _check_slices(recipe.slices, "per_study")
     if all(phase.learn == "pretrain" for phase in recipe.phases):

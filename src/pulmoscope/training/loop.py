@@ -275,6 +275,7 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
 def _deciding(begun: Mapping[str, Any]) -> Any:
     """What a run is as JSON holds it, without what only describes the recipe."""
     told = {key: value for key, value in begun["recipe"].items() if key not in settings.DESCRIPTION}
+    told = dict(settings.leaves(told))
     return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": told, "data": begun["data"]}))
 
 
