@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs schemas clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
@@ -16,6 +16,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Of recipes, from their types.
+schemas: $(VENV)/.test
+	$(BIN)/python -m pulmoscope.recipes.schema docs/schemas
 
 # An environment of its own: what builds pages has no business beside what reads patients' images. A broken link fails.
 docs: $(VENV)-docs/.done

@@ -23,7 +23,7 @@ measured() { # NAME SEED OPTIONS...: draw, train, evaluate
         pulmoscope datasets phantom -o "$data" --kind ct --count 252 --format nifti --seed "$seed" "$@"
     python3 "$here/half_labelled.py" "$data/manifest.csv" "$data/half.csv"
     pulmoscope train ct-three-level-light --data "$data/half.csv" -o "$run" --resume \
-        --set "slice.model.weights=$weights" --set "cache=$out/cache"
+        --set "model.weights=$weights" --set "cache=$out/cache"
     [ -f "$run/test/metrics.json" ] ||
         pulmoscope evaluate "$run" --data "$data/half.csv" --split test -o "$run/test" --force
 }

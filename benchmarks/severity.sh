@@ -7,7 +7,7 @@
 set -eu
 out=$1
 data=$out/mosmed
-set -- --set preprocess.size=32 --set slices.epochs=6 --set anomalies=false --set cache="$out/cache"
+set -- --set preprocess.size=32 --set phases.train.epochs=6 --set quality.anomalies=false --set cache="$out/cache"
 
 [ -f "$data/truth.csv" ] ||
   pulmoscope datasets phantom --kind ct --layout mosmed --fraction 0.4 --damage 0.15 --seed 7 -o "$data"

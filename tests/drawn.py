@@ -9,7 +9,11 @@ import numpy as np
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.recipes.published import named
+from pulmoscope.recipes.recipe import Recipe
 
+IMAGES = {name: recipe for name, recipe in named(Recipe).items() if recipe.slices is None}
+"""The recipes of single images."""
 CLASSES = ("COVID", "Normal", "Tuberculosis", "Viral Pneumonia")
 
 

@@ -12,28 +12,28 @@ from pulmoscope.phantoms.ct.damage import damage
 from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.phantoms.ct.files import write_nifti
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import SEVERITY
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Recipe
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 TINY = (
     "preprocess.size=32",
     "preprocess.slice_mm=30",
-    "slices.epochs=2",
+    "phases.train.epochs=2",
     "slices.per_study=3",
-    "slices.batch_size=8",
+    "batch_size=8",
     "model.backbone=resnet10t",
-    "imputer=linear",
-    "anomalies=false",
+    "quality.imputer=linear",
+    "quality.anomalies=false",
 )
 
 TINY_ANOGAN = (
-    "anomalies=true",
-    "anogan.width=8",
-    "anogan.epochs=1",
-    "anogan.encoder_epochs=1",
-    "anogan.batches=2",
-    "anogan.batch_size=8",
+    "quality.anomalies=true",
+    "quality.anogan.width=8",
+    "quality.anogan.epochs=1",
+    "quality.anogan.encoder_epochs=1",
+    "quality.anogan.batches=2",
+    "quality.anogan.batch_size=8",
 )
 
 
@@ -57,6 +57,6 @@ def table(
     return SampleTable(folder, "manifest", tuple(samples))
 
 
-def recipe(*changes: str) -> SeverityRecipe:
+def recipe(*changes: str) -> Recipe:
     """The published recipe, tiny, with these settings."""
-    return settings.apply(SEVERITY["ct-severity-resnet18"], [*TINY, *changes])
+    return settings.apply(find("ct-severity-resnet18"), [*TINY, *changes])

@@ -207,10 +207,10 @@ def test_a_wrong_setting_is_told_before_anything_is_read(
 
 def test_recipes_of_three_levels_are_listed_and_shown() -> None:
     assert "ct-three-level-light" in run("recipes", "list")
-    said = run("recipes", "show", "ct-three-level", "--set", "slice.phases.tune.epochs=3")
+    said = run("recipes", "show", "ct-three-level", "--set", "phases.tune.epochs=3")
     assert "Garg" in said
     assert "test_accuracy 0.8889" in said
-    assert "  slice.phases.tune.epochs=3\n" in said
+    assert "  phases.tune.epochs=3\n" in said
     assert "  ensemble.scores=train\n" in said
     shown = [line.strip() for line in said.split("Settings:")[1].splitlines() if "=" in line]
     again = run("recipes", "show", "ct-three-level", *(part for line in shown for part in ("--set", line)))

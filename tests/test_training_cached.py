@@ -21,7 +21,6 @@ from pulmoscope.training.cached import (
 )
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.loop import measured
-from pulmoscope.training.tune.plan import shortened
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +32,7 @@ def recipe() -> Recipe:
         "model.backbone=cnn",
         "phases.frozen.epochs=6",
     ]
-    own = shortened(settings.apply(find("xray-binary-resnet50v2"), small), None)
-    assert isinstance(own, Recipe)
-    return own
+    return settings.apply(find("xray-binary-resnet50v2"), small).shortened(None)
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import drawn
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import RECIPES, find
+from pulmoscope.recipes.published import changed_settings, find
 from pulmoscope.report.names import figure_name, set_title
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.training import card
-from pulmoscope.training.card import add_metrics, changed_settings, key_figures, model_card
+from pulmoscope.training.card import add_metrics, key_figures, model_card
 
 
 def estimate(value: float | None) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def test_record_on_the_command_line(bundle: Bundle, tmp_path: Path) -> None:
     assert load(bundle.folder).metrics["external"]["images"] == 8
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", drawn.IMAGES)
 def test_the_command_in_the_card_gives_the_same_recipe(name: str) -> None:
     changes = [
         "seed=7",

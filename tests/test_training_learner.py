@@ -12,9 +12,9 @@ from torch.nn import functional
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.recipes.published import find
-from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.settings import apply
-from pulmoscope.recipes.specs import ModelSpec
+from pulmoscope.recipes.specs import ModelSpec, Phase
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.learner import (
     Job,

@@ -19,7 +19,8 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import build
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
-from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import Phase
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training.learner import Learner
 from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve, settled

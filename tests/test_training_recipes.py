@@ -11,12 +11,12 @@ import torch
 import drawn
 from pulmoscope.models.classifier import build
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import RECIPES, find
+from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.frames import prepared
 from pulmoscope.training.loop import fit, logits_of, resolve
 
-every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+every_recipe = pytest.mark.parametrize("recipe", drawn.IMAGES.values(), ids=drawn.IMAGES)
 
 
 def from_scratch(recipe: Recipe) -> Recipe:

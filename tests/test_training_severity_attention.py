@@ -10,7 +10,7 @@ import torch
 
 import grades
 from pulmoscope.core.types import FloatArray
-from pulmoscope.runtime.severity import DENSITIES
+from pulmoscope.runtime.votes import DENSITIES
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.three_level.course import Teller
 

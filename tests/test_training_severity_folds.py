@@ -19,7 +19,7 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
 from pulmoscope.training.severity.export import export_severity
@@ -32,7 +32,7 @@ TINY = (*grades.TINY, *grades.TINY_ANOGAN)
 SETTINGS = ("--device", "cpu", *(part for setting in TINY for part in ("--set", setting)))
 
 
-def fitted(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
+def fitted(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
     run = fit_severity(recipe, table, folder, device="cpu", resume=True, progress=False)
     export_severity(folder, table, progress=False)
     return run
@@ -162,22 +162,23 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
     scored: list[tuple[str, str, float]] = []
     trained: dict[tuple[str, ...], SeverityRun] = {}
 
-    def once(recipe: SeverityRecipe, table: SampleTable, folder: Path) -> SeverityRun:
+    def once(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
         """Trains each fold with and without an imputer; other losses take its networks, which saves minutes.
 
         Those with one learn from wrong grades, so that something is lost against the first system.
         """
-        asked.append((recipe.imputer, recipe.loss.kind, recipe.loss.beta))
-        scored.extend(asked[-1:] * recipe.anomalies)
-        recipe = dataclasses.replace(recipe, anomalies=False)
-        key = (recipe.imputer, *(sample.file for sample in table.split("val")))
+        quality = recipe.quality
+        asked.append((quality.imputer, recipe.loss.kind, recipe.loss.beta))
+        scored.extend(asked[-1:] * quality.anomalies)
+        recipe = dataclasses.replace(recipe, quality=dataclasses.replace(quality, anomalies=False))
+        key = (quality.imputer, *(sample.file for sample in table.split("val")))
         if key not in trained:
-            trained[key] = fitted(recipe, misled(table) if recipe.imputer == "linear" else table, folder)
+            trained[key] = fitted(recipe, misled(table) if quality.imputer == "linear" else table, folder)
         elif trained[key].folder != folder:
             shutil.copytree(trained[key].folder, folder)
         return dataclasses.replace(trained[key], folder=folder)
 
-    recipe = grades.recipe("slices.epochs=1", "loss.beta=0.9", "loss.gamma=3", "anomalies=true")
+    recipe = grades.recipe("phases.train.epochs=1", "loss.beta=0.9", "loss.gamma=3", "quality.anomalies=true")
     ablate(recipe, studies, 2, tmp_path, once, bootstrap=0, progress=False)
     found = follows("severity-ablation", tmp_path / "ablation.json")
     assert [(row["imputer"], row["loss"]) for row in found["rows"]] == [  # type: ignore[attr-defined]
@@ -229,7 +230,7 @@ def test_a_system_that_looks_for_no_damage_can_not_be_stressed(
     shutil.copytree(folds, copied)
     own = copied / "fold-1" / "recipe.json"
     plain = json.loads(own.read_text(encoding="utf-8"))
-    plain["recipe"]["imputer"] = "none"
+    plain["recipe"]["quality"]["imputer"] = "none"
     own.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(RecipeError, match="looks for no damage"):
         stress(copied, studies, tmp_path / "out", bootstrap=0, progress=False)

@@ -14,7 +14,7 @@ import grades
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.patient import MeanPooling
 from pulmoscope.runtime.network import open_network
-from pulmoscope.runtime.severity import DENSITIES
+from pulmoscope.runtime.votes import DENSITIES
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.severity.regression import fit_regression
 

@@ -12,10 +12,11 @@ from jsonschema import Draft202012Validator
 
 import grades
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
-from pulmoscope.recipes.severity import check, travelling
+from pulmoscope.recipes.published import changed_settings
+from pulmoscope.recipes.recipe import travelling
+from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.severity.card import changed_settings
 from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
@@ -25,12 +26,12 @@ from pulmoscope.training.three_level.studies import Cache
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 LEARNED = (
-    "imputer=misgan",
-    "misgan.width=4",
-    "misgan.batch=4",
-    "misgan.imputer_width=4",
-    "misgan.steps=2",
-    "misgan.imputing_steps=3",
+    "quality.imputer=misgan",
+    "quality.misgan.width=4",
+    "quality.misgan.batch=4",
+    "quality.misgan.imputer_width=4",
+    "quality.misgan.steps=2",
+    "quality.misgan.imputing_steps=3",
     *grades.TINY_ANOGAN,
 )
 
@@ -76,13 +77,12 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert "drawn studies" in card
     assert "--split test" not in card  # there was none: all studies had a part in it
     assert "evaluate RUN --data OTHER --split all" in card
-    assert "slices.epochs=2" in changed_settings(run.recipe)
+    assert "phases.0.epochs=2" in changed_settings(run.recipe)
 
 
 def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
-    for name in ("recipe", "run", "bundle"):
-        own = name if name == "bundle" else f"severity-{name}"
-        schema = json.loads((SCHEMAS / f"{own}.schema.json").read_text(encoding="utf-8"))
+    for name, schema in (("recipe", "recipe"), ("run", "severity-run"), ("bundle", "bundle")):
+        schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
@@ -109,9 +109,9 @@ def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: Severit
         grades.recipe(*LEARNED), table, run.folder, device="cpu", resume=True, progress=False
     )
     assert again.summary == run.summary
-    with pytest.raises(RecipeError, match=r"slices\.epochs"):
+    with pytest.raises(RecipeError, match=r"phases\.train\.epochs"):
         fit_severity(
-            grades.recipe(*LEARNED, "slices.epochs=3"),
+            grades.recipe(*LEARNED, "phases.train.epochs=3"),
             table,
             run.folder,
             device="cpu",
@@ -135,16 +135,25 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("preprocess.size=48 imputer=misgan", "must be 32, 64 or 128"),
+        ("preprocess.size=48 quality.imputer=misgan", "must be 32, 64 or 128"),
         ("preprocess.size=16", r"preprocess\.size=16: must be at least 32 and at most 1024"),
-        ("slices.epochs=0", r"slices\.epochs=0: must be at least 1"),
+        ("phases.train.epochs=0", r"phases\.train\.epochs=0: must be at least 1"),
         ("loss.beta=1", r"loss\.beta=1\.0: must be at least 0 and at most 0\.9999999"),
         ("classes=CT-0", "at least two classes"),
-        ("classes=CT-1,CT-2 anomalies=true", r"needs CT-0 as the first of classes.*\(found: CT-1, CT-2\)"),
+        (
+            "classes=CT-1,CT-2 quality.anomalies=true",
+            r"needs CT-0 as the first of classes.*\(found: CT-1, CT-2\)",
+        ),
         ("preprocess.hu_high=-1000", r"hu_low=-1000: must be below preprocess\.hu_high"),
         ("preprocess.least_lung=2", "at most 0.99"),
-        ("slices.momentum=2", "at most 0.9999"),
-        ("anogan.learning_rate=0", "at least 1e-09"),
+        ("phases.train.momentum=2", "at most 0.9999"),
+        ("quality.anogan.learning_rate=0", "at least 1e-09"),
+        ("quality.anogan.epochs=0", r"quality\.anogan\.epochs=0: must be at least 1"),
+        ("quality.anogan.side=48", "must be one of 32, 64, 128"),
+        ("quality.anogan.weight=1.5", "at least 0 and at most 1"),
+        ("quality.misgan.batch=1", r"quality\.misgan\.batch=1: must be at least 2"),
+        ("quality.misgan.settle=1.5", "at most 1"),
+        ("quality.misgan.reconstruction=0", "without reconstruction, adversarial_every must be 1"),
         ("drop=CT-3", "none of them dropped"),
         ("model.hidden=4", r"loss\.kind=ldam: needs model\.hidden=0"),
     ],
@@ -163,7 +172,7 @@ def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
 
 def test_without_damage_misgan_learns_from_regions_hidden_on_purpose(tmp_path: Path) -> None:
     table = grades.table(tmp_path / "studies", each=1, damaged=False)
-    recipe = grades.recipe(*LEARNED, "anomalies=false", "slices.epochs=1")
+    recipe = grades.recipe(*LEARNED, "quality.anomalies=false", "phases.train.epochs=1")
     own = fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
     assert own.summary["data"]["damaged_slices"]["train"] == 0
     assert (own.folder / "imputer.onnx").is_file()
@@ -173,7 +182,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
     table = grades.table(run.folder.parent / "studies")
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
-    recipe = grades.recipe("slices.epochs=1")
+    recipe = grades.recipe("phases.train.epochs=1")
     fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
     bundle = export_severity(folder, table, progress=False)
     assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
@@ -183,7 +192,7 @@ def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path
 
 def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
     table = grades.table(tmp_path / "studies", each=1, damaged=False)
-    recipe = grades.recipe("imputer=none", "slices.epochs=1")
+    recipe = grades.recipe("quality.imputer=none", "phases.train.epochs=1")
     fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
     export_severity(tmp_path / "run", table, progress=False)
     model = Model.load(tmp_path / "run", "onnx")
@@ -219,4 +228,6 @@ def test_healthy_lungs_must_be_held_out_for_the_anomaly_threshold(tmp_path: Path
     without = [own for own in table if (own.label, own.split) != ("CT-0", "val")]
     few = dataclasses.replace(table, samples=tuple(without))
     with pytest.raises(DatasetError, match=r"split val: needs a study of CT-0 \(found: none\)"):
-        fit_severity(grades.recipe("anomalies=true"), few, tmp_path / "run", device="cpu", progress=False)
+        fit_severity(
+            grades.recipe("quality.anomalies=true"), few, tmp_path / "run", device="cpu", progress=False
+        )

@@ -36,7 +36,7 @@ def shown(network, own, *rest):
 course._epoch = shown
 table, run = volumes.table(Path(sys.argv[1]), train=2, unknown=1), Path(sys.argv[2])
 recipe = resolve_studies(volumes.recipe("ensemble.scores=folds", "ensemble.folds=2", "ensemble.of=maxpool,bilstm",
-    "patient.classifiers=maxpool,bilstm"), table)
+    "patient.votes=maxpool,bilstm"), table)
 cpu, teller, cache = torch.device("cpu"), course.Teller(), Cache(run / "cache")
 told = (recipe.preprocess, recipe.classes, "Normal", cache, teller)
 parts = [prepare(table.split(own), *told) for own in ("train", "val")]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import volumes
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct import prepared_slices
-from pulmoscope.recipes.three_level import travelling
+from pulmoscope.recipes.published import changed_settings
+from pulmoscope.recipes.recipe import travelling
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.three_level.card import changed_settings
 from pulmoscope.training.three_level.export import export_studies
 from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
 
@@ -59,8 +58,8 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
     assert bundle.metrics["val"]["images"] == 3
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "drawn studies" in card
-    assert "--set slice.model.backbone=mobilenetv2_035" in card
-    assert "slice.per_epoch=24" in changed_settings(run.recipe)
+    assert "--set model.backbone=mobilenetv2_035" in card
+    assert "slices.per_epoch=24" in changed_settings(run.recipe)
     assert str(run.folder) not in json.dumps(bundle.recipe)
 
 
@@ -84,9 +83,8 @@ def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
 def test_what_it_writes_keeps_its_schemas(run: StudyRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
     export_studies(run.folder, table, progress=False)
-    for name in ("recipe", "run", "bundle"):
-        own = name if name == "bundle" else f"study-{name}"
-        schema = json.loads((SCHEMAS / f"{own}.schema.json").read_text(encoding="utf-8"))
+    for name, schema in (("recipe", "recipe"), ("run", "study-run"), ("bundle", "bundle")):
+        schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
@@ -123,11 +121,8 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 
 
 def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
-    level = dataclasses.replace(volumes.recipe().slice, pretrain="/data/slices")
-    own = dataclasses.replace(
-        volumes.recipe("slice.model.weights=/data/net.safetensors", "cache=/fast"), slice=level
-    )
-    assert travelling(own).slice.pretrain == "slices"
+    own = volumes.recipe("model.weights=/data/net.safetensors", "cache=/fast", "slices.pretrain=/data/slices")
+    assert travelling(own).slices.pretrain == "slices"
     assert travelling(own).cache == ""
-    other = travelling(volumes.recipe("slice.model.weights=/data/net.safetensors"))
-    assert other.slice.model.weights == "net.safetensors"
+    other = travelling(volumes.recipe("model.weights=/data/net.safetensors"))
+    assert other.model.weights == "net.safetensors"

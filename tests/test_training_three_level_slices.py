@@ -118,7 +118,7 @@ def test_phases_learn_what_they_do_not_freeze(tmp_path: Path, monkeypatch: pytes
     from pulmoscope.training.three_level import slice_level
 
     table = volumes.table(tmp_path / "studies", train=2, unknown=1)
-    recipe = volumes.recipe("classes=CAP,COVID,Normal", "slice.sure=0.0")
+    recipe = volumes.recipe("classes=CAP,COVID,Normal", "slices.sure=0.0")
     cache = Cache(tmp_path / "cache")
     parts = [
         prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Teller())
@@ -164,7 +164,7 @@ def test_phases_learn_what_they_do_not_freeze(tmp_path: Path, monkeypatch: pytes
 
 def test_all_slices_labelled_nothing_is_picked(tmp_path: Path) -> None:
     table = volumes.table(tmp_path / "studies", train=1)
-    recipe = volumes.recipe("classes=CAP,COVID,Normal", "slice.per_epoch=6", "slice.phases.tune.epochs=1")
+    recipe = volumes.recipe("classes=CAP,COVID,Normal", "slices.per_epoch=6", "phases.tune.epochs=1")
     cache = Cache(tmp_path / "cache")
     parts = [
         prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Teller())

@@ -215,14 +215,14 @@ def test_heads_are_tuned_on_cached_features_and_images_are_framed_anew_where_the
 
 @pytest.mark.usefixtures("here")
 def test_three_levels_are_tuned_by_their_ensemble(tmp_path: Path) -> None:
-    tiny = volumes.recipe("patient.classifiers=maxpool", "ensemble.of=maxpool")
-    own = replace(tiny, grid={"slice.phases.tune.learning_rate": (1e-4,)})
+    tiny = volumes.recipe("patient.votes=maxpool", "ensemble.of=maxpool")
+    own = replace(tiny, grid={"phases.tune.learning_rate": (1e-4,)})
     studies = volumes.table(tmp_path / "studies", train=2)
     best = tune(own, studies, tmp_path / "out", jobs=1, progress=False)
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"done"}
     assert 0 <= best["val_accuracy"] <= 1
     assert best["epochs"] == 1 + 2 + 2 + 3  # head and tune, a classifier, the ensemble; nothing is picked
-    assert best["settings"] == {"slice.phases.tune.learning_rate": 1e-4}
+    assert best["settings"] == {"phases.tune.learning_rate": 1e-4}
     assert written(tmp_path / "out")["recipe"] == "ct-three-level-light"
     with pytest.raises(RecipeError, match="single images"):
         tune(own, studies, tmp_path / "other", cached_features=True, progress=False)
@@ -230,7 +230,7 @@ def test_three_levels_are_tuned_by_their_ensemble(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_severity_is_tuned_by_the_correlation_of_patients(tmp_path: Path) -> None:
-    own = replace(grades.recipe("slices.epochs=1"), grid={"slices.learning_rate": (0.03,)})
+    own = replace(grades.recipe("phases.train.epochs=1"), grid={"phases.train.learning_rate": (0.03,)})
     best = tune(own, grades.table(tmp_path / "studies"), tmp_path / "out", jobs=1, progress=False)
     assert -1 <= best["val_mcc"] <= 1
     assert rows_of(tmp_path / "out")[0]["val_mcc"] == str(best["val_mcc"])

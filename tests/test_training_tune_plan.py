@@ -12,14 +12,14 @@ from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Named
+from pulmoscope.recipes.rules import check
 from pulmoscope.training.tune.plan import (
     TRIALS,
     Search,
     as_settings,
-    check,
     plan_of,
-    recipe_to_tune,
-    shortened,
+    tunable,
 )
 
 LISTED = [line.split()[0] for line in CliRunner().invoke(app, ["recipes", "list"]).stdout.splitlines()]
@@ -49,10 +49,10 @@ def test_the_last_setting_changes_fastest() -> None:
 def test_every_recipe_is_searched_or_refused_for_a_reason_that_lies_in_its_data(name: str) -> None:
     if name == "xray-view":
         with pytest.raises(RecipeError, match="no images are left to compare settings by"):
-            recipe_to_tune(name, [])
+            tunable(find(name, Named))
         return
-    recipe = recipe_to_tune(name, [])
-    points = plan_of(shortened(recipe, None), Search()).points()
+    recipe = tunable(find(name, Named))
+    points = plan_of(recipe.shortened(None), Search()).points()
     assert len(points) >= 4
     for point in points:  # as `train --set` takes them
         check(settings.apply(recipe, as_settings(point)))
@@ -64,15 +64,15 @@ def test_all_recipes_are_listed() -> None:
 
 
 def test_only_phases_that_hold_val_out_are_tried() -> None:
-    short = shortened(find("xray-binary-resnet50v2"), 7)
+    short = find("xray-binary-resnet50v2").shortened(7)
     assert [(phase.name, phase.epochs) for phase in short.phases] == [("frozen", 7)]
 
 
 def test_a_limit_of_epochs_only_shortens() -> None:
-    assert shortened(find("xray-binary-cnn"), 1000).phases[0].epochs == 60
-    levels = shortened(recipe_to_tune("ct-three-level-light", []), 2)
-    assert [phase.epochs for phase in levels.slice.phases] == [2, 1, 2, 2]
-    assert shortened(recipe_to_tune("ct-severity-resnet18", []), 3).slices.epochs == 3
+    assert find("xray-binary-cnn").shortened(1000).phases[0].epochs == 60
+    levels = find("ct-three-level-light").shortened(2)
+    assert [phase.epochs for phase in levels.phases] == [2, 1, 2, 2]
+    assert find("ct-severity-resnet18").shortened(3).phases[0].epochs == 3
 
 
 def test_ranges_take_the_place_of_the_grids_values() -> None:
@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(RecipeError):
         plan_of(replace(recipe, grid={}), Search())
     with pytest.raises(RecipeError):
-        shortened(settings.apply(recipe, ["phases.0.train_on=train,val"]), None)
+        settings.apply(recipe, ["phases.0.train_on=train,val"]).shortened(None)
     for search in (Search(trials=3), Search(ranges=("mixup=0:1",))):
         with pytest.raises(RecipeError):
             plan_of(recipe, search)
@@ -117,4 +117,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
 @pytest.mark.parametrize("name", ["ct-severity-resnet18", "xray-lungs"])
 def test_where_no_epoch_has_a_figure_nothing_is_pruned(name: str) -> None:
     with pytest.raises(RecipeError, match="no epoch has a figure"):
-        plan_of(recipe_to_tune(name, []), Search(pruner="median"))
+        plan_of(tunable(find(name, Named)), Search(pruner="median"))

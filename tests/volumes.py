@@ -13,9 +13,9 @@ import SimpleITK
 
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.recipes.published import THREE_LEVEL
+from pulmoscope.recipes.published import find
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.settings import apply
-from pulmoscope.recipes.three_level import ThreeLevelRecipe
 
 CLASSES = ("CAP", "COVID", "Normal")
 SIZE = 64
@@ -65,20 +65,20 @@ def table(folder: Path, train: int = 4, val: int = 1, test: int = 0, *, unknown:
     return SampleTable(folder, "manifest", tuple(samples))
 
 
-def recipe(*changes: str) -> ThreeLevelRecipe:
+def recipe(*changes: str) -> Recipe:
     """The light recipe made tiny: from scratch, 32 px, a few steps."""
     small = apply(
-        THREE_LEVEL["ct-three-level-light"],
+        find("ct-three-level-light"),
         [
-            "slice.model.backbone=mobilenetv2_035",
-            "slice.model.pretrained=false",
-            "slice.model.hidden=12",
+            "model.backbone=mobilenetv2_035",
+            "model.pretrained=false",
+            "model.hidden=12",
             "preprocess.size=32",
             "preprocess.region=body",
-            "slice.per_epoch=24",
-            "slice.batch_size=8",
-            "slice.phases.tune.epochs=2",
-            "slice.phases.picked.epochs=1",
+            "slices.per_epoch=24",
+            "batch_size=8",
+            "phases.tune.epochs=2",
+            "phases.picked.epochs=1",
             "patient.epochs=2",
             "patient.lstm_units=6",
             "ensemble.epochs=3",

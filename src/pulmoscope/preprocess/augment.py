@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
 
+from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.other_film import another_film, mixed_amplitude
 
@@ -37,17 +39,18 @@ class Augmentation:
             :mod:`pulmoscope.preprocess.opacities`), which is then labelled as what they look like.
     """
 
-    shift: float = 0.0
+    TYPE: ClassVar = "image"
+    shift: Annotated[float, Limits(0, 1)] = 0.0
     shift_rows: bool = True
-    rotate_deg: float = 0.0
-    zoom: float = 0.0
-    squeeze: float = 0.0
-    flip: float = 0.0
-    film: float = 0.0
-    mixing: float = 0.0
-    clutter: float = 0.0
-    contrast: float = 0.0
-    opacities: float = 0.0
+    rotate_deg: Annotated[float, Limits(0, 180)] = 0.0
+    zoom: Annotated[float, Limits(0, 0.9)] = 0.0
+    squeeze: Annotated[float, Limits(0, 0.9)] = 0.0
+    flip: Annotated[float, Limits(0, 1)] = 0.0
+    film: Annotated[float, Limits(0, 3)] = 0.0
+    mixing: Annotated[float, Limits(0, 1)] = 0.0
+    clutter: Annotated[float, Limits(0, 1)] = 0.0
+    contrast: Annotated[float, Limits(0, 1)] = 0.0
+    opacities: Annotated[float, Limits(0, 1)] = 0.0
 
     def __call__(
         self,

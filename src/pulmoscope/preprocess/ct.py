@@ -8,12 +8,13 @@ separate methods: pictures of each are shown, training adds slices and augments 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units
 from pulmoscope.preprocess.framing import lung_square, resample
 from pulmoscope.segment.lungs import lungs_of
@@ -43,16 +44,17 @@ class CtPreprocess:
         mean, std: of the normalisation, per channel, in [0, 1]: ImageNet's.
     """
 
-    size: int = 224
+    TYPE: ClassVar = "ct-body"
+    size: Annotated[int, Limits(32, 4096)] = 224
     region: Literal["body", "lungs"] = "body"
     hu_low: float = -1024.0
     hu_high: float = 1500.0
-    brightness: float = 2.0
+    brightness: Annotated[float, Limits(0.01, 100)] = 2.0
     body_hu: float = -400.0
-    blur: float = 3.0
-    margin: float = 0.05
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    blur: Annotated[float, Limits(0.01, 1000)] = 3.0
+    margin: Annotated[float, Limits(0, 1)] = 0.05
+    mean: Annotated[tuple[float, float, float], Limits(0, 1)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[float, float, float], Limits(0.001, 10)] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         """Lists, which is how JSON has them, become tuples."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from pulmoscope.core.limits import Limits
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
@@ -25,12 +27,13 @@ class CtAugmentation:
         flip: probability of a left-right flip (0.5).
     """
 
-    rotate_deg: float = 0.0
-    shift: float = 0.0
-    zoom: float = 0.0
-    shear: float = 0.0
-    brightness: float = 0.0
-    flip: float = 0.0
+    TYPE: ClassVar = "slice"
+    rotate_deg: Annotated[float, Limits(0, 180)] = 0.0
+    shift: Annotated[float, Limits(0, 1)] = 0.0
+    zoom: Annotated[float, Limits(0, 0.9)] = 0.0
+    shear: Annotated[float, Limits(0, 1)] = 0.0
+    brightness: Annotated[float, Limits(0, 1)] = 0.0
+    flip: Annotated[float, Limits(0, 1)] = 0.0
 
     def __call__(self, image: npt.NDArray[Pixel], rng: np.random.Generator) -> npt.NDArray[Pixel]:
         """One random variant of a slice: uint8, or float32 in [0, 1], (rows, columns); of the same type and range.

@@ -8,11 +8,12 @@ soft tissue lie where they lie in every other picture. A slice of a HU volume is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
 
+from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, FloatArray
 from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
 from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
@@ -53,16 +54,17 @@ class SlicePreprocess:
             is dense over an area.
     """
 
-    size: int = 192
+    TYPE: ClassVar = "ct-slice"
+    size: Annotated[int, Limits(32, 4096)] = 192
     region: Literal["full", "lungs"] = "lungs"
-    margin: float = 0.03
+    margin: Annotated[float, Limits(0, 1)] = 0.03
     shape: Literal["squeeze", "keep"] = "squeeze"
     hull: bool = True
-    room: float = 0.01
-    hidden: float = 0.85
+    room: Annotated[float, Limits(0, 0.5)] = 0.01
+    hidden: Annotated[float, Limits(0, 1)] = 0.85
     window: bool = True
-    mean: float = 0.5
-    std: float = 0.5
+    mean: Annotated[float, Limits(0, 1)] = 0.5
+    std: Annotated[float, Limits(0.001, 10)] = 0.5
     channels: Literal[1, 3] = 3
     others: Literal["same", "opened"] = "same"
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point
 from pulmoscope.preprocess.framing import lung_square, resample
 
@@ -68,16 +69,17 @@ class Standardisation:
         mean, std: of the normalisation, in [0, 1].
     """
 
-    size: int = 128
+    TYPE: ClassVar = "ct-standard"
+    size: Annotated[int, Limits(32, 1024)] = 128
     region: Literal["body", "lungs"] = "lungs"
     outside: Literal["kept", "hidden"] = "hidden"
-    margin: float = 0.05
-    slice_mm: float = 8.0
+    margin: Annotated[float, Limits(0, 1)] = 0.05
+    slice_mm: Annotated[float, Limits(0.1, 100)] = 8.0
     hu_low: float = -1000.0
     hu_high: float = 200.0
-    least_lung: float = 0.25
+    least_lung: Annotated[float, Limits(0, 0.99)] = 0.25
     mean: float = 0.35
-    std: float = 0.3
+    std: Annotated[float, Limits(0.001, 10)] = 0.3
 
     @property
     def needs_finder(self) -> bool:

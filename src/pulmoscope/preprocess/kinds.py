@@ -22,8 +22,6 @@ PREPROCESS: Mapping[str, type[Preprocess]] = {
     "ct-standard": Standardisation,
 }
 """Kind, as recipes and bundles name it → its class."""
-BY_MODALITY: Mapping[str, type[ImagePreprocess]] = {"XRAY": XrayPreprocess, "CT": SlicePreprocess}
-"""What recipes of single images have."""
 
 
 def kind_of(preprocess: Preprocess) -> str:

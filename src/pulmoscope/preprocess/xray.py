@@ -8,11 +8,12 @@ The steps are separate methods because training augments between :meth:`XrayPrep
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
 
+from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
 from pulmoscope.segment.xray_lungs import lung_box, lung_hull
@@ -39,16 +40,17 @@ class XrayPreprocess:
         channels: 3 repeats the grey image for networks made for RGB; 1 does not.
     """
 
-    size: int = 224
+    TYPE: ClassVar = "xray"
+    size: Annotated[int, Limits(32, 4096)] = 224
     region: Literal["full", "square", "lungs"] = "full"
-    edge: float = 0.0
-    margin: float = 0.06
+    edge: Annotated[float, Limits(0, 0.45)] = 0.0
+    margin: Annotated[float, Limits(0, 1)] = 0.06
     hull: bool = False
     contrast: Literal["none", "stretch", "clahe"] = "none"
-    clahe_clip: float = 2.0
-    clahe_grid: int = 4
-    mean: float = 0.5
-    std: float = 0.5
+    clahe_clip: Annotated[float, Limits(0.01, 1000)] = 2.0
+    clahe_grid: Annotated[int, Limits(1, 64)] = 4
+    mean: Annotated[float, Limits(0, 1)] = 0.5
+    std: Annotated[float, Limits(0.001, 10)] = 0.5
     channels: Literal[1, 3] = 3
 
     @property

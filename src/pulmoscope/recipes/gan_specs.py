@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.limits import Limits
 
-SIDES = (32, 64, 128)
-"""Sides of slices that AnoGAN's networks are built for, px."""
+Side = Literal[32, 64, 128]
+SIDES: tuple[int, ...] = get_args(Side)
+"""Sides of slices that the networks of quality control are built for, px."""
 
 
 @dataclass(frozen=True)
@@ -37,48 +39,25 @@ class MisGanSettings:
         seed: decides the first weights and all that is drawn.
     """
 
-    latent: int = 128
-    width: int = 8
-    imputer_width: int = 16
-    batch: int = 16
-    tau: float = 0.0
+    latent: Annotated[int, Limits(1)] = 128
+    width: Annotated[int, Limits(1)] = 8
+    imputer_width: Annotated[int, Limits(2)] = 16
+    batch: Annotated[int, Limits(2)] = 16
+    tau: Annotated[float, Limits(0, 1)] = 0.0
     alpha: float = 0.2
     alpha_imputing: float = 0.1
     beta: float = 0.1
     penalty: float = 10.0
-    critic_steps: int = 5
-    learning_rate: float = 1e-4
-    imputer_learning_rate: float = 2e-4
+    critic_steps: Annotated[int, Limits(1)] = 5
+    learning_rate: Annotated[float, Limits(1e-9, 1)] = 1e-4
+    imputer_learning_rate: Annotated[float, Limits(1e-9, 1)] = 2e-4
     betas: tuple[float, float] = (0.5, 0.9)
-    steps: int = 150
-    imputing_steps: int = 1500
-    adversarial_every: int = 1
-    reconstruction: float = 100.0
-    settle: float = 0.5
+    steps: Annotated[int, Limits(1)] = 150
+    imputing_steps: Annotated[int, Limits(1)] = 1500
+    adversarial_every: Annotated[int, Limits(1)] = 1
+    reconstruction: Annotated[float, Limits(0)] = 100.0
+    settle: Annotated[float, Limits(0, 1)] = 0.5
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {
-            "latent": 1,
-            "width": 1,
-            "imputer_width": 2,
-            "batch": 2,
-            "critic_steps": 1,
-            "steps": 1,
-            "imputing_steps": 1,
-            "adversarial_every": 1,
-            "reconstruction": 0,
-        }
-        for name, bound in least.items():
-            if not getattr(self, name) >= bound:
-                raise RecipeError(f"MisGAN: {name} must be at least {bound} (found: {getattr(self, name)})")
-        if self.adversarial_every > 1 and not self.reconstruction:
-            raise RecipeError(
-                "MisGAN: without reconstruction, adversarial_every must be 1 (nothing else is learnt)"
-            )
-        for name in ("tau", "settle"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RecipeError(f"MisGAN: {name} must be from 0 to 1 (found: {getattr(self, name)})")
 
 
 QUICK_MISGAN = MisGanSettings(
@@ -115,32 +94,20 @@ class AnoGanSettings:
         seed: of all that is drawn.
     """
 
-    side: int = 32
-    latent: int = 100
-    width: int = 32
-    epochs: int = 40
-    encoder_epochs: int = 30
-    batches: int = 50
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    side: Side = 32
+    latent: Annotated[int, Limits(1)] = 100
+    width: Annotated[int, Limits(1)] = 32
+    epochs: Annotated[int, Limits(1)] = 40
+    encoder_epochs: Annotated[int, Limits(1)] = 30
+    batches: Annotated[int, Limits(1)] = 50
+    batch_size: Annotated[int, Limits(2)] = 32
+    learning_rate: Annotated[float, Limits(1e-9, 1)] = 1e-3
     betas: tuple[float, float] = (0.5, 0.99)
     penalty: float = 1.0
-    shift: int = 2
+    shift: Annotated[int, Limits(0)] = 2
     brightness: float = 0.04
     kappa: float = 1.0
-    weight: float = 0.1
-    steps: int = 500
-    search_rate: float = 0.02
+    weight: Annotated[float, Limits(0, 1)] = 0.1
+    steps: Annotated[int, Limits(1)] = 500
+    search_rate: Annotated[float, Limits(1e-9, 10)] = 0.02
     seed: int = 20
-
-    def __post_init__(self) -> None:
-        least = {"latent": 1, "width": 1, "epochs": 1, "encoder_epochs": 1, "batches": 1, "batch_size": 2}
-        for name, bound in {**least, "shift": 0, "steps": 1}.items():
-            if getattr(self, name) < bound:
-                raise RecipeError(f"AnoGAN: {name} must be at least {bound} (found: {getattr(self, name)})")
-        if self.side not in SIDES:
-            raise RecipeError(
-                f"AnoGAN: side must be one of {', '.join(map(str, SIDES))} (found: {self.side})"
-            )
-        if not 0 <= self.weight <= 1:
-            raise RecipeError(f"AnoGAN: weight must be from 0 to 1 (found: {self.weight})")

@@ -1,63 +1,148 @@
-"""A recipe: one published system as data. Frozen dataclasses; the resolved recipe is saved with every run."""
+"""A recipe: one system as data. Frozen dataclasses; the resolved recipe is saved with every run.
+
+    preprocess → [quality networks] → image network → [votes of a patient's slices] → [ensemble]
+
+A classifier of single images has the second step and no other; what a system lacks is None. Every setting's type,
+limits and meaning stand with its field; :mod:`pulmoscope.recipes.rules` says how settings go together.
+"""
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.limits import Limits
 from pulmoscope.preprocess.augment import Augmentation
+from pulmoscope.preprocess.ct import CtPreprocess
+from pulmoscope.preprocess.ct_augment import CtAugmentation
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.preprocess.kinds import ImagePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.recipes.specs import LossSpec
-from pulmoscope.recipes.specs import ModelSpec as ModelSpec
+from pulmoscope.recipes.specs import (
+    EnsembleSpec,
+    LossSpec,
+    ModelSpec,
+    Phase,
+    QualitySpec,
+    SliceSpec,
+    VoteSpec,
+)
+
+P = TypeVar("P")
+Grid = Mapping[str, tuple[float | int | str, ...]]
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training with its own learning rate and frozen part.
-
-    Attributes:
-        name: unique within the recipe.
-        epochs: the most epochs (0 where ``epochs_of`` is given).
-        epochs_of: take as many epochs as this earlier phase needed to reach its best.
-        learning_rate, optimizer, weight_decay, momentum: of this phase (momentum for ``sgd`` only).
-        schedule: ``constant``, or ``cosine`` with a warm-up over the first tenth.
-        frozen: ``none``; ``backbone`` (its BatchNorm statistics too); ``early``: likewise, but only the layers up to
-            the stage that shrinks a side to an eighth. They take most of the time and see edges and textures alone.
-        patience: epochs without a better ``monitor`` before stopping; 0: no early stopping.
-        monitor: ``loss`` or ``accuracy``, of the validation split.
-        train_on: the splits that are learnt from. With ``val`` among them nothing is held out: the last is kept.
-        restart: begin from the initial weights instead of those of the phase before.
-    """
-
-    name: str
-    epochs: int = 0
-    epochs_of: str = ""
-    learning_rate: float = 1e-3
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    frozen: Literal["none", "early", "backbone"] = "none"
-    patience: int = 0
-    monitor: Literal["loss", "accuracy"] = "loss"
-    train_on: tuple[str, ...] = ("train",)
-    restart: bool = False
+_OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble", "cache")
+_OF_GRADES = ("drop", "quality", "loss")
+_OF_IMAGES = (
+    *("positive", "normalise", "labels", "unread", "left_out", "class_weights", "label_smoothing", "mixup"),
+    *("balance", "robust", "locate", "opacity_classes", "average"),
+)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One system, whole.
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What every recipe has, of a system or of a tool.
 
     Attributes:
         name, title: what it is called.
-        paper: the source and its section; ``deviations``: where the recipe differs, and why.
+        paper: the source and its section.
+        deviations: where the recipe differs from the source, and why.
         published: the figures that the source reports, e.g. ``{"accuracy": 0.8233}``.
+        seed: decides the first weights and all that is drawn.
+        grid: what ``tune`` tries: dotted setting → values.
+    """
+
+    name: str
+    title: str
+    paper: str = ""
+    deviations: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+    seed: Annotated[int, Limits(0, 2**32 - 1)] = 20
+    grid: Grid = field(default_factory=dict)
+
+    untunable: ClassVar = ""
+    """Why its settings can't be compared; empty: they can."""
+    joins_data: ClassVar = True
+    """Whether it learns from several data sets as from one, in which no image is twice."""
+
+    @property
+    def refused_options(self) -> tuple[tuple[str, ...], str]:
+        """Options of ``train`` that make no sense for this recipe, and why."""
+        return (), ""
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that do nothing for this recipe, and can't be changed."""
+        return ()
+
+    @property
+    def hub_backbone(self) -> str:
+        """The backbone whose weights timm's hub is asked for; empty: it is not asked."""
+        return ""
+
+    @property
+    def reported_epochs(self) -> int:
+        """How many epochs at most give a validation figure."""
+        return 0
+
+    def shortened(self, epochs: int | None) -> Self:
+        """The recipe with no phase longer than ``epochs``, and without those after which nothing is held out.
+
+        Raises:
+            RecipeError: the first phase learns from ``val``, or it does not learn in epochs.
+        """
+        if epochs is not None:
+            raise RecipeError(f"{self.name}: --epochs can't be given; it learns in steps (--set steps=…)")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool(Named):
+    """A network that recipes share; trained as a whole, with AdamW and one cycle of the learning rate.
+
+    Attributes:
+        steps, batch_size, learning_rate, weight_decay: of its training.
+    """
+
+    batch_size: Annotated[int, Limits(1)] = 32
+    steps: Annotated[int, Limits(1)] = 500
+    learning_rate: Annotated[float, Limits(0)] = 1e-3
+    weight_decay: Annotated[float, Limits(0)] = 0.0
+
+    @property
+    def refused_options(self) -> tuple[tuple[str, ...], str]:
+        """Options of ``train`` that make no sense for this recipe, and why."""
+        names = (
+            "--leave-out",
+            "--labels",
+            "--folds",
+            "--resume",
+            "--terms",
+            "--release",
+            "--workers",
+            "--device",
+        )
+        return names, "it is trained as a whole"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Named):
+    """One system, whole.
+
+    Attributes:
+        modality: what is read.
         classes: the class list in order of the logits; empty: whatever the data has. A single logit is that of
             ``positive`` (moved to second place), or of the second class.
-        modality: what is read; ``CT``: single slices. Says of which class ``preprocess`` is (``preprocess.kinds``).
-        preprocess, augment, model, phases: see there.
+        positive: the class that a single logit stands for.
+        normal: the class whose patients have no disease, and so no infected slice; empty: none is named.
+        drop: classes whose studies are left out, with a word in the log.
+        preprocess, augment, model, phases: see there; of the image network.
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
         labels: what other labels of the data are to this recipe: label → class, or → shares of classes,
             ``COVID 0.4, Normal 0.6`` (see :mod:`pulmoscope.datasets.labels`). Other labels are left out, and said.
@@ -65,7 +150,7 @@ class Recipe:
             that are COVID by a test alone, about a fifth show no pneumonia.
         wording: class → what is said of it where a person reads: no more than the labels mean.
         left_out: hospitals whose images are learnt from in no folder (see :mod:`pulmoscope.datasets.hospitals`).
-        loss: what is made small, and class-balanced weights.
+        loss: what is made small, and class-balanced weights; where studies are graded, it counts patients, not slices.
         class_weights: weigh the cross-entropy by inverse class frequency.
         label_smoothing: of the cross-entropy.
         mixup: every batch is mixed with itself in another order, images and labels alike, in shares drawn from
@@ -76,22 +161,25 @@ class Recipe:
         locate: weight of a second task, to tell where the opacities are, from readers' boxes; 0: none.
         opacity_classes: what simulated opacities (``augment.opacities``) in both lungs and in one are labelled as.
         average: exponential moving average of the weights with this decay; 0: none.
+        batch_size: of images or slices.
+        slices: how slices of studies are learnt from; None: the recipe is of single images.
+        quality: quality control of studies; None: none.
+        patient: how a patient's slices become one answer.
+        ensemble: what learns from several votes; None: one of them decides.
+        cache: a folder for prepared slices, features and quality networks, which several runs of studies may share;
+            empty: the run's own, removed when it is done.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
-        grid: what ``tune`` tries: dotted setting → values.
     """
 
-    name: str
-    title: str
-    paper: str
     model: ModelSpec
     phases: tuple[Phase, ...]
-    deviations: str = ""
-    published: Mapping[str, float] = field(default_factory=dict)
     modality: Literal["XRAY", "CT"] = "XRAY"
     classes: tuple[str, ...] = ()
     positive: str = "COVID"
-    preprocess: ImagePreprocess = XrayPreprocess()
-    augment: Augmentation = Augmentation()
+    normal: str = ""
+    drop: tuple[str, ...] = ()
+    preprocess: XrayPreprocess | SlicePreprocess | CtPreprocess | Standardisation = XrayPreprocess()
+    augment: Augmentation | CtAugmentation = Augmentation()
     normalise: Literal["fixed", "data"] = "fixed"
     labels: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, float] = field(default_factory=dict)
@@ -99,14 +187,96 @@ class Recipe:
     left_out: tuple[str, ...] = ()
     loss: LossSpec = LossSpec()
     class_weights: bool = False
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    balance: float = 0.0
-    robust: float = 0.0
-    locate: float = 0.0
+    label_smoothing: Annotated[float, Limits(0, 0.99)] = 0.0
+    mixup: Annotated[float, Limits(0, 10)] = 0.0
+    balance: Annotated[float, Limits(0, 1)] = 0.0
+    robust: Annotated[float, Limits(0, 1)] = 0.0
+    locate: Annotated[float, Limits(0, 100)] = 0.0
     opacity_classes: tuple[str, ...] = ("COVID", "Other pneumonia")
-    average: float = 0.0
-    batch_size: int = 32
+    average: Annotated[float, Limits(0, 0.99999)] = 0.0
+    batch_size: Annotated[int, Limits(2)] = 32  # BatchNorm needs two
+    slices: SliceSpec | None = None
+    quality: QualitySpec | None = None
+    patient: VoteSpec | None = None
+    ensemble: EnsembleSpec | None = None
+    cache: str = ""
     precision: Literal["auto", "32", "bf16"] = "auto"
-    seed: int = 20
-    grid: Mapping[str, tuple[float | int | str, ...]] = field(default_factory=dict)
+
+    @property
+    def refused_options(self) -> tuple[tuple[str, ...], str]:
+        """Options of ``train`` that make no sense for this recipe, and why."""
+        if self.slices is None:
+            return (), ""
+        folds = () if self.grades else ("--folds",)
+        return ("--leave-out", "--labels", *folds, "--workers"), "it learns from studies, one by one"
+
+    @property
+    def hub_backbone(self) -> str:
+        """The backbone whose weights timm's hub is asked for; empty: it is not asked."""
+        return self.model.backbone if self.model.from_hub else ""
+
+    @property
+    def learns_from(self) -> str:
+        """What it is about, in words."""
+        return "single images" if self.slices is None else "graded studies" if self.grades else "studies"
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that do nothing for this recipe, and can't be changed."""
+        if self.slices is None:
+            return _OF_STUDIES
+        return _OF_IMAGES if self.grades else (*_OF_IMAGES, *_OF_GRADES)
+
+    @property
+    def grades(self) -> bool:
+        """Whether it grades whole studies: every slice has its study's grade, and what is held out chooses nothing."""
+        return self.slices is not None and self.ensemble is None
+
+    @property
+    def reported_epochs(self) -> int:
+        """How many epochs at most give a validation figure."""
+        longest: dict[str, int] = {}
+        for phase in self.phases:
+            if phase.monitor != "none":
+                longest[phase.name] = longest.get(phase.epochs_of, phase.epochs)
+        return sum(longest.values())
+
+    def shortened(self, epochs: int | None) -> Self:
+        """See :meth:`Named.shortened`."""
+        judged = tuple(itertools.takewhile(lambda phase: "val" not in phase.train_on, self.phases))
+        if not judged:
+            raise RecipeError(
+                f"{self.name}: its first phase learns from val; nothing is left to compare trials by"
+            )
+        most = sys.maxsize if epochs is None else epochs
+        phases = tuple(replace(phase, epochs=min(phase.epochs, most)) for phase in judged)
+        return replace(self, phases=phases)
+
+    @property
+    def framing(self) -> ImagePreprocess:
+        """The preprocessing of a recipe of single images."""
+        assert isinstance(self.preprocess, ImagePreprocess)
+        return self.preprocess
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The augmentation of a recipe of single images."""
+        return expected(self.augment, Augmentation)
+
+    @property
+    def controls(self) -> QualitySpec:
+        """The quality control; without networks where there is none."""
+        return self.quality or QualitySpec()
+
+
+def expected(value: object, kind: type[P]) -> P:
+    """A part of a recipe that its rules promise to be of this type."""
+    assert isinstance(value, kind)
+    return value
+
+
+def travelling(recipe: Recipe) -> Recipe:
+    """The recipe as a bundle names it: no folders of the machine that it was trained on."""
+    model = replace(recipe.model, weights=recipe.model.weights.rpartition("/")[2])
+    slices = recipe.slices and replace(recipe.slices, pretrain=recipe.slices.pretrain.rpartition("/")[2])
+    return replace(recipe, model=model, slices=slices, cache="")

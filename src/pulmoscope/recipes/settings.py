@@ -1,7 +1,7 @@
 """A recipe's settings: changed by dotted path (``phases.0.epochs=3``), and to and from plain data.
 
 Everything follows from the fields' types, of :class:`pulmoscope.recipes.recipe.Recipe` or of any other frozen
-dataclass; nothing is listed twice.
+dataclass; nothing is listed twice. Where a field can be of several classes, plain data name the class by its ``TYPE``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.preprocess.kinds import BY_MODALITY
-from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.archive import upgraded
+from pulmoscope.recipes.recipe import Named, Recipe, Tool
 
 R = TypeVar("R")
 
+TYPE = "type"
+"""The key that names a part's class in plain data."""
+DESCRIPTION = ("name", "title", "paper", "deviations", "published", "grid")
+"""Fields that say what a recipe is, and change nothing about its training."""
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -47,23 +51,43 @@ def to_plain(recipe: Any) -> dict[str, Any]:
 
 
 def from_plain(plain: Mapping[str, Any]) -> Recipe:
-    """The inverse of :func:`to_plain`.
+    """The inverse of :func:`to_plain`; recipes that earlier versions wrote are read, too.
 
     Raises:
         RecipeError: an unknown setting, or a value of the wrong type.
     """
-    return from_plain_of(Recipe, plain)
-
-
-def from_plain_of(kind: type[R], plain: Mapping[str, Any]) -> R:
-    """:func:`from_plain` for recipes of another type.
-
-    Raises:
-        RecipeError: an unknown setting, or a value of the wrong type.
-    """
-    recipe = _typed(plain, kind, "recipe")
-    assert isinstance(recipe, kind)
+    recipe = _typed(upgraded(plain), Recipe, "recipe")
+    assert isinstance(recipe, Recipe)
     return recipe
+
+
+def of_tool(recipe: Tool) -> dict[str, Any]:
+    """A tool's name, title and settings as data that JSON holds."""
+    untold = ("paper", "deviations", "published", "grid")
+    return {name: value for name, value in to_plain(recipe).items() if name not in untold}
+
+
+def shown(recipe: Named, *, numbered: bool = False) -> dict[str, Any]:
+    """Dotted path and value of all settings that ``--set`` takes."""
+    hidden = {*DESCRIPTION, "modality", *recipe.idle}
+    plain = {name: value for name, value in to_plain(recipe).items() if name not in hidden}
+    return {
+        path: value
+        for path, value in leaves(plain, numbered=numbered)
+        if value is not None and path.rpartition(".")[2] != TYPE
+    }
+
+
+def changed(recipe: Named, published: Named | None) -> list[str]:
+    """How a recipe differs from the published one, as ``train --set`` takes it; nothing where there is none."""
+    if published is None:
+        return []
+    before = json.loads(json.dumps(shown(published, numbered=True)))
+    return [
+        f"{path}={as_text(value)}"
+        for path, value in shown(recipe, numbered=True).items()
+        if before.get(path) != value
+    ]
 
 
 def leaves(plain: Any, path: str = "", *, numbered: bool = False) -> Iterator[tuple[str, Any]]:
@@ -79,7 +103,7 @@ def leaves(plain: Any, path: str = "", *, numbered: bool = False) -> Iterator[tu
     elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
         parts = [
             (str(place), phase)
-            if numbered
+            if numbered or "name" not in phase
             else (phase["name"], {key: value for key, value in phase.items() if key != "name"})
             for place, phase in enumerate(plain)
         ]
@@ -103,17 +127,19 @@ def _changed(node: Any, kind: Any, path: list[str], text: str, whole: str) -> An
         return _parsed(text, kind, whole)
     key, rest = path[0], path[1:]
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        kinds = get_type_hints(type(node))
+        kinds = _fields(type(node))
         _one_of(key, kinds, whole)
         return dataclasses.replace(node, **{key: _changed(getattr(node, key), kinds[key], rest, text, whole)})
     if isinstance(node, Mapping):
         return {**node, key: _changed(node.get(key), get_args(kind)[1], rest, text, whole)}
     if isinstance(node, tuple) and node and dataclasses.is_dataclass(node[0]):
-        names = [phase.name for phase in node]
-        _one_of(key, [*names, *map(str, range(len(node)))], whole)
+        names = [getattr(phase, "name", "") for phase in node]
+        _one_of(key, [*filter(None, names), *map(str, range(len(node)))], whole)
         place = names.index(key) if key in names else int(key)
         phase = node[place]
         return (*node[:place], _changed(phase, type(phase), rest, text, whole), *node[place + 1 :])
+    if node is None and _classes(kind):
+        raise RecipeError(f"--set {whole}: there is no setting {key}, as this recipe has no such part")
     raise RecipeError(f"--set {whole}: {key} lies below a single value")
 
 
@@ -130,13 +156,16 @@ def _parsed(text: str, kind: Any, whole: str) -> Any:
             if text == str(choice):
                 return choice
         raise RecipeError(f"--set {whole}={text}: must be one of {', '.join(map(str, get_args(kind)))}")
-    if origin in (Union, types.UnionType) and not any(map(dataclasses.is_dataclass, get_args(kind))):
+    if origin in (Union, types.UnionType) and not _classes(kind):
         return _first_that_parses(text, get_args(kind), whole)
     if origin is tuple:
         item = get_args(kind)[0]
         if dataclasses.is_dataclass(item):
             raise RecipeError(f"--set {whole}: name one of its parts, as {whole}.0.epochs")
-        return tuple(_parsed(part.strip(), item, whole) for part in text.split(",") if part.strip())
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if Ellipsis not in get_args(kind) and len(parts) != len(get_args(kind)):
+            raise RecipeError(f"--set {whole}={text}: must be {len(get_args(kind))} values")
+        return tuple(_parsed(part, item, whole) for part in parts)
     if dataclasses.is_dataclass(kind) or origin is not None:
         raise RecipeError(f"--set {whole}: is a group of settings; name one of them")
     if kind is bool:
@@ -161,9 +190,22 @@ def _first_that_parses(text: str, kinds: Sequence[Any], whole: str) -> Any:
     raise RecipeError(f"--set {whole}={text}: must be one of the types {', '.join(map(str, kinds))}")
 
 
+def _fields(kind: type[Any]) -> dict[str, Any]:
+    """Field → type."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _classes(kind: Any) -> list[type[Any]]:
+    """The dataclasses that a value of this type can be of."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return [own for own in kinds if dataclasses.is_dataclass(own) and isinstance(own, type)]
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        tag = {TYPE: value.TYPE} if hasattr(value, "TYPE") else {}
+        return tag | {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -171,23 +213,36 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _group(value: Any, classes: Sequence[type[Any]], where: str) -> Any:
+    """``value``, a group of settings as JSON gives it, as an object of one of these classes."""
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where}: must be a group of settings")
+    kind = classes[0]
+    if hasattr(kind, "TYPE"):
+        known = {str(own.TYPE): own for own in classes}
+        if value.get(TYPE) not in known:
+            raise RecipeError(f"{where}.{TYPE}: must be one of {', '.join(known)} (found: {value.get(TYPE)})")
+        kind, value = known[value[TYPE]], {key: item for key, item in value.items() if key != TYPE}
+    fields = _fields(kind)
+    for key in value:
+        if key not in fields:
+            raise RecipeError(f"{where}: no setting {key} (possible: {', '.join(sorted(fields))})")
+    try:
+        return kind(**{key: _typed(item, fields[key], f"{where}.{key}") for key, item in value.items()})
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
 def _typed(value: Any, kind: Any, where: str) -> Any:
     """``value``, as JSON gives it, as an object of type ``kind``."""
     origin = get_origin(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{where}: must be a group of settings")
-        kinds = get_type_hints(kind)
-        if kind is Recipe:
-            kinds["preprocess"] = BY_MODALITY.get(value.get("modality", "XRAY"), kinds["preprocess"])
-        for key in value:
-            if key not in kinds:
-                raise RecipeError(f"{where}: no setting {key} (possible: {', '.join(sorted(kinds))})")
-        try:
-            return kind(**{key: _typed(item, kinds[key], f"{where}.{key}") for key, item in value.items()})
-        except TypeError as error:
-            raise RecipeError(f"{where}: {error}") from error
+    if value is None and types.NoneType in get_args(kind):
+        return None
+    if classes := _classes(kind):
+        return _group(value, classes, where)
     if origin is tuple and isinstance(value, list):
+        if Ellipsis not in get_args(kind) and len(value) != len(get_args(kind)):
+            raise RecipeError(f"{where}: must be {len(get_args(kind))} values (found: {len(value)})")
         return tuple(_typed(item, get_args(kind)[0], where) for item in value)
     if origin is not None and isinstance(value, Mapping):
         return {key: _typed(item, get_args(kind)[1], where) for key, item in value.items()}

@@ -1,10 +1,13 @@
-"""Which network a recipe asks for. Plain data: reading it needs no torch."""
+"""The parts of a recipe: networks, losses, phases, slices, votes. Plain data: reading it needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pulmoscope.core.limits import Limits
+from pulmoscope.recipes.gan_specs import AnoGanSettings, MisGanSettings
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class ModelSpec:
     weights: str = ""
     backbone_options: Mapping[str, str] = field(default_factory=dict)
     stages: Literal[1, 3] = 1
-    hidden: int = 0
-    dropout: float = 0.0
+    hidden: Annotated[int, Limits(0)] = 0
+    dropout: Annotated[float, Limits(0, 0.99)] = 0.0
     output: Literal["softmax", "sigmoid"] = "softmax"
-    filters: int = 32
+    filters: Annotated[int, Limits(1)] = 32
 
     @property
     def from_hub(self) -> bool:
@@ -54,11 +57,138 @@ class LossSpec:
     """
 
     kind: Literal["cross-entropy", "focal", "ldam"] = "cross-entropy"
-    gamma: float = 2.0
-    largest_margin: float = 0.5
-    scale: float = 30.0
-    beta: float = 0.0
-    deferred: float = 0.0
+    gamma: Annotated[float, Limits(0, 100)] = 2.0
+    largest_margin: Annotated[float, Limits(0, 10)] = 0.5
+    scale: Annotated[float, Limits(0.001, 1000)] = 30.0
+    beta: Annotated[float, Limits(0, 0.9999999)] = 0.0
+    deferred: Annotated[float, Limits(0, 1)] = 0.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training the image network, with its own learning rate and frozen part.
+
+    Attributes:
+        name: unique within the recipe.
+        epochs: the most epochs (0 where ``epochs_of`` is given).
+        epochs_of: take as many epochs as this earlier phase needed to reach its best.
+        learning_rate, optimizer, weight_decay, momentum: of this phase (momentum for ``sgd`` only).
+        schedule: ``constant``, or ``cosine`` with a warm-up.
+        frozen: ``none``; ``backbone`` (its BatchNorm statistics too); ``early``: likewise, but only the layers up to
+            the stage that shrinks a side to an eighth, which take most of the time and see edges and textures alone;
+            ``norm``: BatchNorm, statistics and weights.
+        patience: epochs without a better ``monitor`` before stopping; 0: no early stopping.
+        monitor: the figure of the validation split whose best epoch is kept: ``loss`` or ``accuracy``; ``none``: the
+            last epoch is kept, as what is held out chooses nothing.
+        train_on: the splits that are learnt from. With ``val`` among them nothing is held out: the last is kept.
+        restart: begin from the initial weights instead of those of the phase before.
+        learn: which slices of studies: ``labelled``: those whose label is known; ``pretrain``: the data set
+            ``slices.pretrain``; ``picked``: the labelled ones and those that the network itself has picked of patients
+            without slice labels.
+    """
+
+    name: str
+    epochs: Annotated[int, Limits(0)] = 0
+    epochs_of: str = ""
+    learning_rate: Annotated[float, Limits(0)] = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: Annotated[float, Limits(0)] = 0.0
+    momentum: Annotated[float, Limits(0, 0.9999)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    frozen: Literal["none", "norm", "early", "backbone"] = "none"
+    patience: Annotated[int, Limits(0)] = 0
+    monitor: Literal["loss", "accuracy", "none"] = "loss"
+    train_on: tuple[str, ...] = ("train",)
+    restart: bool = False
+    learn: Literal["labelled", "pretrain", "picked"] = "labelled"
+
+
+@dataclass(frozen=True)
+class SliceSpec:
+    """How the image network learns from slices of studies.
+
+    Attributes:
+        per_epoch: so many slices an epoch, drawn anew, as many of each class; 0: all of them, classes weighted.
+        per_study: so many of each study's slices an epoch, drawn anew; 0: all.
+        interpolate: how many slices become of one along z, for training; 1: none are added.
+        sure: of a patient without slice labels those slices are picked to which the network gives at least this
+            probability of not being of the class ``normal``.
+        pretrain: a data set of labelled slices, for the phases that learn from it; empty: these are skipped.
+    """
+
+    per_epoch: Annotated[int, Limits(0)] = 0
+    per_study: Annotated[int, Limits(0)] = 0
+    interpolate: Annotated[int, Limits(1)] = 1
+    sure: Annotated[float, Limits(0)] = 0.5
+    pretrain: str = ""
+
+
+IMPUTERS = Literal["none", "mean", "linear", "navier-stokes", "misgan"]
+
+
+@dataclass(frozen=True)
+class QualitySpec:
+    """Quality control of studies before their slices are learnt from.
+
+    Attributes:
+        imputer: what fills missing regions: ``none`` leaves damage as it is, in training and diagnosis, and does not
+            look for it; ``misgan`` is trained on the training patients; the others are in ``quality.imputation``.
+        anomalies: whether an AnoGAN is trained on the training patients of the class ``normal``, the first one.
+        misgan, anogan: how these two networks are built and trained.
+    """
+
+    imputer: IMPUTERS = "none"
+    anomalies: bool = False
+    misgan: MisGanSettings = field(default_factory=MisGanSettings)
+    anogan: AnoGanSettings = field(default_factory=AnoGanSettings)
+
+
+@dataclass(frozen=True)
+class VoteSpec:
+    """From a patient's slices to the patient.
+
+    Attributes:
+        votes: all that are computed and compared: ``majority`` and ``mean`` of the slices' answers; ``attention`` and
+            ``regression`` on their features; or classifiers of :data:`CLASSIFIERS`.
+        decides: whose answer is the patient's: one of the votes, or the ``ensemble`` of several.
+        epochs, learning_rate, batch_size, l1, l2: of each network that votes; ``l1`` and ``l2`` are of all weight
+            matrices.
+        lstm_units: of each direction.
+    """
+
+    votes: tuple[str, ...] = ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
+    decides: str = "ensemble"
+    epochs: Annotated[int, Limits(1)] = 25
+    learning_rate: Annotated[float, Limits(0)] = 1e-3
+    batch_size: Annotated[int, Limits(1)] = 64
+    l1: Annotated[float, Limits(0)] = 1e-5
+    l2: Annotated[float, Limits(0)] = 1e-4
+    lstm_units: Annotated[int, Limits(1)] = 512
+
+
+@dataclass(frozen=True)
+class EnsembleSpec:
+    """A network on the probabilities of several votes.
+
+    Attributes:
+        of: whose probabilities it gets, in this order.
+        scores: what it learns from. ``train``: what the classifiers say of the patients that they have learnt from, as
+            in the paper. ``folds``: what classifiers say that were trained without them, one of ``folds`` each; how
+            sure a classifier is of patients that it knows says little about others.
+        folds: how many.
+        hidden: units of its ReLU layer.
+        epochs, learning_rate, batch_size, l1, l2: as in :class:`VoteSpec`.
+    """
+
+    of: tuple[str, ...] = ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted")
+    scores: Literal["train", "folds"] = "train"
+    folds: Annotated[int, Limits(2)] = 5
+    hidden: Annotated[int, Limits(1)] = 10
+    epochs: Annotated[int, Limits(1)] = 200
+    learning_rate: Annotated[float, Limits(0)] = 1e-3
+    batch_size: Annotated[int, Limits(1)] = 64
+    l1: Annotated[float, Limits(0)] = 1e-5
+    l2: Annotated[float, Limits(0)] = 1e-4
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,9 @@ def frozen_throughout(recipe: Recipe) -> bool:
         not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
     )
     shared = any(len(shares_of(text)) > 1 for text in recipe.labels.values())
-    plain = plain and not (shared or recipe.unread or recipe.augment.opacities or recipe.augment.mixing)
+    plain = plain and not (
+        shared or recipe.unread or recipe.augmentation.opacities or recipe.augmentation.mixing
+    )
     return plain and all(phase.frozen == "backbone" for phase in recipe.phases)
 
 
@@ -90,12 +92,12 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     """
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # decides a backbone without pretrained weights
-        network = build(recipe.model, logits_of(recipe), recipe.preprocess.channels).eval()
+        network = build(recipe.model, logits_of(recipe), recipe.framing.channels).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs miss it
     half = find_precision(recipe.precision, torch.device("cpu")) == "bf16-mixed"  # as in training
 
     def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
-        images = FramedImages(frames, recipe.preprocess, recipe.augment if augmented else None, recipe.seed)
+        images = FramedImages(frames, recipe.framing, recipe.augmentation if augmented else None, recipe.seed)
         order = EpochOrder(frames.places(split), recipe.batch_size, 0, recipe.seed, shuffle=False)
         passes = []
         for variant in range(variants):

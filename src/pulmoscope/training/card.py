@@ -17,7 +17,7 @@ from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.unproven import limits_of
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import RECIPES, as_run
+from pulmoscope.recipes.published import as_run, changed_settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, load
@@ -187,7 +187,7 @@ def _what(bundle: Bundle, recipe: Recipe) -> list[str]:
     kind = {"XRAY": "frontal chest X-ray", "CT": "slice of a chest CT"}[bundle.modality]
     return [
         f"{recipe.title}. A classifier for one {kind} at a time; its classes are {', '.join(bundle.classes)}. "
-        f"Network: {recipe.model.backbone}, input {recipe.preprocess.size} x {recipe.preprocess.size}."
+        f"Network: {recipe.model.backbone}, input {recipe.framing.size} x {recipe.framing.size}."
     ]
 
 
@@ -262,7 +262,7 @@ def _seen_of_slice(own: SlicePreprocess) -> str:
 
 
 def _sees(recipe: Recipe) -> list[str]:
-    own = recipe.preprocess
+    own = recipe.framing
     region = _seen_of_xray(own) if isinstance(own, XrayPreprocess) else _seen_of_slice(own)
     neutral = type(recipe.augment)()
     augmented = [
@@ -366,19 +366,6 @@ def _commands(bundle: Bundle, recipe: Recipe) -> list[str]:
         *(["pulmoscope models calibrate RUN --data OTHER -o CALIBRATED"] if calibrated else []),
         "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
         "pulmoscope models record RUN --metrics EVALUATION/metrics.json --as test",
-    ]
-
-
-def changed_settings(recipe: Recipe) -> list[str]:
-    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
-    if recipe.name not in RECIPES:
-        return []
-    before = dict(settings.leaves(settings.to_plain(RECIPES[recipe.name]), numbered=True))
-    measured = ("preprocess.mean", "preprocess.std") if recipe.normalise == "data" else ()
-    return [
-        f"{name}={settings.as_text(value)}"
-        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
-        if before.get(name) != value and name not in measured and not name.startswith("grid.")
     ]
 
 

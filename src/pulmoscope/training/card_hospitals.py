@@ -154,6 +154,6 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
     recipe = dataclasses.replace(recipe, model=model, phases=phases, left_out=(), wording={}, grid={})
     if recipe.normalise == "data":
         recipe = dataclasses.replace(
-            recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=0.5, std=0.5)
+            recipe, preprocess=dataclasses.replace(recipe.framing, mean=0.5, std=0.5)
         )
     return dict(settings.leaves(settings.to_plain(recipe), numbered=True))

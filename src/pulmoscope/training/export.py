@@ -101,9 +101,9 @@ def _export(
     table = prepared(recipe, table)
     known = learnt_from(recipe, table)
     frames = frames_of(recipe, table, progress) if frames is None else frames
-    images = FramedImages(frames, recipe.preprocess, None, recipe.seed)
+    images = FramedImages(frames, recipe.framing, None, recipe.seed)
     verified = write_onnx(trained.network(), run / "model.onnx", _check_inputs(images))
-    if recipe.preprocess.needs_finder:
+    if recipe.framing.needs_finder:
         write_bytes(run / "lungs.onnx", lung_finder().read_bytes())
     shown = add_view(run, known, progress) if recipe.modality == "XRAY" else {}
     draft = Bundle(
@@ -112,7 +112,7 @@ def _export(
         version=version or f"own-{sha256_of_file(run / 'model.onnx')[:8]}",
         modality=recipe.modality,
         classes=recipe.classes,
-        preprocess=recipe.preprocess,
+        preprocess=recipe.framing,
         recipe=settings.to_plain(_without_folders(recipe)),
         training_data=_with_views(_training_data(trained, known, terms), shown),
         verified=verified,

@@ -125,12 +125,12 @@ def frames_of(recipe: Recipe, table: SampleTable, progress: bool = True) -> Fram
     """Everything of train and val that a resolved recipe learns from (errors: see :func:`load_frames`)."""
     return load_frames(
         learnt_from(recipe, table),
-        recipe.preprocess,
+        recipe.framing,
         recipe.classes,
         progress,
         labels=recipe.labels,
         unread=recipe.unread,
-        maps=bool(recipe.locate or recipe.augment.opacities),
+        maps=bool(recipe.locate or recipe.augmentation.opacities),
     )
 
 

@@ -21,8 +21,8 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.models.backbone import early_layers
 from pulmoscope.models.classifier import Classifier
 from pulmoscope.models.losses import GroupRisk, Loss, build_loss
-from pulmoscope.recipes.recipe import Phase, Recipe
-from pulmoscope.recipes.specs import LossSpec
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import LossSpec, Phase
 from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.opacities import location_loss, painting_of, where_known
@@ -134,17 +134,17 @@ class Job:
         """Batches of these splits: augmented and shuffled to learn from, else as diagnosis sees them."""
         recipe, places = self.recipe, self.frames.places(*splits)
         if learn:
-            others = places if recipe.augment.mixing else None
+            others = places if recipe.augmentation.mixing else None
             images = FramedImages(
                 where_known(self.frames, recipe, places),
-                recipe.preprocess,
-                recipe.augment,
+                recipe.framing,
+                recipe.augmentation,
                 recipe.seed,
                 others,
                 painting_of(recipe),
             )
         else:
-            images = FramedImages(self.frames, recipe.preprocess, None, recipe.seed)
+            images = FramedImages(self.frames, recipe.framing, None, recipe.seed)
         weights = balanced(self.frames.groups, places, recipe.balance) if learn and recipe.balance else None
         order = EpochOrder(places, recipe.batch_size, self.place, recipe.seed, shuffle=learn, weights=weights)
         return loader(images, order, self.workers)

@@ -33,7 +33,7 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
-from pulmoscope.recipes import limits, settings
+from pulmoscope.recipes import archive, rules, settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import curves
@@ -86,7 +86,7 @@ class TrainedRun:
 
 def network_of(recipe: Recipe) -> Classifier:
     """The network of a resolved recipe, as training begins with it (errors: see :func:`build`)."""
-    channels = recipe.preprocess.channels
+    channels = recipe.framing.channels
     return build(recipe.model, logits_of(recipe), channels, recipe.loss, locate=bool(recipe.locate))
 
 
@@ -172,7 +172,7 @@ def fit(
             frames = frames_of(recipe, table, progress)
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
-        begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if claim(run, begun, force):
             return load_run(run)
         manifest.write_table(run / DATA, table)
@@ -210,9 +210,9 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     go to the others (see :func:`pulmoscope.datasets.labels.fitted_labels`).
 
     Raises:
-        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.recipes.limits`), or there is one class.
+        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.recipes.rules`), or there is one class.
     """
-    limits.check(recipe)
+    rules.check(recipe)
     classes = recipe.classes or tuple(
         name for name in table.classes if name not in soft_labels(recipe.labels)
     )
@@ -221,7 +221,7 @@ def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
     if len(classes) == 2 and recipe.positive in classes:
         classes = (*(name for name in classes if name != recipe.positive), recipe.positive)
     missing = [name for name in recipe.opacity_classes if name not in classes]
-    if recipe.augment.opacities and (missing or len(recipe.opacity_classes) != 2):
+    if recipe.augmentation.opacities and (missing or len(recipe.opacity_classes) != 2):
         raise RecipeError(
             "opacity_classes: simulated opacities in both lungs and in one are two of the classes "
             f"(found: {', '.join(recipe.opacity_classes)}; classes: {', '.join(classes)})"
@@ -238,16 +238,15 @@ def measured(recipe: Recipe, frames: Frames) -> Recipe:
     if recipe.normalise == "fixed":
         return recipe
     mean, std = frames.statistics()
-    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.preprocess, mean=mean, std=std))
+    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.framing, mean=mean, std=std))
 
 
-def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Recipe) -> bool:
+def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
     """Make the folder this run's. True: the run is finished already.
 
     Args:
         begun: what the run is: ``recipe`` and ``data``.
         force: replace what is there.
-        kind: the recipe's type.
 
     Raises:
         RecipeError: a run with other settings or data is in it.
@@ -255,9 +254,9 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
     marker = run / RECIPE
     if marker.exists() and not force:
         before = read_json(marker, "recipe")
-        # Settings that the run was begun without, as there were none yet, have their defaults.
-        before["recipe"] = settings.to_plain(settings.from_plain_of(kind, before["recipe"]))
-        changed = _difference(json.loads(json.dumps(before)), json.loads(json.dumps(begun)))
+        # Earlier versions name some settings otherwise; those that they had not yet have their defaults.
+        before["recipe"] = settings.to_plain(settings.from_plain(before["recipe"]))
+        changed = _difference(_deciding(before), _deciding(begun))
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
         return (run / "run.json").is_file()
@@ -269,6 +268,13 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool, kind: type[Any] = Re
         shutil.rmtree(run / name, ignore_errors=True)
     write_json(marker, begun)
     return False
+
+
+def _deciding(begun: Mapping[str, Any]) -> Any:
+    """What a run is as JSON holds it, without what only describes the recipe."""
+    told = {key: value for key, value in begun["recipe"].items() if key not in settings.DESCRIPTION}
+    told = dict(settings.leaves(told))
+    return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": told, "data": begun["data"]}))
 
 
 def _difference(one: Any, other: Any, path: str = "") -> str:

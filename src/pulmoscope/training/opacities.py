@@ -21,7 +21,7 @@ def where_known(frames: Frames, recipe: Recipe, places: npt.NDArray[np.int64]) -
     Images of normal lungs alone, without one box to set against them, would teach that nothing is anywhere.
     """
     maps = frames.maps
-    if maps is None or recipe.augment.opacities or maps.opacities[places].any():
+    if maps is None or recipe.augmentation.opacities or maps.opacities[places].any():
         return frames
     return dataclasses.replace(frames, maps=dataclasses.replace(maps, known=np.zeros_like(maps.known)))
 
@@ -45,8 +45,8 @@ def location_loss(opacity: Tensor, maps: Tensor, share: float) -> Tensor:
 
 def painting_of(recipe: Recipe) -> Painting | None:
     """What simulated opacities are labelled as; None where the recipe paints none."""
-    if not recipe.augment.opacities:
+    if not recipe.augmentation.opacities:
         return None
     typical, other = (recipe.classes.index(name) for name in recipe.opacity_classes)
     normal = frozenset(at for at, name in enumerate(recipe.classes) if not is_positive(name))
-    return Painting(recipe.augment.opacities, normal, typical, other)
+    return Painting(recipe.augmentation.opacities, normal, typical, other)

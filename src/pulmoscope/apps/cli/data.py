@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,8 @@ from pulmoscope.apps.cli.console import progress_bar
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
-    from pulmoscope.recipes.recipe import Recipe
-
+    from pulmoscope.recipes.recipe import Named
+    from pulmoscope.training.systems import Told
 
 Data = Annotated[
     list[Path],
@@ -40,35 +40,59 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
     return table
 
 
-def image_recipe(name: str, set_: Sequence[str], labels: Path | None) -> Recipe:
-    """A recipe of single images with its settings, and with the labels that a file gives in place of its own.
+def load_for(recipe: Named, data: Sequence[Path], layout: str | None = None) -> list[SampleTable]:
+    """The data sets that a recipe learns from: as one, or one by one where it does not join them."""
+    if recipe.joins_data:
+        return [load_data(data, layout)]
+    return [load_data([folder], layout) for folder in data]
+
+
+def chosen_recipe(
+    name: str,
+    changes: Sequence[str] | None,
+    *,
+    labels: Path | None = None,
+    leave_out: Sequence[str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Named:
+    """A recipe with its settings, checked, and with what a command's other options change of it.
+
+    Args:
+        labels: a file that gives the labels in place of the recipe's own.
+        leave_out: hospitals that are left out besides the recipe's.
+        options: the command's further options, by name; those that are given must make sense for the recipe.
 
     Raises:
-        RecipeError: there is no such recipe or setting, or a setting is beyond its limits.
+        RecipeError: there is no such recipe or setting, a setting is beyond its limits, or an option makes no sense.
         DatasetError: the table of labels makes no sense.
     """
     from dataclasses import replace
 
+    from pulmoscope.core.errors import RecipeError
     from pulmoscope.datasets.labels import read_labels
-    from pulmoscope.recipes.limits import check
     from pulmoscope.recipes.published import find
+    from pulmoscope.recipes.recipe import Named
+    from pulmoscope.recipes.rules import check
     from pulmoscope.recipes.settings import apply
 
-    recipe = apply(find(name), set_)
+    recipe: Any = find(name, Named)
+    refused, why = recipe.refused_options
+    given = {"--labels": labels, "--leave-out": leave_out, **(options or {})}
+    if wrong := [option for option in refused if given.get(option)]:
+        raise RecipeError(f"{name}: {', '.join(wrong)} can't be given; {why}")
+    recipe = apply(recipe, changes or [])
     if labels is not None:
         recipe = replace(recipe, labels=read_labels(labels))
+    if leave_out:
+        recipe = replace(recipe, left_out=tuple(dict.fromkeys((*recipe.left_out, *leave_out))))
     check(recipe)
-    return recipe
+    found: Named = recipe
+    return found
 
 
-def settle(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
-    """A recipe and data made for one another, as training has them; says what is renamed, and what is left out."""
-    from pulmoscope.datasets.labels import renamed
-    from pulmoscope.training.loop import settled
-
-    if line := renamed(table, recipe.labels):
-        typer.echo(f"labels: {line}")
-    found, known = settled(recipe, table)
-    for warning in known.warnings[len(table.warnings) :]:
+def tell(told: Told) -> None:
+    """Lines on standard output, warnings on standard error."""
+    for line in told.lines:
+        typer.echo(line)
+    for warning in told.warnings:
         typer.echo(f"pulmoscope: {warning}", err=True)
-    return found, known

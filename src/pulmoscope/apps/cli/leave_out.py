@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data
+from pulmoscope.apps.cli.data import Data, Labels, Layout, chosen_recipe, load_data
 from pulmoscope.apps.cli.diagnose import Runtime
 from pulmoscope.apps.cli.evaluate import Bootstrap, Device, Force, WithRuntime, labels_of, tell_left_out
 
@@ -61,24 +61,34 @@ def command(
         _refuse(name, {"--set": set_, "--resume": resume})
         _ask_model(name, data, layout, labels, out, hospital or [], bootstrap, force, device, runtime)
         return
-    recipe = image_recipe(name, set_ or [], labels)
-    _train_recipe(recipe, data, layout, out, hospital or [], bootstrap, (resume, force), device, runtime)
+    from pulmoscope.recipes.recipe import Recipe, expected
+
+    recipe = chosen_recipe(name, set_, labels=labels, options={"--leave-out": True})
+    _train_recipe(
+        expected(recipe, Recipe),
+        data,
+        layout,
+        out,
+        hospital or [],
+        bootstrap,
+        (resume, force),
+        device,
+        runtime,
+    )
 
 
 def _is_recipe(name: str) -> bool:
-    """Whether a recipe of single images has this name.
+    """Whether a recipe has this name.
 
     Raises:
-        RecipeError: the name is that of another recipe, or of nothing.
+        RecipeError: it is the name of nothing.
     """
     from pulmoscope.core.errors import RecipeError
-    from pulmoscope.recipes.published import RECIPES, SEVERITY, THREE_LEVEL
+    from pulmoscope.recipes.published import RECIPES
     from pulmoscope.runtime.bundle import built_in
 
     if name in RECIPES:
         return True
-    if name in THREE_LEVEL or name in SEVERITY:
-        raise RecipeError(f"{name}: hospitals can be left out of recipes of single images only")
     if name not in built_in() and not Path(name).exists():
         raise RecipeError(
             f"{name}: is no recipe ({', '.join(RECIPES)}) and no model ({', '.join(built_in())}, or a folder)"

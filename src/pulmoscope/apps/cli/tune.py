@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Labels, Layout, image_recipe, load_data, settle
+from pulmoscope.apps.cli.data import Data, Labels, Layout, chosen_recipe, load_data, tell
 
 
 def command(
@@ -59,27 +59,18 @@ def command(
     Writes table.csv, table.md, plot.png and best.json. A search that was killed goes on when the same command is
     given again; the same command given several times at once shares the work.
     """
-    from pulmoscope.core.errors import RecipeError
-    from pulmoscope.recipes.published import RECIPES
-    from pulmoscope.training.tune.plan import Search, as_settings, plan_of, recipe_to_tune, shortened
+    from pulmoscope.training.tune.plan import Search, as_settings, plan_of, tunable
 
-    chosen = recipe_to_tune(recipe, set_ or [])
-    if labels is not None:
-        if recipe not in RECIPES:
-            raise RecipeError(f"{recipe}: --labels can't be given; it is for recipes of single images")
-        chosen = image_recipe(recipe, set_ or [], labels)
+    chosen = tunable(chosen_recipe(recipe, set_, labels=labels))
     search = Search(sampler, trials, tuple(ranges or ()), pruner)
-    plan_of(shortened(chosen, epochs), search)
+    plan_of(chosen.shortened(epochs), search)
     # Brings torch, which takes seconds: not for a wrong setting.
-    from pulmoscope.datasets.hospitals import check_hospitals
-    from pulmoscope.recipes.recipe import Recipe
+    from pulmoscope.training.systems import Options, kind_of
     from pulmoscope.training.tune.search import tune
     from pulmoscope.training.tune.table import headline
 
     table = load_data(data, layout)
-    if isinstance(chosen, Recipe):
-        check_hospitals(table, chosen.left_out)
-        settle(chosen, table)
+    tell(kind_of(chosen).of(chosen, [table], Options()).notes())
     best = tune(
         chosen,
         table,

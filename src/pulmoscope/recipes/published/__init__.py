@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.recipes import rules, settings
 from pulmoscope.recipes.published import (
     ct_severity_resnet18,
     ct_slice_covid,
@@ -20,12 +22,14 @@ from pulmoscope.recipes.published import (
     xray_binary_resnet50v2,
     xray_covid,
     xray_covid_1,
+    xray_lungs,
+    xray_view,
 )
-from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.recipes.three_level import ThreeLevelRecipe
+from pulmoscope.recipes.recipe import Named, Recipe
 
-RECIPES: Mapping[str, Recipe] = {
+K = TypeVar("K", bound=Named)
+
+RECIPES: Mapping[str, Named] = {
     module.RECIPE.name: module.RECIPE
     for module in (
         xray_binary_cnn,
@@ -39,35 +43,69 @@ RECIPES: Mapping[str, Recipe] = {
         xray_covid_1,
         ct_slice_covid,
         ct_slice_inception,
+        ct_three_level,
+        ct_three_level_light,
+        ct_severity_resnet18,
+        xray_lungs,
+        xray_view,
     )
 }
-
-THREE_LEVEL: Mapping[str, ThreeLevelRecipe] = {
-    module.RECIPE.name: module.RECIPE for module in (ct_three_level, ct_three_level_light)
-}
-"""Those of system B, which are trained otherwise."""
-
-SEVERITY: Mapping[str, SeverityRecipe] = {
-    module.RECIPE.name: module.RECIPE for module in (ct_severity_resnet18,)
-}
-"""That of system A, which has networks of quality control besides."""
+"""All recipes by name: of systems, and of tools that they share."""
 
 
-def find(name: str) -> Recipe:
+def named(kind: type[K]) -> Mapping[str, K]:
+    """All recipes of one type, e.g. those of systems."""
+    return {name: recipe for name, recipe in RECIPES.items() if isinstance(recipe, kind)}
+
+
+def grading() -> tuple[str, ...]:
+    """The names of recipes that grade studies."""
+    return tuple(name for name, recipe in named(Recipe).items() if recipe.grades)
+
+
+def find(name: str, kind: type[K] = Recipe) -> K:  # type: ignore[assignment]  # K is Recipe where none is given
     """A recipe by name.
+
+    Args:
+        kind: of what type; of systems (``Recipe``), or of these and of tools (``Named``).
 
     Raises:
         RecipeError: there is none of that name.
     """
-    if name not in RECIPES:
-        raise RecipeError(f"no recipe {name} (there are: {', '.join([*RECIPES, *THREE_LEVEL, *SEVERITY])})")
-    return RECIPES[name]
+    known = named(kind)
+    if name not in known:
+        raise RecipeError(f"no recipe {name} (there are: {', '.join(known)})")
+    return known[name]
 
 
-def as_run(recipe: Recipe) -> str:
+def chosen(name: str, changes: Sequence[str], kind: type[K] = Recipe) -> K:  # type: ignore[assignment]  # as in find
+    """A recipe by name, with its settings, checked.
+
+    Args:
+        changes: settings, each ``dotted.path=value``.
+
+    Raises:
+        RecipeError: there is no such recipe or setting, a setting is beyond its limits, or settings don't go together.
+    """
+    recipe = settings.apply(find(name, kind), changes)
+    rules.check(recipe)
+    return recipe
+
+
+def changed_settings(recipe: Recipe) -> list[str]:
+    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
+    measured = ("preprocess.mean=", "preprocess.std=") if recipe.normalise == "data" else ()
+    return [
+        change
+        for change in settings.changed(recipe, RECIPES.get(recipe.name))
+        if not change.startswith(measured)
+    ]
+
+
+def as_run(recipe: Named) -> str:
     """How a recipe's network and its start differ from what is published and from each other; empty: not at all."""
-    published = RECIPES.get(recipe.name)
-    if published is None:
+    published = named(Recipe).get(recipe.name)
+    if published is None or not isinstance(recipe, Recipe):
         return ""
     notes = []
     if recipe.model.backbone != published.model.backbone:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.recipes.gan_specs import QUICK_MISGAN, AnoGanSettings
-from pulmoscope.recipes.severity import SeverityRecipe, SliceTrainingSpec
-from pulmoscope.recipes.specs import LossSpec, ModelSpec
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.rules import GRADED_VOTES
+from pulmoscope.recipes.specs import LossSpec, ModelSpec, Phase, QualitySpec, SliceSpec, VoteSpec
 
-RECIPE = SeverityRecipe(
+RECIPE = Recipe(
     name="ct-severity-resnet18",
     title="CT-0 to CT-3 from a CT study: quality control, slices, the patient by vote",
     paper="«Deep-Learning-Assisted Highly-Accurate COVID-19 Diagnosis on Lung Computed Tomography Images», "
@@ -27,13 +28,29 @@ RECIPE = SeverityRecipe(
         "features and densities, which has the last word: most slices of mild disease are clean, and a majority of "
         "them says so."
     ),
+    modality="CT",
+    classes=("CT-0", "CT-1", "CT-2", "CT-3"),
+    normal="CT-0",
+    drop=("CT-4",),
     preprocess=Standardisation(size=128),
+    quality=QualitySpec(imputer="misgan", anomalies=True, misgan=QUICK_MISGAN, anogan=AnoGanSettings()),
     augment=CtAugmentation(rotate_deg=10, shift=0.05, zoom=0.1, brightness=0.05, flip=0.5),
     model=ModelSpec(backbone="resnet18", pretrained=False),
     loss=LossSpec(kind="ldam", beta=0.999, deferred=0.7),
-    vote="regression",
-    slices=SliceTrainingSpec(),
-    grid={"slices.learning_rate": (0.003, 0.01, 0.03), "slices.weight_decay": (5e-4, 5e-3)},
-    misgan=QUICK_MISGAN,
-    anogan=AnoGanSettings(),
+    batch_size=32,
+    slices=SliceSpec(per_study=12),
+    phases=(
+        Phase(
+            "train",
+            epochs=30,
+            learning_rate=0.01,
+            optimizer="sgd",
+            momentum=0.9,
+            weight_decay=5e-4,
+            schedule="cosine",
+            monitor="none",  # the fold that is held out chooses nothing
+        ),
+    ),
+    patient=VoteSpec(votes=GRADED_VOTES, decides="regression", epochs=60, batch_size=32, l1=0.0, l2=0.0),
+    grid={"phases.train.learning_rate": (0.003, 0.01, 0.03), "phases.train.weight_decay": (5e-4, 5e-3)},
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import SYSTEM_B
-from pulmoscope.recipes.specs import ModelSpec
-from pulmoscope.recipes.three_level import SliceLevel, SlicePhase, ThreeLevelRecipe
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import EnsembleSpec, ModelSpec, Phase, SliceSpec, VoteSpec
 
-RECIPE = ThreeLevelRecipe(
+RECIPE = Recipe(
     name="ct-three-level",
     title="COVID-19, CAP or normal from a CT study: slices, patients, ensemble",
     paper="Garg et al., «Multi-scale residual network for COVID-19 diagnosis using CT-scans», ICASSP 2021, section III",
@@ -21,7 +21,7 @@ RECIPE = ThreeLevelRecipe(
     },
     deviations=(
         "The range of HU that becomes 0-255 is fixed instead of each study's own. Dropout 0.5 and two slices for one "
-        "along z, as the paper names neither. Pretraining is left out unless slice.pretrain names a data set, and "
+        "along z, as the paper names neither. Pretraining is left out unless slices.pretrain names a data set, and "
         "learns all weights, BatchNorm included; BatchNorm is frozen in all later phases. Slices are picked where the "
         "network gives normal no more than one half, get their patient's label, and are learnt from together with the "
         "labelled ones. Of equally accurate epochs the one of least loss is kept. A fifth classifier, gated attention "
@@ -31,15 +31,18 @@ RECIPE = ThreeLevelRecipe(
     ),
     preprocess=CtPreprocess(),
     augment=SYSTEM_B,
-    slice=SliceLevel(
-        model=ModelSpec(backbone="resnet50", hidden=1024, dropout=0.5),
-        interpolate=2,
-        phases=(
-            SlicePhase("pretrain", "pretrain", epochs=10, learning_rate=1e-3),
-            SlicePhase("head", "labelled", epochs=10, learning_rate=1e-4, frozen="backbone"),
-            SlicePhase("tune", "labelled", epochs=10, learning_rate=1e-5, frozen="norm"),
-            SlicePhase("picked", "picked", epochs=25, learning_rate=1e-5, frozen="norm"),
-        ),
+    modality="CT",
+    normal="Normal",
+    model=ModelSpec(backbone="resnet50", stages=3, hidden=1024, dropout=0.5),
+    batch_size=64,
+    slices=SliceSpec(interpolate=2),
+    phases=(
+        Phase("pretrain", learn="pretrain", epochs=10, learning_rate=1e-3, monitor="accuracy"),
+        Phase("head", epochs=10, learning_rate=1e-4, frozen="backbone", monitor="accuracy"),
+        Phase("tune", epochs=10, learning_rate=1e-5, frozen="norm", monitor="accuracy"),
+        Phase("picked", learn="picked", epochs=25, learning_rate=1e-5, frozen="norm", monitor="accuracy"),
     ),
-    grid={"slice.phases.tune.learning_rate": (1e-5, 1e-4), "patient.learning_rate": (3e-4, 1e-3)},
+    patient=VoteSpec(),
+    ensemble=EnsembleSpec(),
+    grid={"phases.tune.learning_rate": (1e-5, 1e-4), "patient.learning_rate": (3e-4, 1e-3)},
 )

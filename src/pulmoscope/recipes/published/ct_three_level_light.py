@@ -6,8 +6,7 @@ import dataclasses
 
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.recipes.published import ct_three_level
-from pulmoscope.recipes.specs import ModelSpec
-from pulmoscope.recipes.three_level import PatientLevel, SliceLevel, SlicePhase
+from pulmoscope.recipes.specs import ModelSpec, Phase, SliceSpec, VoteSpec
 
 RECIPE = dataclasses.replace(
     ct_three_level.RECIPE,
@@ -21,21 +20,19 @@ RECIPE = dataclasses.replace(
         "class; LSTMs of 128 units."
     ),
     # Padding, mean and s.d. of the ImageNet weights ported from TensorFlow, which a file gives:
-    # slice.model.weights=PATH.
+    # model.weights=PATH.
     preprocess=CtPreprocess(size=96, region="lungs", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-    slice=SliceLevel(
-        model=ModelSpec(
-            backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, hidden=1024, dropout=0.2
-        ),
-        per_epoch=2000,
-        batch_size=32,
-        phases=(
-            SlicePhase("pretrain", "pretrain", epochs=2, learning_rate=1e-3),
-            SlicePhase("head", "labelled", epochs=1, learning_rate=1e-3, frozen="backbone"),
-            SlicePhase("tune", "labelled", epochs=4, learning_rate=3e-4, frozen="norm"),
-            SlicePhase("picked", "picked", epochs=3, learning_rate=1e-4, frozen="norm"),
-        ),
+    model=ModelSpec(
+        backbone="mobilenetv2_100", backbone_options={"pad_type": "same"}, stages=3, hidden=1024, dropout=0.2
     ),
-    patient=PatientLevel(lstm_units=128),
-    grid={"slice.phases.tune.learning_rate": (1e-4, 3e-4), "patient.learning_rate": (3e-4, 1e-3)},
+    batch_size=32,
+    slices=SliceSpec(per_epoch=2000),
+    phases=(
+        Phase("pretrain", learn="pretrain", epochs=2, learning_rate=1e-3, monitor="accuracy"),
+        Phase("head", epochs=1, learning_rate=1e-3, frozen="backbone", monitor="accuracy"),
+        Phase("tune", epochs=4, learning_rate=3e-4, frozen="norm", monitor="accuracy"),
+        Phase("picked", learn="picked", epochs=3, learning_rate=1e-4, frozen="norm", monitor="accuracy"),
+    ),
+    patient=VoteSpec(lstm_units=128),
+    grid={"phases.tune.learning_rate": (1e-4, 3e-4), "patient.learning_rate": (3e-4, 1e-3)},
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.recipes.recipe import Phase, Recipe
-from pulmoscope.recipes.specs import ModelSpec
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import ModelSpec, Phase
 
 RECIPE = Recipe(
     name="xray-4class-resnet50",

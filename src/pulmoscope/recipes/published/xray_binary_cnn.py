@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.recipes.recipe import Phase, Recipe
-from pulmoscope.recipes.specs import ModelSpec
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import ModelSpec, Phase
 
 RECIPE = Recipe(
     name="xray-binary-cnn",

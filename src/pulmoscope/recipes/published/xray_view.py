@@ -5,11 +5,12 @@ Which view a picture shows is stated here, by its label, source or patient, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from pulmoscope.core.errors import RecipeError
+from pulmoscope.core.limits import Limits
+from pulmoscope.recipes.recipe import Tool
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Labels that no radiograph has; each group is left out once, to see whether it is refused unseen."""
 
 
-@dataclass(frozen=True)
-class ViewRecipe:
-    """How the view network is trained: AdamW with one cycle, cross-entropy.
+@dataclass(frozen=True, kw_only=True)
+class ViewRecipe(Tool):
+    """How the view network is trained, by cross-entropy.
 
     It begins without any of ``groups``; from there it learns all of them, and in turn all but one.
 
     Attributes:
-        steps, more_steps, fold_steps: without the groups, then with all of them, then with all but one.
+        more_steps, fold_steps: with all of the groups, then with all but one; ``steps`` are without them.
         dimensions: of the space that the distance from frontal radiographs is measured in.
         weights: safetensors of timm's ``mobilenetv2_100`` to begin with; empty: from scratch.
         shares: of each view in a batch.
@@ -85,16 +86,14 @@ class ViewRecipe:
             may be taken for a child's.
     """
 
-    name: str = "xray-view"
-    title: str = "View network: what a picture shows, a frontal radiograph of a chest or something else"
-    steps: int = 500
-    more_steps: int = 300
-    fold_steps: int = 100
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    dimensions: int = 48
-    seed: int = 20
+    untunable: ClassVar = (
+        "its validation images set its limits and the groups left out test it, so no images are left to compare "
+        "settings by"
+    )
+    joins_data: ClassVar = False
+    more_steps: Annotated[int, Limits(1)] = 300
+    fold_steps: Annotated[int, Limits(1)] = 100
+    dimensions: Annotated[int, Limits(1)] = 48
     weights: str = ""
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
@@ -115,23 +114,11 @@ class ViewRecipe:
     asked: tuple[float, float, float] = (0.006, 0.004, 0.004)
 
 
-RECIPE = ViewRecipe()
-
-
-def changed(recipe: ViewRecipe, changes: Sequence[str]) -> ViewRecipe:
-    """The recipe with other settings, ``key=value``: numbers, and the ``weights`` to begin with.
-
-    Raises:
-        RecipeError: there is no such setting, or the value is of another kind.
-    """
-    for change in changes:
-        name, _, value = change.partition("=")
-        before = getattr(recipe, name, None)
-        if not isinstance(before, int | float | str) or name in ("name", "title"):
-            raise RecipeError(f"{recipe.name}: --set {change}: there is no setting {name}")
-        try:
-            read: Any = type(before)(value)
-        except ValueError as error:
-            raise RecipeError(f"{recipe.name}: --set {change}: must be a {type(before).__name__}") from error
-        recipe = replace(recipe, **{name: read})
-    return recipe
+RECIPE = ViewRecipe(
+    name="xray-view",
+    title="View network: what a picture shows, a frontal radiograph of a chest or something else",
+    steps=500,
+    batch_size=32,
+    learning_rate=2e-3,
+    weight_decay=0.02,
+)

@@ -15,8 +15,8 @@ from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.compare import difference
 from pulmoscope.evaluation.metrics import Predictions
-from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.recipes.specs import LossSpec
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import LossSpec, VoteSpec
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
@@ -28,7 +28,7 @@ RESULT = "ablation.json"
 LEVELS = ("slice", *VOTES)
 
 
-def losses(recipe: SeverityRecipe) -> Mapping[str, LossSpec]:
+def losses(recipe: Recipe) -> Mapping[str, LossSpec]:
     """The four that are compared; strengths are the recipe's."""
     own = recipe.loss
     plain = LossSpec()
@@ -53,7 +53,7 @@ def _acting(loss: LossSpec) -> LossSpec:
 
 
 def ablate(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     table: SampleTable,
     count: int,
     out: Path,
@@ -85,7 +85,7 @@ def ablate(
     rows: list[dict[str, Any]] = []
     baseline: Mapping[str, Predictions] = {}
     for name, own in _systems(recipe):
-        folder = out / f"{own.imputer}-{name.lower()}"
+        folder = out / f"{own.controls.imputer}-{name.lower()}"
         found = cross_validate_severity(
             own, table, count, folder, fit, bootstrap=bootstrap, progress=progress
         )
@@ -97,7 +97,9 @@ def ablate(
         }
         scores = {level: found.summary["figures"][level]["scores"]["mcc"] for level in LEVELS}
         seconds = found.summary["seconds"]
-        rows.append({"imputer": own.imputer, "loss": name, "mcc": scores, "gain": gains, "seconds": seconds})
+        rows.append(
+            {"imputer": own.controls.imputer, "loss": name, "mcc": scores, "gain": gains, "seconds": seconds}
+        )
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
@@ -120,24 +122,19 @@ def ablate(
     return result
 
 
-def _systems(recipe: SeverityRecipe) -> Iterator[tuple[str, SeverityRecipe]]:
+def _systems(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """The eight, by their loss's name; the first has no quality control and plain cross-entropy."""
-    imputer = "linear" if recipe.imputer == NOT_FILLED else recipe.imputer
-    for kind in (NOT_FILLED, imputer):
+    quality = recipe.controls
+    other = "linear" if quality.imputer == NOT_FILLED else quality.imputer
+    for kind in (NOT_FILLED, other):
         for name, loss in losses(recipe).items():
-            own = kind == recipe.imputer and loss == _acting(recipe.loss)
-            yield (
-                name,
-                dataclasses.replace(
-                    recipe,
-                    imputer=kind,  # type: ignore[arg-type]  # one of its names
-                    loss=loss,
-                    anomalies=recipe.anomalies and own,  # they say nothing about grades
-                ),
-            )
+            own = kind == quality.imputer and loss == _acting(recipe.loss)
+            anomalies = quality.anomalies and own  # they say nothing about grades
+            changed = dataclasses.replace(quality, imputer=kind, anomalies=anomalies)  # type: ignore[arg-type]
+            yield name, dataclasses.replace(recipe, loss=loss, quality=changed)
 
 
-def _write(out: Path, result: Mapping[str, Any], recipe: SeverityRecipe) -> None:
+def _write(out: Path, result: Mapping[str, Any], recipe: Recipe) -> None:
     """The table, the plot and, last, the JSON."""
     rows = result["rows"]
     places = [
@@ -154,7 +151,7 @@ def _write(out: Path, result: Mapping[str, Any], recipe: SeverityRecipe) -> None
     write_text(out / "ablation.csv", csv_text(header, lines))
     series = {
         f"{kind}, {level}": [row["mcc"][level] for row in rows if row["imputer"] == kind]
-        for level in ("slice", recipe.vote)
+        for level in ("slice", expected(recipe.patient, VoteSpec).decides)
         for kind in dict.fromkeys(row["imputer"] for row in rows)
     }
     write_bytes(out / "ablation.png", bars(list(losses(recipe)), series, "MCC"))

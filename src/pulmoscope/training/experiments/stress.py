@@ -29,6 +29,8 @@ from pulmoscope.quality.filled import fill_missing
 from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, imputer
 from pulmoscope.quality.missing import find_missing
 from pulmoscope.quality.repair import imputer_of
+from pulmoscope.recipes.recipe import expected
+from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.bundle import MISGAN
 from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
@@ -97,9 +99,9 @@ def stress(
     known = read_json(folds / SUMMARY, "folds")["folds"]
     teller = Teller.of(progress)
     recipe = load_severity_run(folds / "fold-1").recipe
-    if recipe.imputer == NOT_FILLED:
+    if recipe.controls.imputer == NOT_FILLED:
         raise RecipeError(
-            f"{folds}: imputer=none looks for no damage, so nothing is filled; take another run"
+            f"{folds}: quality.imputer=none looks for no damage, so nothing is filled; take another run"
         )
     answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
@@ -125,14 +127,14 @@ def stress(
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
         "folds": len(known),
-        "own_imputer": recipe.imputer,
+        "own_imputer": recipe.controls.imputer,
         "rows": rows,
         "synthetic": any(sample.source == SYNTHETIC_SOURCE for sample in table),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    _write(out, rows, recipe.vote)
+    _write(out, rows, expected(recipe.patient, VoteSpec).decides)
     write_json(out / RESULT, result)
     return result
 

@@ -7,7 +7,6 @@ Dice coefficients on the validation and test films, and ``weights.safetensors``.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.models.unet import UNet
+from pulmoscope.recipes import settings
 from pulmoscope.recipes.published.xray_lungs import LungRecipe
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
@@ -70,7 +70,7 @@ def _train(recipe: LungRecipe, table: SampleTable, run: Path, progress: bool) ->
     }
     result = {
         "schema_version": SCHEMA_VERSION,
-        "recipe": asdict(recipe),
+        "recipe": settings.of_tool(recipe),
         "films": {name: len(table.split(name)) for name in present},
         "dice": dice,
         "sha256": sha256_of_file(run / "lungs.onnx"),

@@ -20,21 +20,21 @@ from torch.nn.utils.rnn import pad_sequence
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.losses import build_loss
 from pulmoscope.models.patient import AttentionMaxPooling, PatientClassifier, build_patient
-from pulmoscope.recipes.severity import SeverityRecipe
-from pulmoscope.recipes.specs import CLASSIFIERS
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import CLASSIFIERS, VoteSpec
 from pulmoscope.training.severity.scale import scale_of
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 
 COURSE = "attention"
 CLASSIFIER = "attention-max"
-EPOCHS, RATE, BATCH, DECAY = 60, 1e-3, 32, 1e-2
+DECAY = 1e-2
 LEAST_KEPT = 0.4
 """Of a study's slices, at least so many are seen at a time."""
 
 
 def fit_attention(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     vectors: Sequence[FloatArray],
     labels: Sequence[int],
     folder: Path,
@@ -50,6 +50,7 @@ def fit_attention(
     Returns:
         The network after the last epoch, and how it went.
     """
+    level = expected(recipe.patient, VoteSpec)
     mean, spread = scale_of(np.concatenate(vectors))
     scaled = [(own - mean) / spread for own in vectors]
     torch.manual_seed(recipe.seed)
@@ -60,7 +61,7 @@ def fit_attention(
     def learn(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([recipe.seed, 3, epoch])
         order = rng.permutation(len(labels))
-        for chosen in np.array_split(order, -(-len(order) // BATCH)):
+        for chosen in np.array_split(order, -(-len(order) // level.batch_size)):
             slices = [torch.from_numpy(_some(scaled[int(one)], rng)) for one in chosen]
             lengths = torch.tensor([len(own) for own in slices])
             yield (pad_sequence(slices, batch_first=True), lengths), known[torch.from_numpy(chosen)]
@@ -68,13 +69,13 @@ def fit_attention(
     plain = type(recipe.loss)(beta=recipe.loss.beta)  # its head gives no cosines
     course = Course(
         name=COURSE,
-        epochs=EPOCHS,
-        learning_rate=RATE,
+        epochs=level.epochs,
+        learning_rate=level.learning_rate,
         seed=(recipe.seed, 3),
         learn=learn,
         judge=None,
         loss=build_loss(plain, counts.tolist()),
-        optimizer=lambda weights: torch.optim.AdamW(weights, RATE, weight_decay=DECAY),
+        optimizer=lambda weights: torch.optim.AdamW(weights, level.learning_rate, weight_decay=DECAY),
         schedule=lambda done: (1 + math.cos(math.pi * done)) / 2,
     )
     state = follow(network, course, folder, torch.device("cpu"), teller)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import SEVERITY
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.published import changed_settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.bundle import Bundle
 from pulmoscope.training.three_level.card import figure_text
@@ -18,7 +17,7 @@ from pulmoscope.training.three_level.card import figure_text
 
 def severity_card(bundle: Bundle) -> str:
     """The card as Markdown."""
-    recipe = settings.from_plain_of(SeverityRecipe, bundle.recipe)
+    recipe = settings.from_plain(bundle.recipe)
     data, level = bundle.training_data, bundle.patient
     assert level is not None
     synthetic = SYNTHETIC_SOURCE in data["sources"]
@@ -87,20 +86,7 @@ def _limits(bundle: Bundle) -> list[str]:
     return lines
 
 
-def changed_settings(recipe: SeverityRecipe) -> list[str]:
-    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
-    if recipe.name not in SEVERITY:
-        return []
-    published = json.loads(json.dumps(settings.to_plain(SEVERITY[recipe.name])))
-    before = dict(settings.leaves(published, numbered=True))
-    return [
-        f"{name}={settings.as_text(value)}"
-        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
-        if before.get(name) != value
-    ]
-
-
-def _again(recipe: SeverityRecipe, *, tested: bool) -> list[str]:
+def _again(recipe: Recipe, *, tested: bool) -> list[str]:
     """The commands; a model for which no split was left to test it on must be tested on other data."""
     train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
     for change in changed_settings(recipe):

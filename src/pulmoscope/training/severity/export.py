@@ -17,9 +17,11 @@ from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold
 from pulmoscope.evaluation.metrics import evaluate
+from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.severity import travelling
+from pulmoscope.recipes.recipe import expected, travelling
+from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.bundle import CARD, MANIFEST, NETWORK, Bundle, PatientLevel, Thresholds
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
@@ -83,10 +85,10 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
         version=version or f"own-{sha256_of_file(run / NETWORK)[:8]}",
         classes=recipe.classes,
         modality=recipe.modality,
-        preprocess=recipe.preprocess,
-        imputer=recipe.imputer,
-        patient=PatientLevel(VOTES, recipe.vote, vectors="densities"),
-        anomaly={} if recipe.anomalies else None,  # filled in when held-out slices have been scored
+        preprocess=expected(recipe.preprocess, Standardisation),
+        imputer=recipe.controls.imputer,
+        patient=PatientLevel(VOTES, expected(recipe.patient, VoteSpec).decides, vectors="densities"),
+        anomaly={} if recipe.controls.anomalies else None,  # filled in when held-out slices have been scored
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **data,
@@ -106,13 +108,13 @@ def _judged(draft: Bundle, trained: SeverityRun, table: SampleTable, cache: Cach
     recipe = trained.recipe
     held_out = table.split("val").with_labels(recipe.classes)
     judged = judged_studies(Model(draft), recipe, held_out, cache, teller)
-    patients = of_patients(judged, draft.classes, trained.recipe.vote)
+    patients = of_patients(judged, draft.classes, expected(recipe.patient, VoteSpec).decides)
     found = evaluate(patients)
     labels = np.array([draft.classes.index(label) for label in patients.labels])
     shares = patients.probabilities.astype(np.float32)
     val = {
         "role": "internal",
-        "what": f"held out, patients by {recipe.vote}",
+        "what": f"held out, patients by {expected(recipe.patient, VoteSpec).decides}",
         "images": found.images,
         "figures": key_figures(found.plain(), None),
     }

@@ -19,7 +19,8 @@ from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.metrics import evaluate
 from pulmoscope.quality.anomaly import ScoreSummary
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
@@ -33,7 +34,7 @@ SCHEMA_VERSION = "1.0"
 SUMMARY = "summary.json"
 BOOTSTRAP = 1000
 
-Fit = Callable[[SeverityRecipe, SampleTable, Path], SeverityRun]
+Fit = Callable[[Recipe, SampleTable, Path], SeverityRun]
 """Trains one table's split train in one folder, and makes the folder a bundle."""
 
 
@@ -52,9 +53,7 @@ class Validated:
     summary: Mapping[str, Any]
 
 
-def severity_folds(
-    recipe: SeverityRecipe, table: SampleTable, count: int, teller: Teller
-) -> list[SampleTable]:
+def severity_folds(recipe: Recipe, table: SampleTable, count: int, teller: Teller) -> list[SampleTable]:
     """Share all studies of the recipe's classes out into folds, by patient and stratified; the part is ``val``.
 
     The data set's own splits play no part: every patient is held out once.
@@ -68,7 +67,7 @@ def severity_folds(
 
 
 def cross_validate_severity(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     table: SampleTable,
     count: int,
     out: Path,
@@ -119,17 +118,22 @@ def cross_validate_severity(
 
 
 def _summary(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     rows: Sequence[Mapping[str, Any]],
     judged: Sequence[Judged],
     bootstrap: int,
     command: str,
 ) -> dict[str, Any]:
     """The contents of ``summary.json``."""
+    decides = expected(recipe.patient, VoteSpec).decides
     return {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
-        "settings": {"imputer": recipe.imputer, "loss": dataclasses.asdict(recipe.loss), "vote": recipe.vote},
+        "settings": {
+            "imputer": recipe.controls.imputer,
+            "loss": dataclasses.asdict(recipe.loss),
+            "vote": decides,
+        },
         "classes": list(recipe.classes),
         "folds": list(rows),
         "figures": figures(judged, recipe.classes, bootstrap, recipe.seed),
@@ -149,14 +153,12 @@ def _summary(
     }
 
 
-def _write(
-    out: Path, judged: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: SeverityRecipe
-) -> None:
+def _write(out: Path, judged: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> None:
     """The tables and pictures."""
     names = ["fold", "seconds", "slice", *VOTES]
     write_text(out / "folds.csv", csv_text(names, ([row[name] for name in names] for row in rows)))
     _write_predictions(out, judged, recipe)
-    patients = of_patients(judged, recipe.classes, recipe.vote)
+    patients = of_patients(judged, recipe.classes, expected(recipe.patient, VoteSpec).decides)
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
 
 
@@ -182,25 +184,25 @@ def _scaled(judged: Sequence[Judged], run: SeverityRun) -> list[Judged]:
     ]
 
 
-def _mcc(judged: Sequence[Judged], recipe: SeverityRecipe) -> dict[str, float | None]:
+def _mcc(judged: Sequence[Judged], recipe: Recipe) -> dict[str, float | None]:
     """A fold's MCC of slices and by each vote."""
     found = figures(judged, recipe.classes, 0, recipe.seed)
     return {name: own["scores"]["mcc"]["value"] for name, own in found.items()}
 
 
-def _write_predictions(out: Path, judged: Sequence[Judged], recipe: SeverityRecipe) -> None:
+def _write_predictions(out: Path, judged: Sequence[Judged], recipe: Recipe) -> None:
     """``predictions.csv``, a row a patient, and ``slices.csv``, a row a slice; probabilities by class."""
-    classes = recipe.classes
+    classes, decides = recipe.classes, expected(recipe.patient, VoteSpec).decides
     shares = [f"p_{name}" for name in classes]
     called = {vote: of_patients(judged, classes, vote).predicted for vote in VOTES}
-    patients = of_patients(judged, classes, recipe.vote)
+    patients = of_patients(judged, classes, decides)
     rows = [
         [
             file,
             patient,
             source,
             label,
-            called[recipe.vote][place],
+            called[decides][place],
             *_plain(own),
             *(called[vote][place] for vote in VOTES),
         ]

@@ -6,8 +6,9 @@ from functools import partial
 
 from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.quality.repair import anomalies_of, imputer_of
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import IMPUTER
 from pulmoscope.runtime.model import Model
 from pulmoscope.training.severity.judge import Judged, judge
@@ -18,7 +19,7 @@ from pulmoscope.training.three_level.studies import Cache
 
 def judged_studies(
     model: Model,
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     table: SampleTable,
     cache: Cache,
     teller: Teller,
@@ -34,10 +35,15 @@ def judged_studies(
         InputError: a study can't be read.
     """
     studies = prepare(
-        table, recipe.preprocess, recipe.classes, cache, teller, search=recipe.imputer != NOT_FILLED
+        table,
+        expected(recipe.preprocess, Standardisation),
+        recipe.classes,
+        cache,
+        teller,
+        search=recipe.controls.imputer != NOT_FILLED,
     )
     own = imputer_of(model)
-    name = model.bundle.files.get(IMPUTER, recipe.imputer)[:32]
+    name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
     studies = repaired(studies, own, cache, name, teller)
     ask = partial(judge, model, anomalies=anomalies_of(model))
     return [ask(study) for study in teller.track(studies, "Judging studies", len(studies))]

@@ -18,7 +18,7 @@ from pulmoscope.core.types import NOT_FILLED, BoolArray
 from pulmoscope.phantoms.ct.damage import draw_defects
 from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.quality.imputation import Imputer, NetworkImputer, imputer
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, MISGAN
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.anogan.fit import fit_anogan
@@ -61,19 +61,19 @@ class Training:
         cache: where finished networks lie, by what they were trained on: runs of one fold share them.
     """
 
-    recipe: SeverityRecipe
+    recipe: Recipe
     cache: Cache
     device: torch.device
     teller: Teller
 
     def imputer(self, studies: Sequence[StandardSlices]) -> tuple[Imputer | None, str, Fitted | None]:
         """What fills missing regions: the imputer, a name that tells it from others, and its network if it has one."""
-        kind = self.recipe.imputer
+        kind = self.recipe.controls.imputer
         if kind == NOT_FILLED:
             return None, kind, None
         if kind != MISGAN:
             return imputer(kind), kind, None
-        folder = self._folder(MISGAN, dataclasses.asdict(self.recipe.misgan), studies)
+        folder = self._folder(MISGAN, dataclasses.asdict(self.recipe.controls.misgan), studies)
         fitted = _finished(folder, IMPUTER)
         if fitted is None:
             began = perf_counter()
@@ -89,16 +89,16 @@ class Training:
             studies: repaired.
             imputer: the name that tells what repaired them.
         """
-        if not self.recipe.anomalies:
+        if not self.recipe.controls.anomalies:
             return None
         normal = [study for study in studies if study.label == 0]
-        folder = self._folder("anogan", [dataclasses.asdict(self.recipe.anogan), imputer], normal)
+        folder = self._folder("anogan", [dataclasses.asdict(self.recipe.controls.anogan), imputer], normal)
         fitted = _finished(folder, ANOMALY)
         if fitted is None:
             began = perf_counter()
             self.teller.line(f"AnoGAN: learning from {len(normal)} studies of {self.recipe.classes[0]}")
             images = np.concatenate([study.grey[study.judged] for study in normal])
-            network = fit_anogan(images, self.recipe.anogan, folder, self.device, self.teller)
+            network = fit_anogan(images, self.recipe.controls.anogan, folder, self.device, self.teller)
             verified = dict(export_anomaly(network, folder / ANOMALY))
             scores, _ = AnomalyModel.open(folder / ANOMALY, device="cpu")(images)
             own = Fitted(folder / ANOMALY, verified, perf_counter() - began, float(np.median(scores)))
@@ -118,7 +118,7 @@ class Training:
         owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
         images = np.concatenate([study.grey for study in studies])
         shown = np.concatenate([study.shown for study in studies])
-        own = self.recipe.misgan
+        own = self.recipe.controls.misgan
         return fit_misgan(images, missing, owners, own, folder, self.device, self.teller, shown)
 
     def _hidden(self, study: StandardSlices) -> BoolArray:

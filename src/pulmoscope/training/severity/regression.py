@@ -18,7 +18,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Head
 from pulmoscope.models.losses import balanced_weights
 from pulmoscope.models.patient import MeanPooling, PatientClassifier
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.votes import DENSITIES
 from pulmoscope.training.severity.scale import scale_of
 
@@ -27,9 +27,7 @@ STRENGTH = 1.0
 ITERATIONS = 10_000
 
 
-def fit_regression(
-    recipe: SeverityRecipe, vectors: Sequence[FloatArray], labels: Sequence[int]
-) -> PatientClassifier:
+def fit_regression(recipe: Recipe, vectors: Sequence[FloatArray], labels: Sequence[int]) -> PatientClassifier:
     """Multinomial logistic regression on standardised means, with the loss's class weights.
 
     All features together and all densities together count the same in the penalty, however many there are of each.

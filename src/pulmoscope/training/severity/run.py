@@ -25,8 +25,9 @@ from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.recipes import settings
-from pulmoscope.recipes.severity import SeverityRecipe, check
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.recipes import archive, rules, settings
+from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, NETWORK
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.votes import with_densities
@@ -58,7 +59,7 @@ class SeverityRun:
     """A finished run: its folder, the resolved recipe, and the contents of ``run.json``."""
 
     folder: Path
-    recipe: SeverityRecipe
+    recipe: Recipe
     summary: Mapping[str, Any]
 
 
@@ -81,11 +82,11 @@ def load_severity_run(folder: Path) -> SeverityRun:
         raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
     plain = read_json(folder / "recipe.json", "recipe")["recipe"]
     summary = read_json(folder / "run.json", "verified", "epochs", "seconds", "data")
-    return SeverityRun(folder, settings.from_plain_of(SeverityRecipe, plain), summary)
+    return SeverityRun(folder, settings.from_plain(plain), summary)
 
 
 def fit_severity(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     table: SampleTable,
     run: Path,
     *,
@@ -115,11 +116,11 @@ def fit_severity(
         ResourceError: no such device, or memory or disk ran out.
     """
     check_free(run, resume, force)
-    check(recipe)
+    rules.check(recipe)
     where = find_device(device)
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
-    relief = "a smaller --set slices.batch_size=… or --set preprocess.size=…"
+    relief = "a smaller --set batch_size=… or --set preprocess.size=…"
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         run.mkdir(parents=True, exist_ok=True)
         teller = Teller.of(progress)
@@ -128,14 +129,14 @@ def fit_severity(
         data = _describe({"train": train, "val": val}, recipe)
         # Where prepared slices lie says nothing about the run, and is nobody else's business.
         plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
-        begun = {"schema_version": SCHEMA_VERSION, "recipe": plain, "data": data}
-        if not claim(run, begun, force, SeverityRecipe):
+        begun = {"schema_version": archive.VERSION, "recipe": plain, "data": data}
+        if not claim(run, begun, force):
             _train(recipe, quality_controlled(recipe, train, cache, where, teller), run, where, teller, data)
     return load_severity_run(run)
 
 
 def prepared_splits(
-    recipe: SeverityRecipe, table: SampleTable, cache: Cache, teller: Teller
+    recipe: Recipe, table: SampleTable, cache: Cache, teller: Teller
 ) -> tuple[tuple[StandardSlices, ...], tuple[StandardSlices, ...]]:
     """The standardised studies of train and of val.
 
@@ -147,11 +148,11 @@ def prepared_splits(
     train, val = (
         prepare(
             known.split(split),
-            recipe.preprocess,
+            expected(recipe.preprocess, Standardisation),
             recipe.classes,
             cache,
             teller,
-            search=recipe.imputer != "none",
+            search=recipe.controls.imputer != "none",
         )
         for split in ("train", "val")
     )
@@ -160,7 +161,7 @@ def prepared_splits(
 
 
 def quality_controlled(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     train: tuple[StandardSlices, ...],
     cache: Cache,
     device: torch.device,
@@ -173,7 +174,7 @@ def quality_controlled(
     return Prepared(train, fitted, quality.anomaly(train, name))
 
 
-def without_dropped(table: SampleTable, recipe: SeverityRecipe, teller: Teller) -> SampleTable:
+def without_dropped(table: SampleTable, recipe: Recipe, teller: Teller) -> SampleTable:
     """The studies of the recipe's classes; what is dropped is told.
 
     Raises:
@@ -190,7 +191,7 @@ def without_dropped(table: SampleTable, recipe: SeverityRecipe, teller: Teller) 
 
 
 def _train(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     studies: Prepared,
     run: Path,
     device: torch.device,
@@ -203,10 +204,11 @@ def _train(
         NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, studies.train))
     }
     opened = open_network(run / NETWORK, device="cpu")
+    preprocess = expected(recipe.preprocess, Standardisation)
     vectors: list[FloatArray] = []
     for study in teller.track(studies.train, "Features of studies", len(studies.train)):
         images = study.grey[study.judged]
-        tensor = recipe.preprocess.tensor(images)
+        tensor = preprocess.tensor(images)
         parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
         vectors.append(
             np.concatenate([with_densities(opened(tensor[part])["features"], images[part]) for part in parts])
@@ -226,15 +228,16 @@ def _train(
     _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
 
 
-def _check_images(recipe: SeverityRecipe, studies: Sequence[StandardSlices]) -> FloatArray:
+def _check_images(recipe: Recipe, studies: Sequence[StandardSlices]) -> FloatArray:
     """Seeded noise, and the middle slices of some studies."""
-    size = recipe.preprocess.size
+    preprocess = expected(recipe.preprocess, Standardisation)
+    size = preprocess.size
     noise = np.random.default_rng(20).standard_normal((CHECK_NOISE, 1, size, size), dtype=np.float32)
     middle = np.stack([study.grey[len(study.images) // 2] for study in studies[:CHECK_SLICES]])
-    return np.concatenate([noise, recipe.preprocess.tensor(middle)])
+    return np.concatenate([noise, preprocess.tensor(middle)])
 
 
-def _describe(parts: Mapping[str, Sequence[StandardSlices]], recipe: SeverityRecipe) -> dict[str, Any]:
+def _describe(parts: Mapping[str, Sequence[StandardSlices]], recipe: Recipe) -> dict[str, Any]:
     """Patients per split and class, slices, damage, sources, and a fingerprint of all."""
     digest = hashlib.sha256()
     for split, studies in parts.items():
@@ -263,7 +266,7 @@ def _describe(parts: Mapping[str, Sequence[StandardSlices]], recipe: SeverityRec
 
 def _finish(
     run: Path,
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     states: Mapping[str, PhaseState],
     studies: Prepared,
     device: torch.device,
@@ -279,7 +282,7 @@ def _finish(
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
         "classes": list(recipe.classes),
-        "epochs": recipe.slices.epochs,
+        "epochs": recipe.phases[0].epochs,
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "anomaly_scale": None if studies.anomaly is None else studies.anomaly.scale,
         "quality_seconds": {name: round(own.seconds, 1) for name, own in quality.items() if own is not None},
@@ -294,14 +297,12 @@ def _finish(
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def cache_of(recipe: SeverityRecipe, run: Path) -> Cache:
+def cache_of(recipe: Recipe, run: Path) -> Cache:
     """Where prepared slices and quality networks lie: the recipe's folder, or the run's own."""
     return Cache(Path(recipe.cache) if recipe.cache else run / OWN_CACHE)
 
 
-def _check_grades(
-    recipe: SeverityRecipe, train: Sequence[StandardSlices], val: Sequence[StandardSlices]
-) -> None:
+def _check_grades(recipe: Recipe, train: Sequence[StandardSlices], val: Sequence[StandardSlices]) -> None:
     """Before anything is trained: is every grade there, and healthy lungs where anomalies are wanted?
 
     Raises:
@@ -309,6 +310,6 @@ def _check_grades(
     """
     for split, studies in (("train", train), ("val", val)):
         held = {study.label for study in studies}
-        needed = range(len(recipe.classes)) if split == "train" else range(int(recipe.anomalies))
+        needed = range(len(recipe.classes)) if split == "train" else range(int(recipe.controls.anomalies))
         if missing := [recipe.classes[label] for label in needed if label not in held]:
             raise DatasetError(f"split {split}: needs a study of {', '.join(missing)} (found: none)")

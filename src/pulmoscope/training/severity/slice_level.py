@@ -16,7 +16,10 @@ from torch import nn
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.models.losses import build_loss
-from pulmoscope.recipes.severity import SeverityRecipe
+from pulmoscope.preprocess.ct_augment import CtAugmentation
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import Phase, SliceSpec
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import PhaseState
@@ -36,28 +39,30 @@ class SliceBatches:
     """
 
     studies: Sequence[StandardSlices]
-    recipe: SeverityRecipe
+    recipe: Recipe
 
     def learn(self, epoch: int) -> Iterator[Batch]:
         """An epoch's batches."""
-        recipe, spec = self.recipe, self.recipe.slices
+        recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, 1, epoch])
         places = [
             (number, int(place))
             for number, study in enumerate(self.studies)
-            for place in _drawn(np.flatnonzero(study.judged), spec.per_study, rng)
+            for place in _drawn(
+                np.flatnonzero(study.judged), expected(recipe.slices, SliceSpec).per_study, rng
+            )
         ]
         order = rng.permutation(len(places))
-        for chosen in np.array_split(order, max(1, len(order) // spec.batch_size)):
+        for chosen in np.array_split(order, max(1, len(order) // recipe.batch_size)):
             images = np.stack([self._image(places[one], epoch) for one in chosen])
             labels = torch.tensor([self.studies[places[one][0]].label for one in chosen])
-            yield (torch.from_numpy(recipe.preprocess.tensor(images)),), labels
+            yield (torch.from_numpy(expected(recipe.preprocess, Standardisation).tensor(images)),), labels
 
     def _image(self, at: tuple[int, int], epoch: int) -> FloatArray:
         number, place = at
         rng = np.random.default_rng([self.recipe.seed, 2, epoch, number, place])
         image = np.asarray(self.studies[number].images[place], dtype=np.float32) / np.float32(255)
-        return self.recipe.augment(image, rng)
+        return expected(self.recipe.augment, CtAugmentation)(image, rng)
 
 
 def _drawn(places: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -68,7 +73,7 @@ def _drawn(places: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -
 
 
 def fit_slices(
-    recipe: SeverityRecipe,
+    recipe: Recipe,
     studies: Sequence[StandardSlices],
     folder: Path,
     device: torch.device,
@@ -87,18 +92,18 @@ def fit_slices(
         RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss is no number any more.
     """
     counts = np.bincount([study.label for study in studies], minlength=len(recipe.classes))
-    spec = recipe.slices
+    phase = recipe.phases[0]
     torch.manual_seed(recipe.seed)
     network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)
     course = Course(
         name=COURSE,
-        epochs=spec.epochs,
-        learning_rate=spec.learning_rate,
+        epochs=phase.epochs,
+        learning_rate=phase.learning_rate,
         seed=(recipe.seed, 1),
         learn=SliceBatches(studies, recipe).learn,
         judge=None,
         loss=build_loss(recipe.loss, counts.tolist()),
-        optimizer=partial(_sgd, recipe),
+        optimizer=partial(_sgd, phase),
         schedule=_cosine,
         half=find_precision(recipe.precision, device) == "bf16-mixed",
     )
@@ -106,10 +111,9 @@ def fit_slices(
     return network.cpu().eval(), state
 
 
-def _sgd(recipe: SeverityRecipe, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    spec = recipe.slices
+def _sgd(phase: Phase, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        weights, spec.learning_rate, momentum=spec.momentum, weight_decay=spec.weight_decay, nesterov=True
+        weights, phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay, nesterov=True
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -10,21 +9,21 @@ from typing import Any
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import THREE_LEVEL
-from pulmoscope.recipes.three_level import ThreeLevelRecipe
+from pulmoscope.recipes.published import changed_settings
+from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import set_title, spelt_out
 from pulmoscope.runtime.bundle import Bundle
 
 
 def study_card(bundle: Bundle) -> str:
     """The card as Markdown."""
-    recipe = settings.from_plain_of(ThreeLevelRecipe, bundle.recipe)
+    recipe = settings.from_plain(bundle.recipe)
     data, level = bundle.training_data, bundle.patient
     assert level is not None
     synthetic = SYNTHETIC_SOURCE in data["sources"]
     sections: Mapping[str, list[str]] = {
         "What it is": [
-            f"{recipe.title}. Three levels: {recipe.slice.model.backbone} on slices of {recipe.preprocess.size} px; "
+            f"{recipe.title}. Three levels: {recipe.model.backbone} on slices of {recipe.preprocess.size} px; "
             f"{', '.join(level.votes)} on a patient's slices; an ensemble of {', '.join(level.ensemble)}. "
             f"Classes: {', '.join(bundle.classes)}.",
             *(
@@ -80,21 +79,7 @@ def figure_text(figure: Mapping[str, Any] | None) -> str:
     )
 
 
-def changed_settings(recipe: ThreeLevelRecipe) -> list[str]:
-    """How a resolved recipe differs from the published one of its name, as ``train --set`` takes it."""
-    if recipe.name not in THREE_LEVEL:
-        return []
-    before = dict(
-        settings.leaves(json.loads(json.dumps(settings.to_plain(THREE_LEVEL[recipe.name]))), numbered=True)
-    )
-    return [
-        f"{name}={settings.as_text(value)}"
-        for name, value in settings.leaves(settings.to_plain(recipe), numbered=True)
-        if before.get(name) != value
-    ]
-
-
-def _commands(recipe: ThreeLevelRecipe) -> list[str]:
+def _commands(recipe: Recipe) -> list[str]:
     train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
     for change in changed_settings(recipe):
         train += ["--set", change]

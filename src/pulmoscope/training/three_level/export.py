@@ -21,8 +21,10 @@ from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.inference.look import look_at
 from pulmoscope.inference.reading import Reading
 from pulmoscope.io import read_scan
+from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.recipes import settings
-from pulmoscope.recipes.three_level import travelling
+from pulmoscope.recipes.recipe import expected, travelling
+from pulmoscope.recipes.specs import EnsembleSpec, VoteSpec
 from pulmoscope.runtime.bundle import (
     CARD,
     ENSEMBLE,
@@ -80,8 +82,10 @@ def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> B
         version=version or f"own-{sha256_of_file(run / NETWORK)[:8]}",
         classes=recipe.classes,
         modality=recipe.modality,
-        preprocess=recipe.preprocess,
-        patient=PatientLevel(recipe.patient.classifiers, ENSEMBLE, recipe.ensemble.of),
+        preprocess=expected(recipe.preprocess, CtPreprocess),
+        patient=PatientLevel(
+            expected(recipe.patient, VoteSpec).votes, ENSEMBLE, expected(recipe.ensemble, EnsembleSpec).of
+        ),
         recipe=settings.to_plain(travelling(recipe)),
         training_data={
             **trained.summary["data"],

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pulmoscope.models.patient import Ensemble, PatientClassifier, build_patient
-from pulmoscope.recipes.specs import CLASSIFIERS
-from pulmoscope.recipes.three_level import ThreeLevelRecipe
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import CLASSIFIERS, EnsembleSpec, VoteSpec
 from pulmoscope.training.learner import class_weights
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
@@ -33,12 +33,22 @@ class PatientTraining:
         folder: of states and kept weights.
     """
 
-    recipe: ThreeLevelRecipe
+    recipe: Recipe
     train: Features
     val: Features
     folder: Path
     device: torch.device
     teller: Teller
+
+    @property
+    def patient(self) -> VoteSpec:
+        """How the classifiers learn."""
+        return expected(self.recipe.patient, VoteSpec)
+
+    @property
+    def ensemble(self) -> EnsembleSpec:
+        """How the ensemble learns."""
+        return expected(self.recipe.ensemble, EnsembleSpec)
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,12 @@ def fit_patients(training: PatientTraining) -> PatientNetworks:
     Raises:
         RecipeError: a loss is no number any more.
     """
-    recipe = training.recipe
     classifiers: dict[str, PatientClassifier] = {}
     states: dict[str, PhaseState] = {}
-    for name in recipe.patient.classifiers:
+    for name in training.patient.votes:
         classifiers[name], states[f"2-{name}"] = _classifier(training, name, training.train, f"2-{name}")
-    members = [classifiers[name] for name in recipe.ensemble.of]
-    if recipe.ensemble.scores == "folds":
+    members = [classifiers[name] for name in training.ensemble.of]
+    if training.ensemble.scores == "folds":
         learnt = _scores_of_folds(training)
     else:
         learnt = _scores(training, members, training.train)
@@ -80,11 +89,11 @@ def _classifier(
     training: PatientTraining, name: str, train: Features, course_name: str
 ) -> tuple[PatientClassifier, PhaseState]:
     recipe = training.recipe
-    level, spec, classes = recipe.patient, CLASSIFIERS[name], len(recipe.classes)
+    level, spec, classes = training.patient, CLASSIFIERS[name], len(recipe.classes)
     place = list(CLASSIFIERS).index(name)
     seed = (recipe.seed, 2, place)
     torch.manual_seed(recipe.seed + place)
-    network = build_patient(spec, recipe.slice.model.hidden, classes, level.lstm_units)
+    network = build_patient(spec, recipe.model.hidden, classes, level.lstm_units)
     labels = np.array([study.label for study in train], dtype=np.int64)
     course = Course(
         name=course_name,
@@ -126,8 +135,8 @@ def _scores(
 ) -> tuple[Tensor, Tensor]:
     """The members' probabilities side by side, float32 (studies, members x classes), and the labels."""
     columns = []
-    for name, network in zip(training.recipe.ensemble.of, members, strict=True):
-        batches = _in_order(len(features), training.recipe.patient.batch_size)
+    for name, network in zip(training.ensemble.of, members, strict=True):
+        batches = _in_order(len(features), training.patient.batch_size)
         with torch.inference_mode():
             parts = [
                 torch.softmax(network(*inputs), dim=1)
@@ -141,13 +150,13 @@ def _scores_of_folds(training: PatientTraining) -> tuple[Tensor, Tensor]:
     """The training patients' scores by classifiers that were trained without them."""
     recipe = training.recipe
     labels = np.array([study.label for study in training.train])
-    fold_of = folds(labels, recipe.ensemble.folds, recipe.seed)
-    found = torch.empty(len(labels), len(recipe.ensemble.of) * len(recipe.classes))
-    for fold in range(recipe.ensemble.folds):
+    fold_of = folds(labels, training.ensemble.folds, recipe.seed)
+    found = torch.empty(len(labels), len(training.ensemble.of) * len(recipe.classes))
+    for fold in range(training.ensemble.folds):
         inside = np.flatnonzero(fold_of == fold)
         rest = [training.train[int(number)] for number in np.flatnonzero(fold_of != fold)]
         members = [
-            _classifier(training, name, rest, f"2-{name}-fold{fold + 1}")[0] for name in recipe.ensemble.of
+            _classifier(training, name, rest, f"2-{name}-fold{fold + 1}")[0] for name in training.ensemble.of
         ]
         found[inside] = _scores(training, members, [training.train[int(number)] for number in inside])[0]
     return found, torch.from_numpy(labels)
@@ -167,7 +176,7 @@ def _ensemble(
     training: PatientTraining, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]
 ) -> tuple[Ensemble, PhaseState]:
     recipe = training.recipe
-    level, classes = recipe.ensemble, len(recipe.classes)
+    level, classes = training.ensemble, len(recipe.classes)
     seed = (recipe.seed, 3)
     torch.manual_seed(recipe.seed)
     network = Ensemble(len(level.of), classes, level.hidden)

@@ -26,8 +26,10 @@ from pulmoscope.core.files import write_bytes, write_json
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.recipes import settings
-from pulmoscope.recipes.three_level import ThreeLevelRecipe, check
+from pulmoscope.preprocess.ct import CtPreprocess
+from pulmoscope.recipes import archive, rules, settings
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import EnsembleSpec
 from pulmoscope.runtime.bundle import NETWORK
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training import curves
@@ -57,7 +59,7 @@ class StudyRun:
     """A finished run: its folder, the resolved recipe, and the contents of ``run.json``."""
 
     folder: Path
-    recipe: ThreeLevelRecipe
+    recipe: Recipe
     summary: Mapping[str, Any]
 
 
@@ -71,11 +73,11 @@ def load_study_run(folder: Path) -> StudyRun:
         raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
     plain = read_json(folder / "recipe.json", "recipe")["recipe"]
     summary = read_json(folder / "run.json", "verified", "val_accuracy", "epochs", "seconds", "data")
-    return StudyRun(folder, settings.from_plain_of(ThreeLevelRecipe, plain), summary)
+    return StudyRun(folder, settings.from_plain(plain), summary)
 
 
 def fit_studies(
-    recipe: ThreeLevelRecipe,
+    recipe: Recipe,
     table: SampleTable,
     run: Path,
     *,
@@ -110,7 +112,7 @@ def fit_studies(
     where = find_device(device)
     keep_freed_memory()
     own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
-    relief = "a smaller --set slice.batch_size=… or --set preprocess.size=…"
+    relief = "a smaller --set batch_size=… or --set preprocess.size=…"
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         recipe = resolve_studies(recipe, table)
         run.mkdir(parents=True, exist_ok=True)
@@ -118,14 +120,14 @@ def fit_studies(
         cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
         parts = prepared_splits(recipe, table, cache, teller)
         data = _describe(parts, recipe.classes)
-        begun = {"schema_version": SCHEMA_VERSION, "recipe": settings.to_plain(recipe), "data": data}
-        if not claim(run, begun, force, ThreeLevelRecipe):
+        begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        if not claim(run, begun, force):
             _train(recipe, parts, run, where, cache, teller, data)
     return load_study_run(run)
 
 
 def prepared_splits(
-    recipe: ThreeLevelRecipe, table: SampleTable, cache: Cache, teller: Teller
+    recipe: Recipe, table: SampleTable, cache: Cache, teller: Teller
 ) -> dict[str, tuple[PreparedStudy, ...]]:
     """The prepared studies of train and val, by split.
 
@@ -138,7 +140,7 @@ def prepared_splits(
     return {
         split: prepare(
             table.split(split).with_labels(recipe.classes),
-            recipe.preprocess,
+            expected(recipe.preprocess, CtPreprocess),
             recipe.classes,
             recipe.normal,
             cache,
@@ -148,13 +150,13 @@ def prepared_splits(
     }
 
 
-def resolve_studies(recipe: ThreeLevelRecipe, table: SampleTable) -> ThreeLevelRecipe:
+def resolve_studies(recipe: Recipe, table: SampleTable) -> Recipe:
     """Fill in the classes, and check what the types can't say.
 
     Raises:
         RecipeError: a setting makes no sense, there is one class only, or none of the normal one.
     """
-    check(recipe)
+    rules.check(recipe)
     classes = recipe.classes or table.classes
     if len(classes) < 2 or recipe.normal not in classes:
         raise RecipeError(
@@ -164,7 +166,7 @@ def resolve_studies(recipe: ThreeLevelRecipe, table: SampleTable) -> ThreeLevelR
 
 
 def _train(
-    recipe: ThreeLevelRecipe,
+    recipe: Recipe,
     parts: Mapping[str, Sequence[PreparedStudy]],
     run: Path,
     device: torch.device,
@@ -179,7 +181,9 @@ def _train(
     verified = {NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, val))}
     opened = open_network(run / NETWORK, device="cpu")
     features = {
-        split: study_features(studies, opened, run / NETWORK, recipe.preprocess, cache, teller)
+        split: study_features(
+            studies, opened, run / NETWORK, expected(recipe.preprocess, CtPreprocess), cache, teller
+        )
         for split, studies in parts.items()
     }
     patients = fit_patients(
@@ -191,16 +195,17 @@ def _train(
     _finish(run, recipe, networks, states, device, data, verified)
 
 
-def _check_images(recipe: ThreeLevelRecipe, studies: Sequence[PreparedStudy]) -> FloatArray:
+def _check_images(recipe: Recipe, studies: Sequence[PreparedStudy]) -> FloatArray:
     """Seeded noise, and the middle slices of some studies."""
-    size = recipe.preprocess.size
+    preprocess = expected(recipe.preprocess, CtPreprocess)
+    size = preprocess.size
     noise = np.random.default_rng(20).standard_normal((CHECK_NOISE, CHANNELS, size, size), dtype=np.float32)
     middle = np.stack([study.slices[len(study.slices) // 2] for study in studies[:CHECK_SLICES]])
-    return np.concatenate([noise, recipe.preprocess.tensor(middle)])
+    return np.concatenate([noise, preprocess.tensor(middle)])
 
 
 def _write_patients(
-    recipe: ThreeLevelRecipe, patients: PatientNetworks, val: Sequence[StudyFeatures], run: Path
+    recipe: Recipe, patients: PatientNetworks, val: Sequence[StudyFeatures], run: Path
 ) -> dict[str, Mapping[str, float]]:
     """Write and check the files of levels 2 and 3; file → runtime → largest difference."""
     chosen = val[:CHECK_STUDIES]
@@ -210,7 +215,8 @@ def _write_patients(
         weighted = name.endswith("-weighted")
         studies = np.stack([study.of(weighted)[:shortest].numpy() for study in chosen])
         verified[f"{name}.onnx"] = write_onnx(network, run / f"{name}.onnx", studies)
-    shares = np.random.default_rng(20).dirichlet(np.ones(len(recipe.classes)), (16, len(recipe.ensemble.of)))
+    members = len(expected(recipe.ensemble, EnsembleSpec).of)
+    shares = np.random.default_rng(20).dirichlet(np.ones(len(recipe.classes)), (16, members))
     scores = shares.reshape(16, -1).astype(np.float32)
     verified[ENSEMBLE] = write_onnx(patients.ensemble, run / ENSEMBLE, scores)
     return verified
@@ -242,7 +248,7 @@ def _describe(parts: Mapping[str, Sequence[PreparedStudy]], classes: Sequence[st
 
 def _finish(
     run: Path,
-    recipe: ThreeLevelRecipe,
+    recipe: Recipe,
     networks: Mapping[str, nn.Module],
     states: Mapping[str, PhaseState],
     device: torch.device,

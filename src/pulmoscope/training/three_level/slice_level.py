@@ -16,7 +16,10 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import write_json
 from pulmoscope.datasets import load
 from pulmoscope.models.classifier import Classifier, build_multiscale
-from pulmoscope.recipes.three_level import SlicePhase, ThreeLevelRecipe
+from pulmoscope.preprocess.ct import CtPreprocess
+from pulmoscope.preprocess.ct_augment import CtAugmentation
+from pulmoscope.recipes.recipe import Recipe, expected
+from pulmoscope.recipes.specs import Phase, SliceSpec
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.learner import class_weights
 from pulmoscope.training.state import PhaseState
@@ -47,13 +50,18 @@ class SliceTraining:
         cache: of prepared slices.
     """
 
-    recipe: ThreeLevelRecipe
+    recipe: Recipe
     train: Sequence[PreparedStudy]
     val: Sequence[PreparedStudy]
     folder: Path
     cache: Cache
     device: torch.device
     teller: Teller
+
+    @property
+    def preprocess(self) -> CtPreprocess:
+        """How slices are prepared."""
+        return expected(self.recipe.preprocess, CtPreprocess)
 
     @property
     def normal(self) -> int:
@@ -72,16 +80,18 @@ def fit_slices(training: SliceTraining) -> tuple[Classifier, Mapping[str, PhaseS
         RecipeError, ResourceError: see :func:`build_multiscale`; or the loss is no number any more.
     """
     recipe = training.recipe
-    train = labelled(training.train, training.normal, recipe.slice.interpolate, training.cache)
+    train = labelled(
+        training.train, training.normal, expected(recipe.slices, SliceSpec).interpolate, training.cache
+    )
     val = labelled(training.val, training.normal, 1, training.cache)
     check_classes(train, recipe.classes, "train")
     if not len(val):
         raise DatasetError("split val: no slice's label is known, so no epoch can be told to be the best")
     torch.manual_seed(recipe.seed)
-    network = build_multiscale(recipe.slice.model, len(recipe.classes), CHANNELS)
+    network = build_multiscale(recipe.model, len(recipe.classes), CHANNELS)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     states: dict[str, PhaseState] = {}
-    for place, phase in enumerate(recipe.slice.phases):
+    for place, phase in enumerate(recipe.phases):
         found = _slices_of(training, phase, train, val, network, place)
         if found is not None:
             states[phase.name] = _run(training, phase, place, *found, network)
@@ -91,7 +101,7 @@ def fit_slices(training: SliceTraining) -> tuple[Classifier, Mapping[str, PhaseS
 
 def _slices_of(
     training: SliceTraining,
-    phase: SlicePhase,
+    phase: Phase,
     train: SliceSet,
     val: SliceSet,
     network: Classifier,
@@ -102,13 +112,14 @@ def _slices_of(
     if phase.learn == "labelled":
         return train, val
     if phase.learn == "pretrain":
-        if not recipe.slice.pretrain:
+        pretrain = expected(recipe.slices, SliceSpec).pretrain
+        if not pretrain:
             teller.line(
-                f"{phase.name}: left out, as there is no data set to pretrain on (slice.pretrain=PATH)"
+                f"{phase.name}: left out, as there is no data set to pretrain on (slices.pretrain=PATH)"
             )
             return None
-        table = load(Path(recipe.slice.pretrain))
-        return pretraining(table, recipe.preprocess, recipe.classes, training.cache, teller)
+        table = load(Path(pretrain))
+        return pretraining(table, training.preprocess, recipe.classes, training.cache, teller)
     unknown = [study for study in training.train if study.infected is None]
     if not unknown:
         teller.line(f"{phase.name}: left out, as every patient's infected slices are known")
@@ -138,30 +149,29 @@ def _infected(training: SliceTraining, study: PreparedStudy, network: Classifier
     network.to(training.device).eval()
     found: list[int] = []
     for start in range(0, len(study.slices), BATCH):
-        images = training.recipe.preprocess.tensor(np.asarray(study.slices[start : start + BATCH]))
+        images = training.preprocess.tensor(np.asarray(study.slices[start : start + BATCH]))
         with torch.inference_mode():
             shares = torch.softmax(network(torch.from_numpy(images).to(training.device)), dim=1)
-        ill = 1 - shares[:, training.normal] >= training.recipe.slice.sure
+        ill = 1 - shares[:, training.normal] >= expected(training.recipe.slices, SliceSpec).sure
         found += (start + torch.nonzero(ill).flatten()).tolist()
     return found
 
 
 def _run(
     training: SliceTraining,
-    phase: SlicePhase,
+    phase: Phase,
     place: int,
     train: SliceSet,
     val: SliceSet,
     network: Classifier,
 ) -> PhaseState:
     recipe = training.recipe
-    level = recipe.slice
+    per_epoch = expected(recipe.slices, SliceSpec).per_epoch
     seed = (recipe.seed, 1, place)
     classes = len(recipe.classes)
-    learn = SliceBatches(
-        train, recipe.preprocess, recipe.augment, level.batch_size, level.per_epoch, classes, seed
-    )
-    judge = SliceBatches(val, recipe.preprocess, None, level.batch_size, 0, classes, seed)
+    seen, augment = training.preprocess, expected(recipe.augment, CtAugmentation)
+    learn = SliceBatches(train, seen, augment, recipe.batch_size, per_epoch, classes, seed)
+    judge = SliceBatches(val, seen, None, recipe.batch_size, 0, classes, seed)
     _free(network, phase)
     course = Course(
         name=f"1-{place}-{phase.name}",
@@ -171,7 +181,7 @@ def _run(
         learn=learn.learn,
         judge=judge.judge,
         # Drawn evenly, the classes need no weights.
-        weights=None if level.per_epoch else class_weights(train.labels, classes),
+        weights=None if per_epoch else class_weights(train.labels, classes),
         half=find_precision(recipe.precision, training.device) == "bf16-mixed",
         mode=functools.partial(_mode, phase=phase),
     )
@@ -182,7 +192,7 @@ def _norms(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def _free(network: Classifier, phase: SlicePhase) -> None:
+def _free(network: Classifier, phase: Phase) -> None:
     """Let those weights learn that the phase does not freeze."""
     network.requires_grad_(True)
     if phase.frozen == "backbone":
@@ -192,7 +202,7 @@ def _free(network: Classifier, phase: SlicePhase) -> None:
             norm.requires_grad_(False)
 
 
-def _mode(network: nn.Module, phase: SlicePhase) -> None:
+def _mode(network: nn.Module, phase: Phase) -> None:
     """Training mode, but for what is frozen: its statistics stay."""
     network.train()
     if phase.frozen != "none":

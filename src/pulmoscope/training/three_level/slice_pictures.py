@@ -35,7 +35,7 @@ def pretraining(
     for split in ("train", held_out):
         samples = [sample for sample in table.split(split) if sample.label in classes]
         slices = _prepared(table, samples, preprocess, classes, cache, teller)
-        check_classes(slices, classes, f"{split} of slice.pretrain")
+        check_classes(slices, classes, f"{split} of slices.pretrain")
         found.append(slices)
     return found[0], found[1]
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from optuna import distributions, pruners, samplers
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.recipes import limits, settings, severity, three_level
-from pulmoscope.recipes.published import SEVERITY, THREE_LEVEL, find, xray_lungs, xray_view
-from pulmoscope.recipes.published.xray_lungs import LungRecipe
-from pulmoscope.recipes.recipe import Phase, Recipe
-from pulmoscope.recipes.severity import SeverityRecipe, SliceTrainingSpec
-from pulmoscope.recipes.three_level import SlicePhase, ThreeLevelRecipe
+from pulmoscope.recipes import rules, settings
+from pulmoscope.recipes.recipe import Named
 
-Tuned = Recipe | ThreeLevelRecipe | SeverityRecipe | LungRecipe
 Value = float | int | str
 Point = Mapping[str, Value]
 
@@ -95,82 +88,33 @@ class Plan:
         }
 
 
-def recipe_to_tune(name: str, changes: Sequence[str]) -> Tuned:
-    """A recipe of any kind by name, with its settings, checked.
+def tunable(recipe: Named) -> Named:
+    """The recipe, if its settings can be compared.
 
     Raises:
-        RecipeError: there is no such recipe or setting, a setting is beyond its limits, or nothing can be compared.
+        RecipeError: they can't.
     """
-    if name == xray_view.RECIPE.name:
-        raise RecipeError(
-            f"{name}: can't be tuned: its validation images set its limits and the groups left out test it, so no "
-            "images are left to compare settings by"
-        )
-    special: Mapping[str, Tuned] = {**THREE_LEVEL, **SEVERITY, xray_lungs.RECIPE.name: xray_lungs.RECIPE}
-    recipe = settings.apply(special[name] if name in special else find(name), changes)
-    check(recipe)
+    if recipe.untunable:
+        raise RecipeError(f"{recipe.name}: can't be tuned: {recipe.untunable}")
     return recipe
 
 
-def check(recipe: Tuned) -> None:
-    """Are all settings within their limits?
-
-    Raises:
-        RecipeError: one is not.
-    """
-    if isinstance(recipe, Recipe):
-        limits.check(recipe)
-    elif isinstance(recipe, ThreeLevelRecipe):
-        three_level.check(recipe)
-    elif isinstance(recipe, SeverityRecipe):
-        severity.check(recipe)
-    else:
-        xray_lungs.check(recipe)
-
-
-def shortened(recipe: Tuned, epochs: int | None) -> Tuned:
-    """The recipe as trials train it: no phase longer than ``epochs``, and none after which nothing is held out.
-
-    Args:
-        epochs: None: the recipe's own.
-
-    Raises:
-        RecipeError: the first phase learns from ``val``, or there are no epochs.
-    """
-    most = sys.maxsize if epochs is None else epochs
-    if isinstance(recipe, Recipe):
-        judged = tuple(itertools.takewhile(lambda phase: "val" not in phase.train_on, recipe.phases))
-        if not judged:
-            raise RecipeError(
-                f"{recipe.name}: its first phase learns from val; nothing is left to compare trials by"
-            )
-        return dataclasses.replace(recipe, phases=_capped(judged, most))
-    if isinstance(recipe, ThreeLevelRecipe):
-        level = dataclasses.replace(recipe.slice, phases=_capped(recipe.slice.phases, most))
-        return dataclasses.replace(recipe, slice=level)
-    if isinstance(recipe, SeverityRecipe):
-        return dataclasses.replace(recipe, slices=_capped((recipe.slices,), most)[0])
-    if epochs is not None:
-        raise RecipeError(f"{recipe.name}: --epochs can't be given; it learns in steps (--set steps=…)")
-    return recipe
-
-
-def plan_of(recipe: Tuned, search: Search) -> Plan:
+def plan_of(recipe: Named, search: Search) -> Plan:
     """Check a search over a recipe, before any data are read.
 
     Args:
-        recipe: as :func:`shortened` gives it.
+        recipe: as trials train it (:meth:`~pulmoscope.recipes.recipe.Named.shortened`).
 
     Raises:
         RecipeError: there is nothing to search, a range makes no sense, or trials can't be pruned.
     """
-    grid = xray_lungs.GRID if isinstance(recipe, LungRecipe) else recipe.grid
+    grid = recipe.grid
     ranges = dict(_range(recipe, text) for text in search.ranges)
     if search.sampler == "grid" and (ranges or search.trials is not None):
         raise RecipeError("--range, --trials: need --sampler tpe; of a grid every point is tried")
     if not grid and not ranges:
         raise RecipeError(f"{recipe.name}: has no grid to tune; give --sampler tpe and ranges")
-    epochs = _reporting(recipe)
+    epochs = recipe.reported_epochs
     if search.pruner != "none" and not epochs:
         raise RecipeError(
             f"{recipe.name}: --pruner can't be given: what is held out is judged when all is trained, so no epoch has "
@@ -187,25 +131,6 @@ def as_settings(point: Point) -> list[str]:
     return [f"{name}={value}" for name, value in point.items()]
 
 
-def _reporting(recipe: Tuned) -> int:
-    """How many epochs at most report a validation figure."""
-    if isinstance(recipe, Recipe):
-        longest: dict[str, int] = {}
-        for phase in recipe.phases:
-            longest[phase.name] = longest.get(phase.epochs_of, phase.epochs)
-        return sum(longest.values())
-    if isinstance(recipe, ThreeLevelRecipe):
-        return sum(phase.epochs for phase in recipe.slice.phases)
-    return 0
-
-
-P = TypeVar("P", Phase, SlicePhase, SliceTrainingSpec)
-
-
-def _capped(phases: tuple[P, ...], most: int) -> tuple[P, ...]:
-    return tuple(dataclasses.replace(phase, epochs=min(phase.epochs, most)) for phase in phases)
-
-
 def _values(own: distributions.BaseDistribution) -> Sequence[Any]:
     if isinstance(own, distributions.CategoricalDistribution):
         return own.choices
@@ -213,7 +138,7 @@ def _values(own: distributions.BaseDistribution) -> Sequence[Any]:
     return own.low, own.high
 
 
-def _range(recipe: Tuned, text: str) -> tuple[str, distributions.BaseDistribution]:
+def _range(recipe: Named, text: str) -> tuple[str, distributions.BaseDistribution]:
     """The setting and the values that ``key=low:high[:log]`` means."""
     name, _, span = text.partition("=")
     begin, _, rest = span.partition(":")
@@ -228,10 +153,10 @@ def _range(recipe: Tuned, text: str) -> tuple[str, distributions.BaseDistributio
     return name, distributions.FloatDistribution(low, high, log=bool(scale))
 
 
-def _number(recipe: Tuned, name: str, text: str, whole: str) -> float:
+def _number(recipe: Named, name: str, text: str, whole: str) -> float:
     """What a setting is when this text is given for it."""
     changed = settings.apply(recipe, [f"{name}={text}"])
-    check(changed)
+    rules.check(changed)
     plain = settings.to_plain(changed)
     value = {**dict(settings.leaves(plain)), **dict(settings.leaves(plain, numbered=True))}[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

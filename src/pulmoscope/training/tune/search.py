@@ -35,11 +35,12 @@ from pulmoscope.core.files import write_json
 from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
+from pulmoscope.recipes.recipe import Named
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.state import read_json
-from pulmoscope.training.tune.plan import Plan, Point, Search, Tuned, as_settings, plan_of, shortened
-from pulmoscope.training.tune.systems import System, system_of
+from pulmoscope.training.systems import Options, System, kind_of
+from pulmoscope.training.tune.plan import Plan, Point, Search, as_settings, plan_of
 from pulmoscope.training.tune.table import RESULTS, SCHEMA_VERSION, ranked, write_results
 from pulmoscope.training.tune.trials import JOURNAL, Outcome, Reporter, Trials
 
@@ -64,7 +65,7 @@ class Job:
 
 
 def tune(
-    recipe: Tuned,
+    recipe: Named,
     table: SampleTable,
     out: Path,
     *,
@@ -105,9 +106,10 @@ def tune(
         DatasetError, InputError: the data can't be used.
         ResourceError: memory or disk ran out.
     """
-    recipe = shortened(recipe, epochs)
+    recipe = recipe.shortened(epochs)
     plan = plan_of(recipe, search or Search())
-    system = system_of(recipe, table, plan, cached_features=cached_features, device=device)
+    options = Options(device=device, force=True, progress=False)
+    system = kind_of(recipe).for_trials(recipe, table, plan.points(), cached_features, options)
     searched = {
         "schema_version": SCHEMA_VERSION,
         "recipe": settings.to_plain(system.recipe),

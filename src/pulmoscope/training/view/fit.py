@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pulmoscope.io import read_pixels
 from pulmoscope.models.view import ViewNetwork, margin
 from pulmoscope.preprocess.views import CHESTS, VIEWS, view_input
 from pulmoscope.quality.distribution import Reference
+from pulmoscope.recipes import settings
 from pulmoscope.recipes.published.xray_view import ViewRecipe
 from pulmoscope.runtime.model import find_view
 from pulmoscope.runtime.network import open_network
@@ -110,7 +111,7 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
     write_onnx(plain, run / "view.onnx", checked)
     result = {
         "schema_version": SCHEMA_VERSION,
-        "recipe": {**asdict(recipe), "weights": Path(recipe.weights).name},
+        "recipe": {**settings.of_tool(recipe), "weights": Path(recipe.weights).name},
         "learnt": {view: sum(own.view == view for own in learnt) for view in VIEWS},
         "passed": _passed(run / "view.onnx", [own for own in known if not own.learnt]),
         "unseen": unseen,

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import drawn
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import RECIPES, as_run, find
+from pulmoscope.recipes import archive, settings
+from pulmoscope.recipes.published import as_run, find, named
 from pulmoscope.recipes.recipe import Recipe
 
 TRANSFER = find("xray-binary-resnet50v2")
@@ -88,13 +89,13 @@ def test_what_is_written_as_a_setting_is_read_back(rate: float, size: int, class
     assert changed.classes == tuple(classes)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", named(Recipe).values(), ids=named(Recipe))
 def test_a_recipe_survives_json(recipe: Recipe) -> None:
     plain = json.loads(json.dumps(settings.to_plain(recipe)))
     assert settings.from_plain(plain) == recipe
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     data = {"counts": {"train": {"a": 1}, "val": {"a": 1}}, "sources": {"x": 2}, "fingerprint": "0" * 64}
-    jsonschema.validate({"schema_version": "1.0", "recipe": plain, "data": data}, schema)
+    jsonschema.validate({"schema_version": archive.VERSION, "recipe": plain, "data": data}, schema)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +138,39 @@ def test_a_slices_recipe_is_set_and_read_by_its_own_preprocessing() -> None:
         find("ct-slice-covid").preprocess, hidden=0.2, shape="keep"
     )
     assert settings.from_plain(settings.to_plain(changed)) == changed
-    with pytest.raises(RecipeError, match=r"recipe\.preprocess: no setting shape"):
-        settings.from_plain({**settings.to_plain(changed), "modality": "XRAY"})
+    plain = settings.to_plain(changed)
+    with pytest.raises(
+        RecipeError, match=r"recipe\.preprocess: no setting (room|shape|hidden|others|window)"
+    ):
+        settings.from_plain({**plain, "preprocess": {**plain["preprocess"], "type": "xray"}})
+    with pytest.raises(
+        RecipeError, match=r"preprocess\.type: must be one of xray, ct-slice, ct-body, ct-standard"
+    ):
+        settings.from_plain({**plain, "preprocess": {"type": "mri"}})
     with pytest.raises(RecipeError, match="no setting clahe_clip"):
         settings.apply(changed, ["preprocess.clahe_clip=3"])
     with pytest.raises(RecipeError, match="preprocess: is a group of settings"):
         settings.apply(changed, ["preprocess=lungs"])
+
+
+def test_a_part_that_a_recipe_lacks_cannot_be_set() -> None:
+    with pytest.raises(RecipeError, match="no such part"):
+        settings.apply(find("xray-covid"), ["quality.imputer=linear"])
+
+
+def test_a_list_of_fixed_length_keeps_it() -> None:
+    changed = settings.apply(find("ct-three-level"), ["preprocess.mean=0.1,0.2,0.3"])
+    assert changed.preprocess.mean == (0.1, 0.2, 0.3)
+    with pytest.raises(RecipeError, match="must be 3 values"):
+        settings.apply(changed, ["preprocess.mean=0.1,0.2"])
+
+
+def test_what_differs_from_the_published_recipe_makes_it_again() -> None:
+    changes = ["quality.imputer=linear", "phases.0.epochs=3", "classes=CT-0,CT-1", "augment.flip=0.0"]
+    severity = find("ct-severity-resnet18")
+    changed = settings.apply(severity, changes)
+    assert sorted(settings.changed(changed, severity)) == sorted(changes)
+    assert settings.apply(severity, settings.changed(changed, severity)) == changed
 
 
 def test_an_unknown_recipe_is_told_with_those_there_are() -> None:
@@ -194,7 +222,7 @@ def test_leaves_are_settings_by_name_or_number() -> None:
     ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", drawn.IMAGES.values(), ids=drawn.IMAGES)
 def test_every_grid_names_settings_there_are(recipe: Recipe) -> None:
     for path, values in recipe.grid.items():
         for value in values:

@@ -5,16 +5,17 @@ import dataclasses
 import pytest
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.recipes import limits, settings
-from pulmoscope.recipes.limits import check
-from pulmoscope.recipes.published import RECIPES, find
-from pulmoscope.recipes.recipe import Phase, Recipe
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.published import RECIPES, chosen, find
+from pulmoscope.recipes.recipe import Named
+from pulmoscope.recipes.rules import check
+from pulmoscope.recipes.specs import Phase
 
 TRANSFER = find("xray-binary-resnet50v2")
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_every_recipe_and_grid_point_is_within(recipe: Recipe) -> None:
+def test_every_recipe_and_grid_point_is_within(recipe: Named) -> None:
     check(recipe)
     for path, values in recipe.grid.items():
         for value in values:
@@ -68,7 +69,7 @@ def test_what_is_beyond_the_limits_is_told_in_one_line(change: str, says: str) -
         ("preprocess.hidden=1.5", r"preprocess\.hidden=1\.5: must be at least 0 and at most 1"),
         ("preprocess.room=1", r"at most 0\.5"),
         ("preprocess.region=full", r"needs preprocess\.region=lungs \(found: full\)"),
-        ("modality=XRAY", r"modality=XRAY: needs an XrayPreprocess \(found: SlicePreprocess\)"),
+        ("modality=XRAY", r"modality=XRAY, preprocess: needs XrayPreprocess \(found: SlicePreprocess\)"),
     ],
 )
 def test_a_slices_recipe_has_limits_of_its_own(change: str, says: str) -> None:
@@ -81,17 +82,38 @@ def test_a_recipe_has_a_phase() -> None:
         check(dataclasses.replace(TRANSFER, phases=()))
 
 
-def test_every_limit_is_of_a_setting_there_is() -> None:
-    for recipe in (TRANSFER, find("ct-slice-covid")):
-        there_are = dict(settings.leaves(settings.to_plain(recipe))).keys()
-        assert limits.LIMITS.keys() | limits.OWN_LIMITS[recipe.modality].keys() <= there_are
-    assert limits.PHASE_LIMITS.keys() <= {field.name for field in dataclasses.fields(Phase)}
-
-
 def test_the_ends_are_within() -> None:
     check(
         settings.apply(TRANSFER, ["augment.flip=1", "model.dropout=0", "seed=0", "phases.0.learning_rate=0"])
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("ct-three-level", "mixup=0.2"),
+        ("ct-three-level", "loss.kind=focal"),
+        ("ct-severity-resnet18", "left_out=hospital"),
+        ("xray-covid", "cache=somewhere"),
+        ("ct-slice-covid", "drop=CT-4"),
+        ("xray-covid", "phases.train.learn=picked"),
+        ("xray-covid", "phases.train.frozen=norm"),
+        ("ct-three-level", "phases.tune.optimizer=sgd"),
+        ("ct-three-level", "phases.tune.patience=2"),
+        ("ct-three-level", "slices.per_study=2"),
+        ("ct-severity-resnet18", "phases.train.optimizer=adam"),
+        ("ct-severity-resnet18", "phases.train.monitor=loss"),
+        ("ct-severity-resnet18", "slices.interpolate=2"),
+        ("ct-severity-resnet18", "patient.l1=0.1"),
+        ("ct-severity-resnet18", "patient.decides=ensemble"),
+        ("ct-severity-resnet18", "preprocess.hu_low=300"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(name: str, change: str) -> None:
+    setting = change.partition("=")[0]
+    with pytest.raises(RecipeError, match=setting.replace(".", "|")) as told:
+        chosen(name, [change])
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["xray-covid", "xray-binary-resnet50v2"])

@@ -1,0 +1,184 @@
+"""Systems of single images: radiographs, or slices of CT that came as pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.hospitals import check_hospitals
+from pulmoscope.datasets.labels import renamed
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.quality.unproven import limits_of
+from pulmoscope.recipes import settings
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.cached import (
+    FEATURES,
+    IMAGES,
+    VARIANTS,
+    fit_head,
+    frozen_throughout,
+    read_frames,
+    write_features,
+    write_frames,
+)
+from pulmoscope.training.export import export_bundle
+from pulmoscope.training.folds import cross_validate
+from pulmoscope.training.frames import frames_of, prepared
+from pulmoscope.training.loop import TrainedRun, check_free, fit, measured, settled
+from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
+
+
+@dataclass(frozen=True)
+class Images(System):
+    """A recipe of single images.
+
+    Attributes:
+        told: what is said of the data.
+        framed: the recipe that images shared by trials are framed by.
+        cached: trials train heads alone, on features of the frozen backbone.
+    """
+
+    figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
+    told: Told | None = None
+    framed: Recipe | None = None
+    cached: bool = False
+
+    @classmethod
+    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
+        """See :meth:`System.check_free`."""
+        if folds and (options.terms or options.release):
+            raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
+        check_free(out / "fold-1" if folds else out, options.resume, options.force)
+
+    @classmethod
+    def of(cls, recipe: Recipe, tables: Sequence[SampleTable], options: Options) -> Self:
+        """See :meth:`System.of`; says which labels are renamed, and what is left out."""
+        (table,) = tables
+        check_hospitals(table, recipe.left_out)
+        line = renamed(table, recipe.labels)
+        whole, known = settled(recipe, table)
+        told = Told([f"labels: {line}"] if line else [], known.warnings[len(table.warnings) :])
+        return cls(whole, (known,), options, told)
+
+    def notes(self) -> Told:
+        """See :meth:`System.notes`."""
+        return self.told or Told(())
+
+    def fit(self, out: Path) -> Told:
+        """See :meth:`System.fit`."""
+        run = self._fitted(self.table, out)
+        summary, warnings = run.summary, []
+        # It is a bundle only where a finished run was resumed: exporting again would drop its figures.
+        if not is_bundle(out):
+            made = export_bundle(out, self.table, version=self.options.release, terms=self.options.terms)
+            warnings = [f"every answer of this model is referred: {flag.message}" for flag in limits_of(made)]
+        best = []
+        if summary["val_accuracy"] is not None:
+            best.append(
+                f"best epoch {summary['best_epoch']}: held-out accuracy {summary['val_accuracy']:.4f}, "
+                f"loss {summary['val_loss']:.4f}"
+            )
+        seconds = f"{summary['epochs']} epochs in {summary['seconds']:.0f} s; curves: {out / 'curves.png'}"
+        return Told([*best, seconds, f"Model: {out}"], warnings)
+
+    def cross_validate(self, folds: int, out: Path) -> Told:
+        """See :meth:`System.cross_validate`."""
+        summary = cross_validate(self.recipe, self.table, folds, out, self._fitted)
+        lines = [
+            f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
+            for own in summary["folds"]
+        ]
+        accuracy = summary["val_accuracy"]
+        if accuracy is not None:
+            lines.append(f"accuracy {accuracy['mean']:.4f}, s.d. over folds {accuracy['sd']:.4f}")
+        return Told([*lines, f"Summary: {out / 'summary.json'}"])
+
+    def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
+        how = self.options
+        return fit(
+            self.recipe,
+            table,
+            out,
+            device=how.device,
+            workers=how.workers,
+            resume=how.resume,
+            force=how.force,
+            progress=how.progress,
+        )
+
+    @classmethod
+    def for_trials(
+        cls,
+        recipe: Recipe,
+        table: SampleTable,
+        points: Sequence[Point],
+        cached_features: bool | None,
+        options: Options,
+    ) -> Self:
+        """See :meth:`System.for_trials`; chooses what trials share."""
+        whole, known = settled(recipe, prepared(recipe, table).split("train", "val"))
+        ends = [
+            settings.apply(whole, [f"{name}={value}" for name, value in point.items()]) for point in points
+        ]
+        cacheable = all(frozen_throughout(own) for own in ends) and len({_features(own) for own in ends}) == 1
+        if cached_features and not cacheable:
+            raise RecipeError(
+                f"{recipe.name}: its backbone is trained, its images are mixed or framed anew for every trial, or its "
+                "loss is not the plain one; features can't be cached"
+            )
+        framed = next((own for own in ends if _maps(own)), whole)
+        cached = cacheable if cached_features is None else cached_features
+        return cls(whole, (known,), options, framed=framed, cached=cached)
+
+    @property
+    def feature_variants(self) -> int | None:
+        """Augmented variants an image, where features are computed once; else None."""
+        return VARIANTS if self.cached else None
+
+    def prepare(self, cache: Path, progress: bool) -> None:
+        """Read and frame the images; for cached features run the backbone over them, too."""
+        if not (cache / IMAGES).is_file():
+            write_frames(frames_of(self.framed or self.recipe, self.table, progress), cache)
+        if self.cached and not (cache / FEATURES).is_file():
+            frames = read_frames(cache)
+            write_features(measured(self.recipe, frames), frames, cache, progress)
+
+    def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
+        """Accuracy and loss of the best epoch, which epoch that was, and how many there were."""
+        if self.cached:
+            return fit_head(recipe, cache, report)
+        shared = _framing(recipe) == _framing(self.framed or self.recipe)
+        found = fit(
+            recipe,
+            self.table,
+            run,
+            device=self.options.device,
+            force=True,
+            progress=False,
+            frames=read_frames(cache) if shared else None,
+            after_epoch=lambda row: report(row["val_accuracy"]),
+        )
+        return {name: found.summary[name] for name in self.figures}
+
+
+def _maps(recipe: Recipe) -> bool:
+    return bool(recipe.locate or recipe.augmentation.opacities)
+
+
+def _framing(recipe: Recipe) -> Sequence[Any]:
+    """What framed images depend on."""
+    return recipe.preprocess, recipe.classes, recipe.labels, recipe.unread
+
+
+def _features(recipe: Recipe) -> str:
+    """What a frozen backbone's features depend on: all but the head and how it is trained."""
+    model = dataclasses.replace(recipe.model, dropout=0.0, hidden=0)
+    head = dataclasses.replace(
+        recipe, model=model, phases=(), batch_size=0, class_weights=False, label_smoothing=0.0
+    )
+    return repr(head)

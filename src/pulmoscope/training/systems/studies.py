@@ -1,0 +1,169 @@
+"""Systems of CT studies: with an ensemble of learnt votes, or with grades."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.table import SampleTable
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.hardware import find_device
+from pulmoscope.training.loop import check_free
+from pulmoscope.training.severity import run as severity
+from pulmoscope.training.severity.export import export_severity
+from pulmoscope.training.severity.folds import cross_validate_severity
+from pulmoscope.training.severity.run import SeverityRun
+from pulmoscope.training.state import Row
+from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
+from pulmoscope.training.three_level import run as three_level
+from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.three_level.export import export_studies
+from pulmoscope.training.three_level.studies import Cache
+
+
+class Studies(System):
+    """CT studies in three levels; the ensemble's accuracy on patients counts, slices' accuracy prunes."""
+
+    figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
+
+    @classmethod
+    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
+        """See :meth:`System.check_free`."""
+        check_free(out, options.resume, options.force)
+
+    def fit(self, out: Path) -> Told:
+        """See :meth:`System.fit`."""
+        how = self.options
+        summary = three_level.fit_studies(
+            self.recipe,
+            self.table,
+            out,
+            device=how.device,
+            resume=how.resume,
+            force=how.force,
+            progress=how.progress,
+        ).summary
+        if not is_bundle(out):
+            export_studies(out, self.table, how.release, terms=how.terms)
+        return Told(
+            [
+                f"held-out accuracy of the ensemble {summary['val_accuracy']:.4f}; {summary['epochs']} epochs in "
+                f"{summary['seconds']:.0f} s; curves: {out / 'curves.png'}",
+                f"Model: {out}",
+            ]
+        )
+
+    @classmethod
+    def for_trials(
+        cls,
+        recipe: Recipe,
+        table: SampleTable,
+        points: Sequence[Point],
+        cached_features: bool | None,
+        options: Options,
+    ) -> Self:
+        """See :meth:`System.for_trials`."""
+        system = super().for_trials(recipe, table, points, cached_features, options)
+        return dataclasses.replace(system, recipe=three_level.resolve_studies(recipe, system.table))
+
+    def prepare(self, cache: Path, progress: bool) -> None:
+        """Prepare the slices."""
+        three_level.prepared_splits(self.recipe, self.table, Cache(cache), Teller.of(progress))
+
+    def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
+        """Of the ensemble, on patients."""
+
+        def of_slices(row: Row) -> None:
+            if row["phase"].startswith("1-"):  # the levels above take seconds
+                report(row["val_accuracy"])
+
+        own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
+        device = self.options.device
+        summary = three_level.fit_studies(
+            own, self.table, run, device=device, force=True, progress=False, after_epoch=of_slices
+        ).summary
+        return {**summary["courses"][-1], "epochs": summary["epochs"]}
+
+
+class Grades(System):
+    """CT studies with grades; Matthews' correlation on patients counts, by the vote that the recipe names."""
+
+    figures = ("val_mcc", "val_accuracy", "epochs")
+
+    @classmethod
+    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
+        """See :meth:`System.check_free`."""
+        check_free(out / "fold-1" if folds else out, options.resume, options.force)
+
+    def fit(self, out: Path) -> Told:
+        """See :meth:`System.fit`."""
+        summary = self.fitted(self.recipe, self.table, out).summary
+        seconds = f"{summary['epochs']} epochs in {summary['seconds']:.0f} s; curves: {out / 'curves.png'}"
+        return Told([seconds, f"Model: {out}"])
+
+    def fitted(self, recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
+        """A run that is a bundle; one that is finished is left as it is."""
+        how = self.options
+        run = severity.fit_severity(
+            recipe,
+            table,
+            folder,
+            device=how.device,
+            resume=how.resume,
+            force=how.force,
+            progress=how.progress,
+        )
+        if not is_bundle(folder):
+            export_severity(folder, table, how.release, cache=recipe.cache, terms=how.terms)
+        return run
+
+    def cross_validate(self, folds: int, out: Path) -> Told:
+        """See :meth:`System.cross_validate`."""
+        command = self.options.command
+        found = cross_validate_severity(
+            self.recipe, self.table, folds, out, self.fitted, command=command
+        ).summary
+        mcc = [
+            f"MCC of held-out studies, {level}: {_figure(own['scores']['mcc'])}"
+            for level, own in found["figures"].items()
+        ]
+        anomalies = [
+            f"AnoGAN, AUROC of {name} against the first class: "
+            + ", ".join(f"{level} {_figure(own[level])}" for level in ("slice", "study"))
+            for name, own in (found["anomaly"] or {"auroc": {}})["auroc"].items()
+        ]
+        synthetic = ["Synthetic: the figures are of simulated studies and say nothing about patients."]
+        lines = [*mcc, *anomalies, *(synthetic if found["synthetic"] else [])]
+        return Told([*lines, f"Summary: {out / 'summary.json'}"])
+
+    def prepare(self, cache: Path, progress: bool) -> None:
+        """Standardise the slices, and train the networks of quality control."""
+        teller, own = Teller.of(progress), Cache(cache)
+        train, _ = severity.prepared_splits(self.recipe, self.table, own, teller)
+        device = find_device(self.options.device)
+        severity.quality_controlled(self.recipe, train, own, device, teller)
+
+    def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
+        """Of patients; held-out studies are judged when all is trained, so nothing is reported before."""
+        own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
+        device = self.options.device
+        found = severity.fit_severity(own, self.table, run, device=device, force=True, progress=False)
+        figures = export_severity(run, self.table, cache=own.cache, progress=False).metrics["val"]["figures"]
+        if figures["mcc"]["value"] is None:
+            raise RecipeError("val has studies of one grade only; their correlation is not defined")
+        accuracy = figures["accuracy"]["value"]
+        return {
+            "val_mcc": figures["mcc"]["value"],
+            "val_accuracy": accuracy,
+            "epochs": found.summary["epochs"],
+        }
+
+
+def _figure(estimate: Mapping[str, Any]) -> str:
+    """An estimate and its interval as text."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    return "-" if value is None else f"{value:.3f}" + ("" if low is None else f" ({low:.3f}–{high:.3f})")
