@@ -125,7 +125,7 @@ def test_a_bundles_schema_knows_every_choice_of_preprocessing(
 ) -> None:
     known = json.loads((SCHEMA.parent / "bundle.schema.json").read_text(encoding="utf-8"))
     said = known["$defs"][name]["properties"]
-    assert said.keys() == {"kind", *(field.name for field in dataclasses.fields(kind))}
+    assert said.keys() == {"type", *(field.name for field in dataclasses.fields(kind))}
     choices = {name: own for name, own in get_type_hints(kind).items() if get_origin(own) is Literal}
     assert choices.keys() == literal
     for setting, own in choices.items():

@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 
 from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import BundleError
-from pulmoscope.preprocess.kinds import kind_of
 from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, built_in, load
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "bundle.schema.json"
@@ -119,7 +118,7 @@ def test_another_major_version_is_refused_and_a_minor_one_is_read(tmp_path: Path
 @pytest.mark.parametrize(
     "change",
     [
-        {"preprocess": {"kind": "xray", "size": 32, "colour": "green"}},
+        {"preprocess": {"type": "xray", "size": 32, "colour": "green"}},
         {"preprocess": {"size": 32}},
         {"calibration": None},
         {"classes": 3},
@@ -201,7 +200,7 @@ def test_bundles_of_the_first_version_are_read_and_written_as_todays(
 ) -> None:
     copy = shutil.copytree(OLD / name, tmp_path / name)
     found = load(copy)
-    assert kind_of(found.preprocess) == preprocess
+    assert preprocess == found.preprocess.TYPE
     assert found.network == network
     assert (found.patient and found.patient.decides) == patient
     saved = found.save()

@@ -68,11 +68,11 @@ def test_it_is_known_by_its_manifest(tmp_path: Path) -> None:
     [
         ("patient", {"votes": ["mean"], "decides": "oracle"}, "oracle"),
         ("imputer", "misgan", r"files must name imputer\.onnx"),
-        ("preprocess", {"kind": "oracle", "size": 32}, "oracle"),
-        ("preprocess", {"kind": "ct-standard", "size": 32, "colour": 1}, "is not a valid bundle"),
+        ("preprocess", {"type": "oracle", "size": 32}, "oracle"),
+        ("preprocess", {"type": "ct-standard", "size": 32, "colour": 1}, "is not a valid bundle"),
         (
             "preprocess",
-            {"kind": "ct-standard", "size": 32, "region": "lungs"},
+            {"type": "ct-standard", "size": 32, "region": "lungs"},
             "outside, margin, slice_mm, hu_low, hu_high, least_lung, mean, std",
         ),
     ],

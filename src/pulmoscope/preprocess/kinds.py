@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from pulmoscope.preprocess.ct import CtPreprocess
@@ -13,33 +13,30 @@ from pulmoscope.preprocess.xray import XrayPreprocess
 
 ImagePreprocess = XrayPreprocess | SlicePreprocess
 """Those that frame one image at a time."""
-Preprocess = XrayPreprocess | SlicePreprocess | CtPreprocess | Standardisation
+Preprocess = ImagePreprocess | CtPreprocess | Standardisation
 
 PREPROCESS: Mapping[str, type[Preprocess]] = {
-    "xray": XrayPreprocess,
-    "ct-slice": SlicePreprocess,
-    "ct-body": CtPreprocess,
-    "ct-standard": Standardisation,
+    own.TYPE: own for own in (XrayPreprocess, SlicePreprocess, CtPreprocess, Standardisation)
 }
-"""Kind, as recipes and bundles name it → its class."""
+"""Type, as recipes and bundles name it → its class."""
 
 
-def kind_of(preprocess: Preprocess) -> str:
-    """The name of its kind."""
-    return next(kind for kind, own in PREPROCESS.items() if isinstance(preprocess, own))
+def to_plain(preprocess: Preprocess) -> dict[str, Any]:
+    """Its ``type`` and all its settings."""
+    return {"type": preprocess.TYPE, **asdict(preprocess)}
 
 
-def preprocess_of(plain: Mapping[str, Any]) -> Preprocess:
-    """The preprocessing that plain data describe: ``kind`` and all its settings.
+def from_plain(plain: Mapping[str, Any]) -> Preprocess:
+    """The inverse of :func:`to_plain`.
 
     Raises:
-        ValueError: there is no such kind, or a setting is missing: a default might not be what a network learnt from.
+        ValueError: there is no such type, or a setting is missing: a default might not be what a network learnt from.
         TypeError: there is no such setting.
     """
     settings = dict(plain)
-    kind = settings.pop("kind", None)
+    kind = settings.pop("type", None)
     if kind not in PREPROCESS:
-        raise ValueError(f"preprocess.kind must be one of {', '.join(PREPROCESS)}, found: {kind}")
+        raise ValueError(f"preprocess.type must be one of {', '.join(PREPROCESS)}, found: {kind}")
     if missing := [own.name for own in fields(PREPROCESS[kind]) if own.name not in settings]:
         raise ValueError(f"preprocess must name all settings, missing: {', '.join(missing)}")
     return PREPROCESS[kind](**settings)

@@ -6,10 +6,9 @@ Version 1 had three kinds of bundles: ``image`` (which did not say so), ``three-
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from pulmoscope.preprocess.kinds import PREPROCESS
+from pulmoscope.preprocess.kinds import PREPROCESS, to_plain
 from pulmoscope.runtime.votes import VOTES
 
 CURRENT, FIRST = "2", "1"
@@ -45,10 +44,10 @@ def upgraded(manifest: dict[str, Any]) -> dict[str, Any]:
         }
     if kind == "severity":
         patient = {"votes": VOTES, "decides": plain.pop("vote"), "vectors": "densities"}
-        return {**plain, "preprocess": {"kind": "ct-standard", **plain["preprocess"]}, "patient": patient}
+        return {**plain, "preprocess": {"type": "ct-standard", **plain["preprocess"]}, "patient": patient}
     raise ValueError(f"kind must be image, three-level or severity, found: {kind}")
 
 
 def _named(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
-    """The preprocessing with its kind; settings from before they were written have their defaults."""
-    return {"kind": kind, **asdict(PREPROCESS[kind](**plain["preprocess"]))}
+    """The preprocessing with its type; settings from before they were written have their defaults."""
+    return to_plain(PREPROCESS[kind](**plain["preprocess"]))

@@ -37,7 +37,8 @@ from typing import Any, Literal
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
-from pulmoscope.preprocess.kinds import Preprocess, kind_of, preprocess_of
+from pulmoscope.preprocess import kinds
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.archive import upgraded
 from pulmoscope.runtime.votes import VOTES, learnt
 
@@ -230,7 +231,7 @@ class Bundle:
         sealed = dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
-        plain["preprocess"] = {"kind": kind_of(self.preprocess), **plain["preprocess"]}
+        plain["preprocess"] = kinds.to_plain(self.preprocess)
         write_json(self.folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **plain})
         return sealed
 
@@ -289,7 +290,7 @@ def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
         **plain
         | {
             "classes": tuple(plain["classes"]),
-            "preprocess": preprocess_of(plain["preprocess"]),
+            "preprocess": kinds.from_plain(plain["preprocess"]),
             "patient": None if patient is None else PatientLevel(**patient),
             "calibration": Calibration(**calibration | {"images": tuple(calibration.get("images", ()))}),
             "thresholds": Thresholds(**plain["thresholds"]),
