@@ -33,7 +33,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built offline from a copy of the tree, as building leaves folders behind; its tests and documents are there."""
     folder = tmp_path_factory.mktemp("build")
-    unwanted = ignore_patterns(".git", ".venv*", "build", "out", "site", "*.egg-info", "__pycache__", ".*_cache")
+    unwanted = ignore_patterns(
+        ".git", ".venv*", "build", "out", "site", "*.egg-info", "__pycache__", ".*_cache"
+    )
     copytree(ROOT, folder / "tree", ignore=unwanted)
     run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", "dist", "./tree", cwd=folder)
     (built,) = (folder / "dist").iterdir()
