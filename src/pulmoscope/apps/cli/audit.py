@@ -8,30 +8,27 @@ from typing import Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Labels, Layout
-from pulmoscope.apps.cli.diagnose import Runtime
-from pulmoscope.apps.cli.evaluate import (
+from pulmoscope.apps.cli.evaluate import chosen, figure, tell_failures
+from pulmoscope.apps.cli.options import (
     Bootstrap,
+    DataOptions,
     Device,
     Force,
     ModelName,
     Out,
+    Runtime,
     Split,
     WithRuntime,
-    chosen,
-    figure,
-    labels_of,
-    tell_failures,
+    grouped,
 )
 
 
+@grouped
 def command(
     model: ModelName,
-    data: Data,
+    data: DataOptions,
     out: Out,
     split: Split = "test",
-    layout: Layout = None,
-    labels: Labels = None,
     runtime: WithRuntime = Runtime.AUTO,
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
@@ -46,7 +43,7 @@ def command(
 
     opened = Model.load(model, runtime.value, device)
     check_auditable(opened)
-    table = chosen(data, layout, split, labels_of(opened, labels))
+    table = chosen(data, split, opened)
     with progress_bar("Auditing") as progress:
         found = audit(
             opened,

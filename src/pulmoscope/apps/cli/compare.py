@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, show
-from pulmoscope.apps.cli.evaluate import Bootstrap, Force, Out, figure
+from pulmoscope.apps.cli.evaluate import figure
+from pulmoscope.apps.cli.options import Bootstrap, Force, Out
 
 Evaluation = Annotated[Path, typer.Argument(help="A folder that `evaluate` has written.", show_default=False)]
 _ROWS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
     from pulmoscope.recipes.recipe import Named
     from pulmoscope.training.systems import Told
-
-Data = Annotated[
-    list[Path],
-    typer.Option(
-        "--data",
-        help="A data set: a folder in a known layout, or a manifest.csv; may be given several times.",
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option("--labels", help="A CSV file `label,class`: what the labels of the data are to the model."),
-]
-Layout = Annotated[str | None, typer.Option(help="The data set's layout; default: recognised.")]
 
 
 def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +59,8 @@ def command(
 
 def _radiograph(out: Path, force: bool) -> tuple[str, Path]:
     """What the radiograph is, and its file: the real one where its package is, else one that is simulated."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     from pulmoscope.core.errors import DatasetError
     from pulmoscope.core.files import sha256_of_file
     from pulmoscope.phantoms.xray.folder import write_phantoms

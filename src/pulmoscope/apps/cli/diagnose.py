@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path, PurePath
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import progress_bar
+from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime, grouped
 
 if TYPE_CHECKING:
     from pulmoscope.io import Study
@@ -24,15 +26,6 @@ CT_FOLDER = (
     "looks like the slices of a CT saved as pictures; --modality ct reads them as one "
     "(--modality xray as radiographs)"
 )
-
-
-class Runtime(StrEnum):
-    """What runs the network."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    ONNX = "onnx"
-    OPENVINO = "openvino"
 
 
 class Modality(StrEnum):
@@ -52,6 +45,47 @@ class Report(StrEnum):
     NONE = "none"
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What pictures are taken for, and which series of a CT is read."""
+
+    modality: Annotated[
+        Modality,
+        typer.Option(
+            help="What pictures are: X-rays, or (ct) a folder's the slices of one CT. DICOM says so itself."
+        ),
+    ] = Modality.AUTO
+    series: Annotated[
+        str, typer.Option(help="SeriesInstanceUID of the CT series to read; default: chosen by stated rules.")
+    ] = ""
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Which results have pages, and what results are called."""
+
+    report: Annotated[
+        Report,
+        typer.Option(
+            help="Whose report.html and heat maps are written: all; positive (or referred); none; "
+            f"auto: all for up to {FEW} inputs, positive for more."
+        ),
+    ] = Report.AUTO
+    name: Annotated[
+        str,
+        typer.Option(
+            help="What the only input is called in its results; default: by its content, as paths may name patients."
+        ),
+    ] = ""
+    keep_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-names", help="Name results after the files: only where no file names a patient."
+        ),
+    ] = False
+
+
+@grouped
 def command(
     inputs: Annotated[
         list[Path],
@@ -60,44 +94,18 @@ def command(
             "folders or zips of them."
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    out: Out,
+    reading: ReadingOptions,
+    results: ResultOptions,
     model: Annotated[
         str,
         typer.Option(
             help="A built-in model's name, or a bundle's folder; auto: the built-in one for each kind."
         ),
     ] = "auto",
-    modality: Annotated[
-        Modality,
-        typer.Option(
-            help="What pictures are: X-rays, or (ct) a folder's the slices of one CT. DICOM says so itself."
-        ),
-    ] = Modality.AUTO,
-    series: Annotated[
-        str, typer.Option(help="SeriesInstanceUID of the CT series to read; default: chosen by stated rules.")
-    ] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.AUTO,
-    report: Annotated[
-        Report,
-        typer.Option(
-            help="Whose report.html and heat maps are written: all; positive (or referred); none; "
-            f"auto: all for up to {FEW} inputs, positive for more."
-        ),
-    ] = Report.AUTO,
-    name: Annotated[
-        str,
-        typer.Option(
-            help="What the only input is called in its results; default: by its content, as paths may name patients."
-        ),
-    ] = "",
-    keep_names: Annotated[
-        bool,
-        typer.Option(
-            "--keep-names", help="Name results after the files: only where no file names a patient."
-        ),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the results of a complete run.")] = False,
+    device: Device = "auto",
+    runtime: WithRuntime = Runtime.AUTO,
+    force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
     """Diagnose chest X-rays and CTs: a probability, a decision, its reason and a report for each.
@@ -112,7 +120,7 @@ def command(
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.names import Naming
 
-    naming = Naming(name, keep_names)
+    naming = Naming(results.name, results.keep_names)
     if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
     passed_over: list[str] = []
@@ -122,14 +130,14 @@ def command(
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
-    found = _hinted(studies(listed, modality.value), silent=quiet)
+    found = _hinted(studies(listed, reading.modality.value), silent=quiet)
     first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
-    if name and len(first) > 1:
+    if results.name and len(first) > 1:
         raise PulmoscopeError(
             "--name names one input, and there are several; --keep-names names them after their files"
         )
     few = len(first) <= FEW
-    run = Run(models, out, _reports(report, few), series, naming)
+    run = Run(models, out, _reports(results.report, few), reading.series, naming)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, found)), run, paths(listed), force=force)
     tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -66,6 +65,8 @@ def _machine() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     """Each requirement of the package: one without an extra is essential."""
+    from importlib.metadata import requires
+
     extras: dict[str, list[str]] = {}
     for line in requires("pulmoscope") or []:
         name = line.split(";")[0].strip()
@@ -149,6 +150,8 @@ def _devices() -> Check:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Labels, Layout, load_data
-from pulmoscope.apps.cli.diagnose import Runtime
+from pulmoscope.apps.cli.data import load_data
+from pulmoscope.apps.cli.options import (
+    Bootstrap,
+    DataOptions,
+    Device,
+    Force,
+    ModelName,
+    Out,
+    Runtime,
+    Split,
+    WithRuntime,
+    grouped,
+)
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
-    from pulmoscope.datasets.labels import LabelMap
     from pulmoscope.runtime.model import Model
-
-ModelName = Annotated[str, typer.Argument(help="A built-in model's name, or a bundle's folder.")]
-Split = Annotated[str, typer.Option(help="Which split; `all` takes every image.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-WithRuntime = Annotated[Runtime, typer.Option(help="What runs the network.")]
-Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace results that are already there.")]
 
 _SHOWN_FAILURES = 10
 _ROWS = {
@@ -38,13 +39,12 @@ _ROWS = {
 }
 
 
+@grouped
 def command(
     model: ModelName,
-    data: Data,
+    data: DataOptions,
     out: Out,
     split: Split = "test",
-    layout: Layout = None,
-    labels: Labels = None,
     runtime: WithRuntime = Runtime.AUTO,
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
@@ -61,7 +61,7 @@ def command(
     from pulmoscope.runtime.model import Model
 
     opened = Model.load(model, runtime.value, device)
-    table = chosen(data, layout, split, labels_of(opened, labels))
+    table = chosen(data, split, opened)
     with progress_bar("Evaluating") as progress:
         found = evaluate(
             opened,
@@ -137,19 +137,18 @@ def _tell_synthetic(found: Mapping[str, Any]) -> None:
         typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
 
 
-def chosen(data: Sequence[Path], layout: str | None, split: str, labels: LabelMap) -> SampleTable:
+def chosen(data: DataOptions, split: str, model: Model) -> SampleTable:
     """The data sets' split, or all of them, with labels in the model's words; warnings go to stderr."""
-    from pulmoscope.datasets.labels import mapped_labels
-
-    table = mapped_labels(load_data(data, layout), labels)
+    table = in_words_of(model, data)
     return table if split == "all" else table.split(split)
 
 
-def labels_of(model: Model, file: Path | None) -> LabelMap:
-    """What labels of the data are to a model: by the file given, else as in its training."""
-    from pulmoscope.datasets.labels import read_labels
+def in_words_of(model: Model, data: DataOptions) -> SampleTable:
+    """The data sets with labels in a model's words: by the file given, else as in its training."""
+    from pulmoscope.datasets.labels import mapped_labels, read_labels
 
-    return read_labels(file) if file is not None else model.bundle.recipe.get("labels", {})
+    labels = model.bundle.recipe.get("labels", {}) if data.labels is None else read_labels(data.labels)
+    return mapped_labels(load_data(data.data, data.layout), labels)
 
 
 def tell_failures(found: Mapping[str, Any]) -> None:

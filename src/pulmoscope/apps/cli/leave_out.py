@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.data import Data, Labels, Layout, chosen_recipe, load_data
-from pulmoscope.apps.cli.diagnose import Runtime
-from pulmoscope.apps.cli.evaluate import Bootstrap, Device, Force, WithRuntime, labels_of, tell_left_out
+from pulmoscope.apps.cli.data import chosen_recipe, load_data
+from pulmoscope.apps.cli.evaluate import in_words_of, tell_left_out
+from pulmoscope.apps.cli.options import (
+    Bootstrap,
+    Changes,
+    DataOptions,
+    Device,
+    Force,
+    Out,
+    Resume,
+    Runtime,
+    WithRuntime,
+    grouped,
+)
 
 if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     from pulmoscope.training.leave_out import LeaveOut
 
 
+@grouped
 def command(
     name: Annotated[
         str,
@@ -30,23 +42,16 @@ def command(
             show_default=False,
         ),
     ],
-    data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
+    data: DataOptions,
+    out: Out,
     hospital: Annotated[
         list[str] | None,
         typer.Option("--hospital", help="Only this one; may be given several times. Default: all."),
     ] = None,
     model: Annotated[bool, typer.Option("--model", help="The name is a model's, not a recipe's.")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting of the recipe, key=value."),
-    ] = None,
-    layout: Layout = None,
-    labels: Labels = None,
+    set_: Changes = None,
     bootstrap: Bootstrap = 1000,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on: hospitals that are done are not trained without again.")
-    ] = False,
+    resume: Resume = False,
     force: Force = False,
     device: Device = "auto",
     runtime: WithRuntime = Runtime.AUTO,
@@ -59,15 +64,14 @@ def command(
     """
     if model or not _is_recipe(name):
         _refuse(name, {"--set": set_, "--resume": resume})
-        _ask_model(name, data, layout, labels, out, hospital or [], bootstrap, force, device, runtime)
+        _ask_model(name, data, out, hospital or [], bootstrap, force, device, runtime)
         return
     from pulmoscope.recipes.recipe import Recipe, expected
 
-    recipe = chosen_recipe(name, set_, labels=labels, options={"--leave-out": True})
+    recipe = chosen_recipe(name, set_, labels=data.labels, options={"--leave-out": True})
     _train_recipe(
         expected(recipe, Recipe),
         data,
-        layout,
         out,
         hospital or [],
         bootstrap,
@@ -106,9 +110,7 @@ def _refuse(name: str, options: Mapping[str, object]) -> None:
 
 def _ask_model(
     name: str,
-    data: Sequence[Path],
-    layout: str | None,
-    labels: Path | None,
+    data: DataOptions,
     out: Path,
     hospitals: list[str],
     bootstrap: int,
@@ -119,13 +121,12 @@ def _ask_model(
     from pulmoscope.core.errors import DatasetError
     from pulmoscope.core.files import check_folder, claim_folder
     from pulmoscope.datasets.hospitals import left_out_by
-    from pulmoscope.datasets.labels import mapped_labels
     from pulmoscope.pipeline.hospitals import RESULT, ask, judged_images
     from pulmoscope.runtime.model import Model
 
     check_folder(out, RESULT, force)
     opened = Model.load(name, runtime.value, device)
-    table = mapped_labels(load_data(data, layout), labels_of(opened, labels))
+    table = in_words_of(opened, data)
     chosen, skipped = judged_images(opened, table, left_out_by(table, hospitals) if hospitals else ())
     if not len(chosen):
         raise DatasetError(f"{table.root}: no hospital can be asked about ({_reasons(skipped)})")
@@ -137,8 +138,7 @@ def _ask_model(
 
 def _train_recipe(
     recipe: Recipe,
-    data: Sequence[Path],
-    layout: str | None,
+    data: DataOptions,
     out: Path,
     hospitals: list[str],
     bootstrap: int,
@@ -156,7 +156,7 @@ def _train_recipe(
     check_folder(out, RESULT, force=True)
     if (out / RESULT).exists() and not (resume or force):
         raise OutputExistsError(out / RESULT, resumable=True)
-    table = load_data(data, layout)
+    table = load_data(data.data, data.layout)
     wanted = left_out_by(table, hospitals)
     # Brings torch, which takes seconds: not for data that are not there.
     from pulmoscope.training.leave_out import LeaveOut, folders_of

@@ -45,6 +45,7 @@ app = typer.Typer(
     help="Reads chest X-rays and CTs for COVID-19. Research use only; not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 app.command("diagnose")(diagnose.command)

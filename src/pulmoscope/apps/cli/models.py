@@ -10,9 +10,9 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
-from pulmoscope.apps.cli.data import Data, Labels, Layout
-from pulmoscope.apps.cli.evaluate import Split, chosen, labels_of, tell_left_out
+from pulmoscope.apps.cli.evaluate import chosen, tell_left_out
 from pulmoscope.apps.cli.model_facts import data_lines, figure_lines
+from pulmoscope.apps.cli.options import DataOptions, Split, grouped
 
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle, Thresholds
@@ -151,13 +151,12 @@ def record(
 
 
 @app.command("calibrate")
+@grouped
 def calibrate(
     model: Name,
-    data: Data,
+    data: DataOptions,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
     split: Split = "val",
-    layout: Layout = None,
-    labels: Labels = None,
     release: Annotated[
         str, typer.Option(help="Version of the new bundle; default: the old one and the data's checksum.")
     ] = "",
@@ -174,7 +173,7 @@ def calibrate(
     from pulmoscope.training.card import card_of
 
     old = Model.load(model)
-    table = chosen(data, layout, split, labels_of(old, labels))
+    table = chosen(data, split, old)
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
     write_text(out / CARD, card_of(made))

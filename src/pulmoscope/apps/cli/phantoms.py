@@ -2,134 +2,151 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pulmoscope.apps.cli.console import progress_bar
+from pulmoscope.apps.cli.options import Force, grouped
 
 LAYOUTS = ("manifest", "mosmed", "mosmeddata")
 
-Count = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="How many pictures, or CT studies, in all. The classes take turns; in the layout mosmed they have "
-        "MosMedData's proportions.",
-    ),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        help="Comma-separated. X-ray: Normal, COVID, Viral Pneumonia, Tuberculosis; default: Normal, of several "
-        "pictures Normal,COVID. CT: Normal, COVID, CAP; default: all three."
-    ),
-]
-Slices = Annotated[
-    int | None,
-    typer.Option(
-        min=8,
-        max=1000,
-        help="CT: slices a study. Default: 60; in the layout mosmed one every 8 mm, about 36.",
-    ),
-]
-Layout = Annotated[
-    str,
-    typer.Option(
-        help="CT: manifest, or mosmed: the grades CT-0 to CT-4 as MosMedData has them, NIfTI, masks and all."
-    ),
-]
-Fraction = Annotated[
-    float | None,
-    typer.Option(
-        help="In the layout mosmed, instead of --count: this fraction of each grade's 254/684/125/45/2."
-    ),
-]
-Damage = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
-    ),
-]
-Tie = Annotated[
-    str,
-    typer.Option(
-        help="CT: comma-separated settings of the scan that go with the class, so that a network can learn them "
-        "instead of the lungs: dose, kernel, fov_mm, thickness_mm, scanner, height_mm, or all. Default: none."
-    ),
-]
 
+@dataclass(frozen=True)
+class Drawing:
+    """How many pictures or studies of what are drawn, and where they go."""
 
-def phantom(
-    context: typer.Context,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")],
-    kind: Annotated[str, typer.Option(help="What to draw: xray or ct.")] = "xray",
-    count: Count = 1,
-    classes: Classes = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")]
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How many pictures, or CT studies, in all. The classes take turns; in the layout mosmed they have "
+            "MosMedData's proportions.",
+        ),
+    ] = 1
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated. X-ray: Normal, COVID, Viral Pneumonia, Tuberculosis; default: Normal, of several "
+            "pictures Normal,COVID. CT: Normal, COVID, CAP; default: all three."
+        ),
+    ] = None
     size: Annotated[
         int | None, typer.Option(min=64, max=4096, help="Side, px. Default: 512, of a CT 256.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0
     masks: Annotated[
         bool, typer.Option("--masks", help="Write the true lung masks, too; of a CT also the lesions'.")
-    ] = False,
-    slices: Slices = None,
-    layout: Layout = "manifest",
-    fraction: Fraction = None,
-    damage: Damage = 0.0,
-    format_: Annotated[str, typer.Option("--format", help="CT: dicom or nifti.")] = "dicom",
-    tie: Tie = "",
-    tie_splits: Annotated[str, typer.Option(help="CT: the splits in which they do.")] = "train,val",
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    ] = False
+    force: Force = False
+
+
+@dataclass(frozen=True)
+class CtOptions:
+    """What only a CT has."""
+
+    slices: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=1000,
+            help="CT: slices a study. Default: 60; in the layout mosmed one every 8 mm, about 36.",
+        ),
+    ] = None
+    format_: Annotated[str, typer.Option("--format", help="CT: dicom or nifti.")] = "dicom"
+    tie: Annotated[
+        str,
+        typer.Option(
+            help="CT: comma-separated settings of the scan that go with the class, so that a network can learn them "
+            "instead of the lungs: dose, kernel, fov_mm, thickness_mm, scanner, height_mm, or all. Default: none."
+        ),
+    ] = ""
+    tie_splits: Annotated[str, typer.Option(help="CT: the splits in which they do.")] = "train,val"
+
+
+@dataclass(frozen=True)
+class MosmedOptions:
+    """Whether studies lie as MosMedData's do, and what only those have."""
+
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="CT: manifest, or mosmed: the grades CT-0 to CT-4 as MosMedData has them, NIfTI, masks and all."
+        ),
+    ] = "manifest"
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="In the layout mosmed, instead of --count: this fraction of each grade's 254/684/125/45/2."
+        ),
+    ] = None
+    damage: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
+        ),
+    ] = 0.0
+
+
+@grouped
+def phantom(
+    context: typer.Context,
+    drawing: Drawing,
+    ct: CtOptions,
+    mosmed: MosmedOptions,
+    kind: Annotated[str, typer.Option(help="What to draw: xray or ct.")] = "xray",
 ) -> None:
     """Draw synthetic radiographs or synthetic chest CT: of no patient, for trying things out."""
     if kind not in ("xray", "ct"):
         raise typer.BadParameter(f"must be xray or ct (found: {kind})", param_hint="--kind")
-    if layout not in LAYOUTS:
-        raise typer.BadParameter(f"must be manifest or mosmed (found: {layout})", param_hint="--layout")
+    if mosmed.layout not in LAYOUTS:
+        raise typer.BadParameter(
+            f"must be manifest or mosmed (found: {mosmed.layout})", param_hint="--layout"
+        )
     given = _given(context)
-    if layout != "manifest":
+    if mosmed.layout != "manifest":
         if kind != "ct":
             raise typer.BadParameter("the layout mosmed is of CT: give --kind ct", param_hint="--layout")
         _refuse(
             given, ("classes", "masks", "format_", "tie", "tie_splits"), "is of no use in the layout mosmed"
         )
-        if ("count" in given) == (fraction is not None):
+        if ("count" in given) == (mosmed.fraction is not None):
             raise typer.BadParameter("the layout mosmed needs --count or --fraction, one of them")
-        _mosmed_phantoms(out, count, fraction, size, seed, slices, damage, force)
+        _mosmed_phantoms(drawing, ct.slices, mosmed)
         return
     _refuse(given, ("fraction", "damage"), "needs --layout mosmed")
     if kind == "ct":
-        _ct_phantoms(
-            out, count, classes, size, seed, masks, slices, format_, _names(tie), _names(tie_splits), force
-        )
-        return
-    _films(out, count, classes, size, seed, masks, force)
+        _ct_phantoms(drawing, ct)
+    else:
+        _films(drawing)
 
 
-def _films(
-    out: Path, count: int, classes: str | None, size: int | None, seed: int, masks: bool, force: bool
-) -> None:
+def _films(drawing: Drawing) -> None:
     """Draw synthetic radiographs."""
     from pulmoscope.phantoms.xray.folder import write_phantoms
 
+    classes = drawing.classes
     if classes is None:
-        classes = "Normal" if count == 1 else "Normal,COVID"
+        classes = "Normal" if drawing.count == 1 else "Normal,COVID"
     with progress_bar("Drawing") as progress:
         table = write_phantoms(
-            out,
-            count,
+            drawing.out,
+            drawing.count,
             _names(classes),
-            seed=seed,
-            size=size or 512,
-            masks=masks,
-            force=force,
+            seed=drawing.seed,
+            size=drawing.size or 512,
+            masks=drawing.masks,
+            force=drawing.force,
             progress=progress,
         )
-    typer.echo(f"{out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv")
+    typer.echo(
+        f"{drawing.out}: {len(table)} synthetic radiographs ({', '.join(table.classes)}) and manifest.csv"
+    )
 
 
 def _given(context: typer.Context) -> set[str]:
@@ -148,74 +165,59 @@ def _refuse(given: set[str], names: tuple[str, ...], why: str) -> None:
             raise typer.BadParameter(why, param_hint="--" + name.strip("_").replace("_", "-"))
 
 
-def _ct_phantoms(
-    out: Path,
-    count: int,
-    classes: str | None,
-    size: int | None,
-    seed: int,
-    masks: bool,
-    slices: int | None,
-    format_: str,
-    tie: list[str],
-    tie_splits: list[str],
-    force: bool,
-) -> None:
+def _ct_phantoms(drawing: Drawing, ct: CtOptions) -> None:
     from pulmoscope.phantoms.ct.folder import LAYOUTS as FORMATS
     from pulmoscope.phantoms.ct.folder import write_ct_phantoms
     from pulmoscope.phantoms.ct.lesions import LABELS
 
-    if format_ not in FORMATS:
-        raise typer.BadParameter(f"must be {' or '.join(FORMATS)} (found: {format_})", param_hint="--format")
+    if ct.format_ not in FORMATS:
+        raise typer.BadParameter(
+            f"must be {' or '.join(FORMATS)} (found: {ct.format_})", param_hint="--format"
+        )
+    tie, tie_splits = _names(ct.tie), _names(ct.tie_splits)
     with progress_bar("Drawing") as progress:
         table = write_ct_phantoms(
-            out,
-            count,
-            LABELS if classes is None else _names(classes),
-            seed=seed,
-            size=size or 256,
-            slices=slices or 60,
-            layout="nifti" if format_ == "nifti" else "dicom",
+            drawing.out,
+            drawing.count,
+            LABELS if drawing.classes is None else _names(drawing.classes),
+            seed=drawing.seed,
+            size=drawing.size or 256,
+            slices=ct.slices or 60,
+            layout="nifti" if ct.format_ == "nifti" else "dicom",
             tie=tie,
             tie_splits=tie_splits,
-            masks=masks,
-            force=force,
+            masks=drawing.masks,
+            force=drawing.force,
             progress=progress,
         )
+    shown = ", ".join(table.classes)
     typer.echo(
-        f"{out}: {len(table)} synthetic chest CT studies ({', '.join(table.classes)}), manifest.csv and truth.csv"
+        f"{drawing.out}: {len(table)} synthetic chest CT studies ({shown}), manifest.csv and truth.csv"
     )
     if tie:
         typer.echo(f"Tied to the class in {', '.join(tie_splits)}: {', '.join(tie)}")
 
 
-def _mosmed_phantoms(
-    out: Path,
-    count: int,
-    fraction: float | None,
-    size: int | None,
-    seed: int,
-    slices: int | None,
-    damage: float,
-    force: bool,
-) -> None:
+def _mosmed_phantoms(drawing: Drawing, slices: int | None, mosmed: MosmedOptions) -> None:
     from pulmoscope.phantoms.ct.mosmed import counts_of_fraction, counts_of_total, write_mosmed_phantoms
 
-    counts = counts_of_total(count) if fraction is None else counts_of_fraction(fraction)
+    counts = (
+        counts_of_total(drawing.count) if mosmed.fraction is None else counts_of_fraction(mosmed.fraction)
+    )
     with progress_bar("Drawing") as progress:
         table = write_mosmed_phantoms(
-            out,
+            drawing.out,
             counts,
-            seed=seed,
-            size=size or 256,
+            seed=drawing.seed,
+            size=drawing.size or 256,
             slices=slices,
-            damage=damage,
-            force=force,
+            damage=mosmed.damage,
+            force=drawing.force,
             progress=progress,
         )
     shown = ", ".join(f"{grade} {number}" for grade, number in counts.items())
     typer.echo(
-        f"{out}: {len(table)} synthetic chest CT studies ({shown}), masks, dataset_registry.xlsx, truth.csv"
+        f"{drawing.out}: {len(table)} synthetic chest CT studies ({shown}), masks, dataset_registry.xlsx, truth.csv"
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from pulmoscope.apps.cli.data import chosen_recipe
+from pulmoscope.apps.cli.options import Changes, RecipeName
 
 app = typer.Typer(help="List and show the recipes that `train` and `tune` take.", no_args_is_help=True)
 
@@ -23,10 +22,8 @@ def list_recipes() -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A recipe's name.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting first, key=value.")
-    ] = None,
+    name: RecipeName,
+    set_: Changes = None,
 ) -> None:
     """A recipe's source, how it deviates from it, and all settings as `--set` names them."""
     from pulmoscope.recipes.published import as_run

@@ -9,11 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, show
-from pulmoscope.apps.cli.data import Data, Layout, chosen_recipe, load_data
+from pulmoscope.apps.cli.data import chosen_recipe, load_data
+from pulmoscope.apps.cli.options import Bootstrap, Changes, Data, Device, Force, Layout, Out, Resume
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
-Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _LEVELS = ("slice", "majority", "mean", "attention", "regression")  # of runtime.votes, which loads numpy
 
 
@@ -23,14 +21,11 @@ def ablate_command(
     ],
     data: Data,
     out: Out,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, key=value; see `pulmoscope recipes show NAME`."),
-    ] = None,
+    set_: Changes = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds, patients kept whole.")] = 4,
     bootstrap: Bootstrap = 1000,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is in the folder.")] = False,
+    resume: Resume = False,
+    force: Force = False,
     layout: Layout = None,
     device: Device = "auto",
 ) -> None:
@@ -63,7 +58,7 @@ def stress_command(
     data: Data,
     out: Out,
     bootstrap: Bootstrap = 1000,
-    force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
+    force: Force = False,
     layout: Layout = None,
 ) -> None:
     """Damage held-out studies on purpose, fill them by every imputer and by none, and judge them again.

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pulmoscope.apps.cli.console import as_typed
-from pulmoscope.apps.cli.data import Data, Labels, Layout, chosen_recipe, load_for, tell
+from pulmoscope.apps.cli.data import chosen_recipe, load_for, tell
+from pulmoscope.apps.cli.options import Changes, DataOptions, Device, Force, Out, RecipeName, Resume, grouped
 
 
+@grouped
 def command(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
-    data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the run.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, key=value; see `pulmoscope recipes show NAME`."),
-    ] = None,
+    recipe: RecipeName,
+    data: DataOptions,
+    out: Out,
+    set_: Changes = None,
     leave_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,18 +26,14 @@ def command(
     folds: Annotated[
         int, typer.Option(min=0, help="Cross-validate with this many folds, patients kept whole.")
     ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that is in the folder.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a run that is in the folder.")] = False,
+    resume: Resume = False,
+    force: Force = False,
     terms: Annotated[str, typer.Option(help="The data's licence or terms of use, for the model card.")] = "",
     release: Annotated[
         str,
         typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
     ] = "",
-    layout: Layout = None,
-    labels: Labels = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
     ] = 0,
@@ -52,7 +46,7 @@ def command(
     """
     given: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
     given |= {"--workers": workers, "--device": device != "auto"}
-    chosen = chosen_recipe(recipe, set_, labels=labels, leave_out=leave_out, options=given)
+    chosen = chosen_recipe(recipe, set_, labels=data.labels, leave_out=leave_out, options=given)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.recipes.published import as_run
     from pulmoscope.training.systems import Options, kind_of
@@ -60,7 +54,7 @@ def command(
     options = Options(device, workers, resume, force, terms=terms, release=release, command=as_typed())
     kind = kind_of(chosen)
     kind.check_free(out, options, folds)
-    system = kind.of(chosen, load_for(chosen, data, layout), options)
+    system = kind.of(chosen, load_for(chosen, data.data, data.layout), options)
     note = as_run(chosen)
     typer.echo(f"{chosen.name}: {chosen.title}" + (f" ({note})" if note else ""))
     if chosen.hub_backbone:

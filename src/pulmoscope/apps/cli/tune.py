@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
 
-from pulmoscope.apps.cli.data import Data, Labels, Layout, chosen_recipe, load_data, tell
+from pulmoscope.apps.cli.data import chosen_recipe, load_data, tell
+from pulmoscope.apps.cli.options import Changes, DataOptions, Device, Force, Out, RecipeName, grouped
 
 
-def command(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name; see `pulmoscope recipes list`.")],
-    data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting that is not tuned, key=value."),
-    ] = None,
+@dataclass(frozen=True)
+class SearchOptions:
+    """How settings are found, and how many are tried."""
+
     sampler: Annotated[
         Literal["grid", "tpe"],
         typer.Option(help="grid: every combination of the recipe's grid; tpe: Optuna proposes settings."),
-    ] = "grid",
+    ] = "grid"
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many trials, with --sampler tpe; default: 20.")
-    ] = None,
+    ] = None
     ranges: Annotated[
         list[str] | None,
         typer.Option(
             "--range", help="Search a setting between two numbers, key=low:high or key=low:high:log (tpe)."
         ),
-    ] = None,
+    ] = None
     pruner: Annotated[
         Literal["none", "median", "hyperband"],
         typer.Option(help="Stop trials whose validation figure lags behind that of others."),
-    ] = "none",
+    ] = "none"
+
+
+@grouped
+def command(
+    recipe: RecipeName,
+    data: DataOptions,
+    out: Out,
+    search: SearchOptions,
+    set_: Changes = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trials at a time, one thread each; default: one a core.")
     ] = None,
@@ -49,10 +55,8 @@ def command(
             "alone; default: where the backbone stays frozen and images are not mixed.",
         ),
     ] = None,
-    layout: Layout = None,
-    labels: Labels = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
+    device: Device = "cpu",
+    force: Force = False,
 ) -> None:
     """Compare settings of a recipe on the splits train and val.
 
@@ -61,21 +65,21 @@ def command(
     """
     from pulmoscope.training.tune.plan import Search, as_settings, plan_of, tunable
 
-    chosen = tunable(chosen_recipe(recipe, set_, labels=labels))
-    search = Search(sampler, trials, tuple(ranges or ()), pruner)
-    plan_of(chosen.shortened(epochs), search)
+    chosen = tunable(chosen_recipe(recipe, set_, labels=data.labels))
+    plan = Search(search.sampler, search.trials, tuple(search.ranges or ()), search.pruner)
+    plan_of(chosen.shortened(epochs), plan)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.training.systems import Options, kind_of
     from pulmoscope.training.tune.search import tune
     from pulmoscope.training.tune.table import headline
 
-    table = load_data(data, layout)
+    table = load_data(data.data, data.layout)
     tell(kind_of(chosen).of(chosen, [table], Options()).notes())
     best = tune(
         chosen,
         table,
         out,
-        search=search,
+        search=plan,
         jobs=jobs,
         epochs=epochs,
         cached_features=cached_features,
