@@ -180,7 +180,8 @@ def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
     assert recorded["figures"]["accuracy"]["value"] == accuracy
     assert (recorded["role"], recorded["images"]) == ("internal", 3)
     card = (three_level.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert re.search(rf"^- .*\(internal; .*; 3 patients\): accuracy {accuracy:.3f}", card, re.MULTILINE)
+    assert re.search(rf"^\| Accuracy \| {accuracy:.3f}", card, re.MULTILINE)
+    assert re.search(r"^\| patients \| 3 \|$", card, re.MULTILINE)
     other = replace(three_level, version="0.2").save()
     ended = RUNNER.invoke(app, ["models", "record", *map(str, arguments)])
     assert isinstance(ended.exception, BundleError)

@@ -23,7 +23,8 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import CALIBRATION, Bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.card import add_metrics, model_card
+from pulmoscope.training.card.record import add_metrics
+from pulmoscope.training.card.text import model_card
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "bundle.schema.json"
 FIGURES = {

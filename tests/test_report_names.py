@@ -22,8 +22,8 @@ from pulmoscope.report.names import (
     spelt_out,
 )
 from pulmoscope.runtime.bundle import load
-from pulmoscope.training.card import key_figures
-from pulmoscope.training.card_hospitals import FIGURES as OF_HOSPITALS
+from pulmoscope.training.card.hospitals import FIGURES as OF_HOSPITALS
+from pulmoscope.training.card.record import key_figures
 
 BUNDLES = Path(__file__).parents[1] / "src" / "pulmoscope" / "bundles"
 SHIPPED = ("xray-covid", "xray-covid-1.2", "ct-slice-covid")

@@ -16,8 +16,9 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import changed_settings, find
 from pulmoscope.report.names import figure_name, set_title
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
-from pulmoscope.training import card
-from pulmoscope.training.card import add_metrics, key_figures, model_card
+from pulmoscope.training.card import record
+from pulmoscope.training.card.record import add_metrics, key_figures
+from pulmoscope.training.card.text import model_card
 
 
 def estimate(value: float | None) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def test_a_kill_between_manifest_and_card_leaves_a_bundle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(card, "write_text", killed)
+        patch.setattr(record, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             add_metrics(bundle.folder, "test", evaluation(bundle, {"here": 8}))
     assert load(bundle.folder).metrics["test"]["images"] == 8

@@ -15,8 +15,9 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import Bundle, load
-from pulmoscope.training.card import add_metrics, model_card
-from pulmoscope.training.card_hospitals import ROLE, TITLE
+from pulmoscope.training.card.hospitals import ROLE, TITLE
+from pulmoscope.training.card.record import add_metrics
+from pulmoscope.training.card.text import model_card
 
 NONE = "None is recorded: how it does at a hospital that it has not learnt from is not known."
 

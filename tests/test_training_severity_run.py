@@ -74,7 +74,7 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert bundle.anomaly["slices"] > 0
     assert bundle.metrics["val"]["images"] == 8
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "drawn studies" in card
+    assert "simulated" in card
     assert "--split test" not in card  # there was none: all studies had a part in it
     assert "evaluate RUN --data OTHER --split all" in card
     assert "phases.0.epochs=2" in changed_settings(run.recipe)

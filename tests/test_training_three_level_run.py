@@ -57,7 +57,7 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
     assert set(bundle.files) == PARTS
     assert bundle.metrics["val"]["images"] == 3
     card = (run.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "drawn studies" in card
+    assert "simulated" in card
     assert "--set model.backbone=mobilenetv2_035" in card
     assert "slices.per_epoch=24" in changed_settings(run.recipe)
     assert str(run.folder) not in json.dumps(bundle.recipe)

@@ -49,7 +49,7 @@ def calibrate(
     """Write a copy of a model's bundle with temperature and thresholds of referral fitted on a table.
 
     The networks stay as they are, and so does how far an image may be from the training images. The card is not
-    written: see :func:`pulmoscope.training.card.card_of`.
+    written: see :func:`pulmoscope.training.card.text.model_card`.
 
     Args:
         table: images, or studies where the model judges patients, that training has not seen.

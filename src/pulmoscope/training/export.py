@@ -35,7 +35,8 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, Validation
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network, open_network
-from pulmoscope.training.card import key_figures, model_card, named
+from pulmoscope.training.card.record import key_figures, named
+from pulmoscope.training.card.text import model_card
 from pulmoscope.training.data import FramedImages
 from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources

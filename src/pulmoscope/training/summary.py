@@ -13,7 +13,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.published import as_run
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.training.card import named
+from pulmoscope.training.card.record import named
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.state import PhaseState

@@ -140,7 +140,7 @@ def record(
     import json
 
     from pulmoscope.core.errors import BundleError
-    from pulmoscope.training.card import add_metrics
+    from pulmoscope.training.card.record import add_metrics
 
     try:
         found = json.loads(metrics.read_text(encoding="utf-8"))
@@ -170,13 +170,13 @@ def calibrate(
     from pulmoscope.pipeline.calibrate import calibrate as fit
     from pulmoscope.runtime.bundle import CARD
     from pulmoscope.runtime.model import Model
-    from pulmoscope.training.card import card_of
+    from pulmoscope.training.card.text import model_card
 
     old = Model.load(model)
     table = chosen(data, split, old)
     with progress_bar("Calibrating") as progress:
         made, failures = fit(old, table, out, split=split, version=release, force=force, progress=progress)
-    write_text(out / CARD, card_of(made))
+    write_text(out / CARD, model_card(made))
     tell_left_out([f"{failure.file}: {failure.reason}" for failure in failures])
     before, after = old.bundle.thresholds, made.thresholds
     for name, one, other in (

@@ -25,9 +25,9 @@ from pulmoscope.recipes.specs import VoteSpec
 from pulmoscope.runtime.bundle import CARD, MANIFEST, NETWORK, Bundle, PatientLevel, Thresholds
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
-from pulmoscope.training.card import key_figures
+from pulmoscope.training.card.record import key_figures
+from pulmoscope.training.card.text import model_card
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.severity.card import severity_card
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
 from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, load_severity_run
@@ -70,7 +70,7 @@ def export_severity(
         (run / MANIFEST).unlink(missing_ok=True)
         prepared = cache_of(dataclasses.replace(trained.recipe, cache=cache), run)
         bundle = _judged(draft, trained, table, prepared, Teller.of(progress))
-        write_text(run / CARD, severity_card(bundle))
+        write_text(run / CARD, model_card(bundle))
         sealed = bundle.save()
         shutil.rmtree(run / OWN_CACHE, ignore_errors=True)
         return sealed

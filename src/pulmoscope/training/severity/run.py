@@ -32,7 +32,7 @@ from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, NETWORK
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.votes import with_densities
 from pulmoscope.training import curves
-from pulmoscope.training.card import named
+from pulmoscope.training.card.record import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
 from pulmoscope.training.loop import SCHEMA_VERSION, SHEETS, check_free, claim
 from pulmoscope.training.onnx.file import write_onnx

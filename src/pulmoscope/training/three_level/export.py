@@ -36,9 +36,9 @@ from pulmoscope.runtime.bundle import (
     Thresholds,
 )
 from pulmoscope.runtime.model import Model, calibrated
-from pulmoscope.training.card import key_figures, named
+from pulmoscope.training.card.record import key_figures, named
+from pulmoscope.training.card.text import model_card
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.three_level.card import study_card
 from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.run import StudyRun, load_study_run
 
@@ -65,7 +65,7 @@ def export_studies(
         trained = load_study_run(run)
         (run / MANIFEST).unlink(missing_ok=True)
         bundle = _calibrated(_draft(trained, table, version, terms), table, Teller.of(progress))
-        write_text(run / CARD, study_card(bundle))
+        write_text(run / CARD, model_card(bundle))
         return bundle.save()
 
 

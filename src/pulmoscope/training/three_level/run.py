@@ -33,7 +33,7 @@ from pulmoscope.recipes.specs import EnsembleSpec
 from pulmoscope.runtime.bundle import NETWORK
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training import curves
-from pulmoscope.training.card import named
+from pulmoscope.training.card.record import named
 from pulmoscope.training.hardware import (
     clear_about_resources,
     find_device,

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, written from a bundle's own facts; and the figures that an evaluation adds to them.
+"""MODEL_CARD.md, written from a bundle's own facts.
 
 The headings follow Mitchell et al. 2019, «Model cards for model reporting».
 """
@@ -7,154 +7,45 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from pulmoscope.core.errors import BundleError
-from pulmoscope.core.files import NOTICE, write_text
+from pulmoscope.core.files import NOTICE
+from pulmoscope.core.severity import grade_number
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
+from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.unproven import limits_of
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import as_run, changed_settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
-from pulmoscope.runtime.bundle import CALIBRATION, CARD, SCHEMA_VERSION, Bundle, load
-from pulmoscope.training.card_hospitals import ROLE, TITLE, left_out_section, recorded_hospitals
-from pulmoscope.training.three_level.card import study_card
+from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle
+from pulmoscope.training.card.hospitals import ROLE, TITLE, left_out_section
 
-NAMES = {"macro_auroc": "auroc"}
-"""Figures that are called otherwise in a card than in ``metrics.json``."""
-UNKNOWN = "unknown"
-
-
-def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
-    """Record an evaluation, an audit or hospitals left out of training in a bundle and in its card.
-
-    Args:
-        folder: the bundle's.
-        key: the name of the column, e.g. ``test`` or ``external``; an older one of this name is replaced.
-        found: the content of ``metrics.json``, ``audit.json`` or ``hospitals.json``, of this bundle; the last may
-            be of its recipe instead.
-
-    Raises:
-        BundleError: the bundle is damaged, or ``found`` is of another model or recipe, or holds no figures.
-    """
-    bundle = load(folder)
-    try:
-        if found.get("recipe") is None:
-            _check_model(bundle, found["model"])
-        figures = recorded(bundle, found)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(
-            f"{folder}: only a metrics.json, audit.json or hospitals.json of this version can be recorded ({error})"
-        ) from error
-    updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
-    # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
-    write_text(bundle.folder / CARD, card_of(updated))
-    return updated
-
-
-def card_of(bundle: Bundle) -> str:
-    """The card of any kind of bundle."""
-    if bundle.patient is None:
-        return model_card(bundle)
-    if bundle.patient.ensemble:
-        return study_card(bundle)
-    from pulmoscope.training.severity.card import severity_card
-
-    return severity_card(bundle)
-
-
-def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
-    """Are these facts those of the bundle's own network, calibrated as it is?"""
-    own = {
-        "name": bundle.name,
-        "version": bundle.version,
-        "classes": list(bundle.classes),
-        "weights_sha256": bundle.files[bundle.network],
-        "temperature": bundle.calibration.temperature,
-    }
-    for name, value in own.items():
-        if model[name] != value:
-            raise BundleError(
-                f"{bundle.folder}: only figures of this bundle can be recorded "
-                f"({name}: {value}, found: {model[name]})"
-            )
-
-
-def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
-    if "rows" in found:
-        return recorded_hospitals(bundle, found)
-    data = found["data"]
-    if "results" in found:
-        role = "audit"
-        figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
-    else:
-        role = (
-            CALIBRATION
-            if data.get("used_for_calibration")
-            else role_of(data["sources"], bundle.training_data.get("sources", {}))
-        )
-        figures = key_figures(found["overall"], found["pairwise"])
-        positive = bundle.recipe.get("positive", "")
-        for row in found["outside_classes"]:
-            if positive in row["called"]:
-                name = f"{row['source']}_{row['label']}_called_{positive}"
-                figures[name] = _estimate(row["called"][positive])
-    seen = role == "internal" and data["split"] in ("train", "val")
-    return {
-        "role": role,
-        "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}"
-        + (", which training or its choices have seen" if seen else "")
-        + (f"; calibration used {data['used_for_calibration']} of them" if role == CALIBRATION else ""),
-        "split": data["split"] or "all",
-        "sources": sorted(data["sources"]),
-        "images": data["predicted"],
-        "figures": figures,
-        "data_sha256": data["sha256"],
-        "command": found["command"],
-    }
-
-
-def named(source: str) -> str:
-    """A source as bundles and cards spell it: ``unknown`` where the table names none."""
-    return source or UNKNOWN
-
-
-def role_of(evaluated: Iterable[str], trained: Iterable[str]) -> str:
-    """``internal`` where training knows a source, ``external`` where it knows none of them, else ``unknown``.
-
-    Data whose source is not named may be training's own: they are never external.
-    """
-    sources, known = set(map(named, evaluated)), set(map(named, trained))
-    if (sources & known) - {UNKNOWN}:
-        return "internal"
-    return "external" if sources and known and UNKNOWN not in sources | known else UNKNOWN
-
-
-def key_figures(
-    overall: Mapping[str, Any] | None, pairwise: Mapping[str, Any] | None
-) -> dict[str, dict[str, float | None]]:
-    """A card's figures, name → value, low, high, from ``Metrics.plain()`` of all classes and of the pair."""
-    figures: dict[str, dict[str, float | None]] = {}
-    if overall is not None:
-        for name, estimate in overall["scores"].items():
-            figures[NAMES.get(name, name)] = _estimate(estimate)
-        for label, measures in overall["by_class"].items():
-            for name in ("sensitivity", "specificity"):
-                figures[f"{name}_{label}"] = _estimate(measures[name])
-    if pairwise is not None:
-        positive, negative = pairwise.get("positive", "COVID"), pairwise.get("negative", "Normal")
-        for name, own in (("macro_auroc", "AUROC"), ("accuracy", "accuracy")):
-            figures[f"{own}_{positive}_against_{negative}"] = _estimate(pairwise["scores"][name])
-    return figures
-
-
-def _estimate(found: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: found[name] for name in ("value", "low", "high")}
+_SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
+_OF_GRADES = (
+    "- A grade is the readers' impression of how much of the lungs is affected; the measured percentage stands beside "
+    "it in every diagnosis, and a grade that differs from the measured one by more than one is referred."
+)
+_OF_SLICES = {
+    "slices": "slices",
+    "with_slice_labels": "studies with slice labels",
+    "damaged_slices": "slices found damaged",
+}
+"""What is known of the training data of studies: key → in words."""
+_SHEETS = (
+    "- `sheets/`, where it is there, shows slices of the training patients, as its imputer and its anomaly network "
+    "redraw them: remove it before you pass the model on. Nothing else here holds pixels."
+)
+_NOT_TESTED = (
+    "**Every patient of the data had a part in this model**, in learning (train) or in its thresholds (val), whatever "
+    "split the data set itself gives them: evaluate it on other data. A fold of a cross-validation is made again with "
+    "`--folds`."
+)
 
 
 def model_card(bundle: Bundle) -> str:
@@ -166,7 +57,7 @@ def model_card(bundle: Bundle) -> str:
         "Recipe": _recipe(recipe),
         "Training data": _data(bundle),
         "What the network sees": _sees(recipe),
-        TITLE: left_out_section(bundle.metrics),
+        **({} if bundle.patient else {TITLE: left_out_section(bundle.metrics)}),
         "Figures": _figures(bundle),
         "Calibration and referral": _calibration(bundle),
         "Known limits": _limits(bundle),
@@ -174,7 +65,7 @@ def model_card(bundle: Bundle) -> str:
             "Code: Apache-2.0. The weights were learnt from data that keep their own terms: "
             + (bundle.training_data.get("terms") or "not stated; see the data's source.")
         ],
-        "How to make it again": ["```", *_commands(bundle, recipe), "```"],
+        "How to make it again": _again(bundle, recipe),
         "Versions": _versions(bundle),
     }
     lines = [f"# {bundle.name} {bundle.version}", "", f"> {NOTICE}"]
@@ -184,19 +75,42 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _what(bundle: Bundle, recipe: Recipe) -> list[str]:
+    size, level = recipe.preprocess.size, bundle.patient
     kind = {"XRAY": "frontal chest X-ray", "CT": "slice of a chest CT"}[bundle.modality]
-    return [
-        f"{recipe.title}. A classifier for one {kind} at a time; its classes are {', '.join(bundle.classes)}. "
-        f"Network: {recipe.model.backbone}, input {recipe.framing.size} x {recipe.framing.size}."
-    ]
+    network = f"{recipe.model.backbone}, input {size} x {size}"
+    if level is None:
+        text = (
+            f"A classifier for one {kind} at a time; its classes are {', '.join(bundle.classes)}. "
+            f"Network: {network}."
+        )
+    else:
+        decides = (
+            f"an ensemble of {', '.join(level.ensemble)}"
+            if level.ensemble
+            else f"the vote of {level.decides}"
+        )
+        text = (
+            f"It judges CT studies: a network for slices ({network}), votes of a patient's slices "
+            f"({', '.join(level.votes)}), and {decides} decides. Its classes are {', '.join(bundle.classes)}."
+        )
+    if bundle.imputer:
+        text += f" Missing regions are filled by: {bundle.imputer}."
+    synthetic = SYNTHETIC_SOURCE in bundle.training_data.get("sources", ())
+    return [f"{recipe.title}. {text}", *(["", _SYNTHETIC] if synthetic else [])]
 
 
 def _use(bundle: Bundle) -> list[str]:
+    others = {
+        "XRAY": "- Not for children, for lateral views, for images of screens or prints, or for other body parts.",
+        "CT": "- Not for children, or for other body parts.",
+    }
+    grades = any(grade_number(name) is not None for name in bundle.classes)
     return [
         "- For research on image diagnosis: methods, data quality, shortcuts and their measurement.",
         "- Not for diagnosing, screening or triaging patients, and not for any decision about a person.",
-        "- Not for children, for lateral views, for images of screens or prints, or for other body parts.",
+        others[bundle.modality],
         f"- It knows {len(bundle.classes)} classes only: any other disease is called one of them, or referred.",
+        *([_OF_GRADES] if grades else []),
     ]
 
 
@@ -223,17 +137,20 @@ def _recipe(recipe: Recipe) -> list[str]:
 
 def _data(bundle: Bundle) -> list[str]:
     data = bundle.training_data
+    unit = "images" if bundle.patient is None else "studies"
     counts = [
-        f"- {split}: {sum(own.values()):,} images ({', '.join(f'{name} {count:,}' for name, count in own.items())})"
+        f"- {split}: {sum(own.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in own.items())})"
+        + "".join(f", {text}: {data[key][split]:,}" for key, text in _OF_SLICES.items() if key in data)
         for split, own in data.get("counts", {}).items()
     ]
     sources = ", ".join(f"{name} ({count:,})" for name, count in data.get("sources", {}).items())
     return [
         *counts,
         f"- Sources: {sources or 'unknown'}",
-        f"- Patients known for {data.get('patients_known', 0):,} images",
+        f"- Patients known for {data.get('patients_known', 0):,} {unit}",
         f"- Terms: {data.get('terms') or 'not stated'}",
-        f"- SHA-256 over content, split and label of all files: `{data.get('sha256', 'unknown')}`",
+        f"- SHA-256 over content, split and label of all files: "
+        f"`{data.get('sha256') or data.get('fingerprint', 'unknown')}`",
     ]
 
 
@@ -261,20 +178,45 @@ def _seen_of_slice(own: SlicePreprocess) -> str:
     return region + ("; lung and soft tissue mapped to fixed greys" if own.window else "") + others
 
 
+def _seen_of_body(own: CtPreprocess) -> str:
+    region = "the whole slice" if own.region == "body" else "the square around the study's lungs"
+    return (
+        f"Slices of a study, all but the body black, {region}; HU from {own.hu_low:g} to {own.hu_high:g}, times "
+        f"{own.brightness:g}"
+    )
+
+
+def _seen_of_standard(own: Standardisation) -> str:
+    region = "the whole slice" if own.region == "body" else "the square around the study's lungs"
+    outside = ", all but the lungs black" if own.outside == "hidden" else ""
+    return f"Slices averaged to about {own.slice_mm:g} mm, {region}{outside}; HU from {own.hu_low:g} to {own.hu_high:g}"
+
+
+def _seen(own: Preprocess) -> str:
+    """What a network is shown, in words."""
+    if isinstance(own, XrayPreprocess):
+        return _seen_of_xray(own)
+    if isinstance(own, SlicePreprocess):
+        return _seen_of_slice(own)
+    return _seen_of_body(own) if isinstance(own, CtPreprocess) else _seen_of_standard(own)
+
+
 def _sees(recipe: Recipe) -> list[str]:
-    own = recipe.framing
-    region = _seen_of_xray(own) if isinstance(own, XrayPreprocess) else _seen_of_slice(own)
-    neutral = type(recipe.augment)()
+    own, augment = recipe.preprocess, dataclasses.asdict(recipe.augment)
+    neutral = dataclasses.asdict(type(recipe.augment)())
     augmented = [
-        f"{field.name.replace('_', ' ')} {getattr(recipe.augment, field.name)}"
-        for field in dataclasses.fields(recipe.augment)
-        if getattr(recipe.augment, field.name) != getattr(neutral, field.name)
+        f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value != neutral[name]
     ]
+    mean, std = (_listed(value) for value in (own.mean, own.std))
     return [
-        f"- {region}; {own.size} x {own.size} pixels, {own.channels} channel(s); "
-        f"normalised with mean {own.mean:.4g} and standard deviation {own.std:.4g}.",
+        f"- {_seen(own)}; {own.size} x {own.size} pixels, {own.channels} channel(s); "
+        f"normalised with mean {mean} and standard deviation {std}.",
         f"- Drawn anew for every training image and epoch: {', '.join(augmented) or 'nothing'}.",
     ]
+
+
+def _listed(value: float | tuple[float, ...]) -> str:
+    return ", ".join(f"{own:.4g}" for own in (value if isinstance(value, tuple) else (value,)))
 
 
 def _figures(bundle: Bundle) -> list[str]:
@@ -286,7 +228,10 @@ def _figures(bundle: Bundle) -> list[str]:
     rows = [
         ["", *(f"{set_title(key)} ({found['role']})" for key, found in sets.items())],
         ["---"] * (len(sets) + 1),
-        ["images", *(f"{found['images']:,}" for found in sets.values())],
+        [
+            "images" if bundle.patient is None else "patients",
+            *(f"{found['images']:,}" for found in sets.values()),
+        ],
         *(
             [figure_name(name).title, *(_cell(found["figures"].get(name)) for found in sets.values())]
             for name in names
@@ -310,17 +255,18 @@ def _cell(figure: Mapping[str, float | None] | None) -> str:
 
 
 def _calibration(bundle: Bundle) -> list[str]:
-    thresholds, distance = bundle.thresholds, bundle.thresholds.distance
+    calibration, thresholds, distance = bundle.calibration, bundle.thresholds, bundle.thresholds.distance
     by_class = ", ".join(f"{name} {least:.2f}" for name, least in thresholds.by_class.items())
-    return [
-        f"- Temperature {bundle.calibration.temperature:.3f}, fitted on {bundle.calibration.fitted_on}.",
-        f"- Referred instead of reported: answers less sure than {thresholds.confidence:.2f}"
-        + (
+    fitted = f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""
+    far = ". How far an image is from the training images was not measured."
+    if distance is not None:
+        far = (
             f", and images farther from the training images than {distance:.3g} (99 % of the validation images are "
             "nearer)."
-            if distance is not None
-            else ". How far an image is from the training images was not measured."
-        ),
+        )
+    return [
+        f"- Temperature {calibration.temperature:.3f}{fitted}.",
+        f"- Referred instead of reported: answers less sure than {thresholds.confidence:.2f}{far}",
         *([f"- By class, in place of {thresholds.confidence:.2f}: {by_class}."] if by_class else []),
         *(
             [
@@ -330,7 +276,16 @@ def _calibration(bundle: Bundle) -> list[str]:
             if thresholds.normal_distance is not None
             else []
         ),
+        *([_anomalous(bundle, bundle.anomaly)] if bundle.anomaly is not None else []),
     ]
+
+
+def _anomalous(bundle: Bundle, anomaly: Mapping[str, Any]) -> str:
+    return (
+        f"- A slice counts as unlike {bundle.classes[0]} above a score of {anomaly['value']:.4f}: "
+        f"{100 * anomaly['false_alarms']:.0f} % of {anomaly['slices']} held-out slices of {anomaly['studies']} studies "
+        "of that class lie above."
+    )
 
 
 def _limits(bundle: Bundle) -> list[str]:
@@ -347,30 +302,43 @@ def _limits(bundle: Bundle) -> list[str]:
         "too good.",
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
         *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
-        *([] if "audit" in roles else ["- No audit for shortcuts is recorded."]),
+        *([] if "audit" in roles or bundle.patient else ["- No audit for shortcuts is recorded."]),
         *(f"- Every answer is referred: {flag.message}." for flag in limits_of(bundle)),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
+        *([_SHEETS] if bundle.imputer else []),
     ]
 
 
-def _commands(bundle: Bundle, recipe: Recipe) -> list[str]:
+def _again(bundle: Bundle, recipe: Recipe) -> list[str]:
+    """The commands; a model for which no split was left to test it on must be tested on other data."""
     train = ["pulmoscope", "train", recipe.name, "--data", "DATA", "-o", "RUN"]
     for change in changed_settings(recipe):
         train += ["--set", change]
     release, _, calibrated = bundle.version.partition("+")
     if not release.startswith("own-"):
         train += ["--release", release]
+    tested = "test" in bundle.training_data.get("splits", ("test",))
+    data = "--data DATA --split test" if tested else "--data OTHER --split all"
     return [
+        "```",
         shlex.join(train),
         *(["pulmoscope models calibrate RUN --data OTHER -o CALIBRATED"] if calibrated else []),
-        "pulmoscope evaluate RUN --data DATA --split test -o EVALUATION",
+        f"pulmoscope evaluate RUN {data} -o EVALUATION",
         "pulmoscope models record RUN --metrics EVALUATION/metrics.json --as test",
+        "```",
+        *([] if tested else ["", _NOT_TESTED]),
     ]
 
 
 def _versions(bundle: Bundle) -> list[str]:
-    verified = ", ".join(f"{name} {value:.1g}" for name, value in bundle.verified.items())
+    """Of the schema and packages, and how far exported networks are from the trained ones."""
+    by_network = {name: own for name, own in bundle.verified.items() if isinstance(own, Mapping)}
+    largest = {
+        runtime: max(own[runtime] for own in by_network.values() if runtime in own)
+        for runtime in dict.fromkeys(name for own in by_network.values() for name in own)
+    }
+    verified = ", ".join(f"{name} {value:.1g}" for name, value in (largest or bundle.verified).items())
     return [
         f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {own}' for name, own in bundle.software.items())}",
         f"- Largest difference from the trained network, in standard deviations of the output: "
