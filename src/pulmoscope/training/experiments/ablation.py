@@ -26,6 +26,10 @@ from pulmoscope.training.severity.run import OWN_CACHE
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
 LEVELS = ("slice", *VOTES)
+INTERVAL = (
+    "95 % percentile bootstrap over patients; each system is trained once, and what another seed "
+    "of training would change is not in it; seven gains a level, not corrected for their number"
+)
 
 
 def losses(recipe: Recipe) -> Mapping[str, LossSpec]:
@@ -101,8 +105,7 @@ def ablate(
         "method": {
             "bootstrap": bootstrap,
             "seed": recipe.seed,
-            "interval": "95 % percentile bootstrap over patients; each system is trained once, and what another seed "
-            "of training would change is not in it; seven gains a level, not corrected for their number",
+            "interval": INTERVAL,
         },
         "synthetic": found.summary["synthetic"],
         "command": command,
