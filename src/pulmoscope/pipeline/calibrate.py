@@ -71,13 +71,7 @@ def calibrate(
     if out.resolve() == own.folder.resolve():
         raise BundleError(f"{out}: is the model itself; the calibrated one needs a folder of its own")
     predictions, failures = predict_answers(model, table, progress)
-    known = predictions.select(predictions.truth >= 0)
-    labels = set(known.labels)
-    if len(known) < LEAST or len(labels) < 2:
-        raise DatasetError(
-            f"{table.root}: calibration needs at least {LEAST} images of two or more of the model's classes "
-            f"(found: {len(known)} images of {', '.join(sorted(labels)) or 'none'})"
-        )
+    known = _enough(predictions, table)
     assert known.logits is not None
     temperature = fit_temperature(known.logits, known.truth)
     shares = calibrated(known.logits.astype(np.float32), temperature)
@@ -99,6 +93,18 @@ def calibrate(
         metrics={name: _carried(found, used) for name, found in own.metrics.items()},
     )
     return made.save(), failures
+
+
+def _enough(predictions: Predictions, table: SampleTable) -> Predictions:
+    """The images with a label that the model knows, if they are enough."""
+    known = predictions.select(predictions.truth >= 0)
+    labels = set(known.labels)
+    if len(known) < LEAST or len(labels) < 2:
+        raise DatasetError(
+            f"{table.root}: calibration needs at least {LEAST} images of two or more of the model's classes "
+            f"(found: {len(known)} images of {', '.join(sorted(labels)) or 'none'})"
+        )
+    return known
 
 
 def _copy_parts(own: Bundle, out: Path) -> None:

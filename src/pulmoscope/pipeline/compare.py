@@ -71,12 +71,7 @@ def compare(
             "labels": dict(sorted(Counter(pair[0].labels).items())),
             "sha256": one.metrics["data"]["sha256"],
         },
-        "figures": {name: comparison.figures["", name].plain() for name in COMPARED},
-        "by_class": {
-            label: {name: own.plain() for (of, name), own in comparison.figures.items() if of == label}
-            for label in pair[0].classes
-        },
-        "mcnemar": asdict(comparison.mcnemar),
+        **_figures(comparison, pair[0].classes),
         "conclusion": conclusion(comparison, one.name, other.name),
         "method": {
             "bootstrap": bootstrap,
@@ -90,6 +85,19 @@ def compare(
     }
     write_json(out / RESULT, found)
     return found
+
+
+def _figures(comparison: Comparison, classes: Sequence[str]) -> dict[str, Any]:
+    """What ``compare.json`` says of both models' figures, and of the answers that only one has right."""
+    of_class = {
+        label: {name: own.plain() for (of, name), own in comparison.figures.items() if of == label}
+        for label in classes
+    }
+    return {
+        "figures": {name: comparison.figures["", name].plain() for name in COMPARED},
+        "by_class": of_class,
+        "mcnemar": asdict(comparison.mcnemar),
+    }
 
 
 @dataclass(frozen=True)

@@ -67,21 +67,7 @@ def evaluate_slices(
     """
     claim_folder(out, "slices.json", force)
     studies = as_studies(table)
-    patients: list[dict[str, Any]] = []
-    rows: list[list[str]] = []
-    failures: list[Failure] = []
-    for done, sample in enumerate(studies, start=1):
-        try:
-            scan = read_labelled(studies.path(sample), sample.infected)
-            truth = infected_of(studies.path(sample), sample.infected, len(scan.pixels))
-            diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
-        except InputError as error:
-            failures.append(Failure(sample.file, error.reason))
-        else:
-            patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
-            rows += _rows(sample, diagnosis, truth)
-        if progress is not None:
-            progress(done, len(studies))
+    patients, rows, failures = _judged(model, studies, bootstrap, seed, progress)
     if not patients:
         raise DatasetError(
             f"{table.root}: no study could be read (of {len(studies)}); "
@@ -106,6 +92,28 @@ def evaluate_slices(
     }
     write_json(out / "slices.json", found)
     return found
+
+
+def _judged(
+    model: Model, studies: SampleTable, bootstrap: int, seed: int, progress: Progress | None
+) -> tuple[list[dict[str, Any]], list[list[str]], list[Failure]]:
+    """What each study came to, a row for each of its slices, and the studies that could not be read."""
+    patients: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    failures: list[Failure] = []
+    for done, sample in enumerate(studies, start=1):
+        try:
+            scan = read_labelled(studies.path(sample), sample.infected)
+            truth = infected_of(studies.path(sample), sample.infected, len(scan.pixels))
+            diagnosis = diagnose_ct(scan, model, wanted=lambda _: False)
+        except InputError as error:
+            failures.append(Failure(sample.file, error.reason))
+        else:
+            patients.append(_patient(sample, diagnosis, truth, bootstrap, seed))
+            rows += _rows(sample, diagnosis, truth)
+        if progress is not None:
+            progress(done, len(studies))
+    return patients, rows, failures
 
 
 def _patient(

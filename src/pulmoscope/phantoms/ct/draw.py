@@ -89,16 +89,7 @@ def draw(
     Raises:
         ValueError: an unknown label or nuisance; too few slices, too long a step, or both given; too small a size.
     """
-    if label not in _DISEASES:
-        raise ValueError(f"a CT phantom is one of {', '.join(_DISEASES)} (found: {label})")
-    if slices is not None and step_mm is not None:
-        raise ValueError(
-            f"a CT phantom's slices follow from its step (found: {slices} slices and {step_mm} mm)"
-        )
-    if (slices is not None and slices < 8) or size < 64:
-        raise ValueError(f"a CT phantom has at least 8 slices of 64 px (found: {slices} of {size})")
-    if step_mm is not None and not 0.5 <= step_mm <= 20:
-        raise ValueError(f"a CT phantom's slices lie 0.5 to 20 mm apart (found: {step_mm})")
+    _check(label, slices, step_mm, size)
     check_nuisances(nuisances or {})
     person, scanning, illness, daily, physics = np.random.default_rng(seed).spawn(5)
     chest = Chest.draw(person)
@@ -131,6 +122,20 @@ def draw(
         infected=tuple(bool(one >= MIN_INFECTED_MM2) for one in area),
         nuisances=MappingProxyType(settings),
     )
+
+
+def _check(label: str, slices: int | None, step_mm: float | None, size: int) -> None:
+    """Refuse what can't be drawn (ValueError)."""
+    if label not in _DISEASES:
+        raise ValueError(f"a CT phantom is one of {', '.join(_DISEASES)} (found: {label})")
+    if slices is not None and step_mm is not None:
+        raise ValueError(
+            f"a CT phantom's slices follow from its step (found: {slices} slices and {step_mm} mm)"
+        )
+    if (slices is not None and slices < 8) or size < 64:
+        raise ValueError(f"a CT phantom has at least 8 slices of 64 px (found: {slices} of {size})")
+    if step_mm is not None and not 0.5 <= step_mm <= 20:
+        raise ValueError(f"a CT phantom's slices lie 0.5 to 20 mm apart (found: {step_mm})")
 
 
 def _share(lung: BoolArray, lesions: BoolArray) -> float:

@@ -26,6 +26,10 @@ from pulmoscope.training.severity.run import OWN_CACHE
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
 LEVELS = ("slice", *VOTES)
+INTERVAL = (
+    "95 % percentile bootstrap over patients; each system is trained once, and what another seed "
+    "of training would change is not in it; seven gains a level, not corrected for their number"
+)
 
 
 def losses(recipe: Recipe) -> Mapping[str, LossSpec]:
@@ -76,10 +80,7 @@ def ablate(
     Raises:
         RecipeError: the recipe's loss is none of the four.
     """
-    if _acting(recipe.loss) not in losses(recipe).values():
-        raise RecipeError(
-            f"loss.kind={recipe.loss.kind}: must be cross-entropy or ldam, to be among those that are compared"
-        )
+    _check_loss(recipe)
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
     rows: list[dict[str, Any]] = []
@@ -95,11 +96,7 @@ def ablate(
             level: difference(said[level], baseline[level], "mcc", bootstrap, recipe.seed).plain()
             for level in LEVELS
         }
-        scores = {level: found.summary["figures"][level]["scores"]["mcc"] for level in LEVELS}
-        seconds = found.summary["seconds"]
-        rows.append(
-            {"imputer": own.controls.imputer, "loss": name, "mcc": scores, "gain": gains, "seconds": seconds}
-        )
+        rows.append(_row(own.controls.imputer, name, found.summary, gains))
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
@@ -108,8 +105,7 @@ def ablate(
         "method": {
             "bootstrap": bootstrap,
             "seed": recipe.seed,
-            "interval": "95 % percentile bootstrap over patients; each system is trained once, and what another seed "
-            "of training would change is not in it; seven gains a level, not corrected for their number",
+            "interval": INTERVAL,
         },
         "synthetic": found.summary["synthetic"],
         "command": command,
@@ -120,6 +116,19 @@ def ablate(
     if owned:
         shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
     return result
+
+
+def _check_loss(recipe: Recipe) -> None:
+    if _acting(recipe.loss) not in losses(recipe).values():
+        raise RecipeError(
+            f"loss.kind={recipe.loss.kind}: must be cross-entropy or ldam, to be among those that are compared"
+        )
+
+
+def _row(imputer: str, loss: str, summary: Mapping[str, Any], gains: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``ablation.json`` says of one system."""
+    scores = {level: summary["figures"][level]["scores"]["mcc"] for level in LEVELS}
+    return {"imputer": imputer, "loss": loss, "mcc": scores, "gain": gains, "seconds": summary["seconds"]}
 
 
 def _systems(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:

@@ -94,9 +94,7 @@ def stress(
         RecipeError: the folder holds no finished cross-validation of a system that looks for damage, or of other data.
         InputError: a study can't be read.
     """
-    if not (folds / SUMMARY).is_file():
-        raise RecipeError(f"{folds}: holds no finished cross-validation (no {SUMMARY})")
-    known = read_json(folds / SUMMARY, "folds")["folds"]
+    known = _finished(folds)
     teller = Teller.of(progress)
     recipe = load_severity_run(folds / "fold-1").recipe
     if recipe.controls.imputer == NOT_FILLED:
@@ -116,9 +114,7 @@ def stress(
         {
             "case": case,
             "imputer": name,
-            "studies": len(own),
-            "slices": sum(len(one.hit) for one in own),
-            "damaged_slices": sum(int(one.hit.sum()) for one in own),
+            **_counts(own),
             "mcc": _mcc(own, recipe.classes, bootstrap, recipe.seed),
         }
         for (case, name), own in answers.items()
@@ -195,6 +191,23 @@ def _answer(
 ) -> Answer:
     missing = missing_shares(study.missing[places], study.shown[places])
     return Answer(Judged(sample, tuple(int(place) for place in places), said, missing), hit)
+
+
+def _finished(folds: Path) -> list[dict[str, Any]]:
+    """What a cross-validation's summary says of each fold."""
+    if not (folds / SUMMARY).is_file():
+        raise RecipeError(f"{folds}: holds no finished cross-validation (no {SUMMARY})")
+    found: list[dict[str, Any]] = read_json(folds / SUMMARY, "folds")["folds"]
+    return found
+
+
+def _counts(answers: Sequence[Answer]) -> dict[str, int]:
+    """How many studies, slices, and damaged ones among these were judged."""
+    return {
+        "studies": len(answers),
+        "slices": sum(len(one.hit) for one in answers),
+        "damaged_slices": sum(int(one.hit.sum()) for one in answers),
+    }
 
 
 def _mcc(

@@ -117,17 +117,20 @@ def tune(
         "feature_variants": system.feature_variants,
     }
     if force:
-        for name in (JOURNAL, *RESULTS):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / WORK, ignore_errors=True)
-    else:
-        _refuse_another(out, searched)  # before all files are read, which takes long
+        _clear(out)
+    _refuse_another(out, searched)  # before all files are read, which takes long
     searched["data"] = {"samples": len(system.table), "sha256": table_checksum(system.table)}
-    if not force:
-        _refuse_another(out, searched)
+    _refuse_another(out, searched)
     write_json(out / MARKER, {**searched, "trials": plan.trials})
     with clear_about_resources(f"tuning in {out}", "the same command"):
         return _search(system, plan, out, jobs or os.cpu_count() or 1, progress)
+
+
+def _clear(out: Path) -> None:
+    """Take an earlier search away."""
+    for name in (MARKER, JOURNAL, *RESULTS):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def _refuse_another(out: Path, searched: Mapping[str, Any]) -> None:
