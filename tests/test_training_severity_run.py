@@ -135,7 +135,7 @@ def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("preprocess.size=48 quality.imputer=misgan", "must be 32, 64 or 128"),
+        ("preprocess.size=48 quality.imputer=misgan", "must be 32, 64, 128"),
         ("preprocess.size=16", r"preprocess\.size=16: must be at least 32 and at most 1024"),
         ("phases.train.epochs=0", r"phases\.train\.epochs=0: must be at least 1"),
         ("loss.beta=1", r"loss\.beta=1\.0: must be at least 0 and at most 0\.9999999"),

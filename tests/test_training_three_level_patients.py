@@ -87,13 +87,14 @@ def test_published_numbers_of_system_b() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ("phases.tune.frozen=early", "phases.tune.frozen=early: must be one of none, norm, backbone"),
         ("model.hidden=0", "model.hidden=0: must be at least 1"),
         ("phases.tune.epochs=0", "phases.tune.epochs=0"),
         ("patient.votes=maxpool,best", "best"),
         ("ensemble.of=", "ensemble.of"),
         ("patient.votes=maxpool", "ensemble.of: must be of patient.votes"),
         ("patient.l1=-1", "patient.l1=-1.0"),
-        ("phases.tune.frozen=all", "none, norm, backbone"),
+        ("phases.tune.frozen=all", "none, norm, early, backbone"),
         ("slice.depth=3", "no setting depth"),
     ],
 )
