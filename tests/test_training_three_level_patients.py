@@ -95,7 +95,7 @@ def test_published_numbers_of_system_b() -> None:
         ("patient.votes=maxpool", "ensemble.of: must be of patient.votes"),
         ("patient.l1=-1", "patient.l1=-1.0"),
         ("phases.tune.frozen=all", "none, norm, early, backbone"),
-        ("slice.depth=3", "no setting depth"),
+        ("slices.depth=3", "no setting depth"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(change: str, said: str) -> None:
