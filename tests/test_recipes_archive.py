@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pulmoscope.core.errors import RecipeError
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.ct_standard import Standardisation
@@ -91,6 +92,20 @@ def test_grades() -> None:
     assert recipe.quality is not None
     assert (recipe.quality.imputer, recipe.quality.anomalies) == ("misgan", True)
     assert (recipe.quality.misgan.imputing_steps, recipe.quality.anogan.batches) == (60, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("xray", {"preprocess": 3}),
+        ("ct-three-level", {"slice": 3}),
+        ("ct-three-level", {"slice": {}}),
+        ("ct-severity", {"slices": 3}),
+    ],
+)
+def test_a_damaged_one_is_told(name: str, change: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match="must be a group"):
+        settings.from_plain({**plain(ARCHIVE / name), **change})
 
 
 def test_settings_that_a_version_had_not_yet_have_their_defaults() -> None:

@@ -254,6 +254,23 @@ def test_a_damaged_run_is_told_in_one_line(tmp_path: Path, name: str, content: s
     assert "\n" not in str(told.value)
 
 
+def test_a_run_of_an_earlier_version_is_resumed(films: SampleTable, tmp_path: Path) -> None:
+    run = train(TINY, films, tmp_path / "run", "phases.train.epochs=1")
+    file = tmp_path / "run" / "recipe.json"
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    begun["schema_version"] = "1.0"
+    for part in ("preprocess", "augment"):
+        del begun["recipe"][part]["type"]
+    for part in ("slices", "quality", "patient", "ensemble", "normal", "drop", "cache"):
+        del begun["recipe"][part]
+    begun["recipe"]["title"] = "an older title"
+    file.write_text(json.dumps(begun), encoding="utf-8")
+    same = settings.apply(TINY, ["phases.train.epochs=1"])
+    again = fit(same, films, tmp_path / "run", device="cpu", resume=True, progress=False)
+    assert again.summary == run.summary
+    assert dataclasses.replace(again.recipe, title=run.recipe.title) == run.recipe
+
+
 def test_a_damaged_run_is_not_resumed(films: SampleTable, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(RecipeError, match=r"recipe\.json: is damaged .*--force"):

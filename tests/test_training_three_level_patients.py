@@ -87,14 +87,15 @@ def test_published_numbers_of_system_b() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ("phases.tune.frozen=early", "phases.tune.frozen=early: must be one of none, norm, backbone"),
         ("model.hidden=0", "model.hidden=0: must be at least 1"),
         ("phases.tune.epochs=0", "phases.tune.epochs=0"),
         ("patient.votes=maxpool,best", "best"),
         ("ensemble.of=", "ensemble.of"),
         ("patient.votes=maxpool", "ensemble.of: must be of patient.votes"),
         ("patient.l1=-1", "patient.l1=-1.0"),
-        ("phases.tune.frozen=all", "none, norm, backbone"),
-        ("slice.depth=3", "no setting depth"),
+        ("phases.tune.frozen=all", "none, norm, early, backbone"),
+        ("slices.depth=3", "no setting depth"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(change: str, said: str) -> None:

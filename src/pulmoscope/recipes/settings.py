@@ -56,7 +56,13 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: an unknown setting, or a value of the wrong type.
     """
-    recipe = _typed(upgraded(plain), Recipe, "recipe")
+    try:
+        today = upgraded(plain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            "recipe: must be a group of settings, as this or an earlier version writes it"
+        ) from error
+    recipe = _typed(today, Recipe, "recipe")
     assert isinstance(recipe, Recipe)
     return recipe
 

@@ -78,8 +78,8 @@ def chosen_recipe(
 
 
 def tell(told: Told) -> None:
-    """Lines on standard output, warnings on standard error."""
-    for line in told.lines:
-        typer.echo(line)
+    """Warnings on standard error, then lines on standard output."""
     for warning in told.warnings:
         typer.echo(f"pulmoscope: {warning}", err=True)
+    for line in told.lines:
+        typer.echo(line)
