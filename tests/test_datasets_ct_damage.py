@@ -114,7 +114,7 @@ def test_float_volumes_stay_float() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"share": 1.2}, r"share of damaged slices lies in 0 to 1 \(found: 1.2\)"),
+        ({"share": 1.2}, r"fraction of damaged slices lies in 0 to 1 \(found: 1.2\)"),
         ({"kinds": ("scratch",)}, r"one of block, zero, saturated, rows, slice \(found: scratch\)"),
         ({"sizes": ()}, r"one of small, medium, large \(found: none\)"),
     ],

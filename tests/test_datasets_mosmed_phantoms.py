@@ -241,7 +241,7 @@ def test_several_processes_draw_the_same(data: Path, tmp_path: Path) -> None:
         ({"CT-1": -1}, {}, r"at least 0 \(found: -1 of CT-1\)"),
         (FEW, {"size": 32}, r"at least 8 slices of 64 px \(found: 32 px\)"),
         (FEW, {"slices": 4}, r"at least 8 slices of 64 px \(found: 4 of 256\)"),
-        (FEW, {"damage": -0.1}, r"share of damaged slices lies in 0 to 1 \(found: -0.1\)"),
+        (FEW, {"damage": -0.1}, r"fraction of damaged slices lies in 0 to 1 \(found: -0.1\)"),
     ],
 )
 def test_what_can_not_be_drawn_leaves_nothing_behind(

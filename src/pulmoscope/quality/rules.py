@@ -47,7 +47,7 @@ from pulmoscope.segment.xray_lungs import LEAST_SHARE, lung_box
 DARK, TOO_DARK = 0.45, 0.30
 """A radiograph whose 95th percentile is below this is underexposed, or too much so for a prediction (99 %: 0.50)."""
 SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
-"""Radiographs with a larger part of pixels at or above ``SATURATED`` are overexposed, or too much so (usual: 0.06)."""
+"""A radiograph with more of its pixels at or above ``SATURATED`` is overexposed, or too much so (radiographs: 0.06)."""
 LEAST_SPREAD = 0.2
 """Least distance of the 2nd and 98th percentiles (radiographs: 0.26 and more)."""
 LEAST_SIDE = 200
