@@ -53,11 +53,6 @@ _SOLID: Mapping[Grade, tuple[float, float]] = MappingProxyType(
 _MOST = 0.96  # of one lung: some of it always holds air
 
 
-def grade_of(fraction: float) -> Grade:
-    """The grade that a fraction of both lungs together, 0 … 1, stands for."""
-    return next(grade for grade in GRADES if fraction <= BOUNDS[grade][1])
-
-
 def graded(
     grade: Grade, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator
 ) -> Disease | None:
