@@ -1,4 +1,4 @@
-"""Lesions of a drawn chest CT by grade, CT-0 … CT-4: how much of the lungs is affected is settled beforehand.
+"""Lesions of a simulated chest CT by grade, CT-0 … CT-4: how much of the lungs is affected is settled beforehand.
 
 MosMedData (Morozov et al., arXiv 2005.06465) grades a study by the fraction of the lungs that is affected: none, up to
 25, 25 to 50, 50 to 75, more than 75 %. All grades look like COVID: ground glass on both sides, more of it solid as it

@@ -21,7 +21,7 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts import mosmed
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.io.ct.nifti import is_drawn
+from pulmoscope.io.ct.nifti import is_phantom
 from pulmoscope.phantoms.ct.acquisition import NUISANCES, draw_nuisances
 from pulmoscope.phantoms.ct.damage import Defect, apply, draw_defects
 from pulmoscope.phantoms.ct.draw import CtPhantom, draw
@@ -203,7 +203,7 @@ def _check_room(out: Path, jobs: Sequence[_Job], force: bool) -> None:
         raise OutputExistsError(leftovers[0])
     there = (path for job in jobs for file in job.files - {""} if (path := out / file).exists())
     for path in (*leftovers, *there):
-        if not is_drawn(path):
+        if not is_phantom(path):
             raise DatasetError(
                 f"{path}: phantoms replace phantoms only (found: a file that does not say it is one)"
             )
