@@ -18,7 +18,7 @@ def volume(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(8, 40), st.integers(8, 40)),
-    share=st.floats(0, 1),
+    fraction=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
     sizes=st.lists(st.sampled_from(SIZES), min_size=1, unique=True),
@@ -114,7 +114,7 @@ def test_float_volumes_stay_float() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"share": 1.2}, r"fraction of damaged slices lies in 0 to 1 \(found: 1.2\)"),
+        ({"fraction": 1.2}, r"fraction of damaged slices lies in 0 to 1 \(found: 1.2\)"),
         ({"kinds": ("scratch",)}, r"one of block, zero, saturated, rows, slice \(found: scratch\)"),
         ({"sizes": ()}, r"one of small, medium, large \(found: none\)"),
     ],
