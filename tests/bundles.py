@@ -15,11 +15,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds, Validation
+from pulmoscope.runtime.model import Model
 from pulmoscope.segment.xray_lungs import FINDER_SIZE
 
 GRID = 4
@@ -178,3 +180,10 @@ def _model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return model
+
+
+def slice_model(folder: Path) -> Model:
+    """One of CT slices that compares the brightness of a picture's upper quarters."""
+    preprocess = SlicePreprocess(size=32, region="full", window=False)
+    tiny_bundle(folder, ("non-COVID", "COVID"), preprocess=preprocess, modality="CT", confidence=0.5)
+    return Model.load(folder)

@@ -18,24 +18,24 @@ def volume(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(8, 40), st.integers(8, 40)),
-    share=st.floats(0, 1),
+    fraction=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
     sizes=st.lists(st.sampled_from(SIZES), min_size=1, unique=True),
 )
 def test_what_is_not_missing_is_untouched_and_the_share_is_kept(
-    shape: tuple[int, int, int], share: float, seed: int, kinds: list, sizes: list
+    shape: tuple[int, int, int], fraction: float, seed: int, kinds: list, sizes: list
 ) -> None:
     hu = volume(shape)
     before = hu.copy()
-    damaged, missing = damage(hu, np.random.default_rng(seed), share, kinds=kinds, sizes=sizes)
+    damaged, missing = damage(hu, np.random.default_rng(seed), fraction, kinds=kinds, sizes=sizes)
     assert np.array_equal(hu, before)
     assert (damaged.dtype, missing.dtype) == (np.int16, np.bool_)
     assert damaged.shape == missing.shape == shape
     assert np.array_equal(damaged[~missing], hu[~missing])
     assert np.array_equal(missing, damaged != hu)
     hit = missing.any(axis=(1, 2))
-    assert hit.sum() == int(share * shape[0] + 0.5)
+    assert hit.sum() == int(fraction * shape[0] + 0.5)
     allowed = set().union(*(VALUES[kind] for kind in kinds))
     for index in np.flatnonzero(hit):
         values = set(damaged[index][missing[index]].tolist())
@@ -114,7 +114,7 @@ def test_float_volumes_stay_float() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"share": 1.2}, r"share of damaged slices lies in 0 to 1 \(found: 1.2\)"),
+        ({"fraction": 1.2}, r"fraction of damaged slices lies in 0 to 1 \(found: 1.2\)"),
         ({"kinds": ("scratch",)}, r"one of block, zero, saturated, rows, slice \(found: scratch\)"),
         ({"sizes": ()}, r"one of small, medium, large \(found: none\)"),
     ],

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -10,12 +8,14 @@ import pydicom
 import pytest
 import SimpleITK
 
+from ct_series import by_simpleitk
+from phantoms import draw_quickly, truth
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.datasets import load
 from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.phantoms.ct.acquisition import NUISANCES, RANGES, draw_nuisances
-from pulmoscope.phantoms.ct.draw import LEFT, RIGHT, CtPhantom, draw
+from pulmoscope.phantoms.ct.draw import LEFT, RIGHT, draw
 from pulmoscope.phantoms.ct.files import dicom_series
 from pulmoscope.phantoms.ct.folder import write_ct_phantoms
 
@@ -32,24 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it matters how studies are written and not what is in them: one chest, brighter with every seed."""
-    chest = draw("Normal", 0, **SMALL)
-
-    def drawn(label: str, seed: tuple[int, int], **_: object) -> CtPhantom:
-        return dataclasses.replace(chest, label=label, hu=chest.hu.clip(-1000) + np.int16(sum(seed)))
-
-    monkeypatch.setattr("pulmoscope.phantoms.ct.folder.draw", drawn)
-
-
-def truth(folder: Path) -> list[dict[str, str]]:
-    with (folder / "truth.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def read_series(folder: Path) -> SimpleITK.Image:
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    return reader.Execute()
+    draw_quickly(monkeypatch, "folder", draw("Normal", 0, **SMALL))
 
 
 @pytest.mark.parametrize("scanner", ["Alder 16", "Cedar 128"])  # with padding and without
@@ -59,7 +42,7 @@ def test_another_library_reads_the_dicom_series_as_it_was_drawn(tmp_path: Path, 
         (tmp_path / f"{97 * number % 10}.dcm").write_bytes(
             content
         )  # the order is in the files, not in their names
-    image = read_series(tmp_path)
+    image = by_simpleitk(tmp_path)
     assert np.array_equal(SimpleITK.GetArrayFromImage(image), phantom.hu)
     step, row, column = phantom.spacing_mm
     assert image.GetSpacing() == pytest.approx((column, row, step), abs=1e-4)
@@ -99,7 +82,7 @@ def test_a_data_set_with_masks(data: Path) -> None:
         lesions = SimpleITK.GetArrayFromImage(
             SimpleITK.ReadImage(str(data / sample.mask.replace("lungs", "lesions")))
         )
-        series = read_series(data / sample.file)
+        series = by_simpleitk(data / sample.file)
         assert lungs.shape == lesions.shape == SimpleITK.GetArrayFromImage(series).shape
         for side, name in ((RIGHT, "affected_right"), (LEFT, "affected_left")):
             assert float(row[name]) == pytest.approx(100 * lesions[lungs == side].mean(), abs=1e-3)

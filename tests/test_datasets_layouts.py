@@ -63,7 +63,7 @@ def test_an_unreadable_image_does_not_stop_the_drawing_of_splits(tmp_path: Path)
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_a_tree_of_a_ct_data_set_is_of_one_layout_only(tmp_path: Path, name: str) -> None:
     data = TREES[name](tmp_path / "data")
-    claimed = [layout for layout, known in LAYOUTS.items() if known.recognise(data)]
+    claimed = [layout for layout, known in LAYOUTS.items() if known.module.recognise(data)]
     # plain class folders are what is left where nothing else fits: they come last
     assert [layout for layout in claimed if layout != "class-folders"] == [name]
     assert load(data).layout == name
@@ -75,7 +75,9 @@ def test_no_ct_layout_claims_x_rays(tmp_path: Path, name: str) -> None:
     save(tmp_path / "classes" / "non-COVID" / "b.png", film(2))
     save(tmp_path / "database" / "COVID" / "images" / "COVID-1.png", film(1))
     save(tmp_path / "splits" / "test" / "Normal" / "a.png", film(1))
-    assert not any(LAYOUTS[name].recognise(tmp_path / data) for data in ("classes", "database", "splits"))
+    assert not any(
+        LAYOUTS[name].module.recognise(tmp_path / data) for data in ("classes", "database", "splits")
+    )
 
 
 def test_plain_class_folders_come_last() -> None:

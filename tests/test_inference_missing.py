@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from bundles import tiny_bundle
+from bundles import slice_model
 from chests import SPACING_MM, chest
 from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
@@ -26,7 +26,6 @@ from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.outputs import save
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.xray import IMPUTED, outlined
-from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.quality.filled import fill_missing
 from pulmoscope.runtime.model import Model
 from pulmoscope.segment.lungs import lungs_of
@@ -52,11 +51,7 @@ def scan_of(pixels: FloatArray, *remarks: Flag) -> Scan:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """One of slices that compares the brightness of a picture's upper quarters."""
-    preprocess = SlicePreprocess(size=32, region="full", window=False)
-    folder = tmp_path_factory.mktemp("bundle")
-    tiny_bundle(folder, ("non-COVID", "COVID"), preprocess=preprocess, modality="CT", confidence=0.5)
-    return Model.load(folder)
+    return slice_model(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")

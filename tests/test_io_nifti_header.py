@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pulmoscope.io.ct.nifti import description, is_drawn
+from pulmoscope.io.ct.nifti import description, is_phantom
 
 
 def written(path: Path, notes: str) -> Path:
@@ -21,8 +21,8 @@ def written(path: Path, notes: str) -> Path:
 def test_the_description_is_what_another_library_wrote(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / name, "Synthetic chest CT, no patient")
     assert description(path) == "Synthetic chest CT, no patient"
-    assert is_drawn(path)
-    assert not is_drawn(written(tmp_path / f"other-{name}", "a chest"))
+    assert is_phantom(path)
+    assert not is_phantom(written(tmp_path / f"other-{name}", "a chest"))
 
 
 def test_nifti_2_has_it_elsewhere(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_damaged_voxels_do_not_matter_and_what_is_no_nifti_has_none(tmp_path: Pa
     whole = written(tmp_path / "one.nii.gz", "Synthetic chest CT").read_bytes()
     cut = tmp_path / "cut.nii.gz"
     cut.write_bytes(whole[:-40])
-    assert is_drawn(cut)
+    assert is_phantom(cut)
     cut.write_bytes(whole[:20])
     assert description(cut) == ""
     cut.write_bytes(whole[:12] + b"\xff" * 40)

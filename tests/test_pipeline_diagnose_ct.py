@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 
 import pulmoscope
-from bundles import quadrants, tiny_bundle
+from bundles import quadrants, slice_model, tiny_bundle
 from chests import chest
 from ct_series import drawn_hu, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnsuitableError
@@ -34,11 +34,7 @@ SLICES = 40
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """One of slices that compares the brightness of a picture's upper quarters."""
-    preprocess = SlicePreprocess(size=32, region="full", window=False)
-    folder = tmp_path_factory.mktemp("bundle")
-    tiny_bundle(folder, ("non-COVID", "COVID"), preprocess=preprocess, modality="CT", confidence=0.5)
-    return Model.load(folder)
+    return slice_model(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")

@@ -36,12 +36,12 @@ def test_a_line_is_lifted_where_a_slice_was_not_judged() -> None:
     plot = slice_plot(slices(0, None, 1, None), FOUR, ())
     assert plot.lines[0].path == "M148.8 232.0 L154.8 232.0 M547.8 34.0 L553.8 34.0"
     assert plot.together == plot.lines[0].path  # CAP has nothing
-    assert plot.unjudged == (Cell(1, 251.5, 199.5), Cell(3, 650.5, 199.5))
-    assert plot.unjudged[0].x == plot.cells[1].x
+    assert plot.unpredicted == (Cell(1, 251.5, 199.5), Cell(3, 650.5, 199.5))
+    assert plot.unpredicted[0].x == plot.cells[1].x
 
 
 def test_neighbours_that_were_not_judged_are_one_stretch() -> None:
-    assert slice_plot(slices(None, None, None, 1), FOUR, ()).unjudged == (Cell(0, 52, 3 * 199.5),)
+    assert slice_plot(slices(None, None, None, 1), FOUR, ()).unpredicted == (Cell(0, 52, 3 * 199.5),)
 
 
 def test_a_line_is_lifted_where_slices_are_missing() -> None:
@@ -82,7 +82,7 @@ def test_classes_that_are_all_negative_are_all_drawn() -> None:
 def test_a_study_in_which_nothing_was_judged_has_an_empty_plot() -> None:
     plot = slice_plot(slices(None, None, None, None), FOUR, ())
     assert (plot.lines, plot.together) == ((), "")
-    assert plot.unjudged == (Cell(0, 52, 798),)
+    assert plot.unpredicted == (Cell(0, 52, 798),)
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,9 @@ class RecipeError(PulmoscopeError):
 class OutputExistsError(PulmoscopeError):
     """A result is already where a new one should go; ``resumable``: --resume would go on with it."""
 
-    def __init__(self, path: Path, *, resumable: bool = False, found: str = "already exists") -> None:
+    def __init__(self, path: Path, *, resumable: bool = False, finding: str = "already exists") -> None:
         resume = "--resume to go on with it, " if resumable else ""
-        super().__init__(f"{path}: {found}; give {resume}another folder, or --force to replace it")
+        super().__init__(f"{path}: {finding}; give {resume}another folder, or --force to replace it")
 
 
 class ResourceError(PulmoscopeError):

@@ -38,7 +38,7 @@ def read(path: Path) -> SampleTable:
     """
     file = path / NAME if path.is_dir() else path
     rows = read_csv(file, COLUMNS)
-    boxes, ignored = _own_boxes(file.with_name(BOXES))
+    boxes, ignored = _boxes_beside(file.with_name(BOXES))
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
@@ -69,7 +69,7 @@ def read(path: Path) -> SampleTable:
     return SampleTable(file.parent, "manifest", tuple(samples), tuple(warnings))
 
 
-def _own_boxes(file: Path) -> tuple[dict[str, Boxes], list[str]]:
+def _boxes_beside(file: Path) -> tuple[dict[str, Boxes], list[str]]:
     """The boxes beside a manifest; a table of another kind that has their name is ignored, with a warning."""
     try:
         return read_boxes(file), []

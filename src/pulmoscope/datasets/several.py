@@ -73,7 +73,7 @@ def joined(tables: Sequence[SampleTable]) -> SampleTable:
     if twice:
         raise DatasetError(f"{twice[0]}: a file is in one data set (found: {len(twice)} in several)")
     warnings = tuple(f"{table.root.name}: {warning}" for table in tables for warning in table.warnings)
-    return SampleTable(root, "several", tuple(_told_apart(samples, homes)), warnings)
+    return SampleTable(root, "several", tuple(_with_distinct_patients(samples, homes)), warnings)
 
 
 def _home(sample: Sample, folder: Path) -> str:
@@ -82,7 +82,7 @@ def _home(sample: Sample, folder: Path) -> str:
     return folder.as_posix() if hospital == UNIDENTIFIED else PART_OF.get(hospital, hospital)
 
 
-def _told_apart(samples: Sequence[Sample], homes: Sequence[str]) -> Iterator[Sample]:
+def _with_distinct_patients(samples: Sequence[Sample], homes: Sequence[str]) -> Iterator[Sample]:
     origins: dict[str, set[str]] = defaultdict(set)
     for sample, home in zip(samples, homes, strict=True):
         origins[sample.patient].add(home)

@@ -50,7 +50,7 @@ def assign_splits(
         raise DatasetError(f"split fractions must be positive and sum to 1 (found: {dict(fractions)})")
     members: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
-        members[_own_name(sample) if groups is None else groups[index]].append(index)
+        members[_unique_name(sample) if groups is None else groups[index]].append(index)
 
     total = Counter(sample.label for sample in samples)
     *smaller, largest = sorted(fractions, key=lambda name: fractions[name])
@@ -74,7 +74,7 @@ def assign_splits(
     return tuple(dataclasses.replace(sample, split=chosen[index]) for index, sample in enumerate(samples))
 
 
-def _own_name(sample: Sample) -> str:
+def _unique_name(sample: Sample) -> str:
     return f"patient {sample.patient}" if sample.patient else f"file {sample.file}"
 
 
@@ -121,13 +121,13 @@ def image_groups(
     first_of: dict[str, int] = {}
     for index, sample in enumerate(samples):
         if sample.patient:
-            pairs.append((first_of.setdefault(_own_name(sample), index), index))
+            pairs.append((first_of.setdefault(_unique_name(sample), index), index))
         if together is not None and together[index]:
             pairs.append((first_of.setdefault(f"together {together[index]}", index), index))
     numbers = connected(len(samples), pairs)
     names: dict[int, str] = {}
     for number, sample, code in zip(numbers, samples, hashes, strict=True):
-        name = _own_name(sample)
+        name = _unique_name(sample)
         if code is not None and not sample.patient:
             name = f"picture {np.packbits(code).tobytes().hex()}"
         names[number] = min(name, names.get(number, name))

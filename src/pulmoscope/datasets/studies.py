@@ -6,7 +6,7 @@ A study is a folder of DICOM slices or a volume's file; its sample says in ``inf
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pulmoscope.core.errors import DatasetError
@@ -32,10 +32,15 @@ def is_study(path: Path) -> bool:
 
 def slices_in(folder: Path) -> list[Path]:
     """The DICOM files directly in a folder, by name; hidden ones are none."""
+    return files_in(folder, DICOM_SUFFIXES)
+
+
+def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files directly in a folder with one of these suffixes, by name; hidden ones are none."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
 
 

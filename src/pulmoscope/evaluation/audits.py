@@ -236,7 +236,7 @@ def _verdict(
         return "none", "for comparison"
     if auroc is None or clean is None:
         return "none", "the data hold too few classes to tell"
-    if _told(clean) <= GOOD:
+    if _either_way(clean) <= GOOD:
         return "none", "the model hardly tells the classes apart in the first place"
     if takes == "border":
         lost = clean - auroc
@@ -245,12 +245,12 @@ def _verdict(
         if lost <= DROP_GOOD:
             return "good", "does without the border"
         return ("bad", "leans on the border") if lost > DROP_BAD else ("doubtful", "uses the border in part")
-    if _told(auroc) <= GOOD:
+    if _either_way(auroc) <= GOOD:
         return "good", "the surroundings say next to nothing"
-    bad = _told(auroc) > BAD
+    bad = _either_way(auroc) > BAD
     return ("bad", "reads the surroundings") if bad else ("doubtful", "reads the surroundings in part")
 
 
-def _told(auroc: float) -> float:
+def _either_way(auroc: float) -> float:
     """An AUROC far below one half is the same knowledge with the sign turned round."""
     return max(auroc, 1 - auroc)

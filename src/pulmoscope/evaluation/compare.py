@@ -100,7 +100,7 @@ def compare(one: Predictions, other: Predictions, bootstrap: int = 1000, seed: i
         name: Compared(
             _value(values[0][name]),
             _value(values[1][name]),
-            _told(gaps[name], trials.get(name, ())),
+            _with_interval(gaps[name], trials.get(name, ())),
         )
         for name in names
     }
@@ -163,7 +163,7 @@ def _gaps(
     return estimates(gap, unit_of_image, bootstrap, seed)
 
 
-def _told(gap: Estimate, trials: Sequence[int]) -> Estimate:
+def _with_interval(gap: Estimate, trials: Sequence[int]) -> Estimate:
     """A difference with its exact interval, where all resamples are alike and the bootstrap has none."""
     if gap.value is None or gap.low is not None or not gap.usable:
         return gap

@@ -34,7 +34,7 @@ def judge(
     limits = unproven.limits_of(bundle)
     found = []
     for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
-        known = rules.drawn_among_real(own, bundle.training_data.get("sources", ()))
+        known = rules.synthetic_among_real(own, bundle.training_data.get("sources", ()))
         known = views.known_children(known, bundle.training_data.get("views", {}), bundle.classes)
         shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
         unlike = rules.unlike_training(distances[place], thresholds.distance)
@@ -61,7 +61,7 @@ def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> 
         sources: of the model's training studies.
     """
     flags = ct_rules.check(scan, None if lungs is None else lungs.labels).all_flags
-    return Quality(rules.drawn_and_real(flags, sources))
+    return Quality(rules.synthetic_and_real(flags, sources))
 
 
 def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thresholds) -> Prediction:

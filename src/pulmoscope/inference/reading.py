@@ -65,8 +65,8 @@ class Reading:
         classes, count = self.model.bundle.classes, len(self.seen.scan.pixels)
         read = self._read()
         if read is None:
-            unjudged = np.full((count, len(classes)), np.nan, dtype=np.float32)
-            return CtAnswer(unjudged, np.array([], dtype=np.intp), {})
+            unpredicted = np.full((count, len(classes)), np.nan, dtype=np.float32)
+            return CtAnswer(unpredicted, np.array([], dtype=np.intp), {})
         if self.model.bundle.patient is None:
             return self._by_rule(read)
         patient = self.model.patient(read.probabilities, read.vectors)

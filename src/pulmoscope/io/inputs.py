@@ -110,13 +110,13 @@ class Entry:
         name: as the user named it; a member of a zip as ``archive.zip/member``.
         slug: a file-system-safe name, unique among the entries of one call, and the same for the same inputs.
         source: where the bytes are, or these, or why the input is refused.
-        place: the folder that it lies in, relative to what was given; that one's own name where it lies at the top.
+        folder: in which it lies, relative to the named path; the path's last part where it lies at the top.
     """
 
     name: str
     slug: str
     source: Path | Member | InputError | bytes
-    place: str = ""
+    folder: str = ""
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:

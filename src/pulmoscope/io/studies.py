@@ -250,7 +250,7 @@ def _folder(entries: Sequence[Entry]) -> str:
 
 def _place(entries: Sequence[Entry]) -> str:
     """The same, relative to what was given."""
-    return _common([entry.place for entry in entries]) or entries[0].place
+    return _common([entry.folder for entry in entries]) or entries[0].folder
 
 
 def _common(folders: Sequence[str]) -> str:

@@ -21,8 +21,12 @@ import timm  # noqa: E402  (torchvision, which timm imports, needs the line abov
 from timm.models import adapt_input_conv  # noqa: E402
 
 
-def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
-    """A timm network without its head, with the pretrained weights that the recipe asks for (errors: see `build`)."""
+def timm_backbone(spec: ModelSpec, channels: int, setting: str = "model.weights") -> nn.Module:
+    """A timm network without its head, with the pretrained weights that the recipe asks for (errors: see `build`).
+
+    Args:
+        setting: what the recipe calls ``spec.weights``, for errors.
+    """
     options: dict[str, Any] = {
         "num_classes": 0,
         "global_pool": "",
@@ -50,34 +54,40 @@ def timm_backbone(spec: ModelSpec, channels: int) -> nn.Module:
         ) from error
     finally:
         retries.setLevel(level)
+    source = f"{setting}={spec.weights}"
     if spec.weights.startswith(PREFIX):
         whole = timm.create_model(spec.backbone, **spec.backbone_options).state_dict()
-        _fill(backbone, packaged_weights(spec.weights.removeprefix(PREFIX), whole), spec.weights, channels)
+        _fill(
+            backbone,
+            packaged_weights(spec.weights.removeprefix(PREFIX), whole),
+            channels,
+            f"{setting}={spec.weights}",
+        )
     elif spec.weights:
-        _load(backbone, Path(spec.weights), channels)
+        _load(backbone, Path(spec.weights), channels, source)
     if hasattr(backbone, "pre_logits"):
         backbone.pre_logits = nn.Identity()  # VGG's fully connected layers: part of its own head, not of ours
     return backbone
 
 
-def _load(backbone: nn.Module, file: Path, channels: int) -> None:
+def _load(backbone: nn.Module, file: Path, channels: int, source: str) -> None:
     """Load a state dict strictly, its classifier excepted; half precision becomes single.
 
     The file holds a backbone as timm names it, or a whole network as a run leaves it (``weights.safetensors``).
     """
     if not file.is_file():
-        raise RecipeError(f"model.weights={file}: there is no such file")
+        raise RecipeError(f"{source}: there is no such file")
     try:
         state = load_file(file)
     except SafetensorError as error:
-        raise RecipeError(f"model.weights={file}: not a safetensors file ({error})") from error
+        raise RecipeError(f"{source}: not a safetensors file ({error})") from error
     if any(name.startswith("backbone.") for name in state):
         parts = ((name.partition("."), value) for name, value in state.items())
         state = {name: value for (part, _, name), value in parts if part == "backbone"}
-    _fill(backbone, state, str(file), channels)
+    _fill(backbone, state, channels, source)
 
 
-def _fill(backbone: nn.Module, loaded: dict[str, Tensor], source: str, channels: int) -> None:
+def _fill(backbone: nn.Module, loaded: dict[str, Tensor], channels: int, source: str) -> None:
     """Put weights into a backbone, all of them but the classifier's.
 
     Raises:
@@ -98,9 +108,7 @@ def _fill(backbone: nn.Module, loaded: dict[str, Tensor], source: str, channels:
         wanted = tuple(expected[name].shape) if name in expected else "has none"
         held = tuple(state[name].shape) if name in state else "has none"
         if wanted != held:
-            raise RecipeError(
-                f"model.weights={source}: does not fit the backbone ({name}: file {held}, network {wanted})"
-            )
+            raise RecipeError(f"{source}: does not fit the backbone ({name}: file {held}, network {wanted})")
     backbone.load_state_dict(state)
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.types import FloatArray
+from pulmoscope.models.backbone import timm_backbone
 from pulmoscope.preprocess.views import CHESTS, VIEWS
-from pulmoscope.runtime.torchvision_shim import declare_missing_operators
-
-declare_missing_operators()
-
-import timm  # noqa: E402  (torchvision, which timm imports, needs the line above)
+from pulmoscope.recipes.specs import ModelSpec
 
 _STAGES, _CHANNELS = 5, 96
 """Down to a sixteenth of the input; the stages after it hold four fifths of a MobileNetV2's weights."""
@@ -38,9 +32,8 @@ class ViewNetwork(nn.Module):
 
     def __init__(self, weights: str = "", dimensions: int = 48) -> None:
         super().__init__()
-        whole = timm.create_model("mobilenetv2_100", pad_type="same", in_chans=1, num_classes=0)
-        if weights:
-            _load(whole, Path(weights))
+        spec = ModelSpec("mobilenetv2_100", False, weights, {"pad_type": "same"})
+        whole: Any = timm_backbone(spec, 1, "weights")
         self.stem, self.norm = whole.conv_stem, whole.bn1
         self.stages = whole.blocks[:_STAGES]
         self.top = nn.Conv2d(_CHANNELS, FEATURES, 1, bias=False)
@@ -82,15 +75,3 @@ class ViewNetwork(nn.Module):
 def margin(logits: Tensor) -> Tensor:
     """How far (batch,) the chests are ahead of all else: the logit of the probability that it is one."""
     return logits[:, :CHESTS].logsumexp(1) - logits[:, CHESTS:].logsumexp(1)
-
-
-def _load(whole: nn.Module, path: Path) -> None:
-    """Weights for three colours, of which one grey is all three."""
-    try:
-        stored = {name: value.float() for name, value in load_file(path).items()}
-        stored["conv_stem.weight"] = stored["conv_stem.weight"].sum(dim=1, keepdim=True)
-        stored = {name: value for name, value in stored.items() if not name.startswith("classifier.")}
-        whole.load_state_dict(stored)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"{path}: must hold the weights of timm's mobilenetv2_100 ({reason})") from error

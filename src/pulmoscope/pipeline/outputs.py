@@ -87,7 +87,7 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
     unfinished = [other for other in others if not complete and (out / other / DIAGNOSIS).exists()]
     if unfinished and not force:
         raise OutputExistsError(
-            out, found=f"holds {len(unfinished)} results of an unfinished run over other inputs"
+            out, finding=f"holds {len(unfinished)} results of an unfinished run over other inputs"
         )
     for other in others:
         clear(out / other)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units
-from pulmoscope.preprocess.framing import lung_square, resample
+from pulmoscope.preprocess.framing import lung_square, resample, windowed
 from pulmoscope.segment.lungs import lungs_of
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -74,8 +74,7 @@ class CtPreprocess:
     def to_uint8(self, pixels: FloatArray, units: Units) -> Bytes:
         """Scale to 0 … 255: HU from ``hu_low`` to ``hu_high``, grey from 0 to 1; any shape."""
         low, high = (self.hu_low, self.hu_high) if units is Units.HU else (0.0, 1.0)
-        scaled = (pixels - np.float32(low)) * np.float32(255 / (high - low))
-        return np.asarray(np.rint(np.clip(scaled, 0, 255)), dtype=np.uint8)
+        return windowed(pixels, low, high)
 
     def blurred(self, image: Bytes) -> Bytes:
         """A slice (rows, columns) as the threshold sees it."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point
-from pulmoscope.preprocess.framing import lung_square, resample
+from pulmoscope.preprocess.framing import lung_square, resample, windowed
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
@@ -119,17 +119,12 @@ class Standardisation:
             of_all = self._averaged(np.where(seen, part, np.float32(0)))
             of_seen = np.asarray(of_all / np.maximum(fraction, least), dtype=np.float32)
             visible[index] = fraction >= least
-            images[index] = np.where(visible[index], self.windowed(of_seen), 0)
+            images[index] = np.where(visible[index], windowed(of_seen, self.hu_low, self.hu_high), 0)
             if missing is not None and missing[start:end].any():
                 lost = self._averaged(np.asarray(seen & missing[start:end, rows, columns], dtype=np.float32))
                 holes[index] = (lost > 0) & visible[index]
         shows_lung = (area > 0) & (area >= self.least_lung * area.max(initial=0))
         return StandardStudy(images, visible, holes, first.astype(np.int64), shows_lung, box)
-
-    def windowed(self, hu: FloatArray) -> Bytes:
-        """HU from ``hu_low`` to ``hu_high`` as 0 … 255; any shape."""
-        scaled = (hu - np.float32(self.hu_low)) * np.float32(255 / (self.hu_high - self.hu_low))
-        return np.asarray(np.rint(np.clip(scaled, 0, 255)), dtype=np.uint8)
 
     def box(self, lungs: LungMask, shape: tuple[int, ...]) -> Box:
         """The part of every slice that is shown: a square around the lungs, within the picture where that is possible.

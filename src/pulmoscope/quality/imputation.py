@@ -10,7 +10,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -18,9 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.errors import BundleError
 from pulmoscope.core.types import BoolArray, FloatArray
-from pulmoscope.runtime.network import Network, Runtime, open_network
+from pulmoscope.runtime.network import Network
 
 BATCH = 16
 """Slices that a network fills at a time."""
@@ -204,21 +202,6 @@ def stack_at(images: FloatArray, seen: BoolArray, index: int) -> tuple[FloatArra
     return values, weights
 
 
-def network_imputer(path: Path, name: str, runtime: Runtime = "auto", device: str = "auto") -> NetworkImputer:
-    """Open an imputer's ONNX file.
-
-    Raises:
-        BundleError: it can't be read, or its inputs are others.
-        ResourceError: the runtime is not installed, or the device is not there.
-    """
-    network = open_network(path, runtime, device)
-    if network.inputs != ("slices", "observed"):
-        raise BundleError(
-            f"{path}: an imputer takes slices and observed (found: {', '.join(network.inputs)})"
-        )
-    return NetworkImputer(name, network)
-
-
 IMPUTERS = MappingProxyType(
     {
         filler.name: filler
@@ -237,36 +220,6 @@ def imputer(name: str) -> Imputer:
     if name not in IMPUTERS:
         raise ValueError(f"an imputer is one of {', '.join(IMPUTERS)} (found: {name})")
     return IMPUTERS[name]
-
-
-@dataclass(frozen=True)
-class ImputationError:
-    """How far filled pixels are from the truth, in the images' units.
-
-    Attributes:
-        rmse, mae: root of the mean squared, and mean absolute difference.
-        pixels: how many were filled.
-    """
-
-    rmse: float
-    mae: float
-    pixels: int
-
-
-def imputation_error(images: FloatArray, missing: BoolArray, truth: FloatArray) -> ImputationError:
-    """Compare filled images with the truth, where pixels were missing only.
-
-    Raises:
-        ValueError: shapes differ, or nothing was missing.
-    """
-    if not images.shape == missing.shape == truth.shape:
-        raise ValueError(
-            f"images, mask and truth have one shape (found: {images.shape}, {missing.shape}, {truth.shape})"
-        )
-    apart = images[missing].astype(np.float64) - truth[missing]
-    if not apart.size:
-        raise ValueError("at least one pixel was missing (found: none)")
-    return ImputationError(float(np.sqrt(np.mean(apart**2))), float(np.abs(apart).mean()), apart.size)
 
 
 def _damaged(missing: BoolArray) -> npt.NDArray[np.intp]:

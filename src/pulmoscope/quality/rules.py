@@ -47,7 +47,7 @@ from pulmoscope.segment.xray_lungs import LEAST_SHARE, lung_box
 DARK, TOO_DARK = 0.45, 0.30
 """A radiograph whose 95th percentile is below this is underexposed, or too much so for a prediction (99 %: 0.50)."""
 SATURATED, MOST_SATURATED, TOO_SATURATED = 0.995, 0.15, 0.30
-"""Radiographs with a larger part of pixels at or above ``SATURATED`` are overexposed, or too much so (usual: 0.06)."""
+"""A radiograph with more of its pixels at or above ``SATURATED`` is overexposed, or too much so (radiographs: 0.06)."""
 LEAST_SPREAD = 0.2
 """Least distance of the 2nd and 98th percentiles (radiographs: 0.26 and more)."""
 LEAST_SIDE = 200
@@ -106,7 +106,7 @@ def check_slice(scan: Scan, lungs_found: bool) -> Quality:
     return Quality((*scan.remarks, *none))
 
 
-def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
+def synthetic_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
     """Refuse a synthetic picture where the model has learnt from real films.
 
     Args:
@@ -120,13 +120,13 @@ def drawn_among_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[F
     return tuple(_limit(flag.code, finding) if flag.code == "synthetic" else flag for flag in flags)
 
 
-def drawn_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
-    """:func:`drawn_among_real`, and the reverse: a model of simulated studies can't read a patient's."""
+def synthetic_and_real(flags: Sequence[Flag], sources: Collection[str]) -> tuple[Flag, ...]:
+    """:func:`synthetic_among_real`, and the reverse: a model of simulated studies can't read a patient's."""
     synthetic = any(flag.code == "synthetic" for flag in flags)
     if not synthetic and set(sources) == {SYNTHETIC_SOURCE}:
         finding = "the study is a patient's, and the model has learnt from simulated studies only"
         return (*flags, _limit("real-among-drawn", finding))
-    return drawn_among_real(flags, sources)
+    return synthetic_among_real(flags, sources)
 
 
 def unlike_training(distance: float | None, limit: float | None) -> tuple[Flag, ...]:

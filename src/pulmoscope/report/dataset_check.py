@@ -40,7 +40,7 @@ def to_html(report: CheckReport, table: SampleTable) -> str:
         labels=sorted({count.label for count in report.counts}),
         kinds=_kind_rows(report.files),
         samples=_sample_pictures(table),
-        histograms=[(held.label, _histogram_path(held.fractions)) for held in report.histograms],
+        histograms=[(held.label, _histogram_path(held.shares)) for held in report.histograms],
         pairs=[_pair_pictures(table, pair) for pair in report.pairs[:PAIRS]],
         lines=LINES,
         source_names=sorted({source.source for source in report.sources}),

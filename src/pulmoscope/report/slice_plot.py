@@ -52,7 +52,7 @@ class SlicePlot:
     Attributes:
         lines: one per positive class; broken where a slice has no prediction or is missing.
         together: the path of what several positive classes have together; empty where there is one.
-        unjudged: stretches of slices without a prediction.
+        unpredicted: stretches of slices without a prediction.
         imputed: slices of which something was filled in.
         cells: one per slice.
         marks: the slices shown below.
@@ -63,7 +63,7 @@ class SlicePlot:
 
     lines: tuple[Line, ...]
     together: str
-    unjudged: tuple[Cell, ...]
+    unpredicted: tuple[Cell, ...]
     imputed: tuple[Cell, ...]
     cells: tuple[Cell, ...]
     marks: tuple[Mark, ...]
@@ -94,7 +94,7 @@ def slice_plot(
             for number, label in enumerate(classes)
         ),
         together=_path(slices, axis, suspicion) if several else "",
-        unjudged=tuple(_stretches(slices, axis)),
+        unpredicted=tuple(_stretches(slices, axis)),
         imputed=tuple(_cell(one_slice.index, axis) for one_slice in slices if one_slice.missing_fraction),
         cells=cells,
         marks=tuple(Mark(*mark) for mark in zip(marked, lines, labels, strict=True)),

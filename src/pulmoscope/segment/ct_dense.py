@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.types import Bytes, FloatArray, Point
-from pulmoscope.segment.ct_lung_parts import disc
+from pulmoscope.segment.ct_lung_parts import disc, grid_size
 
 DENSE_HU = -600
 """Aerated lung is lighter."""
@@ -48,10 +48,7 @@ def _share(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> float:
         max(0, top - room[0]) : top + height + room[0], max(0, left - room[1]) : left + width + room[1]
     ]
     rows, columns = lungs[around].shape
-    size = (
-        max(1, round(columns * spacing_mm[2] / GRID_MM)),
-        max(1, round(rows * spacing_mm[1] / GRID_MM)),
-    )
+    size = grid_size(rows, columns, spacing_mm, GRID_MM)
     pixels = cv2.resize(hu[around], size, interpolation=cv2.INTER_AREA)
     lung = cv2.resize((lungs[around] > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     inside = cv2.erode(

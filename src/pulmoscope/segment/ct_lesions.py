@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
-from pulmoscope.segment.ct_lung_parts import disc
+from pulmoscope.segment.ct_lung_parts import disc, grid_size
 
 GRID_MM, SLAB_MM = 1.5, 5.0
 """The pixel that is measured on, about; and over how much neighbouring slices are averaged."""
@@ -72,10 +72,7 @@ def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
     """
     box = _box(np.asarray((labels > 0).any(axis=0)), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
     rows, columns = (part.stop - part.start for part in box)
-    size = (
-        max(1, round(columns * spacing_mm[2] / GRID_MM)),
-        max(1, round(rows * spacing_mm[1] / GRID_MM)),
-    )
+    size = grid_size(rows, columns, spacing_mm, GRID_MM)
     voxel_mm = (spacing_mm[0], spacing_mm[1] * rows / size[1], spacing_mm[2] * columns / size[0])
     total = np.zeros((len(hu), size[1], size[0]), dtype=np.float32)
     weight, smooth = np.zeros_like(total), np.zeros_like(total)

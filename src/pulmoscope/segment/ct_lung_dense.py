@@ -22,7 +22,8 @@ from pulmoscope.segment.ct_lung_parts import (
     SECTOR_DEG,
     closed,
     disc,
-    inner_edge,
+    first_bone,
+    from_middle,
     outline,
 )
 
@@ -77,9 +78,7 @@ class _Directions:
     def of(cls, lung: BoolArray, voxel_mm: Point, is_left: bool) -> _Directions:
         """Of one lung, bool (slices, rows, columns)."""
         _, rows, columns = lung.shape
-        inside = np.flatnonzero(lung.any(axis=(0, 2)))
-        y = (np.arange(rows)[:, None] - (inside[0] + inside[-1]) / 2) * voxel_mm[1]
-        x = (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
+        y, x = from_middle(lung, voxel_mm, is_left=is_left)
         aside = x if is_left else -x
         degrees = np.degrees(np.arctan2(y, x)) + 180
         front = np.maximum(aside, 0) * np.tan(np.radians(FRONT_DEG))
@@ -184,9 +183,7 @@ def _rib_limit(bone: BoolArray, outer: FloatArray, towards: _Directions, slices:
     at_slice, at_row, at_column = np.nonzero(bone)
     at_sector, at_mm = towards.sector[at_row, at_column], towards.reach[at_row, at_column]
     outside = at_mm > np.maximum(outer[at_slice, at_sector], 2 * SPINE_MM)
-    first = np.full(outer.shape, np.inf, dtype=np.float32)
-    np.minimum.at(first, (at_slice[outside], at_sector[outside]), at_mm[outside])
-    first = ndimage.minimum_filter(first, size=(2 * slices + 1, 5), mode=("nearest", "wrap"))
+    first = first_bone((at_slice[outside], at_sector[outside], at_mm[outside]), outer.shape, slices)
     usual = (first - outer)[(outer > 0) & (np.abs(first - outer) < 3 * RIB_GAP_MM)]
     before = float(np.percentile(usual, 30)) if len(usual) else 0.0  # a gap is larger where lung is dense
     return np.asarray(np.where(np.isfinite(first), first - before, 0), dtype=np.float32)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+
+Millimetres = npt.NDArray[np.floating[Any]]
 
 LUMEN_HU = -920
 """Open airways are darker; aerated lung seldom is."""
@@ -164,10 +168,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     and the slices' convex hulls taken; then it is moved out to where ribs say that lung should end. A part of what is
     added that borders on more dense tissue than lung is liver or heart, and left out.
     """
-    _, rows, columns = lung.shape
-    inside = np.flatnonzero(lung.any(axis=(0, 2)))
-    y = (np.arange(rows)[:, None] - (inside[0] + inside[-1]) / 2) * voxel_mm[1]
-    x = (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
+    y, x = from_middle(lung, voxel_mm, is_left=is_left)
     reach = np.hypot(y, x).astype(np.float32)
     sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
@@ -233,14 +234,44 @@ def _ribs(
     at_slice, at_row, at_column = np.nonzero(bone)
     at_sector, at_mm = sector[at_row, at_column], reach[at_row, at_column]
     outside = at_mm > outer[at_slice, at_sector]
-    first = np.full(outer.shape, np.inf, dtype=np.float32)
-    np.minimum.at(first, (at_slice[outside], at_sector[outside]), at_mm[outside])
-    first = ndimage.minimum_filter(first, size=(2 * slices + 1, 5), mode=("nearest", "wrap"))
+    first = first_bone((at_slice[outside], at_sector[outside], at_mm[outside]), outer.shape, slices)
     gap = first - outer
     usual = gap[(outer > 0) & (gap > 0) & (gap < 3 * RIB_GAP_MM)]
     before = max(float(np.median(usual)) if len(usual) else RIB_GAP_MM, RIB_GAP_MM / 2)
     missing = (outer > 0) & (gap > before + 2 * RIB_GAP_MM) & np.isfinite(first)
     return np.asarray(np.where(missing, first - before, 0), dtype=np.float32)
+
+
+def grid_size(rows: int, columns: int, spacing_mm: Point, grid_mm: float) -> tuple[int, int]:
+    """Columns and rows, as OpenCV has them, of a slice with pixels of about ``grid_mm``."""
+    return max(1, round(columns * spacing_mm[2] / grid_mm)), max(1, round(rows * spacing_mm[1] / grid_mm))
+
+
+def from_middle(lung: BoolArray, voxel_mm: Point, *, is_left: bool) -> tuple[Millimetres, Millimetres]:
+    """How far each pixel of a slice lies below and right of the middle of the chest's depth at a lung's inner edge, mm.
+
+    Returns:
+        float64 (rows, 1) and (1, columns).
+    """
+    _, rows, columns = lung.shape
+    inside = np.flatnonzero(lung.any(axis=(0, 2)))
+    y = (np.arange(rows)[:, None] - (inside[0] + inside[-1]) / 2) * voxel_mm[1]
+    return y, (np.arange(columns)[None] - inner_edge(lung, is_left)) * voxel_mm[2]
+
+
+def first_bone(
+    at: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray], shape: tuple[int, ...], slices: int
+) -> FloatArray:
+    """The distance of the first rib of every slice and direction, mm; infinite where there is none.
+
+    Args:
+        at: bone outside of the lung: slices, directions and distances.
+        shape: (slices, directions).
+        slices: the ribs of so many slices above and below count: a slice shows but pieces of them.
+    """
+    first = np.full(shape, np.inf, dtype=np.float32)
+    np.minimum.at(first, at[:2], at[2])
+    return np.asarray(ndimage.minimum_filter(first, size=(2 * slices + 1, 5), mode=("nearest", "wrap")))
 
 
 def inner_edge(lung: BoolArray, is_left: bool) -> float:

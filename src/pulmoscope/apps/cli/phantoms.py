@@ -88,7 +88,7 @@ class MosmedOptions:
         typer.Option(
             min=0.0,
             max=1.0,
-            help="In the layout mosmed: which share of each study's slices has missing or spoilt regions.",
+            help="In the layout mosmed: which fraction of each study's slices has missing or spoilt regions.",
         ),
     ] = 0.0
 

@@ -52,7 +52,7 @@ class Histogram:
     """Fraction of a class's pixels in each of 32 equal bins of [0, 1]."""
 
     label: str
-    fractions: tuple[float, ...]
+    shares: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.layouts.folders import subfolders
+from pulmoscope.datasets.layouts.sheets import read_lines
 from pulmoscope.datasets.manifest import patient_warnings, read_csv
 from pulmoscope.datasets.table import Sample, SampleTable
 
@@ -99,12 +100,8 @@ def _pictures(path: Path) -> dict[str, str]:
 
 def _lines(listing: Path) -> list[tuple[str, str]]:
     """(file name, class) of every line."""
-    try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{listing}: must be a text file in UTF-8 (found: {error})") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(listing), start=1):
         if not line.strip():
             continue
         # from the right: a name may hold blanks

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets import manifest
@@ -33,78 +34,72 @@ UNSETTLED = (
 """The warning that goes with drawn splits, until they are written down."""
 
 
+class LayoutModule(Protocol):
+    """A module that knows one layout."""
+
+    def recognise(self, path: Path) -> bool:
+        """Is the data set at this path of this layout?"""
+
+    def read(self, path: Path) -> SampleTable:
+        """The table; samples have empty splits where the layout has none."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """One way in which a data set lies on disk.
 
     Attributes:
         looks_like: what a user sees in the folder, in a line or two.
-        recognise: is the data set at this path of this layout?
-        read: the table; samples have empty splits where the layout has none.
+        module: recognises and reads it.
         together: for each sample the name of what drawn splits must keep together beside patients and near-duplicates,
             or an empty name; None where the layout knows of nothing.
     """
 
     looks_like: str
-    recognise: Callable[[Path], bool]
-    read: Callable[[Path], SampleTable]
+    module: LayoutModule
     together: Callable[[Sequence[Sample]], list[str]] | None = None
 
 
 LAYOUTS: dict[str, Layout] = {
     "manifest": Layout(
         "manifest.csv with the columns file,label,split,patient,source (and mask, if there are lung masks)",
-        manifest.recognise,
-        manifest.read,
+        manifest,
     ),
     "covid-chestxray-dataset": Layout(
         "metadata.csv with patientid, finding, view, modality, folder, filename; pictures in images/",
-        covid_chestxray.recognise,
-        covid_chestxray.read,
+        covid_chestxray,
     ),
     "radiography-database": Layout(
         "COVID/images/, Normal/images/, Lung_Opacity/images/, Viral Pneumonia/images/; masks/ beside images/ and "
         "<class>.metadata.xlsx where there are any",
-        radiography.recognise,
-        radiography.read,
+        radiography,
     ),
     "covid-ct-md": Layout(
         "COVID-19 subjects/P001/, Cap subjects/cap001/, Normal subjects/normal001/ with DICOM slices; Index.csv and "
         "Slice-level-labels.npy where there are any",
-        covid_ct_md.recognise,
-        covid_ct_md.read,
+        covid_ct_md,
     ),
     "spgc-covid": Layout(
         "SPGC-COVID_Test1/, …_Test2/, …_Test3/ with a folder of DICOM slices a patient; "
         "a .csv or .xlsx with their labels",
-        spgc.recognise,
-        spgc.read,
+        spgc,
     ),
     "mosmeddata": Layout(
-        "studies/CT-0/study_0001.nii.gz, … studies/CT-4/; masks/study_0255_mask.nii.gz",
-        mosmed.recognise,
-        mosmed.read,
+        "studies/CT-0/study_0001.nii.gz, … studies/CT-4/; masks/study_0255_mask.nii.gz", mosmed
     ),
     "covidx-ct": Layout(
         "train_COVIDx_CT-2A.txt, val_…, test_… that list slices; 2A_images/, 3A_images/ or images/; metadata.csv",
-        covidx_ct.recognise,
-        covidx_ct.read,
+        covidx_ct,
     ),
     "ucsd-covid-ct": Layout(
         "Images-processed/CT_COVID/ and CT_NonCOVID/; Data-split/ and COVID-CT-MetaInfo.xlsx where there are any",
-        ucsd_covid_ct.recognise,
-        ucsd_covid_ct.read,
+        ucsd_covid_ct,
     ),
     "sars-cov-2-ct": Layout(
-        "COVID/Covid (1).png, … and non-COVID/Non-Covid (1).png, …",
-        sars_cov2_ct.recognise,
-        sars_cov2_ct.read,
-        sars_cov2_ct.runs,
+        "COVID/Covid (1).png, … and non-COVID/Non-Covid (1).png, …", sars_cov2_ct, sars_cov2_ct.runs
     ),
     "class-folders": Layout(
-        "a folder per class with its pictures, or train/<class>/, val/<class>/, test/<class>/",
-        folders.recognise,
-        folders.read,
+        "a folder per class with its pictures, or train/<class>/, val/<class>/, test/<class>/", folders
     ),
 }
 """Every layout by its name, in the order of recognition: a manifest goes before all, plain class folders come last."""
@@ -130,12 +125,12 @@ def load(
     if not path.exists():
         raise DatasetError(f"{path}: there is no such data set (a folder, or a manifest.csv)")
     if layout is None:
-        layout = next((name for name, known in LAYOUTS.items() if known.recognise(path)), None)
+        layout = next((name for name, known in LAYOUTS.items() if known.module.recognise(path)), None)
         if layout is None:
             raise DatasetError(f"{path}: is in none of the layouts {', '.join(LAYOUTS)}; see `datasets list`")
     if layout not in LAYOUTS:
         raise DatasetError(f"{layout}: is no layout (there are: {', '.join(LAYOUTS)})")
-    table = LAYOUTS[layout].read(path)
+    table = LAYOUTS[layout].module.read(path)
     if not table.samples:
         raise DatasetError(f"{path}: a data set has at least one image (found: none in layout {layout})")
     splits = set(table.splits)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.manifest import patient_warnings
+from pulmoscope.datasets.studies import files_in
 from pulmoscope.datasets.table import Sample, SampleTable
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom"})
@@ -22,11 +23,7 @@ SPLIT_NAMES = {
 
 def images_in(folder: Path) -> list[Path]:
     """The image files directly in a folder, by name."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return files_in(folder, SUFFIXES)
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts.folders import subfolders
 from pulmoscope.datasets.studies import is_volume
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.io.ct.nifti import is_drawn
+from pulmoscope.io.ct.nifti import is_phantom
 
 STUDIES, MASKS = "studies", "masks"
 SOURCE = "MosMedData"
@@ -55,7 +55,7 @@ def read(path: Path) -> SampleTable:
                     file=study.relative_to(path).as_posix(),
                     label=folder.name.upper(),
                     patient=name,
-                    source=SYNTHETIC_SOURCE if is_drawn(study) else SOURCE,
+                    source=SYNTHETIC_SOURCE if is_phantom(study) else SOURCE,
                     mask=mask.relative_to(path).as_posix() if mask else "",
                     infected=infected or ("none" if folder.name.upper() == "CT-0" else ""),
                 )

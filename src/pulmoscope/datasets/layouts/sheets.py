@@ -61,6 +61,18 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
+def read_lines(listing: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        DatasetError: it can't be read, or is not in UTF-8.
+    """
+    try:
+        return listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{listing}: must be a text file in UTF-8 (found: {error})") from error
+
+
 def stem_of(name: str) -> str:
     """A picture's name in lower case, without its suffix; sheets and folders do not always agree on these."""
     return re.sub(r"\.(png|jpe?g)$", "", name.strip().lower())

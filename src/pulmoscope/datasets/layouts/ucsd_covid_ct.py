@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.layouts.folders import images_in, subfolders
-from pulmoscope.datasets.layouts.sheets import read_rows, stem_of
+from pulmoscope.datasets.layouts.sheets import read_lines, read_rows, stem_of
 from pulmoscope.datasets.manifest import patient_warnings
 from pulmoscope.datasets.table import Sample, SampleTable
 
@@ -96,11 +96,7 @@ def _listed(path: Path, kind: str) -> dict[str, str]:
         file = path / "Data-split" / kind / f"{split}CT_{kind}.txt"
         if not file.is_file():
             continue
-        try:
-            names = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{file}: must be a text file in UTF-8 (found: {error})") from error
-        for name in filter(None, map(str.strip, names)):
+        for name in filter(None, map(str.strip, read_lines(file))):
             if split_of.setdefault(name, split) != split:
                 raise DatasetError(
                     f"{file}: a picture is in one split (found: {name} also in {split_of[name]})"

@@ -36,6 +36,6 @@ def description(path: Path) -> str:
     return head[start : start + _LENGTH].split(b"\0")[0].decode("latin-1")
 
 
-def is_drawn(path: Path) -> bool:
+def is_phantom(path: Path) -> bool:
     """Whether a NIfTI file says that a program drew it (see :data:`pulmoscope.core.synthetic.CT_DESCRIPTION`)."""
     return description(path).startswith(CT_DESCRIPTION)

@@ -91,14 +91,14 @@ def _image(name: str, path: Path, container: Container) -> tuple[sitk.Image, lis
 def _remarks(reader: sitk.ImageFileReader, kind: str) -> Iterator[Flag]:
     """What a volume's header says of it."""
 
-    def said(key: str) -> str:
+    def stated(key: str) -> str:
         return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
 
-    if any(said(key).startswith(CT_DESCRIPTION) for key in ("descrip", "content")):
+    if any(stated(key).startswith(CT_DESCRIPTION) for key in ("descrip", "content")):
         finding = "a program drew this study, by its description: there is no patient"
         yield Flag("synthetic", FlagLevel.INFO, finding)
-    unplaced = kind == "NIfTI" and said("qform_code") == said("sform_code") == "0"
-    if unplaced or (kind == "NRRD" and not said("NRRD_space")):
+    unplaced = kind == "NIfTI" and stated("qform_code") == stated("sform_code") == "0"
+    if unplaced or (kind == "NRRD" and not stated("NRRD_space")):
         finding = "the file does not say how the volume lies in the patient: it is read as it is stored"
         yield Flag("orientation-unknown", FlagLevel.WARN, finding)
 

@@ -1,4 +1,4 @@
-"""How a drawn chest is scanned: dose, kernel, field of view, slice thickness, scanner; and what each does to it.
+"""How a simulated chest is scanned: dose, kernel, field of view, slice thickness, scanner; and what each does to it.
 
 These are nuisances: they say nothing about disease. Drawn independently of the class they are harmless; tied to it,
 a network can learn them instead of the lungs.

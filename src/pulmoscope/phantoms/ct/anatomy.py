@@ -1,4 +1,4 @@
-"""The organs of a drawn chest on CT: what varies from person to person, and where each surface lies.
+"""The organs of a simulated chest on CT: what varies from person to person, and where each surface lies.
 
 Coordinates in mm in the chest's own frame: x to the patient's left, y to the back, both from the middle of the rib
 cage; z to the head, from the lowest point of the lungs.

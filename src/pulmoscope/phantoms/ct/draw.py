@@ -1,4 +1,4 @@
-"""A drawn chest CT: synthetic, of no patient, different with every seed; with the truth about its lesions.
+"""A simulated chest CT: synthetic, of no patient, different with every seed; with the truth about its lesions.
 
 For demonstrations, tests and trainings that need a known truth. It looks like a chest CT to a person and to a lung
 finder; it is no model of CT physics and no evidence about disease.

@@ -1,4 +1,4 @@
-"""Smooth fields of a drawn chest: distances to surfaces on a coarse grid, made fine a slice at a time.
+"""Smooth fields of a simulated chest: distances to surfaces on a coarse grid, made fine a slice at a time.
 
 A surface that lies between two coarse points is still found to a fraction of a millimetre, because a distance
 changes evenly across it. So a chest is computed at 128 x 128 and drawn at any size with sharp edges.

@@ -1,4 +1,4 @@
-"""A drawn chest CT as files: a DICOM series that says it is a phantom, or NIfTI."""
+"""A simulated chest CT as files: a DICOM series that says it is a phantom, or NIfTI."""
 
 from __future__ import annotations
 

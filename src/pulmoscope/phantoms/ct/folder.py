@@ -19,10 +19,10 @@ from pulmoscope.datasets import manifest
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.splits import assign_splits
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.phantoms.ct.acquisition import NUISANCES, Value, draw_nuisances
+from pulmoscope.phantoms.ct.acquisition import NUISANCES, draw_nuisances
 from pulmoscope.phantoms.ct.draw import CtPhantom, draw
 from pulmoscope.phantoms.ct.files import dicom_series, write_nifti
-from pulmoscope.phantoms.ct.jobs import RECORDS, all_drawn, beside, drawn_once, fingerprint_of
+from pulmoscope.phantoms.ct.jobs import RECORDS, Job, all_drawn, drawn_once, write_whole
 from pulmoscope.phantoms.ct.lesions import LABELS
 
 Layout = Literal["dicom", "nifti"]
@@ -33,29 +33,16 @@ TIE_ALL = "all"
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One study to draw."""
-
-    out: str
-    name: str
+class _Job(Job):
     label: str
-    seed: tuple[int, int]
     slices: int
-    size: int
     layout: Layout
     masks: bool
-    force: bool
-    nuisances: Mapping[str, Value]
 
     @property
     def file(self) -> str:
         """The study's folder or file, relative to ``out``."""
         return f"studies/{self.name}" + (".nii.gz" if self.layout == "nifti" else "")
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for jobs that draw the same."""
-        return fingerprint_of(dataclasses.asdict(self) | {"out": "", "force": False})
 
 
 def write_ct_phantoms(
@@ -105,14 +92,10 @@ def write_ct_phantoms(
         for index, (label, names) in enumerate(zip(labels, ties, strict=True))
     ]
     jobs = [
-        _Job(str(out), sample.patient, sample.label, (seed, index), slices, size, layout, masks, force, scan)
+        _Job(str(out), sample.patient, (seed, index), size, force, scan, sample.label, slices, layout, masks)
         for index, (sample, scan) in enumerate(zip(samples, scans, strict=True))
     ]
-    truths = []
-    for truth in all_drawn(_draw, jobs, processes):
-        truths.append(truth)
-        if progress is not None:
-            progress(len(truths), count)
+    truths = all_drawn(_draw, jobs, processes, progress)
     samples = tuple(_settled(*one) for one in zip(samples, jobs, truths, strict=True))
     write_text(out / TRUTH, _truth_table(samples, jobs, truths, ties))
     manifest.write(out / manifest.NAME, samples)
@@ -193,15 +176,12 @@ def _draw(job: _Job) -> dict[str, str]:
         }
 
     record = out / RECORDS / f"{job.name}.json"
-    return drawn_once(out / job.file, record, job.fingerprint, job.force, drawn, write)
+    return drawn_once(out / job.file, record, job, drawn, write)
 
 
 def _write_masks(out: Path, name: str, phantom: CtPhantom) -> None:
     for kind, mask in (("lungs", phantom.lungs), ("lesions", phantom.lesions.astype(np.uint8))):
-        file = out / "masks" / f"{name}-{kind}.nii.gz"
-        with beside(file) as unfinished:
-            write_nifti(unfinished, mask, phantom)
-            unfinished.replace(file)
+        write_whole(out / "masks" / f"{name}-{kind}.nii.gz", mask, phantom)
 
 
 def _truth_table(

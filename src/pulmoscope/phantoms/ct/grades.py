@@ -1,4 +1,4 @@
-"""Lesions of a drawn chest CT by grade, CT-0 … CT-4: how much of the lungs is affected is settled beforehand.
+"""Lesions of a simulated chest CT by grade, CT-0 … CT-4: how much of the lungs is affected is settled beforehand.
 
 MosMedData (Morozov et al., arXiv 2005.06465) grades a study by the fraction of the lungs that is affected: none, up to
 25, 25 to 50, 50 to 75, more than 75 %. All grades look like COVID: ground glass on both sides, more of it solid as it
@@ -51,11 +51,6 @@ _SOLID: Mapping[Grade, tuple[float, float]] = MappingProxyType(
 )
 """Which fraction of the lesions is consolidation."""
 _MOST = 0.96  # of one lung: some of it always holds air
-
-
-def grade_of(fraction: float) -> Grade:
-    """The grade that a fraction of both lungs together, 0 … 1, stands for."""
-    return next(grade for grade in GRADES if fraction <= BOUNDS[grade][1])
 
 
 def graded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,25 +21,56 @@ import cv2
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
+from pulmoscope.core.types import Bytes
+from pulmoscope.phantoms.ct.acquisition import Value
+from pulmoscope.phantoms.ct.draw import CtPhantom
+from pulmoscope.phantoms.ct.files import write_nifti
 
 RECORDS = ".drawn"
 """The folder that says, until all are drawn, which studies are and from what."""
 _FEW = 4  # so few studies are drawn before another process has started
 
-_Job = TypeVar("_Job")
 _Truth = TypeVar("_Truth")
 _Drawn = TypeVar("_Drawn")
 
 
+@dataclass(frozen=True)
+class Job:
+    """One study to draw; jobs with equal settings draw the same, whatever ``out`` and ``force`` are."""
+
+    out: str
+    name: str
+    seed: tuple[int, int]
+    size: int
+    force: bool
+    nuisances: Mapping[str, Value]
+
+
+_Job = TypeVar("_Job", bound=Job)
+
+
 def all_drawn(
-    draw: Callable[[_Job], _Truth], jobs: Sequence[_Job], processes: int | None
-) -> Iterator[_Truth]:
+    draw: Callable[[_Job], _Truth],
+    jobs: Sequence[_Job],
+    processes: int | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[_Truth]:
     """Draw every job, several at a time; their truths in the jobs' order.
 
     Args:
         draw: a function that another process can import.
         processes: how many draw at once; None: one a processor, but one for very few studies.
+        progress: called with (studies done, studies in all).
     """
+    truths = []
+    for truth in _all(draw, jobs, processes):
+        truths.append(truth)
+        if progress is not None:
+            progress(len(truths), len(jobs))
+    return truths
+
+
+def _all(draw: Callable[[_Job], _Truth], jobs: Sequence[_Job], processes: int | None) -> Iterator[_Truth]:
     if processes is None:
         processes = 1 if len(jobs) <= _FEW else os.cpu_count() or 1
     if processes == 1:
@@ -53,28 +86,26 @@ def all_drawn(
 def drawn_once(
     study: Path,
     record: Path,
-    fingerprint: str,
-    force: bool,
+    job: Job,
     draw: Callable[[], _Drawn],
     write: Callable[[_Drawn, Path], dict[str, str]],
 ) -> dict[str, str]:
     """Draw and write one study, unless an earlier call has; what is true of it.
 
     Args:
-        study: its folder or file. record: where it is noted that it is there.
-        fingerprint: equal for calls that draw the same.
-        force: a study that is there, and no call's that was interrupted, is replaced.
+        study: its folder or file; with ``job.force`` one that is there, and no interrupted call's, is replaced.
+        record: where it is noted that the study is there.
         write: writes what was drawn to a place beside ``study``, which becomes ``study`` when all is done.
 
     Raises:
-        OutputExistsError: another's study is there, and ``force`` is not given.
+        OutputExistsError: another's study is there, and the job has no ``force``.
         ResourceError: it can't be written.
     """
-    known = _read_record(record)
+    known, fingerprint = _read_record(record), _fingerprint(job)
     if study.exists():
         if known is not None and known["job"] == fingerprint:
             return dict(known["truth"])
-        if known is None and not force:
+        if known is None and not job.force:
             raise OutputExistsError(study)
     result = draw()
     try:
@@ -93,9 +124,9 @@ def drawn_once(
     return truth
 
 
-def fingerprint_of(job: Mapping[str, Any]) -> str:
+def _fingerprint(job: Job) -> str:
     """Equal for jobs that draw the same with the same software."""
-    facts = {**job, "software": versions("scipy")}
+    facts = {**dataclasses.asdict(job), "out": "", "force": False, "software": versions("scipy")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -114,3 +145,10 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and {"job", "truth"} <= record.keys() else None
+
+
+def write_whole(file: Path, voxels: Bytes, phantom: CtPhantom) -> None:
+    """Write a mask, whole or not at all."""
+    with beside(file) as unfinished:
+        write_nifti(unfinished, voxels, phantom)
+        unfinished.replace(file)

@@ -1,4 +1,4 @@
-"""What disease does to the lungs of a drawn chest on CT: where, how much, how dense; and what everybody may have.
+"""What disease does to the lungs of a simulated chest on CT: where, how much, how dense; and what everybody may have.
 
 COVID: ground glass at the periphery, at the back and the base, on both sides, patchy, with lines in it or dense cores.
 CAP: one lobe's segment, bounded by a fissure, dense, with air left in its bronchi and a little ground glass around.
@@ -41,7 +41,7 @@ class Disease:
 def disease(
     label: CtLabel, chest: Chest, organs: Organs, grid: Grid, rng: np.random.Generator
 ) -> Disease | None:
-    """Draw a study's lesions; None for ``Normal``. Shares of a lung are drawn over a wide range."""
+    """Draw a study's lesions; None for ``Normal``. Fractions of a lung are random over a wide range."""
     if label == "Normal":
         return None
     lung = np.maximum(organs.pleura, organs.dome_mm[None] - grid.z_mm[:, None, None]) < 0

@@ -6,7 +6,6 @@ layout's reader knows them from patients'.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,18 +17,17 @@ import numpy as np
 
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.core.files import claim_folder, csv_text, write_bytes, write_text
-from pulmoscope.core.types import Bytes
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.layouts import mosmed
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.io.ct.nifti import is_drawn
-from pulmoscope.phantoms.ct.acquisition import NUISANCES, Value, draw_nuisances
+from pulmoscope.io.ct.nifti import is_phantom
+from pulmoscope.phantoms.ct.acquisition import NUISANCES, draw_nuisances
 from pulmoscope.phantoms.ct.damage import Defect, apply, draw_defects
 from pulmoscope.phantoms.ct.draw import CtPhantom, draw
 from pulmoscope.phantoms.ct.files import write_nifti
 from pulmoscope.phantoms.ct.grades import GRADES, Grade
-from pulmoscope.phantoms.ct.jobs import RECORDS, all_drawn, beside, drawn_once, fingerprint_of
+from pulmoscope.phantoms.ct.jobs import RECORDS, Job, all_drawn, drawn_once, write_whole
 
 COUNTS: Mapping[Grade, int] = MappingProxyType({"CT-0": 254, "CT-1": 684, "CT-2": 125, "CT-3": 45, "CT-4": 2})
 """How many studies of each grade MosMedData has (Morozov et al., arXiv 2005.06465)."""
@@ -37,7 +35,7 @@ STEP_MM = 8.0
 """How far MosMedData's slices are apart."""
 REGISTRY, TRUTH = "dataset_registry.xlsx", "truth"
 _COLUMNS = ("study_id", "category", "study_file", "mask_file")
-_TOLD = ("slices", "infected", "affected", "affected_left", "affected_right", "damaged", "damage")
+_DRAWN = ("slices", "infected", "affected", "affected_left", "affected_right", "damaged", "damage")
 
 
 def counts_of_fraction(fraction: float) -> dict[Grade, int]:
@@ -73,18 +71,10 @@ def counts_of_total(count: int) -> dict[Grade, int]:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One study to draw."""
-
-    out: str
-    name: str
+class _Job(Job):
     grade: Grade
-    seed: tuple[int, int]
     slices: int | None
-    size: int
     damage: float
-    force: bool
-    nuisances: Mapping[str, Value]
 
     @property
     def study(self) -> str:
@@ -110,11 +100,6 @@ class _Job:
     def files(self) -> set[str]:
         """All that belongs to the study."""
         return {self.study, self.mask, self.lungs, self.missing}
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for jobs that draw the same."""
-        return fingerprint_of(dataclasses.asdict(self) | {"out": "", "force": False})
 
 
 def write_mosmed_phantoms(
@@ -156,11 +141,7 @@ def write_mosmed_phantoms(
     claim_folder(out, manifest.NAME, force)  # the folder would be read as the manifest says
     for path in _leftovers(out, jobs):
         path.unlink()
-    truths = []
-    for truth in all_drawn(_draw, jobs, processes):
-        truths.append(truth)
-        if progress is not None:
-            progress(len(truths), len(jobs))
+    truths = all_drawn(_draw, jobs, processes, progress)
     write_text(out / f"{TRUTH}.csv", _truth_table(jobs, truths))
     write_bytes(out / REGISTRY, _registry(jobs))
     shutil.rmtree(out / RECORDS, ignore_errors=True)
@@ -222,7 +203,7 @@ def _check_room(out: Path, jobs: Sequence[_Job], force: bool) -> None:
         raise OutputExistsError(leftovers[0])
     there = (path for job in jobs for file in job.files - {""} if (path := out / file).exists())
     for path in (*leftovers, *there):
-        if not is_drawn(path):
+        if not is_phantom(path):
             raise DatasetError(
                 f"{path}: phantoms replace phantoms only (found: a file that does not say it is one)"
             )
@@ -240,12 +221,12 @@ def _draw(job: _Job) -> dict[str, str]:
 
     def write(phantom: CtPhantom, unfinished: Path) -> dict[str, str]:
         if job.mask:
-            _write(out / job.mask, phantom.lesions.astype(np.uint8), phantom)
-        _write(out / job.lungs, phantom.lungs, phantom)
+            write_whole(out / job.mask, phantom.lesions.astype(np.uint8), phantom)
+        write_whole(out / job.lungs, phantom.lungs, phantom)
         defects = draw_defects(phantom.hu.shape, np.random.default_rng([*job.seed, 3]), job.damage)
         hu, missing = apply(phantom.hu, defects)
         if defects:
-            _write(out / job.missing, missing.astype(np.uint8), phantom)
+            write_whole(out / job.missing, missing.astype(np.uint8), phantom)
         elif job.missing:  # so few slices that the fraction comes to none of them
             (out / job.missing).unlink(missing_ok=True)
         write_nifti(unfinished, hu, phantom)
@@ -256,21 +237,14 @@ def _draw(job: _Job) -> dict[str, str]:
             "affected_left": f"{phantom.affected_left:.3f}",
             "affected_right": f"{phantom.affected_right:.3f}",
             "damaged": infected_text(defect.index for defect in defects),
-            "damage": "; ".join(_told(defect) for defect in defects),
+            "damage": "; ".join(_in_words(defect) for defect in defects),
         }
 
     record = out / RECORDS / f"{job.name}.json"
-    return drawn_once(out / job.study, record, job.fingerprint, job.force, drawn, write)
+    return drawn_once(out / job.study, record, job, drawn, write)
 
 
-def _write(file: Path, voxels: Bytes, phantom: CtPhantom) -> None:
-    """A mask, whole or not at all."""
-    with beside(file) as unfinished:
-        write_nifti(unfinished, voxels, phantom)
-        unfinished.replace(file)
-
-
-def _told(defect: Defect) -> str:
+def _in_words(defect: Defect) -> str:
     """A defect in words: ``12 block medium``."""
     return " ".join(map(str, filter(None, (str(defect.index), defect.kind, defect.size))))
 
@@ -278,10 +252,15 @@ def _told(defect: Defect) -> str:
 def _truth_table(jobs: Sequence[_Job], truths: Sequence[Mapping[str, str]]) -> str:
     """One row a study: its grade, how much of the lungs is affected (percent), what is damaged, how it was scanned."""
     rows = [
-        [job.study, job.grade, *(truth[name] for name in _TOLD), *(job.nuisances[name] for name in NUISANCES)]
+        [
+            job.study,
+            job.grade,
+            *(truth[name] for name in _DRAWN),
+            *(job.nuisances[name] for name in NUISANCES),
+        ]
         for job, truth in zip(jobs, truths, strict=True)
     ]
-    return csv_text(["file", "grade", *_TOLD, *NUISANCES], rows)
+    return csv_text(["file", "grade", *_DRAWN, *NUISANCES], rows)
 
 
 def _registry(jobs: Sequence[_Job]) -> bytes:

@@ -1,4 +1,4 @@
-"""What is long and thin in a drawn chest: vessels, windpipe and bronchi, ribs and other bones, as rows of balls."""
+"""What is long and thin in a simulated chest: vessels, windpipe and bronchi, ribs and other bones, as rows of balls."""
 
 from __future__ import annotations
 

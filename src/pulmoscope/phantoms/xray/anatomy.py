@@ -1,4 +1,4 @@
-"""The shapes of a drawn chest: where lungs, heart, bones and vessels lie on a frontal radiograph.
+"""The shapes of a simulated chest: where lungs, heart, bones and vessels lie on a frontal radiograph.
 
 Everything is laid out on a unit square, x to the right, y down, and then moved by one affine map per phantom.
 Left and right are those of the image; the patient's right lung is on the image's left.

@@ -1,4 +1,4 @@
-"""A drawn chest radiograph: synthetic, of no patient, different with every seed; with its truth masks.
+"""A simulated chest radiograph: synthetic, of no patient, different with every seed; with its truth masks.
 
 For demonstrations, tests and tiny trainings. It looks like a radiograph to a person and to a lung finder; it is no
 model of X-ray physics and no evidence about disease.
@@ -42,7 +42,7 @@ def xray_phantom(seed: int | np.random.Generator, finding: Finding = "Normal", s
 
 
 def draw_xray(seed: int | np.random.Generator, finding: Finding = "Normal", size: int = 512) -> XrayPhantom:
-    """Draw a synthetic chest radiograph with its truth masks. Equal seeds give equal anatomy and film.
+    """Draw a synthetic chest radiograph with its truth masks. Equal seeds give equal anatomy and equal exposure.
 
     Args:
         seed: a number, or a generator to go on with.

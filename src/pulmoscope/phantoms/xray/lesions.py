@@ -1,4 +1,4 @@
-"""What disease looks like on a drawn radiograph, in broad strokes: where, how large, how dense."""
+"""What disease looks like on a simulated radiograph, in broad strokes: where, how large, how dense."""
 
 from __future__ import annotations
 
