@@ -107,7 +107,7 @@ def diagnose(
     scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
-    if not isinstance(opened, Model) or scan.modality is Modality.CT:
+    if scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer) if explain else diagnosis
