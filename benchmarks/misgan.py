@@ -32,8 +32,9 @@ from pulmoscope.io import read_scan
 from pulmoscope.phantoms.ct.damage import Defect, draw_defects
 from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.quality.imputation import IMPUTERS, Imputer, impute, network_imputer
+from pulmoscope.quality.imputation import IMPUTERS, Imputer, NetworkImputer, impute
 from pulmoscope.recipes.gan_specs import QUICK_MISGAN, MisGanSettings
+from pulmoscope.runtime.network import open_network
 from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 from pulmoscope.training.hardware import keep_freed_memory
 from pulmoscope.training.misgan.export import write_imputer
@@ -129,7 +130,7 @@ def learn(studies: Sequence[Study], settings: MisGanSettings, folder: Path) -> t
     )
     seconds = time.perf_counter() - began
     write_imputer(misgan.imputer, misgan.side, folder / "imputer.onnx")
-    return network_imputer(folder / "imputer.onnx", "misgan"), seconds
+    return NetworkImputer("misgan", open_network(folder / "imputer.onnx")), seconds
 
 
 def asked(studies: Sequence[Study], imputers: Iterable[Imputer], repeats: int, hu: float) -> list[Fill]:

@@ -22,8 +22,8 @@ import numpy as np
 import SimpleITK
 
 from pulmoscope.evaluation.metrics import Predictions, evaluate
-from pulmoscope.inference.missing import Searched, searched
 from pulmoscope.io import read_scan
+from pulmoscope.quality.filled import FilledScan, fill_missing
 from pulmoscope.segment.ct_lungs import lung_mask
 from pulmoscope.segment.ct_severity import GRADE_STEPS, measure
 
@@ -70,7 +70,7 @@ def _study(file: Path, true_lungs: bool, repair: bool) -> tuple[float, float, st
     scan = read_scan(file, "ct")
     if scan.spacing_mm is None:
         sys.exit(f"{file}: has no spacing")
-    own = searched(scan) if repair else Searched(scan, None, searched=False)
+    own = fill_missing(scan) if repair else FilledScan(scan, None, searched=False)
     pixels = own.scan.pixels
     labels = lungs if true_lungs else lung_mask(pixels, scan.spacing_mm).labels
     found = measure(pixels, labels, scan.spacing_mm, own.mask)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.preprocess.framing import windowed
 from pulmoscope.segment.ct_lungs import LungMask
 
 NO_LUNGS = LungMask(np.zeros((4, 8, 8), np.uint8), 0.0, 0.0)
@@ -21,9 +22,8 @@ def _lungs(shape: tuple[int, int, int], *parts: tuple[slice, slice, slice]) -> L
 
 
 def test_the_window_runs_from_low_to_high() -> None:
-    own = Standardisation(hu_low=-1000, hu_high=20)
     hu = np.array([-2000, -1000, -490, 20, 3000], np.float32)
-    assert own.windowed(hu).tolist() == [0, 0, 128, 255, 255]
+    assert windowed(hu, -1000, 20).tolist() == [0, 0, 128, 255, 255]
 
 
 def test_thin_slices_are_averaged_and_thick_ones_stay() -> None:
