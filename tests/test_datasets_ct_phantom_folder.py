@@ -17,7 +17,7 @@ from pulmoscope.datasets.infected import infected_slices
 from pulmoscope.phantoms.ct.acquisition import NUISANCES, RANGES, draw_nuisances
 from pulmoscope.phantoms.ct.draw import LEFT, RIGHT, draw
 from pulmoscope.phantoms.ct.files import dicom_series
-from pulmoscope.phantoms.ct.folder import write_ct_phantoms
+from pulmoscope.phantoms.ct.folder import Tied, write_ct_phantoms
 
 SMALL = {"size": 64, "slices": 8}
 
@@ -108,7 +108,7 @@ def test_nifti_is_what_was_drawn(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_splits_share_out_each_class_and_the_test_split_is_not_tied(tmp_path: Path) -> None:
     table = write_ct_phantoms(
-        tmp_path, 60, seed=3, layout="nifti", tie=["kernel", "dose"], processes=1, **SMALL
+        tmp_path, 60, seed=3, layout="nifti", tied=Tied(["kernel", "dose"]), processes=1, **SMALL
     )
     counts = Counter((sample.label, sample.split) for sample in table)
     for label in ("Normal", "COVID", "CAP"):
@@ -203,8 +203,8 @@ def test_several_processes_draw_the_same(data: Path, tmp_path: Path) -> None:
         ({"classes": []}, "needs a class"),
         ({"classes": ["CAP", "CAP"]}, "named once"),
         ({"layout": "png"}, r"format is one of dicom, nifti \(found: png\)"),
-        ({"tie": ["colour"]}, r"tied to the class is one of .*, all \(found: colour\)"),
-        ({"tie_splits": ["all"]}, r"one of train, val, test \(found: all\)"),
+        ({"tied": Tied(["colour"])}, r"tied to the class is one of .*, all \(found: colour\)"),
+        ({"tied": Tied(splits=["all"])}, r"one of train, val, test \(found: all\)"),
         ({"size": 32}, r"at least 8 slices of 64 px"),
     ],
 )

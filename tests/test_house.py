@@ -16,7 +16,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LONG: frozenset[str] = frozenset()
 """Functions of more lines, as ``room/module.py function``: to be shortened."""
-WIDE = frozenset({"phantoms/ct/folder.py write_ct_phantoms"})
+WIDE: frozenset[str] = frozenset()
 """Functions of more parameters: to be narrowed."""
 
 

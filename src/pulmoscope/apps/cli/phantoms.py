@@ -167,14 +167,14 @@ def _refuse(given: set[str], names: tuple[str, ...], why: str) -> None:
 
 def _ct_phantoms(drawing: Drawing, ct: CtOptions) -> None:
     from pulmoscope.phantoms.ct.folder import LAYOUTS as FORMATS
-    from pulmoscope.phantoms.ct.folder import write_ct_phantoms
+    from pulmoscope.phantoms.ct.folder import Tied, write_ct_phantoms
     from pulmoscope.phantoms.ct.lesions import LABELS
 
     if ct.format_ not in FORMATS:
         raise typer.BadParameter(
             f"must be {' or '.join(FORMATS)} (found: {ct.format_})", param_hint="--format"
         )
-    tie, tie_splits = _names(ct.tie), _names(ct.tie_splits)
+    tied = Tied(_names(ct.tie), _names(ct.tie_splits))
     with progress_bar("Drawing") as progress:
         table = write_ct_phantoms(
             drawing.out,
@@ -184,8 +184,7 @@ def _ct_phantoms(drawing: Drawing, ct: CtOptions) -> None:
             size=drawing.size or 256,
             slices=ct.slices or 60,
             layout="nifti" if ct.format_ == "nifti" else "dicom",
-            tie=tie,
-            tie_splits=tie_splits,
+            tied=tied,
             masks=drawing.masks,
             force=drawing.force,
             progress=progress,
@@ -194,8 +193,8 @@ def _ct_phantoms(drawing: Drawing, ct: CtOptions) -> None:
     typer.echo(
         f"{drawing.out}: {len(table)} synthetic chest CT studies ({shown}), manifest.csv and truth.csv"
     )
-    if tie:
-        typer.echo(f"Tied to the class in {', '.join(tie_splits)}: {', '.join(tie)}")
+    if tied.nuisances:
+        typer.echo(f"Tied to the class in {', '.join(tied.splits)}: {', '.join(tied.nuisances)}")
 
 
 def _mosmed_phantoms(drawing: Drawing, slices: int | None, mosmed: MosmedOptions) -> None:

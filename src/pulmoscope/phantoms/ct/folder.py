@@ -45,6 +45,22 @@ class _Job(Job):
         return f"studies/{self.name}" + (".nii.gz" if self.layout == "nifti" else "")
 
 
+@dataclass(frozen=True)
+class Tied:
+    """What goes with the class: a network may learn it in place of the lungs.
+
+    Attributes:
+        nuisances: by name, or ``all``.
+        splits: those in which they go with the class; elsewhere they are drawn freely.
+    """
+
+    nuisances: Sequence[str] = ()
+    splits: Sequence[str] = ("train", "val")
+
+
+UNTIED = Tied()
+
+
 def write_ct_phantoms(
     out: Path,
     count: int = 1,
@@ -54,9 +70,7 @@ def write_ct_phantoms(
     size: int = 256,
     slices: int = 60,
     layout: Layout = "dicom",
-    tie: Sequence[str] = (),
-    tie_splits: Sequence[str] = ("train", "val"),
-    fractions: Mapping[str, float] = FRACTIONS,
+    tied: Tied = UNTIED,
     masks: bool = False,
     force: bool = False,
     processes: int | None = None,
@@ -69,9 +83,7 @@ def write_ct_phantoms(
     call has finished are kept when it is called again with the same arguments.
 
     Args:
-        tie: nuisances that go with the class, or ``all``: a data set with shortcuts.
-        tie_splits: the splits in which they do; elsewhere they are drawn freely.
-        fractions: split → fraction, within each class.
+        tied: what of the scan goes with the class: a data set with shortcuts.
         masks: write the truth masks as ``masks/p0001-lungs.nii.gz`` (1 right, 2 left) and ``-lesions.nii.gz``.
         processes: how many draw at once; default: one a processor, but one for very few studies.
         progress: called with (studies done, studies in all).
@@ -82,11 +94,11 @@ def write_ct_phantoms(
         OutputExistsError: the folder has a manifest, or another's study, already, and ``force`` is not given.
         ResourceError: it can't be written.
     """
-    tied = _checked(count, classes, layout, tie, tie_splits, fractions, (slices, size))
+    names = _checked(count, classes, layout, tied, (slices, size))
     claim_folder(out, manifest.NAME, force)
     labels = _turns(count, classes, seed)
-    samples = assign_splits([_sample(index, label) for index, label in enumerate(labels)], fractions, seed)
-    ties = [tied if sample.split in tie_splits else () for sample in samples]
+    samples = assign_splits([_sample(index, label) for index, label in enumerate(labels)], FRACTIONS, seed)
+    ties = [names if sample.split in tied.splits else () for sample in samples]
     scans = [
         draw_nuisances(np.random.default_rng([seed, index, 1]), names, classes.index(label), len(classes))
         for index, (label, names) in enumerate(zip(labels, ties, strict=True))
@@ -107,9 +119,7 @@ def _checked(
     count: int,
     classes: Sequence[str],
     layout: str,
-    tie: Sequence[str],
-    tie_splits: Sequence[str],
-    fractions: Mapping[str, float],
+    tied: Tied,
     shape: tuple[int, int],
 ) -> tuple[str, ...]:
     """Refuse what can't be drawn before anything is written; the tied nuisances by name."""
@@ -120,8 +130,8 @@ def _checked(
     named: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
         ("a CT phantom's class", classes, LABELS),
         ("a CT phantom's format", [layout], LAYOUTS),
-        ("what can be tied to the class", tie, (*NUISANCES, TIE_ALL)),
-        ("a split whose nuisances are tied", tie_splits, tuple(fractions)),
+        ("what can be tied to the class", tied.nuisances, (*NUISANCES, TIE_ALL)),
+        ("a split whose nuisances are tied", tied.splits, tuple(FRACTIONS)),
     )
     for what, asked, known in named:
         for name in asked:
@@ -131,7 +141,11 @@ def _checked(
         raise DatasetError(f"a phantom's classes are named once each (found: {', '.join(classes)})")
     if shape[0] < 8 or shape[1] < 64:
         raise DatasetError(f"a CT phantom has at least 8 slices of 64 px (found: {shape[0]} of {shape[1]})")
-    return NUISANCES if TIE_ALL in tie else tuple(name for name in NUISANCES if name in tie)
+    return (
+        NUISANCES
+        if TIE_ALL in tied.nuisances
+        else tuple(name for name in NUISANCES if name in tied.nuisances)
+    )
 
 
 def _turns(count: int, classes: Sequence[str], seed: int) -> list[str]:
