@@ -37,6 +37,9 @@ def command(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
     ] = 0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share every batch, on a GPU each or on the CPU.")
+    ] = 1,
 ) -> None:
     """Train a recipe on the splits train and val of a data set.
 
@@ -45,13 +48,15 @@ def command(
     view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
     given: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
-    given |= {"--workers": workers, "--device": device != "auto"}
+    given |= {"--workers": workers, "--processes": processes > 1, "--device": device != "auto"}
     chosen = chosen_recipe(recipe, set_, labels=data.labels, leave_out=leave_out, options=given)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.recipes.published import as_run
     from pulmoscope.training.systems import Options, kind_of
 
-    options = Options(device, workers, resume, force, terms=terms, release=release, command=as_typed())
+    options = Options(
+        device, workers, processes, resume, force, terms=terms, release=release, command=as_typed()
+    )
     kind = kind_of(chosen)
     kind.check_free(out, options, folds)
     system = kind.of(chosen, load_for(chosen, data.data, data.layout), options)
