@@ -62,9 +62,7 @@ def image_stage(
     """
     phase = recipe.phases[place]
     network.requires_grad_(True)
-    frozen = _frozen(network, phase)
-    for layer in frozen:
-        layer.requires_grad_(False)
+    frozen = [layer.requires_grad_(False) for layer in _frozen(network, phase)]
     learnt = _loader(recipe, place, frames, phase.train_on, True, workers, fabric)
     learning = Classification(
         _loss_of(recipe, phase, frames),

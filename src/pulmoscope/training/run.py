@@ -160,14 +160,12 @@ def fit(
         run: the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare data; 0: the training process itself.
-        processes: that share every batch, on one GPU each or on the CPU. BatchNorm that learns on CPUs sees a part of
-            a batch, so the weights are not those of one process.
+        processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
         resume: go on where the run in this folder stopped; a finished one is given back as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
-        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run. Not called where there
-            are several processes.
+        after_epoch: gets the figures of every epoch when one process saves it; may raise to end the run.
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
@@ -183,11 +181,8 @@ def fit(
         recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
-        torch.manual_seed(recipe.seed)
-        network = network_of(recipe)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        if frames is None:
-            frames = frames_of(recipe, table, progress)
+        network = _untrained(recipe)
+        frames = frames_of(recipe, table, progress) if frames is None else frames
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
@@ -198,8 +193,7 @@ def fit(
             write_frames(frames, run / SHARED)
             part = partial(_run_part, recipe=recipe, run=run, workers=workers, progress=progress)
             launched(where, _precision(recipe, where), processes, part)
-        reporter = Reporter.of(progress, after_epoch)
-        fabric = fabric_of(where, _precision(recipe, where))
+        fabric, reporter = fabric_of(where, _precision(recipe, where)), Reporter.of(progress, after_epoch)
         states = _run_phases(network, recipe, frames, run, fabric, workers, reporter)
         _finish(run, recipe, network, states, where, data)
     return load_run(run)
@@ -312,6 +306,13 @@ def _difference(one: Any, other: Any, path: str = "") -> str:
     return "" if one == other else f"{path} ({one}, now {other})"
 
 
+def _untrained(recipe: Recipe) -> Classifier:
+    torch.manual_seed(recipe.seed)
+    network = network_of(recipe)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network
+
+
 def _precision(recipe: Recipe, device: torch.device) -> Precision:
     return find_precision(recipe.precision, device)
 
@@ -319,12 +320,9 @@ def _precision(recipe: Recipe, device: torch.device) -> Precision:
 def _run_part(fabric: Fabric, recipe: Recipe, run: Path, workers: int, progress: bool) -> None:
     """What one of several processes does; the first process's state files say how it went."""
     keep_freed_memory()
-    torch.manual_seed(recipe.seed)
-    network = network_of(recipe)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     reporter = Reporter.of(progress and fabric.is_global_zero)
     with clear_about_resources(f"training {run}"):
-        _run_phases(network, recipe, read_frames(run / SHARED), run, fabric, workers, reporter)
+        _run_phases(_untrained(recipe), recipe, read_frames(run / SHARED), run, fabric, workers, reporter)
 
 
 def _run_phases(
