@@ -15,7 +15,8 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.core.files import sha256_of_file
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
-from pulmoscope.recipes.published.xray_view import RECIPE, changed
+from pulmoscope.recipes.published.xray_view import RECIPE
+from pulmoscope.recipes.settings import apply
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState
@@ -152,8 +153,8 @@ def test_weights_that_are_none_are_told(tables: list[SampleTable], tmp_path: Pat
 
 
 def test_settings_are_changed_by_name() -> None:
-    found = changed(RECIPE, ["steps=7", "weights=a=b", "learning_rate=0.5"])
+    found = apply(RECIPE, ["steps=7", "weights=a=b", "learning_rate=0.5"])
     assert (found.steps, found.weights, found.learning_rate) == (7, "a=b", 0.5)
     for wrong in ("steps=x", "kinds=3", "name=y", "colour=red"):
-        with pytest.raises(RecipeError, match="--set"):
-            changed(RECIPE, [wrong])
+        with pytest.raises(RecipeError):
+            apply(RECIPE, [wrong])
