@@ -230,7 +230,7 @@ class _Fit:
         stage, fabric = self.stage, self.fabric
         (optimizer,) = stage.optimizers.values()
         if fabric.world_size > 1:  # parts differ by a sample; gradients are averaged as if they did not
-            total = _reduced(torch.tensor(float(count), device=fabric.device), fabric, "sum")
+            total = _reduced(torch.tensor(float(count)), fabric, "sum")
             loss = loss * (count * fabric.world_size / float(total))
         if stage.l1 or stage.l2:
             free = (weight for weight in stage.network.parameters() if weight.requires_grad)
@@ -305,14 +305,14 @@ class _Means:
         """Over the batches of all processes."""
         pairs = {name: (total, self.counts[name]) for name, total in self.sums.items()}
         if fabric.world_size > 1:
-            own = torch.tensor(list(pairs.values()), dtype=torch.float64, device=fabric.device)
+            own = torch.tensor(list(pairs.values()), dtype=torch.float64)
             pairs = dict(zip(pairs, _reduced(own, fabric, "sum").tolist(), strict=True))
         return {name: total / count for name, (total, count) in pairs.items()}
 
 
 def _reduced(value: Tensor, fabric: Fabric, how: str) -> Tensor:
     """The sum or the mean of all processes' values."""
-    found = fabric.all_reduce(value, reduce_op=how)
+    found = fabric.all_reduce(value.to(fabric.device), reduce_op=how)
     assert isinstance(found, Tensor)
     return found
 
