@@ -40,8 +40,8 @@ from pulmoscope.recipes.gan_specs import AnoGanSettings
 from pulmoscope.segment.lungs import lungs_of
 from pulmoscope.training.anogan.fit import fit_anogan
 from pulmoscope.training.anogan.scores import encoder_scores, export_anomaly, search_scores
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.slice_sheet import write_sheet
-from pulmoscope.training.three_level.course import Teller
 
 NORMAL, ILL = "CT-0", "CT-3"
 GRADES = ("CT-0", "CT-1", "CT-2", "CT-3")
@@ -63,13 +63,15 @@ class Slices:
         return Slices(self.images[chosen], self.study[chosen], self.grade[chosen])
 
 
-def standardised(folder: Path, cache: Path, standard: Standardisation, most: int, teller: Teller) -> Slices:
+def standardised(
+    folder: Path, cache: Path, standard: Standardisation, most: int, reporter: Reporter
+) -> Slices:
     """The judged slices of all studies, at most so many of each grade; kept in a file, as reading takes longest."""
     if not cache.is_file():
         table = load(folder)
         chosen = [own for name in GRADES for own in [s for s in table if s.label == name][:most]]
         images, study, grade = [], [], []
-        for sample in teller.track(chosen, "Standardising", len(chosen)):
+        for sample in reporter.track(chosen, "Standardising", len(chosen)):
             scan = read_scan(table.path(sample), "ct")
             lungs = lungs_of(scan)
             assert lungs is not None
@@ -155,23 +157,27 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return found, process_time() - start
 
 
-def measure(arguments: argparse.Namespace, settings: AnoGanSettings, teller: Teller) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, settings: AnoGanSettings, reporter: Reporter) -> dict[str, Any]:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     standard = Standardisation(size=arguments.size)
     slices = standardised(
-        arguments.studies, out / f"standard-{VERSION}-{arguments.size}.npz", standard, arguments.most, teller
+        arguments.studies,
+        out / f"standard-{VERSION}-{arguments.size}.npz",
+        standard,
+        arguments.most,
+        reporter,
     )
     train, held = split(slices, arguments.share, settings.seed)
-    teller.line(f"{len(train)} slices to train on, {len(held)} held out")
+    reporter.line(f"{len(train)} slices to train on, {len(held)} held out")
     anogan, train_s = timed(
-        lambda: fit_anogan(train.images, settings, out / "run", torch.device("cpu"), teller)
+        lambda: fit_anogan(train.images, settings, out / "run", torch.device("cpu"), reporter)
     )
     export_anomaly(anogan, out / "anomaly.onnx")
 
     places = spread(held, arguments.slices)
     few = held.where(places)
-    (searched, search_maps), search_s = timed(lambda: search_scores(anogan, few.images, teller=teller))
+    (searched, search_maps), search_s = timed(lambda: search_scores(anogan, few.images, reporter=reporter))
     (encoded, encoder_maps), encoder_s = timed(lambda: encoder_scores(anogan, few.images))
     everywhere, _ = AnomalyModel.open(out / "anomaly.onnx")(held.images)
     few_scores = {"search": searched, "encoder": encoded}
@@ -269,7 +275,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     named = {own.name: getattr(arguments, own.name) for own in fields(AnoGanSettings) if own.type in kinds}
-    result = measure(arguments, AnoGanSettings(**named), Teller.of(True))
+    result = measure(arguments, AnoGanSettings(**named), Reporter.of(True))
     write_json(arguments.out / "anogan.json", {"schema_version": "1.0", "synthetic": True, **result})
     tell(result)
 

@@ -39,7 +39,7 @@ from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 from pulmoscope.training.hardware import keep_freed_memory
 from pulmoscope.training.misgan.export import write_imputer
 from pulmoscope.training.misgan.fit import fit_misgan
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 
 LABELS = ("CT-0", "CT-1", "CT-2", "CT-3", "Normal", "CAP")
 DRAWN_SIZE, DRAWN_SLICES = 192, 36
@@ -125,7 +125,7 @@ def learn(studies: Sequence[Study], settings: MisGanSettings, folder: Path) -> t
         settings,
         folder,
         torch.device("cpu"),
-        Teller.of(True),
+        Reporter.of(True),
         np.concatenate([study.shown for study in studies]),
     )
     seconds = time.perf_counter() - began

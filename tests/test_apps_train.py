@@ -96,10 +96,10 @@ def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: 
     "options",
     [
         ["--leave-out", "nih"],
-        ["--resume"],
         ["--folds", "2"],
         ["--device", "cpu"],
         ["--workers", "1"],
+        ["--processes", "2"],
         ["--terms", "free"],
         ["--release", "2.0"],
     ],
@@ -111,7 +111,13 @@ def test_the_lung_finder_takes_no_options_that_do_not_apply(options: list[str], 
 
 @pytest.mark.parametrize(
     "options",
-    [["--resume"], ["--folds", "2"], ["--device", "cpu"], ["--terms", "free"], ["--leave-out", "nih"]],
+    [
+        ["--processes", "2"],
+        ["--folds", "2"],
+        ["--device", "cpu"],
+        ["--terms", "free"],
+        ["--leave-out", "nih"],
+    ],
 )
 def test_the_view_network_takes_no_options_that_do_not_apply(options: list[str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"xray-view: {options[0]} can't be given"):
@@ -167,6 +173,13 @@ def test_the_lung_finder_is_shown_and_trained(tmp_path: Path) -> None:
     assert said.endswith(f"Lung finder: {tmp_path / 'run' / 'lungs.onnx'}\n")
     with pytest.raises(OutputExistsError, match=r"lungs\.json"):
         run(*command)
+    assert run(*command, "--resume") == said
+
+
+@pytest.mark.parametrize("recipe", ["ct-three-level", "ct-severity-resnet18"])
+def test_studies_are_learnt_by_one_process(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"{recipe}: --processes can't be given"):
+        run("train", recipe, "--data", tmp_path / "nowhere", "-o", tmp_path / "run", "--processes", "2")
 
 
 def test_hospitals_left_out_by_a_setting_and_by_the_option_add_up(films: Path, tmp_path: Path) -> None:

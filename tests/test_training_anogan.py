@@ -14,7 +14,7 @@ from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.recipes.gan_specs import AnoGanSettings
 from pulmoscope.training.anogan.fit import AnoGan, fit_anogan
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 
 CPU = torch.device("cpu")
 TINY = AnoGanSettings(latent=6, width=4, epochs=6, encoder_epochs=6, batches=2, batch_size=4)
@@ -32,7 +32,7 @@ class StoppedError(Exception):
     pass
 
 
-class Stopping(Teller):
+class Stopping(Reporter):
     """Ends the training as a kill would, when it tells of this epoch."""
 
     def __init__(self, at: str) -> None:
@@ -47,17 +47,17 @@ class Stopping(Teller):
 @pytest.mark.parametrize("at", ["gan 3/6", "gan 6/6", "encoder 6/6"])
 def test_it_goes_on_to_the_same_weights(tmp_path: Path, at: str) -> None:
     images = discs(9)
-    whole = fit_anogan(images, TINY, tmp_path / "whole", CPU, Teller())
+    whole = fit_anogan(images, TINY, tmp_path / "whole", CPU, Reporter())
     with pytest.raises(StoppedError):
         fit_anogan(images, TINY, tmp_path / "parts", CPU, Stopping(at))
-    parts = fit_anogan(images, TINY, tmp_path / "parts", CPU, Teller())
+    parts = fit_anogan(images, TINY, tmp_path / "parts", CPU, Reporter())
     expected, found = weights(whole), weights(parts)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_what_lies_in_the_folder(tmp_path: Path) -> None:
-    anogan = fit_anogan(discs(9), TINY, tmp_path, CPU, Teller())
+    anogan = fit_anogan(discs(9), TINY, tmp_path, CPU, Reporter())
     assert anogan.size == 32
     assert not anogan.generator.training
     assert not any(weight.requires_grad for weight in anogan.network().parameters())
@@ -75,7 +75,7 @@ def test_what_lies_in_the_folder(tmp_path: Path) -> None:
 
 def test_a_finished_folder_is_read_not_trained_again(tmp_path: Path) -> None:
     images = discs(9)
-    first = fit_anogan(images, TINY, tmp_path, CPU, Teller())
+    first = fit_anogan(images, TINY, tmp_path, CPU, Reporter())
     again = fit_anogan(images, TINY, tmp_path, CPU, Stopping(""))
     assert all(torch.equal(value, weights(first)[name]) for name, value in weights(again).items())
     asked = fit_anogan(images, replace(TINY, steps=3, weight=0.5), tmp_path, CPU, Stopping(""))
@@ -87,18 +87,18 @@ def test_larger_slices_are_averaged_first(tmp_path: Path) -> None:
     large = np.kron(
         images, np.ones((1, 2, 2), dtype=np.float32)
     )  # the mean of each square is the pixel again
-    small = fit_anogan(images, TINY, tmp_path / "small", CPU, Teller())
-    found = fit_anogan(large, TINY, tmp_path / "large", CPU, Teller())
+    small = fit_anogan(images, TINY, tmp_path / "small", CPU, Reporter())
+    found = fit_anogan(large, TINY, tmp_path / "large", CPU, Reporter())
     assert (found.size, found.factor) == (64, 2)
     assert all(torch.equal(value, weights(small)[name]) for name, value in weights(found).items())
 
 
 def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
-    fit_anogan(discs(9), TINY, tmp_path, CPU, Teller())
+    fit_anogan(discs(9), TINY, tmp_path, CPU, Reporter())
     with pytest.raises(RecipeError, match="other settings"):
-        fit_anogan(discs(9), replace(TINY, width=5), tmp_path, CPU, Teller())
+        fit_anogan(discs(9), replace(TINY, width=5), tmp_path, CPU, Reporter())
     with pytest.raises(RecipeError, match="other sha256"):
-        fit_anogan(discs(9, seed=1), TINY, tmp_path, CPU, Teller())
+        fit_anogan(discs(9, seed=1), TINY, tmp_path, CPU, Reporter())
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
 )
 def test_other_slices_are_refused(tmp_path: Path, images: FloatArray, told: str) -> None:
     with pytest.raises(DatasetError, match=told):
-        fit_anogan(images, TINY, tmp_path, CPU, Teller())
+        fit_anogan(images, TINY, tmp_path, CPU, Reporter())
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no number any more in epoch"):
-        fit_anogan(discs(9), replace(TINY, learning_rate=1e38), tmp_path, CPU, Teller())
+    with pytest.raises(RecipeError, match="NaN in epoch"):
+        fit_anogan(discs(9), replace(TINY, learning_rate=1e38), tmp_path, CPU, Reporter())

@@ -15,7 +15,7 @@ from pulmoscope.quality.anomaly import AnomalyModel
 from pulmoscope.recipes.gan_specs import AnoGanSettings
 from pulmoscope.training.anogan.fit import AnoGan, fit_anogan
 from pulmoscope.training.anogan.scores import encoder_scores, export_anomaly, search_scores
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 
 CPU = torch.device("cpu")
 SETTINGS = AnoGanSettings(
@@ -33,7 +33,7 @@ SETTINGS = AnoGanSettings(
 
 @pytest.fixture(scope="module")
 def anogan(tmp_path_factory: pytest.TempPathFactory) -> AnoGan:
-    return fit_anogan(discs(200), SETTINGS, tmp_path_factory.mktemp("anogan"), CPU, Teller())
+    return fit_anogan(discs(200), SETTINGS, tmp_path_factory.mktemp("anogan"), CPU, Reporter())
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training import export, frames
-from pulmoscope.training.loop import fit, load_run
 from pulmoscope.training.onnx import file as onnx_file
+from pulmoscope.training.run import fit, load_run
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 SMALL = ("preprocess.size=32", "phases.0.epochs=2", "batch_size=8", "model.filters=8", "precision=32")

@@ -14,7 +14,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.recipes.published import find
 from pulmoscope.training.folds import cross_validate, folds
-from pulmoscope.training.loop import TrainedRun
+from pulmoscope.training.run import TrainedRun
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "folds.schema.json"
 

@@ -1,386 +1,291 @@
 from __future__ import annotations
 
-import csv
-import dataclasses
-import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import jsonschema
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-import drawn
-from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
-from pulmoscope.datasets.labels import targets
-from pulmoscope.datasets.several import load_all
-from pulmoscope.datasets.table import SampleTable
-from pulmoscope.models.classifier import build
-from pulmoscope.recipes import settings
-from pulmoscope.recipes.published import find
-from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.recipes.specs import Phase
-from pulmoscope.runtime.bundle import MANIFEST, PARTS
-from pulmoscope.training.learner import Learner
-from pulmoscope.training.loop import TrainedRun, fit, load_run, resolve, settled
-from pulmoscope.training.summary import SUMMARY
-
-SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
-TINY = settings.apply(
-    find("xray-binary-cnn"),
-    ["model.filters=8", "preprocess.size=32", "batch_size=8", "phases.train.epochs=2"],
+from pulmoscope.core.errors import RecipeError, ResourceError
+from pulmoscope.training.classification import (
+    Batch,
+    Classification,
+    by_accuracy_then_loss,
+    by_loss,
+    cross_entropy,
 )
+from pulmoscope.training.hardware import fabric_of, launched
+from pulmoscope.training.loop import Outcome, Stage, Validation, fit, in_steps, part_of
+from pulmoscope.training.optimizers import average_of, one_cycle
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import PhaseState, begin
+
+CPU = torch.device("cpu")
+POINTS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.5], [0.5, 2.0]])
+LABELS = torch.tensor([0, 1, 0, 1])
 
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> SampleTable:
-    return drawn.table(tmp_path_factory.mktemp("films"), train=12, val=4)
+def batches(_: int = 0) -> Iterator[Batch]:
+    yield Batch((POINTS,), LABELS)
 
 
-def nowhere(table: SampleTable) -> SampleTable:
-    """The table, its images gone."""
-    return dataclasses.replace(table, root=table.root / "nowhere")
-
-
-def train(
-    recipe: Recipe, table: SampleTable, run: Path, *changes: str, phases: tuple[Phase, ...] = ()
-) -> TrainedRun:
-    changed = settings.apply(recipe, changes)
-    changed = dataclasses.replace(changed, phases=phases or changed.phases)
-    return fit(changed, table, run, device="cpu", progress=False)
-
-
-def test_a_run_learns_and_is_whole(films: SampleTable, tmp_path: Path) -> None:
-    run = train(TINY, films, tmp_path / "run", "phases.train.epochs=12", "phases.train.learning_rate=0.01")
-
-    assert run.summary["val_accuracy"] >= 0.9
-    assert run.recipe.classes == ("Normal", "COVID")
-    assert run.recipe.preprocess.mean != 0.5  # measured
-    for name, schema in (("run.json", "run"), ("recipe.json", "recipe")):
-        content = json.loads((run.folder / name).read_text(encoding="utf-8"))
-        jsonschema.validate(
-            content, json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
-        )
-    assert run.summary["data"]["counts"] == {
-        "train": {"Normal": 12, "COVID": 12},
-        "val": {"Normal": 4, "COVID": 4},
-    }
-    with (run.folder / "curves.csv").open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [int(row["epoch"]) for row in rows] == list(range(1, run.summary["epochs"] + 1))
-    losses = [float(row["val_loss"]) for row in rows]
-    assert run.summary["val_loss"] == min(losses) == losses[run.summary["best_epoch"] - 1]
-    assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert list((run.folder / "tensorboard").iterdir())
-    assert not (run.folder / "checkpoints").exists()
-    assert load_run(run.folder) == run
-
-
-def test_the_images_of_a_run_are_a_data_set_like_that_it_had(films: SampleTable, tmp_path: Path) -> None:
-    places = enumerate(films)
-    known = [dataclasses.replace(own, hospital=f"h{at % 2}", unread=at % 3 == 0) for at, own in places]
-    two = [own for own in known if own.label in TINY.classes]
-    run = train(TINY, films.with_samples(two), tmp_path / "run", "phases.train.epochs=1")
-
-    again = load_all([run.folder / "images.csv"])
-    bare = [dataclasses.replace(own, file=Path(own.file).name) for own in again]
-    assert bare == two
-    assert all(again.path(own).is_file() for own in again)
-
-
-def test_a_run_takes_no_list_of_images_that_is_not_its_own(films: SampleTable, tmp_path: Path) -> None:
-    mine = tmp_path / "run" / "images.csv"
-    mine.parent.mkdir()
-    for name in ("images.csv", "manifest.csv"):
-        mine.with_name(name).write_text("mine", encoding="utf-8")
-    with pytest.raises(ResourceError, match="a run writes a file of this name"):
-        train(TINY, films, tmp_path / "run")
-    assert mine.read_text(encoding="utf-8") == "mine"
-    mine.unlink()
-    for force in (False, True):
-        fit(TINY, films, tmp_path / "run", device="cpu", progress=False, force=force)
-        assert mine.with_name("manifest.csv").read_text(encoding="utf-8") == "mine"
-        assert mine.is_file()
-
-
-def test_the_network_kept_gives_the_figures_reported(films: SampleTable, tmp_path: Path) -> None:
-    from pulmoscope.training.data import EpochOrder, FramedImages, loader
-    from pulmoscope.training.frames import load_frames
-
-    run = train(TINY, films, tmp_path / "run", "precision=32", "phases.train.epochs=4")
-    frames = load_frames(films.split("val"), run.recipe.preprocess, run.recipe.classes, progress=False)
-    images = FramedImages(frames, run.recipe.preprocess, None, 0)
-    order = EpochOrder(frames.places("val"), 8, 0, 0, shuffle=False)
-    (batch, target, *_), *rest = loader(images, order, 0)
-    labels = target.argmax(dim=1)
+def layer() -> nn.Linear:
+    network = nn.Linear(2, 2)
     with torch.no_grad():
-        logits = run.network()(batch)[:, 0]
-
-    assert not rest
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-    assert run.summary["val_loss"] == pytest.approx(float(loss), rel=1e-4)
-    assert run.summary["val_accuracy"] == pytest.approx(float(((logits > 0) == labels.bool()).float().mean()))
+        network.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, -2.0]]))
+        network.bias.zero_()
+    return network
 
 
-def test_the_same_seed_gives_the_same_weights(films: SampleTable, tmp_path: Path) -> None:
-    before = torch.random.get_rng_state()
-    weights = [
-        (train(TINY, films, tmp_path / name, f"seed={seed}").folder / "weights.safetensors").read_bytes()
-        for name, seed in (("one", 1), ("two", 1), ("three", 2))
-    ]
-    assert weights[0] == weights[1]
-    assert weights[0] != weights[2]
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_frozen_backbone_stays_as_it_is_with_its_statistics(films: SampleTable, tmp_path: Path) -> None:
-    # System E's network has no pretrained weights: it is frozen as it began, whatever the setting says.
-    run = train(TINY, films, tmp_path / "run", "phases.train.frozen=backbone", "model.pretrained=true")
-    torch.manual_seed(TINY.seed)
-    initial = build(TINY.model, 1, 1).state_dict()
-    kept = load_file(run.folder / "weights.safetensors")
-    changed = {name for name, value in kept.items() if not torch.equal(value, initial[name])}
-    assert changed == {"head.output.weight", "head.output.bias"}
-
-
-def test_frozen_early_layers_stay_as_they_are_with_their_statistics(
-    films: SampleTable, tmp_path: Path
-) -> None:
-    changes = ["phases.train.frozen=early", "phases.train.epochs=1", "model.backbone=mobilenetv2_035"]
-    torch.manual_seed(TINY.seed)
-    spec = dataclasses.replace(TINY.model, backbone="mobilenetv2_035", pretrained=False, hidden=0)
-    initial = build(spec, 1, 1).state_dict()
-    backbone = {
-        name.removeprefix("backbone."): value for name, value in initial.items() if "backbone." in name
-    }
-    save_file(backbone, tmp_path / "weights.safetensors")
-    changes += [f"model.weights={tmp_path / 'weights.safetensors'}", "model.hidden=0"]
-    run = train(TINY, films, tmp_path / "run", *changes)
-    kept = load_file(run.folder / "weights.safetensors")
-    same = {name for name, value in kept.items() if torch.equal(value, initial[name])}
-    early = ("conv_stem", "bn1", "blocks.0", "blocks.1", "blocks.2")  # down to an eighth of a side
-    expected = {name for name in kept if name.startswith(tuple(f"backbone.{layer}." for layer in early))}
-    assert same == expected
-
-
-def test_a_restarted_phase_begins_anew_and_takes_the_epochs_of_the_best(
-    films: SampleTable, tmp_path: Path
-) -> None:
-    phases = (
-        Phase("first", epochs=4, learning_rate=1e-2),
-        Phase(
-            "again",
-            epochs_of="first",
-            learning_rate=0.0,
-            optimizer="sgd",
-            train_on=("train", "val"),
-            restart=True,
-        ),
+def stage_of(network: nn.Module, **changes: Any) -> Stage:
+    learning = Classification(cross_entropy(changes.pop("weights", None)))
+    plain = Stage(
+        name="plan",
+        epochs=5,
+        seed=(1,),
+        network=network,
+        optimizers={"network": torch.optim.Adam(network.parameters(), 0.1)},
+        batches=batches,
+        step=learning.step,
+        validation=Validation(batches, learning.check, by_accuracy_then_loss),
     )
-    run = train(TINY, films, tmp_path / "run", phases=phases)
-    first, again = run.summary["phases"]
+    return replace(plain, **changes)
 
-    assert again["epochs"] == first["best_epoch"]
-    assert again["val_loss"] is None
-    assert run.summary["val_loss"] == first["val_loss"]
-    assert not run.summary["val_held_out"]
-    torch.manual_seed(TINY.seed)
-    initial = build(TINY.model, 1, 1).state_dict()
-    kept = load_file(run.folder / "weights.safetensors")
+
+def trained(stage: Stage, folder: Path | None = None, reporter: Reporter | None = None) -> PhaseState:
+    return fit(stage, folder, fabric_of(CPU), reporter or Reporter())
+
+
+def test_it_learns_and_ends_with_the_best_epoch(tmp_path: Path) -> None:
+    network = layer()
+    state = trained(stage_of(network, epochs=60), tmp_path)
+    best = state.rows[state.best_epoch - 1]
+    assert state.epochs == 60
+    assert best["val_accuracy"] == 1
+    # Of equally accurate epochs the one of least loss is kept.
+    assert best["val_loss"] == min(row["val_loss"] for row in state.rows if row["val_accuracy"] == 1)
+    assert (network(POINTS).argmax(dim=1) == LABELS).all()
+    assert not network.training
+
+
+def test_the_first_step_is_that_of_adam_on_loss_and_penalties() -> None:
+    l1, l2 = 0.3, 0.05
+    network, other = layer(), layer()
+    weights = torch.tensor([0.25, 1.75])
+    trained(stage_of(network, epochs=1, l1=l1, l2=l2, weights=weights))
+
+    optimizer = torch.optim.Adam(other.parameters(), 0.1)
+    loss = nn.functional.cross_entropy(other(POINTS), LABELS, weight=weights)
+    matrix = other.weight
+    (loss + l1 * matrix.abs().sum() + l2 * (matrix**2).sum()).backward()  # the bias is not penalised
+    optimizer.step()
+    torch.testing.assert_close(network.weight, other.weight)
+    torch.testing.assert_close(network.bias, other.bias)
+
+
+def test_without_a_held_out_split_the_last_epoch_is_kept() -> None:
+    network = layer()
+    state = trained(stage_of(network, epochs=3, validation=None))
+    assert state.best_epoch == 3
+    assert not any(name.startswith("val_") for row in state.rows for name in row)
+
+
+def test_it_stops_when_its_patience_is_over() -> None:
+    network = layer()
+    learning = Classification(cross_entropy())
+    still = {"network": torch.optim.SGD(network.parameters(), 0.0)}
+    held_out = Validation(batches, learning.check, by_loss)
+    state = trained(stage_of(network, epochs=9, optimizers=still, validation=held_out, patience=2))
+    assert (state.epochs, state.best_epoch) == (3, 1)
+
+
+def test_the_average_is_what_is_kept() -> None:
+    network = layer()
+    other, optimizer = layer(), None
+    average = average_of(other, 0.9)
+    optimizer = torch.optim.SGD(other.parameters(), 0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(other(POINTS), LABELS).backward()
+        optimizer.step()
+        average.update_parameters(other)
+    own = {"network": torch.optim.SGD(network.parameters(), 0.5)}
+    trained(stage_of(network, epochs=3, optimizers=own, average=0.9, validation=None))
+    torch.testing.assert_close(network.weight, average.module.weight)
+    assert not torch.allclose(network.weight, other.weight)
+
+
+def test_the_learning_rate_moves_with_batches_or_with_epochs() -> None:
+    def seen(**changes: Any) -> list[float]:
+        network, found = layer(), []
+        optimizer = torch.optim.SGD(network.parameters(), 0.0)
+        learning = Classification(cross_entropy())
+
+        def step(module: nn.Module, batch: Batch, done: float) -> Outcome:
+            found.append(optimizer.param_groups[0]["lr"])
+            return learning.step(module, batch, done)
+
+        two = {"epochs": 2, "batches": lambda _: [*batches(), *batches()], "step": step, "validation": None}
+        own = {"network": optimizer}
+        trained(stage_of(network, optimizers=own, schedule=lambda done: {"lr": 1 + done}, **two, **changes))
+        return found
+
+    assert seen(steps=2) == [1.0, 1.25, 1.5, 1.75]
+    assert seen() == [1.0, 1.0, 1.5, 1.5]
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stopping(at: int) -> Reporter:
+    def after(row: dict[str, Any]) -> None:
+        if row["epoch"] == at:
+            raise StoppedError
+
+    return Reporter(after_epoch=after)
+
+
+def noisy(draw: Callable[[], Tensor], **changes: Any) -> Stage:
+    """Dropout, averaging, a scheduled learning rate, and batches that are drawn."""
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+    def drawn(_: int) -> Iterator[Batch]:
+        for _ in range(3):
+            yield Batch((POINTS + draw(),), LABELS)
+
+    rate = {"schedule": lambda done: {"lr": 0.1 * (1 - done)}, "steps": 3}
+    return stage_of(network, epochs=6, batches=drawn, average=0.9, **rate, **changes)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "none"])
+def test_it_goes_on_to_the_same_weights(tmp_path: Path, kind: str) -> None:
+    def stage() -> Stage:
+        if kind == "torch":
+            own = torch.Generator().manual_seed(7)
+            return noisy(lambda: torch.rand(4, 2, generator=own), random=own)
+        if kind == "numpy":
+            rng = np.random.default_rng(7)
+            return noisy(lambda: torch.from_numpy(rng.random((4, 2), dtype=np.float32)), random=rng)
+        return noisy(lambda: torch.rand(4, 2))  # seeded by the loop
+
+    whole, parts = stage(), stage()
+    trained(whole, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        trained(stage(), tmp_path / "parts", stopping(3))
+    torch.rand(5)
+    state = trained(parts, tmp_path / "parts")
+    assert [row["epoch"] for row in state.rows] == [1, 2, 3, 4, 5, 6]
     assert all(
-        torch.equal(kept[name], initial[name]) for name, _ in build(TINY.model, 1, 1).named_parameters()
+        torch.equal(value, whole.network.state_dict()[name])
+        for name, value in parts.network.state_dict().items()
     )
 
 
-def test_early_stopping_waits_its_patience(films: SampleTable, tmp_path: Path) -> None:
-    # With a learning rate of zero and frozen statistics no epoch is better than the first.
-    run = train(
-        TINY,
-        films,
-        tmp_path / "run",
-        *("phases.train.epochs=9", "phases.train.patience=2", "phases.train.learning_rate=0"),
-        *("phases.train.frozen=backbone", "phases.train.optimizer=sgd", "model.pretrained=true"),
-    )
-    assert (run.summary["epochs"], run.summary["best_epoch"]) == (3, 1)
+def test_a_finished_stage_is_read_not_trained_again(tmp_path: Path) -> None:
+    network, again = layer(), layer()
+    trained(stage_of(network), tmp_path)
+
+    def never(_: int) -> Iterator[Batch]:
+        raise AssertionError
+
+    trained(stage_of(again, batches=never), tmp_path)
+    assert torch.equal(again.weight, network.weight)
 
 
-def test_a_run_needs_a_folder(films: SampleTable, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match=r"file: a run needs a folder \(found: a file\)$"):
-        fit(TINY, films, tmp_path / "file", device="cpu", force=True, progress=False)
+def test_a_step_may_move_several_optimisers_itself(tmp_path: Path) -> None:
+    """Two networks against each other, as generative ones; stopped between, they end alike."""
+
+    def stage() -> Stage:
+        torch.manual_seed(2)
+        pair = nn.ModuleDict({"one": nn.Linear(2, 1), "other": nn.Linear(2, 1)})
+        optimizers = {name: torch.optim.Adam(own.parameters(), 0.05) for name, own in pair.items()}
+
+        def step(_: nn.Module, batch: Tensor, done: float) -> Outcome:
+            figures = {}
+            for name, sign in (("one", 1), ("other", -1)):
+                optimizers[name].zero_grad()
+                loss = (sign * (pair["one"](batch) - pair["other"](batch))).tanh().mean()
+                loss.backward()
+                optimizers[name].step()
+                figures[f"{name}_loss"] = float(loss.detach())
+            return Outcome(figures)
+
+        epochs, numbers = in_steps(10, 4)
+        draws = {"batches": lambda epoch: (torch.rand(4, 2) for _ in numbers(epoch)), "step": step}
+        return stage_of(pair, epochs=epochs, optimizers=optimizers, validation=None, **draws)
+
+    whole, parts = stage(), stage()
+    assert [row["epoch"] for row in trained(whole, tmp_path / "whole").rows] == [1, 2, 3]
+    with pytest.raises(StoppedError):
+        trained(stage(), tmp_path / "parts", stopping(1))
+    state = trained(parts, tmp_path / "parts")
+    assert set(state.optimizers) == {"one", "other"}
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(parts.network.state_dict()[name], value)
 
 
-def test_a_run_is_not_replaced_by_accident(films: SampleTable, tmp_path: Path) -> None:
-    run = train(TINY, films, tmp_path / "run")
-    kept = (run.folder / "weights.safetensors").read_bytes()
-
-    with pytest.raises(OutputExistsError, match=r"--resume .*--force"):
-        fit(TINY, nowhere(films), run.folder, device="cpu", progress=False)  # told before images are read
-    assert fit(TINY, films, run.folder, device="cpu", resume=True, progress=False).summary == run.summary
-    begun = json.loads((run.folder / "recipe.json").read_text())
-    del begun["recipe"]["mixup"], begun["recipe"]["preprocess"]["hull"]  # as before there were such settings
-    (run.folder / "recipe.json").write_text(json.dumps(begun))
-    assert fit(TINY, films, run.folder, device="cpu", resume=True, progress=False).summary == run.summary
-    other = settings.apply(TINY, ["model.dropout=0.1"])
-    with pytest.raises(RecipeError, match=r"recipe\.model\.dropout \(0\.3, now 0\.1\)"):
-        fit(other, films, run.folder, device="cpu", resume=True, progress=False)
-    assert (run.folder / "weights.safetensors").read_bytes() == kept
-    for part in (*PARTS, MANIFEST):
-        (run.folder / part).write_bytes(b"of the run before")
-    assert fit(other, films, run.folder, device="cpu", force=True, progress=False).recipe.model.dropout == 0.1
-    assert not [part for part in (*PARTS, MANIFEST) if (run.folder / part).exists()]
+def test_an_interval_may_be_shorter_at_the_end() -> None:
+    epochs, numbers = in_steps(10, 4)
+    assert [list(numbers(epoch)) for epoch in range(epochs)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("run.json", "{", r"run\.json: is damaged"),
-        ("run.json", "{}", r"run\.json: is damaged \(no val_accuracy"),
-        ("recipe.json", "[3]", r"recipe\.json: is damaged \(no recipe\)"),
-        ("recipe.json", '{"recipe": 3}', "recipe: must be a group"),
-        ("weights.safetensors", "?", r"weights\.safetensors: is damaged"),
-    ],
-)
-def test_a_damaged_run_is_told_in_one_line(tmp_path: Path, name: str, content: str, says: str) -> None:
-    whole = {
-        "run.json": json.dumps(dict.fromkeys(SUMMARY)),
-        "recipe.json": json.dumps({"recipe": settings.to_plain(TINY)}),
-    }
-    for file, text in (whole | {name: content}).items():
-        (tmp_path / file).write_text(text)
-    with pytest.raises(RecipeError, match=says) as told:
-        load_run(tmp_path).network()
+def test_one_cycle_is_that_of_torch() -> None:
+    for steps, warm_up in ((40, 0.1), (7, 0.15), (2, 0.1), (1, 0.15)):
+        weight = nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.AdamW([weight], 0.02)
+        known = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps, pct_start=warm_up)
+        cycle = one_cycle(0.02, steps, warm_up)
+        for step in range(steps):
+            group = optimizer.param_groups[0]
+            assert cycle(step) == {"lr": group["lr"], "betas": tuple(group["betas"])}
+            optimizer.step()
+            if step + 1 < steps:
+                known.step()
+
+
+def test_a_loss_that_became_nan_is_told_in_one_line(tmp_path: Path) -> None:
+    def broken(_: int) -> Iterator[Batch]:
+        yield Batch((POINTS * float("nan"),), LABELS)
+
+    with pytest.raises(RecipeError, match="NaN in epoch 1") as told:
+        trained(stage_of(layer(), batches=broken), tmp_path)
     assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_run_of_an_earlier_version_is_resumed(films: SampleTable, tmp_path: Path) -> None:
-    run = train(TINY, films, tmp_path / "run", "phases.train.epochs=1")
-    file = tmp_path / "run" / "recipe.json"
-    begun = json.loads(file.read_text(encoding="utf-8"))
-    begun["schema_version"] = "1.0"
-    for part in ("preprocess", "augment"):
-        del begun["recipe"][part]["type"]
-    for part in ("slices", "quality", "patient", "ensemble", "normal", "drop", "cache"):
-        del begun["recipe"][part]
-    begun["recipe"]["title"] = "an older title"
-    file.write_text(json.dumps(begun), encoding="utf-8")
-    same = settings.apply(TINY, ["phases.train.epochs=1"])
-    again = fit(same, films, tmp_path / "run", device="cpu", resume=True, progress=False)
-    assert again.summary == run.summary
-    assert dataclasses.replace(again.recipe, title=run.recipe.title) == run.recipe
+def test_a_foreign_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.ckpt").write_bytes(b"no state")
+    with pytest.raises(RecipeError, match=r"plan\.ckpt"):
+        trained(stage_of(layer()), tmp_path)
 
 
-def test_a_damaged_run_is_not_resumed(films: SampleTable, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(RecipeError, match=r"recipe\.json: is damaged .*--force"):
-        fit(TINY, films, tmp_path, device="cpu", resume=True, progress=False)
+def test_a_folder_keeps_to_what_was_begun_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "begun.json"
+    begin(file, {"settings": {"steps": 3}, "images": "ab"})
+    begin(file, {"settings": {"steps": 3}, "images": "ab"})
+    with pytest.raises(RecipeError, match="other images"):
+        begin(file, {"settings": {"steps": 3}, "images": "cd"})
 
 
-def test_a_diverging_run_is_told(films: SampleTable, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="phase train: the loss is no number"):
-        train(TINY, films, tmp_path / "run", "phases.train.learning_rate=1e30", "phases.train.optimizer=sgd")
-    assert not (tmp_path / "run" / "run.json").exists()
+def test_a_batch_is_shared_out_whole_and_evenly() -> None:
+    parts = [part_of(np.arange(5), SimpleNamespace(world_size=2, global_rank=rank)) for rank in (0, 1)]  # type: ignore[arg-type]
+    assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(RecipeError, match="--processes 2"):
+        part_of(np.arange(1), SimpleNamespace(world_size=2, global_rank=0))  # type: ignore[arg-type]
 
 
-def test_an_interrupt_stays_an_interrupt(
-    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(learner: Learner, batch: object, batch_idx: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Learner, "training_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train(TINY, films, tmp_path / "run")
+def failing(fabric: object) -> None:
+    raise ResourceError("no room; 3 GiB")
 
 
-def test_a_run_goes_on_alike_with_worker_processes(
-    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(TINY, films, tmp_path / "whole")
-    step = Learner.training_step
-
-    def stop_in_second_epoch(learner: Learner, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        if learner.state.epochs == 1:
-            raise ConnectionAbortedError("stopped")
-        return step(learner, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "training_step", stop_in_second_epoch)
-        with pytest.raises(ConnectionAbortedError):
-            train(TINY, films, tmp_path / "parts")
-    parts = fit(TINY, films, tmp_path / "parts", device="cpu", workers=1, resume=True, progress=False)
-
-    assert parts.summary["val_loss"] == whole.summary["val_loss"]
-    weights = [(run.folder / "weights.safetensors").read_bytes() for run in (whole, parts)]
-    assert weights[0] == weights[1]
-
-
-def test_progress_is_told_on_standard_error(
-    films: SampleTable, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    fit(TINY, films, tmp_path / "run", device="cpu")
-    said = capfd.readouterr()
-    assert said.out == ""
-    lines = [line for line in said.err.splitlines() if line.strip()]
-    assert [line.split(":")[0] for line in lines] == ["train 1/2", "train 2/2"]
-    assert "held out: loss" in lines[0]
-    assert lines[0].endswith("best")
-
-
-def test_data_without_a_validation_split_are_refused(tmp_path: Path) -> None:
-    table = drawn.table(tmp_path, train=2, val=0, test=1)
-    with pytest.raises(DatasetError, match="split val"):
-        train(TINY, table, tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("change", "says"), [("model.dropout=2", "at most 0.99"), ("classes=COVID", "at least two")]
-)
-def test_settings_that_make_no_sense_are_told(change: str, says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
-        resolve(settings.apply(TINY, [change]), drawn.named(drawn.CLASSES))
-
-
-def test_a_backbone_without_stages_has_no_early_layers(films: SampleTable, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="frozen=early: timm does not say where"):
-        train(TINY, films, tmp_path / "run", "phases.train.frozen=early", "model.pretrained=true")
-
-
-def test_weights_that_do_not_fit_leave_nothing_behind(films: SampleTable, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no such file"):
-        train(TINY, films, tmp_path / "run", "model.backbone=mobilenetv2_035", "model.weights=nowhere")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_recipe_learns_with_margins_and_balanced_weights(films: SampleTable, tmp_path: Path) -> None:
-    changes = (
-        "loss.kind=ldam",
-        "loss.beta=0.9",
-        "loss.deferred=0.5",
-        "model.output=softmax",
-        "model.hidden=0",
-    )
-    run = train(
-        TINY, films, tmp_path / "run", *changes, "phases.train.epochs=12", "phases.train.learning_rate=0.01"
-    )
-    assert run.summary["val_accuracy"] >= 0.8
-    with torch.no_grad():
-        logits = run.network()(torch.rand(2, 1, 32, 32))
-    assert float(logits.abs().max()) <= 30.001  # cosines, scaled
-
-
-def test_labels_and_shares_fit_the_classes_of_the_data() -> None:
-    """xray-covid on data of two classes, with a table of labels that names a class as itself."""
-    labels = {**find("xray-covid").labels, "COVID": "COVID"}
-    recipe = dataclasses.replace(find("xray-covid"), labels=labels)
-    table = drawn.named(("COVID", "Negative", "Indeterminate", "Typical"))
-    table = table.with_samples(dataclasses.replace(own, unread=own.label == "COVID") for own in table)
-    found, known = settled(recipe, table)
-    assert found.classes == ("Normal", "COVID")
-    assert found.labels["Indeterminate"] == "COVID 0.533333333, Normal 0.466666667"
-    assert found.unread == {"Normal": 0.222222222}
-    assert [warning.split(":")[0] for warning in known.warnings] == ["labels.Indeterminate", "unread"]
-    assert settled(found, known) == (found, known)
-    shares = targets(known, found.labels, found.classes, found.unread)
-    assert shares.sum(axis=1).tolist() == pytest.approx([1] * 4)
+def test_the_error_of_a_process_comes_out_as_its_own() -> None:
+    with pytest.raises(ResourceError) as told:
+        launched(CPU, "32-true", 2, failing)
+    assert str(told.value) == "no room; 3 GiB"

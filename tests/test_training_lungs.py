@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 import pulmoscope
-from pulmoscope.core.errors import DatasetError, OutputExistsError
+from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.core.files import sha256_of_file
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.unet import UNet
@@ -18,7 +19,10 @@ from pulmoscope.phantoms.xray.folder import write_phantoms
 from pulmoscope.recipes.published.xray_lungs import RECIPE
 from pulmoscope.runtime.network import open_network
 from pulmoscope.segment.xray_lungs import FINDER_SIZE
+from pulmoscope.training.lung_finder import fit
 from pulmoscope.training.lung_finder.fit import measure, train_lung_finder
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import PhaseState
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "lungs.schema.json").read_text())
 TINY = replace(RECIPE, steps=2, batch_size=2)
@@ -63,6 +67,35 @@ def test_the_finder_that_is_shipped_has_such_a_file() -> None:
 def test_the_same_seed_gives_the_same_weights(run: Path, films: SampleTable, tmp_path: Path) -> None:
     train_lung_finder(TINY, films, tmp_path, progress=False)
     assert (tmp_path / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = replace(TINY, steps=5)
+    monkeypatch.setattr(fit, "INTERVAL", 2)
+    train_lung_finder(longer, films, tmp_path / "whole", progress=False)
+    epoch = Reporter.epoch
+
+    def stop(self: Reporter, state: PhaseState, *rest: Any, **named: Any) -> None:
+        if state.epochs == 2:
+            raise StoppedError
+        epoch(self, state, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "epoch", stop)
+        with pytest.raises(StoppedError):
+            train_lung_finder(longer, films, tmp_path / "parts", progress=False)
+    with pytest.raises(RecipeError, match="other recipe"):
+        train_lung_finder(TINY, films, tmp_path / "parts", resume=True, progress=False)
+    train_lung_finder(longer, films, tmp_path / "parts", resume=True, progress=False)
+    weights = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "parts" / "checkpoints").exists()
 
 
 def test_a_finder_is_not_replaced_by_accident(run: Path, films: SampleTable) -> None:

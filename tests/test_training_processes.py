@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from pulmoscope.training.processes import Died, run_jobs
+from pulmoscope.training.tune.processes import Died, run_jobs
 
 
 def square_or_die(number: int) -> tuple[int, int]:

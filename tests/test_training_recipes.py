@@ -14,7 +14,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.frames import prepared
-from pulmoscope.training.loop import fit, logits_of, resolve
+from pulmoscope.training.run import fit, logits_of, resolve
 
 every_recipe = pytest.mark.parametrize("recipe", drawn.IMAGES.values(), ids=drawn.IMAGES)
 

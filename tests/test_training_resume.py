@@ -19,18 +19,18 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import drawn
-from pulmoscope.training import learner
-from pulmoscope.training.loop import fit
+from pulmoscope.training.classification import Classification
+from pulmoscope.training.run import fit
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.settings import apply
 
-films, run, step = Path(sys.argv[1]), Path(sys.argv[2]), learner.Learner.training_step
+films, run, step = Path(sys.argv[1]), Path(sys.argv[2]), Classification.step
 
-def told(self, batch, batch_idx):
-    print(self.job.place, self.state.epochs, batch_idx, flush=True)
-    return step(self, batch, batch_idx)
+def shown(self, network, batch, done):
+    print(done, flush=True)
+    return step(self, network, batch, done)
 
-learner.Learner.training_step = told
+Classification.step = shown
 recipe = apply(
     find("xray-binary-resnet50v2"),
     ["model.backbone=cnn", "model.filters=4", "model.hidden=8", "preprocess.size=32", "batch_size=8", "average=0.9",
@@ -69,9 +69,7 @@ GROUPS = ("model.output=softmax", "robust=0.5", "balance=0.5")
 @pytest.mark.parametrize("changes", [(), GROUPS], ids=["plain", "groups"])
 def test_killed_run_ends_like_one_left_alone(tmp_path: Path, changes: tuple[str, ...]) -> None:
     alone = start(tmp_path / "alone", *changes)
-    moment = random.Random(5).randrange(
-        3, 18
-    )  # the shortest course has 18 steps: 4 epochs, and twice 1, of 3
+    moment = random.Random(5).randrange(3, 18)  # the shortest run has 18 steps: 4 epochs, and twice 1, of 3
     with start(tmp_path / "killed", *changes) as killed:
         assert killed.stdout is not None
         for _ in range(moment):

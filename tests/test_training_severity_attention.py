@@ -11,8 +11,8 @@ import torch
 import grades
 from pulmoscope.core.types import FloatArray
 from pulmoscope.runtime.votes import DENSITIES
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.attention import fit_attention
-from pulmoscope.training.three_level.course import Teller
 
 GRADES = 4
 
@@ -32,7 +32,7 @@ def studies(seed: int, each: int) -> tuple[list[FloatArray], list[int]]:
 def answers(
     vectors: list[FloatArray], labels: list[int], asked: list[FloatArray], folder: Path
 ) -> FloatArray:
-    network, state = fit_attention(grades.recipe(), vectors, labels, folder, Teller.of(False))
+    network, state = fit_attention(grades.recipe(), vectors, labels, folder, Reporter.of(False))
     assert state.finished
     with torch.no_grad():
         said = [torch.softmax(network(torch.from_numpy(own)[None]), dim=1)[0] for own in asked]
@@ -57,7 +57,7 @@ class StoppedError(Exception):
     pass
 
 
-class Stopping(Teller):
+class Stopping(Reporter):
     """Ends the training as a kill would, when it tells of an epoch."""
 
     def line(self, text: str) -> None:
@@ -66,10 +66,10 @@ class Stopping(Teller):
 
 def test_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     vectors, labels = studies(1, 2)
-    whole, _ = fit_attention(grades.recipe(), vectors, labels, tmp_path / "whole", Teller())
+    whole, _ = fit_attention(grades.recipe(), vectors, labels, tmp_path / "whole", Reporter())
     with pytest.raises(StoppedError, match="attention 20/60"):
         fit_attention(grades.recipe(), vectors, labels, tmp_path / "parts", Stopping())
-    parts, state = fit_attention(grades.recipe(), vectors, labels, tmp_path / "parts", Teller())
+    parts, state = fit_attention(grades.recipe(), vectors, labels, tmp_path / "parts", Reporter())
     assert [row["epoch"] for row in state.rows] == list(range(1, 61))
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, parts.state_dict()[name]), name

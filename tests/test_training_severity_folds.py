@@ -22,10 +22,10 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.folds import severity_folds
 from pulmoscope.training.severity.run import SeverityRun, fit_severity
-from pulmoscope.training.three_level.course import Teller
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 TINY = (*grades.TINY, *grades.TINY_ANOGAN)
@@ -75,7 +75,7 @@ def of(studies: SampleTable) -> tuple[str, Path]:
 
 
 def test_every_patient_is_held_out_once_and_grades_are_shared_out(studies: SampleTable) -> None:
-    parts = severity_folds(grades.recipe(), studies, 2, Teller())
+    parts = severity_folds(grades.recipe(), studies, 2, Reporter())
     held_out = [sample.patient for part in parts for sample in part if sample.split == "val"]
     assert sorted(held_out) == sorted(sample.patient for sample in studies)
     for part in parts:
@@ -85,7 +85,7 @@ def test_every_patient_is_held_out_once_and_grades_are_shared_out(studies: Sampl
 def test_dropped_grades_are_left_out(studies: SampleTable) -> None:
     extra = dataclasses.replace(studies.samples[0], file="x.nii", label="CT-4", patient="x")
     table = dataclasses.replace(studies, samples=(*studies.samples, extra))
-    parts = severity_folds(grades.recipe(), table, 2, Teller())
+    parts = severity_folds(grades.recipe(), table, 2, Reporter())
     assert all(sample.label != "CT-4" for part in parts for sample in part)
 
 
@@ -247,10 +247,10 @@ def test_a_repaired_study_keeps_every_observed_pixel(studies: SampleTable, tmp_p
     from pulmoscope.training.three_level.studies import Cache
 
     recipe, cache = grades.recipe(), Cache(tmp_path)
-    before = prepare(studies, recipe.preprocess, recipe.classes, cache, Teller(), search=True)
+    before = prepare(studies, recipe.preprocess, recipe.classes, cache, Reporter(), search=True)
     assert any(study.missing.any() for study in before)
     for name in ("mean", "linear", "navier-stokes"):
-        after = repaired(before, imputer(name), cache, name, Teller())
+        after = repaired(before, imputer(name), cache, name, Reporter())
         for one, other in zip(before, after, strict=True):
             assert np.array_equal(one.images[~one.missing], other.images[~one.missing])
 

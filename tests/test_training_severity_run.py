@@ -17,11 +17,11 @@ from pulmoscope.recipes.recipe import travelling
 from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
 from pulmoscope.training.severity.studies import prepare
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
@@ -201,7 +201,7 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
         recipe.preprocess,
         recipe.classes,
         Cache(tmp_path / "cache"),
-        Teller(),
+        Reporter(),
         search=False,
     )
     said = [model.study(own.grey[own.judged]) for own in studies]

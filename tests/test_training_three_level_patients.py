@@ -13,7 +13,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.rules import check
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.features import StudyFeatures
 from pulmoscope.training.three_level.patient_level import PatientTraining, fit_patients, folds
 
@@ -39,7 +39,9 @@ def test_classifiers_and_ensemble_learn_what_is_plain(scores: str, tmp_path: Pat
         "patient.batch_size=8", "patient.learning_rate=0.003", "ensemble.epochs=40", "ensemble.learning_rate=0.03",
         "ensemble.of=maxpool,bilstm", "patient.votes=maxpool,maxpool-weighted,bilstm,attention",
     )  # fmt: skip
-    training = PatientTraining(recipe, studies(24, 1), studies(9, 2), tmp_path, torch.device("cpu"), Teller())
+    training = PatientTraining(
+        recipe, studies(24, 1), studies(9, 2), tmp_path, torch.device("cpu"), Reporter()
+    )
 
     found = fit_patients(training)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import volumes
 
-# All levels without the network files between them. Says on stdout which course's epoch begins.
+# All levels without the network files between them. Says on stdout which stage's epoch is saved.
 CHILD = """
 import sys
 from pathlib import Path
@@ -19,35 +19,32 @@ import torch
 torch.set_num_threads(1)
 import volumes
 from pulmoscope.models.patient import weighted
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import save_weights
-from pulmoscope.training.three_level import course
 from pulmoscope.training.three_level.features import StudyFeatures
 from pulmoscope.training.three_level.patient_level import PatientTraining, fit_patients
 from pulmoscope.training.three_level.run import resolve_studies
 from pulmoscope.training.three_level.slice_level import SliceTraining, fit_slices
 from pulmoscope.training.three_level.studies import Cache, prepare
 
-epoch = course._epoch
+def after(row):
+    print(row["phase"], flush=True)
 
-def shown(network, own, *rest):
-    print(own.name, flush=True)
-    return epoch(network, own, *rest)
-
-course._epoch = shown
 table, run = volumes.table(Path(sys.argv[1]), train=2, unknown=1), Path(sys.argv[2])
 recipe = resolve_studies(volumes.recipe("ensemble.scores=folds", "ensemble.folds=2", "ensemble.of=maxpool,bilstm",
     "patient.votes=maxpool,bilstm"), table)
-cpu, teller, cache = torch.device("cpu"), course.Teller(), Cache(run / "cache")
-told = (recipe.preprocess, recipe.classes, "Normal", cache, teller)
+cpu, reporter, cache = torch.device("cpu"), Reporter(after_epoch=after), Cache(run / "cache")
+told = (recipe.preprocess, recipe.classes, "Normal", cache, reporter)
 parts = [prepare(table.split(own), *told) for own in ("train", "val")]
-network, _ = fit_slices(SliceTraining(recipe, *parts, run, cache, cpu, teller))
+network, _ = fit_slices(SliceTraining(recipe, *parts, run, cache, cpu, reporter))
 
 def features(study):
     with torch.no_grad():
         logits, vector, *_ = network.explainable(torch.from_numpy(recipe.preprocess.tensor(np.asarray(study.slices))))
         return StudyFeatures(study.label, vector, weighted(vector, torch.softmax(logits, dim=1)))
 
-patients = fit_patients(PatientTraining(recipe, *([features(own) for own in part] for part in parts), run, cpu, teller))
+vectors = [[features(own) for own in part] for part in parts]
+patients = fit_patients(PatientTraining(recipe, *vectors, run, cpu, reporter))
 for name, own in {"slice": network, **patients.classifiers, "ensemble": patients.ensemble}.items():
     save_weights(own, run / "done" / name)
 """

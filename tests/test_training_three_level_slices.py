@@ -13,7 +13,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.table import Sample
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import SYSTEM_B
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.slice_data import (
     SliceBatches,
     check_classes,
@@ -42,11 +42,11 @@ def test_studies_are_prepared_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     preprocess = CtPreprocess(size=32)
 
-    found = prepare(table, preprocess, volumes.CLASSES, "Normal", cache, Teller())
+    found = prepare(table, preprocess, volumes.CLASSES, "Normal", cache, Reporter())
 
     files = {path.name: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
     assert len(files) == 6
-    again = prepare(table, preprocess, volumes.CLASSES, "Normal", cache, Teller())
+    again = prepare(table, preprocess, volumes.CLASSES, "Normal", cache, Reporter())
     assert {path.name: path.stat().st_mtime_ns for path in cache.folder.iterdir()} == files
     for one, other in zip(found, again, strict=True):
         assert np.array_equal(one.slices, other.slices)
@@ -55,7 +55,7 @@ def test_studies_are_prepared_once(tmp_path: Path) -> None:
     assert [own.infected is None for own in found] == [True, True, False, False, False, False]
     assert found[2].infected is not None
     assert not found[2].infected.any()
-    prepare(table, CtPreprocess(size=64), volumes.CLASSES, "Normal", cache, Teller())
+    prepare(table, CtPreprocess(size=64), volumes.CLASSES, "Normal", cache, Reporter())
     assert len(list(cache.folder.iterdir())) == 12
 
 
@@ -121,7 +121,7 @@ def test_phases_learn_what_they_do_not_freeze(tmp_path: Path, monkeypatch: pytes
     recipe = volumes.recipe("classes=CAP,COVID,Normal", "slices.sure=0.0")
     cache = Cache(tmp_path / "cache")
     parts = [
-        prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Teller())
+        prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Reporter())
         for own in ("train", "val")
     ]
     kept: list[dict[str, torch.Tensor]] = []
@@ -136,7 +136,7 @@ def test_phases_learn_what_they_do_not_freeze(tmp_path: Path, monkeypatch: pytes
         return state
 
     monkeypatch.setattr(slice_level, "_run", watched)
-    training = SliceTraining(recipe, *parts, tmp_path / "run", cache, torch.device("cpu"), Teller())
+    training = SliceTraining(recipe, *parts, tmp_path / "run", cache, torch.device("cpu"), Reporter())
     network, states = fit_slices(training)
 
     assert list(states) == ["head", "tune", "picked"]  # pretraining has no data set
@@ -165,8 +165,8 @@ def test_all_slices_labelled_nothing_is_picked(tmp_path: Path) -> None:
     recipe = volumes.recipe("classes=CAP,COVID,Normal", "slices.per_epoch=6", "phases.tune.epochs=1")
     cache = Cache(tmp_path / "cache")
     parts = [
-        prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Teller())
+        prepare(table.split(own), recipe.preprocess, recipe.classes, "Normal", cache, Reporter())
         for own in ("train", "val")
     ]
-    training = SliceTraining(recipe, *parts, tmp_path / "run", cache, torch.device("cpu"), Teller())
+    training = SliceTraining(recipe, *parts, tmp_path / "run", cache, torch.device("cpu"), Reporter())
     assert list(fit_slices(training)[1]) == ["head", "tune"]

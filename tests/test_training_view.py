@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jsonschema
@@ -14,8 +15,11 @@ from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError
 from pulmoscope.core.files import sha256_of_file
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.preprocess.views import VIEW_SIZE, VIEWS
-from pulmoscope.recipes.published.xray_view import RECIPE, changed
+from pulmoscope.recipes.published.xray_view import RECIPE
+from pulmoscope.recipes.settings import apply
 from pulmoscope.runtime.network import open_network
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import PhaseState
 from pulmoscope.training.view.fit import train_view
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "view.schema.json").read_text())
@@ -95,6 +99,31 @@ def test_the_same_seed_gives_the_same_weights(run: Path, tables: list[SampleTabl
     assert (tmp_path / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
 
 
+class StoppedError(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    run: Path, tables: list[SampleTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second of its trainings, the first of those without a group of pictures."""
+    epoch = Reporter.epoch
+
+    def stop(self: Reporter, state: PhaseState, *rest: Any, **named: Any) -> None:
+        if state.rows[-1]["phase"] != "view 0":
+            raise StoppedError
+        epoch(self, state, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "epoch", stop)
+        with pytest.raises(StoppedError):
+            train_view(TINY, tables, tmp_path, progress=False)
+    assert not (tmp_path / "view.json").exists()
+    train_view(TINY, tables, tmp_path, resume=True, progress=False)
+    for name in ("weights.safetensors", "view.json"):
+        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+
+
 def test_a_network_is_not_replaced_by_accident(run: Path, tables: list[SampleTable]) -> None:
     with pytest.raises(OutputExistsError, match="--force"):
         train_view(TINY, tables, run, progress=False)
@@ -124,8 +153,8 @@ def test_weights_that_are_none_are_told(tables: list[SampleTable], tmp_path: Pat
 
 
 def test_settings_are_changed_by_name() -> None:
-    found = changed(RECIPE, ["steps=7", "weights=a=b", "learning_rate=0.5"])
+    found = apply(RECIPE, ["steps=7", "weights=a=b", "learning_rate=0.5"])
     assert (found.steps, found.weights, found.learning_rate) == (7, "a=b", 0.5)
     for wrong in ("steps=x", "kinds=3", "name=y", "colour=red"):
-        with pytest.raises(RecipeError, match="--set"):
-            changed(RECIPE, [wrong])
+        with pytest.raises(RecipeError):
+            apply(RECIPE, [wrong])

@@ -81,7 +81,7 @@ def _focal(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None)
     return (of_labels * each).sum() / of_labels.sum()
 
 
-class GroupRisk:
+class GroupRisk(nn.Module):
     """Group DRO: groups that are learnt badly count more (Sagawa et al., ICLR 2020, algorithm 1).
 
     Args:
@@ -93,11 +93,14 @@ class GroupRisk:
             keeps a weight from which it can rise again.
     """
 
-    def __init__(self, groups: int, step: float) -> None:
-        self.step = step
-        self.log_weights = torch.zeros(groups).log_softmax(0)
+    log_weights: Tensor
 
-    def __call__(self, each: Tensor, members: Tensor) -> Tensor:
+    def __init__(self, groups: int, step: float) -> None:
+        super().__init__()
+        self.step = step
+        self.register_buffer("log_weights", torch.zeros(groups).log_softmax(0))
+
+    def forward(self, each: Tensor, members: Tensor) -> Tensor:
         """The weighted loss, a number, after the weights have followed this batch's losses.
 
         Args:

@@ -122,10 +122,10 @@ class Tool(Named):
             "--leave-out",
             "--labels",
             "--folds",
-            "--resume",
             "--terms",
             "--release",
             "--workers",
+            "--processes",
             "--device",
         )
         return names, "it is trained as a whole"
@@ -208,7 +208,8 @@ class Recipe(Named):
         if self.slices is None:
             return (), ""
         folds = () if self.grades else ("--folds",)
-        return ("--leave-out", "--labels", *folds, "--workers"), "it learns from studies, one by one"
+        names = ("--leave-out", "--labels", *folds, "--workers", "--processes")
+        return names, "it learns from studies, one by one"
 
     @property
     def hub_backbone(self) -> str:

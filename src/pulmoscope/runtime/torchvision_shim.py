@@ -2,7 +2,7 @@
 
 PyPI's torchvision wheel is built for PyPI's torch. Beside a CPU-only torch its library of operators can't be loaded,
 and its import ends with «operator torchvision::nms does not exist», as it registers a shape rule for two operators
-that are missing then. timm, torchmetrics and Lightning import torchvision where it is installed, so they fail too.
+that are missing then. timm imports torchvision where it is installed, so it fails too.
 Declaring the two operators (without a body: nothing here calls them) lets the import go through.
 """
 

@@ -15,8 +15,8 @@ from pulmoscope.training.state import Row
 
 def write_table(rows: Sequence[Row], file: Path) -> None:
     """Write every epoch's figures as CSV; what was not measured is left empty."""
-    names = list(rows[0])
-    write_text(file, csv_text(names, ([row[name] for name in names] for row in rows)))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    write_text(file, csv_text(names, ([row.get(name) for name in names] for row in rows)))
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
@@ -26,7 +26,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     starts = [n for n, row in enumerate(rows, 1) if n == 1 or row["phase"] != rows[n - 2]["phase"]]
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, style in (("train", "-"), ("val", "--")):
-            values = [row[f"{split}_{what}"] for row in rows]
+            values = [row.get(f"{split}_{what}") for row in rows]
             if any(value is not None for value in values):
                 known = [float("nan") if value is None else value for value in values]
                 axes.plot(epochs, known, style, marker=".", label=split)

@@ -7,7 +7,7 @@ workers, or how often a run was interrupted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -181,6 +181,7 @@ class EpochOrder(Sampler[list[Key]]):
 
     Args:
         weights: float64 (places,), how likely each image is drawn, with replacement; None: each once an epoch.
+        part: a batch's places → those that this process takes; None: all.
     """
 
     def __init__(
@@ -191,13 +192,14 @@ class EpochOrder(Sampler[list[Key]]):
         seed: int,
         shuffle: bool,
         weights: FloatArray | None = None,
+        part: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None,
     ) -> None:
         self.places, self.batch_size, self.phase, self.seed = places, batch_size, phase, seed
-        self.shuffle, self.weights = shuffle, weights
+        self.shuffle, self.weights, self.part = shuffle, weights, part
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch comes next; Lightning calls it before each."""
+        """Which epoch comes next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -210,6 +212,7 @@ class EpochOrder(Sampler[list[Key]]):
             weighted = self.weights is not None
             order = rng.choice(order, len(order), p=self.weights) if weighted else rng.permutation(order)
         for batch in np.array_split(order, len(self)):
+            batch = batch if self.part is None else self.part(batch)
             yield [(self.phase, self.epoch, int(place)) for place in batch]
 
 

@@ -40,8 +40,8 @@ from pulmoscope.training.card.text import model_card
 from pulmoscope.training.data import FramedImages
 from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.loop import TrainedRun, load_run
 from pulmoscope.training.onnx.file import write_onnx
+from pulmoscope.training.run import TrainedRun, load_run
 from pulmoscope.training.view.part import add_view
 
 CHECK_NOISE, CHECK_IMAGES = 8, 16

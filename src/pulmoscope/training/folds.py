@@ -17,7 +17,7 @@ from pulmoscope.datasets.splits import image_groups
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.frames import prepared
-from pulmoscope.training.loop import TrainedRun
+from pulmoscope.training.run import TrainedRun
 
 SCHEMA_VERSION = "1.0"
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import DatasetError, InputError, RecipeError
+from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, without
 from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
@@ -27,9 +27,12 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import Network, open_network
+from pulmoscope.training.progress import Reporter
 
 T = TypeVar("T")
 
+IMAGES, LABELS = "images.npy", "labels.npz"
+"""Files of framed images that several processes share."""
 NAMED = 20
 """How many bad images a message names."""
 
@@ -105,6 +108,35 @@ class Frames:
         values = np.arange(256) / 255
         mean = float((counts * values).sum() / counts.sum())
         return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+
+
+def write_frames(frames: Frames, folder: Path) -> None:
+    """Keep framed images for other processes; the last file written is the images."""
+    kept: dict[str, Any] = {
+        name: getattr(frames, name) for name in ("labels", "splits", "files", "hospitals")
+    }
+    kept |= {} if frames.targets is None else {"targets": frames.targets}
+    kept |= {} if frames.maps is None else vars(frames.maps)
+    stream = io.BytesIO()
+    np.savez(stream, **kept)
+    write_bytes(folder / LABELS, stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, frames.images)
+    write_bytes(folder / IMAGES, stream.getvalue())
+
+
+def read_frames(folder: Path) -> Frames:
+    """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes."""
+    with np.load(folder / LABELS) as found:
+        return Frames(
+            np.load(folder / IMAGES, mmap_mode="r"),
+            found["labels"],
+            tuple(found["splits"].tolist()),
+            tuple(found["files"].tolist()),
+            found.get("targets"),
+            tuple(found["hospitals"].tolist()),
+            Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
+        )
 
 
 def prepared(recipe: Recipe, table: SampleTable) -> SampleTable:
@@ -208,16 +240,7 @@ def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) ->
             return error
 
     with ThreadPoolExecutor() as pool:
-        found = list(
-            track(
-                pool.map(tried, table),
-                description="reading images",
-                total=len(table),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not progress,
-            )
-        )
+        found = list(Reporter.of(progress).track(pool.map(tried, table), "reading images", len(table)))
     bad = [item for item in found if isinstance(item, InputError)]
     if len(bad) == 1:
         raise bad[0]

@@ -19,7 +19,7 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export import export_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
-from pulmoscope.training.loop import TrainedRun, fit, settled
+from pulmoscope.training.run import TrainedRun, fit, settled
 
 
 class LeaveOut:
@@ -64,7 +64,7 @@ class LeaveOut:
     ) -> TrainedRun:
         """Train without a hospital and make the run a bundle; one that is finished is taken as it is.
 
-        The arguments and errors are those of :func:`pulmoscope.training.loop.fit`.
+        The arguments and errors are those of :func:`pulmoscope.training.run.fit`.
         """
         left_out = tuple(dict.fromkeys((*self.recipe.left_out, hospital)))
         recipe = dataclasses.replace(self.recipe, left_out=left_out)

@@ -1,329 +1,344 @@
-"""The one training loop: a recipe's phases in order, resumable after a kill to the same weights.
+"""The training loop: one stage of training, resumable after every epoch to the same weights.
 
-A run is a folder::
-
-    recipe.json            the resolved recipe: classes in order of the logits, measured mean and s.d., settings
-    images.csv             the images it had, with splits, labels and hospitals as it took them: a data set itself
-    run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
-    weights.safetensors    the network that was kept
-    curves.csv, curves.png, tensorboard/
-    checkpoints/           while it is under way
-
-``images.csv``, and ``predictions.csv`` where a hospital was left out, name files and patients as the data do. They are
-no part of the model: whoever hands it on leaves them out.
+Every network of the package goes through it: image networks, heads on cached features, slices and patients of a CT,
+generative networks, the lung finder and the view network. A :class:`Stage` says what is learnt; devices, precision and
+several processes are Lightning Fabric's.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shutil
-from collections.abc import Callable, Mapping
+import itertools
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
-from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
-from pulmoscope.core.files import write_bytes, write_json
-from pulmoscope.datasets import manifest
-from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
-from pulmoscope.datasets.table import SampleTable
-from pulmoscope.models.classifier import Classifier, build
-from pulmoscope.recipes import archive, rules, settings
-from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.runtime.bundle import MANIFEST, PARTS
-from pulmoscope.training import curves
-from pulmoscope.training.frames import Frames, frames_of, prepared
-from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
-from pulmoscope.training.learner import Job
-from pulmoscope.training.phase import run_phase
-from pulmoscope.training.state import PhaseState, Row, read_json
-from pulmoscope.training.summary import SUMMARY, describe_data, summarise
+from pulmoscope.core.errors import RecipeError
+from pulmoscope.training.optimizers import average_of
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import PhaseState, Row
 
-SCHEMA_VERSION = "1.0"
-RECIPE = "recipe.json"
-SHEETS = "sheets"
-"""What generative networks draw, beside the patients' slices that they redraw."""
-DATA = "images.csv"
-"""The images that a run had, with their splits, labels and hospitals as it took them; a data set itself."""
-RESULTS = ("run.json", RECIPE, "weights.safetensors", "curves.csv", "curves.png")
+Random = torch.Generator | np.random.Generator
+
+
+class Outcome(NamedTuple):
+    """What one batch gave.
+
+    Attributes:
+        figures: name → sum over the batch; an epoch's figure is the mean over all that has it.
+        samples: how many samples these are sums of.
+        loss: what the stage's one optimiser is to lower; None where the step has moved the weights itself.
+    """
+
+    figures: Mapping[str, float]
+    samples: int = 1
+    loss: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class TrainedRun:
-    """A finished run.
+class Validation:
+    """What tells the best epoch.
 
     Attributes:
-        folder: where its files are.
-        recipe: the resolved recipe (``recipe.classes`` is in order of the logits).
-        summary: the contents of ``run.json``.
+        batches: those held out.
+        check: network in eval mode, batch → its figures.
+        monitor: an epoch's figures → its score, the smaller the better.
     """
 
-    folder: Path
-    recipe: Recipe
-    summary: Mapping[str, Any]
-
-    def network(self) -> Classifier:
-        """The kept network, on the CPU in eval mode.
-
-        Raises:
-            RecipeError: its weights are damaged or gone.
-        """
-        model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
-        network = network_of(dataclasses.replace(self.recipe, model=model))
-        file = self.folder / "weights.safetensors"
-        try:
-            network.load_state_dict(load_file(file))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RecipeError(f"{file}: is damaged ({reason}); start anew with --force") from error
-        return network.eval()
+    batches: Callable[[], Iterable[Any]]
+    check: Callable[[nn.Module, Any], Outcome]
+    monitor: Callable[[Row], float]
 
 
-def network_of(recipe: Recipe) -> Classifier:
-    """The network of a resolved recipe, as training begins with it (errors: see :func:`build`)."""
-    channels = recipe.framing.channels
-    return build(recipe.model, logits_of(recipe), channels, recipe.loss, locate=bool(recipe.locate))
+@dataclass(frozen=True)
+class Stage:
+    """What is learnt, by what, and from what.
 
-
-def logits_of(recipe: Recipe) -> int:
-    """Number of logits of a resolved recipe."""
-    return 1 if recipe.model.output == "sigmoid" else len(recipe.classes)
-
-
-def load_run(folder: Path) -> TrainedRun:
-    """Open a finished run.
-
-    Raises:
-        RecipeError: the folder holds none, its files are damaged, or its recipe is of another version.
+    Attributes:
+        name: in its figures, in messages and, where ``file`` is empty, of its state's file.
+        epochs: how many at most.
+        seed: with the numbers of epoch and batch it decides what torch draws, from the making of the batch on.
+        network: with the weights that the stage begins with. What must not learn requires no gradients.
+        optimizers: by name, of the network's weights. Where there is one, it lowers the loss of the step.
+        batches: an epoch's number from 0 → its batches.
+        step: network, batch, fraction of the stage that is done → what came of it. The network is the wrapped one: in
+            the stage's precision, its gradients shared by all processes.
+        steps: batches of an epoch, where the fraction done moves with every batch; None: with every epoch.
+        schedule: fraction done → settings of the optimisers, as ``{"lr": 0.1}``; None: they stay.
+        validation: None where nothing is held out: the last epoch is the best.
+        patience: epochs without a better one after which the stage ends; 0: never.
+        mode: sets the network's mode before an epoch.
+        average: decay of a running average of the weights, which is what is validated and kept; 0: none.
+        l1, l2: times the sum of absolute values and of squares of all weight matrices, added to the loss.
+        memory: what a loss remembers from batch to batch, as buffers.
+        random: what the batches are drawn with, where they depend on more than seed, epoch and number.
+        methods: of the network, besides ``forward``, that the step calls.
+        after: called when an epoch is saved; files of the stage's own.
+        file: name of its state's file, without suffix.
     """
-    if not (folder / "run.json").is_file():
-        raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
-    recipe = read_json(folder / "recipe.json", "recipe")["recipe"]
-    summary = read_json(folder / "run.json", *SUMMARY)
-    return TrainedRun(folder, settings.from_plain(recipe), summary)
+
+    name: str
+    epochs: int
+    seed: tuple[int, ...]
+    network: nn.Module
+    optimizers: Mapping[str, Optimizer]
+    batches: Callable[[int], Iterable[Any]]
+    step: Callable[[nn.Module, Any, float], Outcome]
+    steps: int | None = None
+    schedule: Callable[[float], Mapping[str, Any]] | None = None
+    validation: Validation | None = None
+    patience: int = 0
+    mode: Callable[[nn.Module], object] = nn.Module.train
+    average: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    memory: nn.Module | None = None
+    random: Random | None = None
+    methods: tuple[str, ...] = ()
+    after: Callable[[PhaseState], None] | None = None
+    file: str = ""
+
+    def done(self, epoch: int, batch: int) -> float:
+        """The fraction of the stage that is done before this batch."""
+        within = batch / self.steps if self.steps else 0
+        return (epoch + within) / self.epochs
 
 
-def check_free(run: Path, resume: bool, force: bool) -> None:
-    """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
+def fit(stage: Stage, folder: Path | None, fabric: Fabric, reporter: Reporter) -> PhaseState:
+    """Train from where the stage's state file says it stands; the network ends with the best epoch's weights.
 
-    Raises:
-        OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
-        ResourceError: it is no folder, or a file of somebody else's is where the run's images are to be listed.
-    """
-    if run.exists() and not run.is_dir():
-        raise ResourceError(f"{run}: a run needs a folder (found: a file)")
-    if (run / RECIPE).exists() and not resume and not force:
-        raise OutputExistsError(run / RECIPE, resumable=True)
-    if (run / DATA).exists() and not (run / RECIPE).exists():
-        raise ResourceError(f"{run / DATA}: a run writes a file of this name; give another folder")
-
-
-def fit(
-    recipe: Recipe,
-    table: SampleTable,
-    run: Path,
-    *,
-    device: str = "auto",
-    workers: int = 0,
-    resume: bool = False,
-    force: bool = False,
-    progress: bool = True,
-    frames: Frames | None = None,
-    after_epoch: Callable[[Row], None] | None = None,
-) -> TrainedRun:
-    """Train a recipe on a table's splits train and val.
-
-    The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
+    It ends on the fabric's device in eval mode, the optimisers as the last epoch left them. With several processes
+    each learns from its part of every batch, and only the first writes.
 
     Args:
-        recipe: with its settings; see :func:`resolve`.
-        run: the folder of the run.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: processes that prepare data; 0: the training process itself.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
-        force: replace a run that is in this folder.
-        progress: show bars and figures on standard error.
-        frames: the images of train and val, framed already (several runs on the same images share them).
-        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
+        folder: of the state, ``<name>.ckpt``, saved after every epoch; None: nothing is saved.
+
+    Returns:
+        How it went.
 
     Raises:
-        OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
-        RecipeError: a setting makes no sense, the run to resume had other settings, or the loss is no number.
-        DatasetError, InputError: the data are not complete.
-        ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
+        RecipeError: a figure became NaN or infinite, or the state file is damaged.
     """
-    check_free(run, resume, force)
-    where = find_device(device)
-    keep_freed_memory()
-    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
-    with clear_about_resources(f"training {run}"), own_seeds:
-        recipe, table = settled(recipe, table)
-        table.split("train").with_labels(recipe.classes)
-        table.split("val")
-        torch.manual_seed(recipe.seed)
-        network = network_of(recipe)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        if frames is None:
-            frames = frames_of(recipe, table, progress)
-        recipe = measured(recipe, frames)
-        data = describe_data(frames, table, recipe.classes)
-        begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
-        if claim(run, begun, force):
-            return load_run(run)
-        manifest.write_table(run / DATA, table)
-        states = _run_phases(network, recipe, frames, run, where, workers, progress, after_epoch)
-        _finish(run, recipe, states, where, data)
-    return load_run(run)
+    return _Fit(stage, folder, fabric, reporter).run()
 
 
-def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
-    """A recipe and a data set made for one another: prepared and resolved; doing it twice changes nothing.
+class _Fit:
+    """One call of :func:`fit`."""
 
-    The table's warnings say which shares of classes that the data don't have went to the others.
+    def __init__(self, stage: Stage, folder: Path | None, fabric: Fabric, reporter: Reporter) -> None:
+        self.stage, self.fabric, self.reporter = stage, fabric, reporter
+        self.file = None if folder is None else folder / f"{stage.file or stage.name}.ckpt"
+        self.state = PhaseState() if self.file is None else PhaseState.load(self.file)
+        stage.network.to(fabric.device)
+        self.average = average_of(stage.network, stage.average) if stage.average else None
+        if self.state.epochs:
+            self._restore(self.average)
+
+    def _restore(self, average: AveragedModel | None) -> None:
+        stage, state = self.stage, self.state
+        stage.network.load_state_dict(state.network)
+        for name, optimizer in stage.optimizers.items():
+            optimizer.load_state_dict(state.optimizers[name])
+        if average is not None:
+            average.load_state_dict(state.average)
+        if stage.memory is not None:
+            stage.memory.load_state_dict(state.memory)
+        if isinstance(stage.random, torch.Generator):
+            stage.random.set_state(state.random)
+        elif stage.random is not None:
+            stage.random.bit_generator.state = state.random
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and kept: the average where there is one."""
+        kept = self.stage.network if self.average is None else self.average.module
+        assert isinstance(kept, nn.Module)
+        return kept
+
+    def run(self) -> PhaseState:
+        stage, state = self.stage, self.state
+        if not state.finished:
+            module = self.fabric.setup_module(_synchronised(stage.network, self.fabric))
+            for name in stage.methods:
+                module.mark_forward_method(name)
+            while not state.finished:
+                self._keep(self._epoch(module))
+        stage.network.load_state_dict(state.kept or self.kept.state_dict())
+        stage.network.eval()
+        return state
+
+    def _epoch(self, module: nn.Module) -> Row:
+        stage, epoch, began = self.stage, self.state.epochs, time.perf_counter()
+        self._schedule(stage.done(epoch, 0))  # also of an epoch without a batch
+        stage.mode(stage.network)
+        title = f"{stage.name} {epoch + 1}/{stage.epochs}"
+        figures = _Means()
+        batches = self._seeded(stage.batches(epoch), epoch)
+        for number, batch in enumerate(self.reporter.track(batches, title, stage.steps)):
+            done = stage.done(epoch, number)
+            self._schedule(done)
+            outcome = stage.step(module, self.fabric.to_device(batch), done)
+            if outcome.loss is not None:
+                self._descend(outcome.loss, outcome.samples)
+            if self.average is not None:
+                self.average.update_parameters(stage.network)
+            if stage.memory is not None and self.fabric.world_size > 1:
+                for value in stage.memory.buffers():
+                    value.copy_(_reduced(value, self.fabric, "mean"))
+            figures.add(outcome)
+        row: Row = {"phase": stage.name, "epoch": epoch + 1}
+        if stage.schedule is not None:
+            row["learning_rate"] = next(iter(stage.optimizers.values())).param_groups[0]["lr"]
+        row |= figures.of_all(self.fabric)
+        if stage.validation is not None:
+            row |= self._validate(stage.validation)
+        return row | {"seconds": round(time.perf_counter() - began, 3)}
+
+    def _seeded(self, batches: Iterable[Any], epoch: int) -> Iterator[Any]:
+        """The batches; torch is seeded before each is made, for it and for what is done with it."""
+        rank = self.fabric.global_rank
+        iterator = iter(batches)
+        for number in itertools.count():
+            parts = [*self.stage.seed, epoch, number, *([rank] if rank else [])]
+            torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            yield batch
+
+    def _schedule(self, done: float) -> None:
+        if self.stage.schedule is not None:
+            settings = self.stage.schedule(done)
+            for optimizer in self.stage.optimizers.values():
+                for group in optimizer.param_groups:
+                    group.update(settings)
+
+    def _descend(self, loss: Tensor, count: int) -> None:
+        """One step of the stage's one optimiser, on the loss and the penalties."""
+        stage, fabric = self.stage, self.fabric
+        (optimizer,) = stage.optimizers.values()
+        if fabric.world_size > 1:  # parts differ by a sample; gradients are averaged as if they did not
+            total = _reduced(torch.tensor(float(count)), fabric, "sum")
+            loss = loss * (count * fabric.world_size / float(total))
+        if stage.l1 or stage.l2:
+            free = (weight for weight in stage.network.parameters() if weight.requires_grad)
+            loss = loss + sum(
+                stage.l1 * weight.abs().sum() + stage.l2 * weight.square().sum()
+                for weight in free
+                if weight.ndim >= 2
+            )
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+
+    def _validate(self, validation: Validation) -> dict[str, float]:
+        network, fabric, figures = self.kept.eval(), self.fabric, _Means()
+        if fabric.world_size > 1:  # each process has statistics of its own batches
+            for value in network.buffers():
+                torch.distributed.broadcast(value, src=0)
+        with torch.inference_mode(), fabric.autocast():
+            for batch in validation.batches():
+                figures.add(validation.check(network, fabric.to_device(batch)))
+        return figures.of_all(fabric)
+
+    def _keep(self, row: Row) -> None:
+        """Count the epoch, keep what is best, save, and tell of it."""
+        stage, state = self.stage, self.state
+        if not all(math.isfinite(value) for value in row.values() if isinstance(value, float)):
+            raise RecipeError(
+                f"{stage.name}: the loss became NaN in epoch {row['epoch']}; try a smaller learning_rate"
+            )
+        state.epochs += 1
+        state.rows.append(row)
+        score = -float(state.epochs) if stage.validation is None else stage.validation.monitor(row)
+        if score < state.best_score:
+            state.best_score, state.best_epoch = score, state.epochs
+            if stage.validation is not None:
+                state.kept = {name: value.clone() for name, value in self.kept.state_dict().items()}
+        state.finished = state.epochs >= stage.epochs or 0 < stage.patience <= state.epochs - state.best_epoch
+        if not self.fabric.is_global_zero:
+            return
+        if self.file is not None:
+            self._save(self.file)
+        if stage.after is not None:
+            stage.after(state)
+        self.reporter.epoch(state, stage.epochs, best=stage.validation is not None)
+
+    def _save(self, file: Path) -> None:
+        stage, state = self.stage, self.state
+        state.network = stage.network.state_dict()
+        state.optimizers = {name: own.state_dict() for name, own in stage.optimizers.items()}
+        state.average = {} if self.average is None else self.average.state_dict()
+        state.memory = {} if stage.memory is None else stage.memory.state_dict()
+        if isinstance(stage.random, torch.Generator):
+            state.random = stage.random.get_state()
+        elif stage.random is not None:
+            state.random = stage.random.bit_generator.state
+        state.save(file)
+
+
+class _Means:
+    """Means of figures over batches."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, int] = defaultdict(int)
+
+    def add(self, outcome: Outcome) -> None:
+        for name, value in outcome.figures.items():
+            self.sums[name] += value
+            self.counts[name] += outcome.samples
+
+    def of_all(self, fabric: Fabric) -> dict[str, float]:
+        """Over the batches of all processes."""
+        pairs = {name: (total, self.counts[name]) for name, total in self.sums.items()}
+        if fabric.world_size > 1:
+            own = torch.tensor(list(pairs.values()), dtype=torch.float64)
+            pairs = dict(zip(pairs, _reduced(own, fabric, "sum").tolist(), strict=True))
+        return {name: total / count for name, (total, count) in pairs.items()}
+
+
+def _reduced(value: Tensor, fabric: Fabric, how: str) -> Tensor:
+    """The sum or the mean of all processes' values."""
+    found = fabric.all_reduce(value.to(fabric.device), reduce_op=how)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:
+    """The network; on several GPUs its BatchNorm sees whole batches. On CPUs torch has no such layer."""
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # in place, but for a root
+    return network
+
+
+def in_steps(total: int, each: int) -> tuple[int, Callable[[int], range]]:
+    """For a stage that counts steps: how many epochs of ``each`` steps, and an epoch → its steps' numbers."""
+    return -(-total // each), lambda epoch: range(epoch * each, min((epoch + 1) * each, total))
+
+
+def part_of(batch: npt.NDArray[np.int64], fabric: Fabric) -> npt.NDArray[np.int64]:
+    """This process's part of a batch's images, given by their places; parts differ by one image at most.
 
     Raises:
-        DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.
+        RecipeError: there are fewer images than processes.
     """
-    table = prepared(recipe, table)
-    found = resolve(recipe, table)
-    told = [
-        f"labels.{label}: {text} has classes that these data don't have; learnt as {found.labels[label]}"
-        for label, text in recipe.labels.items()
-        if text != found.labels.get(label, text) and any(own.label == label for own in table)
-    ]
-    gone = [name for name in recipe.unread if name not in found.unread]
-    if gone and any(own.unread for own in table):
-        told.append(f"unread: {', '.join(gone)} is no class of these data; its share goes to the others")
-    return found, prepared(found, table.with_samples(table, *told))
-
-
-def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
-    """Fill in what depends on the data, and check what the types can't say.
-
-    An empty class list becomes the table's classes; with a single logit ``positive`` goes to second place. A single
-    logit tells two classes apart: with more, the output becomes a softmax. Shares of classes that the data don't have
-    go to the others (see :func:`pulmoscope.datasets.labels.fitted_labels`).
-
-    Raises:
-        RecipeError: a setting is beyond its limits (see :mod:`pulmoscope.recipes.rules`), or there is one class.
-    """
-    rules.check(recipe)
-    classes = recipe.classes or tuple(
-        name for name in table.classes if name not in soft_labels(recipe.labels)
-    )
-    if len(classes) < 2:
-        raise RecipeError(f"classes: at least two are needed (found: {', '.join(classes) or 'none'})")
-    if len(classes) == 2 and recipe.positive in classes:
-        classes = (*(name for name in classes if name != recipe.positive), recipe.positive)
-    missing = [name for name in recipe.opacity_classes if name not in classes]
-    if recipe.augmentation.opacities and (missing or len(recipe.opacity_classes) != 2):
+    if fabric.world_size == 1:
+        return batch
+    if len(batch) < fabric.world_size:
         raise RecipeError(
-            "opacity_classes: simulated opacities in both lungs and in one are two of the classes "
-            f"(found: {', '.join(recipe.opacity_classes)}; classes: {', '.join(classes)})"
+            f"--processes {fabric.world_size}: a batch has {len(batch)} images; at least one each"
         )
-    model = recipe.model
-    if model.output == "sigmoid" and len(classes) != 2:
-        model = dataclasses.replace(model, output="softmax")
-    labels, unread = fitted_labels(recipe.labels, classes), fitted(recipe.unread, classes)
-    return dataclasses.replace(recipe, classes=classes, model=model, labels=labels, unread=unread)
-
-
-def measured(recipe: Recipe, frames: Frames) -> Recipe:
-    """With the mean and standard deviation of train and val, where the recipe normalises so."""
-    if recipe.normalise == "fixed":
-        return recipe
-    mean, std = frames.statistics()
-    return dataclasses.replace(recipe, preprocess=dataclasses.replace(recipe.framing, mean=mean, std=std))
-
-
-def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
-    """Make the folder this run's. True: the run is finished already.
-
-    Args:
-        begun: what the run is: ``recipe`` and ``data``.
-        force: replace what is there.
-
-    Raises:
-        RecipeError: a run with other settings or data is in it.
-    """
-    marker = run / RECIPE
-    if marker.exists() and not force:
-        before = read_json(marker, "recipe")
-        # Earlier versions name some settings otherwise; those that they had not yet have their defaults.
-        before["recipe"] = settings.to_plain(settings.from_plain(before["recipe"]))
-        changed = _difference(_deciding(before), _deciding(begun))
-        if changed:
-            raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
-        return (run / "run.json").is_file()
-    if marker.exists():  # else it is no run's
-        (run / DATA).unlink(missing_ok=True)
-    for name in (MANIFEST, *RESULTS, *PARTS):
-        (run / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "cache", "tensorboard", SHEETS):
-        shutil.rmtree(run / name, ignore_errors=True)
-    write_json(marker, begun)
-    return False
-
-
-def _deciding(begun: Mapping[str, Any]) -> Any:
-    """What a run is as JSON holds it, without what only describes the recipe."""
-    told = {key: value for key, value in begun["recipe"].items() if key not in settings.DESCRIPTION}
-    told = dict(settings.leaves(told))
-    return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": told, "data": begun["data"]}))
-
-
-def _difference(one: Any, other: Any, path: str = "") -> str:
-    """Where two JSON values first differ, with both values; empty where they are equal."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in dict.fromkeys((*one, *other)):
-            found = _difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-            if found:
-                return found
-        return ""
-    return "" if one == other else f"{path} ({one}, now {other})"
-
-
-def _run_phases(
-    network: Classifier,
-    recipe: Recipe,
-    frames: Frames,
-    run: Path,
-    device: torch.device,
-    workers: int,
-    progress: bool,
-    after_epoch: Callable[[Row], None] | None,
-) -> dict[str, PhaseState]:
-    """Train ``network`` through all phases; phase name → how it went."""
-    initial = {name: value.clone() for name, value in network.state_dict().items()}
-    states: dict[str, PhaseState] = {}
-    for place, phase in enumerate(recipe.phases):
-        epochs = states[phase.epochs_of].best_epoch if phase.epochs_of else phase.epochs
-        job = Job(recipe, place, epochs, frames, run / "checkpoints", workers)
-        if phase.restart:
-            network.load_state_dict(initial)
-        rows = [row for state in states.values() for row in state.rows]
-        states[phase.name] = run_phase(network, job, rows, run, device, progress, after_epoch)
-    return states
-
-
-def _finish(
-    run: Path,
-    recipe: Recipe,
-    states: Mapping[str, PhaseState],
-    device: torch.device,
-    data: Mapping[str, Any],
-) -> None:
-    """Write the results; ``run.json`` last, so that it stands for a whole run."""
-    rows = [row for state in states.values() for row in state.rows]
-    curves.write_table(rows, run / "curves.csv")
-    curves.draw(rows, run / "curves.png")
-    kept = run / "checkpoints" / f"{len(states) - 1}-{recipe.phases[-1].name}.safetensors"
-    write_bytes(run / "weights.safetensors", kept.read_bytes())
-    summary = {"schema_version": SCHEMA_VERSION, **summarise(recipe, states, device), "data": data}
-    write_json(run / "run.json", summary)
-    shutil.rmtree(run / "checkpoints")
+    return np.array_split(batch, fabric.world_size)[fabric.global_rank]

@@ -1,74 +1,71 @@
-"""What is seen while training: a bar per epoch, and a line of figures after it, on standard error."""
+"""What is seen while training: a bar that goes when it is full, and lines of figures, on standard error."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
-from pulmoscope.training.learner import Learner
+from pulmoscope.training.state import PhaseState, Row
 
-import lightning.pytorch as lightning  # isort: skip  (torchvision, which it imports, is seen to by models.classifier)
+T = TypeVar("T")
+
+NO_FIGURES = ("phase", "epoch", "learning_rate", "seconds")
+MANY = 50
+"""A line for each of more epochs than this would hide the others: every twentieth is told."""
 
 
-class EpochBar(lightning.Callback):
-    """A bar over the batches of an epoch, gone when it ends; its figures stay as a line."""
+@dataclass(frozen=True)
+class Reporter:
+    """Bars and lines on standard error; silent where ``console`` is None.
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None)
+    Attributes:
+        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
+    """
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Begin an epoch's bar."""
-        assert isinstance(pl_module, Learner)
-        job, state = pl_module.job, pl_module.state
-        title = f"{job.phase.name} {state.epochs + 1}/{job.epochs}"
-        self._bar.reset(self._task, description=title, total=trainer.num_training_batches)
-        self._bar.start()
+    console: Console | None = None
+    after_epoch: Callable[[Row], None] | None = None
 
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=batch_idx + 1)
+    @classmethod
+    def of(cls, shown: bool, after_epoch: Callable[[Row], None] | None = None) -> Reporter:
+        """One that shows, or one that does not."""
+        return cls(Console(stderr=True, highlight=False) if shown else None, after_epoch)
 
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leave the terminal as it was."""
-        self._bar.stop()
+    def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+        """The items, with a bar on a terminal."""
+        if self.console is None or not self.console.is_terminal:
+            yield from items
+            return
+        yield from track(items, title, total=total, console=self.console, transient=True)
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        """Leave the terminal as it was."""
-        self._bar.stop()
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        if self.console is not None:
+            self.console.print(text, soft_wrap=True, markup=False)
 
-    def tell(self, learner: Learner) -> None:
-        """One line for the epoch that has just ended."""
-        row = learner.state.rows[-1]
-        self._bar.stop()
-        held_out = (
-            ""
-            if row["val_loss"] is None
-            else f" | held out: loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}"
-        )
-        best = "  best" if learner.job.held_out and learner.state.best_epoch == row["epoch"] else ""
-        self._console.print(
-            f"{row['phase']} {row['epoch']}/{learner.job.epochs}: loss {row['train_loss']:.4f}, "
-            f"accuracy {row['train_accuracy']:.4f}{held_out}  ({row['seconds']:.0f} s){best}",
-            soft_wrap=True,
-        )
+    def epoch(self, state: PhaseState, epochs: int, best: bool) -> None:
+        """The figures of the epoch that has just been saved.
+
+        Args:
+            epochs: how many there are at most.
+            best: say whether it is the best so far.
+        """
+        row = state.rows[-1]
+        if epochs <= MANY or state.finished or state.epochs % 20 == 0:
+            known = {name: value for name, value in row.items() if name not in NO_FIGURES}
+            held_out = {name: value for name, value in known.items() if name.startswith("val_")}
+            learnt = {name: value for name, value in known.items() if name not in held_out}
+            text = f"{row['phase']} {row['epoch']}/{epochs}: {_list(learnt)}"
+            text += f" | held out: {_list(held_out)}" if held_out else ""
+            text += f"  ({row['seconds']:.0f} s)"
+            self.line(text + ("  best" if best and state.best_epoch == row["epoch"] else ""))
+        if self.after_epoch is not None:
+            self.after_epoch(row)
+
+
+def _list(figures: Row) -> str:
+    plain = {name.removeprefix("train_").removeprefix("val_"): value for name, value in figures.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in plain.items())

@@ -1,9 +1,10 @@
-"""How far a phase of training has come: all that is needed to go on as if it had never been interrupted."""
+"""How far a stage of training has come: all that is needed to go on as if it had never been interrupted."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.core.files import write_bytes
+from pulmoscope.core.files import write_bytes, write_json
 
 Row = dict[str, Any]
-"""One epoch's figures: phase, epoch (from 1), learning_rate, train_loss, train_accuracy, val_loss, …, seconds."""
+"""One epoch: phase, epoch (from 1), learning_rate where it moves, figures (train_loss, val_accuracy, …), seconds."""
 
 
 @dataclass
@@ -29,8 +30,10 @@ class PhaseState:
         rows: the figures of each epoch done.
         best_epoch: counted from 1; the last one where nothing is held out.
         best_score: of the monitored figure, the smaller the better.
-        network, average, optimizer: their state dicts (``average`` empty where weights are not averaged).
-        groups: the logarithms of group DRO's weights; empty without.
+        kept: the weights of the best epoch; empty where the last one is the best.
+        network, average, memory: their state dicts (``average`` and ``memory`` empty without).
+        optimizers: name → state dict.
+        random: state of what batches are drawn with; None without.
     """
 
     epochs: int = 0
@@ -38,10 +41,12 @@ class PhaseState:
     rows: list[Row] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("inf")
+    kept: dict[str, Tensor] = field(default_factory=dict)
     network: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    groups: list[float] = field(default_factory=list)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    optimizers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    random: Any = None
 
     def save(self, file: Path) -> None:
         """Write the state; a kill leaves the former one."""
@@ -83,6 +88,24 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
             f"{file}: is damaged (no {', '.join(missing) or 'object'}); start anew with --force"
         )
     return content
+
+
+def begin(file: Path, content: Mapping[str, Any]) -> None:
+    """Write what is trained in this folder; where that stands already, refuse to go on with something else.
+
+    Args:
+        content: what JSON gives back as it is: settings, and checksums of data.
+
+    Raises:
+        RecipeError: something else is trained here, or the file is damaged.
+    """
+    if not file.exists():
+        write_json(file, content)
+        return
+    found = read_json(file, *content)
+    other = next((name for name in content if found[name] != content[name]), None)
+    if other is not None:
+        raise RecipeError(f"{file}: training began with other {other}; take another folder, or --force")
 
 
 def save_weights(network: nn.Module, file: Path) -> None:

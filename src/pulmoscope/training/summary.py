@@ -62,7 +62,7 @@ def summarise(recipe: Recipe, states: Mapping[str, PhaseState], device: torch.de
         "phases": phases,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": find_precision(recipe.precision, device),
-        "software": versions("torch", "timm", "lightning"),
+        "software": versions("torch", "timm", "lightning-fabric"),
     }
 
 
@@ -73,5 +73,5 @@ def _phase(name: str, state: PhaseState) -> dict[str, Any]:
         "epochs": state.epochs,
         "best_epoch": state.best_epoch,
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
-        **{key: best[key] for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+        **{key: best.get(key) for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
     }

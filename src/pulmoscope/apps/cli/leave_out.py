@@ -160,7 +160,7 @@ def _train_recipe(
     wanted = left_out_by(table, hospitals)
     # Brings torch, which takes seconds: not for data that are not there.
     from pulmoscope.training.leave_out import LeaveOut, folders_of
-    from pulmoscope.training.loop import check_free
+    from pulmoscope.training.run import check_free
 
     trainer = LeaveOut(recipe, table, wanted)
     skipped = [

@@ -58,6 +58,19 @@ class DataOptions:
     labels: Labels = None
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What it runs on."""
+
+    device: Device = "auto"
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
+    ] = 0
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share every batch, on a GPU each or on the CPU.")
+    ] = 1
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """A command of typer's from a function some of whose parameters are groups, dataclasses with an option a field.
 

@@ -8,13 +8,14 @@ import typer
 
 from pulmoscope.apps.cli.console import as_typed
 from pulmoscope.apps.cli.data import chosen_recipe, load_for, tell
-from pulmoscope.apps.cli.options import Changes, DataOptions, Device, Force, Out, RecipeName, Resume, grouped
+from pulmoscope.apps.cli.options import Changes, DataOptions, Force, Machine, Out, RecipeName, Resume, grouped
 
 
 @grouped
 def command(
     recipe: RecipeName,
     data: DataOptions,
+    machine: Machine,
     out: Out,
     set_: Changes = None,
     leave_out: Annotated[
@@ -33,10 +34,6 @@ def command(
         str,
         typer.Option(help="Version of the model, where it is handed on; default: its checksum's beginning."),
     ] = "",
-    device: Device = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare images; 0: none of their own.")
-    ] = 0,
 ) -> None:
     """Train a recipe on the splits train and val of a data set.
 
@@ -45,13 +42,16 @@ def command(
     view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
     given: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
-    given |= {"--workers": workers, "--device": device != "auto"}
+    given |= {"--workers": machine.workers, "--processes": machine.processes > 1}
+    given |= {"--device": machine.device != "auto"}
     chosen = chosen_recipe(recipe, set_, labels=data.labels, leave_out=leave_out, options=given)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.recipes.published import as_run
     from pulmoscope.training.systems import Options, kind_of
 
-    options = Options(device, workers, resume, force, terms=terms, release=release, command=as_typed())
+    options = Options(
+        **vars(machine), resume=resume, force=force, terms=terms, release=release, command=as_typed()
+    )
     kind = kind_of(chosen)
     kind.check_free(out, options, folds)
     system = kind.of(chosen, load_for(chosen, data.data, data.layout), options)

@@ -37,14 +37,13 @@ class NormalSlices:
     def batches(self, stage: int, epoch: int) -> Iterator[Tensor]:
         """Disturbed slices (batch_size, 1, side, side); every slice comes as often as any other, to one.
 
-        Before each, torch is seeded for its place: what is drawn after it belongs to that batch, too.
+        How they are disturbed is torch's to draw: the training loop seeds it for every batch.
         """
         wanted = self.count * self.batch_size
         rng = np.random.default_rng([self.seed, stage, epoch])
         rounds = -(-wanted // len(self.images))
         order = np.concatenate([rng.permutation(len(self.images)) for _ in range(rounds)])[:wanted]
-        for number, chosen in enumerate(order.reshape(self.count, self.batch_size)):
-            self.seeded(stage, epoch, number)
+        for chosen in order.reshape(self.count, self.batch_size):
             yield self._disturbed(self.images[torch.from_numpy(chosen)])
 
     def _disturbed(self, slices: Tensor) -> Tensor:

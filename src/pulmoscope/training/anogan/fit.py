@@ -13,9 +13,6 @@ running average of its weights (Yazici et al. 2019), as the last step's weights 
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,27 +21,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pulmoscope.core.errors import DatasetError, RecipeError
-from pulmoscope.core.files import sha256_of, write_json
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.anogan import AnomalyNetwork, Discriminator, Encoder, Generator, reduced
 from pulmoscope.recipes.gan_specs import AnoGanSettings
 from pulmoscope.training import curves
 from pulmoscope.training.anogan.batches import NormalSlices
+from pulmoscope.training.hardware import fabric_of
+from pulmoscope.training.loop import Outcome, Stage, fit
+from pulmoscope.training.optimizers import average_of
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.slice_sheet import write_sheet
-from pulmoscope.training.state import PhaseState, read_json
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.state import PhaseState, begin
 
 REAL = 0.9
 """What the discriminator is to answer for a real slice."""
 AVERAGED = 0.995
-"""Share of the former average in the new one, after every batch; less in the first ones."""
+"""Decay of the generator's running average."""
 PENALISED_EVERY = 4
 """Batches from one gradient penalty to the next."""
 SHOWN = 8
 """Slices a row of a sheet."""
-SAVED_EVERY = 5
-"""Epochs between two checkpoints and sheets."""
+SHOWN_EVERY = 5
+"""Epochs between two sheets."""
 SETTINGS = "anogan.json"
 
 
@@ -92,7 +92,7 @@ class AnoGan:
 
 
 def fit_anogan(
-    images: FloatArray, settings: AnoGanSettings, folder: Path, device: torch.device, teller: Teller
+    images: FloatArray, settings: AnoGanSettings, folder: Path, device: torch.device, reporter: Reporter
 ) -> AnoGan:
     """Train on normal slices, from where the folder's checkpoints say training stands.
 
@@ -103,13 +103,27 @@ def fit_anogan(
 
     Raises:
         DatasetError: the slices are no such array, or fewer than two.
-        RecipeError: the folder's checkpoints are of other slices or settings; or a loss is no number any more.
+        RecipeError: the folder's checkpoints are of other slices or settings; or a loss became NaN.
     """
     check_slices(images, settings.side)
     if len(images) < 2:
         raise DatasetError(f"AnoGAN: at least 2 normal slices are needed (found: {len(images)})")
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder / SETTINGS, images, settings)
+    asked = (
+        "weight",
+        "steps",
+        "search_rate",
+    )  # how the networks are asked changes nothing about their training
+    known = {**asdict(settings), "betas": list(settings.betas)}
+    begin(
+        folder / SETTINGS,
+        {
+            "settings": {name: value for name, value in known.items() if name not in asked},
+            "slices": len(images),
+            "size": images.shape[-1],
+            "sha256": sha256_of(np.ascontiguousarray(images).tobytes()),
+        },
+    )
     slices = NormalSlices(
         reduced(torch.from_numpy(images)[:, None], images.shape[-1] // settings.side),
         settings.batches,
@@ -118,10 +132,15 @@ def fit_anogan(
         settings.brightness,
         settings.seed,
     )
-    learning = _Learning(slices, settings, folder, device, teller)
-    generator, discriminator = _fit_gan(learning)
-    encoder = _fit_encoder(learning, generator, discriminator)
-    return AnoGan(settings, images.shape[-1], generator, discriminator, encoder)
+    gan = _Gan(slices, settings, folder, device)
+    fabric = fabric_of(device)
+    fit(gan.stage(), folder, fabric, reporter)
+    generator, discriminator = gan.kept()
+    encoding = _Encoding(slices, settings, folder, generator, discriminator)
+    fit(encoding.stage(), folder, fabric, reporter)
+    return AnoGan(
+        settings, images.shape[-1], generator, discriminator, encoding.encoder.requires_grad_(False)
+    )
 
 
 def check_slices(images: FloatArray, side: int) -> None:
@@ -142,116 +161,86 @@ def check_slices(images: FloatArray, side: int) -> None:
         )
 
 
-def _claim(file: Path, images: FloatArray, settings: AnoGanSettings) -> None:
-    """Write what is trained here; refuse to go on with something else."""
-    own = {
-        "settings": {**asdict(settings), "betas": list(settings.betas)},
-        "slices": len(images),
-        "size": images.shape[-1],
-        "sha256": sha256_of(np.ascontiguousarray(images).tobytes()),
-    }
-    if not file.exists():
-        write_json(file, own)
-        return
-    found = read_json(file, *own)
-    asked = (
-        "weight",
-        "steps",
-        "search_rate",
-    )  # how the networks are asked changes nothing about their training
-    for content in (own, found):
-        content["settings"] = {
-            name: value for name, value in content["settings"].items() if name not in asked
+def _channels_last(network: nn.Module) -> None:
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+
+class _Gan:
+    """The first stage: one step of the discriminator and one of the generator a batch (Radford 2016)."""
+
+    def __init__(
+        self, slices: NormalSlices, settings: AnoGanSettings, folder: Path, device: torch.device
+    ) -> None:
+        self.slices, self.settings, self.folder, self.device = slices, settings, folder, device
+        size = slices.images.shape[-1]
+        slices.seeded(0)
+        self.generator = Generator(size, settings.latent, settings.width)
+        self.discriminator = Discriminator(size, settings.width)
+        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        _channels_last(self.networks)
+        self.average = average_of(self.generator, AVERAGED).requires_grad_(False)
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), settings.learning_rate, settings.betas)
+            for name, network in self.networks.items()
         }
-    if found != own:
-        other = next(name for name in own if found[name] != own[name])
-        raise RecipeError(f"{file}: training began with other {other}; take another folder")
+        self.networks["average"] = self.average
 
+    def stage(self) -> Stage:
+        return Stage(
+            name="gan",
+            epochs=self.settings.epochs,
+            seed=(self.settings.seed, 0),
+            network=self.networks,
+            optimizers=self.optimizers,
+            batches=lambda epoch: self.slices.batches(0, epoch),
+            steps=self.settings.batches,
+            step=self.step,
+            after=self.show,
+        )
 
-@dataclass(frozen=True)
-class _Learning:
-    """What both trainings share."""
-
-    slices: NormalSlices
-    settings: AnoGanSettings
-    folder: Path
-    device: torch.device
-    teller: Teller
-
-    @property
-    def size(self) -> int:
-        return self.slices.images.shape[-1]
-
-    def batches(self, stage: int, epoch: int) -> Iterator[Tensor]:
-        """An epoch's slices, on the device."""
-        return (batch.to(self.device) for batch in self.slices.batches(stage, epoch))
+    def kept(self) -> tuple[Generator, Discriminator]:
+        """The running average of the generator, and the discriminator, both for good."""
+        generator = self.average.module
+        assert isinstance(generator, Generator)
+        return generator, self.discriminator.requires_grad_(False)
 
     def prior(self, count: int) -> Tensor:
         """Latent vectors (count, latent, 1, 1), uniform in [-1, 1]; the same on every device."""
         return (2 * torch.rand(count, self.settings.latent, 1, 1) - 1).to(self.device)
 
-    def adam(self, network: nn.Module) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), self.settings.learning_rate, self.settings.betas)
-
-
-def _fit_gan(learning: _Learning) -> tuple[Generator, Discriminator]:
-    settings = learning.settings
-    learning.slices.seeded(0)
-    generator = Generator(learning.size, settings.latent, settings.width)
-    discriminator = Discriminator(learning.size, settings.width)
-    networks = nn.ModuleDict({"generator": generator, "discriminator": discriminator}).to(learning.device)
-    networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    average = copy.deepcopy(generator).requires_grad_(False)
-    state = PhaseState.load(learning.folder / "gan.ckpt")
-    if state.epochs:
-        networks.load_state_dict(state.network)
-        average.load_state_dict(state.average)
-    optimizers = {name: learning.adam(network) for name, network in networks.items()}
-    for name, optimizer in optimizers.items() if state.epochs else ():
-        optimizer.load_state_dict(state.optimizer[name])
-    while not state.finished:
-        began = time.perf_counter()
-        row = _gan_epoch(learning, networks, average, optimizers, state.epochs)
-        state.network, state.average = networks.state_dict(), average.state_dict()
-        state.optimizer = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
-        if _keep(learning, state, "gan", row, began):
-            learning.slices.seeded(0, settings.epochs)
-            with torch.no_grad():
-                drawn = average.eval()(learning.prior(SHOWN * SHOWN))
-            write_sheet(drawn[:, 0].cpu().numpy(), SHOWN, learning.folder / f"drawn-{state.epochs:03d}.png")
-    return average.eval(), discriminator.eval().requires_grad_(False)
-
-
-def _gan_epoch(
-    learning: _Learning,
-    networks: nn.ModuleDict,
-    average: nn.Module,
-    optimizers: dict[str, torch.optim.Adam],
-    epoch: int,
-) -> dict[str, float]:
-    """One step of the discriminator and one of the generator a batch (Radford 2016; losses of Goodfellow 2014)."""
-    generator, discriminator = networks["generator"].train(), networks["discriminator"].train()
-    sums = np.zeros(4)
-    title = f"gan {epoch + 1}/{learning.settings.epochs}"
-    batches = learning.teller.track(learning.batches(0, epoch), title, learning.settings.batches)
-    for done, real in enumerate(batches, epoch * learning.settings.batches):
-        penalised = done % PENALISED_EVERY == 0
+    def step(self, _: nn.Module, real: Tensor, done: float) -> Outcome:
+        """Losses of Goodfellow 2014; the discriminator's with R1 now and then."""
+        generator, discriminator, settings = self.generator, self.discriminator, self.settings
+        number = round(done * settings.epochs * settings.batches)
+        penalised = number % PENALISED_EVERY == 0
         real.requires_grad_(penalised)
-        drawn = generator(learning.prior(len(real)))
+        drawn = generator(self.prior(len(real)))
         real_logits, drawn_logits = discriminator(real), discriminator(drawn.detach())
-        told = _apart(real_logits, REAL) + _apart(drawn_logits, 0)
-        penalty = learning.settings.penalty * PENALISED_EVERY * _slope(real_logits, real) if penalised else 0
-        _step(optimizers["discriminator"], told + penalty)
+        apart = _apart(real_logits, REAL) + _apart(drawn_logits, 0)
+        penalty = settings.penalty * PENALISED_EVERY * _slope(real_logits, real) if penalised else 0
+        _descend(self.optimizers["discriminator"], apart + penalty)
         discriminator.requires_grad_(False)  # its gradients are not needed for the generator's step
         taken = _apart(discriminator(drawn), 1)
-        _step(optimizers["generator"], taken)
+        _descend(self.optimizers["generator"], taken)
         discriminator.requires_grad_(True)
-        _follow(average, generator, min(AVERAGED, (done + 1) / (done + 10)))
-        with torch.no_grad():
-            shares = real_logits.sigmoid().mean(), drawn_logits.sigmoid().mean()
-            sums += [float(value) for value in (told.detach(), taken.detach(), *shares)]
-    names = ("discriminator_loss", "generator_loss", "real_taken_for_real", "drawn_taken_for_real")
-    return dict(zip(names, (sums / learning.settings.batches).tolist(), strict=True))
+        self.average.update_parameters(generator)
+        figures = {
+            "discriminator_loss": apart,
+            "generator_loss": taken,
+            "real_taken_for_real": real_logits.sigmoid().mean(),
+            "drawn_taken_for_real": drawn_logits.sigmoid().mean(),
+        }
+        return Outcome({name: float(value.detach()) for name, value in figures.items()})
+
+    def show(self, state: PhaseState) -> None:
+        """The curves, and now and then a sheet of drawn slices."""
+        curves.write_table(state.rows, self.folder / "gan.csv")
+        if state.finished or state.epochs % SHOWN_EVERY == 0:
+            self.slices.seeded(0, self.settings.epochs)
+            with torch.no_grad():
+                drawn = self.average.eval()(self.prior(SHOWN * SHOWN))
+            file = self.folder / f"drawn-{state.epochs:03d}.png"
+            write_sheet(drawn[:, 0].cpu().numpy(), SHOWN, file)
 
 
 def _apart(logits: Tensor, wanted: float) -> Tensor:
@@ -264,88 +253,64 @@ def _slope(logits: Tensor, slices: Tensor) -> Tensor:
     return slope.square().sum((1, 2, 3)).mean() / 2
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, kept: float) -> None:
-    """Move the average towards the network, but for the share ``kept``: weights and BatchNorm's statistics."""
-    own = network.state_dict()
-    for name, value in average.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(own[name], 1 - kept)
-        else:
-            value.copy_(own[name])
+class _Encoding:
+    """The second stage: the encoder, by the generator and the discriminator as they are."""
 
+    def __init__(
+        self,
+        slices: NormalSlices,
+        settings: AnoGanSettings,
+        folder: Path,
+        generator: Generator,
+        discriminator: Discriminator,
+    ) -> None:
+        self.slices, self.settings, self.folder = slices, settings, folder
+        self.generator, self.discriminator = generator, discriminator
+        slices.seeded(1)
+        self.encoder = Encoder(slices.images.shape[-1], settings.latent, settings.width)
+        _channels_last(self.encoder)
 
-def _fit_encoder(learning: _Learning, generator: Generator, discriminator: Discriminator) -> Encoder:
-    settings = learning.settings
-    learning.slices.seeded(1)
-    encoder = Encoder(learning.size, settings.latent, settings.width).to(learning.device)
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    state = PhaseState.load(learning.folder / "encoder.ckpt")
-    optimizer = learning.adam(encoder)
-    if state.epochs:
-        encoder.load_state_dict(state.network)
-        optimizer.load_state_dict(state.optimizer)
-    while not state.finished:
-        began = time.perf_counter()
-        row = _encoder_epoch(learning, encoder, generator, discriminator, optimizer, state.epochs)
-        state.network, state.optimizer = encoder.state_dict(), optimizer.state_dict()
-        if _keep(learning, state, "encoder", row, began):
-            chosen = torch.linspace(0, len(learning.slices.images) - 1, 4 * SHOWN).long()
-            slices = learning.slices.images[chosen].to(learning.device)
-            with torch.no_grad():
-                rebuilt = generator(encoder.eval()(slices))
-            pairs = torch.stack([slices, rebuilt], 1).reshape(4, SHOWN, 2, *slices.shape[2:]).transpose(1, 2)
-            sheet = pairs.reshape(-1, *slices.shape[2:]).cpu().numpy()
-            write_sheet(sheet, SHOWN, learning.folder / f"rebuilt-{state.epochs:03d}.png")
-    return encoder.eval().requires_grad_(False)
-
-
-def _encoder_epoch(
-    learning: _Learning,
-    encoder: Encoder,
-    generator: Generator,
-    discriminator: Discriminator,
-    optimizer: torch.optim.Adam,
-    epoch: int,
-) -> dict[str, float]:
-    """izi_f: MSE of slices, and κ times that of features, between a slice and what its latent vector draws."""
-    encoder.train()
-    sums = np.zeros(2)
-    title = f"encoder {epoch + 1}/{learning.settings.encoder_epochs}"
-    for slices in learning.teller.track(learning.batches(1, epoch), title, learning.settings.batches):
-        drawn = generator(encoder(slices))
-        residual = functional.mse_loss(drawn, slices)
-        features = functional.mse_loss(discriminator.features(drawn), discriminator.features(slices))
-        _step(optimizer, residual + learning.settings.kappa * features)
-        sums += [float(residual.detach()), float(features.detach())]
-    return dict(zip(("residual", "features"), (sums / learning.settings.batches).tolist(), strict=True))
-
-
-def _keep(learning: _Learning, state: PhaseState, name: str, figures: dict[str, float], began: float) -> bool:
-    """Count an epoch and tell of it; whether it was saved, which every few epochs and the last one are.
-
-    Raises:
-        RecipeError: a figure is no number any more.
-    """
-    if not np.isfinite(list(figures.values())).all():
-        raise RecipeError(
-            f"{name}: a loss is no number any more in epoch {state.epochs + 1}; try a smaller learning_rate"
+    def stage(self) -> Stage:
+        settings = self.settings
+        optimizer = torch.optim.Adam(self.encoder.parameters(), settings.learning_rate, settings.betas)
+        return Stage(
+            name="encoder",
+            epochs=settings.encoder_epochs,
+            seed=(settings.seed, 1),
+            network=self.encoder,
+            optimizers={"encoder": optimizer},
+            batches=lambda epoch: self.slices.batches(1, epoch),
+            steps=settings.batches,
+            step=self.step,
+            after=self.show,
         )
-    epochs = learning.settings.epochs if name == "gan" else learning.settings.encoder_epochs
-    seconds = time.perf_counter() - began
-    state.epochs += 1
-    state.rows.append({"phase": name, "epoch": state.epochs, **figures, "seconds": round(seconds, 2)})
-    state.finished = state.epochs >= epochs
-    told = ", ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in figures.items())
-    learning.teller.line(f"{name} {state.epochs}/{epochs}: {told}  ({seconds:.0f} s)")
-    saved = state.finished or state.epochs % SAVED_EVERY == 0
-    if saved:
-        state.save(learning.folder / f"{name}.ckpt")
-        curves.write_table(state.rows, learning.folder / f"{name}.csv")
-    return saved
+
+    def step(self, encoder: nn.Module, slices: Tensor, done: float) -> Outcome:
+        """izi_f: MSE of slices, and κ times that of features, between a slice and what its latent vector draws."""
+        drawn = self.generator(encoder(slices))
+        residual = functional.mse_loss(drawn, slices)
+        features = functional.mse_loss(
+            self.discriminator.features(drawn), self.discriminator.features(slices)
+        )
+        figures = {"residual": float(residual.detach()), "features": float(features.detach())}
+        return Outcome(figures, loss=residual + self.settings.kappa * features)
+
+    def show(self, state: PhaseState) -> None:
+        """The curves, and now and then a sheet of slices and what is rebuilt of them."""
+        curves.write_table(state.rows, self.folder / "encoder.csv")
+        if not state.finished and state.epochs % SHOWN_EVERY:
+            return
+        images = self.slices.images
+        chosen = torch.linspace(0, len(images) - 1, 4 * SHOWN).long()
+        slices = images[chosen].to(next(self.encoder.parameters()).device)
+        with torch.no_grad():
+            rebuilt = self.generator(self.encoder.eval()(slices))
+        pairs = torch.stack([slices, rebuilt], 1).reshape(4, SHOWN, 2, *slices.shape[2:]).transpose(1, 2)
+        sheet = pairs.reshape(-1, *slices.shape[2:]).cpu().numpy()
+        write_sheet(sheet, SHOWN, self.folder / f"rebuilt-{state.epochs:03d}.png")

@@ -13,7 +13,7 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.models.anogan import enlarged, reduced, scores
 from pulmoscope.training.anogan.fit import AnoGan
 from pulmoscope.training.onnx.file import write_onnx
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 
 BATCH = 64
 CHECKED = 16
@@ -26,7 +26,7 @@ def search_scores(
     *,
     batch_size: int = BATCH,
     seed: int = 0,
-    teller: Teller | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """AnoGAN (Schlegl 2017, section 2.2): for every slice the latent vector that draws it best, by gradient descent.
 
@@ -50,7 +50,7 @@ def search_scores(
     starts = 2 * torch.rand(len(images), anogan.settings.latent, 1, 1, generator=random) - 1
     found = []
     places = range(0, len(images), batch_size)
-    for start in (teller or Teller()).track(places, "Searching latent vectors", len(places)):
+    for start in (reporter or Reporter()).track(places, "Searching latent vectors", len(places)):
         part = slice(start, start + batch_size)
         slices = torch.from_numpy(images[part])[:, None].to(anogan.device)
         found.append(_searched(anogan, slices, starts[part].to(anogan.device)))

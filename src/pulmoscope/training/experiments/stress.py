@@ -35,12 +35,12 @@ from pulmoscope.runtime.bundle import MISGAN
 from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
 from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
 from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.state import read_json
-from pulmoscope.training.three_level.course import Teller
 
 SCHEMA_VERSION = "1.0"
 RESULT = "stress.json"
@@ -95,19 +95,19 @@ def stress(
         InputError: a study can't be read.
     """
     known = _finished(folds)
-    teller = Teller.of(progress)
+    reporter = Reporter.of(progress)
     recipe = load_severity_run(folds / "fold-1").recipe
     if recipe.controls.imputer == NOT_FILLED:
         raise RecipeError(
             f"{folds}: quality.imputer=none looks for no damage, so nothing is filled; take another run"
         )
     answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for number, part in enumerate(severity_folds(recipe, table, len(known), teller), 1):
+    for number, part in enumerate(severity_folds(recipe, table, len(known), reporter), 1):
         model = Model.load(folds / f"fold-{number}")
         held_out = part.split("val")
         if sorted(sample.file for sample in held_out) != sorted(known[number - 1]["held_out"]):
             raise RecipeError(f"{folds}: fold {number} has held out other studies than these data give it")
-        for sample in teller.track(held_out, f"Fold {number} of {len(known)}", len(held_out)):
+        for sample in reporter.track(held_out, f"Fold {number} of {len(known)}", len(held_out)):
             for key, answer in _answers(model, held_out, sample, recipe.seed):
                 answers[key].append(answer)
     rows = [

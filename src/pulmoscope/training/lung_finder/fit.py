@@ -7,19 +7,18 @@ Dice coefficients on the validation and test films, and ``weights.safetensors``.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
+from pulmoscope.core.files import claim_folder, sha256_of, sha256_of_file, write_json
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
@@ -30,38 +29,67 @@ from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import open_network
 from pulmoscope.segment.xray_lungs import FINDER_SIZE
 from pulmoscope.training.frames import read_all
-from pulmoscope.training.hardware import clear_about_resources, find_precision, keep_freed_memory
+from pulmoscope.training.hardware import (
+    clear_about_resources,
+    fabric_of,
+    find_precision,
+    keep_freed_memory,
+)
+from pulmoscope.training.loop import Outcome, Stage, fit, in_steps
 from pulmoscope.training.lung_finder.radiographs import FilmMaker
 from pulmoscope.training.onnx.file import write_onnx
-from pulmoscope.training.state import save_weights
+from pulmoscope.training.optimizers import one_cycle
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import begin, read_json, save_weights
 
 SCHEMA_VERSION = "1.0"
 MARKER = "lungs.json"
+STATES = "checkpoints"
+INTERVAL = 50
+"""Steps between two states saved."""
 
 
 def train_lung_finder(
-    recipe: LungRecipe, table: SampleTable, run: Path, *, force: bool = False, progress: bool = True
+    recipe: LungRecipe,
+    table: SampleTable,
+    run: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train on the table's train split, measure on val and test; gives back the contents of ``lungs.json``.
+
+    Args:
+        resume: go on where the run in this folder was killed, to the same weights; a finished one is given back.
+        force: replace what is in the folder.
 
     Raises:
         DatasetError: samples have no mask, or several films or masks can't be read.
         InputError: a film or mask can't be read.
         OutputExistsError: ``run`` holds a lung finder already.
+        RecipeError: the run to resume had another recipe or other films, or the loss became NaN.
         ResourceError: memory or disk ran out.
     """
+    if resume and (run / MARKER).is_file():
+        return read_json(run / MARKER)
     claim_folder(run, MARKER, force)
-    (run / MARKER).unlink(missing_ok=True)
-    with clear_about_resources(f"training {run}", "--force", "fewer films"):
-        return _train(recipe, table, run, progress)
+    if not resume:
+        shutil.rmtree(run / STATES, ignore_errors=True)
+    with clear_about_resources(f"training {run}", relief="fewer films"):
+        return _train(recipe, table, run, Reporter.of(progress), progress)
 
 
-def _train(recipe: LungRecipe, table: SampleTable, run: Path, progress: bool) -> dict[str, Any]:
+def _train(
+    recipe: LungRecipe, table: SampleTable, run: Path, reporter: Reporter, progress: bool
+) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     present = sorted({sample.split for sample in table})
     films = {name: _films(table.split(name), progress) for name in dict.fromkeys(("train", *present))}
     images, masks = films["train"]
-    network = _trained(recipe, FilmMaker(images, masks, recipe.seed), progress)
+    content = sha256_of(images.numpy().tobytes() + masks.numpy().tobytes())
+    begin(run / STATES / "begun.json", {"recipe": settings.of_tool(recipe), "films": content})
+    network = _trained(recipe, FilmMaker(images, masks, recipe.seed), run / STATES, reporter)
     save_weights(network, run / "weights.safetensors")
     checked = FilmMaker(images, masks, recipe.seed + 1).batch(16)[0].numpy()
     write_onnx(network, run / "lungs.onnx", checked)
@@ -76,37 +104,49 @@ def _train(recipe: LungRecipe, table: SampleTable, run: Path, progress: bool) ->
         "sha256": sha256_of_file(run / "lungs.onnx"),
     }
     write_json(run / MARKER, result)
+    shutil.rmtree(run / STATES)
     return result
 
 
-def _trained(recipe: LungRecipe, films: FilmMaker, progress: bool) -> UNet:
-    """The loop: AdamW with one cycle over all steps; cross-entropy + 1 − soft Dice."""
+def _trained(recipe: LungRecipe, films: FilmMaker, folder: Path, reporter: Reporter) -> UNet:
+    """AdamW with one cycle over all steps; cross-entropy + 1 − soft Dice."""
     keep_freed_memory()
-    network = UNet().train()
+    network = UNet()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    bf16 = find_precision("auto", torch.device("cpu")) == "bf16-mixed"
     optimizer = torch.optim.AdamW(
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
+    epochs, numbers = in_steps(recipe.steps, INTERVAL)
+    cycle = one_cycle(recipe.learning_rate, recipe.steps, warm_up=0.1)
+    stage = Stage(
+        name="lungs",
+        epochs=epochs,
+        seed=(recipe.seed,),
+        network=network,
+        optimizers={"network": optimizer},
+        batches=lambda epoch: (films.batch(recipe.batch_size) for _ in numbers(epoch)),
+        steps=INTERVAL,
+        step=_step,
+        schedule=lambda done: cycle(round(done * epochs * INTERVAL)),
+        random=films.random,
     )
-    steps = range(recipe.steps)
-    for _ in track(steps, "training", console=Console(stderr=True), transient=True, disable=not progress):
-        images, masks = films.batch(recipe.batch_size)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(images.contiguous(memory_format=torch.channels_last))
-        logits = logits.float()
-        lungs = logits.sigmoid()
-        overlap = 2 * (lungs * masks).sum((1, 2, 3)) + 1
-        dice = overlap / (lungs.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
-        loss = functional.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        cycle.step()
+    cpu = torch.device("cpu")
+    fit(stage, folder, fabric_of(cpu, find_precision("auto", cpu)), reporter)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
-    return network.eval()
+    return network
+
+
+def _step(network: nn.Module, batch: tuple[Tensor, Tensor], done: float) -> Outcome:
+    images, masks = batch
+    logits = network(images.contiguous(memory_format=torch.channels_last))
+    lungs = logits.sigmoid()
+    overlap = 2 * (lungs * masks).sum((1, 2, 3)) + 1
+    dice = overlap / (lungs.sum((1, 2, 3)) + masks.sum((1, 2, 3)) + 1)
+    loss = functional.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
+    count = len(images)
+    return Outcome(
+        {"train_loss": float(loss.detach()) * count, "train_dice": float(dice.detach().sum())}, count, loss
+    )
 
 
 def measure(lungs_onnx: Path, table: SampleTable) -> dict[str, float]:

@@ -5,32 +5,31 @@ with them. Never needs a complete slice. Killed and called again, it goes on to 
 
 from __future__ import annotations
 
-import io
-import time
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import nn
 
-from pulmoscope.core.errors import RecipeError
-from pulmoscope.core.files import csv_text, write_bytes, write_text
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.misgan import Generator, Imputer
 from pulmoscope.recipes.gan_specs import MisGanSettings
-from pulmoscope.training.misgan.data import Bools, Pool
+from pulmoscope.training import curves
+from pulmoscope.training.hardware import fabric_of
+from pulmoscope.training.loop import Outcome, Stage, fit, in_steps
+from pulmoscope.training.misgan.data import Batch, Bools, Pool
 from pulmoscope.training.misgan.sheets import write_sheets
 from pulmoscope.training.misgan.steps import Figures, Networks, Step
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import PhaseState, Row, begin
 
-CHECKPOINT = "misgan.ckpt"
+SETTINGS = "misgan.json"
 INTERVAL = 50
-"""Steps between two rows of the curves, and two checkpoints."""
+"""Steps of an epoch: between two rows of the curves, and two states saved."""
 STAGES = ("generate", "impute")
 FIGURES = ("data_distance", "mask_distance", "imputer_distance", "reconstruction")
 
@@ -55,19 +54,6 @@ class MisGan:
     rows: tuple[Mapping[str, Any], ...]
 
 
-@dataclass
-class _State:
-    """All that going on needs."""
-
-    settings: dict[str, Any]
-    side: int
-    stage: int = 0
-    step: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    networks: dict[str, Tensor] = field(default_factory=dict)
-    optimizers: dict[str, Any] = field(default_factory=dict)
-
-
 def fit_misgan(
     images: FloatArray,
     missing: Bools,
@@ -75,7 +61,7 @@ def fit_misgan(
     settings: MisGanSettings,
     folder: Path,
     device: torch.device,
-    teller: Teller,
+    reporter: Reporter,
     shown: Bools | None = None,
 ) -> MisGan:
     """Train on slices, or go on where the folder's checkpoint stands.
@@ -86,133 +72,114 @@ def fit_misgan(
         study: (n,) whose slice each is; a study's slices lie together, from the feet to the head.
         shown: bool as ``images``: which pixels show the patient; what is black on purpose is neither learnt from nor
             filled. None: all do.
-        folder: gets ``misgan.ckpt``, ``curves.csv`` and the sheets of ``misgan_sheets`` every :data:`INTERVAL` steps.
+        folder: gets states, ``curves.csv`` and the sheets of :mod:`.sheets` every :data:`INTERVAL` steps.
 
     Raises:
         DatasetError: the slices can't be learnt from (see ``misgan_data``).
-        RecipeError: the checkpoint is damaged, or of other settings; or a loss is no number any more.
+        RecipeError: a state is damaged, or the folder's of other settings; or a loss became NaN.
     """
     pool = Pool.of(images, missing, study, shown)
     side = images.shape[1]
-    state = _load(folder / CHECKPOINT, settings, side)
+    folder.mkdir(parents=True, exist_ok=True)
+    begin(folder / SETTINGS, {"settings": {**asdict(settings), "betas": list(settings.betas)}, "side": side})
     torch.manual_seed(_seed(settings.seed, len(STAGES), 0))
-    networks = Networks(side, settings).to(device)
+    networks = Networks(side, settings)
     optimizers = networks.optimizers(settings)
-    if state.networks:
-        networks.load_state_dict(state.networks)
-        for name, own in optimizers.items():
-            own.load_state_dict(state.optimizers[name])
-    networks.train()
-    step = Step(networks, optimizers, settings)
-    while state.stage < len(STAGES):
-        _interval(step, pool, state, teller)
-        state.networks = networks.state_dict()
-        state.optimizers = {name: own.state_dict() for name, own in optimizers.items()}
-        write_sheets(networks, pool, folder, bool(state.rows[-1]["stage"] == STAGES[1]), settings.seed)
-        write_text(folder / "curves.csv", csv_text(list(state.rows[0]), (r.values() for r in state.rows)))
-        _save(state, folder / CHECKPOINT)
-        _tell(state, teller)
+    fabric = fabric_of(device)
+    networks.to(fabric.device)
+    rows: list[Row] = []
+    for number, total in enumerate((settings.steps, settings.imputing_steps)):
+        own = _Learning(Step(networks, optimizers, settings), pool, folder, number, total, tuple(rows))
+        state = fit(own.stage(), folder, fabric, reporter)
+        rows += own.table(state)
     networks.cpu().eval()
-    return MisGan(settings, side, networks.data, networks.masks, networks.imputer, tuple(state.rows))
+    return MisGan(settings, side, networks.data, networks.masks, networks.imputer, tuple(rows))
 
 
-def _interval(step: Step, pool: Pool, state: _State, teller: Teller) -> None:
-    """The steps up to the next checkpoint; the state's stage, step and rows move on."""
-    settings = step.settings
-    total = (settings.steps, settings.imputing_steps)[state.stage]
-    end = min(state.step + INTERVAL, total)
-    began = time.perf_counter()
-    seen: dict[str, list[float]] = defaultdict(list)
-    for number in teller.track(range(state.step, end), f"misgan {STAGES[state.stage]} {end}/{total}"):
-        figures = _generating(step, pool, number) if state.stage == 0 else _imputing(step, pool, number)
-        for name, value in figures.items():
-            seen[name].append(value)
-    means = {name: float(np.mean(seen[name])) if seen[name] else None for name in FIGURES}
-    if not all(value is None or np.isfinite(value) for value in means.values()):
-        raise RecipeError(
-            f"misgan: a loss is no number any more before step {end}; try a smaller learning_rate"
+@dataclass(frozen=True)
+class _Learning:
+    """One of the paper's stages. Its optimisers go on from the one before.
+
+    Attributes:
+        number: of the stage, from 0.
+        total: its steps.
+        before: the rows of the stage before.
+    """
+
+    one: Step
+    pool: Pool
+    folder: Path
+    number: int
+    total: int
+    before: tuple[Row, ...]
+
+    def stage(self) -> Stage:
+        epochs, numbers = in_steps(self.total, INTERVAL)
+        return Stage(
+            name=f"misgan {STAGES[self.number]}",
+            file=f"misgan-{STAGES[self.number]}",
+            epochs=epochs,
+            seed=(self.one.settings.seed, self.number),
+            network=self.one.networks,
+            optimizers=self.one.optimizers,
+            batches=numbers,
+            steps=INTERVAL,
+            step=self.step,
+            after=self.show,
         )
-    state.rows.append(
-        {
-            "stage": STAGES[state.stage],
-            "step": end,
-            "seconds": round(time.perf_counter() - began, 2),
-            **means,
-        }
-    )
-    state.step = end
-    if end >= total:
-        state.stage, state.step = state.stage + 1, 0
 
+    def step(self, _: nn.Module, number: int, done: float) -> Outcome:
+        """One step of the generators, or of the imputer, with the critics' before it."""
+        return Outcome(self._impute(number) if self.number else self._generate(number))
 
-def _generating(step: Step, pool: Pool, number: int) -> Figures:
-    """One step of the first stage."""
-    figures = _criticising(step, pool, number, 0)
-    return figures | step.generate(step.settings.batch, imputing=False)
+    def _generate(self, number: int) -> Figures:
+        figures = self._criticise(number)
+        return figures | self.one.generate(self.one.settings.batch, imputing=False)
 
+    def _impute(self, number: int) -> Figures:
+        one, settings = self.one, self.one.settings
+        adversarial = number % settings.adversarial_every == 0
+        figures: Figures = {}
+        if adversarial:
+            figures |= self._criticise(number)
+            figures |= one.generate(settings.batch, imputing=True)
+        left = 1 - number / settings.imputing_steps
+        for group in one.optimizers["imputer"].param_groups:
+            falling = min(1.0, left / settings.settle) if settings.settle else 1.0
+            group["lr"] = settings.imputer_learning_rate * falling
+        return figures | one.impute(self._batch(number, settings.critic_steps), adversarial)
 
-def _imputing(step: Step, pool: Pool, number: int) -> Figures:
-    """One step of the second stage."""
-    settings = step.settings
-    adversarial = number % settings.adversarial_every == 0
-    figures: Figures = {}
-    if adversarial:
-        figures |= _criticising(step, pool, number, 1)
-        figures |= step.generate(settings.batch, imputing=True)
-    left = 1 - number / settings.imputing_steps
-    for group in step.optimizers["imputer"].param_groups:
-        falling = min(1.0, left / settings.settle) if settings.settle else 1.0
-        group["lr"] = settings.imputer_learning_rate * falling
-    return figures | step.impute(_batch(step, pool, 1, number, settings.critic_steps), adversarial)
+    def _criticise(self, number: int) -> Figures:
+        figures: Figures = {}
+        for turn in range(self.one.settings.critic_steps):
+            figures = self.one.criticise(self._batch(number, turn), imputing=self.number == 1)
+        return figures
 
+    def _batch(self, number: int, turn: int) -> Batch:
+        """A batch that stage, step and turn decide, as they decide what torch draws until the next."""
+        seed = _seed(self.one.settings.seed, self.number, number, turn)
+        torch.manual_seed(seed)
+        device = next(self.one.networks.parameters()).device
+        return self.pool.draw(self.one.settings.batch, np.random.default_rng(seed)).to(device)
 
-def _criticising(step: Step, pool: Pool, number: int, stage: int) -> Figures:
-    figures: Figures = {}
-    for turn in range(step.settings.critic_steps):
-        figures = step.criticise(_batch(step, pool, stage, number, turn), imputing=stage == 1)
-    return figures
+    def table(self, state: PhaseState) -> list[Row]:
+        """The curves of this stage."""
+        return [
+            {
+                "stage": STAGES[self.number],
+                "step": min(row["epoch"] * INTERVAL, self.total),
+                "seconds": row["seconds"],
+                **{name: row.get(name) for name in FIGURES},
+            }
+            for row in state.rows
+        ]
 
-
-def _batch(step: Step, pool: Pool, stage: int, number: int, turn: int) -> Any:
-    """A batch that stage, step and turn decide, as they decide what torch draws until the next."""
-    seed = _seed(step.settings.seed, stage, number, turn)
-    torch.manual_seed(seed)
-    device = next(step.networks.parameters()).device
-    return pool.draw(step.settings.batch, np.random.default_rng(seed)).to(device)
+    def show(self, state: PhaseState) -> None:
+        """The curves so far, and sheets."""
+        networks, seed = self.one.networks, self.one.settings.seed
+        write_sheets(networks, self.pool, self.folder, self.number == 1, seed)
+        curves.write_table([*self.before, *self.table(state)], self.folder / "curves.csv")
 
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _save(state: _State, file: Path) -> None:
-    stream = io.BytesIO()
-    torch.save(vars(state), stream)
-    write_bytes(file, stream.getvalue())
-
-
-def _load(file: Path, settings: MisGanSettings, side: int) -> _State:
-    """The state, a fresh one where there is none yet.
-
-    Raises:
-        RecipeError: the file is no state of this version, or of other settings.
-    """
-    wanted = asdict(settings)
-    if not file.is_file():
-        return _State(wanted, side)
-    try:
-        state = _State(**torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:
-        # torch.load raises errors of several libraries for a file that is not its own.
-        raise RecipeError(f"{file}: is not a checkpoint of this version; start anew with --force") from error
-    if state.settings != wanted or state.side != side:
-        raise RecipeError(
-            f"{file}: was begun with other settings or slices of another size; take another folder"
-        )
-    return state
-
-
-def _tell(state: _State, teller: Teller) -> None:
-    row = state.rows[-1]
-    shown = ", ".join(f"{name} {row[name]:.4g}" for name in FIGURES if row[name] is not None)
-    teller.line(f"misgan {row['stage']} {row['step']}: {shown}  ({row['seconds']:.0f} s)")

@@ -22,11 +22,14 @@ from pulmoscope.models.losses import build_loss
 from pulmoscope.models.patient import AttentionMaxPooling, PatientClassifier, build_patient
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import CLASSIFIERS, VoteSpec
+from pulmoscope.training.classification import Batch, Classification
+from pulmoscope.training.hardware import fabric_of
+from pulmoscope.training.loop import Stage, fit
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.scale import scale_of
 from pulmoscope.training.state import PhaseState
-from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 
-COURSE = "attention"
+STAGE = "attention"
 CLASSIFIER = "attention-max"
 DECAY = 1e-2
 LEAST_KEPT = 0.4
@@ -38,7 +41,7 @@ def fit_attention(
     vectors: Sequence[FloatArray],
     labels: Sequence[int],
     folder: Path,
-    teller: Teller,
+    reporter: Reporter,
 ) -> tuple[PatientClassifier, PhaseState]:
     """Train the attention on the training studies' slices, from where its state file says it stands.
 
@@ -58,27 +61,28 @@ def fit_attention(
     counts = np.bincount(labels, minlength=len(recipe.classes))
     known = torch.tensor(labels)
 
-    def learn(epoch: int) -> Iterator[Batch]:
+    def batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([recipe.seed, 3, epoch])
         order = rng.permutation(len(labels))
         for chosen in np.array_split(order, -(-len(order) // level.batch_size)):
             slices = [torch.from_numpy(_some(scaled[int(one)], rng)) for one in chosen]
             lengths = torch.tensor([len(own) for own in slices])
-            yield (pad_sequence(slices, batch_first=True), lengths), known[torch.from_numpy(chosen)]
+            yield Batch((pad_sequence(slices, batch_first=True), lengths), known[torch.from_numpy(chosen)])
 
     plain = type(recipe.loss)(beta=recipe.loss.beta)  # its head gives no cosines
-    course = Course(
-        name=COURSE,
+    stage = Stage(
+        name=STAGE,
         epochs=level.epochs,
-        learning_rate=level.learning_rate,
         seed=(recipe.seed, 3),
-        learn=learn,
-        judge=None,
-        loss=build_loss(plain, counts.tolist()),
-        optimizer=lambda weights: torch.optim.AdamW(weights, level.learning_rate, weight_decay=DECAY),
-        schedule=lambda done: (1 + math.cos(math.pi * done)) / 2,
+        network=network,
+        optimizers={
+            "network": torch.optim.AdamW(network.parameters(), level.learning_rate, weight_decay=DECAY)
+        },
+        batches=batches,
+        step=Classification(build_loss(plain, counts.tolist())).step,
+        schedule=lambda done: {"lr": level.learning_rate * ((1 + math.cos(math.pi * done)) / 2)},
     )
-    state = follow(network, course, folder, torch.device("cpu"), teller)
+    state = fit(stage, folder, fabric_of(torch.device("cpu")), reporter)
     _unscale(network, torch.from_numpy(mean), torch.from_numpy(spread))
     return network.cpu().eval(), state
 

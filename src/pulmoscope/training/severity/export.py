@@ -28,10 +28,10 @@ from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.card.record import key_figures
 from pulmoscope.training.card.text import model_card
 from pulmoscope.training.hardware import clear_about_resources
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
 from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, load_severity_run
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 
@@ -69,7 +69,7 @@ def export_severity(
             )
         (run / MANIFEST).unlink(missing_ok=True)
         prepared = cache_of(dataclasses.replace(trained.recipe, cache=cache), run)
-        bundle = _judged(draft, trained, table, prepared, Teller.of(progress))
+        bundle = _judged(draft, trained, table, prepared, Reporter.of(progress))
         write_text(run / CARD, model_card(bundle))
         sealed = bundle.save()
         shutil.rmtree(run / OWN_CACHE, ignore_errors=True)
@@ -103,11 +103,13 @@ def _draft(trained: SeverityRun, table: SampleTable, version: str, terms: str) -
     )
 
 
-def _judged(draft: Bundle, trained: SeverityRun, table: SampleTable, cache: Cache, teller: Teller) -> Bundle:
+def _judged(
+    draft: Bundle, trained: SeverityRun, table: SampleTable, cache: Cache, reporter: Reporter
+) -> Bundle:
     """The draft with what the held-out studies tell: anomaly threshold, referral threshold, figures."""
     recipe = trained.recipe
     held_out = table.split("val").with_labels(recipe.classes)
-    judged = judged_studies(Model(draft), recipe, held_out, cache, teller)
+    judged = judged_studies(Model(draft), recipe, held_out, cache, reporter)
     patients = of_patients(judged, draft.classes, expected(recipe.patient, VoteSpec).decides)
     found = evaluate(patients)
     labels = np.array([draft.classes.index(label) for label in patients.labels])

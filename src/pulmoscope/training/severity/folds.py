@@ -25,10 +25,10 @@ from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.folds import folds
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
 from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, without_dropped
-from pulmoscope.training.three_level.course import Teller
 
 SCHEMA_VERSION = "1.0"
 SUMMARY = "summary.json"
@@ -53,7 +53,7 @@ class Validated:
     summary: Mapping[str, Any]
 
 
-def severity_folds(recipe: Recipe, table: SampleTable, count: int, teller: Teller) -> list[SampleTable]:
+def severity_folds(recipe: Recipe, table: SampleTable, count: int, reporter: Reporter) -> list[SampleTable]:
     """Share all studies of the recipe's classes out into folds, by patient and stratified; the part is ``val``.
 
     The data set's own splits play no part: every patient is held out once.
@@ -61,7 +61,7 @@ def severity_folds(recipe: Recipe, table: SampleTable, count: int, teller: Telle
     Raises:
         DatasetError: a class has no study, or fewer patients than folds.
     """
-    known = without_dropped(table, recipe, teller)
+    known = without_dropped(table, recipe, reporter)
     pool = tuple(dataclasses.replace(sample, split="train") for sample in known)
     return folds(dataclasses.replace(known, samples=pool), count, recipe.seed)
 
@@ -84,18 +84,18 @@ def cross_validate_severity(
         fit: trains one fold; one that is finished is given back as it is.
         command: what was typed.
     """
-    teller = Teller.of(progress)
+    reporter = Reporter.of(progress)
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
     judged: list[Judged] = []
     runs: list[SeverityRun] = []
     rows: list[dict[str, Any]] = []
-    for number, part in enumerate(severity_folds(recipe, table, count, teller), 1):
-        teller.line(f"Fold {number} of {count}")
+    for number, part in enumerate(severity_folds(recipe, table, count, reporter), 1):
+        reporter.line(f"Fold {number} of {count}")
         run = fit(recipe, part, out / f"fold-{number}")
         held_out = part.split("val")
         own = _scaled(
-            judged_studies(Model.load(run.folder), recipe, held_out, cache_of(recipe, out), teller),
+            judged_studies(Model.load(run.folder), recipe, held_out, cache_of(recipe, out), reporter),
             run,
         )
         judged += own

@@ -11,9 +11,9 @@ from pulmoscope.quality.repair import anomalies_of, imputer_of
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import IMPUTER
 from pulmoscope.runtime.model import Model
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.judge import Judged, judge
 from pulmoscope.training.severity.studies import prepare, repaired
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 
@@ -22,7 +22,7 @@ def judged_studies(
     recipe: Recipe,
     table: SampleTable,
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
 ) -> list[Judged]:
     """Prepare, repair and judge all studies of a table.
 
@@ -39,11 +39,11 @@ def judged_studies(
         expected(recipe.preprocess, Standardisation),
         recipe.classes,
         cache,
-        teller,
+        reporter,
         search=recipe.controls.imputer != NOT_FILLED,
     )
     own = imputer_of(model)
     name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
-    studies = repaired(studies, own, cache, name, teller)
+    studies = repaired(studies, own, cache, name, reporter)
     ask = partial(judge, model, anomalies=anomalies_of(model))
-    return [ask(study) for study in teller.track(studies, "Judging studies", len(studies))]
+    return [ask(study) for study in reporter.track(studies, "Judging studies", len(studies))]

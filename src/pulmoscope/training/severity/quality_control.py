@@ -25,9 +25,9 @@ from pulmoscope.training.anogan.fit import fit_anogan
 from pulmoscope.training.anogan.scores import export_anomaly
 from pulmoscope.training.misgan.export import write_imputer
 from pulmoscope.training.misgan.fit import MisGan, fit_misgan
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import read_json
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 DONE = "done.json"
@@ -64,7 +64,7 @@ class Training:
     recipe: Recipe
     cache: Cache
     device: torch.device
-    teller: Teller
+    reporter: Reporter
 
     def imputer(self, studies: Sequence[StandardSlices]) -> tuple[Imputer | None, str, Fitted | None]:
         """What fills missing regions: the imputer, a name that tells it from others, and its network if it has one."""
@@ -96,9 +96,9 @@ class Training:
         fitted = _finished(folder, ANOMALY)
         if fitted is None:
             began = perf_counter()
-            self.teller.line(f"AnoGAN: learning from {len(normal)} studies of {self.recipe.classes[0]}")
+            self.reporter.line(f"AnoGAN: learning from {len(normal)} studies of {self.recipe.classes[0]}")
             images = np.concatenate([study.grey[study.judged] for study in normal])
-            network = fit_anogan(images, self.recipe.controls.anogan, folder, self.device, self.teller)
+            network = fit_anogan(images, self.recipe.controls.anogan, folder, self.device, self.reporter)
             verified = dict(export_anomaly(network, folder / ANOMALY))
             scores, _ = AnomalyModel.open(folder / ANOMALY, device="cpu")(images)
             own = Fitted(folder / ANOMALY, verified, perf_counter() - began, float(np.median(scores)))
@@ -110,16 +110,16 @@ class Training:
         return self.cache.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
 
     def _misgan(self, studies: Sequence[StandardSlices], folder: Path) -> MisGan:
-        self.teller.line(f"MisGAN: learning from {len(studies)} studies")
+        self.reporter.line(f"MisGAN: learning from {len(studies)} studies")
         missing = np.concatenate([study.missing for study in studies])
         if not missing.any():
-            self.teller.line("MisGAN: nothing is missing, so regions are hidden on purpose to learn from")
+            self.reporter.line("MisGAN: nothing is missing, so regions are hidden on purpose to learn from")
             missing = np.concatenate([self._hidden(study) for study in studies])
         owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
         images = np.concatenate([study.grey for study in studies])
         shown = np.concatenate([study.shown for study in studies])
         own = self.recipe.controls.misgan
-        return fit_misgan(images, missing, owners, own, folder, self.device, self.teller, shown)
+        return fit_misgan(images, missing, owners, own, folder, self.device, self.reporter, shown)
 
     def _hidden(self, study: StandardSlices) -> BoolArray:
         """Regions of some slices as damage would take them, drawn by the study's content."""

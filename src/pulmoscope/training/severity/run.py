@@ -1,6 +1,6 @@
 """A run of system A: quality control, slices, patients, each from where a killed run left it.
 
-A run is a folder, as :mod:`pulmoscope.training.loop` describes it, and a bundle when it is done
+A run is a folder, as :mod:`pulmoscope.training.run` describes it, and a bundle when it is done
 (:mod:`pulmoscope.runtime.bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
 standardised slices and the networks of quality control, unless the recipe names a folder for these; the export, which
 judges the held-out studies, removes it.
@@ -34,17 +34,17 @@ from pulmoscope.runtime.votes import with_densities
 from pulmoscope.training import curves
 from pulmoscope.training.card.record import named
 from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
-from pulmoscope.training.loop import SCHEMA_VERSION, SHEETS, check_free, claim
 from pulmoscope.training.onnx.file import write_onnx
-from pulmoscope.training.severity.attention import COURSE as ATTENDING
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import SCHEMA_VERSION, SHEETS, check_free, claim
+from pulmoscope.training.severity.attention import STAGE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.severity.quality_control import Fitted, Training
 from pulmoscope.training.severity.regression import fit_regression
-from pulmoscope.training.severity.slice_level import COURSE as SLICES
+from pulmoscope.training.severity.slice_level import STAGE as SLICES
 from pulmoscope.training.severity.slice_level import fit_slices
 from pulmoscope.training.severity.studies import StandardSlices, prepare, repaired
 from pulmoscope.training.state import PhaseState, read_json
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.studies import Cache
 
 ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
@@ -110,7 +110,7 @@ def fit_severity(
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
-        RecipeError: a setting makes no sense, the run to resume had other settings, or a loss is no number.
+        RecipeError: a setting makes no sense, the run to resume had other settings, or a loss became NaN.
         DatasetError, InputError: the data are not complete, or a study can't be read.
         BundleError: a network's file does not say what torch says.
         ResourceError: no such device, or memory or disk ran out.
@@ -123,20 +123,22 @@ def fit_severity(
     relief = "a smaller --set batch_size=… or --set preprocess.size=…"
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         run.mkdir(parents=True, exist_ok=True)
-        teller = Teller.of(progress)
+        reporter = Reporter.of(progress)
         cache = cache_of(recipe, run)
-        train, val = prepared_splits(recipe, table, cache, teller)
+        train, val = prepared_splits(recipe, table, cache, reporter)
         data = _describe({"train": train, "val": val}, recipe)
         # Where prepared slices lie says nothing about the run, and is nobody else's business.
         plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
         begun = {"schema_version": archive.VERSION, "recipe": plain, "data": data}
         if not claim(run, begun, force):
-            _train(recipe, quality_controlled(recipe, train, cache, where, teller), run, where, teller, data)
+            _train(
+                recipe, quality_controlled(recipe, train, cache, where, reporter), run, where, reporter, data
+            )
     return load_severity_run(run)
 
 
 def prepared_splits(
-    recipe: Recipe, table: SampleTable, cache: Cache, teller: Teller
+    recipe: Recipe, table: SampleTable, cache: Cache, reporter: Reporter
 ) -> tuple[tuple[StandardSlices, ...], tuple[StandardSlices, ...]]:
     """The standardised studies of train and of val.
 
@@ -144,14 +146,14 @@ def prepared_splits(
         DatasetError: a grade that is needed has no study.
         InputError: a study can't be read.
     """
-    known = without_dropped(table, recipe, teller)
+    known = without_dropped(table, recipe, reporter)
     train, val = (
         prepare(
             known.split(split),
             expected(recipe.preprocess, Standardisation),
             recipe.classes,
             cache,
-            teller,
+            reporter,
             search=recipe.controls.imputer != "none",
         )
         for split in ("train", "val")
@@ -165,16 +167,16 @@ def quality_controlled(
     train: tuple[StandardSlices, ...],
     cache: Cache,
     device: torch.device,
-    teller: Teller,
+    reporter: Reporter,
 ) -> Prepared:
     """The studies to learn from, repaired; networks of quality control that the cache lacks are trained first."""
-    quality = Training(recipe, cache, device, teller)
+    quality = Training(recipe, cache, device, reporter)
     imputer, name, fitted = quality.imputer(train)
-    train = repaired(train, imputer, cache, name, teller)
+    train = repaired(train, imputer, cache, name, reporter)
     return Prepared(train, fitted, quality.anomaly(train, name))
 
 
-def without_dropped(table: SampleTable, recipe: Recipe, teller: Teller) -> SampleTable:
+def without_dropped(table: SampleTable, recipe: Recipe, reporter: Reporter) -> SampleTable:
     """The studies of the recipe's classes; what is dropped is told.
 
     Raises:
@@ -182,7 +184,7 @@ def without_dropped(table: SampleTable, recipe: Recipe, teller: Teller) -> Sampl
     """
     dropped = Counter(sample.label for sample in table if sample.label in recipe.drop)
     for label, count in sorted(dropped.items()):
-        teller.line(
+        reporter.line(
             f"{label}: {count} {'study is' if count == 1 else 'studies are'} left out, as the recipe's drop has it: "
             f"MosMedData has too few to learn from (to keep the class: --set drop= --set "
             f"classes={','.join([*recipe.classes, label])}; with --folds every fold needs a patient of it)"
@@ -195,18 +197,18 @@ def _train(
     studies: Prepared,
     run: Path,
     device: torch.device,
-    teller: Teller,
+    reporter: Reporter,
     data: Mapping[str, Any],
 ) -> None:
     folder = run / "checkpoints"
-    network, slice_state = fit_slices(recipe, studies.train, folder, device, teller)
+    network, slice_state = fit_slices(recipe, studies.train, folder, device, reporter)
     verified: dict[str, Mapping[str, float]] = {
         NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, studies.train))
     }
     opened = open_network(run / NETWORK, device="cpu")
     preprocess = expected(recipe.preprocess, Standardisation)
     vectors: list[FloatArray] = []
-    for study in teller.track(studies.train, "Features of studies", len(studies.train)):
+    for study in reporter.track(studies.train, "Features of studies", len(studies.train)):
         images = study.grey[study.judged]
         tensor = preprocess.tensor(images)
         parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
@@ -214,7 +216,7 @@ def _train(
             np.concatenate([with_densities(opened(tensor[part])["features"], images[part]) for part in parts])
         )
     labels = [study.label for study in studies.train]
-    attention, attention_state = fit_attention(recipe, vectors, labels, folder, teller)
+    attention, attention_state = fit_attention(recipe, vectors, labels, folder, reporter)
     shortest = min(len(own) for own in vectors)
     few: FloatArray = np.stack([own[:shortest] for own in vectors[:: max(1, len(vectors) // CHECK_STUDIES)]])
     verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier, build
@@ -19,14 +17,17 @@ from pulmoscope.models.losses import build_loss
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.recipes.recipe import Recipe, expected
-from pulmoscope.recipes.specs import Phase, SliceSpec
-from pulmoscope.training.hardware import find_precision
+from pulmoscope.recipes.specs import SliceSpec
+from pulmoscope.training.classification import Batch, Classification
+from pulmoscope.training.hardware import fabric_of, find_precision
+from pulmoscope.training.loop import Stage, fit
+from pulmoscope.training.optimizers import learns
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.severity.studies import StandardSlices
 from pulmoscope.training.state import PhaseState
-from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 
 CHANNELS = 1
-COURSE = "slices"
+STAGE = "slices"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class SliceBatches:
         for chosen in np.array_split(order, max(1, len(order) // recipe.batch_size)):
             images = np.stack([self._image(places[one], epoch) for one in chosen])
             labels = torch.tensor([self.studies[places[one][0]].label for one in chosen])
-            yield (torch.from_numpy(expected(recipe.preprocess, Standardisation).tensor(images)),), labels
+            tensor = expected(recipe.preprocess, Standardisation).tensor(images)
+            yield Batch((torch.from_numpy(tensor),), labels)
 
     def _image(self, at: tuple[int, int], epoch: int) -> FloatArray:
         number, place = at
@@ -77,7 +79,7 @@ def fit_slices(
     studies: Sequence[StandardSlices],
     folder: Path,
     device: torch.device,
-    teller: Teller,
+    reporter: Reporter,
 ) -> tuple[Classifier, PhaseState]:
     """Train the slice network from where its state file says it stands.
 
@@ -89,32 +91,31 @@ def fit_slices(
         The network after the last epoch, on the CPU in eval mode, and how it went.
 
     Raises:
-        RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss is no number any more.
+        RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss became NaN.
     """
     counts = np.bincount([study.label for study in studies], minlength=len(recipe.classes))
     phase = recipe.phases[0]
     torch.manual_seed(recipe.seed)
     network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)
-    course = Course(
-        name=COURSE,
+    optimizer = torch.optim.SGD(
+        learns(network),
+        phase.learning_rate,
+        momentum=phase.momentum,
+        weight_decay=phase.weight_decay,
+        nesterov=True,
+    )
+    stage = Stage(
+        name=STAGE,
         epochs=phase.epochs,
-        learning_rate=phase.learning_rate,
         seed=(recipe.seed, 1),
-        learn=SliceBatches(studies, recipe).learn,
-        judge=None,
-        loss=build_loss(recipe.loss, counts.tolist()),
-        optimizer=partial(_sgd, phase),
-        schedule=_cosine,
-        half=find_precision(recipe.precision, device) == "bf16-mixed",
+        network=network,
+        optimizers={"network": optimizer},
+        batches=SliceBatches(studies, recipe).learn,
+        step=Classification(build_loss(recipe.loss, counts.tolist())).step,
+        schedule=lambda done: {"lr": phase.learning_rate * _cosine(done)},
     )
-    state = follow(network, course, folder, device, teller)
+    state = fit(stage, folder, fabric_of(device, find_precision(recipe.precision, device)), reporter)
     return network.cpu().eval(), state
-
-
-def _sgd(phase: Phase, weights: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        weights, phase.learning_rate, momentum=phase.momentum, weight_decay=phase.weight_decay, nesterov=True
-    )
 
 
 def _cosine(done: float) -> float:

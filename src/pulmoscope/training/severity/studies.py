@@ -23,7 +23,7 @@ from pulmoscope.io import read_scan
 from pulmoscope.preprocess.ct_standard import VERSION, Standardisation, StandardStudy
 from pulmoscope.quality.filled import standard_study
 from pulmoscope.quality.imputation import Imputer, impute
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.studies import Cache
 
 AHEAD = 2
@@ -62,7 +62,7 @@ def prepare(
     preprocess: Standardisation,
     classes: Sequence[str],
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
     *,
     search: bool,
 ) -> tuple[StandardSlices, ...]:
@@ -78,7 +78,7 @@ def prepare(
     chosen = [sample for sample in table if sample.label in classes]
     make = partial(_prepared, table, preprocess=preprocess, classes=classes, cache=cache, search=search)
     with ThreadPoolExecutor(AHEAD) as threads:
-        return tuple(teller.track(threads.map(make, chosen), "Preparing studies", len(chosen)))
+        return tuple(reporter.track(threads.map(make, chosen), "Preparing studies", len(chosen)))
 
 
 def _prepared(
@@ -113,7 +113,7 @@ def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStu
 
 
 def repaired(
-    studies: Sequence[StandardSlices], imputer: Imputer | None, cache: Cache, name: str, teller: Teller
+    studies: Sequence[StandardSlices], imputer: Imputer | None, cache: Cache, name: str, reporter: Reporter
 ) -> tuple[StandardSlices, ...]:
     """The studies with their missing regions filled; kept on disk under ``name``, which tells imputers apart.
 
@@ -129,7 +129,7 @@ def repaired(
         images = cache.array(f"{study.key}-{name}", lambda: _filled(study, imputer))
         return dataclasses.replace(study, images=images)
 
-    return tuple(fill(study) for study in teller.track(studies, "Repairing slices", len(studies)))
+    return tuple(fill(study) for study in reporter.track(studies, "Repairing slices", len(studies)))
 
 
 def _filled(study: StandardSlices, imputer: Imputer) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ class Options:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare images; 0: the training process itself.
+        processes: that share every batch.
         resume: go on where the run in the folder stopped.
         force: replace a run that is in the folder.
         progress: show bars and figures on standard error.
@@ -35,6 +36,7 @@ class Options:
 
     device: str = "auto"
     workers: int = 0
+    processes: int = 1
     resume: bool = False
     force: bool = False
     progress: bool = True

@@ -16,21 +16,12 @@ from pulmoscope.quality.unproven import limits_of
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
-from pulmoscope.training.cached import (
-    FEATURES,
-    IMAGES,
-    VARIANTS,
-    fit_head,
-    frozen_throughout,
-    read_frames,
-    write_features,
-    write_frames,
-)
 from pulmoscope.training.export import export_bundle
 from pulmoscope.training.folds import cross_validate
-from pulmoscope.training.frames import frames_of, prepared
-from pulmoscope.training.loop import TrainedRun, check_free, fit, measured, settled
+from pulmoscope.training.frames import IMAGES, frames_of, prepared, read_frames, write_frames
+from pulmoscope.training.run import TrainedRun, check_free, fit, measured, settled
 from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
+from pulmoscope.training.tune.head import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
 
 
 @dataclass(frozen=True)
@@ -106,6 +97,7 @@ class Images(System):
             out,
             device=how.device,
             workers=how.workers,
+            processes=how.processes,
             resume=how.resume,
             force=how.force,
             progress=how.progress,

@@ -12,7 +12,8 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.hardware import find_device
-from pulmoscope.training.loop import check_free
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import check_free
 from pulmoscope.training.severity import run as severity
 from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.folds import cross_validate_severity
@@ -20,7 +21,6 @@ from pulmoscope.training.severity.run import SeverityRun
 from pulmoscope.training.state import Row
 from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
 from pulmoscope.training.three_level import run as three_level
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.export import export_studies
 from pulmoscope.training.three_level.studies import Cache
 
@@ -72,7 +72,7 @@ class Studies(System):
 
     def prepare(self, cache: Path, progress: bool) -> None:
         """Prepare the slices."""
-        three_level.prepared_splits(self.recipe, self.table, Cache(cache), Teller.of(progress))
+        three_level.prepared_splits(self.recipe, self.table, Cache(cache), Reporter.of(progress))
 
     def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
         """Of the ensemble, on patients."""
@@ -142,10 +142,10 @@ class Grades(System):
 
     def prepare(self, cache: Path, progress: bool) -> None:
         """Standardise the slices, and train the networks of quality control."""
-        teller, own = Teller.of(progress), Cache(cache)
-        train, _ = severity.prepared_splits(self.recipe, self.table, own, teller)
+        reporter, own = Reporter.of(progress), Cache(cache)
+        train, _ = severity.prepared_splits(self.recipe, self.table, own, reporter)
         device = find_device(self.options.device)
-        severity.quality_controlled(self.recipe, train, own, device, teller)
+        severity.quality_controlled(self.recipe, train, own, device, reporter)
 
     def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
         """Of patients; held-out studies are judged when all is trained, so nothing is reported before."""

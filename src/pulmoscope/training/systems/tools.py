@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.core.files import claim_folder
+from pulmoscope.core.files import check_folder
 from pulmoscope.recipes.published.xray_lungs import LungRecipe
 from pulmoscope.recipes.recipe import Named
 from pulmoscope.training.lung_finder import fit as lung_finder
@@ -21,12 +21,14 @@ class Lungs(System):
     @classmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
         """See :meth:`System.check_free`."""
-        claim_folder(out, lung_finder.MARKER, options.force)
+        check_folder(out, lung_finder.MARKER, options.force or options.resume)
 
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
-        force, progress = self.options.force, self.options.progress
-        found = lung_finder.train_lung_finder(self.recipe, self.table, out, force=force, progress=progress)
+        how = self.options
+        found = lung_finder.train_lung_finder(
+            self.recipe, self.table, out, resume=how.resume, force=how.force, progress=how.progress
+        )
         lines = [
             f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films"
             for split, dice in found["dice"].items()
@@ -50,12 +52,14 @@ class Views(System):
     @classmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
         """See :meth:`System.check_free`."""
-        claim_folder(out, view.MARKER, options.force)
+        check_folder(out, view.MARKER, options.force or options.resume)
 
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
-        force, progress = self.options.force, self.options.progress
-        found = view.train_view(self.recipe, self.tables, out, force=force, progress=progress)
+        how = self.options
+        found = view.train_view(
+            self.recipe, self.tables, out, resume=how.resume, force=how.force, progress=how.progress
+        )
         lines = [
             f"{group}, not learnt from: {counts['refused']} of {counts['pictures']} refused"
             for group, counts in found["unseen"].items()

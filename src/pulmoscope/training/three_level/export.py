@@ -39,7 +39,7 @@ from pulmoscope.runtime.model import Model, calibrated
 from pulmoscope.training.card.record import key_figures, named
 from pulmoscope.training.card.text import model_card
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.run import StudyRun, load_study_run
 
 
@@ -64,7 +64,7 @@ def export_studies(
     with clear_about_resources(f"exporting {run}"):
         trained = load_study_run(run)
         (run / MANIFEST).unlink(missing_ok=True)
-        bundle = _calibrated(_draft(trained, table, version, terms), table, Teller.of(progress))
+        bundle = _calibrated(_draft(trained, table, version, terms), table, Reporter.of(progress))
         write_text(run / CARD, model_card(bundle))
         return bundle.save()
 
@@ -102,13 +102,13 @@ def _draft(trained: StudyRun, table: SampleTable, version: str, terms: str) -> B
     )
 
 
-def _calibrated(draft: Bundle, table: SampleTable, teller: Teller) -> Bundle:
+def _calibrated(draft: Bundle, table: SampleTable, reporter: Reporter) -> Bundle:
     """The draft with the ensemble's temperature and threshold, and figures of the validation split."""
     model = Model(draft)
     samples = [sample for sample in table.split("val") if sample.label in draft.classes]
     answers = [
         Reading.of(look_at(read_scan(table.path(sample), "ct")), model).answer()
-        for sample in teller.track(samples, "Calibrating", len(samples))
+        for sample in reporter.track(samples, "Calibrating", len(samples))
     ]
     logits = np.stack([answer.logits for answer in answers if answer.logits is not None])
     labels = np.array([draft.classes.index(sample.label) for sample in samples])

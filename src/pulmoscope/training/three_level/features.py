@@ -17,7 +17,7 @@ from pulmoscope.models.patient import weighted
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.runtime.model import calibrated
 from pulmoscope.runtime.network import Network
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.studies import Cache, PreparedStudy
 
 BATCH = 32
@@ -48,7 +48,7 @@ def study_features(
     file: Path,
     preprocess: CtPreprocess,
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
 ) -> tuple[StudyFeatures, ...]:
     """The features of every study, in half precision on disk.
 
@@ -58,7 +58,7 @@ def study_features(
     sha256 = sha256_of_file(file)
     return tuple(
         _features(study, network, sha256, preprocess, cache)
-        for study in teller.track(studies, "Features of studies", len(studies))
+        for study in reporter.track(studies, "Features of studies", len(studies))
     )
 
 

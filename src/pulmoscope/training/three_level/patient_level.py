@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from pulmoscope.models.patient import Ensemble, PatientClassifier, build_patient
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import CLASSIFIERS, EnsembleSpec, VoteSpec
-from pulmoscope.training.learner import class_weights
+from pulmoscope.training.classification import (
+    Batch,
+    Classification,
+    by_accuracy_then_loss,
+    class_weights,
+    cross_entropy,
+)
+from pulmoscope.training.hardware import fabric_of
+from pulmoscope.training.loop import Stage, Validation, fit
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState
-from pulmoscope.training.three_level.course import Batch, Course, Teller, follow
 from pulmoscope.training.three_level.features import StudyFeatures
 from pulmoscope.training.three_level.slice_data import IntArray
 
@@ -38,7 +46,7 @@ class PatientTraining:
     val: Features
     folder: Path
     device: torch.device
-    teller: Teller
+    reporter: Reporter
 
     @property
     def patient(self) -> VoteSpec:
@@ -70,7 +78,7 @@ def fit_patients(training: PatientTraining) -> PatientNetworks:
     """Train every classifier, then the ensemble, from where their state files say they stand.
 
     Raises:
-        RecipeError: a loss is no number any more.
+        RecipeError: a loss became NaN.
     """
     classifiers: dict[str, PatientClassifier] = {}
     states: dict[str, PhaseState] = {}
@@ -86,7 +94,7 @@ def fit_patients(training: PatientTraining) -> PatientNetworks:
 
 
 def _classifier(
-    training: PatientTraining, name: str, train: Features, course_name: str
+    training: PatientTraining, name: str, train: Features, stage_name: str
 ) -> tuple[PatientClassifier, PhaseState]:
     recipe = training.recipe
     level, spec, classes = training.patient, CLASSIFIERS[name], len(recipe.classes)
@@ -95,21 +103,54 @@ def _classifier(
     torch.manual_seed(recipe.seed + place)
     network = build_patient(spec, recipe.model.hidden, classes, level.lstm_units)
     labels = np.array([study.label for study in train], dtype=np.int64)
-    course = Course(
-        name=course_name,
-        epochs=level.epochs,
-        learning_rate=level.learning_rate,
+    state = _fit(
+        training,
+        network,
+        level,
+        name=stage_name,
         seed=seed,
-        learn=lambda epoch: _sequences(
+        batches=lambda epoch: _sequences(
             train, spec.weighted, _shuffled(len(train), level.batch_size, (*seed, epoch))
         ),
-        judge=lambda: _sequences(training.val, spec.weighted, _in_order(len(training.val), level.batch_size)),
-        weights=class_weights(labels, classes),
+        held_out=lambda: _sequences(
+            training.val, spec.weighted, _in_order(len(training.val), level.batch_size)
+        ),
+        labels=labels,
+    )
+    return network.cpu(), state
+
+
+def _fit(
+    training: PatientTraining,
+    network: nn.Module,
+    level: VoteSpec | EnsembleSpec,
+    name: str,
+    seed: tuple[int, ...],
+    batches: Callable[[int], Iterable[Batch]],
+    held_out: Callable[[], Iterable[Batch]],
+    labels: IntArray,
+) -> PhaseState:
+    """One stage of level 2 or 3, in full precision.
+
+    Args:
+        labels: of what is learnt from; the classes are weighted by them.
+    """
+    weights = class_weights(labels, len(training.recipe.classes))
+    learning = Classification(cross_entropy(weights))
+    stage = Stage(
+        name=name,
+        epochs=level.epochs,
+        seed=seed,
+        network=network,
+        optimizers={"network": torch.optim.Adam(network.parameters(), level.learning_rate)},
+        batches=batches,
+        step=learning.step,
+        schedule=lambda _: {"lr": level.learning_rate},
+        validation=Validation(held_out, learning.check, by_accuracy_then_loss),
         l1=level.l1,
         l2=level.l2,
     )
-    state = follow(network, course, training.folder, training.device, training.teller)
-    return network.cpu(), state
+    return fit(stage, training.folder, fabric_of(training.device), training.reporter)
 
 
 def _sequences(features: Features, is_weighted: bool, batches: Sequence[IntArray]) -> Iterator[Batch]:
@@ -119,7 +160,7 @@ def _sequences(features: Features, is_weighted: bool, batches: Sequence[IntArray
         slices = [study.of(is_weighted) for study in studies]
         lengths = torch.tensor([len(own) for own in slices])
         labels = torch.tensor([study.label for study in studies])
-        yield (pad_sequence(slices, batch_first=True), lengths), labels
+        yield Batch((pad_sequence(slices, batch_first=True), lengths), labels)
 
 
 def _shuffled(count: int, batch_size: int, seed: tuple[int, ...]) -> list[IntArray]:
@@ -140,7 +181,7 @@ def _scores(
         with torch.inference_mode():
             parts = [
                 torch.softmax(network(*inputs), dim=1)
-                for inputs, _ in _sequences(features, CLASSIFIERS[name].weighted, batches)
+                for inputs, *_ in _sequences(features, CLASSIFIERS[name].weighted, batches)
             ]
         columns.append(torch.cat(parts))
     return torch.cat(columns, dim=1).clone(), torch.tensor([study.label for study in features])
@@ -183,18 +224,16 @@ def _ensemble(
 
     def rows(scores: tuple[Tensor, Tensor], batches: Sequence[IntArray]) -> Iterator[Batch]:
         for chosen in map(torch.from_numpy, batches):
-            yield (scores[0][chosen],), scores[1][chosen]
+            yield Batch((scores[0][chosen],), scores[1][chosen])
 
-    course = Course(
+    state = _fit(
+        training,
+        network,
+        level,
         name="3-ensemble",
-        epochs=level.epochs,
-        learning_rate=level.learning_rate,
         seed=seed,
-        learn=lambda epoch: rows(train, _shuffled(len(train[1]), level.batch_size, (*seed, epoch))),
-        judge=lambda: rows(val, _in_order(len(val[1]), level.batch_size)),
-        weights=class_weights(train[1].numpy(), classes),
-        l1=level.l1,
-        l2=level.l2,
+        batches=lambda epoch: rows(train, _shuffled(len(train[1]), level.batch_size, (*seed, epoch))),
+        held_out=lambda: rows(val, _in_order(len(val[1]), level.batch_size)),
+        labels=train[1].numpy(),
     )
-    state = follow(network, course, training.folder, training.device, training.teller)
     return network.cpu(), state

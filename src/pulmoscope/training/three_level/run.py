@@ -1,6 +1,6 @@
 """A run of a three-level recipe: all levels in order, each from where a killed run left it.
 
-A run is a folder, as :mod:`pulmoscope.training.loop` describes it, with ``model.onnx``, a file for every
+A run is a folder, as :mod:`pulmoscope.training.run` describes it, with ``model.onnx``, a file for every
 patient-level classifier and ``ensemble.onnx``. While it is under way ``checkpoints/`` holds states, and ``cache/``
 prepared slices and features, unless the recipe names a folder for these.
 """
@@ -40,10 +40,10 @@ from pulmoscope.training.hardware import (
     find_precision,
     keep_freed_memory,
 )
-from pulmoscope.training.loop import SCHEMA_VERSION, check_free, claim
 from pulmoscope.training.onnx.file import write_onnx
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import SCHEMA_VERSION, check_free, claim
 from pulmoscope.training.state import PhaseState, Row, read_json
-from pulmoscope.training.three_level.course import Teller
 from pulmoscope.training.three_level.features import StudyFeatures, study_features
 from pulmoscope.training.three_level.patient_level import PatientNetworks, PatientTraining, fit_patients
 from pulmoscope.training.three_level.slice_level import CHANNELS, SliceTraining, fit_slices
@@ -103,7 +103,7 @@ def fit_studies(
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
-        RecipeError: a setting makes no sense, the run to resume had other settings, or a loss is no number.
+        RecipeError: a setting makes no sense, the run to resume had other settings, or a loss became NaN.
         DatasetError, InputError: the data are not complete, or a study can't be read.
         BundleError: a network's file does not say what torch says.
         ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
@@ -116,18 +116,18 @@ def fit_studies(
     with clear_about_resources(f"training {run}", relief=relief), own_seeds:
         recipe = resolve_studies(recipe, table)
         run.mkdir(parents=True, exist_ok=True)
-        teller = Teller.of(progress, after_epoch)
+        reporter = Reporter.of(progress, after_epoch)
         cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
-        parts = prepared_splits(recipe, table, cache, teller)
+        parts = prepared_splits(recipe, table, cache, reporter)
         data = _describe(parts, recipe.classes)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if not claim(run, begun, force):
-            _train(recipe, parts, run, where, cache, teller, data)
+            _train(recipe, parts, run, where, cache, reporter, data)
     return load_study_run(run)
 
 
 def prepared_splits(
-    recipe: Recipe, table: SampleTable, cache: Cache, teller: Teller
+    recipe: Recipe, table: SampleTable, cache: Cache, reporter: Reporter
 ) -> dict[str, tuple[PreparedStudy, ...]]:
     """The prepared studies of train and val, by split.
 
@@ -144,7 +144,7 @@ def prepared_splits(
             recipe.classes,
             recipe.normal,
             cache,
-            teller,
+            reporter,
         )
         for split in ("train", "val")
     }
@@ -171,23 +171,23 @@ def _train(
     run: Path,
     device: torch.device,
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
     data: Mapping[str, Any],
 ) -> None:
     train, val = parts["train"], parts["val"]
     folder = run / "checkpoints"
-    network, slice_states = fit_slices(SliceTraining(recipe, train, val, folder, cache, device, teller))
+    network, slice_states = fit_slices(SliceTraining(recipe, train, val, folder, cache, device, reporter))
     network.cpu()
     verified = {NETWORK: write_onnx(network, run / NETWORK, _check_images(recipe, val))}
     opened = open_network(run / NETWORK, device="cpu")
     features = {
         split: study_features(
-            studies, opened, run / NETWORK, expected(recipe.preprocess, CtPreprocess), cache, teller
+            studies, opened, run / NETWORK, expected(recipe.preprocess, CtPreprocess), cache, reporter
         )
         for split, studies in parts.items()
     }
     patients = fit_patients(
-        PatientTraining(recipe, features["train"], features["val"], folder, device, teller)
+        PatientTraining(recipe, features["train"], features["val"], folder, device, reporter)
     )
     verified |= _write_patients(recipe, patients, features["val"], run)
     networks = {"slice": network, **patients.classifiers, "ensemble": patients.ensemble}

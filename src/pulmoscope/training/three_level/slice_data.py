@@ -13,7 +13,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.types import Bytes
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import CtAugmentation
-from pulmoscope.training.three_level.course import Batch
+from pulmoscope.training.classification import Batch
 from pulmoscope.training.three_level.studies import Cache, PreparedStudy, finer
 
 IntArray = npt.NDArray[np.int64]
@@ -153,7 +153,7 @@ class SliceBatches:
             images = np.stack([self._image(int(number), epoch) for number in chosen])
             tensor = torch.from_numpy(self.preprocess.tensor(images))
             labels = torch.from_numpy(self.slices.labels[chosen])
-            yield (tensor.contiguous(memory_format=torch.channels_last),), labels
+            yield Batch((tensor.contiguous(memory_format=torch.channels_last),), labels)
 
     def _image(self, number: int, epoch: int) -> Bytes:
         image = self.slices.image(number)

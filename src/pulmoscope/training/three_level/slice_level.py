@@ -20,10 +20,17 @@ from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import Phase, SliceSpec
-from pulmoscope.training.hardware import find_precision
-from pulmoscope.training.learner import class_weights
+from pulmoscope.training.classification import (
+    Classification,
+    by_accuracy_then_loss,
+    class_weights,
+    cross_entropy,
+)
+from pulmoscope.training.hardware import fabric_of, find_precision
+from pulmoscope.training.loop import Stage, Validation, fit
+from pulmoscope.training.optimizers import learns
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState
-from pulmoscope.training.three_level.course import Course, Teller, follow
 from pulmoscope.training.three_level.slice_data import (
     SliceBatches,
     SliceSet,
@@ -56,7 +63,7 @@ class SliceTraining:
     folder: Path
     cache: Cache
     device: torch.device
-    teller: Teller
+    reporter: Reporter
 
     @property
     def preprocess(self) -> CtPreprocess:
@@ -77,7 +84,7 @@ def fit_slices(training: SliceTraining) -> tuple[Classifier, Mapping[str, PhaseS
 
     Raises:
         DatasetError: a class has no slice whose label is known.
-        RecipeError, ResourceError: see :func:`build_multiscale`; or the loss is no number any more.
+        RecipeError, ResourceError: see :func:`build_multiscale`; or the loss became NaN.
     """
     recipe = training.recipe
     train = labelled(
@@ -108,24 +115,24 @@ def _slices_of(
     place: int,
 ) -> tuple[SliceSet, SliceSet] | None:
     """What a phase learns from and is judged on; None where it is left out, with a word."""
-    recipe, teller = training.recipe, training.teller
+    recipe, reporter = training.recipe, training.reporter
     if phase.learn == "labelled":
         return train, val
     if phase.learn == "pretrain":
         pretrain = expected(recipe.slices, SliceSpec).pretrain
         if not pretrain:
-            teller.line(
+            reporter.line(
                 f"{phase.name}: left out, as there is no data set to pretrain on (slices.pretrain=PATH)"
             )
             return None
         table = load(Path(pretrain))
-        return pretraining(table, training.preprocess, recipe.classes, training.cache, teller)
+        return pretraining(table, training.preprocess, recipe.classes, training.cache, reporter)
     unknown = [study for study in training.train if study.infected is None]
     if not unknown:
-        teller.line(f"{phase.name}: left out, as every patient's infected slices are known")
+        reporter.line(f"{phase.name}: left out, as every patient's infected slices are known")
         return None
     picked = _picked(training, unknown, network, training.folder / f"1-{place}-{phase.name}-picked.json")
-    teller.line(
+    reporter.line(
         f"{phase.name}: {len(picked)} slices of {len(unknown)} patients without slice labels are picked"
     )
     return train.with_slices(picked), val
@@ -138,7 +145,7 @@ def _picked(
     if not file.is_file():
         chosen = {
             study.key: _infected(training, study, network)
-            for study in training.teller.track(unknown, "Picking infected slices", len(unknown))
+            for study in training.reporter.track(unknown, "Picking infected slices", len(unknown))
         }
         write_json(file, chosen)
     known = json.loads(file.read_text(encoding="utf-8"))
@@ -173,19 +180,23 @@ def _run(
     learn = SliceBatches(train, seen, augment, recipe.batch_size, per_epoch, classes, seed)
     judge = SliceBatches(val, seen, None, recipe.batch_size, 0, classes, seed)
     _free(network, phase)
-    course = Course(
+    # Drawn evenly, the classes need no weights.
+    weights = None if per_epoch else class_weights(train.labels, classes)
+    learning = Classification(cross_entropy(weights))
+    stage = Stage(
         name=f"1-{place}-{phase.name}",
         epochs=phase.epochs,
-        learning_rate=phase.learning_rate,
         seed=seed,
-        learn=learn.learn,
-        judge=judge.judge,
-        # Drawn evenly, the classes need no weights.
-        weights=None if per_epoch else class_weights(train.labels, classes),
-        half=find_precision(recipe.precision, training.device) == "bf16-mixed",
+        network=network,
+        optimizers={"network": torch.optim.Adam(learns(network), phase.learning_rate)},
+        batches=learn.learn,
+        step=learning.step,
+        schedule=lambda _: {"lr": phase.learning_rate},
+        validation=Validation(judge.judge, learning.check, by_accuracy_then_loss),
         mode=functools.partial(_mode, phase=phase),
     )
-    return follow(network, course, training.folder, training.device, training.teller)
+    fabric = fabric_of(training.device, find_precision(recipe.precision, training.device))
+    return fit(stage, training.folder, fabric, training.reporter)
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

@@ -13,7 +13,7 @@ from pulmoscope.core.types import Bytes, Units
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.three_level.slice_data import SliceSet, check_classes, slice_set
 from pulmoscope.training.three_level.studies import Cache
 
@@ -22,7 +22,7 @@ CHUNK = 4096
 
 
 def pretraining(
-    table: SampleTable, preprocess: CtPreprocess, classes: tuple[str, ...], cache: Cache, teller: Teller
+    table: SampleTable, preprocess: CtPreprocess, classes: tuple[str, ...], cache: Cache, reporter: Reporter
 ) -> tuple[SliceSet, SliceSet]:
     """What is learnt from, and what it is judged on: the splits train and val; or val is test, where there is no val.
 
@@ -34,7 +34,7 @@ def pretraining(
     found = []
     for split in ("train", held_out):
         samples = [sample for sample in table.split(split) if sample.label in classes]
-        slices = _prepared(table, samples, preprocess, classes, cache, teller)
+        slices = _prepared(table, samples, preprocess, classes, cache, reporter)
         check_classes(slices, classes, f"{split} of slices.pretrain")
         found.append(slices)
     return found[0], found[1]
@@ -46,11 +46,11 @@ def _prepared(
     preprocess: CtPreprocess,
     classes: tuple[str, ...],
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
 ) -> SliceSet:
     chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
     parts: list[tuple[Bytes, list[int], int]] = []
-    for chunk in teller.track(chunks, "Preparing pictures", len(chunks)):
+    for chunk in reporter.track(chunks, "Preparing pictures", len(chunks)):
         stack = cache.array(_key(table, chunk, preprocess), partial(_read, table, chunk, preprocess))
         for label, name in enumerate(classes):
             chosen = [place for place, sample in enumerate(chunk) if sample.label == name]

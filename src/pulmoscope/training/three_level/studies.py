@@ -24,7 +24,7 @@ from pulmoscope.datasets.studies import study_checksum
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.preprocess.ct import CtPreprocess, prepared_slices
 from pulmoscope.preprocess.ct_interpolate import interpolate_slices
-from pulmoscope.training.three_level.course import Teller
+from pulmoscope.training.progress import Reporter
 
 _HEADERS = Lock()
 """NumPy reads a file's header with ``ast.parse``, which in Python 3.11 fails now and then where two threads do it at
@@ -74,7 +74,7 @@ def prepare(
     classes: tuple[str, ...],
     normal: str,
     cache: Cache,
-    teller: Teller,
+    reporter: Reporter,
 ) -> tuple[PreparedStudy, ...]:
     """Read and prepare every study of a table.
 
@@ -89,7 +89,7 @@ def prepare(
     chosen = [sample for sample in table if sample.label in classes]
     return tuple(
         _prepared(table, sample, preprocess, classes, normal, cache)
-        for sample in teller.track(chosen, "Preparing studies", len(chosen))
+        for sample in reporter.track(chosen, "Preparing studies", len(chosen))
     )
 
 

@@ -37,10 +37,10 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Named
 from pulmoscope.training.hardware import clear_about_resources
-from pulmoscope.training.processes import Died, run_jobs
 from pulmoscope.training.state import read_json
 from pulmoscope.training.systems import Options, System, kind_of
 from pulmoscope.training.tune.plan import Plan, Point, Search, as_settings, plan_of
+from pulmoscope.training.tune.processes import Died, run_jobs
 from pulmoscope.training.tune.table import RESULTS, SCHEMA_VERSION, ranked, write_results
 from pulmoscope.training.tune.trials import JOURNAL, Outcome, Reporter, Trials
 
@@ -92,7 +92,7 @@ def tune(
             only, as others depend on which trial is done first.
         epochs: the most epochs of a phase; None: the recipe's own.
         cached_features: compute the frozen backbone's features once and train heads alone (see
-            :mod:`pulmoscope.training.cached`); None: where the trials' phases never move the backbone.
+            :mod:`pulmoscope.training.tune.head`); None: where the trials' phases never move the backbone.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         force: begin anew.
 

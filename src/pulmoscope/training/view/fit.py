@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
-from torch.nn import functional
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
@@ -33,14 +33,21 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published.xray_view import ViewRecipe
 from pulmoscope.runtime.model import find_view
 from pulmoscope.runtime.network import open_network
+from pulmoscope.training.classification import Batch, Classification, cross_entropy
 from pulmoscope.training.frames import read_all
-from pulmoscope.training.hardware import clear_about_resources, keep_freed_memory
+from pulmoscope.training.hardware import clear_about_resources, fabric_of, keep_freed_memory
+from pulmoscope.training.loop import Stage, fit, in_steps
 from pulmoscope.training.onnx.file import write_onnx
-from pulmoscope.training.state import save_weights
+from pulmoscope.training.optimizers import one_cycle
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.state import begin, read_json, save_weights
 from pulmoscope.training.view.radiographs import Picture, ViewFilms, stored
 
 SCHEMA_VERSION = "1.0"
 MARKER = "view.json"
+STATES = "checkpoints"
+INTERVAL = 50
+"""Steps between two states saved."""
 LEAST = 20
 """Fewer frontal radiographs than this, to learn from or to set the limits by, are too few."""
 
@@ -65,21 +72,30 @@ def train_view(
     tables: Sequence[SampleTable],
     run: Path,
     *,
+    resume: bool = False,
     force: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train on the splits train and all of the tables, set limits by val; gives back the contents of ``view.json``.
 
+    Args:
+        resume: go on where the run in this folder was killed, to the same weights; a finished one is given back.
+        force: replace what is in the folder.
+
     Raises:
         DatasetError: too few frontal radiographs in train or val, or several pictures can't be read.
         InputError: a picture can't be read.
-        RecipeError: the weights to begin with are not there.
+        RecipeError: the weights to begin with are not there, the run to resume had another recipe or other pictures, or
+            the loss became NaN.
         OutputExistsError: ``run`` holds a view network already.
         ResourceError: memory or disk ran out.
     """
+    if resume and (run / MARKER).is_file():
+        return read_json(run / MARKER)
     claim_folder(run, MARKER, force)
-    (run / MARKER).unlink(missing_ok=True)
-    with clear_about_resources(f"training {run}", "--force", "fewer pictures"):
+    if not resume:
+        shutil.rmtree(run / STATES, ignore_errors=True)
+    with clear_about_resources(f"training {run}", relief="fewer pictures"):
         return _train(recipe, tables, run, progress)
 
 
@@ -94,17 +110,22 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
             raise DatasetError(f"{', '.join(str(table.root) for table in tables)}: {rule} (found: {found})")
     plain = ViewNetwork(recipe.weights, recipe.dimensions)
     learnt = [own for own in known if own.learnt]
-    _fit(plain, recipe, [own for own in learnt if not own.group], recipe.steps, 0, progress)
+    begin(
+        run / STATES / "begun.json",
+        {"recipe": json.loads(json.dumps(settings.of_tool(recipe))), "pictures": _content(known)},
+    )
+    fitting = partial(_fit, recipe=recipe, folder=run / STATES, reporter=Reporter.of(progress))
+    fitting(plain, [own for own in learnt if not own.group], steps=recipe.steps, stage=0)
     unseen = {}
     for number, group in enumerate(recipe.groups, start=1):
         left = [own for own in learnt if own.group == group]
         if left:
             fold = copy.deepcopy(plain)
             rest = [own for own in learnt if own.group != group]
-            _fit(fold, recipe, rest, recipe.fold_steps, number, progress)
+            fitting(fold, rest, steps=recipe.fold_steps, stage=number)
             _set_limits(fold, recipe, rest, judged)
             unseen[group] = _refusals(fold, left)
-    _fit(plain, recipe, learnt, recipe.more_steps, len(recipe.groups) + 1, progress)
+    fitting(plain, learnt, steps=recipe.more_steps, stage=len(recipe.groups) + 1)
     _set_limits(plain, recipe, learnt, judged)
     save_weights(plain, run / "weights.safetensors")
     checked = np.stack([view_input(_pixels(own.picture)) for own in judged[:16]])
@@ -118,7 +139,19 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
         "sha256": sha256_of_file(run / "view.onnx"),
     }
     write_json(run / MARKER, result)
+    shutil.rmtree(run / STATES)
     return result
+
+
+def _content(known: Sequence[_Known]) -> str:
+    """A checksum of pictures and of what is known of them."""
+    digest = hashlib.sha256()
+    for own in known:
+        digest.update(
+            f"{own.sample.split}\t{own.view}\t{own.group}\t{own.learnt}\t{own.picture.shape}\n".encode()
+        )
+        digest.update(own.picture.tobytes())
+    return digest.hexdigest()
 
 
 def _read(recipe: ViewRecipe, table: SampleTable, progress: bool) -> list[_Known]:
@@ -157,7 +190,14 @@ def _first_half(patient: str) -> bool:
 
 
 def _fit(
-    network: ViewNetwork, recipe: ViewRecipe, known: Sequence[_Known], steps: int, stage: int, progress: bool
+    network: ViewNetwork,
+    known: Sequence[_Known],
+    *,
+    recipe: ViewRecipe,
+    steps: int,
+    stage: int,
+    folder: Path,
+    reporter: Reporter,
 ) -> None:
     """One cycle of AdamW, in place; after the first one gentler, as the network has learnt most by then."""
     keep_freed_memory()
@@ -166,21 +206,37 @@ def _fit(
         pictures.setdefault(own.view, []).append(own.picture)
     films = ViewFilms(pictures, recipe.shares, recipe.seed + stage)
     rate = recipe.learning_rate if stage == 0 else recipe.learning_rate / 2
-    network.train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=recipe.weight_decay)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.15)
-    bar = {"console": Console(stderr=True), "transient": True, "disable": not progress}
-    for _ in track(range(steps), f"training {stage}", **bar):  # type: ignore[arg-type]
-        images, views = films.batch(recipe.batch_size)
-        batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
-        loss = functional.cross_entropy(network(batch), torch.from_numpy(views), label_smoothing=0.02)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        optimizer.step()
-        cycle.step()
+    epochs, numbers = in_steps(steps, INTERVAL)
+    cycle = one_cycle(rate, steps, warm_up=0.15)
+    fit(
+        Stage(
+            name=f"view {stage}",
+            file=f"view-{stage}",
+            epochs=epochs,
+            seed=(recipe.seed, stage),
+            network=network,
+            optimizers={
+                "network": torch.optim.AdamW(network.parameters(), rate, weight_decay=recipe.weight_decay)
+            },
+            batches=lambda epoch: (_batch(films, recipe.batch_size) for _ in numbers(epoch)),
+            steps=INTERVAL,
+            step=Classification(cross_entropy(smoothing=0.02)).step,
+            schedule=lambda done: cycle(round(done * epochs * INTERVAL)),
+            random=films.random,
+        ),
+        folder,
+        fabric_of(torch.device("cpu")),
+        reporter,
+    )
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
-    network.eval()
+
+
+def _batch(films: ViewFilms, size: int) -> Batch:
+    images, views = films.batch(size)
+    return Batch(
+        (torch.from_numpy(images).contiguous(memory_format=torch.channels_last),), torch.from_numpy(views)
+    )
 
 
 def _set_limits(

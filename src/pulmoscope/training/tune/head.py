@@ -8,61 +8,31 @@ every epoch.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.specs import LossSpec
+from pulmoscope.training.classification import Batch, Classification, class_weights, cross_entropy
 from pulmoscope.training.data import EpochOrder, FramedImages, loader
-from pulmoscope.training.frames import Frames, Maps
-from pulmoscope.training.hardware import find_precision
-from pulmoscope.training.learner import class_weights, correct, learning_rate, loss_of, optimizer_of
-from pulmoscope.training.loop import logits_of
+from pulmoscope.training.frames import Frames
+from pulmoscope.training.hardware import fabric_of, find_precision
+from pulmoscope.training.image_stage import monitor_of
+from pulmoscope.training.loop import Stage, Validation, fit
+from pulmoscope.training.optimizers import learning_rate, optimizer_of
+from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import logits_of
 
 VARIANTS = 4
 FEATURES = "features.npz"
-IMAGES = "images.npy"
-LABELS = "labels.npz"
-
-
-def write_frames(frames: Frames, folder: Path) -> None:
-    """Keep framed images for other processes; the last file written is the images."""
-    kept: dict[str, Any] = {
-        name: getattr(frames, name) for name in ("labels", "splits", "files", "hospitals")
-    }
-    kept |= {} if frames.targets is None else {"targets": frames.targets}
-    kept |= {} if frames.maps is None else vars(frames.maps)
-    stream = io.BytesIO()
-    np.savez(stream, **kept)
-    write_bytes(folder / LABELS, stream.getvalue())
-    stream = io.BytesIO()
-    np.save(stream, frames.images)
-    write_bytes(folder / IMAGES, stream.getvalue())
-
-
-def read_frames(folder: Path) -> Frames:
-    """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes."""
-    with np.load(folder / LABELS) as found:
-        return Frames(
-            np.load(folder / IMAGES, mmap_mode="r"),
-            found["labels"],
-            tuple(found["splits"].tolist()),
-            tuple(found["files"].tolist()),
-            found.get("targets"),
-            tuple(found["hospitals"].tolist()),
-            Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
-        )
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
@@ -102,13 +72,8 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
         passes = []
         for variant in range(variants):
             order.set_epoch(variant)
-            batches = track(
-                loader(images, order, workers=0),
-                description=f"features of {split}, variant {variant + 1} of {variants}",
-                console=Console(stderr=True),
-                transient=True,
-                disable=not progress,
-            )
+            title = f"features of {split}, variant {variant + 1} of {variants}"
+            batches = Reporter.of(progress).track(loader(images, order, workers=0), title, len(order))
             passes.append(torch.cat([_features(network, batch.image, half) for batch in batches]).numpy())
         return np.stack(passes)
 
@@ -138,7 +103,7 @@ def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | Non
         ``val_accuracy`` and ``val_loss`` of the best epoch (by the phase's monitor), ``best_epoch`` and ``epochs``.
 
     Raises:
-        RecipeError: the loss is no number any more.
+        RecipeError: the loss became NaN.
     """
     with np.load(folder / FEATURES) as found:
         train, val = torch.from_numpy(found["train"]), torch.from_numpy(found["val"])
@@ -147,41 +112,29 @@ def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | Non
     torch.manual_seed(recipe.seed)
     head = Head(train.shape[2], recipe.model.hidden, recipe.model.dropout, logits_of(recipe))
     weights = class_weights(labels.numpy(), len(recipe.classes)) if recipe.class_weights else None
-    optimizer = optimizer_of(phase, list(head.parameters()))
-    best: dict[str, Any] = {}
-    epoch = 0
-    while epoch < phase.epochs and not 0 < phase.patience <= epoch - best.get("best_epoch", epoch):
+    learning = Classification(cross_entropy(weights, recipe.label_smoothing))
+    steps = -(-len(labels) // recipe.batch_size)
+
+    def batches(epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng([recipe.seed, 0, epoch]).permutation(len(labels))
-        head.train()
-        batches = np.array_split(order, -(-len(order) // recipe.batch_size))
-        for number, batch in enumerate(batches):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(phase, (epoch + number / len(batches)) / phase.epochs)
-            loss = loss_of(
-                head(train[epoch % len(train), batch]), labels[batch], weights, recipe.label_smoothing
-            )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        epoch += 1
-        judged = _judge(head, val, val_labels)
-        if not np.isfinite(judged["val_loss"]):
-            raise RecipeError(f"the loss is no number any more in epoch {epoch}; try a smaller learning_rate")
-        if not best or _better(judged, best, phase.monitor):
-            best = {**judged, "best_epoch": epoch}
-        if report is not None:
-            report(judged["val_accuracy"])
-    return {**best, "epochs": epoch}
+        for chosen in np.array_split(order, steps):
+            yield Batch((train[epoch % len(train), chosen],), labels[chosen])
 
-
-def _judge(head: Head, features: Tensor, labels: Tensor) -> dict[str, float]:
-    head.eval()
-    with torch.no_grad():
-        logits = head(features)
-    return {"val_accuracy": correct(logits, labels) / len(labels), "val_loss": float(loss_of(logits, labels))}
-
-
-def _better(judged: dict[str, float], best: dict[str, float], monitor: str) -> bool:
-    if monitor == "accuracy":
-        return judged["val_accuracy"] > best["val_accuracy"]
-    return judged["val_loss"] < best["val_loss"]
+    stage = Stage(
+        name=phase.name,
+        epochs=phase.epochs,
+        seed=(recipe.seed, 0),
+        network=head,
+        optimizers={"head": optimizer_of(phase, list(head.parameters()))},
+        batches=batches,
+        steps=steps,
+        step=learning.step,
+        schedule=lambda done: {"lr": learning_rate(phase, done)},
+        validation=Validation(lambda: [Batch((val,), val_labels)], learning.check, monitor_of(phase)),
+        patience=phase.patience,
+    )
+    after = None if report is None else lambda row: report(row["val_accuracy"])
+    state = fit(stage, None, fabric_of(torch.device("cpu")), Reporter(after_epoch=after))
+    best = state.rows[state.best_epoch - 1]
+    kept = {name: best[name] for name in ("val_accuracy", "val_loss")}
+    return {**kept, "best_epoch": state.best_epoch, "epochs": state.epochs}

@@ -10,17 +10,15 @@ import drawn
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.training.cached import (
+from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames, read_frames, write_frames
+from pulmoscope.training.run import measured
+from pulmoscope.training.tune.head import (
     FEATURES,
     VARIANTS,
     fit_head,
     frozen_throughout,
-    read_frames,
     write_features,
-    write_frames,
 )
-from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
-from pulmoscope.training.loop import measured
 
 
 @pytest.fixture(scope="module")

@@ -10,25 +10,20 @@ import torch
 from torch.nn import functional
 
 import drawn
-from pulmoscope.models.classifier import build
+from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.settings import apply
 from pulmoscope.recipes.specs import ModelSpec, Phase
+from pulmoscope.training.classification import Batch, correct, loss_of, mixing_share
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
-from pulmoscope.training.learner import (
-    Job,
-    Learner,
-    average_of,
-    correct,
-    learning_rate,
-    location_loss,
-    loss_of,
-    mixing_share,
-)
-from pulmoscope.training.opacities import where_known
-from pulmoscope.training.state import PhaseState
+from pulmoscope.training.hardware import fabric_of
+from pulmoscope.training.image_stage import image_stage
+from pulmoscope.training.loop import Stage
+from pulmoscope.training.opacities import location_loss, where_known
+from pulmoscope.training.optimizers import average_of, learning_rate
 
+CPU = fabric_of(torch.device("cpu"))
 LOGITS = torch.tensor([[2.0], [-1.0], [0.5]])
 LABELS = torch.tensor([1, 0, 0])
 
@@ -99,12 +94,11 @@ def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
         drawn.table(tmp_path, 4, classes=("COVID", "Normal")), recipe.preprocess, ("COVID", "Normal")
     )
     network = build(recipe.model, 1, recipe.preprocess.channels).eval()
-    learner = Learner(network, Job(recipe, 0, 1, frames, tmp_path), PhaseState())
-    network.eval()
-    batch = next(iter(learner.train_dataloader()))
-    images, labels = batch.image, batch.target.argmax(dim=1)
+    stage = image_stage(network, recipe, 0, 1, frames, CPU)
+    batch = first(stage)
+    images, labels = batch.inputs[0], batch.target.argmax(dim=1)
     torch.manual_seed(5)
-    found = learner.training_step(batch, 0)
+    found = stage.step(network, batch, 0).loss
     torch.manual_seed(5)
     share = mixing_share(0.7)
     assert 0.5 < share < 0.99
@@ -177,8 +171,16 @@ def test_without_any_mark_nothing_is_learnt_of_places() -> None:
     assert float(loss.detach()) == float(opacity.grad.abs().max()) == 0
 
 
-def learner_of(tmp_path: Path, *changes: str, shares: bool = False, maps: bool = False) -> Learner:
-    """A learner on eight drawn films of two hospitals, without dropout and in eval mode."""
+def first(stage: Stage) -> Batch:
+    batch = next(iter(stage.batches(0)))
+    assert isinstance(batch, Batch)
+    return batch
+
+
+def stage_of(
+    tmp_path: Path, *changes: str, shares: bool = False, maps: bool = False
+) -> tuple[Stage, Classifier, Frames]:
+    """A stage on eight drawn films of two hospitals, without dropout and in eval mode."""
     small = [
         "model.filters=2",
         "preprocess.size=32",
@@ -200,44 +202,44 @@ def learner_of(tmp_path: Path, *changes: str, shares: bool = False, maps: bool =
         lungs, opacities = np.random.default_rng(1).integers(0, 256, (2, count, MAP_SIDE, MAP_SIDE), np.uint8)
         found = replace(found, maps=Maps(lungs, opacities, np.arange(count) % 2 == 0))
     network = build(recipe.model, 2, recipe.preprocess.channels, locate=bool(recipe.locate))
-    learner = Learner(network, Job(recipe, 0, 1, found, tmp_path), PhaseState())
-    network.eval()
-    return learner
+    return image_stage(network.eval(), recipe, 0, 1, found, CPU), network, found
 
 
 def test_what_is_learnt_of_shares_is_their_cross_entropy(tmp_path: Path) -> None:
-    learner = learner_of(tmp_path, shares=True)
-    batch = next(iter(learner.train_dataloader()))
-    expected = functional.cross_entropy(learner.network(batch.image), batch.target)
-    torch.testing.assert_close(learner.training_step(batch, 0), expected)
+    stage, network, _ = stage_of(tmp_path, shares=True)
+    batch = first(stage)
+    expected = functional.cross_entropy(network(*batch.inputs), batch.target)
+    torch.testing.assert_close(stage.step(network, batch, 0).loss, expected)
 
 
 def test_places_are_a_second_task_of_their_own_weight(tmp_path: Path) -> None:
-    learner = learner_of(tmp_path, "locate=0.3", maps=True)
-    batch = next(iter(learner.train_dataloader()))
+    stage, network, _ = stage_of(tmp_path, "locate=0.3", maps=True)
+    batch = first(stage)
+    assert batch.opacities is not None
     assert bool(batch.opacities.isnan().any())
     assert not bool(batch.opacities.isnan().all())
-    logits, opacity = learner.network.located(batch.image)
+    logits, opacity = network.located(*batch.inputs)
     expected = functional.cross_entropy(logits, batch.target.argmax(dim=1))
     expected = expected + 0.3 * location_loss(opacity, batch.opacities, 1.0)
-    torch.testing.assert_close(learner.training_step(batch, 0), expected)
+    torch.testing.assert_close(stage.step(network, batch, 0).loss, expected)
 
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_groups_are_weighed_by_how_badly_they_are_learnt(tmp_path: Path, shares: bool) -> None:
-    learner = learner_of(tmp_path, "robust=0.4", "mixup=0.7", shares=shares)
-    frames: Frames = learner.job.frames
-    batch = next(iter(learner.train_dataloader()))
+    stage, network, frames = stage_of(tmp_path, "robust=0.4", "mixup=0.7", shares=shares)
+    batch = first(stage)
+    (images,) = batch.inputs
+    assert batch.sample is not None
     targets = batch.target if shares else batch.target.argmax(dim=1)
     torch.manual_seed(5)
-    found = learner.training_step(batch, 0)
+    found = stage.step(network, batch, 0).loss
     torch.manual_seed(5)
     share = mixing_share(0.7)
-    logits = learner.network(share * batch.image + (1 - share) * batch.image.flip(0))
+    logits = network(share * images + (1 - share) * images.flip(0))
     each = share * functional.cross_entropy(logits, targets, reduction="none")
     each = each + (1 - share) * functional.cross_entropy(logits, targets.flip(0), reduction="none")
     names = sorted(set(frames.groups))
-    own = [frames.groups[place] for place in batch.place.tolist()]
+    own = [frames.groups[place] for place in batch.sample.tolist()]
     means = {
         name: torch.stack([loss for loss, at in zip(each, own, strict=True) if at == name]).mean()
         for name in own

@@ -1,0 +1,165 @@
+"""One phase of a recipe of single images, as a stage of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader
+
+from pulmoscope.models.backbone import early_layers
+from pulmoscope.models.classifier import Classifier
+from pulmoscope.models.losses import Loss, build_loss
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import LossSpec, Phase
+from pulmoscope.training.classification import (
+    Batch,
+    Classification,
+    Groups,
+    both,
+    by_accuracy,
+    by_loss,
+    class_weights,
+    cross_entropy,
+)
+from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
+from pulmoscope.training.frames import Frames
+from pulmoscope.training.loop import Stage, Validation, part_of
+from pulmoscope.training.opacities import painting_of, where_known
+from pulmoscope.training.optimizers import learning_rate, learns, optimizer_of
+from pulmoscope.training.state import PhaseState, Row
+
+
+def image_stage(
+    network: Classifier,
+    recipe: Recipe,
+    place: int,
+    epochs: int,
+    frames: Frames,
+    fabric: Fabric,
+    workers: int = 0,
+    after: Callable[[PhaseState], None] | None = None,
+) -> Stage:
+    """The stage of one phase; it freezes what the phase has frozen.
+
+    Args:
+        network: with the weights that the phase begins with.
+        recipe: resolved.
+        place: which of the recipe's phases.
+        epochs: how many at most.
+        frames: the images of train and val.
+        fabric: that will train it.
+        workers: processes that prepare data.
+        after: called when an epoch is saved.
+
+    Raises:
+        RecipeError: ``frozen=early`` of a backbone that has no such layers.
+    """
+    phase = recipe.phases[place]
+    network.requires_grad_(True)
+    frozen = [layer.requires_grad_(False) for layer in _frozen(network, phase)]
+    learnt = _loader(recipe, place, frames, phase.train_on, True, workers, fabric)
+    learning = Classification(
+        _loss_of(recipe, phase, frames),
+        shares=frames.targets is not None,
+        mixup=recipe.mixup,
+        groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
+        locate=recipe.locate,
+    )
+    validation = None
+    if "val" not in phase.train_on:
+        held_out = _loader(recipe, place, frames, ("val",), False, workers, fabric)
+        validation = Validation(lambda: _batches(held_out), learning.check, monitor_of(phase))
+    return Stage(
+        name=phase.name,
+        file=f"{place}-{phase.name}",
+        epochs=epochs,
+        seed=(recipe.seed, place),
+        network=network,
+        optimizers={"network": optimizer_of(phase, learns(network))},
+        batches=lambda epoch: _batches(learnt, epoch),
+        steps=len(learnt),
+        step=learning.step,
+        schedule=lambda done: {"lr": learning_rate(phase, done)},
+        validation=validation,
+        patience=phase.patience,
+        mode=partial(_mode, frozen=frozen),
+        average=recipe.average,
+        memory=learning.groups,
+        methods=("located",) if recipe.locate else (),
+        after=after,
+    )
+
+
+def monitor_of(phase: Phase) -> Callable[[Row], float]:
+    """The score of an epoch by what the phase watches."""
+    return {"loss": by_loss, "accuracy": by_accuracy}[phase.monitor]
+
+
+def _loader(
+    recipe: Recipe,
+    place: int,
+    frames: Frames,
+    splits: Sequence[str],
+    learn: bool,
+    workers: int,
+    fabric: Fabric,
+) -> DataLoader[Any]:
+    """Batches of these splits: augmented and shuffled to learn from, else as diagnosis sees them."""
+    places = frames.places(*splits)
+    if learn:
+        others = places if recipe.augmentation.mixing else None
+        known = where_known(frames, recipe, places)
+        images = FramedImages(
+            known, recipe.framing, recipe.augmentation, recipe.seed, others, painting_of(recipe)
+        )
+    else:
+        images = FramedImages(frames, recipe.framing, None, recipe.seed)
+    weights = balanced(frames.groups, places, recipe.balance) if learn and recipe.balance else None
+    part = partial(part_of, fabric=fabric)
+    order = EpochOrder(places, recipe.batch_size, place, recipe.seed, learn, weights, part)
+    return loader(images, order, workers)
+
+
+def _batches(images: DataLoader[Any], epoch: int = 0) -> Iterator[Batch]:
+    order = images.batch_sampler
+    assert isinstance(order, EpochOrder)
+    order.set_epoch(epoch)
+    return (
+        _batch(example) for example in images
+    )  # the loader's own draw comes now, before the first batch's seed
+
+
+def _batch(example: Example) -> Batch:
+    inputs = (example.image.contiguous(memory_format=torch.channels_last),)
+    return Batch(inputs, example.target, example.opacities, example.place)
+
+
+def _mode(network: nn.Module, frozen: Sequence[nn.Module]) -> None:
+    """Training mode; what is frozen keeps its BatchNorm statistics too."""
+    network.train()
+    for layer in frozen:
+        layer.eval()
+
+
+def _frozen(network: Classifier, phase: Phase) -> list[nn.Module]:
+    """What does not learn in a phase."""
+    if phase.frozen == "early":
+        return early_layers(network.backbone)
+    return [network.backbone] if phase.frozen == "backbone" else []
+
+
+def _loss_of(recipe: Recipe, phase: Phase, frames: Frames) -> Loss:
+    """The recipe's loss, for the classes as often as they are in what is learnt from."""
+    classes = len(recipe.classes)
+    labels = frames.labels[frames.places(*phase.train_on)]
+    if recipe.loss != LossSpec():
+        own = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
+        return lambda logits, labels, done: own(both(logits), labels, done)
+    weights = class_weights(labels, classes) if recipe.class_weights else None
+    return cross_entropy(weights, recipe.label_smoothing)
