@@ -40,7 +40,7 @@ network, _ = fit_slices(SliceTraining(recipe, *parts, run, cache, cpu, reporter)
 
 def features(study):
     with torch.no_grad():
-        logits, vector, *_ = network.explainable(torch.from_numpy(recipe.preprocess.tensor(np.asarray(study.slices))))
+        logits, *_, vector = network.explainable(torch.from_numpy(recipe.preprocess.tensor(np.asarray(study.slices))))
         return StudyFeatures(study.label, vector, weighted(vector, torch.softmax(logits, dim=1)))
 
 vectors = [[features(own) for own in part] for part in parts]

@@ -155,6 +155,6 @@ def test_weights_that_are_none_are_told(tables: list[SampleTable], tmp_path: Pat
 def test_settings_are_changed_by_name() -> None:
     found = apply(RECIPE, ["steps=7", "weights=a=b", "learning_rate=0.5"])
     assert (found.steps, found.weights, found.learning_rate) == (7, "a=b", 0.5)
-    for wrong in ("steps=x", "kinds=3", "name=y", "colour=red"):
+    for wrong in ("steps=x", "kinds=3", "colour=red"):
         with pytest.raises(RecipeError):
             apply(RECIPE, [wrong])
