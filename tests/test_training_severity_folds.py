@@ -22,8 +22,8 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
-from pulmoscope.training.progress import Reporter
 from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun
 from pulmoscope.training.severity.folds import severity_folds
 from pulmoscope.training.severity.run import fit_severity

@@ -17,8 +17,8 @@ from pulmoscope.recipes.recipe import travelling
 from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.progress import Reporter
 from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun, load_run
 from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.run import fit_severity
