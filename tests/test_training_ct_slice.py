@@ -14,7 +14,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.export import export_bundle
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.run import fit
 from slices import slice_hu, windowed
 

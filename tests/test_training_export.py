@@ -25,10 +25,12 @@ from pulmoscope.quality.distribution import Reference
 from pulmoscope.quality.unproven import UNPROVEN, limits_of
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
-from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.recipe import Recipe, travelling
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training import export, frames
+from pulmoscope.training import frames
+from pulmoscope.training.export import images as export
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.onnx import file as onnx_file
 from pulmoscope.training.run import fit, load_run
 
@@ -50,7 +52,7 @@ def small() -> Recipe:
 def bundle(small: Recipe, table: SampleTable, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     run = tmp_path_factory.mktemp("runs") / "run"
     fit(small, table, run, device="cpu", progress=False)
-    return export.export_bundle(run, table, "mine", terms="drawn by a test", progress=False)
+    return export_bundle(run, table, terms="drawn by a test", progress=False)
 
 
 def images(model: Model, table: SampleTable, split: str) -> np.ndarray:
@@ -122,7 +124,7 @@ def test_the_manifest_tells_of_the_data_and_of_nobodys_folders(bundle: Bundle, t
 
 def test_a_weights_file_is_named_without_its_folder(small: Recipe) -> None:
     model = replace(small.model, weights="/home/someone/weights.safetensors")
-    assert export._without_folders(replace(small, model=model)).model.weights == "weights.safetensors"
+    assert travelling(replace(small, model=model)).model.weights == "weights.safetensors"
 
 
 def test_the_network_file_is_small_beside_the_weights(bundle: Bundle) -> None:
@@ -143,7 +145,7 @@ def test_a_network_file_that_says_something_else_is_refused(
     before = (run.folder / "bundle.json").read_bytes()
     card, network = (run.folder / "MODEL_CARD.md").read_bytes(), (run.folder / "model.onnx").read_bytes()
     with pytest.raises(BundleError, match="export refused"):
-        export.export_bundle(run.folder, table, progress=False)
+        export_bundle(run.folder, table, progress=False)
     assert not (run.folder / "bundle.json").exists()
     assert not (run.folder / "model.onnx").exists()
     (run.folder / "bundle.json").write_bytes(before)
@@ -174,7 +176,7 @@ def test_a_bundle_that_sees_lungs_carries_its_finder(
     monkeypatch.setattr(export, "lung_finder", lambda: finder)
     lungs = settings.apply(small, ["preprocess.region=lungs", "phases.0.epochs=1", "model.output=softmax"])
     fit(lungs, table, tmp_path / "run", device="cpu", progress=False)
-    made = export.export_bundle(tmp_path / "run", table, progress=False)
+    made = export_bundle(tmp_path / "run", table, progress=False)
     assert (tmp_path / "run" / "lungs.onnx").read_bytes() == finder.read_bytes()
     assert "lungs.onnx" in made.files
     model = Model.load(tmp_path / "run")
@@ -186,7 +188,7 @@ def test_one_image_a_class_gives_a_bundle_without_distances(small: Recipe, tmp_p
     run = tmp_path / "run"
     fit(settings.apply(small, ["phases.0.epochs=1"]), lone, run, device="cpu", progress=False)
     (run / "reference.npz").write_bytes(b"of a run before")
-    made = export.export_bundle(run, lone, progress=False)
+    made = export_bundle(run, lone, progress=False)
     assert made.thresholds.distance is None
     assert set(made.files) == {"model.onnx"}
     assert load(run) == made
@@ -203,7 +205,7 @@ def test_memory_that_runs_out_is_told(
     monkeypatch.setattr(export, "frames_of", too_large)
     before = (bundle.folder / "bundle.json").read_bytes()
     with pytest.raises(ResourceError, match=r"exporting .*: memory ran out"):
-        export.export_bundle(bundle.folder, table, progress=False)
+        export_bundle(bundle.folder, table, progress=False)
     (bundle.folder / "bundle.json").write_bytes(before)
 
 
@@ -212,9 +214,7 @@ def test_images_that_are_framed_already_are_not_framed_again(
 ) -> None:
     framed = frames.frames_of(load_run(bundle.folder).recipe, table, progress=False)
     monkeypatch.setattr(export, "frames_of", None)
-    again = export.export_bundle(
-        bundle.folder, table, "mine", terms="drawn by a test", progress=False, frames=framed
-    )
+    again = export_bundle(bundle.folder, table, terms="drawn by a test", progress=False, frames=framed)
     assert again == bundle
 
 
@@ -238,7 +238,7 @@ def test_a_slice_is_held_against_no_normal_lungs(
 
 def test_only_a_finished_run_is_exported(table: SampleTable, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no finished training run"):
-        export.export_bundle(tmp_path, table, progress=False)
+        export_bundle(tmp_path, table, progress=False)
 
 
 def test_figures_of_what_was_trained_on_are_called_so(
@@ -246,7 +246,7 @@ def test_figures_of_what_was_trained_on_are_called_so(
 ) -> None:
     everything = settings.apply(small, ["phases.0.train_on=train,val", "phases.0.epochs=1"])
     fit(everything, table, tmp_path, device="cpu", progress=False)
-    made = export.export_bundle(tmp_path, table, progress=False)
+    made = export_bundle(tmp_path, table, progress=False)
     assert made.calibration.fitted_on.endswith("training has seen them")
     assert made.validation is not None
     assert not made.validation.held_out
@@ -263,7 +263,7 @@ def two_hospitals(small: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tu
     )
     changes = ["model.output=softmax", "phases.0.epochs=1"]
     fit(settings.apply(small, changes), table, folder / "run", device="cpu", progress=False)
-    return export.export_bundle(folder / "run", table, "two", progress=False), table
+    return export_bundle(folder / "run", table, progress=False), table
 
 
 def said_of(bundle: Bundle, table: SampleTable, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -22,19 +22,20 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.training.experiments.ablation import ablate
 from pulmoscope.training.experiments.stress import CASES, stress
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.severity.export import export_severity
+from pulmoscope.training.run import TrainedRun
 from pulmoscope.training.severity.folds import severity_folds
-from pulmoscope.training.severity.run import SeverityRun, fit_severity
+from pulmoscope.training.severity.run import fit_severity
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 TINY = (*grades.TINY, *grades.TINY_ANOGAN)
 SETTINGS = ("--device", "cpu", *(part for setting in TINY for part in ("--set", setting)))
 
 
-def fitted(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
+def fitted(recipe: Recipe, table: SampleTable, folder: Path) -> TrainedRun:
     run = fit_severity(recipe, table, folder, device="cpu", resume=True, progress=False)
-    export_severity(folder, table, progress=False)
+    export_bundle(folder, table, progress=False)
     return run
 
 
@@ -160,9 +161,9 @@ def misled(table: SampleTable) -> SampleTable:
 def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTable, tmp_path: Path) -> None:
     asked: list[tuple[str, str, float]] = []
     scored: list[tuple[str, str, float]] = []
-    trained: dict[tuple[str, ...], SeverityRun] = {}
+    trained: dict[tuple[str, ...], TrainedRun] = {}
 
-    def once(recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
+    def once(recipe: Recipe, table: SampleTable, folder: Path) -> TrainedRun:
         """Trains each fold with and without an imputer; other losses take its networks, which saves minutes.
 
         Those with one learn from wrong grades, so that something is lost against the first system.
@@ -198,7 +199,7 @@ def test_the_ablation_compares_eight_systems_on_the_same_folds(studies: SampleTa
 
 
 def test_a_loss_that_is_not_compared_is_refused(studies: SampleTable, tmp_path: Path) -> None:
-    def never(*_: object) -> SeverityRun:
+    def never(*_: object) -> TrainedRun:
         raise AssertionError("nothing is trained")
 
     with pytest.raises(RecipeError, match=r"xray-binary-cnn: must be a recipe that grades studies \(ct-severity"):

@@ -17,10 +17,11 @@ from pulmoscope.recipes.recipe import travelling
 from pulmoscope.recipes.rules import check
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.severity.export import export_severity
+from pulmoscope.training.run import TrainedRun, load_run
 from pulmoscope.training.severity.regression import fit_regression
-from pulmoscope.training.severity.run import SeverityRun, fit_severity, load_severity_run
+from pulmoscope.training.severity.run import fit_severity
 from pulmoscope.training.severity.studies import prepare
 from pulmoscope.training.three_level.studies import Cache
 
@@ -37,15 +38,15 @@ LEARNED = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> SeverityRun:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("severity")
     table = grades.table(folder / "studies")
     own = fit_severity(grades.recipe(*LEARNED), table, folder / "run", device="cpu", progress=False)
-    export_severity(own.folder, table, progress=False)
+    export_bundle(own.folder, table, progress=False)
     return own
 
 
-def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRun) -> None:
+def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: TrainedRun) -> None:
     assert {path.name for path in run.folder.glob("*.onnx")} == {
         "model.onnx",
         "attention.onnx",
@@ -66,7 +67,7 @@ def test_a_run_has_all_its_networks_and_says_what_it_learnt_from(run: SeverityRu
     assert str(run.folder.parent) not in (run.folder / "recipe.json").read_text(encoding="utf-8")
 
 
-def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
+def test_it_is_a_bundle_that_says_it_is_synthetic(run: TrainedRun) -> None:
     assert is_bundle(run.folder)
     bundle = load(run.folder)
     assert bundle.name == "ct-severity-resnet18-synthetic"
@@ -80,14 +81,14 @@ def test_it_is_a_bundle_that_says_it_is_synthetic(run: SeverityRun) -> None:
     assert "phases.0.epochs=2" in changed_settings(run.recipe)
 
 
-def test_what_it_writes_keeps_its_schemas(run: SeverityRun) -> None:
-    for name, schema in (("recipe", "recipe"), ("run", "severity-run"), ("bundle", "bundle")):
+def test_what_it_writes_keeps_its_schemas(run: TrainedRun) -> None:
+    for name, schema in (("recipe", "recipe"), ("run", "run"), ("bundle", "bundle")):
         schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
 
-def test_a_model_grades_slices_and_the_patient_by_every_vote(run: SeverityRun) -> None:
+def test_a_model_grades_slices_and_the_patient_by_every_vote(run: TrainedRun) -> None:
     model = Model.load(run.folder)
     images = np.random.default_rng(1).random((5, 32, 32), dtype=np.float32)
     said = model.study(images)
@@ -101,7 +102,7 @@ def test_a_model_grades_slices_and_the_patient_by_every_vote(run: SeverityRun) -
         model.study(images[:0])
 
 
-def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: SeverityRun) -> None:
+def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: TrainedRun) -> None:
     table = grades.table(run.folder.parent / "studies")
     with pytest.raises(OutputExistsError):
         fit_severity(run.recipe, table, run.folder, device="cpu", progress=False)
@@ -129,7 +130,7 @@ def test_a_grade_without_studies_can_not_be_learnt(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"run\.json"):
-        load_severity_run(tmp_path)
+        load_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +179,13 @@ def test_without_damage_misgan_learns_from_regions_hidden_on_purpose(tmp_path: P
     assert (own.folder / "imputer.onnx").is_file()
 
 
-def test_a_run_that_replaces_another_inherits_nothing(run: SeverityRun, tmp_path: Path) -> None:
+def test_a_run_that_replaces_another_inherits_nothing(run: TrainedRun, tmp_path: Path) -> None:
     table = grades.table(run.folder.parent / "studies")
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
     recipe = grades.recipe("phases.train.epochs=1")
     fit_severity(recipe, table, folder, device="cpu", force=True, progress=False)
-    bundle = export_severity(folder, table, progress=False)
+    bundle = export_bundle(folder, table, progress=False)
     assert set(bundle.files) == {"model.onnx", "attention.onnx", "regression.onnx"}
     assert not (folder / "sheets").exists()
     assert bundle.anomaly is None
@@ -194,7 +195,7 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
     table = grades.table(tmp_path / "studies", each=1, damaged=False)
     recipe = grades.recipe("quality.imputer=none", "phases.train.epochs=1")
     fit_severity(recipe, table, tmp_path / "run", device="cpu", progress=False)
-    export_severity(tmp_path / "run", table, progress=False)
+    export_bundle(tmp_path / "run", table, progress=False)
     model = Model.load(tmp_path / "run", "onnx")
     studies = prepare(
         table.split("train"),
@@ -212,14 +213,14 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
         assert own.patient.votes["regression"] == pytest.approx(expected, abs=0.01)
 
 
-def test_a_run_that_lacks_a_network_keeps_its_manifest(run: SeverityRun, tmp_path: Path) -> None:
+def test_a_run_that_lacks_a_network_keeps_its_manifest(run: TrainedRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
     (folder / "regression.onnx").unlink()
     with pytest.raises(
         RecipeError, match=r"run: regression\.onnx: a run of this version has it; train it again"
     ):
-        export_severity(folder, grades.table(run.folder.parent / "studies"), progress=False)
+        export_bundle(folder, grades.table(run.folder.parent / "studies"), progress=False)
     assert (folder / "bundle.json").is_file()
 
 

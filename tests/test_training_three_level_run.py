@@ -15,8 +15,9 @@ from pulmoscope.recipes.published import changed_settings
 from pulmoscope.recipes.recipe import travelling
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
-from pulmoscope.training.three_level.export import export_studies
-from pulmoscope.training.three_level.run import StudyRun, fit_studies, load_study_run
+from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.run import TrainedRun, load_run
+from pulmoscope.training.three_level.run import fit_studies
 
 PARTS = {"model.onnx", "ensemble.onnx"} | {
     f"{name}.onnx" for name in ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention")
@@ -26,14 +27,14 @@ SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("levels")
     table = volumes.table(folder / "studies", train=2, unknown=1)
     return fit_studies(volumes.recipe(), table, folder / "run", device="cpu", progress=False)
 
 
-def test_a_run_goes_through_all_levels(run: StudyRun) -> None:
-    courses = {own["name"]: own for own in run.summary["courses"]}
+def test_a_run_goes_through_all_levels(run: TrainedRun) -> None:
+    courses = {own["name"]: own for own in run.summary["phases"]}
     assert list(courses) == [
         "head", "tune", "picked",
         "2-maxpool", "2-maxpool-weighted", "2-bilstm", "2-bilstm-weighted", "2-attention",
@@ -46,10 +47,10 @@ def test_a_run_goes_through_all_levels(run: StudyRun) -> None:
     assert {path.name for path in run.folder.iterdir() if path.is_dir()} == set()
 
 
-def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None:
+def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: TrainedRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
 
-    bundle = export_studies(run.folder, table, progress=False)
+    bundle = export_bundle(run.folder, table, progress=False)
 
     assert is_bundle(run.folder)
     assert load(run.folder) == bundle
@@ -63,11 +64,11 @@ def test_a_run_becomes_a_bundle_that_says_it_is_synthetic(run: StudyRun) -> None
     assert str(run.folder) not in json.dumps(bundle.recipe)
 
 
-def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
+def test_a_bundle_says_of_a_study_what_training_saw(run: TrainedRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
-    bundle = export_studies(run.folder, table, progress=False)
+    bundle = export_bundle(run.folder, table, progress=False)
     model = Model(bundle)
-    kept = next(own for own in run.summary["courses"] if own["name"] == "3-ensemble")
+    kept = next(own for own in run.summary["phases"] if own["name"] == "3-ensemble")
 
     said = [
         model.study(prepared_slices(read_scan(table.path(sample)), model.bundle.preprocess))
@@ -80,16 +81,16 @@ def test_a_bundle_says_of_a_study_what_training_saw(run: StudyRun) -> None:
     assert np.mean([a == b for a, b in zip(right, truth, strict=True)]) == pytest.approx(kept["val_accuracy"])
 
 
-def test_what_it_writes_keeps_its_schemas(run: StudyRun) -> None:
+def test_what_it_writes_keeps_its_schemas(run: TrainedRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
-    export_studies(run.folder, table, progress=False)
-    for name, schema in (("recipe", "recipe"), ("run", "study-run"), ("bundle", "bundle")):
+    export_bundle(run.folder, table, progress=False)
+    for name, schema in (("recipe", "recipe"), ("run", "run"), ("bundle", "bundle")):
         schema = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
         written = json.loads((run.folder / f"{name}.json").read_text(encoding="utf-8"))
         Draft202012Validator(schema).validate(written)
 
 
-def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: StudyRun) -> None:
+def test_a_finished_run_is_given_back_and_never_overwritten_unasked(run: TrainedRun) -> None:
     table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
     before = (run.folder / "weights.safetensors").read_bytes()
     with pytest.raises(OutputExistsError):
@@ -117,7 +118,7 @@ def test_the_normal_class_must_be_there(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_can_not_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"run\.json"):
-        load_study_run(tmp_path)
+        load_run(tmp_path)
 
 
 def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:

@@ -17,7 +17,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
-from pulmoscope.training.export import export_bundle
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.run import TrainedRun, fit, settled
 

@@ -54,9 +54,8 @@ from pulmoscope.training.image_stage import image_stage
 from pulmoscope.training.loop import fit as fit_stage
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row, read_json, save_weights
-from pulmoscope.training.summary import SUMMARY, describe_data, summarise
+from pulmoscope.training.summary import SUMMARY, describe_data, finish
 
-SCHEMA_VERSION = "1.0"
 RECIPE = "recipe.json"
 SHARED = "checkpoints/frames"
 """Framed images that several processes share."""
@@ -195,7 +194,8 @@ def fit(
             launched(where, _precision(recipe, where), processes, part)
         fabric, reporter = fabric_of(where, _precision(recipe, where)), Reporter.of(progress, after_epoch)
         states = _run_phases(network, recipe, frames, run, fabric, workers, reporter)
-        _finish(run, recipe, network, states, where, data)
+        save_weights(network, run / "weights.safetensors")
+        finish(run, recipe, states, where, data)
     return load_run(run)
 
 
@@ -375,21 +375,3 @@ class _Records:
                 self._board.add_scalar(name.replace("_", "/", 1), value, len(rows))
         self._board.flush()
         curves.write_table(rows, self.run / "curves.csv")
-
-
-def _finish(
-    run: Path,
-    recipe: Recipe,
-    network: Classifier,
-    states: Mapping[str, PhaseState],
-    device: torch.device,
-    data: Mapping[str, Any],
-) -> None:
-    """Write the results; ``run.json`` last, so that it stands for a whole run."""
-    rows = [row for state in states.values() for row in state.rows]
-    curves.write_table(rows, run / "curves.csv")
-    curves.draw(rows, run / "curves.png")
-    save_weights(network, run / "weights.safetensors")
-    summary = {"schema_version": SCHEMA_VERSION, **summarise(recipe, states, device), "data": data}
-    write_json(run / "run.json", summary)
-    shutil.rmtree(run / "checkpoints")

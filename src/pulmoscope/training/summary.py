@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
+from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions
-from pulmoscope.datasets.table import SampleTable
+from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.recipes.published import as_run
 from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.training import curves
 from pulmoscope.training.card.record import named
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
 from pulmoscope.training.state import PhaseState
 
+
+class Study(Protocol):
+    """A prepared study, of any system."""
+
+    @property
+    def sample(self) -> Sample:
+        """The table's row."""
+        ...
+
+    @property
+    def label(self) -> int:
+        """The number of its class."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Equal for studies of equal content, prepared alike."""
+        ...
+
+    @property
+    def label_text(self) -> str:
+        """Its slices' labels, as far as training goes by them; empty: it does not."""
+        ...
+
+
+SCHEMA_VERSION = "2.0"
 SUMMARY = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds", "val_held_out", "data")
 """What other modules read of ``run.json``."""
 
@@ -38,6 +68,36 @@ def describe_data(frames: Frames, table: SampleTable, classes: Sequence[str]) ->
         digest.update(f"{file}\t{split}\t{classes[label]}\n".encode())
     return {
         "counts": counts,
+        "sources": dict(sorted(sources.items())),
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def describe_studies(
+    parts: Mapping[str, Sequence[Study]], classes: Sequence[str], **counted: Callable[[Any], int]
+) -> dict[str, Any]:
+    """Patients per split and class, sources, and a fingerprint of all studies and their labels.
+
+    Args:
+        parts: split → its studies.
+        counted: what else is told of each split: name → of one study how many.
+    """
+    digest = hashlib.sha256()
+    for split, studies in parts.items():
+        for study in studies:
+            digest.update(f"{split}\t{study.key}\t{study.sample.label}\t{study.label_text}\n".encode())
+    sources = Counter(named(study.sample.source) for studies in parts.values() for study in studies)
+    return {
+        "counts": {
+            split: {
+                name: sum(study.label == label for study in studies) for label, name in enumerate(classes)
+            }
+            for split, studies in parts.items()
+        },
+        **{
+            name: {split: sum(map(count, studies)) for split, studies in parts.items()}
+            for name, count in counted.items()
+        },
         "sources": dict(sorted(sources.items())),
         "fingerprint": digest.hexdigest(),
     }
@@ -75,3 +135,34 @@ def _phase(name: str, state: PhaseState) -> dict[str, Any]:
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         **{key: best.get(key) for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
     }
+
+
+def finish(
+    run: Path,
+    recipe: Recipe,
+    states: Mapping[str, PhaseState],
+    device: torch.device,
+    data: Mapping[str, Any],
+    shown: Sequence[str] = (),
+    **more: Any,
+) -> None:
+    """Write the curves and, last, ``run.json``, so that it stands for a whole run; remove what was on the way.
+
+    Args:
+        states: of all stages, by name.
+        shown: the stages whose curves are drawn; empty: all.
+        more: what else is told of such a run.
+    """
+    rows = [row for state in states.values() for row in state.rows]
+    curves.write_table(rows, run / "curves.csv")
+    drawn = [row for name, state in states.items() if name in (shown or states) for row in state.rows]
+    curves.draw(drawn, run / "curves.png")
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        **summarise(recipe, states, device),
+        **more,
+        "data": data,
+    }
+    write_json(run / "run.json", summary)
+    for name in ("checkpoints", "cache"):
+        shutil.rmtree(run / name, ignore_errors=True)

@@ -36,10 +36,10 @@ from pulmoscope.runtime.model import Model, StudyOutputs
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.segment.ct_lungs import lung_mask
 from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import load_run
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
 from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
-from pulmoscope.training.severity.run import load_severity_run
 from pulmoscope.training.state import read_json
 
 SCHEMA_VERSION = "1.0"
@@ -96,7 +96,7 @@ def stress(
     """
     known = _finished(folds)
     reporter = Reporter.of(progress)
-    recipe = load_severity_run(folds / "fold-1").recipe
+    recipe = load_run(folds / "fold-1").recipe
     if recipe.controls.imputer == NOT_FILLED:
         raise RecipeError(
             f"{folds}: quality.imputer=none looks for no damage, so nothing is filled; take another run"

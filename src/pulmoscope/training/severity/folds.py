@@ -26,15 +26,16 @@ from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.folds import folds
 from pulmoscope.training.progress import Reporter
+from pulmoscope.training.run import TrainedRun
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
-from pulmoscope.training.severity.run import OWN_CACHE, SeverityRun, cache_of, without_dropped
+from pulmoscope.training.severity.run import OWN_CACHE, cache_of, without_dropped
 
 SCHEMA_VERSION = "1.0"
 SUMMARY = "summary.json"
 BOOTSTRAP = 1000
 
-Fit = Callable[[Recipe, SampleTable, Path], SeverityRun]
+Fit = Callable[[Recipe, SampleTable, Path], TrainedRun]
 """Trains one table's split train in one folder, and makes the folder a bundle."""
 
 
@@ -49,7 +50,7 @@ class Validated:
     """
 
     judged: Sequence[Judged]
-    runs: Sequence[SeverityRun]
+    runs: Sequence[TrainedRun]
     summary: Mapping[str, Any]
 
 
@@ -88,7 +89,7 @@ def cross_validate_severity(
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
     judged: list[Judged] = []
-    runs: list[SeverityRun] = []
+    runs: list[TrainedRun] = []
     rows: list[dict[str, Any]] = []
     for number, part in enumerate(severity_folds(recipe, table, count, reporter), 1):
         reporter.line(f"Fold {number} of {count}")
@@ -174,7 +175,7 @@ def _write_anomalies(out: Path, judged: Sequence[Judged], found: Mapping[str, An
     write_bytes(out / "anomaly.png", anomaly_picture(judged))
 
 
-def _scaled(judged: Sequence[Judged], run: SeverityRun) -> list[Judged]:
+def _scaled(judged: Sequence[Judged], run: TrainedRun) -> list[Judged]:
     """The studies with anomaly scores in units of the fold's own: every fold has an AnoGAN with a scale of its own."""
     return [
         one

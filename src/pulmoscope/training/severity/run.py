@@ -9,8 +9,6 @@ judges the held-out studies, removes it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pulmoscope.core.errors import DatasetError, RecipeError
-from pulmoscope.core.files import write_bytes, write_json
-from pulmoscope.core.software import versions
+from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.preprocess.ct_standard import Standardisation
@@ -31,12 +28,10 @@ from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, NETWORK
 from pulmoscope.runtime.network import open_network
 from pulmoscope.runtime.votes import with_densities
-from pulmoscope.training import curves
-from pulmoscope.training.card.record import named
-from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision, keep_freed_memory
+from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import SCHEMA_VERSION, SHEETS, check_free, claim
+from pulmoscope.training.run import SHEETS, TrainedRun, check_free, claim, load_run
 from pulmoscope.training.severity.attention import STAGE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.severity.quality_control import Fitted, Training
@@ -44,7 +39,7 @@ from pulmoscope.training.severity.regression import fit_regression
 from pulmoscope.training.severity.slice_level import STAGE as SLICES
 from pulmoscope.training.severity.slice_level import fit_slices
 from pulmoscope.training.severity.studies import StandardSlices, prepare, repaired
-from pulmoscope.training.state import PhaseState, read_json
+from pulmoscope.training.summary import describe_studies, finish
 from pulmoscope.training.three_level.studies import Cache
 
 ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
@@ -52,15 +47,6 @@ CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 16
 """What the networks' files are checked with: seeded noise, slices and studies of those to learn from."""
 BATCH = 32
 OWN_CACHE = "prepared"
-
-
-@dataclass(frozen=True)
-class SeverityRun:
-    """A finished run: its folder, the resolved recipe, and the contents of ``run.json``."""
-
-    folder: Path
-    recipe: Recipe
-    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,19 +58,6 @@ class Prepared:
     anomaly: Fitted | None
 
 
-def load_severity_run(folder: Path) -> SeverityRun:
-    """Open a finished run.
-
-    Raises:
-        RecipeError: the folder holds none, or its files are damaged.
-    """
-    if not (folder / "run.json").is_file():
-        raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
-    plain = read_json(folder / "recipe.json", "recipe")["recipe"]
-    summary = read_json(folder / "run.json", "verified", "epochs", "seconds", "data")
-    return SeverityRun(folder, settings.from_plain(plain), summary)
-
-
 def fit_severity(
     recipe: Recipe,
     table: SampleTable,
@@ -94,7 +67,7 @@ def fit_severity(
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
-) -> SeverityRun:
+) -> TrainedRun:
     """Train system A on the split train of a table of CT studies.
 
     The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
@@ -126,7 +99,12 @@ def fit_severity(
         reporter = Reporter.of(progress)
         cache = cache_of(recipe, run)
         train, val = prepared_splits(recipe, table, cache, reporter)
-        data = _describe({"train": train, "val": val}, recipe)
+        data = describe_studies(
+            {"train": train, "val": val},
+            recipe.classes,
+            slices=lambda study: int(study.judged.sum()),
+            damaged_slices=lambda study: int(study.missing[study.judged].any(axis=(1, 2)).sum()),
+        )
         # Where prepared slices lie says nothing about the run, and is nobody else's business.
         plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
         begun = {"schema_version": archive.VERSION, "recipe": plain, "data": data}
@@ -134,7 +112,7 @@ def fit_severity(
             _train(
                 recipe, quality_controlled(recipe, train, cache, where, reporter), run, where, reporter, data
             )
-    return load_severity_run(run)
+    return load_run(run)
 
 
 def prepared_splits(
@@ -227,7 +205,17 @@ def _train(
             verified[name] = fitted.verified
             for shown in sorted([*fitted.file.parent.glob("*.png"), *fitted.file.parent.glob("*.csv")]):
                 write_bytes(run / SHEETS / name.removesuffix(".onnx") / shown.name, shown.read_bytes())
-    _finish(run, recipe, {SLICES: slice_state, ATTENDING: attention_state}, studies, device, data, verified)
+    networks = {"imputer": studies.imputer, "anomaly": studies.anomaly}
+    finish(
+        run,
+        recipe,
+        {SLICES: slice_state, ATTENDING: attention_state},
+        device,
+        data,
+        verified=verified,
+        anomaly_scale=None if studies.anomaly is None else studies.anomaly.scale,
+        quality_seconds={name: round(own.seconds, 1) for name, own in networks.items() if own is not None},
+    )
 
 
 def _check_images(recipe: Recipe, studies: Sequence[StandardSlices]) -> FloatArray:
@@ -237,66 +225,6 @@ def _check_images(recipe: Recipe, studies: Sequence[StandardSlices]) -> FloatArr
     noise = np.random.default_rng(20).standard_normal((CHECK_NOISE, 1, size, size), dtype=np.float32)
     middle = np.stack([study.grey[len(study.images) // 2] for study in studies[:CHECK_SLICES]])
     return np.concatenate([noise, preprocess.tensor(middle)])
-
-
-def _describe(parts: Mapping[str, Sequence[StandardSlices]], recipe: Recipe) -> dict[str, Any]:
-    """Patients per split and class, slices, damage, sources, and a fingerprint of all."""
-    digest = hashlib.sha256()
-    for split, studies in parts.items():
-        for study in studies:
-            digest.update(f"{split}\t{study.key}\t{study.sample.label}\n".encode())
-    whole = [study for studies in parts.values() for study in studies]
-    return {
-        "counts": {
-            split: {
-                name: sum(study.label == label for study in studies)
-                for label, name in enumerate(recipe.classes)
-            }
-            for split, studies in parts.items()
-        },
-        "slices": {
-            split: sum(int(study.judged.sum()) for study in studies) for split, studies in parts.items()
-        },
-        "damaged_slices": {
-            split: sum(int(study.missing[study.judged].any(axis=(1, 2)).sum()) for study in studies)
-            for split, studies in parts.items()
-        },
-        "sources": dict(sorted(Counter(named(study.sample.source) for study in whole).items())),
-        "fingerprint": digest.hexdigest(),
-    }
-
-
-def _finish(
-    run: Path,
-    recipe: Recipe,
-    states: Mapping[str, PhaseState],
-    studies: Prepared,
-    device: torch.device,
-    data: Mapping[str, Any],
-    verified: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Write the results; ``run.json`` last, so that it stands for a whole run."""
-    rows = [row for state in states.values() for row in state.rows]
-    curves.write_table(rows, run / "curves.csv")
-    curves.draw(rows, run / "curves.png")
-    quality = {"imputer": studies.imputer, "anomaly": studies.anomaly}
-    summary = {
-        "schema_version": SCHEMA_VERSION,
-        "recipe": recipe.name,
-        "classes": list(recipe.classes),
-        "epochs": recipe.phases[0].epochs,
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "anomaly_scale": None if studies.anomaly is None else studies.anomaly.scale,
-        "quality_seconds": {name: round(own.seconds, 1) for name, own in quality.items() if own is not None},
-        "train_accuracy": states[SLICES].rows[-1]["train_accuracy"],
-        "verified": verified,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": find_precision(recipe.precision, device),
-        "software": versions("torch", "timm", "onnx"),
-        "data": data,
-    }
-    write_json(run / "run.json", summary)
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def cache_of(recipe: Recipe, run: Path) -> Cache:

@@ -52,6 +52,11 @@ class StandardSlices:
     key: str
 
     @property
+    def label_text(self) -> str:
+        """Empty: every slice has its study's grade."""
+        return ""
+
+    @property
     def grey(self) -> FloatArray:
         """All slices, float32 (slices, size, size) in [0, 1]."""
         return np.asarray(self.images, dtype=np.float32) / np.float32(255)

@@ -16,7 +16,7 @@ from pulmoscope.quality.unproven import limits_of
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
-from pulmoscope.training.export import export_bundle
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.frames import IMAGES, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.run import TrainedRun, check_free, fit, measured, settled

@@ -11,17 +11,15 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.hardware import find_device
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import check_free
+from pulmoscope.training.run import TrainedRun, check_free
 from pulmoscope.training.severity import run as severity
-from pulmoscope.training.severity.export import export_severity
 from pulmoscope.training.severity.folds import cross_validate_severity
-from pulmoscope.training.severity.run import SeverityRun
 from pulmoscope.training.state import Row
 from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
 from pulmoscope.training.three_level import run as three_level
-from pulmoscope.training.three_level.export import export_studies
 from pulmoscope.training.three_level.studies import Cache
 
 
@@ -48,7 +46,7 @@ class Studies(System):
             progress=how.progress,
         ).summary
         if not is_bundle(out):
-            export_studies(out, self.table, how.release, terms=how.terms)
+            export_bundle(out, self.table, how.release, terms=how.terms)
         return Told(
             [
                 f"held-out accuracy of the ensemble {summary['val_accuracy']:.4f}; {summary['epochs']} epochs in "
@@ -86,7 +84,7 @@ class Studies(System):
         summary = three_level.fit_studies(
             own, self.table, run, device=device, force=True, progress=False, after_epoch=of_slices
         ).summary
-        return {**summary["courses"][-1], "epochs": summary["epochs"]}
+        return {**summary["phases"][-1], "epochs": summary["epochs"]}
 
 
 class Grades(System):
@@ -105,7 +103,7 @@ class Grades(System):
         seconds = f"{summary['epochs']} epochs in {summary['seconds']:.0f} s; curves: {out / 'curves.png'}"
         return Told([seconds, f"Model: {out}"])
 
-    def fitted(self, recipe: Recipe, table: SampleTable, folder: Path) -> SeverityRun:
+    def fitted(self, recipe: Recipe, table: SampleTable, folder: Path) -> TrainedRun:
         """A run that is a bundle; one that is finished is left as it is."""
         how = self.options
         run = severity.fit_severity(
@@ -118,7 +116,7 @@ class Grades(System):
             progress=how.progress,
         )
         if not is_bundle(folder):
-            export_severity(folder, table, how.release, cache=recipe.cache, terms=how.terms)
+            export_bundle(folder, table, how.release, cache=recipe.cache, terms=how.terms)
         return run
 
     def cross_validate(self, folds: int, out: Path) -> Told:
@@ -152,7 +150,7 @@ class Grades(System):
         own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device
         found = severity.fit_severity(own, self.table, run, device=device, force=True, progress=False)
-        figures = export_severity(run, self.table, cache=own.cache, progress=False).metrics["val"]["figures"]
+        figures = export_bundle(run, self.table, cache=own.cache, progress=False).metrics["val"]["figures"]
         if figures["mcc"]["value"] is None:
             raise RecipeError("val has studies of one grade only; their correlation is not defined")
         accuracy = figures["accuracy"]["value"]

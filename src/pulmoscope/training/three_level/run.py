@@ -8,11 +8,7 @@ prepared slices and features, unless the recipe names a folder for these.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from pulmoscope.core.errors import RecipeError
-from pulmoscope.core.files import write_bytes, write_json
-from pulmoscope.core.software import versions
+from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.preprocess.ct import CtPreprocess
@@ -32,18 +27,16 @@ from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import EnsembleSpec
 from pulmoscope.runtime.bundle import NETWORK
 from pulmoscope.runtime.network import open_network
-from pulmoscope.training import curves
-from pulmoscope.training.card.record import named
 from pulmoscope.training.hardware import (
     clear_about_resources,
     find_device,
-    find_precision,
     keep_freed_memory,
 )
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import SCHEMA_VERSION, check_free, claim
-from pulmoscope.training.state import PhaseState, Row, read_json
+from pulmoscope.training.run import TrainedRun, check_free, claim, load_run
+from pulmoscope.training.state import Row
+from pulmoscope.training.summary import describe_studies, finish
 from pulmoscope.training.three_level.features import StudyFeatures, study_features
 from pulmoscope.training.three_level.patient_level import PatientNetworks, PatientTraining, fit_patients
 from pulmoscope.training.three_level.slice_level import CHANNELS, SliceTraining, fit_slices
@@ -52,28 +45,6 @@ from pulmoscope.training.three_level.studies import Cache, PreparedStudy, prepar
 ENSEMBLE = "ensemble.onnx"
 CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 4
 """What the network files are checked with: seeded noise, slices and studies of the validation split."""
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """A finished run: its folder, the resolved recipe, and the contents of ``run.json``."""
-
-    folder: Path
-    recipe: Recipe
-    summary: Mapping[str, Any]
-
-
-def load_study_run(folder: Path) -> StudyRun:
-    """Open a finished run.
-
-    Raises:
-        RecipeError: the folder holds none, or its files are damaged.
-    """
-    if not (folder / "run.json").is_file():
-        raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
-    plain = read_json(folder / "recipe.json", "recipe")["recipe"]
-    summary = read_json(folder / "run.json", "verified", "val_accuracy", "epochs", "seconds", "data")
-    return StudyRun(folder, settings.from_plain(plain), summary)
 
 
 def fit_studies(
@@ -86,7 +57,7 @@ def fit_studies(
     force: bool = False,
     progress: bool = True,
     after_epoch: Callable[[Row], None] | None = None,
-) -> StudyRun:
+) -> TrainedRun:
     """Train all levels on the splits train and val of a table of CT studies.
 
     The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
@@ -119,11 +90,11 @@ def fit_studies(
         reporter = Reporter.of(progress, after_epoch)
         cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
         parts = prepared_splits(recipe, table, cache, reporter)
-        data = _describe(parts, recipe.classes)
+        data = _described(parts, recipe.classes)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if not claim(run, begun, force):
             _train(recipe, parts, run, where, cache, reporter, data)
-    return load_study_run(run)
+    return load_run(run)
 
 
 def prepared_splits(
@@ -191,8 +162,9 @@ def _train(
     )
     verified |= _write_patients(recipe, patients, features["val"], run)
     networks = {"slice": network, **patients.classifiers, "ensemble": patients.ensemble}
+    _save_weights(networks, run / "weights.safetensors")
     states = {**slice_states, **patients.states}
-    _finish(run, recipe, networks, states, device, data, verified)
+    finish(run, recipe, states, device, data, tuple(slice_states), verified=verified)
 
 
 def _check_images(recipe: Recipe, studies: Sequence[PreparedStudy]) -> FloatArray:
@@ -222,75 +194,20 @@ def _write_patients(
     return verified
 
 
-def _describe(parts: Mapping[str, Sequence[PreparedStudy]], classes: Sequence[str]) -> dict[str, Any]:
-    """Patients per split and class, how many of them have slice labels, sources, and a fingerprint of all."""
-    digest = hashlib.sha256()
-    for split, studies in parts.items():
-        for study in studies:
-            infected = "" if study.infected is None else np.packbits(study.infected).tobytes().hex()
-            digest.update(f"{split}\t{study.key}\t{study.sample.label}\t{infected}\n".encode())
-    whole = [study for studies in parts.values() for study in studies]
-    return {
-        "counts": {
-            split: {
-                name: sum(study.label == label for study in studies) for label, name in enumerate(classes)
-            }
-            for split, studies in parts.items()
-        },
-        "slices": {split: sum(len(study.slices) for study in studies) for split, studies in parts.items()},
-        "with_slice_labels": {
-            split: sum(study.infected is not None for study in studies) for split, studies in parts.items()
-        },
-        "sources": dict(sorted(Counter(named(study.sample.source) for study in whole).items())),
-        "fingerprint": digest.hexdigest(),
-    }
-
-
-def _finish(
-    run: Path,
-    recipe: Recipe,
-    networks: Mapping[str, nn.Module],
-    states: Mapping[str, PhaseState],
-    device: torch.device,
-    data: Mapping[str, Any],
-    verified: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Write the results; ``run.json`` last, so that it stands for a whole run."""
-    rows = [row for state in states.values() for row in state.rows]
-    curves.write_table(rows, run / "curves.csv")
-    curves.draw(
-        [row for name, state in states.items() if name[:2] not in ("2-", "3-") for row in state.rows],
-        run / "curves.png",
+def _described(parts: Mapping[str, Sequence[PreparedStudy]], classes: Sequence[str]) -> dict[str, Any]:
+    return describe_studies(
+        parts,
+        classes,
+        slices=lambda study: len(study.slices),
+        with_slice_labels=lambda study: study.infected is not None,
     )
+
+
+def _save_weights(networks: Mapping[str, nn.Module], file: Path) -> None:
+    """All networks' weights in one file, named by the network."""
     weights = {
         f"{name}.{key}": value.contiguous()
         for name, network in networks.items()
         for key, value in network.state_dict().items()
     }
-    write_bytes(run / "weights.safetensors", save(weights))
-    summary = {
-        "schema_version": SCHEMA_VERSION,
-        "recipe": recipe.name,
-        "classes": list(recipe.classes),
-        "val_accuracy": _best(states["3-ensemble"])["val_accuracy"],
-        "epochs": len(rows),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "courses": [
-            {"name": name, "epochs": state.epochs, "best_epoch": state.best_epoch}
-            | {key: _best(state)[key] for key in ("train_accuracy", "val_loss", "val_accuracy")}
-            for name, state in states.items()
-        ],
-        "verified": verified,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": find_precision(recipe.precision, device),
-        "software": versions("torch", "timm", "onnx"),
-        "data": data,
-    }
-    write_json(run / "run.json", summary)
-    for name in ("checkpoints", "cache"):
-        shutil.rmtree(run / name, ignore_errors=True)
-
-
-def _best(state: PhaseState) -> Mapping[str, Any]:
-    row: Mapping[str, Any] = state.rows[state.best_epoch - 1]
-    return row
+    write_bytes(file, save(weights))

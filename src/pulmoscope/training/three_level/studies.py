@@ -49,6 +49,11 @@ class PreparedStudy:
     infected: BoolArray | None
     key: str
 
+    @property
+    def label_text(self) -> str:
+        """Which slices show infection, as text; empty where that is not known."""
+        return "" if self.infected is None else np.packbits(self.infected).tobytes().hex()
+
 
 @dataclass(frozen=True)
 class Cache:
