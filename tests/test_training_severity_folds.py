@@ -202,7 +202,9 @@ def test_a_loss_that_is_not_compared_is_refused(studies: SampleTable, tmp_path: 
     def never(*_: object) -> TrainedRun:
         raise AssertionError("nothing is trained")
 
-    with pytest.raises(RecipeError, match=r"xray-binary-cnn: must be a recipe that grades studies \(ct-severity"):
+    with pytest.raises(
+        RecipeError, match=r"xray-binary-cnn: must be a recipe that grades studies \(ct-severity"
+    ):
         typed("ablate", "xray-binary-cnn", *of(studies), "-o", tmp_path)
     with pytest.raises(RecipeError, match=r"loss.kind=focal: must be cross-entropy or ldam"):
         ablate(grades.recipe("loss.kind=focal"), studies, 2, tmp_path, never, progress=False)
