@@ -230,7 +230,7 @@ def test_recipes_of_three_levels_are_listed_and_shown() -> None:
     assert again == said.replace("rotate_deg=25\n", "rotate_deg=25.0\n")
 
 
-@pytest.mark.parametrize("option", [("--folds", "3"), ("--workers", "2")])
+@pytest.mark.parametrize("option", [("--processes", "3"), ("--workers", "2")])
 def test_options_that_studies_do_not_know_are_refused(option: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"ct-three-level: {option[0]} can't be given"):
         run("train", "ct-three-level", "--data", tmp_path, "-o", tmp_path / "run", *option)

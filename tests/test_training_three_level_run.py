@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.run import TrainedRun, load_run
+from pulmoscope.training.systems import Options, kind_of
 from pulmoscope.training.three_level.run import fit_studies
 
 PARTS = {"model.onnx", "ensemble.onnx"} | {
@@ -127,3 +129,42 @@ def test_no_folder_of_the_machine_travels_with_a_bundle() -> None:
     assert travelling(own).cache == ""
     other = travelling(volumes.recipe("model.weights=/data/net.safetensors"))
     assert other.model.weights == "net.safetensors"
+
+
+def test_mixing_averaging_patience_and_the_loss_are_settings_of_slices_too(run: TrainedRun) -> None:
+    table = volumes.table(run.folder.parent / "studies", train=2, unknown=1)
+    changes = [
+        "mixup=0.3",
+        "average=0.5",
+        "loss.kind=focal",
+        "phases.tune.patience=1",
+        "phases.tune.epochs=9",
+    ]
+    recipe = volumes.recipe(*changes, "phases.tune.monitor=loss", "phases.tune.learning_rate=3")
+    other = fit_studies(recipe, table, run.folder.parent / "other", device="cpu", progress=False)
+    phases = {own["name"]: own for own in other.summary["phases"]}
+    # At such a rate no epoch is better than the first ones: the patience ends the phase.
+    assert phases["tune"]["epochs"] < 9
+    first = [own["train_loss"] for own in (run.summary["phases"][0], phases["head"])]
+    assert first[1] < first[0]  # the focal loss is smaller than the cross-entropy of the same answers
+
+
+def test_studies_are_cross_validated_and_learnt_without_a_hospital(tmp_path: Path) -> None:
+    table = volumes.table(tmp_path / "studies", train=2)
+    hospitals = [replace(sample, hospital="north" if at % 3 else "south") for at, sample in enumerate(table)]
+    table = table.with_samples(hospitals)
+    options = Options(device="cpu", progress=False)
+    system = kind_of(volumes.recipe()).of(volumes.recipe(), (table,), options)
+    system.cross_validate(2, tmp_path / "folds")
+    summary = json.loads((tmp_path / "folds" / "summary.json").read_text(encoding="utf-8"))
+    schema = json.loads((SCHEMAS / "folds.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(summary)
+    held_out = [
+        own["counts"]["val"]
+        for own in (load_run(tmp_path / "folds" / f"fold-{n}").summary["data"] for n in (1, 2))
+    ]
+    assert [sum(own[name] for own in held_out) for name in volumes.CLASSES] == [3, 3, 3]
+    left = replace(volumes.recipe(), left_out=("south",))
+    assert len(kind_of(left).of(left, (table,), options).table) == sum(
+        own.hospital == "north" for own in table
+    )

@@ -46,26 +46,26 @@ class Reading:
     """A model that reads one CT.
 
     Attributes:
-        seen: the CT.
         model: one whose bundle is of modality CT.
         shown: the slices as its network is shown them.
+        seen: the CT; None where only its prepared slices are at hand, which is enough to answer for a model that judges
+            patients, and not to explain.
     """
 
-    seen: SeenCt
     model: Model
     shown: ShownCt
+    seen: SeenCt | None = None
 
     @classmethod
     def of(cls, seen: SeenCt, model: Model) -> Reading:
         """Begin to read (errors: UnsuitableError, where the model can't read such a scan)."""
-        return cls(seen, model, shown(seen, model))
+        return cls(model, shown(seen, model), seen)
 
     def answer(self) -> CtAnswer:
         """Judge every slice that shows enough lung, and the patient."""
-        classes, count = self.model.bundle.classes, len(self.seen.scan.pixels)
-        read = self._read()
+        classes, read = self.model.bundle.classes, self._read()
         if read is None:
-            unpredicted = np.full((count, len(classes)), np.nan, dtype=np.float32)
+            unpredicted = np.full((int(self.shown.first[-1]), len(classes)), np.nan, dtype=np.float32)
             return CtAnswer(unpredicted, np.array([], dtype=np.intp), {})
         if self.model.bundle.patient is None:
             return self._by_rule(read)
@@ -91,6 +91,7 @@ class Reading:
 
         Where the anomaly network calls one of them unlike normal ones, its score map comes, too.
         """
+        assert self.seen is not None
         owners = np.searchsorted(self.shown.first, np.asarray(slices), side="right") - 1
         batch = self.shown.batch(owners)
         outputs, scores = self.model.predict(batch.tensor), self._scores(batch.images)
@@ -126,6 +127,7 @@ class Reading:
 
         Pneumonia is not seen in a slice whose lung is clear by measure (see :mod:`pulmoscope.inference.dense_lung`).
         """
+        assert self.seen is not None
         classes, dense = self.model.bundle.classes, self.seen.dense
         probabilities, network = read.probabilities, None
         vetoed = [index for index, name in enumerate(classes) if is_pneumonia(name)]
@@ -158,7 +160,7 @@ class Reading:
         Returns:
             float32 (slices of the scan, …); NaN where one was not judged.
         """
-        found = np.full((len(self.seen.scan.pixels), *rows.shape[1:]), np.nan, dtype=np.float32)
+        found = np.full((int(self.shown.first[-1]), *rows.shape[1:]), np.nan, dtype=np.float32)
         for index, row in zip(slices, rows, strict=True):
             found[self.shown.first[index] : self.shown.first[index + 1]] = row
         return found

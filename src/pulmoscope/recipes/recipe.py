@@ -38,10 +38,16 @@ Grid = Mapping[str, tuple[float | int | str, ...]]
 
 
 _OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble", "cache")
-_OF_GRADES = ("drop", "quality", "loss")
+_OF_GRADES = ("drop", "quality")
 _OF_IMAGES = (
-    *("positive", "normalise", "labels", "unread", "left_out", "class_weights", "label_smoothing", "mixup"),
-    *("balance", "robust", "locate", "opacity_classes", "average"),
+    "positive",
+    "normalise",
+    "unread",
+    "class_weights",
+    "balance",
+    "robust",
+    "locate",
+    "opacity_classes",
 )
 
 
@@ -207,9 +213,7 @@ class Recipe(Named):
         """Options of ``train`` that make no sense for this recipe, and why."""
         if self.slices is None:
             return (), ""
-        folds = () if self.grades else ("--folds",)
-        names = ("--leave-out", "--labels", *folds, "--workers", "--processes")
-        return names, "it learns from studies, one by one"
+        return ("--workers", "--processes"), "it learns from studies, whose slices are prepared before"
 
     @property
     def hub_backbone(self) -> str:

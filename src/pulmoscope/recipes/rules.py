@@ -28,22 +28,18 @@ PHASES_OF_IMAGES: Mapping[str, tuple[Any, ...]] = {
     "frozen": ("none", "early", "backbone"),
     "monitor": ("loss", "accuracy"),
 }
-PHASES_OF_STUDIES: Mapping[str, tuple[Any, ...]] = {
+PHASES_OF_ENSEMBLES: Mapping[str, tuple[Any, ...]] = {
+    "epochs_of": ("",),
+    "train_on": (("train",),),
+    "restart": (False,),
+    "frozen": ("none", "norm", "backbone"),
+    "monitor": ("loss", "accuracy"),
+}
+PHASES_OF_GRADES: Mapping[str, tuple[Any, ...]] = {
     "epochs_of": ("",),
     "patience": (0,),
     "train_on": (("train",),),
     "restart": (False,),
-}
-PHASES_OF_ENSEMBLES: Mapping[str, tuple[Any, ...]] = {
-    **PHASES_OF_STUDIES,
-    "optimizer": ("adam",),
-    "weight_decay": (0.0,),
-    "schedule": ("constant",),
-    "frozen": ("none", "norm", "backbone"),
-    "monitor": ("accuracy",),
-}
-PHASES_OF_GRADES: Mapping[str, tuple[Any, ...]] = {
-    **PHASES_OF_STUDIES,
     "optimizer": ("sgd",),
     "schedule": ("cosine",),
     "frozen": ("none",),
@@ -217,6 +213,8 @@ def _text(value: Any) -> str:
 def _check_studies(recipe: Recipe) -> None:
     """The rules of recipes of studies."""
     graded = recipe.grades
+    if soft := soft_labels(recipe.labels):
+        raise RecipeError(f"labels: a study is of one class (found: shares for {', '.join(soft)})")
     _check_parts(recipe, Standardisation if graded else CtPreprocess, CtAugmentation)
     if recipe.model.output != "softmax":
         raise RecipeError("model.output: must be softmax for studies (found: sigmoid)")

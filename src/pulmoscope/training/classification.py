@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pulmoscope.models.losses import GroupRisk, Loss
+from pulmoscope.models.losses import GroupRisk, Loss, build_loss
+from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.training.loop import Outcome
 from pulmoscope.training.opacities import location_loss
 from pulmoscope.training.state import Row
@@ -59,6 +61,19 @@ def cross_entropy(weights: Tensor | None = None, smoothing: float = 0.0) -> Loss
         return loss_of(logits, labels, own, smoothing)
 
     return loss
+
+
+def loss_for(recipe: Recipe, labels: npt.NDArray[np.int64], *, weighted: bool) -> Loss:
+    """The recipe's loss, for the classes as often as they are among these labels.
+
+    Args:
+        weighted: whether the plain cross-entropy weighs classes by their inverse frequency.
+    """
+    classes = len(recipe.classes)
+    if recipe.loss != LossSpec():
+        own = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
+        return lambda logits, labels, done: own(both(logits), labels, done)
+    return cross_entropy(class_weights(labels, classes) if weighted else None, recipe.label_smoothing)
 
 
 def class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:

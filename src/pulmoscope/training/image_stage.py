@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -14,18 +13,15 @@ from torch.utils.data import DataLoader
 
 from pulmoscope.models.backbone import early_layers
 from pulmoscope.models.classifier import Classifier
-from pulmoscope.models.losses import Loss, build_loss
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.recipes.specs import LossSpec, Phase
+from pulmoscope.recipes.specs import Phase
 from pulmoscope.training.classification import (
     Batch,
     Classification,
     Groups,
-    both,
     by_accuracy,
     by_loss,
-    class_weights,
-    cross_entropy,
+    loss_for,
 )
 from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
 from pulmoscope.training.frames import Frames
@@ -65,7 +61,7 @@ def image_stage(
     frozen = [layer.requires_grad_(False) for layer in _frozen(network, phase)]
     learnt = _loader(recipe, place, frames, phase.train_on, True, workers, fabric)
     learning = Classification(
-        _loss_of(recipe, phase, frames),
+        loss_for(recipe, frames.labels[frames.places(*phase.train_on)], weighted=recipe.class_weights),
         shares=frames.targets is not None,
         mixup=recipe.mixup,
         groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
@@ -152,14 +148,3 @@ def _frozen(network: Classifier, phase: Phase) -> list[nn.Module]:
     if phase.frozen == "early":
         return early_layers(network.backbone)
     return [network.backbone] if phase.frozen == "backbone" else []
-
-
-def _loss_of(recipe: Recipe, phase: Phase, frames: Frames) -> Loss:
-    """The recipe's loss, for the classes as often as they are in what is learnt from."""
-    classes = len(recipe.classes)
-    labels = frames.labels[frames.places(*phase.train_on)]
-    if recipe.loss != LossSpec():
-        own = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
-        return lambda logits, labels, done: own(both(logits), labels, done)
-    weights = class_weights(labels, classes) if recipe.class_weights else None
-    return cross_entropy(weights, recipe.label_smoothing)

@@ -1,4 +1,4 @@
-"""A recipe trained without one hospital after another; the images are framed once for all."""
+"""A recipe trained without one hospital after another; single images are framed once for all."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 from pulmoscope.datasets.hospitals import check_hospitals, is_of, of
 from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.recipes import settings
+from pulmoscope.recipes import rules, settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
-from pulmoscope.training.run import TrainedRun, fit, settled
+from pulmoscope.training.run import fit, settled
+from pulmoscope.training.systems import Options, kind_of
 
 
 class LeaveOut:
@@ -43,7 +44,7 @@ class LeaveOut:
     def __init__(self, recipe: Recipe, table: SampleTable, hospitals: Iterable[str]) -> None:
         check_hospitals(table, recipe.left_out)
         self._table = table
-        self.recipe, self._all = settled(recipe, table)
+        self.recipe, self._all = _settled(recipe, table)
         reasons = {name: self._why_not(name) for name in hospitals}
         self.hospitals = tuple(name for name, reason in reasons.items() if not reason)
         self.skipped: Mapping[str, str] = {name: reason for name, reason in reasons.items() if reason}
@@ -61,18 +62,22 @@ class LeaveOut:
         resume: bool = False,
         force: bool = False,
         progress: bool = True,
-    ) -> TrainedRun:
+    ) -> None:
         """Train without a hospital and make the run a bundle; one that is finished is taken as it is.
 
         The arguments and errors are those of :func:`pulmoscope.training.run.fit`.
         """
         left_out = tuple(dict.fromkeys((*self.recipe.left_out, hospital)))
         recipe = dataclasses.replace(self.recipe, left_out=left_out)
+        if recipe.slices is not None:
+            options = Options(device=device, resume=resume, force=force, progress=progress)
+            kind_of(recipe).of(recipe, (self._table,), options).fit(run)
+            return
         table = prepared(recipe, self._table)
         files = {sample.file for sample in table}
         places = np.flatnonzero([file in files for file in self._frames.files])
         frames = self._frames.select(places)
-        trained = fit(
+        fit(
             recipe,
             table,
             run,
@@ -84,7 +89,6 @@ class LeaveOut:
         )
         if not is_bundle(run):
             export_bundle(run, table, progress=progress, frames=frames)
-        return trained
 
     def facts(self) -> dict[str, Any]:
         """Which recipe, for results; of the weights that its backbone begins with it names the file only."""
@@ -108,6 +112,15 @@ class LeaveOut:
         if not any(sample.split == "val" and sample.label in classes for sample in kept):
             return "without it there is no validation image"
         return ""
+
+
+def _settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
+    """A recipe and a data set made for one another, the classes known."""
+    if recipe.slices is None:
+        return settled(recipe, table)
+    rules.check(recipe)
+    table = mapped_labels(table, recipe.labels)
+    return dataclasses.replace(recipe, classes=recipe.classes or table.classes), table
 
 
 def folders_of(hospitals: Iterable[str]) -> dict[str, str]:

@@ -126,8 +126,6 @@ def _short(estimate: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _check_recipe(bundle: Bundle, plain: Mapping[str, Any]) -> str:
     """Is this the recipe that the bundle was trained by, but for the hospitals left out? Says where epochs differ."""
-    if bundle.patient is not None:
-        raise BundleError(f"{bundle.folder}: hospitals are left out of recipes of single images only")
     ours, theirs = (_comparable(settings.from_plain(own)) for own in (bundle.recipe, plain))
     for name in dict.fromkeys((*ours, *theirs)):
         if ours.get(name) != theirs.get(name):
@@ -151,7 +149,7 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
     """
     model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
     phases = tuple(dataclasses.replace(phase, epochs=1) for phase in recipe.phases)
-    recipe = dataclasses.replace(recipe, model=model, phases=phases, left_out=(), wording={}, grid={})
+    recipe = dataclasses.replace(recipe, model=model, phases=phases, left_out=(), wording={}, grid={}, cache="")
     if recipe.normalise == "data":
         recipe = dataclasses.replace(
             recipe, preprocess=dataclasses.replace(recipe.framing, mean=0.5, std=0.5)

@@ -57,7 +57,7 @@ def model_card(bundle: Bundle) -> str:
         "Recipe": _recipe(recipe),
         "Training data": _data(bundle),
         "What the network sees": _sees(recipe),
-        **({} if bundle.patient else {TITLE: left_out_section(bundle.metrics)}),
+        TITLE: left_out_section(bundle.metrics),
         "Figures": _figures(bundle),
         "Calibration and referral": _calibration(bundle),
         "Known limits": _limits(bundle),

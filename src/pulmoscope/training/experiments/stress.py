@@ -190,7 +190,8 @@ def _answer(
     sample: Sample, places: npt.NDArray[np.intp], said: StudyOutputs, study: StandardStudy, hit: BoolArray
 ) -> Answer:
     missing = missing_shares(study.missing[places], study.shown[places])
-    return Answer(Judged(sample, tuple(int(place) for place in places), said, missing), hit)
+    judged = Judged(sample, tuple(map(int, places)), said.slices, said.patient.votes, missing)
+    return Answer(judged, hit)
 
 
 def _finished(folds: Path) -> list[dict[str, Any]]:

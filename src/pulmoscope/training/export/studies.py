@@ -27,6 +27,9 @@ from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
 from pulmoscope.training.severity.run import cache_of
 
+_UNKNOWN = dataclasses.asdict(AnomalyThreshold(1.0, FALSE_ALARMS, slices=0, studies=0))
+"""The threshold before held-out slices have been scored: scores are multiples of one."""
+
 
 def of_studies(
     trained: TrainedRun, table: SampleTable, version: str, terms: str, cache: str, reporter: Reporter
@@ -41,7 +44,7 @@ def of_studies(
         trained.summary.get("verified", {}),
         patient=_patient(recipe),
         imputer=recipe.controls.imputer if recipe.grades else "",
-        anomaly={} if recipe.controls.anomalies else None,  # filled in when held-out slices have been scored
+        anomaly=_UNKNOWN if recipe.controls.anomalies else None,
         training_data={"splits": sorted({sample.split for sample in table})},
     )
     if missing := [name for name in draft.needed if not (draft.folder / name).is_file()]:

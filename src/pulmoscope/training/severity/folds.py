@@ -225,7 +225,7 @@ def _write_predictions(out: Path, judged: Sequence[Judged], recipe: Recipe) -> N
         + [""] * (one.anomaly is None)
         + ([] if one.anomaly is None else [f"{one.anomaly[at]:.6f}"])
         for one in judged
-        for at, (place, own, gone) in enumerate(zip(one.places, one.said.slices, one.missing, strict=True))
+        for at, (place, own, gone) in enumerate(zip(one.places, one.slices, one.missing, strict=True))
     ]
     header = ["file", "slice", "label", "predicted", *shares, "missing_share", "anomaly"]
     write_text(out / "slices.csv", csv_text(header, slices))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from pulmoscope.core.types import NOT_FILLED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.quality.repair import anomalies_of, imputer_of
+from pulmoscope.quality.repair import imputer_of
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import IMPUTER
 from pulmoscope.runtime.model import Model
@@ -45,5 +43,4 @@ def judged_studies(
     own = imputer_of(model)
     name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
     studies = repaired(studies, own, cache, name, reporter)
-    ask = partial(judge, model, anomalies=anomalies_of(model))
-    return [ask(study) for study in reporter.track(studies, "Judging studies", len(studies))]
+    return [judge(model, study) for study in reporter.track(studies, "Judging studies", len(studies))]

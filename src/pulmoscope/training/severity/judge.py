@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray, FloatArray
+from pulmoscope.core.types import BoolArray, Box, FloatArray
 from pulmoscope.datasets.table import Sample
 from pulmoscope.evaluation.metrics import Predictions, evaluate
-from pulmoscope.quality.anomaly import AnomalyModel
-from pulmoscope.runtime.model import Model, StudyOutputs
+from pulmoscope.inference.reading import Reading
+from pulmoscope.inference.shown import Indices, ShownBatch
+from pulmoscope.preprocess.ct_standard import Standardisation
+from pulmoscope.recipes.recipe import expected
+from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.severity.studies import StandardSlices
 
@@ -24,35 +28,61 @@ class Judged:
     Attributes:
         sample: the table's row.
         places: which of its standardised slices were judged.
-        said: of these slices, and of the patient.
+        slices: their probabilities (n, classes).
+        votes: each vote's answer: name → probabilities (classes,).
         missing: of each judged slice, the share of what it shows that was missing.
         anomaly: of each judged slice, the AnoGAN's score; None without one.
     """
 
     sample: Sample
     places: tuple[int, ...]
-    said: StudyOutputs
+    slices: FloatArray
+    votes: Mapping[str, FloatArray]
     missing: FloatArray
     anomaly: FloatArray | None = None
 
 
-def judge(
-    model: Model,
-    study: StandardSlices,
-    anomalies: AnomalyModel | None = None,
-) -> Judged:
-    """Ask a trained system about one repaired study.
+@dataclass(frozen=True)
+class PreparedCt:
+    """A prepared study as a model's network is shown it (see :class:`pulmoscope.inference.shown.ShownCt`).
 
-    Args:
-        anomalies: scores slices; None: they are not scored.
+    Its slices speak for themselves: the scan that they were made of is not at hand.
     """
-    images = study.grey[study.judged]
+
+    study: StandardSlices
+    preprocess: Standardisation
+
+    @property
+    def first(self) -> npt.NDArray[np.integer]:
+        """Each slice shows itself."""
+        return np.arange(len(self.study.images) + 1)
+
+    @property
+    def wanted(self) -> Indices:
+        """Those that show enough lung."""
+        return np.flatnonzero(self.study.judged)
+
+    def batch(self, slices: Indices) -> ShownBatch:
+        """Some of them."""
+        images = np.asarray(self.study.images[slices], dtype=np.float32) / np.float32(255)
+        whole = Box(0, 0, *images.shape[1:])
+        return ShownBatch(slices, self.preprocess.tensor(images), images, (whole,) * len(slices))
+
+
+def judge(model: Model, study: StandardSlices) -> Judged:
+    """Ask a trained system about one repaired study, as a diagnosis does."""
+    bundle = model.bundle
+    answer = Reading(model, PreparedCt(study, expected(bundle.preprocess, Standardisation))).answer()
+    anomaly = None
+    if answer.anomalies is not None and bundle.anomaly is not None:
+        anomaly = answer.anomalies[answer.judged] * np.float32(bundle.anomaly["value"])
     return Judged(
         study.sample,
-        tuple(int(place) for place in np.flatnonzero(study.judged)),
-        model.study(images),
+        tuple(map(int, answer.judged)),
+        answer.slices[answer.judged],
+        {vote: np.array([*row.values()], dtype=np.float32) for vote, row in answer.levels.items()},
         missing_shares(study.missing[study.judged], study.shown[study.judged]),
-        None if anomalies is None else anomalies(images)[0],
+        anomaly,
     )
 
 
@@ -71,7 +101,7 @@ def of_slices(judged: Sequence[Judged], classes: tuple[str, ...]) -> Predictions
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),
         classes=classes,
-        probabilities=np.concatenate([one.said.slices for one in judged]).astype(np.float64),
+        probabilities=np.concatenate([one.slices for one in judged]).astype(np.float64),
     )
 
 
@@ -83,7 +113,7 @@ def of_patients(judged: Sequence[Judged], classes: tuple[str, ...], vote: str) -
         patients=tuple(one.sample.patient or one.sample.file for one in judged),
         sources=tuple(one.sample.source for one in judged),
         classes=classes,
-        probabilities=np.stack([one.said.patient.votes[vote] for one in judged]).astype(np.float64),
+        probabilities=np.stack([one.votes[vote] for one in judged]).astype(np.float64),
     )
 
 

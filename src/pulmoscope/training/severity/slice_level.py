@@ -13,12 +13,11 @@ import torch
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.models.classifier import Classifier, build
-from pulmoscope.models.losses import build_loss
 from pulmoscope.preprocess.ct_augment import CtAugmentation
 from pulmoscope.preprocess.ct_standard import Standardisation
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import SliceSpec
-from pulmoscope.training.classification import Batch, Classification
+from pulmoscope.training.classification import Batch, Classification, loss_for
 from pulmoscope.training.hardware import fabric_of, find_precision
 from pulmoscope.training.loop import Stage, fit
 from pulmoscope.training.optimizers import learns
@@ -93,7 +92,6 @@ def fit_slices(
     Raises:
         RecipeError, ResourceError: see :func:`pulmoscope.models.classifier.build`; or the loss became NaN.
     """
-    counts = np.bincount([study.label for study in studies], minlength=len(recipe.classes))
     phase = recipe.phases[0]
     torch.manual_seed(recipe.seed)
     network = build(recipe.model, len(recipe.classes), CHANNELS, recipe.loss)
@@ -104,6 +102,8 @@ def fit_slices(
         weight_decay=phase.weight_decay,
         nesterov=True,
     )
+    # It counts patients, not slices.
+    loss = loss_for(recipe, np.array([study.label for study in studies]), weighted=False)
     stage = Stage(
         name=STAGE,
         epochs=phase.epochs,
@@ -111,8 +111,9 @@ def fit_slices(
         network=network,
         optimizers={"network": optimizer},
         batches=SliceBatches(studies, recipe).learn,
-        step=Classification(build_loss(recipe.loss, counts.tolist())).step,
+        step=Classification(loss, mixup=recipe.mixup).step,
         schedule=lambda done: {"lr": phase.learning_rate * _cosine(done)},
+        average=recipe.average,
     )
     state = fit(stage, folder, fabric_of(device, find_precision(recipe.precision, device)), reporter)
     return network.cpu().eval(), state

@@ -53,6 +53,18 @@ class Told:
     warnings: Sequence[str] = ()
 
 
+def told_of_folds(summary: Mapping[str, Any], out: Path) -> Told:
+    """What a person is told of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
+    lines = [
+        f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
+        for own in summary["folds"]
+    ]
+    accuracy = summary["val_accuracy"]
+    if accuracy is not None:
+        lines.append(f"accuracy {accuracy['mean']:.4f}, s.d. over folds {accuracy['sd']:.4f}")
+    return Told([*lines, f"Summary: {out / 'summary.json'}"])
+
+
 @dataclass(frozen=True)
 class System(ABC):
     """A recipe and its data.

@@ -20,7 +20,7 @@ from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.frames import IMAGES, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.run import TrainedRun, check_free, fit, measured, settled
-from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
+from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told, told_of_folds
 from pulmoscope.training.tune.head import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
 
 
@@ -79,15 +79,7 @@ class Images(System):
 
     def cross_validate(self, folds: int, out: Path) -> Told:
         """See :meth:`System.cross_validate`."""
-        summary = cross_validate(self.recipe, self.table, folds, out, self._fitted)
-        lines = [
-            f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
-            for own in summary["folds"]
-        ]
-        accuracy = summary["val_accuracy"]
-        if accuracy is not None:
-            lines.append(f"accuracy {accuracy['mean']:.4f}, s.d. over folds {accuracy['sd']:.4f}")
-        return Told([*lines, f"Summary: {out / 'summary.json'}"])
+        return told_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
 
     def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
         how = self.options

@@ -8,51 +8,73 @@ from pathlib import Path
 from typing import Any, Self
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.hospitals import check_hospitals, without
+from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.hardware import find_device
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun, check_free
 from pulmoscope.training.severity import run as severity
 from pulmoscope.training.severity.folds import cross_validate_severity
 from pulmoscope.training.state import Row
-from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told
+from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told, told_of_folds
 from pulmoscope.training.three_level import run as three_level
 from pulmoscope.training.three_level.studies import Cache
 
 
-class Studies(System):
-    """CT studies in three levels; the ensemble's accuracy on patients counts, slices' accuracy prunes."""
-
-    figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
+class _Studies(System):
+    """What all systems of CT studies have in common."""
 
     @classmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
         """See :meth:`System.check_free`."""
-        check_free(out, options.resume, options.force)
+        check_free(out / "fold-1" if folds else out, options.resume, options.force)
+
+    @classmethod
+    def of(cls, recipe: Recipe, tables: Sequence[SampleTable], options: Options) -> Self:
+        """See :meth:`System.of`: hospitals are left out, and labels put in the recipe's words."""
+        (table,) = tables
+        check_hospitals(table, recipe.left_out)
+        table = without(table, recipe.left_out) if recipe.left_out else table
+        return cls(recipe, (mapped_labels(table, recipe.labels),), options)
+
+
+class Studies(_Studies):
+    """CT studies in three levels; the ensemble's accuracy on patients counts, slices' accuracy prunes."""
+
+    figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
 
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
-        how = self.options
-        summary = three_level.fit_studies(
-            self.recipe,
-            self.table,
-            out,
-            device=how.device,
-            resume=how.resume,
-            force=how.force,
-            progress=how.progress,
-        ).summary
+        summary = self._fitted(self.table, out).summary
         if not is_bundle(out):
-            export_bundle(out, self.table, how.release, terms=how.terms)
+            export_bundle(out, self.table, self.options.release, terms=self.options.terms)
         return Told(
             [
                 f"held-out accuracy of the ensemble {summary['val_accuracy']:.4f}; {summary['epochs']} epochs in "
                 f"{summary['seconds']:.0f} s; curves: {out / 'curves.png'}",
                 f"Model: {out}",
             ]
+        )
+
+    def cross_validate(self, folds: int, out: Path) -> Told:
+        """See :meth:`System.cross_validate`; the ensemble's figures on patients count."""
+        return told_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
+
+    def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
+        how = self.options
+        return three_level.fit_studies(
+            self.recipe,
+            table,
+            out,
+            device=how.device,
+            resume=how.resume,
+            force=how.force,
+            progress=how.progress,
         )
 
     @classmethod
@@ -87,15 +109,10 @@ class Studies(System):
         return {**summary["phases"][-1], "epochs": summary["epochs"]}
 
 
-class Grades(System):
+class Grades(_Studies):
     """CT studies with grades; Matthews' correlation on patients counts, by the vote that the recipe names."""
 
     figures = ("val_mcc", "val_accuracy", "epochs")
-
-    @classmethod
-    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
-        """See :meth:`System.check_free`."""
-        check_free(out / "fold-1" if folds else out, options.resume, options.force)
 
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""

@@ -23,12 +23,12 @@ from pulmoscope.recipes.specs import Phase, SliceSpec
 from pulmoscope.training.classification import (
     Classification,
     by_accuracy_then_loss,
-    class_weights,
-    cross_entropy,
+    by_loss,
+    loss_for,
 )
 from pulmoscope.training.hardware import fabric_of, find_precision
 from pulmoscope.training.loop import Stage, Validation, fit
-from pulmoscope.training.optimizers import learns
+from pulmoscope.training.optimizers import learning_rate, learns, optimizer_of
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState
 from pulmoscope.training.three_level.slice_data import (
@@ -44,6 +44,7 @@ from pulmoscope.training.three_level.studies import Cache, PreparedStudy
 CHANNELS = 3
 BATCH = 64
 """Slices that are looked at together when some are picked."""
+_MONITORS = {"accuracy": by_accuracy_then_loss, "loss": by_loss}
 
 
 @dataclass(frozen=True)
@@ -181,19 +182,21 @@ def _run(
     judge = SliceBatches(val, seen, None, recipe.batch_size, 0, classes, seed)
     _free(network, phase)
     # Drawn evenly, the classes need no weights.
-    weights = None if per_epoch else class_weights(train.labels, classes)
-    learning = Classification(cross_entropy(weights))
+    loss = loss_for(recipe, train.labels, weighted=not per_epoch)
+    learning = Classification(loss, mixup=recipe.mixup)
     stage = Stage(
         name=f"1-{place}-{phase.name}",
         epochs=phase.epochs,
         seed=seed,
         network=network,
-        optimizers={"network": torch.optim.Adam(learns(network), phase.learning_rate)},
+        optimizers={"network": optimizer_of(phase, learns(network))},
         batches=learn.learn,
         step=learning.step,
-        schedule=lambda _: {"lr": phase.learning_rate},
-        validation=Validation(judge.judge, learning.check, by_accuracy_then_loss),
+        schedule=lambda done: {"lr": learning_rate(phase, done)},
+        validation=Validation(judge.judge, learning.check, _MONITORS[phase.monitor]),
+        patience=phase.patience,
         mode=functools.partial(_mode, phase=phase),
+        average=recipe.average,
     )
     fabric = fabric_of(training.device, find_precision(recipe.precision, training.device))
     return fit(stage, training.folder, fabric, training.reporter)
