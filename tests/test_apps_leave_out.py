@@ -19,7 +19,8 @@ from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import DatasetError, OutputExistsError, PulmoscopeError, RecipeError
 from pulmoscope.runtime.bundle import load
-from pulmoscope.training import leave_out, loop
+from pulmoscope.training import leave_out
+from pulmoscope.training import run as run_of_images
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "hospitals.schema.json"
 SHORT = [
@@ -198,7 +199,7 @@ def test_a_killed_run_goes_on_and_trains_nothing_twice(
         run(*command)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run_phase", None)  # both are trained: nothing is left to learn
+        patch.setattr(run_of_images, "fit_stage", None)  # both are trained: nothing is left to learn
         run(*command, "--resume")
     out, _ = trained
     assert read(tmp_path / "out")["rows"] == read(out)["rows"]

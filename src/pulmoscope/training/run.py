@@ -161,8 +161,7 @@ def fit(
         workers: processes that prepare data; 0: the training process itself.
         processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
         resume: go on where the run in this folder stopped; a finished one is given back as it is.
-        force: replace a run that is in this folder.
-        progress: show bars and figures on standard error.
+        force, progress: replace a run that is in this folder; show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
         after_epoch: gets the figures of every epoch when one process saves it; may raise to end the run.
 
