@@ -13,7 +13,7 @@ import drawn
 import grades
 import volumes
 from pulmoscope.apps.cli.main import app
-from pulmoscope.core.errors import BundleError
+from pulmoscope.core.errors import BundleError, RecipeError
 from pulmoscope.datasets.manifest import write_table
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.published import find, named
@@ -62,6 +62,11 @@ def done(*arguments: str | Path) -> Result:
     return ended
 
 
+def contents(folder: Path) -> set[str]:
+    """The files of a folder, and of those in it."""
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*")}
+
+
 def settings(changes: Sequence[str]) -> list[str]:
     return [part for change in changes for part in ("--set", change)]
 
@@ -75,8 +80,10 @@ def test_a_recipe_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pyt
     done(*train)
     made = load(model).sha256
     assert run(*train).exit_code != 0  # a run is not overwritten unasked
+    before = contents(model)
     done(*train, "--resume")
     assert load(model).sha256 == made  # and a finished one stays
+    assert contents(model) == before
 
     done("models", "show", model)
     done("models", "check", model)
@@ -89,6 +96,10 @@ def test_a_recipe_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pyt
     calibrated = tmp_path / "calibrated"
     done("models", "calibrate", model, "--data", table, "--split", "test", "-o", calibrated)
     assert load(calibrated).files == load(model).files
+    again = tmp_path / "again"
+    done("evaluate", calibrated, "--data", table, "--split", "test", "-o", again, "--bootstrap", "0")
+    done("models", "record", calibrated, "--metrics", again / "metrics.json", "--as", "test")
+    assert load(calibrated).metrics["test"]["role"] == "calibration"  # it is no new data any more
 
     audited = run(
         "audit", model, "--data", table, "--split", "test", "-o", tmp_path / "audit", "--bootstrap", "0"
@@ -104,7 +115,9 @@ def test_a_recipe_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pyt
 def test_a_setting_that_does_nothing_or_is_none_is_refused_before_data_are_read(
     name: str, tmp_path: Path
 ) -> None:
-    for change in ("phases.none.epochs=3", "seed=early", "oracle=1"):
+    nothing = {"drop": "CT-4", "positive": "CT-1"}  # in recipes of images, in those of studies
+    idle = next(f"{setting}={value}" for setting, value in nothing.items() if setting in find(name).idle)
+    for change in ("phases.none.epochs=3", "seed=early", "oracle=1", idle):
         ended = run("train", name, "--data", tmp_path / "none", "-o", tmp_path / "run", "--set", change)
-        assert ended.exit_code != 0
+        assert isinstance(ended.exception, RecipeError)
         assert not (tmp_path / "run" / MANIFEST).exists()

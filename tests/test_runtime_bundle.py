@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import BundleError
-from pulmoscope.runtime.bundle import MANIFEST, Bundle, Calibration, Thresholds, built_in, load
+from pulmoscope.recipes.specs import CLASSIFIERS
+from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration, Thresholds, built_in, load
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "bundle.schema.json"
 
@@ -216,3 +217,15 @@ def test_a_kind_that_the_first_version_never_had_is_refused(tmp_path: Path) -> N
     edit(copy, kind="oracle")
     with pytest.raises(BundleError, match="oracle"):
         load(copy)
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "evil.sh", "/tmp/model.onnx"])
+def test_a_manifest_that_names_what_is_no_part_of_a_bundle_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle")
+    edit(tmp_path / "bundle", files={**bundle.files, name: "0" * 64})
+    with pytest.raises(BundleError, match="parts of a bundle"):
+        load(tmp_path / "bundle")
+
+
+def test_every_vote_that_a_recipe_can_learn_is_a_part() -> None:
+    assert {f"{name}.onnx" for name in CLASSIFIERS} < set(PARTS)

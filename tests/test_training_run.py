@@ -23,7 +23,7 @@ from pulmoscope.recipes.specs import Phase
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training.classification import Batch, Classification
 from pulmoscope.training.loop import Outcome
-from pulmoscope.training.run import TrainedRun, fit, load_run, resolve, settled
+from pulmoscope.training.run import TrainedRun, claim, fit, load_run, resolve, settled
 from pulmoscope.training.summary import SUMMARY
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -236,7 +236,7 @@ def test_a_run_is_not_replaced_by_accident(films: SampleTable, tmp_path: Path) -
     ("name", "content", "says"),
     [
         ("run.json", "{", r"run\.json: is damaged"),
-        ("run.json", "{}", r"run\.json: is damaged \(no val_accuracy"),
+        ("run.json", "{}", r"run\.json: is damaged \(no epochs"),
         ("recipe.json", "[3]", r"recipe\.json: is damaged \(no recipe\)"),
         ("recipe.json", '{"recipe": 3}', "recipe: must be a group"),
         ("weights.safetensors", "?", r"weights\.safetensors: is damaged"),
@@ -411,3 +411,23 @@ def test_two_processes_learn_what_one_learns(films: SampleTable, tmp_path: Path)
     for own, other in zip(*curves, strict=True):
         assert float(other["train_loss"]) == pytest.approx(float(own["train_loss"]), abs=1e-5)
         assert other["train_accuracy"] == own["train_accuracy"]
+
+
+@pytest.mark.parametrize("name", ["xray", "ct-three-level", "ct-severity"])
+def test_a_finished_run_of_an_earlier_version_is_opened(name: str, tmp_path: Path) -> None:
+    old = Path(__file__).parent / "data" / "old_bundles" / "0.1" / name / "bundle.json"
+    recipe = json.loads(old.read_text(encoding="utf-8"))["recipe"]
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": recipe, "data": {}}), encoding="utf-8")
+    (tmp_path / "run.json").write_text(
+        json.dumps({"epochs": 3, "seconds": 1.5, "data": {}}), encoding="utf-8"
+    )
+    found = load_run(tmp_path)
+    assert found.recipe.name == recipe["name"]
+    assert found.summary["epochs"] == 3
+    assert found.summary["val_accuracy"] is None
+
+
+def test_a_recipe_file_that_lacks_its_data_is_told(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": {}}), encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"recipe\.json: is damaged \(no data\)"):
+        claim(tmp_path, {"recipe": {}, "data": {}}, force=False)

@@ -17,6 +17,7 @@ from pulmoscope.recipes.recipe import travelling
 from pulmoscope.runtime.bundle import is_bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.leave_out import LeaveOut
 from pulmoscope.training.run import TrainedRun, load_run
 from pulmoscope.training.systems import Options, kind_of
 from pulmoscope.training.three_level.run import fit_studies
@@ -164,7 +165,22 @@ def test_studies_are_cross_validated_and_learnt_without_a_hospital(tmp_path: Pat
         for own in (load_run(tmp_path / "folds" / f"fold-{n}").summary["data"] for n in (1, 2))
     ]
     assert [sum(own[name] for own in held_out) for name in volumes.CLASSES] == [3, 3, 3]
+    with pytest.raises(RecipeError, match="--folds"):
+        kind_of(volumes.recipe()).check_free(tmp_path / "none", replace(options, terms="free"), folds=2)
     left = replace(volumes.recipe(), left_out=("south",))
+    tried = kind_of(left).for_trials(left, table, (), None, options)
+    assert {sample.hospital for sample in tried.table} == {"north"}
     assert len(kind_of(left).of(left, (table,), options).table) == sum(
         own.hospital == "north" for own in table
     )
+
+
+def test_leaving_hospitals_out_says_nothing_of_this_machine(tmp_path: Path) -> None:
+    table = volumes.table(tmp_path / "studies", train=2)
+    table = table.with_samples(
+        [replace(sample, hospital="north" if at < 3 else "south") for at, sample in enumerate(table)]
+    )
+    recipe = volumes.recipe("cache=/home/somebody/cache", "slices.pretrain=/home/somebody/data")
+    trainer = LeaveOut(recipe, table, ["north", "south"])
+    assert "/home" not in json.dumps(trainer.facts())
+    assert trainer.hospitals == ("north",)  # without south there is no validation image

@@ -40,7 +40,7 @@ from pulmoscope.core.files import sha256_of_file, write_json
 from pulmoscope.preprocess import kinds
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.archive import upgraded
-from pulmoscope.runtime.votes import VOTES, learnt
+from pulmoscope.runtime.votes import CLASSIFIERS, VOTES, learnt
 
 SCHEMA_VERSION = "2.0"
 MANIFEST = "bundle.json"
@@ -56,9 +56,10 @@ OPTIONAL = ("normal.npz", "reference.npz", "view.onnx")
 """Parts that a bundle has where they lie in its folder."""
 PARTS = (
     NETWORK,
+    "slice.onnx",
     "lungs.onnx",
     *OPTIONAL,
-    *(f"{vote}.onnx" for vote in VOTES if learnt(vote)),
+    *(f"{vote}.onnx" for vote in dict.fromkeys((*CLASSIFIERS, *VOTES)) if learnt(vote)),
     f"{ENSEMBLE}.onnx",
     IMPUTER,
     ANOMALY,
@@ -153,8 +154,8 @@ class PatientLevel:
     @property
     def files(self) -> tuple[str, ...]:
         """The networks that it needs."""
-        own = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
-        return (*own, f"{ENSEMBLE}.onnx") if self.ensemble else own
+        networks = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
+        return (*networks, f"{ENSEMBLE}.onnx") if self.ensemble else networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +175,8 @@ class Bundle:
         anomaly: from which score on a slice is unlike a normal one, and what that rests on (see
             ``quality.anomaly.AnomalyThreshold``); None: there is no anomaly network.
         calibration: of the answer: an image's, or the patient's where there is a patient level.
-        validation: None in bundles from before it was written, and of studies: ``metrics`` tell the same in part.
+        validation: None in bundles from before it was written: ``metrics`` tell the same in part. Only models of
+            radiographs are held to it (``quality.unproven``).
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
         metrics: the figures of the model card: data set → ``role`` (internal, external, calibration …), ``images``,
@@ -306,6 +308,8 @@ def _check(bundle: Bundle) -> None:
         BundleError: which rule is broken.
     """
     manifest = bundle.folder / MANIFEST
+    if other := [name for name in bundle.files if name not in PARTS]:
+        raise BundleError(f"{manifest}: files must be parts of a bundle (found: {', '.join(other)})")
     for name in bundle.needed:
         if name not in bundle.files:
             raise BundleError(

@@ -8,6 +8,8 @@ from pulmoscope.core.types import FloatArray
 
 VOTES = ("majority", "mean", "attention", "regression")
 """The votes of system A; the last two are learnt (:mod:`pulmoscope.models.patient`)."""
+CLASSIFIERS = ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention", "attention-max")
+"""All learnt votes that there are, but for system A's regression."""
 WEIGHTED = "-weighted"
 """How the name of a learnt vote ends that takes the slices' vectors once for every class, times its probability."""
 DENSITIES = 11
@@ -37,8 +39,8 @@ def majority(slices: FloatArray) -> FloatArray:
 
 def mean(slices: FloatArray) -> FloatArray:
     """The mean probability of each class: (slices, classes) -> float32 (classes,)."""
-    found = slices.astype(np.float64).mean(axis=0)
-    return np.asarray(found / found.sum(), dtype=np.float32)
+    average = slices.astype(np.float64).mean(axis=0)
+    return np.asarray(average / average.sum(), dtype=np.float32)
 
 
 _COUNTED = {"majority": majority, "mean": mean}

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pulmoscope.datasets.hospitals import check_hospitals, is_of, of
+from pulmoscope.datasets.hospitals import check_hospitals, is_of, of, without
 from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import rules, settings
-from pulmoscope.recipes.recipe import Recipe
+from pulmoscope.recipes.recipe import Recipe, travelling
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.frames import Frames, frames_of, prepared
@@ -91,9 +91,8 @@ class LeaveOut:
             export_bundle(run, table, progress=progress, frames=frames)
 
     def facts(self) -> dict[str, Any]:
-        """Which recipe, for results; of the weights that its backbone begins with it names the file only."""
-        model = dataclasses.replace(self.recipe.model, weights=Path(self.recipe.model.weights).name)
-        plain = settings.to_plain(dataclasses.replace(self.recipe, model=model))
+        """Which recipe, for results, without folders of this machine."""
+        plain = settings.to_plain(travelling(self.recipe))
         return {"name": self.recipe.name, "title": self.recipe.title, "settings": plain}
 
     @cached_property
@@ -119,7 +118,7 @@ def _settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
     if recipe.slices is None:
         return settled(recipe, table)
     rules.check(recipe)
-    table = mapped_labels(table, recipe.labels)
+    table = mapped_labels(without(table, recipe.left_out) if recipe.left_out else table, recipe.labels)
     return dataclasses.replace(recipe, classes=recipe.classes or table.classes), table
 
 

@@ -38,7 +38,7 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.models.classifier import Classifier, build
 from pulmoscope.recipes import archive, rules, settings
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.runtime.bundle import MANIFEST, PARTS
+from pulmoscope.runtime.bundle import CARD, MANIFEST, PARTS
 from pulmoscope.training import curves
 from pulmoscope.training.frames import Frames, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.hardware import (
@@ -54,11 +54,15 @@ from pulmoscope.training.image_stage import image_stage
 from pulmoscope.training.loop import fit as fit_stage
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row, read_json, save_weights
-from pulmoscope.training.summary import SUMMARY, describe_data, finish
+from pulmoscope.training.summary import NEEDED, SUMMARY, describe_data, finish
 
 RECIPE = "recipe.json"
 SHARED = "checkpoints/frames"
 """Framed images that several processes share."""
+PREPARED = "prepared"
+"""Standardised slices and networks of quality control, until the run is exported."""
+TEMPORARY = ("checkpoints", "cache", PREPARED)
+"""Folders of a run under way; they hold patients' slices."""
 SHEETS = "sheets"
 """What generative networks draw, beside the patients' slices that they redraw."""
 DATA = "images.csv"
@@ -117,12 +121,13 @@ def load_run(folder: Path) -> TrainedRun:
     if not (folder / "run.json").is_file():
         raise RecipeError(f"{folder}: holds no finished training run (no run.json)")
     recipe = read_json(folder / "recipe.json", "recipe")["recipe"]
-    summary = read_json(folder / "run.json", *SUMMARY)
+    # Runs of studies did not always say all of it.
+    summary = dict.fromkeys(SUMMARY) | {"val_held_out": True} | read_json(folder / "run.json", *NEEDED)
     return TrainedRun(folder, settings.from_plain(recipe), summary)
 
 
 def check_free(run: Path, resume: bool, force: bool) -> None:
-    """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
+    """Refuse a folder that holds a run already; cheap, so that it is reported before images are read.
 
     Raises:
         OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
@@ -201,7 +206,7 @@ def fit(
 def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
     """A recipe and a data set made for one another: prepared and resolved; doing it twice changes nothing.
 
-    The table's warnings say which shares of classes that the data don't have went to the others.
+    The table's warnings say which fractions of classes that the data don't have went to the others.
 
     Raises:
         DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.
@@ -270,26 +275,35 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
     """
     marker = run / RECIPE
     if marker.exists() and not force:
-        before = read_json(marker, "recipe")
+        before = read_json(marker, "recipe", "data")
         # Earlier versions name some settings otherwise; those that they had not yet have their defaults.
         before["recipe"] = settings.to_plain(settings.from_plain(before["recipe"]))
         changed = _difference(_deciding(before), _deciding(begun))
         if changed:
             raise RecipeError(f"{run}: was begun with another {changed}; give another folder, or --force")
-        return (run / "run.json").is_file()
+        if not (run / "run.json").is_file():
+            return False
+        _remove(run, *TEMPORARY)  # what this call has prepared in vain
+        return True
     if marker.exists():  # else it is no run's
         (run / DATA).unlink(missing_ok=True)
-    for name in (MANIFEST, *RESULTS, *PARTS):
+    for name in (MANIFEST, CARD, *RESULTS, *PARTS):
         (run / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "cache", "tensorboard", SHEETS):
-        shutil.rmtree(run / name, ignore_errors=True)
+    _remove(run, *(name for name in TEMPORARY if name != PREPARED), "tensorboard", SHEETS)
     write_json(marker, begun)
     return False
 
 
+def _remove(run: Path, *folders: str) -> None:
+    for name in folders:
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
 def _deciding(begun: Mapping[str, Any]) -> Any:
     """What a run is as JSON holds it, without what only describes the recipe."""
-    told = {key: value for key, value in begun["recipe"].items() if key not in settings.DESCRIPTION}
+    told = {
+        key: value for key, value in begun["recipe"].items() if key not in (*settings.DESCRIPTION, "cache")
+    }
     told = dict(settings.leaves(told))
     return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": told, "data": begun["data"]}))
 

@@ -42,14 +42,16 @@ class Study(Protocol):
         ...
 
     @property
-    def label_text(self) -> str:
-        """Its slices' labels, as far as training goes by them; empty: it does not."""
+    def slice_labels(self) -> tuple[str, ...]:
+        """Its slices' labels as one text, where training goes by them."""
         ...
 
 
 SCHEMA_VERSION = "2.0"
 SUMMARY = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds", "val_held_out", "data")
 """What other modules read of ``run.json``."""
+NEEDED = ("epochs", "seconds", "data")
+"""What a ``run.json`` of any version says."""
 
 
 def describe_data(frames: Frames, table: SampleTable, classes: Sequence[str]) -> dict[str, Any]:
@@ -80,12 +82,13 @@ def describe_studies(
 
     Args:
         parts: split → its studies.
-        counted: what else is told of each split: name → of one study how many.
+        counted: what else is reported of each split: name → of one study how many.
     """
     digest = hashlib.sha256()
     for split, studies in parts.items():
         for study in studies:
-            digest.update(f"{split}\t{study.key}\t{study.sample.label}\t{study.label_text}\n".encode())
+            known = (split, study.key, study.sample.label, *study.slice_labels)
+            digest.update(("\t".join(known) + "\n").encode())
     sources = Counter(named(study.sample.source) for studies in parts.values() for study in studies)
     return {
         "counts": {
@@ -151,7 +154,7 @@ def finish(
     Args:
         states: of all stages, by name.
         shown: the stages whose curves are drawn; empty: all.
-        more: what else is told of such a run.
+        more: what else is reported of such a run.
     """
     rows = [row for state in states.values() for row in state.rows]
     curves.write_table(rows, run / "curves.csv")

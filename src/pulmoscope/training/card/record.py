@@ -77,7 +77,7 @@ def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
             else role_of(data["sources"], bundle.training_data.get("sources", {}))
         )
         figures = key_figures(found["overall"], found["pairwise"])
-        positive = bundle.recipe.get("positive", "")
+        positive = bundle.recipe.get("positive", "") if bundle.patient is None else ""
         for row in found["outside_classes"]:
             if positive in row["called"]:
                 name = f"{row['source']}_{row['label']}_called_{positive}"

@@ -18,10 +18,10 @@ from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import LossSpec, VoteSpec
 from pulmoscope.runtime.votes import VOTES
+from pulmoscope.training.run import PREPARED
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
 from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
-from pulmoscope.training.severity.run import OWN_CACHE
 
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
@@ -82,7 +82,7 @@ def ablate(
     """
     _check_loss(recipe)
     owned = not recipe.cache
-    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
+    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / PREPARED))
     rows: list[dict[str, Any]] = []
     baseline: Mapping[str, Predictions] = {}
     for name, own in _systems(recipe):
@@ -114,7 +114,7 @@ def ablate(
     }
     _write(out, result, recipe)
     if owned:
-        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
+        shutil.rmtree(out / PREPARED, ignore_errors=True)
     return result
 
 

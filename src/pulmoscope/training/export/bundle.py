@@ -17,8 +17,7 @@ from pulmoscope.training.export.studies import of_studies
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import load_run
-from pulmoscope.training.severity.run import OWN_CACHE
+from pulmoscope.training.run import PREPARED, load_run
 
 
 def export_bundle(
@@ -58,6 +57,7 @@ def export_bundle(
             made = of_studies(trained, table, version, terms, cache, Reporter.of(progress))
             (run / MANIFEST).unlink(missing_ok=True)
         write_text(run / CARD, model_card(made))
-        sealed = made.save()
-        shutil.rmtree(run / OWN_CACHE, ignore_errors=True)
-        return sealed
+        shutil.rmtree(
+            run / PREPARED, ignore_errors=True
+        )  # first: a kill must not leave patients' slices in a bundle
+        return made.save()

@@ -26,10 +26,10 @@ from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_picture
 from pulmoscope.training.folds import folds
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import TrainedRun
+from pulmoscope.training.run import PREPARED, TrainedRun
 from pulmoscope.training.severity.held_out import judged_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
-from pulmoscope.training.severity.run import OWN_CACHE, cache_of, without_dropped
+from pulmoscope.training.severity.run import cache_of, without_dropped
 
 SCHEMA_VERSION = "1.0"
 SUMMARY = "summary.json"
@@ -82,12 +82,12 @@ def cross_validate_severity(
 
     Args:
         recipe: where it names no cache, the folds share one, which is removed when all are done.
-        fit: trains one fold; one that is finished is given back as it is.
+        fit: trains one fold; one that is finished is returned as it is.
         command: what was typed.
     """
     reporter = Reporter.of(progress)
     owned = not recipe.cache
-    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / OWN_CACHE))
+    recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / PREPARED))
     judged: list[Judged] = []
     runs: list[TrainedRun] = []
     rows: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def cross_validate_severity(
     _write_anomalies(out, judged, found["anomaly"])
     write_json(out / SUMMARY, found)
     if owned:
-        shutil.rmtree(out / OWN_CACHE, ignore_errors=True)
+        shutil.rmtree(out / PREPARED, ignore_errors=True)
     return Validated(judged, runs, found)
 
 

@@ -3,7 +3,7 @@
 A run is a folder, as :mod:`pulmoscope.training.run` describes it, and a bundle when it is done
 (:mod:`pulmoscope.runtime.bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
 standardised slices and the networks of quality control, unless the recipe names a folder for these; the export, which
-judges the held-out studies, removes it.
+predicts the held-out studies, removes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pulmoscope.runtime.votes import with_densities
 from pulmoscope.training.hardware import clear_about_resources, find_device, keep_freed_memory
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.run import SHEETS, TrainedRun, check_free, claim, load_run
+from pulmoscope.training.run import PREPARED, SHEETS, TrainedRun, check_free, claim, load_run
 from pulmoscope.training.severity.attention import STAGE as ATTENDING
 from pulmoscope.training.severity.attention import fit_attention
 from pulmoscope.training.severity.quality_control import Fitted, Training
@@ -46,7 +46,6 @@ ATTENTION, REGRESSION = "attention.onnx", "regression.onnx"
 CHECK_NOISE, CHECK_SLICES, CHECK_STUDIES = 4, 8, 16
 """What the networks' files are checked with: seeded noise, slices and studies of those to learn from."""
 BATCH = 32
-OWN_CACHE = "prepared"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def fit_severity(
         table: studies with grades; the split val is held out.
         run: the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
 
@@ -155,7 +154,7 @@ def quality_controlled(
 
 
 def without_dropped(table: SampleTable, recipe: Recipe, reporter: Reporter) -> SampleTable:
-    """The studies of the recipe's classes; what is dropped is told.
+    """The studies of the recipe's classes; what is dropped is reported.
 
     Raises:
         DatasetError: a class has no study.
@@ -229,7 +228,7 @@ def _check_images(recipe: Recipe, studies: Sequence[StandardSlices]) -> FloatArr
 
 def cache_of(recipe: Recipe, run: Path) -> Cache:
     """Where prepared slices and quality networks lie: the recipe's folder, or the run's own."""
-    return Cache(Path(recipe.cache) if recipe.cache else run / OWN_CACHE)
+    return Cache(Path(recipe.cache) if recipe.cache else run / PREPARED)
 
 
 def _check_grades(recipe: Recipe, train: Sequence[StandardSlices], val: Sequence[StandardSlices]) -> None:

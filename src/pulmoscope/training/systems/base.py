@@ -47,14 +47,24 @@ class Options:
 
 @dataclass(frozen=True)
 class Told:
-    """What a person is told: lines, and warnings."""
+    """What is shown to a person: lines, and warnings."""
 
     lines: Sequence[str]
     warnings: Sequence[str] = ()
 
 
+def check_without_model(options: Options, folds: int) -> None:
+    """Are what only a model has, terms and a version, left alone where folds are trained to be measured?
+
+    Raises:
+        RecipeError: they are not.
+    """
+    if folds and (options.terms or options.release):
+        raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
+
+
 def told_of_folds(summary: Mapping[str, Any], out: Path) -> Told:
-    """What a person is told of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
+    """What is shown to a person of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
     lines = [
         f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
         for own in summary["folds"]
@@ -89,7 +99,7 @@ class System(ABC):
     @classmethod
     @abstractmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
-        """Refuse a folder that holds a run; cheap, so that it is told before data are read.
+        """Refuse a folder that holds a run; cheap, so that it is reported before data are read.
 
         Raises:
             OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.

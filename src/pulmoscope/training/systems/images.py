@@ -20,7 +20,16 @@ from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.frames import IMAGES, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.run import TrainedRun, check_free, fit, measured, settled
-from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told, told_of_folds
+from pulmoscope.training.systems.base import (
+    Figures,
+    Options,
+    Point,
+    Report,
+    System,
+    Told,
+    check_without_model,
+    told_of_folds,
+)
 from pulmoscope.training.tune.head import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
 
 
@@ -42,8 +51,7 @@ class Images(System):
     @classmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
         """See :meth:`System.check_free`."""
-        if folds and (options.terms or options.release):
-            raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
+        check_without_model(options, folds)
         check_free(out / "fold-1" if folds else out, options.resume, options.force)
 
     @classmethod

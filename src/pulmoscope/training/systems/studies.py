@@ -21,7 +21,16 @@ from pulmoscope.training.run import TrainedRun, check_free
 from pulmoscope.training.severity import run as severity
 from pulmoscope.training.severity.folds import cross_validate_severity
 from pulmoscope.training.state import Row
-from pulmoscope.training.systems.base import Figures, Options, Point, Report, System, Told, told_of_folds
+from pulmoscope.training.systems.base import (
+    Figures,
+    Options,
+    Point,
+    Report,
+    System,
+    Told,
+    check_without_model,
+    told_of_folds,
+)
 from pulmoscope.training.three_level import run as three_level
 from pulmoscope.training.three_level.studies import Cache
 
@@ -42,17 +51,42 @@ class _Studies(System):
         table = without(table, recipe.left_out) if recipe.left_out else table
         return cls(recipe, (mapped_labels(table, recipe.labels),), options)
 
+    @classmethod
+    def for_trials(
+        cls,
+        recipe: Recipe,
+        table: SampleTable,
+        points: Sequence[Point],
+        cached_features: bool | None,
+        options: Options,
+    ) -> Self:
+        """See :meth:`System.for_trials`."""
+        known = cls.of(recipe, (table,), options).table
+        return super().for_trials(recipe, known, points, cached_features, options)
+
 
 class Studies(_Studies):
     """CT studies in three levels; the ensemble's accuracy on patients counts, slices' accuracy prunes."""
 
     figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
 
+    @classmethod
+    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
+        """See :meth:`System.check_free`."""
+        check_without_model(options, folds)
+        super().check_free(out, options, folds)
+
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
         summary = self._fitted(self.table, out).summary
         if not is_bundle(out):
-            export_bundle(out, self.table, self.options.release, terms=self.options.terms)
+            export_bundle(
+                out,
+                self.table,
+                self.options.release,
+                terms=self.options.terms,
+                progress=self.options.progress,
+            )
         return Told(
             [
                 f"held-out accuracy of the ensemble {summary['val_accuracy']:.4f}; {summary['epochs']} epochs in "
@@ -133,7 +167,9 @@ class Grades(_Studies):
             progress=how.progress,
         )
         if not is_bundle(folder):
-            export_bundle(folder, table, how.release, cache=recipe.cache, terms=how.terms)
+            export_bundle(
+                folder, table, how.release, cache=recipe.cache, terms=how.terms, progress=how.progress
+            )
         return run
 
     def cross_validate(self, folds: int, out: Path) -> Told:
@@ -163,7 +199,7 @@ class Grades(_Studies):
         severity.quality_controlled(self.recipe, train, own, device, reporter)
 
     def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
-        """Of patients; held-out studies are judged when all is trained, so nothing is reported before."""
+        """Of patients; held-out studies are predicted when all is trained, so nothing is reported before."""
         own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device
         found = severity.fit_severity(own, self.table, run, device=device, force=True, progress=False)

@@ -66,7 +66,7 @@ class PatientNetworks:
     Attributes:
         classifiers: name → network.
         ensemble: of ``recipe.ensemble.of``.
-        states: course → how it went.
+        states: stage → how it went.
     """
 
     classifiers: Mapping[str, PatientClassifier]

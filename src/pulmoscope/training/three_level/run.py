@@ -67,7 +67,7 @@ def fit_studies(
         table: studies; ``Sample.infected`` says which slices show infection, where that is known.
         run: the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
         after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
@@ -91,7 +91,9 @@ def fit_studies(
         cache = Cache(Path(recipe.cache) if recipe.cache else run / "cache")
         parts = prepared_splits(recipe, table, cache, reporter)
         data = _described(parts, recipe.classes)
-        begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
+        # Where prepared slices lie says nothing about the run, and is nobody else's business.
+        plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
+        begun = {"schema_version": archive.VERSION, "recipe": plain, "data": data}
         if not claim(run, begun, force):
             _train(recipe, parts, run, where, cache, reporter, data)
     return load_run(run)

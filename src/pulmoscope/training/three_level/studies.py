@@ -50,9 +50,9 @@ class PreparedStudy:
     key: str
 
     @property
-    def label_text(self) -> str:
-        """Which slices show infection, as text; empty where that is not known."""
-        return "" if self.infected is None else np.packbits(self.infected).tobytes().hex()
+    def slice_labels(self) -> tuple[str, ...]:
+        """Which slices show infection, as one text; an empty one where that is not known."""
+        return ("" if self.infected is None else np.packbits(self.infected).tobytes().hex(),)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def tune(
     validation figure (system E, section IV: the accuracy), of equals the smaller loss.
 
     Args:
-        recipe: of any kind, see :func:`pulmoscope.training.tune.plan.recipe_to_tune`.
+        recipe: one that can be tuned (see :func:`pulmoscope.training.tune.plan.tunable`).
         table: with splits ``train`` and ``val``.
         out: the folder; where it holds an unfinished search of the same recipe and data, that one goes on.
         search: how; None: the recipe's whole grid.
