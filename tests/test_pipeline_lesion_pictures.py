@@ -8,7 +8,7 @@ from pulmoscope.pipeline.pictures.lesions import (
     LESION_COLOURS,
     OUTLINE,
     affected_pictures,
-    drawn,
+    lesion_picture,
     most_affected,
 )
 
@@ -33,7 +33,7 @@ def test_the_most_affected_slice_of_every_part_of_the_lungs() -> None:
 
 def test_lesions_are_coloured_and_lungs_outlined() -> None:
     scan = a_ct_diagnosis().scan
-    picture = drawn(scan, masks(), 18, 64).astype(int)
+    picture = lesion_picture(scan, masks(), 18, 64).astype(int)
     assert picture.shape == (56, 64, 3)
     assert tuple(picture[10, 15]) == OUTLINE
     grey = picture[5, 30]

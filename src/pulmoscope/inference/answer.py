@@ -16,10 +16,10 @@ class CtAnswer:
     """What a model says of a CT.
 
     Attributes:
-        slices: float32 (slices, classes); NaN where a slice is not judged.
-        judged: int (n,), the slices that were judged. Where the model reads thicker slices than the scan has, the first
-            of those that one of its slices is the mean of: it speaks for those up to the next.
-        patient: class → probability; empty where no slice is judged.
+        slices: float32 (slices, classes); NaN where a slice is not predicted.
+        judged: int (n,), the slices that were predicted. Where the model reads thicker slices than the scan has, the
+            first of those that one of its slices is the mean of: it speaks for those up to the next.
+        patient: class → probability; empty where no slice is predicted.
         logits: float32 (classes,), the patient's before calibration; None where a rule puts the slices together.
         levels: classifiers of the whole patient: name → class → probability; empty where there is only one.
         vectors: what the model knows of the patient, name → (d,): those by which patients lie close together or apart.
@@ -27,7 +27,7 @@ class CtAnswer:
         checked: patients that the way from slices to the patient was checked on; None: on as many as the card says.
         network: what the network says by itself, likewise, where the measure of dense lung was weighed in; else None.
         anomalies: float32 (slices,), how unlike normal ones the slices are, as multiples of the limit; NaN where one
-            is not judged; None where the model has no such score.
+            is not predicted; None where the model has no such score.
     """
 
     slices: FloatArray

@@ -78,7 +78,7 @@ def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Pred
 
 
 def _without_lungs(seen: SeenCt) -> UnsuitableError:
-    """Why a CT of which no slice was judged is refused."""
-    found_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
-    finding = f"no slice shows enough lung: {found_ml:.0f} ml are found in all"
+    """Why a CT of which no slice was predicted is refused."""
+    lung_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
+    finding = f"no slice shows enough lung: {lung_ml:.0f} ml are found in all"
     return UnsuitableError(seen.scan.source, "no-lungs", finding)

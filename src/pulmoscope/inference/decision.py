@@ -32,17 +32,19 @@ def judge(
     distances = _distances(bundle, "reference.npz", answers)
     from_normal = _distances(bundle, "normal.npz", answers)
     limits = unproven.limits_of(bundle)
-    found = []
-    for place, (own, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
-        known = rules.synthetic_among_real(own, bundle.training_data.get("sources", ()))
+    decisions = []
+    for index, (image_flags, row) in enumerate(zip(flags, answers.probabilities, strict=True)):
+        known = rules.synthetic_among_real(image_flags, bundle.training_data.get("sources", ()))
         known = views.known_children(known, bundle.training_data.get("views", {}), bundle.classes)
-        shares = dict(zip(bundle.classes, (round(float(share), 6) for share in row), strict=True))
-        unlike = rules.unlike_training(distances[place], thresholds.distance)
-        if not is_positive(max(shares, key=lambda name: shares[name])):
-            unlike += rules.unlike_normal(from_normal[place], thresholds.normal_distance)
+        probabilities = dict(
+            zip(bundle.classes, (round(float(probability), 6) for probability in row), strict=True)
+        )
+        unlike = rules.unlike_training(distances[index], thresholds.distance)
+        if not is_positive(max(probabilities, key=lambda name: probabilities[name])):
+            unlike += rules.unlike_normal(from_normal[index], thresholds.normal_distance)
         quality = Quality((*known, *unlike, *limits))
-        found.append((quality, decide(shares, quality, thresholds)))
-    return found
+        decisions.append((quality, decide(probabilities, quality, thresholds)))
+    return decisions
 
 
 def _distances(bundle: Bundle, part: str, answers: Outputs) -> Sequence[float | None]:
@@ -50,7 +52,7 @@ def _distances(bundle: Bundle, part: str, answers: Outputs) -> Sequence[float | 
     reference = _reference(bundle.folder / part, bundle.files.get(part))
     if reference is None:
         return [None] * len(answers.probabilities)
-    return [float(own) for own in reference.distance(answers.features.mean(axis=(2, 3)))]
+    return [float(distance) for distance in reference.distance(answers.features.mean(axis=(2, 3)))]
 
 
 def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> Quality:

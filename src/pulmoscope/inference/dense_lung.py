@@ -13,8 +13,8 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 
 CLEAR = 0.02
-"""With at least this share of dense lung a slice may be infected, as far as density goes. Seven eighths of the slices
-of a patient without pneumonia have less (one patient; the rest up to 0.067)."""
+"""With at least this fraction of dense lung a slice may be infected, as far as density goes. Seven eighths of the
+slices of a patient without pneumonia have less (one patient; the rest up to 0.067)."""
 
 
 def weighed(slices: FloatArray, pneumonia: Sequence[int], dense: FloatArray) -> FloatArray:
@@ -24,22 +24,22 @@ def weighed(slices: FloatArray, pneumonia: Sequence[int], dense: FloatArray) -> 
 
     Args:
         slices: (slices, classes), rows of sum 1.
-        pneumonia: the places of the classes that make lung dense; not all.
-        dense: (slices,), of each slice's lung the share that is dense.
+        pneumonia: the indices of the classes that make lung dense; not all.
+        dense: (slices,), of each slice's lung the fraction that is dense.
 
     Returns:
         float32 (slices, classes), rows of sum 1.
     """
-    found = np.array(slices, dtype=np.float64)
-    others = np.setdiff1d(np.arange(found.shape[1]), pneumonia)
-    found[:, list(pneumonia)] *= np.minimum(1, dense[:, None] / CLEAR)
-    rest = 1 - found[:, list(pneumonia)].sum(axis=1, keepdims=True)
-    of_others = found[:, others].sum(axis=1, keepdims=True)
+    weighted = np.array(slices, dtype=np.float64)
+    others = np.setdiff1d(np.arange(weighted.shape[1]), pneumonia)
+    weighted[:, list(pneumonia)] *= np.minimum(1, dense[:, None] / CLEAR)
+    rest = 1 - weighted[:, list(pneumonia)].sum(axis=1, keepdims=True)
+    of_others = weighted[:, others].sum(axis=1, keepdims=True)
     shared = np.divide(
-        found[:, others],
+        weighted[:, others],
         of_others,
-        out=np.full((len(found), len(others)), 1 / len(others)),
+        out=np.full((len(weighted), len(others)), 1 / len(others)),
         where=of_others > 0,
     )
-    found[:, others] = shared * rest
-    return found.astype(np.float32)
+    weighted[:, others] = shared * rest
+    return weighted.astype(np.float32)

@@ -44,34 +44,34 @@ def measured(
         return None
     from pulmoscope.segment.ct_severity import measure
 
-    found = measure(scan.pixels, lungs.labels, scan.spacing_mm, missing)
-    if found is None or missing is None:
-        return found
+    measurement = measure(scan.pixels, lungs.labels, scan.spacing_mm, missing)
+    if measurement is None or missing is None:
+        return measurement
     lost = int(np.count_nonzero(lungs.labels[missing]))
     if not lost:
-        return found
+        return measurement
     percent = 100 * lost / int(np.count_nonzero(lungs.labels))
     limit = f"{percent:.1f} % of the lung was not observed: the percentage is of the rest."
-    return replace(found[0], limits=(limit,)), found[1]
+    return replace(measurement[0], limits=(limit,)), measurement[1]
 
 
 def with_limits(
-    found: Measured | None, quality: Quality
+    measurement: Measured | None, quality: Quality
 ) -> tuple[SeverityMeasure | None, SeverityMasks | None]:
     """The measure with what limits it by the scan's quality, and its masks."""
-    if found is None:
+    if measurement is None:
         return None, None
-    severity, masks = found
+    severity, masks = measurement
     codes = dict.fromkeys(flag.code for flag in quality.flags)
     return replace(severity, limits=(*severity.limits, *(LIMITS[c] for c in codes if c in LIMITS))), masks
 
 
 def held_to_measure(prediction: Prediction, severity: SeverityMeasure | None) -> Prediction:
     """Refer an answer that is a grade (``CT-0`` … ``CT-4``) and far from the measured one; any other as it is."""
-    said = grade_number(prediction.label)
-    if severity is None or said is None:
+    grade = grade_number(prediction.label)
+    if severity is None or grade is None:
         return prediction
-    if abs(said - GRADES.index(severity.grade)) <= FAR:
+    if abs(grade - GRADES.index(severity.grade)) <= FAR:
         return prediction
     reason = (
         f"The network says {prediction.label}, but {severity.percent_affected:.1f} % of the lungs is affected by "

@@ -32,8 +32,8 @@ def patient_probabilities(slices: FloatArray, positive: Sequence[int]) -> FloatA
     lesion is not averaged away.
 
     Args:
-        slices: (slices, classes), of every judged slice; at least one.
-        positive: the places of the classes that say that something was found.
+        slices: (slices, classes), of every predicted slice; at least one.
+        positive: the indices of the classes that say that something was found.
     """
     count = min(len(slices), max(FEWEST, round(TOP_FRACTION * len(slices))))
     order = np.argsort(slices[:, list(positive)].sum(axis=1), kind="stable")
@@ -41,7 +41,7 @@ def patient_probabilities(slices: FloatArray, positive: Sequence[int]) -> FloatA
 
 
 def suspicious(positive: npt.NDArray[np.floating], most: int = 4) -> list[int]:
-    """The places of the slices to show: the highest, each at least a twentieth of the slices away from the others.
+    """The indices of the slices to show: the highest, each at least a twentieth of the slices away from the others.
 
     Args:
         positive: (slices,), how suspicious each slice is, from 0 on; -1 where it must not be shown.
@@ -49,9 +49,9 @@ def suspicious(positive: npt.NDArray[np.floating], most: int = 4) -> list[int]:
     """
     apart = max(1, len(positive) // 20)
     chosen: list[int] = []
-    for place in np.argsort(-positive, kind="stable"):
-        if positive[place] >= 0 and all(abs(int(place) - other) >= apart for other in chosen):
-            chosen.append(int(place))
+    for index in np.argsort(-positive, kind="stable"):
+        if positive[index] >= 0 and all(abs(int(index) - other) >= apart for other in chosen):
+            chosen.append(int(index))
         if len(chosen) == most:
             break
     return chosen

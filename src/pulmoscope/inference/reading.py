@@ -26,7 +26,7 @@ from pulmoscope.runtime.model import BATCH, LAST_STAGE, Model
 
 
 class _Read(NamedTuple):
-    """What the image network says of the slices that were judged: which, their probabilities and vectors."""
+    """What the image network says of the slices that were predicted: which, their probabilities and vectors."""
 
     slices: Indices
     probabilities: FloatArray
@@ -48,8 +48,8 @@ class Reading:
     Attributes:
         model: one whose bundle is of modality CT.
         shown: the slices as its network is shown them.
-        seen: the CT; None where only its prepared slices are at hand, which is enough to answer for a model that judges
-            patients, and not to explain.
+        seen: the CT; None where only its prepared slices are at hand, which is enough to answer for a model that
+            predicts patients, and not to explain.
     """
 
     model: Model
@@ -98,19 +98,19 @@ class Reading:
         classes, (rows, columns) = self.model.bundle.classes, self.seen.scan.pixels.shape[1:]
         index = classes.index(target)
         stages = [*outputs.stages, LAST_STAGE] if outputs.stages else [0]
-        found = []
+        explanations = []
         for row, (at, box) in enumerate(zip(slices, batch.boxes, strict=True)):
             for stage in stages:
                 heat = gradcam.cells(outputs, row, index, stage or LAST_STAGE)
                 heat = gradcam.place(heat, box, rows, columns)
-                found.append(Explanation("grad-cam", target, heat, index=at, stage=stage))
+                explanations.append(Explanation("grad-cam", target, heat, index=at, stage=stage))
             if scores is not None and scores.limit.above(scores.each)[row]:
                 heat = gradcam.place(scores.maps[row] / scores.maps[row].max(), box, rows, columns)
-                found.append(Explanation("anomaly", f"unlike {classes[0]}", heat, index=at))
-        return found
+                explanations.append(Explanation("anomaly", f"unlike {classes[0]}", heat, index=at))
+        return explanations
 
     def _read(self) -> _Read | None:
-        """What the image network says; None where no slice is judged."""
+        """What the image network says; None where no slice is predicted."""
         wanted = self.shown.wanted
         batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
         parts = []
@@ -120,7 +120,7 @@ class Reading:
                     outputs = self.model.predict(batch.tensor)
                     vectors = self.model.vectors(outputs, batch.images)
                     parts.append(_Read(batch.slices, outputs.probabilities, vectors))
-        return _Read(*(np.concatenate(own) for own in zip(*parts, strict=True))) if parts else None
+        return _Read(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else None
 
     def _by_rule(self, read: _Read) -> CtAnswer:
         """The patient by :mod:`pulmoscope.inference.patient_rule`.
@@ -155,15 +155,15 @@ class Reading:
         )
 
     def _of_scan(self, slices: Indices, rows: npt.NDArray[np.float32]) -> FloatArray:
-        """What is known of each judged slice of the network's, for every slice of the scan that it shows.
+        """What is known of each predicted slice of the network's, for every slice of the scan that it shows.
 
         Returns:
-            float32 (slices of the scan, …); NaN where one was not judged.
+            float32 (slices of the scan, …); NaN where one was not predicted.
         """
-        found = np.full((int(self.shown.first[-1]), *rows.shape[1:]), np.nan, dtype=np.float32)
+        of_scan = np.full((int(self.shown.first[-1]), *rows.shape[1:]), np.nan, dtype=np.float32)
         for index, row in zip(slices, rows, strict=True):
-            found[self.shown.first[index] : self.shown.first[index + 1]] = row
-        return found
+            of_scan[self.shown.first[index] : self.shown.first[index + 1]] = row
+        return of_scan
 
 
 def levels_in_words(patient: PatientLevel | None) -> str:

@@ -101,13 +101,13 @@ class _Framed:
         size, channels = preprocess.size, preprocess.channels
         return ShownBatch(
             np.array([index for index, _ in ready], dtype=np.intp),
-            np.stack([own.tensor for _, own in ready])
+            np.stack([image.tensor for _, image in ready])
             if ready
             else np.empty((0, channels, size, size), np.float32),
-            np.stack([own.framed.image for _, own in ready])
+            np.stack([image.framed.image for _, image in ready])
             if ready
             else np.empty((0, size, size), np.float32),
-            tuple(own.framed.box for _, own in ready),
+            tuple(image.framed.box for _, image in ready),
         )
 
 
@@ -120,9 +120,9 @@ class _Bodies:
 
     @property
     def preprocess(self) -> CtPreprocess:
-        own = self.model.bundle.preprocess
-        assert isinstance(own, CtPreprocess)
-        return own
+        preprocess = self.model.bundle.preprocess
+        assert isinstance(preprocess, CtPreprocess)
+        return preprocess
 
     @property
     def first(self) -> npt.NDArray[np.integer]:
@@ -149,9 +149,9 @@ class _Standardised:
 
     @property
     def preprocess(self) -> Standardisation:
-        own = self.model.bundle.preprocess
-        assert isinstance(own, Standardisation)
-        return own
+        preprocess = self.model.bundle.preprocess
+        assert isinstance(preprocess, Standardisation)
+        return preprocess
 
     def __post_init__(self) -> None:
         scan = self.seen.scan

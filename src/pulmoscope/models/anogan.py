@@ -137,9 +137,12 @@ class AnomalyNetwork(nn.Module):
         """What is exported: scores (batch,) and residual maps like the slices (batch, 1, side, side)."""
         slices = reduced(slices, self.factor)
         generated = self.generator(self.encoder(slices))
-        features, drawn_features = self.discriminator.features(slices), self.discriminator.features(generated)
+        features, generated_features = (
+            self.discriminator.features(slices),
+            self.discriminator.features(generated),
+        )
         residuals = enlarged((slices - generated).abs(), self.factor)
-        return scores(slices, generated, features, drawn_features, self.weight), residuals
+        return scores(slices, generated, features, generated_features, self.weight), residuals
 
     def forward(self, slices: Tensor) -> Tensor:
         """The scores alone."""

@@ -95,11 +95,11 @@ def _fill(backbone: nn.Module, loaded: dict[str, Tensor], channels: int, source:
     """
     config = backbone.default_cfg
     assert isinstance(config, dict)
-    own_head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
+    head, first = f"{config['classifier']}.", f"{config['first_conv']}.weight"
     state = {
         name: value.float() if value.is_floating_point() else value
         for name, value in loaded.items()
-        if not name.startswith(own_head)
+        if not name.startswith(head)
     }
     if channels != 3 and first in state:
         state[first] = adapt_input_conv(channels, state[first])

@@ -73,8 +73,8 @@ def build_loss(spec: LossSpec, counts: Sequence[int]) -> Loss:
 
 
 def _focal(logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None) -> Tensor:
-    log_share = functional.log_softmax(logits, dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    each = -((1 - log_share.exp()) ** gamma) * log_share
+    log_probability = functional.log_softmax(logits, dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    each = -((1 - log_probability.exp()) ** gamma) * log_probability
     if weights is None:
         return each.mean()
     of_labels = weights[labels]

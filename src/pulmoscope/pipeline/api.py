@@ -35,8 +35,8 @@ def read_scans(paths: Sequence[str | Path]) -> Iterator[Scan | InputError]:
 
     What is refused comes as its error.
     """
-    for found in read([Path(path) for path in paths]):
-        result = found.scan if found.error is None else found.error
+    for reading in read([Path(path) for path in paths]):
+        result = reading.scan if reading.error is None else reading.error
         assert result is not None
         yield result
 
@@ -121,8 +121,8 @@ def measure_severity(scan: Scan) -> SeverityMeasure | None:
         UnsuitableError: it is an X-ray, or its slices came as pictures, which have no HU.
     """
     seen = look_at(_in_hu(scan, "severity"))
-    found = measured(seen.scan, seen.lungs, seen.missing)
-    return None if found is None else found[0]
+    measurement = measured(seen.scan, seen.lungs, seen.missing)
+    return None if measurement is None else measurement[0]
 
 
 def load_data(*folders: str | Path) -> SampleTable:

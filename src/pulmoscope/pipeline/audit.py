@@ -49,7 +49,7 @@ def audit(
         The content of ``audit.json``.
 
     Raises:
-        OutputExistsError: ``out`` holds results and ``force`` is not given.
+        OutputExistsError: ``out`` holds results and without ``force``.
         BundleError: see :func:`check_auditable`.
         DatasetError: no image could be read, or none has a label among the model's classes.
     """
@@ -61,36 +61,36 @@ def audit(
             f"{table.root}: no label is one of the model's classes {', '.join(model.bundle.classes)} "
             f"(found: {', '.join(table.classes) or 'none'})"
         )
-    chosen = [own for own in PERTURBATIONS if model.finds_lungs or not own.framed]
+    chosen = [one for one in PERTURBATIONS if model.finds_lungs or not one.framed]
     answers: dict[str, Predictions] = {}
     failures: tuple[Failure, ...] = ()
     for step, perturbation in enumerate(chosen):
-        told = _shifted(progress, step * len(known), len(chosen) * len(known))
+        progress_here = _shifted(progress, step * len(known), len(chosen) * len(known))
         answers[perturbation.code], failed = predict_table(
-            model, known, perturbation.apply, told, framed=perturbation.framed
+            model, known, perturbation.apply, progress_here, framed=perturbation.framed
         )
         if perturbation is CLEAN:
             failures = failed
         write_predictions(out / f"predictions-{perturbation.code}.csv", answers[perturbation.code])
-    found = {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(known, split, failures),
-        **_judged(answers, bootstrap, seed, seeks=model.finds_lungs),
+        **_assessed(answers, bootstrap, seed, seeks=model.finds_lungs),
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    write_text(out / "report.html", audit_page(found, _examples(known, answers)))
-    write_json(out / "audit.json", found)
-    return found
+    write_text(out / "report.html", audit_page(report, _examples(known, answers)))
+    write_json(out / "audit.json", report)
+    return report
 
 
 def check_auditable(model: Model) -> None:
     """Does the model read single images?
 
     Raises:
-        BundleError: it judges studies, and one whose lungs are hidden is refused before any network sees it.
+        BundleError: it reads studies, and one whose lungs are hidden is refused before any network sees it.
     """
     if model.bundle.patient is not None:
         raise BundleError(
@@ -99,14 +99,23 @@ def check_auditable(model: Model) -> None:
         )
 
 
-def _judged(answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, seeks: bool) -> dict[str, Any]:
+def _assessed(
+    answers: Mapping[str, Predictions], bootstrap: int, seed: int, *, seeks: bool
+) -> dict[str, Any]:
     """``method`` and ``results``: every perturbation beside the images as they are."""
-    measured = {code: measure(given, bootstrap, seed) for code, given in answers.items()}
+    measured = {code: measure(predictions, bootstrap, seed) for code, predictions in answers.items()}
     clean = measured[CLEAN.code]
     results = [
-        assess(own, measured[own.code], clean, answers[own.code], answers[CLEAN.code], seeks=seeks)
-        for own in PERTURBATIONS
-        if own.code in answers
+        assess(
+            perturbation,
+            measured[perturbation.code],
+            clean,
+            answers[perturbation.code],
+            answers[CLEAN.code],
+            seeks=seeks,
+        )
+        for perturbation in PERTURBATIONS
+        if perturbation.code in answers
     ]
     compared = f"{PAIR[0]} against {PAIR[1]}" if clean.pairwise else "mean over the classes, one against rest"
     return {
@@ -140,10 +149,10 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
         pixels = shrunk(read_pixels(paths[clean.files[row]]), SIDE)
         views = []
         for perturbation in (own for own in PERTURBATIONS if own.code in answers):
-            given = answers[perturbation.code]
+            predictions = answers[perturbation.code]
             image = pixels if perturbation.apply is None else perturbation.apply(pixels)
-            shares = given.probabilities[row]
-            called = given.classes[int(shares.argmax())]
-            views.append(View(perturbation.title, jpeg(grey(image)), called, float(shares.max())))
+            probabilities = predictions.probabilities[row]
+            called = predictions.classes[int(probabilities.argmax())]
+            views.append(View(perturbation.title, jpeg(grey(image)), called, float(probabilities.max())))
         examples.append(Example(shareable(clean.files[row]), label, tuple(views)))
     return examples

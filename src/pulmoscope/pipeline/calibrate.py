@@ -1,4 +1,4 @@
-"""A model's probabilities and its referral, fitted anew on labelled images or studies: a hospital's own, say."""
+"""A model's probabilities and its referral, fitted anew on labelled images or studies: those of one hospital, say."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def calibrate(
     written: see :func:`pulmoscope.training.card.text.model_card`.
 
     Args:
-        table: images, or studies where the model judges patients, that training has not seen.
+        table: images, or studies where the model predicts patients, that training has not seen.
         out: the new bundle's folder.
         split: what the table is called in ``fitted_on``.
         version: of the new bundle; empty: the model's, ``+`` and the beginning of the data's checksum.
@@ -62,35 +62,35 @@ def calibrate(
 
     Raises:
         OutputExistsError: ``out`` holds a bundle, and ``force`` is not given.
-        BundleError: ``out`` is the model's own folder.
+        BundleError: ``out`` is the folder of the model itself.
         DatasetError: fewer than :data:`LEAST` images have a label that the model knows, or all have the same.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    own = model.bundle
+    bundle = model.bundle
     check_folder(out, MANIFEST, force)
-    if out.resolve() == own.folder.resolve():
-        raise BundleError(f"{out}: is the model itself; the calibrated one needs a folder of its own")
+    if out.resolve() == bundle.folder.resolve():
+        raise BundleError(f"{out}: is the model itself; the calibrated one needs another folder")
     predictions, failures = predict_answers(model, table, progress)
     known = _enough(predictions, table)
     assert known.logits is not None
     temperature = fit_temperature(known.logits, known.truth)
-    shares = calibrated(known.logits.astype(np.float32), temperature)
+    probabilities = calibrated(known.logits.astype(np.float32), temperature)
     claim_folder(out, MANIFEST, force)
-    _copy_parts(own, out)
+    _copy_parts(bundle, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     contents = file_checksums(table)
     used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
     answered = set(known.files)
     of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
     made = replace(
-        own,
+        bundle,
         folder=out,
-        version=version or f"{own.version.partition('+')[0]}+{used.sha256[:8]}",
+        version=version or f"{bundle.version.partition('+')[0]}+{used.sha256[:8]}",
         calibration=Calibration(
             temperature, f"{used.split} of {sources}, {len(known)} images", tuple(sorted(of_images))
         ),
-        thresholds=_thresholds(own.thresholds, known, shares),
-        metrics={name: _carried(found, used) for name, found in own.metrics.items()},
+        thresholds=_thresholds(bundle.thresholds, known, probabilities),
+        metrics={name: _carried(record, used) for name, record in bundle.metrics.items()},
     )
     return made.save(), failures
 
@@ -107,24 +107,24 @@ def _enough(predictions: Predictions, table: SampleTable) -> Predictions:
     return known
 
 
-def _copy_parts(own: Bundle, out: Path) -> None:
+def _copy_parts(bundle: Bundle, out: Path) -> None:
     """Copy a bundle's parts, and take away what a bundle that was there before had besides."""
     for name in PARTS:
         (out / name).unlink(missing_ok=True)
-    for name in own.files:
-        write_bytes(out / name, (own.folder / name).read_bytes())
+    for name in bundle.files:
+        write_bytes(out / name, (bundle.folder / name).read_bytes())
 
 
-def _thresholds(own: Thresholds, known: Predictions, shares: FloatArray) -> Thresholds:
+def _thresholds(current: Thresholds, known: Predictions, probabilities: FloatArray) -> Thresholds:
     """The model's thresholds with those of probability fitted anew.
 
     Thresholds by class replace the one for all, so the old ones must not stay: they are fitted anew where the model
     has them and the images' hospitals are known, and dropped elsewhere.
     """
     by_class: Mapping[str, float] = {}
-    if own.by_class and set(known.hospitals) - {UNIDENTIFIED}:
-        by_class = class_thresholds(shares, known.truth, known.hospitals, known.classes)
-    return replace(own, confidence=confidence_threshold(shares, known.truth), by_class=by_class)
+    if current.by_class and set(known.hospitals) - {UNIDENTIFIED}:
+        by_class = class_thresholds(probabilities, known.truth, known.hospitals, known.classes)
+    return replace(current, confidence=confidence_threshold(probabilities, known.truth), by_class=by_class)
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,18 @@ class _Used:
     sources: frozenset[str]
     sha256: str
 
-    def may_be_in(self, found: Mapping[str, Any]) -> bool:
+    def may_be_in(self, record: Mapping[str, Any]) -> bool:
         """Whether recorded figures may be of the same images: of the same table, or of a source and split in common."""
-        if found.get("data_sha256") == self.sha256:
+        if record.get("data_sha256") == self.sha256:
             return True
-        splits = {self.split, found.get("split") or "all"}
-        return bool(self.sources & set(found.get("sources", ()))) and (len(splits) == 1 or "all" in splits)
+        splits = {self.split, record.get("split") or "all"}
+        return bool(self.sources & set(record.get("sources", ()))) and (len(splits) == 1 or "all" in splits)
 
 
-def _carried(found: Mapping[str, Any], used: _Used) -> dict[str, Any]:
+def _carried(record: Mapping[str, Any], used: _Used) -> dict[str, Any]:
     """A recorded evaluation as it stands after a calibration: less what that makes untrue, and no longer external."""
-    kept = _without(found)
-    if found["role"] not in EVALUATIONS or not used.may_be_in(found):
+    kept = _without(record)
+    if record["role"] not in EVALUATIONS or not used.may_be_in(record):
         return kept
     return {
         **kept,
@@ -155,13 +155,13 @@ def _carried(found: Mapping[str, Any], used: _Used) -> dict[str, Any]:
     }
 
 
-def _without(found: Mapping[str, Any]) -> dict[str, Any]:
+def _without(record: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded evaluation, less what another calibration makes untrue."""
     untrue = (*BY_TEMPERATURE, *BY_REFERRAL)
-    kept = {name: value for name, value in found["figures"].items() if not name.startswith(untrue)}
+    kept = {name: value for name, value in record["figures"].items() if not name.startswith(untrue)}
     hospitals = {
-        hospital: {name: value for name, value in own.items() if name not in BY_REFERRAL}
-        for hospital, own in found.get("hospitals", {}).items()
+        hospital: {name: value for name, value in scores.items() if name not in BY_REFERRAL}
+        for hospital, scores in record.get("hospitals", {}).items()
     }
-    what = found["what"].replace("chosen and calibrated on", "chosen on")
-    return {**found, "what": what, "figures": kept} | ({"hospitals": hospitals} if hospitals else {})
+    what = record["what"].replace("chosen and calibrated on", "chosen on")
+    return {**record, "what": what, "figures": kept} | ({"hospitals": hospitals} if hospitals else {})

@@ -61,7 +61,7 @@ def compare(
     except ValueError as error:
         raise DatasetError(f"{first}, {second}: can't be compared ({error})") from error
     claim_folder(out, RESULT, force)
-    found = {
+    result = {
         "schema_version": SCHEMA_VERSION,
         "first": one.facts(),
         "second": other.facts(),
@@ -83,14 +83,16 @@ def compare(
         "software": versions("numpy"),
         "notice": NOTICE,
     }
-    write_json(out / RESULT, found)
-    return found
+    write_json(out / RESULT, result)
+    return result
 
 
 def _figures(comparison: Comparison, classes: Sequence[str]) -> dict[str, Any]:
     """What ``compare.json`` says of both models' figures, and of the answers that only one has right."""
     of_class = {
-        label: {name: own.plain() for (of, name), own in comparison.figures.items() if of == label}
+        label: {
+            name: difference.plain() for (of, name), difference in comparison.figures.items() if of == label
+        }
         for label in classes
     }
     return {
@@ -134,8 +136,8 @@ class _Evaluation:
 
     def facts(self) -> dict[str, Any]:
         """Which model, and how many of the images calibration has shown it."""
-        own = {name: self.metrics["model"][name] for name in ("name", "version", "sha256")}
-        return {**own, "used_for_calibration": self.metrics["data"].get("used_for_calibration", 0)}
+        identity = {name: self.metrics["model"][name] for name in ("name", "version", "sha256")}
+        return {**identity, "used_for_calibration": self.metrics["data"].get("used_for_calibration", 0)}
 
 
 def _matched(one: _Evaluation, other: _Evaluation) -> tuple[Predictions, Predictions]:
@@ -147,8 +149,8 @@ def _matched(one: _Evaluation, other: _Evaluation) -> tuple[Predictions, Predict
     both = f"{one.folder}, {other.folder}"
     first, second = one.predictions, other.predictions
     if set(first.classes) != set(second.classes):
-        told = " against ".join(", ".join(sorted(own.classes)) for own in (first, second))
-        raise DatasetError(f"{both}: only models of the same classes can be compared (found: {told})")
+        classes = " against ".join(", ".join(sorted(predictions.classes)) for predictions in (first, second))
+        raise DatasetError(f"{both}: only models of the same classes can be compared (found: {classes})")
     rows = {file: number for number, file in enumerate(second.files)}
     alone = len(set(first.files) - rows.keys()), len(rows.keys() - set(first.files))
     if any(alone):
@@ -169,16 +171,16 @@ def _matched(one: _Evaluation, other: _Evaluation) -> tuple[Predictions, Predict
     return first, second
 
 
-def _reordered(own: Predictions, rows: Sequence[int], classes: Sequence[str]) -> Predictions:
+def _reordered(predictions: Predictions, rows: Sequence[int], classes: Sequence[str]) -> Predictions:
     """The rows of predictions in another order, and the columns in that of ``classes``."""
-    columns = [own.classes.index(name) for name in classes]
+    columns = [predictions.classes.index(name) for name in classes]
     return Predictions(
-        files=tuple(own.files[row] for row in rows),
-        labels=tuple(own.labels[row] for row in rows),
-        patients=tuple(own.patients[row] for row in rows),
-        sources=tuple(own.sources[row] for row in rows),
+        files=tuple(predictions.files[row] for row in rows),
+        labels=tuple(predictions.labels[row] for row in rows),
+        patients=tuple(predictions.patients[row] for row in rows),
+        sources=tuple(predictions.sources[row] for row in rows),
         classes=tuple(classes),
-        probabilities=own.probabilities[rows][:, columns],
+        probabilities=predictions.probabilities[rows][:, columns],
     )
 
 
@@ -197,12 +199,12 @@ def conclusion(comparison: Comparison, first: str, second: str) -> dict[str, Any
             sides["first" if gap.low > 0 else "second" if gap.high < 0 else "neither"].append(name)
     patients = "" if comparison.units == comparison.images else f" of {comparison.units} patients"
     where = f"on these {comparison.images} images{patients}"
-    told = [
-        f"{model} is better in {_listed([TITLES[own] for own in sides[side]])}"
+    parts = [
+        f"{model} is better in {_listed([TITLES[score] for score in sides[side]])}"
         for side, model in (("first", first), ("second", second))
         if sides[side]
     ]
-    if not told:
+    if not parts:
         text = (
             f"No difference between {first} and {second} can be shown {where}: no interval of a difference lies on "
             "one side of 0. That does not mean that they are equally good."
@@ -210,9 +212,9 @@ def conclusion(comparison: Comparison, first: str, second: str) -> dict[str, Any
         return {"better": "none", "first": [], "second": [], "sentence": text}
     others = [TITLES[name] for name in sides.pop("neither")]
     rest = f"; in {_listed(others)} chance may explain the difference" if others else ""
-    better = "mixed" if len(told) > 1 else "first" if sides["first"] else "second"
+    better = "mixed" if len(parts) > 1 else "first" if sides["first"] else "second"
     sentence = (
-        f"{where[0].upper()}{where[1:]} {' and '.join(told)}{rest}. Other hospitals may show otherwise."
+        f"{where[0].upper()}{where[1:]} {' and '.join(parts)}{rest}. Other hospitals may show otherwise."
     )
     return {"better": better, **sides, "sentence": sentence}
 

@@ -123,7 +123,7 @@ class Run:
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
         naming: what the inputs are called in the results.
-        answers: of each study of several films one, once the run is complete.
+        answers: of each study of several radiographs one, once the run is complete.
     """
 
     models: Models
@@ -138,7 +138,8 @@ class Run:
 class _Turn:
     """An input of a run and its turn among those of its kind: X-rays are named, CTs are read one after the other.
 
-    So that of equal films the same one has a number behind its name in every run, and one CT is in memory at a time.
+    So that of equal radiographs the same one has a number behind its name in every run, and one CT is in memory at a
+    time.
 
     Attributes:
         number: counted from 1.
@@ -190,17 +191,17 @@ def diagnose_many(
         ResourceError: the disk is full, or the folder can't be written.
     """
     job = _Job(run, Names(run.out, run.naming), files.claim(run.out, known, force))
-    listed, local, films = [], [], FilmStudies()
+    listed, local, radiographs = [], [], FilmStudies()
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
         for turn, outcome in ahead(threads, partial(_one, job), _in_turn(studies), 8 * workers):
             listed.append(outcome.entry())
             local.append((outcome.name, local_path(turn.study)))
-            films.add(turn.study.film, outcome)
+            radiographs.add(turn.study.film, outcome)
             yield outcome
     for stale in job.left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
         files.clear(run.out / stale)
-    run.answers[:] = films.answers(run.out, partial(_thresholds, run))
+    run.answers[:] = radiographs.answers(run.out, partial(_thresholds, run))
     answers = [answer.entry() for answer in run.answers]
     write_local_names(run.out, local)
     write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers))
@@ -262,7 +263,7 @@ def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
 
 
 def _kept(job: _Job, turn: _Turn) -> Outcome | None:
-    """What a killed run has left of a study whose files are the same, which is told without decoding them.
+    """What a killed run has left of a study whose files are the same, which shows without decoding them.
 
     One of which damaged slices were left out is not known by its files, and is diagnosed again.
     """
@@ -271,12 +272,12 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
         return None
     try:
         model = run.models.of(Modality.XRAY if study.kind == "image" else Modality.CT, study.name)
-        found = sources(study, run.series)
+        study_files = sources(study, run.series)
     except (InputError, MemoryError):  # reading it says what is wrong
         return None
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
-    name = job.named(turn, content_name(modality, [file.sha256 for file in found.files]))
-    plain = files.kept(run.out / name, found, model.identity)
+    name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
+    plain = files.kept(run.out / name, study_files, model.identity)
     if plain is None:
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
@@ -298,7 +299,10 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted."""
     if scan.modality is Modality.CT:
         return diagnose_ct(
-            scan, model, read_s=read_s, wanted=lambda own: _wanted(run.reports, own.label, own.decision)
+            scan,
+            model,
+            read_s=read_s,
+            wanted=lambda prediction: _wanted(run.reports, prediction.label, prediction.decision),
         )
     diagnosis, seen, answer = _diagnosed(model, scan, read_s)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
@@ -327,18 +331,18 @@ def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, Seen
 def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs) -> Diagnosis:
     """Add the heat maps of the classes that are in play, the most probable one first."""
     start = perf_counter()
-    label, shares = diagnosis.prediction.label, diagnosis.prediction.probabilities
+    label, probabilities = diagnosis.prediction.label, diagnosis.prediction.probabilities
     targets = sorted(
-        (name for name, share in shares.items() if name == label or share >= _SHOWN),
-        key=lambda name: (name != label, -shares[name]),
+        (name for name, probability in probabilities.items() if name == label or probability >= _SHOWN),
+        key=lambda name: (name != label, -probabilities[name]),
     )
-    classes = list(shares)
+    classes = list(probabilities)
     rows, columns = diagnosis.scan.pixels.shape[1:]
     box = seen.prepared.framed.box
-    found = [(target, gradcam.cells(answer, 0, classes.index(target))) for target in targets]
+    cell_maps = [(target, gradcam.cells(answer, 0, classes.index(target))) for target in targets]
     maps = tuple(
         Explanation("grad-cam", target, gradcam.place(cells, box, rows, columns), cells=cells, box=box)
-        for target, cells in found
+        for target, cells in cell_maps
     )
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
     return replace(diagnosis, explanations=maps, timings_s=timings_s)

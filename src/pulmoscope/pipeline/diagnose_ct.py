@@ -92,17 +92,17 @@ def card(model: Model) -> dict[str, Any]:
 def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[SliceResult, ...]:
     """One result per slice."""
     scan, answer, severity = seen.scan, result.answer, result.severity
-    shares: npt.NDArray[np.float64] | None = (
+    lung_fractions: npt.NDArray[np.float64] | None = (
         None if seen.lungs is None else ct_rules.lung_fractions(seen.lungs.labels)
     )
-    own_files = len(scan.files) == len(scan.pixels)
+    file_per_slice = len(scan.files) == len(scan.pixels)
     return tuple(
         SliceResult(
             index=index,
-            file=scan.files[index if own_files else 0].name,
+            file=scan.files[index if file_per_slice else 0].name,
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
             probabilities=_named(classes, row),
-            lung_fraction=None if shares is None else round(float(shares[index]), 6),
+            lung_fraction=None if lung_fractions is None else round(float(lung_fractions[index]), 6),
             dense_fraction=None if seen.dense is None else round(float(seen.dense[index]), 6),
             network=None if answer.network is None else _named(classes, answer.network[index]),
             lesion_fraction=None if severity is None else _lesion_fraction(severity, index),
@@ -127,7 +127,7 @@ def _lesion_fraction(severity: SeverityMeasure, index: int) -> float | None:
 
 
 def _named(classes: tuple[str, ...], row: FloatArray) -> dict[str, float] | None:
-    """A slice's probabilities by class; None where it was not judged."""
+    """A slice's probabilities by class; None where it was not predicted."""
     return None if np.isnan(row).any() else named(classes, row)
 
 
@@ -136,21 +136,21 @@ def _to_show(slices: Sequence[SliceResult]) -> list[int]:
 
     What was not measured for the most part shows nothing of the patient, and is left out.
     """
-    lesion = np.array([(own.lesion_fraction or 0.0) * (own.lung_fraction or 0.0) for own in slices])
+    lesion = np.array([(result.lesion_fraction or 0.0) * (result.lung_fraction or 0.0) for result in slices])
     scores = [
         -1.0
-        if own.probabilities is None or (own.missing_fraction or 0.0) > MOSTLY
-        else suspicion(own.probabilities)
-        for own in slices
+        if result.probabilities is None or (result.missing_fraction or 0.0) > MOSTLY
+        else suspicion(result.probabilities)
+        for result in slices
     ]
     return suspicious(np.where(np.array(scores) < 0, -1.0, scores + ABOUT * lesion / max(lesion.max(), 1e-9)))
 
 
 def _explanations(result: CtResult, diagnosis: Diagnosis) -> list[Explanation]:
     """What speaks for the likeliest infection in the most suspicious slices."""
-    places = _to_show(diagnosis.slices)
+    indices = _to_show(diagnosis.slices)
     positive = [name for name in diagnosis.prediction.probabilities if is_positive(name)]
-    if not places or not positive:
+    if not indices or not positive:
         return []
     target = max(positive, key=lambda name: diagnosis.prediction.probabilities[name])
-    return result.reading.explain(places, target)
+    return result.reading.explain(indices, target)

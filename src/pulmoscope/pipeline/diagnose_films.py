@@ -1,4 +1,4 @@
-"""All films of one study from Python: each one's diagnosis, and the study's one answer."""
+"""All radiographs of one study from Python: each one's diagnosis, and the study's one answer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pulmoscope.runtime.model import Model
 
 @dataclass(frozen=True)
 class StudyDiagnosis:
-    """What is said about the films of one study.
+    """What is said about the radiographs of one study.
 
     Attributes:
-        answer: the study's, and which films it rests on.
-        films: of each film, in the order of ``answer.films``, its diagnosis or why it was refused.
+        answer: the study's, and which radiographs it rests on.
+        films: of each radiograph, in the order of ``answer.films``, its diagnosis or why it was refused.
     """
 
     answer: StudyAnswer
@@ -33,7 +33,7 @@ class StudyDiagnosis:
 def diagnose_films(
     source: str | Path | Sequence[str | Path], model: str | Path | Model = "auto", *, explain: bool = True
 ) -> StudyDiagnosis:
-    """Diagnose the films of one study (PA and lateral, repeats), and the study by those that can be judged.
+    """Diagnose the radiographs of one study (PA and lateral, repeats), and the study by those that can be judged.
 
     Args:
         source: a folder or zip of the study's DICOM files, or several paths.
@@ -45,30 +45,32 @@ def diagnose_films(
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
-    paths = [Path(source)] if isinstance(source, str | Path) else [Path(given) for given in source]
-    found = list(studies(entries(paths)))
-    ids = {study.film.study if study.film else None for study in found}
+    paths = [Path(source)] if isinstance(source, str | Path) else [Path(path) for path in source]
+    inputs = list(studies(entries(paths)))
+    ids = {study.film.study if study.film else None for study in inputs}
     if len(ids) != 1 or None in ids:
         names = " ".join(map(str, paths[:1]))
-        told = f"{len(found)} inputs of {len(ids - {None})} studies"
+        finding = f"{len(inputs)} inputs of {len(ids - {None})} studies"
         others = ", and others" if None in ids else ""
         rule = "the files are the radiographs of one study in DICOM"
-        raise UnsuitableError(names, "not-one-study", told + others, rule)
+        raise UnsuitableError(names, "not-one-study", finding + others, rule)
     models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
-    films, results = [], []
+    diagnoses, results = [], []
     taken: set[str] = set()
-    for number, study in enumerate(found, start=1):
-        film, result = _film(study, unique(content_of(study) or f"input-{number}", taken), models, explain)
-        films.append(film)
+    for number, study in enumerate(inputs, start=1):
+        diagnosis, result = _film(
+            study, unique(content_of(study) or f"input-{number}", taken), models, explain
+        )
+        diagnoses.append(diagnosis)
         results.append(result)
-    thresholds = models.of(Modality.XRAY, found[0].name).bundle.thresholds
-    return StudyDiagnosis(study_answer(results, thresholds), tuple(films))
+    thresholds = models.of(Modality.XRAY, inputs[0].name).bundle.thresholds
+    return StudyDiagnosis(study_answer(results, thresholds), tuple(diagnoses))
 
 
 def _film(
     study: Study, name: str, models: Models, explain: bool
 ) -> tuple[Diagnosis | InputError, FilmResult]:
-    """One film: its diagnosis or why it was refused, and what that is to its study."""
+    """One radiograph: its diagnosis or why it was refused, and what that is to its study."""
     instance = study.film.instance if study.film else ""
     read = read_study(study)
     try:
@@ -76,7 +78,7 @@ def _film(
             raise read.error
         assert read.scan is not None
         scan = replace(read.scan, name=name)
-        found = diagnose(scan, models.of(Modality.XRAY, read.name), explain=explain)
+        diagnosis = diagnose(scan, models.of(Modality.XRAY, read.name), explain=explain)
     except InputError as error:
         return error, FilmResult(name, None, None, error.reason, instance)
-    return found, FilmResult(name, name, to_json(found), instance=instance)
+    return diagnosis, FilmResult(name, name, to_json(diagnosis), instance=instance)

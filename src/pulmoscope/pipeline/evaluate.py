@@ -48,7 +48,7 @@ def evaluate(
     Args:
         split: what the table is called in the results.
         command: how to do it again, for the results.
-        progress: told how many images are done.
+        progress: called with how many images are done.
 
     Returns:
         The content of ``metrics.json``.
@@ -62,7 +62,7 @@ def evaluate(
     write_predictions(out / "predictions.csv", predictions)
     known = predictions.select(predictions.truth >= 0)
     metrics = measure(known, bootstrap, seed) if len(known) else None
-    found = {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(table, split, failures, model.bundle.calibration.images),
@@ -81,10 +81,10 @@ def evaluate(
     pictures = draw(known, metrics) if metrics else {}
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
-    write_text(out / "report.html", evaluation_page(found, pictures))
-    write_text(out / "worst.html", worst_page(found, worst_cases(model, table, known)))
-    write_json(out / "metrics.json", found)
-    return found
+    write_text(out / "report.html", evaluation_page(report, pictures))
+    write_text(out / "worst.html", worst_page(report, worst_cases(model, table, known)))
+    write_json(out / "metrics.json", report)
+    return report
 
 
 def model_facts(model: Model) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _failed(failure: Failure, root: Path) -> dict[str, str]:
 
 
 def synthetic_facts(training_data: Mapping[str, Any], table: SampleTable) -> dict[str, bool]:
-    """Whether a model has learnt from drawn studies, and whether it is judged on some."""
+    """Whether a model has learnt from synthetic studies, and whether it is evaluated on some."""
     return {
         "trained": SYNTHETIC_SOURCE in training_data.get("sources", {}),
         "evaluated": any(sample.source == SYNTHETIC_SOURCE for sample in table),
@@ -151,7 +151,8 @@ def figures(
         "overall": metrics.plain() if metrics else None,
         "pairwise": _pairwise(metrics),
         "by_source": {
-            source: {**found.plain(), "pairwise": _pairwise(found)} for source, found in by_source.items()
+            source: {**comparison.plain(), "pairwise": _pairwise(comparison)}
+            for source, comparison in by_source.items()
         },
         "outside_classes": outside_classes(predictions, bootstrap, seed),
         "referral": _referral(predictions, known, bootstrap, seed),

@@ -30,7 +30,7 @@ from pulmoscope.runtime.model import Model
 
 SCHEMA_VERSION = "2.0"
 RUN = 10
-"""Slices that are drawn together: neighbours look alike, and are no independent cases."""
+"""Slices that are resampled together: neighbours look alike, and are no independent cases."""
 
 
 _COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "network_score", "dense_fraction")
@@ -52,7 +52,7 @@ def evaluate_slices(
 
     Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what a diagnosis gives to the classes that say
     that something was found; intervals draw runs of neighbouring slices. Beside it stand its two parts: what the
-    network says by itself, and the share of dense lung, which knows of infection but not of its cause.
+    network says by itself, and the fraction of dense lung, which knows of infection but not of its cause.
 
     Args:
         table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
@@ -67,14 +67,14 @@ def evaluate_slices(
     """
     claim_folder(out, "slices.json", force)
     studies = as_studies(table)
-    patients, rows, failures = _judged(model, studies, bootstrap, seed, progress)
+    patients, rows, failures = _diagnosed(model, studies, bootstrap, seed, progress)
     if not patients:
         raise DatasetError(
             f"{table.root}: no study could be read (of {len(studies)}); "
             f"the first, {failures[0].file}: {failures[0].reason}"
         )
     write_text(out / "slices.csv", csv_text(_COLUMNS, rows))
-    found = {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(studies, split, failures),
@@ -90,11 +90,11 @@ def evaluate_slices(
         "software": versions(),
         "notice": NOTICE,
     }
-    write_json(out / "slices.json", found)
-    return found
+    write_json(out / "slices.json", report)
+    return report
 
 
-def _judged(
+def _diagnosed(
     model: Model, studies: SampleTable, bootstrap: int, seed: int, progress: Progress | None
 ) -> tuple[list[dict[str, Any]], list[list[str]], list[Failure]]:
     """What each study came to, a row for each of its slices, and the studies that could not be read."""
@@ -119,13 +119,13 @@ def _judged(
 def _patient(
     sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None, bootstrap: int, seed: int
 ) -> dict[str, Any]:
-    """One study's figures; of slices that were judged."""
-    judged = [own for own in diagnosis.slices if own.probabilities is not None]
-    scores = np.array([suspicion(own.probabilities or {}) for own in judged])
-    ill = np.array([truth is not None and truth[own.index] for own in judged], dtype=bool)
-    alone = np.array([suspicion(own.network or own.probabilities or {}) for own in judged])
-    dense = np.array([own.dense_fraction for own in judged if own.dense_fraction is not None])
-    runs = [own.index // RUN for own in judged]
+    """One study's figures; of slices that were predicted."""
+    answered = [result for result in diagnosis.slices if result.probabilities is not None]
+    scores = np.array([suspicion(result.probabilities or {}) for result in answered])
+    ill = np.array([truth is not None and truth[result.index] for result in answered], dtype=bool)
+    alone = np.array([suspicion(result.network or result.probabilities or {}) for result in answered])
+    dense = np.array([result.dense_fraction for result in answered if result.dense_fraction is not None])
+    runs = [result.index // RUN for result in answered]
     prediction = diagnosis.prediction
     return {
         "file": shareable(sample.file),
@@ -135,12 +135,12 @@ def _patient(
         "probabilities": dict(prediction.probabilities),
         "decision": prediction.decision.value,
         "slices": len(diagnosis.slices),
-        "judged": len(judged),
+        "judged": len(answered),
         "infected": None if truth is None else int(ill.sum()),
         "mean_score": {"infected": _mean(scores[ill]), "clean": _mean(scores[~ill])},
         "auroc": _auroc(ill, scores, runs, bootstrap, seed),
         "network_auroc": _auroc(ill, alone, runs, bootstrap, seed),
-        # Measured for every judged slice or, of pictures, for none.
+        # Measured for every predicted slice or, of pictures, for none.
         "dense_auroc": _auroc(ill[: len(dense)], dense, runs[: len(dense)], bootstrap, seed),
     }
 
@@ -172,12 +172,12 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
         [
             sample.file,
             sample.patient,
-            str(own.index),
-            "" if own.z_mm is None else f"{own.z_mm:.3f}",
-            "" if truth is None else str(int(truth[own.index])),
-            "" if own.probabilities is None else f"{suspicion(own.probabilities):.6f}",
-            "" if own.probabilities is None else f"{suspicion(own.network or own.probabilities):.6f}",
-            "" if own.dense_fraction is None else f"{own.dense_fraction:.6f}",
+            str(row.index),
+            "" if row.z_mm is None else f"{row.z_mm:.3f}",
+            "" if truth is None else str(int(truth[row.index])),
+            "" if row.probabilities is None else f"{suspicion(row.probabilities):.6f}",
+            "" if row.probabilities is None else f"{suspicion(row.network or row.probabilities):.6f}",
+            "" if row.dense_fraction is None else f"{row.dense_fraction:.6f}",
         ]
-        for own in diagnosis.slices
+        for row in diagnosis.slices
     ]

@@ -51,14 +51,14 @@ def evaluate_studies(
         DatasetError: no study could be read.
     """
     claim_folder(out, "metrics.json", force)
-    said, failures = predict_studies(model, table, progress)
-    ensemble = said.ensemble
+    predictions, failures = predict_studies(model, table, progress)
+    ensemble = predictions.ensemble
     write_predictions(out / "predictions.csv", ensemble)
-    _write_classifiers(out / "classifiers.csv", said)
-    _write_slices(out / "slices.csv", said.slices)
+    _write_classifiers(out / "classifiers.csv", predictions)
+    _write_slices(out / "slices.csv", predictions.slices)
     known = ensemble.select(ensemble.truth >= 0)
     metrics = measure(known, bootstrap, seed) if len(known) else None
-    found = {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(table, split, failures),
@@ -69,7 +69,7 @@ def evaluate_studies(
             "calibration_error": "expected, over equal-width bins of the called class's probability",
         },
         **figures(ensemble, known, metrics, bootstrap, seed),
-        "levels": _levels(said, bootstrap, seed),
+        "levels": _levels(predictions, bootstrap, seed),
         "synthetic": synthetic_facts(model.bundle.training_data, table),
         "command": command,
         "software": versions("scikit-learn"),
@@ -77,46 +77,46 @@ def evaluate_studies(
     }
     pictures = draw(known, metrics) if metrics else {}
     if len(ensemble) >= LEAST:
-        places = map_of(said.vectors, seed)
-        pictures["tsne"] = plots.scatter(places, ensemble.labels)
-        _write_map(out / "tsne.csv", ensemble, places)
+        points = map_of(predictions.vectors, seed)
+        pictures["tsne"] = plots.scatter(points, ensemble.labels)
+        _write_map(out / "tsne.csv", ensemble, points)
     for name, content in pictures.items():
         write_bytes(out / f"{name}.png", content)
-    write_text(out / "report.html", studies_page(found, pictures, levels_in_words(model.bundle.patient)))
-    write_json(out / "metrics.json", found)
-    return found
+    write_text(out / "report.html", studies_page(report, pictures, levels_in_words(model.bundle.patient)))
+    write_json(out / "metrics.json", report)
+    return report
 
 
-def _levels(said: StudyPredictions, bootstrap: int, seed: int) -> dict[str, Any]:
+def _levels(predictions: StudyPredictions, bootstrap: int, seed: int) -> dict[str, Any]:
     """Figures of the slices, of each patient-level classifier, and of the ensemble; None where no label is known."""
 
-    def of(predictions: Predictions) -> dict[str, Any] | None:
-        known = predictions.select(predictions.truth >= 0)
+    def of(level: Predictions) -> dict[str, Any] | None:
+        known = level.select(level.truth >= 0)
         return measure(known, bootstrap, seed).plain() if len(known) else None
 
-    levels = {"slice": of(said.slices)}
-    levels |= {name: of(predictions) for name, predictions in said.patient.items()}
-    return levels | {"ensemble": of(said.ensemble)}
+    levels = {"slice": of(predictions.slices)}
+    levels |= {name: of(level) for name, level in predictions.patient.items()}
+    return levels | {"ensemble": of(predictions.ensemble)}
 
 
-def _write_classifiers(path: Path, said: StudyPredictions) -> None:
+def _write_classifiers(path: Path, predictions: StudyPredictions) -> None:
     """``file,label,classifier,predicted,p_<class>…``, a row for every study and classifier."""
     rows = [
-        [file, label, name, called, *(str(share) for share in shares)]
-        for name, own in [*said.patient.items(), ("ensemble", said.ensemble)]
-        for file, label, called, shares in zip(
-            own.files, own.labels, own.predicted, own.probabilities.astype(np.float32), strict=True
+        [file, label, name, called, *(str(probability) for probability in row)]
+        for name, level in [*predictions.patient.items(), ("ensemble", predictions.ensemble)]
+        for file, label, called, row in zip(
+            level.files, level.labels, level.predicted, level.probabilities.astype(np.float32), strict=True
         )
     ]
-    names = [f"p_{name}" for name in said.ensemble.classes]
+    names = [f"p_{name}" for name in predictions.ensemble.classes]
     write_text(path, csv_text(["file", "label", "classifier", "predicted", *names], rows))
 
 
 def _write_slices(path: Path, slices: Predictions) -> None:
     """``file,slice,patient,label,predicted,p_<class>…``; slices count from 0 at the feet."""
     rows = [
-        [*file.rsplit("#", 1), patient, label, called, *(str(share) for share in shares)]
-        for file, patient, label, called, shares in zip(
+        [*file.rsplit("#", 1), patient, label, called, *(str(probability) for probability in row)]
+        for file, patient, label, called, row in zip(
             slices.files,
             slices.patients,
             slices.labels,
@@ -129,11 +129,11 @@ def _write_slices(path: Path, slices: Predictions) -> None:
     write_text(path, csv_text(["file", "slice", "patient", "label", "predicted", *names], rows))
 
 
-def _write_map(path: Path, studies: Predictions, places: Any) -> None:
+def _write_map(path: Path, studies: Predictions, points: Any) -> None:
     rows = [
         [file, label, called, f"{x:.4f}", f"{y:.4f}"]
         for file, label, called, (x, y) in zip(
-            studies.files, studies.labels, studies.predicted, places, strict=True
+            studies.files, studies.labels, studies.predicted, points, strict=True
         )
     ]
     write_text(path, csv_text(["file", "label", "predicted", "x", "y"], rows))

@@ -1,12 +1,13 @@
-"""One answer for a study of several films: PA and lateral, or a repeat.
+"""One answer for a study of several radiographs: PA and lateral, or a repeat.
 
-Every film keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the films that
-can be judged, decided about as a single film is (:func:`pulmoscope.inference.decision.decide`) with all their quality
-flags; films that differ in their label refer the study. A film does not count that was refused, that a quality rule
-refers (lateral, not a chest, rotated …), or that is another's copy. What says that the patient is a child, in the file
-or in the picture, holds for the whole study.
+Every radiograph keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the
+radiographs that can be judged; it is decided as for a single radiograph
+(:func:`pulmoscope.inference.decision.decide`), with all their quality flags. Radiographs that differ in their label
+refer the study. A radiograph does not count that was refused, that a quality rule refers (lateral, not a chest,
+rotated …), or that is another's copy. What says that the patient is a child, in the file or in the picture, holds for
+the whole study.
 
-Which films belong together is told by StudyInstanceUID and PatientID, which are compared and never written.
+Which radiographs belong together is decided by StudyInstanceUID and PatientID, which are compared and never written.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
     from pulmoscope.pipeline.diagnose import Outcome
 
 MOST_FILMS = 30
-"""More films with one StudyInstanceUID and one PatientID are no study: someone wrote the same ids into all files."""
+"""More radiographs with one StudyInstanceUID and one PatientID are no study: someone wrote the same ids into all
+files."""
 
 
 @dataclass(frozen=True)
 class FilmResult:
-    """What became of one film of a study.
+    """What became of one radiograph of a study.
 
     Attributes:
         name: what it is called in results.
@@ -58,9 +60,10 @@ class FilmResult:
 
 @dataclass(frozen=True)
 class StudyFilm:
-    """A film's part in its study's answer: used, or the reason why not.
+    """A radiograph's part in its study's answer: used, or the reason why not.
 
-    ``code`` is a flag's, ``refused``, ``duplicate`` or ``too-many``; None where the film is used, as ``reason`` is.
+    ``code`` is a flag's, ``refused``, ``duplicate`` or ``too-many``; None where the radiograph is used, as ``reason``
+    is.
     """
 
     name: str
@@ -76,13 +79,14 @@ class StudyFilm:
 
 @dataclass(frozen=True)
 class StudyAnswer:
-    """What is said about a study of several films.
+    """What is said about a study of several radiographs.
 
     Attributes:
         films: all of them, in the order of the inputs.
         decision, reason: whether the answer is reported.
-        quality: of the films that are used.
-        prediction: the mean over them, and its decision; None where no film can be judged, and the study is referred.
+        quality: of the radiographs that are used.
+        prediction: the mean over them, and its decision; None where no radiograph can be judged, and the study is
+            referred.
     """
 
     films: tuple[StudyFilm, ...]
@@ -93,7 +97,7 @@ class StudyAnswer:
 
     def entry(self) -> dict[str, Any]:
         """This answer in ``index.json``."""
-        found = self.prediction
+        prediction = self.prediction
         return {
             "films": [
                 {
@@ -105,67 +109,74 @@ class StudyAnswer:
                 }
                 for film in self.films
             ],
-            "label": None if found is None else found.label,
-            "probabilities": None if found is None else dict(found.probabilities),
+            "label": None if prediction is None else prediction.label,
+            "probabilities": None if prediction is None else dict(prediction.probabilities),
             "decision": self.decision.value,
             "reason": self.reason,
             "quality": self.quality.verdict,
         }
 
 
-def study_answer(films: Sequence[FilmResult], thresholds: Thresholds) -> StudyAnswer:
+def study_answer(images: Sequence[FilmResult], thresholds: Thresholds) -> StudyAnswer:
     """The answer of one study.
 
     Args:
-        films: its films, at least one.
+        images: its radiographs, at least one.
         thresholds: of the model's referral.
     """
-    if len(films) > MOST_FILMS:
-        finding = f"{len(films)} radiographs have the same ids (a study has at most {MOST_FILMS})"
-        named = tuple(StudyFilm(film.name, film.folder, "too-many", finding) for film in films)
+    if len(images) > MOST_FILMS:
+        finding = f"{len(images)} radiographs have the same ids (a study has at most {MOST_FILMS})"
+        named = tuple(StudyFilm(image.name, image.folder, "too-many", finding) for image in images)
         return StudyAnswer(named, Decision.REFER, f"The study can't be judged: {finding}.", Quality())
-    parts = _parts(films)
+    parts = _parts(images)
     used = [
-        film.plain for film, part in zip(films, parts, strict=True) if part.used and film.plain is not None
+        image.plain
+        for image, part in zip(images, parts, strict=True)
+        if part.used and image.plain is not None
     ]
-    children = [flag for film in films if film.plain for flag in flags_of(film.plain) if _of_a_child(flag)]
+    children = [
+        flag for image in images if image.plain for flag in flags_of(image.plain) if _of_a_child(flag)
+    ]
     quality = Quality(
         tuple(dict.fromkeys((*(flag for plain in used for flag in flags_of(plain)), *children)))
     )
     if not used:
         reason = f"No radiograph of the study can be judged; the first: {parts[0].reason}."
         return StudyAnswer(tuple(parts), Decision.REFER, reason, quality)
-    shares = [plain["prediction"]["probabilities"] for plain in used]
-    mean = {label: round(sum(own[label] for own in shares) / len(shares), 6) for label in shares[0]}
+    probabilities = [plain["prediction"]["probabilities"] for plain in used]
+    mean = {
+        label: round(sum(row[label] for row in probabilities) / len(probabilities), 6)
+        for label in probabilities[0]
+    }
     prediction = decide(mean, quality, thresholds)
     labels = Counter(plain["prediction"]["label"] for plain in used)
     if len(labels) > 1 and not quality.refusals:
-        told = ", ".join(f"{count} {label}" for label, count in labels.items())
-        prediction = Prediction(mean, Decision.REFER, f"The radiographs differ: {told}.")
+        counts = ", ".join(f"{count} {label}" for label, count in labels.items())
+        prediction = Prediction(mean, Decision.REFER, f"The radiographs differ: {counts}.")
     elif len(used) > 1:
         reason = f"Mean of {len(used)} radiographs: {prediction.reason[0].lower()}{prediction.reason[1:]}"
         prediction = Prediction(mean, prediction.decision, reason)
     return StudyAnswer(tuple(parts), prediction.decision, prediction.reason, quality, prediction)
 
 
-def _parts(films: Sequence[FilmResult]) -> list[StudyFilm]:
-    """Each film's part: the first reason against it, if there is one."""
+def _parts(images: Sequence[FilmResult]) -> list[StudyFilm]:
+    """Each radiograph's part: the first reason against it, if there is one."""
     parts: list[StudyFilm] = []
-    seen: dict[str, str] = {}  # of the films that are used: instance and pixels → name
-    for film in films:
-        if film.plain is None:
-            parts.append(StudyFilm(film.name, film.folder, "refused", film.refusal))
+    seen: dict[str, str] = {}  # of the radiographs that are used: instance and pixels → name
+    for image in images:
+        if image.plain is None:
+            parts.append(StudyFilm(image.name, image.folder, "refused", image.refusal))
             continue
-        against = next(iter(Quality(flags_of(film.plain)).refusals), None)
-        marks = [mark for mark in (film.instance, film.plain["input"]["pixels_sha256"]) if mark]
+        against = next(iter(Quality(flags_of(image.plain)).refusals), None)
+        marks = [mark for mark in (image.instance, image.plain["input"]["pixels_sha256"]) if mark]
         first = next((seen[mark] for mark in marks if mark in seen), None)
         if against is not None:
-            parts.append(StudyFilm(film.name, film.folder, against.code, against.message))
+            parts.append(StudyFilm(image.name, image.folder, against.code, against.message))
         elif first is not None:
-            parts.append(StudyFilm(film.name, film.folder, "duplicate", f"the same radiograph as {first}"))
+            parts.append(StudyFilm(image.name, image.folder, "duplicate", f"the same radiograph as {first}"))
         else:
-            seen |= dict.fromkeys(marks, film.name)
-            parts.append(StudyFilm(film.name, film.folder))
+            seen |= dict.fromkeys(marks, image.name)
+            parts.append(StudyFilm(image.name, image.folder))
     return parts
 
 
@@ -175,8 +186,8 @@ def _of_a_child(flag: Flag) -> bool:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a film's results are; they are read again when its study is complete."""
+class _Saved:
+    """Where a radiograph's results are; they are read again when its study is complete."""
 
     name: str
     refusal: str
@@ -186,60 +197,62 @@ class _Place:
 
 
 class FilmStudies:
-    """The films of a run by study: ids and names are held, nothing else, so that thousands need little memory."""
+    """The radiographs of a run by study: ids and names are held, nothing else, so that thousands need little memory."""
 
     def __init__(self) -> None:
-        self._studies: dict[tuple[str, str], list[_Place]] = {}
+        self._studies: dict[tuple[str, str], list[_Saved]] = {}
 
     def add(self, film: Film | None, outcome: Outcome) -> None:
-        """Note what became of a film; ``film``: its ids, None for what is none of a study."""
+        """Note what became of a radiograph; ``film``: its ids, None for what is none of a study."""
         if film is not None:
-            place = _Place(outcome.name, outcome.refusal, film.instance, outcome.report, outcome.kept)
-            self._studies.setdefault(film.study, []).append(place)
+            saved = _Saved(outcome.name, outcome.refusal, film.instance, outcome.report, outcome.kept)
+            self._studies.setdefault(film.study, []).append(saved)
 
     def answers(self, out: Path, thresholds: Callable[[], Thresholds]) -> list[StudyAnswer]:
-        """The answer of every study of at least two films, in the order of their first; also told on the films' pages.
+        """The answer of every study of at least two radiographs, in the order of their first; the
+        radiographs' pages say it, too.
 
         Args:
             out: the run's folder.
-            thresholds: gives those of the model's referral; asked only where one of several films is judged.
+            thresholds: gives those of the model's referral; asked only where one of several radiographs is predicted.
 
         Raises:
             ResourceError: a page can't be written.
         """
-        found = []
-        for places in self._studies.values():
+        answers = []
+        for of_study in self._studies.values():
             answer = None
-            if len(places) > MOST_FILMS:
+            if len(of_study) > MOST_FILMS:
                 # Nothing of them is read again: there may be thousands.
-                found.append(study_answer([_unread(place) for place in places], Thresholds()))
+                answers.append(study_answer([_unread(saved) for saved in of_study], Thresholds()))
                 continue
-            if len(places) > 1:
-                judged = any(not place.refusal for place in places)
-                results = [_result(out, place) for place in places]
-                answer = study_answer(results, thresholds() if judged else Thresholds())
-                found.append(answer)
-            for number, place in enumerate(places, start=1):
-                # A killed run may have told of a study that has lost its other films since.
-                if place.report is not None and (answer is not None or place.kept):
-                    _tell(place.report, answer, number)
-        return found
+            if len(of_study) > 1:
+                answered = any(not saved.refusal for saved in of_study)
+                results = [_result(out, saved) for saved in of_study]
+                answer = study_answer(results, thresholds() if answered else Thresholds())
+                answers.append(answer)
+            for number, saved in enumerate(of_study, start=1):
+                # A killed run may have told of a study that has lost its other radiographs since.
+                if saved.report is not None and (answer is not None or saved.kept):
+                    _tell(saved.report, answer, number)
+        return answers
 
 
-def _unread(place: _Place) -> FilmResult:
-    return FilmResult(place.name, None if place.refusal else place.name, None, place.refusal, place.instance)
+def _unread(saved: _Saved) -> FilmResult:
+    return FilmResult(saved.name, None if saved.refusal else saved.name, None, saved.refusal, saved.instance)
 
 
-def _result(out: Path, place: _Place) -> FilmResult:
-    """A film's result, read again."""
-    if place.refusal:
-        return _unread(place)
-    plain = read_diagnosis(out / place.name / files.DIAGNOSIS)
-    return FilmResult(place.name, place.name, plain, instance=place.instance)
+def _result(out: Path, saved: _Saved) -> FilmResult:
+    """A radiograph's result, read again."""
+    if saved.refusal:
+        return _unread(saved)
+    plain = read_diagnosis(out / saved.name / files.DIAGNOSIS)
+    return FilmResult(saved.name, saved.name, plain, instance=saved.instance)
 
 
 def _tell(report: Path, answer: StudyAnswer | None, number: int) -> None:
-    """Say on a film's page what its study comes to; take back what a killed run has said where it is alone now."""
+    """Say on a radiograph's page what its study comes to; take back what a killed run has said where it is alone
+    now."""
     before = report.read_text(encoding="utf-8")
     after = in_study(before, "" if answer is None else sentence(answer, number))
     if after != before:
@@ -247,10 +260,10 @@ def _tell(report: Path, answer: StudyAnswer | None, number: int) -> None:
 
 
 def sentence(answer: StudyAnswer, number: int) -> str:
-    """What a film's page says of its study; ``number``: which of its films it is, counted from 1."""
+    """What a radiograph's page says of its study; ``number``: which of its radiographs it is, counted from 1."""
     used = sum(film.used for film in answer.films)
-    own = answer.films[number - 1]
-    part = "" if own.used else " This one does not count."
+    this = answer.films[number - 1]
+    part = "" if this.used else " This one does not count."
     outcome = "none"
     if answer.prediction is not None:
         best = answer.prediction.probabilities[answer.prediction.label]

@@ -4,7 +4,7 @@ What is written into the folder of results::
 
     hospitals.json    figures with intervals, means and worst (written last: the run is complete)
     hospitals.md      the same as a table
-    hospitals.png     AUROC within every hospital, and the shares of its normal images called and reported as COVID
+    hospitals.png     AUROC within every hospital, and the fractions of its normal images called and reported as COVID
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Answers:
     """What one model says of the images of one or several hospitals.
 
     Attributes:
-        left_out: the hospital that the model was trained without; empty: the model is as it was given.
+        left_out: the hospital that the model was trained without; empty: the model as it is.
         model, data: which these are, for results.
         predictions: of the images that could be read.
         failures: the others.
@@ -75,7 +75,7 @@ def ask(
 
     Args:
         left_out: the hospital that the model was trained without.
-        progress: told how many images are done.
+        progress: called with how many images are done.
 
     Raises:
         DatasetError: no image could be read.
@@ -93,7 +93,7 @@ def ask(
     )
 
 
-def judged_images(
+def images_to_predict(
     model: Model, table: SampleTable, hospitals: Sequence[str]
 ) -> tuple[SampleTable, tuple[Skipped, ...]]:
     """The images that a model is asked about: of a hospital that it has learnt from, only those of the split test.
@@ -133,9 +133,11 @@ def results(
         recipe: name, title and settings, where models were trained; None: one model was asked.
         command: how to do it again.
     """
-    rows = [row for own in answers for row in hospital_figures(own.predictions, own.learnt, bootstrap, seed)]
+    rows = [
+        row for asked in answers for row in hospital_figures(asked.predictions, asked.learnt, bootstrap, seed)
+    ]
     rows.sort(key=lambda row: (row.hospital == UNIDENTIFIED, row.hospital))
-    found = {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "method": {
             "asked": "model" if recipe is None else "recipe",
@@ -148,24 +150,24 @@ def results(
         "recipe": None if recipe is None else dict(recipe),
         "model": dict(answers[0].model) if recipe is None else None,
         "runs": [
-            {"left_out": own.left_out or None, "model": dict(own.model), "data": dict(own.data)}
-            for own in answers
+            {"left_out": asked.left_out or None, "model": dict(asked.model), "data": dict(asked.data)}
+            for asked in answers
         ],
         **section(rows),
-        "skipped": [own.plain() for own in skipped],
+        "skipped": [asked.plain() for asked in skipped],
         "command": command,
         "software": versions("scikit-learn"),
         "notice": NOTICE,
     }
-    return found, rows
+    return report, rows
 
 
-def write_results(out: Path, found: Mapping[str, Any], rows: Sequence[HospitalFigures]) -> None:
+def write_results(out: Path, report: Mapping[str, Any], rows: Sequence[HospitalFigures]) -> None:
     """Write ``hospitals.md``, ``hospitals.png`` and, last, ``hospitals.json``.
 
     Raises:
         ResourceError: the folder can't be written.
     """
-    write_text(out / "hospitals.md", markdown(found))
+    write_text(out / "hospitals.md", markdown(report))
     write_bytes(out / "hospitals.png", plots.hospitals(rows))
-    write_json(out / RESULT, found)
+    write_json(out / RESULT, report)

@@ -77,13 +77,13 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
     if complete and not force and folders != []:
         raise OutputExistsError(index)
     paths = {name: path for name, path in read_local_names(out).items() if is_plain(name)}
-    found = (
+    results = (
         set(paths)
         if folders is not None
         else {*paths, *(path.parent.name for path in out.glob(f"*/{DIAGNOSIS}"))}
     )
     left = {} if complete else {name: path for name, path in paths.items() if path in known}
-    others = sorted({*found, *(folders or [])} - set(left))
+    others = sorted({*results, *(folders or [])} - set(left))
     unfinished = [other for other in others if not complete and (out / other / DIAGNOSIS).exists()]
     if unfinished and not force:
         raise OutputExistsError(
@@ -110,22 +110,22 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
         sources: the files, and what there was to remark about them without decoding any.
     """
     try:
-        found = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
+        plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
         same = (
-            found["schema_version"] == SCHEMA_VERSION
-            and [file["sha256"] for file in found["input"]["files"]]
+            plain["schema_version"] == SCHEMA_VERSION
+            and [file["sha256"] for file in plain["input"]["files"]]
             == [file.sha256 for file in sources.files]
-            and found["model"] == dict(model)
-            and found["software"]["pulmoscope"] == __version__
+            and plain["model"] == dict(model)
+            and plain["software"]["pulmoscope"] == __version__
             and {(flag.finding, flag.rule) for flag in sources.remarks}
-            <= {(flag["finding"], flag["rule"]) for flag in found["quality"]["flags"]}
+            <= {(flag["finding"], flag["rule"]) for flag in plain["quality"]["flags"]}
             # What pictures were taken for is no matter of their content.
             and (SLICE in {flag.code for flag in sources.remarks})
-            is (SLICE in {flag["code"] for flag in found["quality"]["flags"]})
+            is (SLICE in {flag["code"] for flag in plain["quality"]["flags"]})
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if same else None
+    return plain if same else None
 
 
 def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def predict_table(
 
     Args:
         transform: done to the raw image, float32 (rows, columns) in [0, 1], before all preprocessing.
-        progress: told after every batch.
+        progress: called after every batch.
         framed: look for the lungs before ``transform``, not after it.
 
     Returns:
@@ -71,14 +71,16 @@ def predict_table(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
-            ready = [(sample, found) for sample, found in batch if not isinstance(found, InputError)]
+            ready = [(sample, outcome) for sample, outcome in batch if not isinstance(outcome, InputError)]
             failures += [
-                Failure(sample.file, found.reason) for sample, found in batch if isinstance(found, InputError)
+                Failure(sample.file, outcome.reason)
+                for sample, outcome in batch
+                if isinstance(outcome, InputError)
             ]
             if ready:
-                outputs, judged = infer_images([seen for _, seen in ready], model)
+                outputs, answers = infer_images([seen for _, seen in ready], model)
                 samples += [sample for sample, _ in ready]
-                decisions += [prediction.decision.value for _, prediction in judged]
+                decisions += [prediction.decision.value for _, prediction in answers]
                 probabilities.append(outputs.probabilities)
                 logits.append(outputs.logits)
             done += len(batch)
@@ -87,7 +89,7 @@ def predict_table(
     if not samples:
         reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
-    found = Predictions(
+    predictions = Predictions(
         files=tuple(sample.file for sample in samples),
         labels=tuple(sample.label for sample in samples),
         patients=tuple(sample.patient for sample in samples),
@@ -98,7 +100,7 @@ def predict_table(
         decisions=tuple(decisions),
         hospitals=tuple(map(hospital_of, samples)),
     )
-    return found, tuple(failures)
+    return predictions, tuple(failures)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -119,11 +121,16 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         predictions.labels,
         predictions.predicted,
     )
-    shares = predictions.probabilities.astype(np.float32)
+    probabilities = predictions.probabilities.astype(np.float32)
     rows = (
-        [*texts, *(str(share) for share in row), decision, *([hospital] if predictions.hospitals else [])]
+        [
+            *texts,
+            *(str(probability) for probability in row),
+            decision,
+            *([hospital] if predictions.hospitals else []),
+        ]
         for *texts, row, decision, hospital in zip(
-            *columns, shares, predictions.decisions, hospitals, strict=True
+            *columns, probabilities, predictions.decisions, hospitals, strict=True
         )
     )
     write_text(path, csv_text(header, rows))
@@ -140,7 +147,9 @@ def read_predictions(path: Path) -> Predictions:
             header, *lines = csv.reader(stream)
         rows = [dict(zip(header, line, strict=True)) for line in lines]
         classes = tuple(name.removeprefix("p_") for name in header[5:] if name.startswith("p_"))
-        shares = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows], dtype=np.float64)
+        probabilities = np.array(
+            [[float(row[f"p_{name}"]) for name in classes] for row in rows], dtype=np.float64
+        )
 
         def column(name: str) -> tuple[str, ...]:
             return tuple(row[name] for row in rows)
@@ -151,7 +160,7 @@ def read_predictions(path: Path) -> Predictions:
             patients=column("patient"),
             sources=column("source"),
             classes=classes,
-            probabilities=shares.reshape(len(rows), len(classes)),
+            probabilities=probabilities.reshape(len(rows), len(classes)),
             decisions=column("decision"),
             hospitals=column("hospital") if "hospital" in header else (),
         )

@@ -1,4 +1,4 @@
-"""What a model of whole studies says of every study of a table: one is judged at a time, while the next is read."""
+"""What a model of whole studies says of every study of a table: one is predicted at a time, while the next is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pulmoscope.pipeline.predict import Failure, Progress, predict_table
 from pulmoscope.runtime.model import Model
 
 _AHEAD = 2
-"""Studies read and not yet judged: the next one is read while one is judged."""
+"""Studies read and not yet predicted: the next one is read while one is predicted."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def predict_studies(
 
     Args:
         model: one that itself says what a patient's slices come to.
-        progress: told after every study.
+        progress: called after every study.
 
     Returns:
         The predictions of the readable studies in the table's order, and the others with their reasons.
@@ -63,43 +63,45 @@ def predict_studies(
     Raises:
         DatasetError: no study could be read.
     """
-    judged: list[_Judged] = []
+    answers: list[_Answered] = []
     failures: list[Failure] = []
     with ThreadPoolExecutor(1) as aside:
         for done, (sample, seen) in enumerate(ahead(aside, partial(_read, table), table, _AHEAD), 1):
             try:
                 if isinstance(seen, InputError):
                     raise seen
-                judged.append(_judged(table, sample, seen, model))
+                answers.append(_answer(table, sample, seen, model))
             except InputError as error:
                 failures.append(Failure(sample.file, error.reason))
             if progress is not None:
                 progress(done, len(table))
-    if not judged:
+    if not answers:
         reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no study could be read (of {len(table)}){reason}")
     classes = model.bundle.classes
-    found = StudyPredictions(
-        slices=_slices(judged, classes),
+    predictions = StudyPredictions(
+        slices=_slices(answers, classes),
         patient={
-            name: _of_studies(judged, [_row(own.answer.levels[name], classes) for own in judged], classes)
-            for name in judged[0].answer.levels
+            name: _of_studies(
+                answers, [_row(study.answer.levels[name], classes) for study in answers], classes
+            )
+            for name in answers[0].answer.levels
         },
         ensemble=replace(
-            _of_studies(judged, [_row(own.answer.patient, classes) for own in judged], classes),
-            logits=np.stack([own.answer.logits for own in judged]).astype(np.float64),  # type: ignore[misc]
-            decisions=tuple(own.decision for own in judged),
-            hospitals=tuple(hospital_of(own.sample) for own in judged),
+            _of_studies(answers, [_row(study.answer.patient, classes) for study in answers], classes),
+            logits=np.stack([study.answer.logits for study in answers]).astype(np.float64),  # type: ignore[misc]
+            decisions=tuple(study.decision for study in answers),
+            hospitals=tuple(hospital_of(study.sample) for study in answers),
         ),
-        vectors=np.stack([side_by_side(list(own.answer.vectors.values())) for own in judged]),
+        vectors=np.stack([side_by_side(list(study.answer.vectors.values())) for study in answers]),
     )
-    return found, tuple(failures)
+    return predictions, tuple(failures)
 
 
 def predict_answers(
     model: Model, table: SampleTable, progress: Progress | None = None
 ) -> tuple[Predictions, tuple[Failure, ...]]:
-    """The answers of any model: of every image, or of every study where the model itself judges patients.
+    """The answers of any model: of every image, or of every study where the model itself predicts patients.
 
     Raises:
         DatasetError: nothing could be read.
@@ -111,8 +113,8 @@ def predict_answers(
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A study, what the model says of it, the labels of its judged slices, and the decision."""
+class _Answered:
+    """A study, what the model says of it, the labels of the slices that were predicted, and the decision."""
 
     sample: Sample
     answer: CtAnswer
@@ -128,42 +130,42 @@ def _read(table: SampleTable, sample: Sample) -> tuple[Sample, SeenCt | InputErr
         return sample, error
 
 
-def _judged(table: SampleTable, sample: Sample, seen: SeenCt, model: Model) -> _Judged:
+def _answer(table: SampleTable, sample: Sample, seen: SeenCt, model: Model) -> _Answered:
     result = infer(seen, model, measure=False)
     labels = _labels(table, sample, len(seen.scan.pixels), model)
-    kept = tuple(labels[place] for place in result.answer.judged)
-    return _Judged(sample, result.answer, kept, result.prediction.decision.value)
+    kept = tuple(labels[index] for index in result.answer.judged)
+    return _Answered(sample, result.answer, kept, result.prediction.decision.value)
 
 
-def _row(shares: Mapping[str, float], classes: tuple[str, ...]) -> FloatArray:
-    return np.array([shares[name] for name in classes], dtype=np.float32)
+def _row(probabilities: Mapping[str, float], classes: tuple[str, ...]) -> FloatArray:
+    return np.array([probabilities[name] for name in classes], dtype=np.float32)
 
 
 def _of_studies(
-    judged: Sequence[_Judged],
+    answers: Sequence[_Answered],
     rows: list[FloatArray],
     classes: tuple[str, ...],
 ) -> Predictions:
     return Predictions(
-        files=tuple(own.sample.file for own in judged),
-        labels=tuple(own.sample.label for own in judged),
-        patients=tuple(own.sample.patient for own in judged),
-        sources=tuple(own.sample.source for own in judged),
+        files=tuple(study.sample.file for study in answers),
+        labels=tuple(study.sample.label for study in answers),
+        patients=tuple(study.sample.patient for study in answers),
+        sources=tuple(study.sample.source for study in answers),
         classes=classes,
         probabilities=np.stack(rows).astype(np.float64),
     )
 
 
-def _slices(judged: Sequence[_Judged], classes: tuple[str, ...]) -> Predictions:
-    owners = [own.sample for own in judged for _ in own.labels]
+def _slices(answers: Sequence[_Answered], classes: tuple[str, ...]) -> Predictions:
+    owners = [study.sample for study in answers for _ in study.labels]
     return Predictions(
-        files=tuple(f"{own.sample.file}#{index}" for own in judged for index in own.answer.judged),
-        labels=tuple(chain.from_iterable(own.labels for own in judged)),
+        files=tuple(f"{study.sample.file}#{index}" for study in answers for index in study.answer.judged),
+        labels=tuple(chain.from_iterable(study.labels for study in answers)),
         # Slices of one patient are no independent cases, also where the patient is nameless.
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),
         classes=classes,
-        probabilities=np.concatenate([own.answer.slices[own.answer.judged] for own in judged]).astype(
+        probabilities=np.concatenate([study.answer.slices[study.answer.judged] for study in answers]).astype(
             np.float64
         ),
     )

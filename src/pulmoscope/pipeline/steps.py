@@ -134,10 +134,10 @@ def _window(plane: FloatArray, units: Units) -> Bytes:
 
 def _outlined(image: Bytes, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int]) -> Bytes:
     """An image in colour with a mask's outline."""
-    drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
+    coloured = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, outlines, -1, colour, max(1, round(image.shape[1] / 256)))
-    return np.asarray(drawn, dtype=np.uint8)
+    cv2.drawContours(coloured, outlines, -1, colour, max(1, round(image.shape[1] / 256)))
+    return np.asarray(coloured, dtype=np.uint8)
 
 
 def _as_seen(tensor: FloatArray, prepare: CtPreprocess) -> Bytes:

@@ -33,8 +33,8 @@ def worst_cases(model: Model, table: SampleTable, predictions: Predictions, coun
     for index in ranked:
         file, label = predictions.files[index], int(predictions.truth[index])
         pixels = read_pixels(paths[file])
-        shares = predictions.probabilities[index]
-        called = int(shares.argmax())
+        probabilities = predictions.probabilities[index]
+        called = int(probabilities.argmax())
         prepared = model.prepare(pixels)
         outputs = model.predict(prepared.tensor[None])
         small = shrunk(pixels, SIDE)
@@ -48,8 +48,8 @@ def worst_cases(model: Model, table: SampleTable, predictions: Predictions, coun
                 source=predictions.sources[index],
                 label=predictions.classes[label],
                 called=predictions.classes[called],
-                probability=float(shares[called]),
-                label_probability=float(shares[label]),
+                probability=float(probabilities[called]),
+                label_probability=float(probabilities[label]),
                 picture=jpeg(grey(small)),
                 called_map=called_map,
                 label_map=label_map,

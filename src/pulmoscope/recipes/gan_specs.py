@@ -35,7 +35,7 @@ class MisGanSettings:
         adversarial_every: the second stage plays against the critics in every so many steps; the steps between train
             the imputer by reconstruction alone. 1 is the paper.
         reconstruction: weight of the imputer's error where observed pixels were hidden from it; 0 is the paper.
-        settle: share of the second stage, its end, in which the imputer's learning rate falls to 0; 0 is the paper.
+        settle: fraction of the second stage, its end, in which the imputer's learning rate falls to 0; 0 is the paper.
         seed: decides the first weights and all that is drawn.
     """
 
@@ -87,7 +87,7 @@ class AnoGanSettings:
         penalty: weight of R1, the discriminator's squared gradient at real slices.
         shift: slices to learn from are moved by up to so many 64ths of their side; they are never mirrored, as lungs
             and heart are not alike on both sides.
-        brightness: and brightened or darkened by up to this share.
+        brightness: and brightened or darkened by up to this fraction.
         kappa: weight of the features' part in the encoder's loss.
         weight: λ, weight of the features' part in the score.
         steps, search_rate: gradient descent for a latent vector: steps of Adam, and their learning rate.

@@ -150,16 +150,16 @@ class Recipe(Named):
         drop: classes whose studies are left out, with a word in the log.
         preprocess, augment, model, phases: see there; of the image network.
         normalise: ``fixed`` uses ``preprocess.mean`` and ``std``; ``data`` measures them on train + val (E).
-        labels: what other labels of the data are to this recipe: label → class, or → shares of classes,
+        labels: what other labels of the data are to this recipe: label → class, or → fractions of classes,
             ``COVID 0.4, Normal 0.6`` (see :mod:`pulmoscope.datasets.labels`). Other labels are left out, and said.
-        unread: classes that an image whose label nobody read from it may show instead, each with its share: of films
-            that are COVID by a test alone, about a fifth show no pneumonia.
+        unread: classes that an image whose label nobody read from it may show instead, each with its fraction: of
+            radiographs that are COVID by a test alone, about a fifth show no pneumonia.
         wording: class → what is said of it where a person reads: no more than the labels mean.
         left_out: hospitals whose images are learnt from in no folder (see :mod:`pulmoscope.datasets.hospitals`).
         loss: what is made small, and class-balanced weights; where studies are graded, it counts patients, not slices.
         class_weights: weigh the cross-entropy by inverse class frequency.
         label_smoothing: of the cross-entropy.
-        mixup: every batch is mixed with itself in another order, images and labels alike, in shares drawn from
+        mixup: every batch is mixed with itself in another order, images and labels alike, in fractions drawn from
             Beta(mixup, mixup) (Zhang et al., «mixup: Beyond Empirical Risk Minimization», ICLR 2018); 0: not.
         balance: how far hospitals and classes are drawn equally often: an image's chance is its group's size to the
             power of minus this (a group: one class of one hospital); 0: every image once an epoch, 1: fully.

@@ -1,4 +1,4 @@
-"""How a recipe's settings go together; told before anything is read. Each rule raises a RecipeError of one line."""
+"""How a recipe's settings go together; checked before anything is read. Each rule raises a RecipeError of one line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _check_parts(recipe: Recipe, preprocess: type[Any], augment: type[Any]) -> N
 
 
 def _check_shares(recipe: Recipe) -> None:
-    """Do shares of labels sum to 1, and does what is learnt from them take shares?"""
+    """Do fractions of labels sum to 1, and does what is learnt from them take fractions?"""
     try:
         hard_labels(recipe.labels)  # no circles
     except DatasetError as error:
@@ -164,8 +164,8 @@ def _check_plain_mean(recipe: Recipe) -> None:
             "robust: weighs hospitals and classes itself; class_weights and label_smoothing can't be set with it "
             f"(found: class_weights={str(recipe.class_weights).lower()}, label_smoothing={recipe.label_smoothing:g})"
         )
-    shares = soft_labels(recipe.labels) or recipe.unread or recipe.augmentation.opacities
-    if recipe.class_weights and shares:
+    soft = soft_labels(recipe.labels) or recipe.unread or recipe.augmentation.opacities
+    if recipe.class_weights and soft:
         raise RecipeError(
             "class_weights: need labels of one class each: no shares in labels, no unread, augment.opacities=0"
         )
@@ -200,9 +200,9 @@ def _check_choices(phase: Phase, choices: Mapping[str, tuple[Any, ...]]) -> None
     """Does the recipe's training know the values of this phase?"""
     for name, known in choices.items():
         if getattr(phase, name) not in known:
-            said = ", ".join(_text(value) for value in known)
+            allowed = ", ".join(_text(value) for value in known)
             raise RecipeError(
-                f"phases.{phase.name}.{name}={_text(getattr(phase, name))}: must be one of {said} in this recipe"
+                f"phases.{phase.name}.{name}={_text(getattr(phase, name))}: must be one of {allowed} in this recipe"
             )
 
 

@@ -73,10 +73,10 @@ def _group(kind: type[Any], parts: dict[str, Schema]) -> Schema:
     if name not in parts:
         parts[name] = {}  # before its fields, as they may refer to it
         hints = get_type_hints(kind, include_extras=True)
-        said = _attributes(kind)
+        descriptions = _attributes(kind)
         tag = {TYPE: {"const": kind.TYPE}} if hasattr(kind, "TYPE") else {}
         properties = tag | {
-            field.name: _described(_value(hints[field.name], parts), said.get(field.name, ""))
+            field.name: _described(_value(hints[field.name], parts), descriptions.get(field.name, ""))
             for field in dataclasses.fields(kind)
         }
         parts[name] = {
@@ -101,7 +101,7 @@ def _value(kind: Any, parts: dict[str, Schema]) -> Schema:
     if origin is Literal:
         return {"enum": list(inner)}
     if origin in (Union, types.UnionType):
-        return _one_of([_value(own, parts) for own in inner])
+        return _one_of([_value(option, parts) for option in inner])
     if origin is tuple:
         items = _value(inner[0], parts)
         count = {} if Ellipsis in inner else {"minItems": len(inner), "maxItems": len(inner)}
@@ -131,20 +131,20 @@ def _bounded(schema: Schema, kind: Any) -> Schema:
 
 def _attributes(kind: type[Any]) -> dict[str, str]:
     """Attribute → what the docstrings of the class and its bases say of it."""
-    found: dict[str, str] = {}
-    for own in kind.__mro__:
-        _, _, text = inspect.cleandoc(own.__doc__ or "").partition("Attributes:\n")
+    descriptions: dict[str, str] = {}
+    for ancestor in kind.__mro__:
+        _, _, text = inspect.cleandoc(ancestor.__doc__ or "").partition("Attributes:\n")
         names: list[str] = []
         for line in text.splitlines():
             entry = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
             if entry:
-                names = [name for name in entry[1].split(", ") if name not in found]
-                found |= dict.fromkeys(names, entry[2])
+                names = [name for name in entry[1].split(", ") if name not in descriptions]
+                descriptions |= dict.fromkeys(names, entry[2])
             elif line.startswith("        "):
-                found |= {name: f"{found[name]} {line.strip()}" for name in names}
+                descriptions |= {name: f"{descriptions[name]} {line.strip()}" for name in names}
             else:
                 break
-    return {name: _plainly(text) for name, text in found.items()}
+    return {name: _plainly(text) for name, text in descriptions.items()}
 
 
 def _plainly(text: str) -> str:

@@ -108,10 +108,10 @@ def leaves(plain: Any, path: str = "", *, numbered: bool = False) -> Iterator[tu
         parts = [(str(key), value) for key, value in plain.items()]
     elif isinstance(plain, list) and plain and isinstance(plain[0], Mapping):
         parts = [
-            (str(place), phase)
+            (str(index), phase)
             if numbered or "name" not in phase
             else (phase["name"], {key: value for key, value in phase.items() if key != "name"})
-            for place, phase in enumerate(plain)
+            for index, phase in enumerate(plain)
         ]
     else:
         yield path, plain
@@ -141,9 +141,9 @@ def _changed(node: Any, kind: Any, path: list[str], text: str, whole: str) -> An
     if isinstance(node, tuple) and node and dataclasses.is_dataclass(node[0]):
         names = [getattr(phase, "name", "") for phase in node]
         _one_of(key, [*filter(None, names), *map(str, range(len(node)))], whole)
-        place = names.index(key) if key in names else int(key)
-        phase = node[place]
-        return (*node[:place], _changed(phase, type(phase), rest, text, whole), *node[place + 1 :])
+        index = names.index(key) if key in names else int(key)
+        phase = node[index]
+        return (*node[:index], _changed(phase, type(phase), rest, text, whole), *node[index + 1 :])
     if node is None and _classes(kind):
         raise RecipeError(f"--set {whole}: there is no setting {key}, as this recipe has no such part")
     raise RecipeError(f"--set {whole}: {key} lies below a single value")
@@ -205,7 +205,7 @@ def _fields(kind: type[Any]) -> dict[str, Any]:
 def _classes(kind: Any) -> list[type[Any]]:
     """The dataclasses that a value of this type can be of."""
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return [own for own in kinds if dataclasses.is_dataclass(own) and isinstance(own, type)]
+    return [part for part in kinds if dataclasses.is_dataclass(part) and isinstance(part, type)]
 
 
 def _plain(value: Any) -> Any:
@@ -225,7 +225,7 @@ def _group(value: Any, classes: Sequence[type[Any]], where: str) -> Any:
         raise RecipeError(f"{where}: must be a group of settings")
     kind = classes[0]
     if hasattr(kind, "TYPE"):
-        known = {str(own.TYPE): own for own in classes}
+        known = {str(option.TYPE): option for option in classes}
         if value.get(TYPE) not in known:
             raise RecipeError(f"{where}.{TYPE}: must be one of {', '.join(known)} (found: {value.get(TYPE)})")
         kind, value = known[value[TYPE]], {key: item for key, item in value.items() if key != TYPE}

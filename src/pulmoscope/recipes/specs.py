@@ -53,7 +53,7 @@ class LossSpec:
         gamma: of the focal loss.
         largest_margin, scale: of LDAM: the rarest class's margin, and what logits are multiplied by.
         beta: of the class-balanced weights, which any kind can have; 0: none.
-        deferred: the weights are switched on when this share of the training is done (DRW: 0.8).
+        deferred: the weights are switched on when this fraction of the training is done (DRW: 0.8).
     """
 
     kind: Literal["cross-entropy", "focal", "ldam"] = "cross-entropy"

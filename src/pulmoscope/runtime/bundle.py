@@ -153,8 +153,8 @@ class PatientLevel:
     @property
     def files(self) -> tuple[str, ...]:
         """The networks that it needs."""
-        own = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
-        return (*own, f"{ENSEMBLE}.onnx") if self.ensemble else own
+        networks = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
+        return (*networks, f"{ENSEMBLE}.onnx") if self.ensemble else networks
 
 
 @dataclass(frozen=True, kw_only=True)

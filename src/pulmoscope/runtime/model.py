@@ -122,11 +122,11 @@ class Model:
         with (
             ThreadPoolExecutor() as threads
         ):  # compiling takes a fifth of a second, and lets others run meanwhile
-            found = dict(zip(networks, threads.map(opened, networks), strict=True))
-        self._network = found.pop(bundle.network)
-        self._lungs, self._view = found.pop("lungs.onnx", None), found.pop("view.onnx", None)
-        self.imputer, self.anomaly = found.pop(IMPUTER, None), found.pop(ANOMALY, None)
-        self._patient = found
+            loaded = dict(zip(networks, threads.map(opened, networks), strict=True))
+        self._network = loaded.pop(bundle.network)
+        self._lungs, self._view = loaded.pop("lungs.onnx", None), loaded.pop("view.onnx", None)
+        self.imputer, self.anomaly = loaded.pop(IMPUTER, None), loaded.pop(ANOMALY, None)
+        self._patient = loaded
 
     @classmethod
     def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
@@ -165,21 +165,21 @@ class Model:
 
     def predict(self, batch: FloatArray) -> Outputs:
         """Run the image network on float32 (batch, channels, size, size)."""
-        found = self._network(batch)
-        logits = found["logits"]
+        outputs = self._network(batch)
+        logits = outputs["logits"]
         # Of a study the temperature is the patient's.
         temperature = self.bundle.calibration.temperature if self.bundle.patient is None else 1.0
         stages = {
-            stage: (found[f"features_{stage}"], _both(found[f"gradients_{stage}"], logits))
+            stage: (outputs[f"features_{stage}"], _both(outputs[f"gradients_{stage}"], logits))
             for stage in (*STAGES_BEFORE, LAST_STAGE)
-            if f"features_{stage}" in found
+            if f"features_{stage}" in outputs
         }
         if LAST_STAGE in stages:
             features, gradients = stages.pop(LAST_STAGE)
         else:
-            features, gradients = found["features"], _both(found["gradients"], logits)
+            features, gradients = outputs["features"], _both(outputs["gradients"], logits)
         probabilities = calibrated(logits, temperature)
-        return Outputs(logits, probabilities, features, gradients, stages, found.get("vector"))
+        return Outputs(logits, probabilities, features, gradients, stages, outputs.get("vector"))
 
     def vectors(self, outputs: Outputs, images: FloatArray) -> FloatArray:
         """What learnt votes get of slices, (slices, d).
@@ -219,9 +219,9 @@ class Model:
         votes, logits, known = {}, {}, {}
         for name in level.votes:
             if learnt(name):
-                own = weighted(vectors, slices) if name.endswith(WEIGHTED) else vectors
-                found = self._patient[f"{name}.onnx"](own[None])
-                logits[name], known[name] = found["logits"], found["vector"][0]
+                inputs = weighted(vectors, slices) if name.endswith(WEIGHTED) else vectors
+                outputs = self._patient[f"{name}.onnx"](inputs[None])
+                logits[name], known[name] = outputs["logits"], outputs["vector"][0]
                 votes[name] = calibrated(logits[name], 1.0)[0]
             else:
                 votes[name] = counted(name, slices)
@@ -229,13 +229,13 @@ class Model:
         if level.ensemble:
             scores = np.concatenate([votes[name] for name in level.ensemble])[None]
             logits[ENSEMBLE] = self._patient[f"{ENSEMBLE}.onnx"](scores)["logits"]
-            own_vectors = {name: known[name] for name in level.ensemble}
+            patient_vectors = {name: known[name] for name in level.ensemble}
         else:
-            own_vectors = {"mean": _pooled(vectors, level.vectors).mean(axis=0)}
+            patient_vectors = {"mean": _pooled(vectors, level.vectors).mean(axis=0)}
         answer, temperature = logits[level.decides], self.bundle.calibration.temperature
         exact = votes.get(level.decides) if temperature == 1 else None
         probabilities = calibrated(answer, temperature)[0] if exact is None else exact
-        return PatientOutputs(votes, probabilities, answer[0], own_vectors)
+        return PatientOutputs(votes, probabilities, answer[0], patient_vectors)
 
     def study(self, images: FloatArray) -> StudyOutputs:
         """What is said of one study (see :meth:`slices`).
@@ -267,8 +267,8 @@ def find_lungs(network: Network, pixels: FloatArray) -> FloatArray:
 
 def find_view(network: Network, pixels: FloatArray) -> View:
     """Run a view network on a whole picture, float32 (rows, columns) in [0, 1]."""
-    found = network(view_input(pixels)[None])
-    return view_of(found["logits"][0], float(np.linalg.norm(found["place"][0])))
+    outputs = network(view_input(pixels)[None])
+    return view_of(outputs["logits"][0], float(np.linalg.norm(outputs["place"][0])))
 
 
 def calibrated(logits: FloatArray, temperature: float) -> FloatArray:

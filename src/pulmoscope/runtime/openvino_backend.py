@@ -71,10 +71,10 @@ class OpenVinoNetwork:
             core = openvino.Core()
             model = core.read_model(path)
             shapes = {}
-            for place, port in enumerate(model.inputs):
+            for index, port in enumerate(model.inputs):
                 shape = port.partial_shape
                 shape[0] = 1
-                shapes[place] = shape
+                shapes[index] = shape
             model.reshape(shapes)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -90,8 +90,8 @@ class OpenVinoNetwork:
         images = [[batch[index : index + 1] for batch in batches] for index in range(len(batches[0]))]
         answers = [self._one(images[0])] if len(images) == 1 else list(self._streams.map(self._one, images))
         return {
-            name: np.concatenate([answer[place] for answer in answers])
-            for place, name in enumerate(self._names)
+            name: np.concatenate([answer[output] for answer in answers])
+            for output, name in enumerate(self._names)
         }
 
     def _one(self, image: list[FloatArray]) -> list[FloatArray]:
@@ -100,4 +100,4 @@ class OpenVinoNetwork:
             self._local.request = self._compiled.create_infer_request()
         request = self._local.request
         request.infer(image)
-        return [np.array(request.get_output_tensor(place).data) for place in range(len(self._names))]
+        return [np.array(request.get_output_tensor(index).data) for index in range(len(self._names))]

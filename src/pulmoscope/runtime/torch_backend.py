@@ -58,8 +58,8 @@ class TorchNetwork:
     def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
         """Outputs by name for float32 batches, one per input."""
         with torch.inference_mode():
-            found = self._module(*(torch.from_numpy(batch).to(self._device) for batch in batches))
-            tensors = [found] if isinstance(found, torch.Tensor) else found
+            outputs = self._module(*(torch.from_numpy(batch).to(self._device) for batch in batches))
+            tensors = [outputs] if isinstance(outputs, torch.Tensor) else outputs
             return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
 
 

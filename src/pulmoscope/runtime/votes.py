@@ -37,8 +37,8 @@ def majority(slices: FloatArray) -> FloatArray:
 
 def mean(slices: FloatArray) -> FloatArray:
     """The mean probability of each class: (slices, classes) -> float32 (classes,)."""
-    found = slices.astype(np.float64).mean(axis=0)
-    return np.asarray(found / found.sum(), dtype=np.float32)
+    average = slices.astype(np.float64).mean(axis=0)
+    return np.asarray(average / average.sum(), dtype=np.float32)
 
 
 _COUNTED = {"majority": majority, "mean": mean}

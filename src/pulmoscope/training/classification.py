@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: the network's arguments.
-        target: the labels, int64 (batch,), or the share of each class, float32 (batch, classes).
+        target: the labels, int64 (batch,), or the fraction of each class, float32 (batch, classes).
         opacities: where they are, float32 (batch, side, side), NaN where nobody knows; None where nobody asks.
         sample: which one each is, int64 (batch,); None where nobody asks.
     """
@@ -41,9 +41,9 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoot
 
     Args:
         logits: float (batch, logits).
-        labels: int64 (batch,), or float (batch, classes): the share of each class.
+        labels: int64 (batch,), or float (batch, classes): the fraction of each class.
         weights: per class, or None for equal ones; the mean is weighted.
-        smoothing: share of the target that is spread over all classes.
+        smoothing: fraction of the target that is spread over all classes.
     """
     return functional.cross_entropy(both(logits.float()), labels, weight=weights, label_smoothing=smoothing)
 
@@ -125,7 +125,7 @@ class Classification:
 
     Attributes:
         loss: what is lowered.
-        shares: learn from shares of classes, where a batch has them, not from the largest.
+        shares: learn from fractions of classes, where a batch has them, not from the largest.
         mixup: of inputs and targets (see :func:`mixing_share`); 0: none.
         groups: group DRO with the plain cross-entropy instead of ``loss``.
         locate: weight of the second task, where opacities are; 0: none.

@@ -25,7 +25,7 @@ from pulmoscope.preprocess.opacities import painted
 from pulmoscope.training.frames import MAP_SIDE, Frames
 
 Key = tuple[int, int, int]
-"""Phase, epoch, and the image's place: what one variant of an image depends on, besides the seed."""
+"""Phase, epoch, and the image's index: what one variant of an image depends on, besides the seed."""
 
 
 class Example(NamedTuple):
@@ -33,7 +33,7 @@ class Example(NamedTuple):
 
     Attributes:
         image: float32 (channels, size, size).
-        target: float32 (classes,), the share of each class.
+        target: float32 (classes,), the fraction of each class.
         opacities: float32 (MAP_SIDE, MAP_SIDE) in [0, 1]: where they are; NaN where nobody knows, empty where nobody
             asked.
         place: int64, which of the framed images it is.

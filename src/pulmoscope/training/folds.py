@@ -25,8 +25,8 @@ SCHEMA_VERSION = "1.0"
 def folds(table: SampleTable, count: int, seed: int) -> list[SampleTable]:
     """``count`` tables of the same samples of train and val, each with another part as ``val``.
 
-    The parts have about equal shares of each class, and all images of a patient in one, near-duplicates too (so every
-    image is read); an image whose patient is not known stands for itself.
+    The parts have about equal fractions of each class, and all images of a patient in one, near-duplicates too (so
+    every image is read); an image whose patient is not known stands for itself.
 
     Raises:
         DatasetError: fewer than two folds, or fewer patients in a class than folds.

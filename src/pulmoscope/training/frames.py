@@ -64,7 +64,7 @@ class Frames:
         images: uint8 (n, size, size): ``preprocess.frame(...).image`` x 255, as most sources have 8 bit anyway.
         labels: int64 (n,), index into the class list.
         splits, files: of each image, as the table says.
-        targets: float32 (n, classes): shares of the classes, where a label is not one class for sure; None: it is.
+        targets: float32 (n, classes): fractions of the classes, where a label is not one class for sure; None: it is.
         hospitals: of each image, as the hospital map says.
         maps: None where nobody asked.
     """

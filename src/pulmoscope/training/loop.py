@@ -330,7 +330,7 @@ def in_steps(total: int, each: int) -> tuple[int, Callable[[int], range]]:
 
 
 def part_of(batch: npt.NDArray[np.int64], fabric: Fabric) -> npt.NDArray[np.int64]:
-    """This process's part of a batch's images, given by their places; parts differ by one image at most.
+    """This process's part of a batch's images, given by their indices; parts differ by one image at most.
 
     Raises:
         RecipeError: there are fewer images than processes.

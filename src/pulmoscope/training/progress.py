@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 NO_FIGURES = ("phase", "epoch", "learning_rate", "seconds")
 MANY = 50
-"""A line for each of more epochs than this would hide the others: every twentieth is told."""
+"""A line for each of more epochs than this would hide the others: every twentieth is reported."""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def load_run(folder: Path) -> TrainedRun:
 
 
 def check_free(run: Path, resume: bool, force: bool) -> None:
-    """Refuse a folder that holds a run already; cheap, so that it is told before images are read.
+    """Refuse a folder that holds a run already; cheap, so that it is reported before images are read.
 
     Raises:
         OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.
@@ -160,7 +160,7 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare data; 0: the training process itself.
         processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force, progress: replace a run that is in this folder; show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
         after_epoch: gets the figures of every epoch when one process saves it; may raise to end the run.
@@ -201,7 +201,7 @@ def fit(
 def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
     """A recipe and a data set made for one another: prepared and resolved; doing it twice changes nothing.
 
-    The table's warnings say which shares of classes that the data don't have went to the others.
+    The table's warnings say which fractions of classes that the data don't have went to the others.
 
     Raises:
         DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.

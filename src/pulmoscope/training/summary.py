@@ -80,7 +80,7 @@ def describe_studies(
 
     Args:
         parts: split → its studies.
-        counted: what else is told of each split: name → of one study how many.
+        counted: what else is reported of each split: name → of one study how many.
     """
     digest = hashlib.sha256()
     for split, studies in parts.items():
@@ -151,7 +151,7 @@ def finish(
     Args:
         states: of all stages, by name.
         shown: the stages whose curves are drawn; empty: all.
-        more: what else is told of such a run.
+        more: what else is reported of such a run.
     """
     rows = [row for state in states.values() for row in state.rows]
     curves.write_table(rows, run / "curves.csv")

@@ -45,7 +45,7 @@ def command(
     check_auditable(opened)
     table = chosen(data, split, opened)
     with progress_bar("Auditing") as progress:
-        found = audit(
+        report = audit(
             opened,
             table,
             out,
@@ -55,20 +55,20 @@ def command(
             force=force,
             progress=progress,
         )
-    tell_failures(found)
-    _tell(found)
+    tell_failures(report)
+    _tell(report)
     typer.echo(f"Report: {out / 'report.html'}")
 
 
-def _tell(found: Mapping[str, Any]) -> None:
+def _tell(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    view = Table(box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: AUROC, {found['method']['auroc']}")
+    view = Table(box=box.SIMPLE_HEAD, title=f"{report['model']['name']}: AUROC, {report['method']['auroc']}")
     view.add_column("")
     view.add_column("AUROC", justify="right", no_wrap=True)
     view.add_column("95 % interval", justify="right", no_wrap=True)
     view.add_column("")
-    for row in found["results"]:
+    for row in report["results"]:
         view.add_row(row["title"], *figure(row["auroc"]), row["says"])
     show(view)

@@ -36,17 +36,17 @@ def command(
     """
     from pulmoscope.pipeline.compare import RESULT, compare
 
-    found = compare(evaluation_a, evaluation_b, out, bootstrap=bootstrap, command=as_typed(), force=force)
-    _tell(found)
+    result = compare(evaluation_a, evaluation_b, out, bootstrap=bootstrap, command=as_typed(), force=force)
+    _tell(result)
     typer.echo(f"Comparison: {out / RESULT}")
 
 
-def _tell(found: Mapping[str, Any]) -> None:
+def _tell(result: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    names = {side: f"{found[side]['name']} {found[side]['version']}" for side in ("first", "second")}
-    data = found["data"]
+    names = {side: f"{result[side]['name']} {result[side]['version']}" for side in ("first", "second")}
+    data = result["data"]
     view = Table(
         box=box.SIMPLE_HEAD,
         title=f"A: {names['first']}, B: {names['second']}, on {data['images']} images",
@@ -54,20 +54,20 @@ def _tell(found: Mapping[str, Any]) -> None:
     for name in ("", "A", "B", "A − B", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
     for key, title in _ROWS.items():
-        view.add_row(title, *_cells(found["figures"][key]))
-    for label, held in found["by_class"].items():
+        view.add_row(title, *_cells(result["figures"][key]))
+    for label, held in result["by_class"].items():
         for key, title in _BY_CLASS.items():
             view.add_row(f"{label}: {title}", *_cells(held[key]))
     show(view)
-    test = found["mcnemar"]
+    test = result["mcnemar"]
     typer.echo(
         f"McNemar's exact test: only A is right about {test['first_only']} patients, only B about "
         f"{test['second_only']} (an image whose patient is unknown counts as one); p = {test['p_value']:.3g}"
     )
     for side, name in names.items():
-        if used := found[side]["used_for_calibration"]:
+        if used := result[side]["used_for_calibration"]:
             typer.echo(f"{used} of the images were used to calibrate {name}.")
-    typer.echo(found["conclusion"]["sentence"])
+    typer.echo(result["conclusion"]["sentence"])
 
 
 def _cells(held: Mapping[str, Any]) -> tuple[str, ...]:

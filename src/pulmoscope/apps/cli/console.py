@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 def as_typed() -> str:
     """The command line as the user gave it, for results: of every path the last part, as folders may name patients."""
-    given = [(option + equals, value) for option, equals, value in map(_divided, sys.argv[1:])]
-    return shlex.join(["pulmoscope", *(before + (PurePath(value).name or value) for before, value in given)])
+    options = [(option + equals, value) for option, equals, value in map(_divided, sys.argv[1:])]
+    return shlex.join(
+        ["pulmoscope", *(before + (PurePath(value).name or value) for before, value in options)]
+    )
 
 
 def _divided(argument: str) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""The data set that a command was given: read under a bar, its warnings on stderr."""
+"""The data set of a command: read under a bar, its warnings on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
-    """Read data sets as one; the bar moves where splits are drawn (errors: see :func:`pulmoscope.datasets.several`)."""
+    """Read data sets as one; the bar moves where splits are made (errors: see :func:`pulmoscope.datasets.several`)."""
     from pulmoscope.datasets.several import load_all
 
     with progress_bar("Drawing splits") as progress:
@@ -45,9 +45,9 @@ def chosen_recipe(
     """A recipe with its settings, checked, and with what a command's other options change of it.
 
     Args:
-        labels: a file that gives the labels in place of the recipe's own.
+        labels: a file that gives the labels instead of the recipe's.
         leave_out: hospitals that are left out besides the recipe's.
-        options: the command's further options, by name; those that are given must make sense for the recipe.
+        options: the command's further options, by name; those that are set must make sense for the recipe.
 
     Raises:
         RecipeError: there is no such recipe or setting, a setting is beyond its limits, or an option makes no sense.
@@ -64,8 +64,8 @@ def chosen_recipe(
 
     recipe: Any = find(name, Named)
     refused, why = recipe.refused_options
-    given = {"--labels": labels, "--leave-out": leave_out, **(options or {})}
-    if wrong := [option for option in refused if given.get(option)]:
+    typed = {"--labels": labels, "--leave-out": leave_out, **(options or {})}
+    if wrong := [option for option in refused if typed.get(option)]:
         raise RecipeError(f"{name}: {', '.join(wrong)} can't be given; {why}")
     recipe = apply(recipe, changes or [])
     if labels is not None:
@@ -73,13 +73,13 @@ def chosen_recipe(
     if leave_out:
         recipe = replace(recipe, left_out=tuple(dict.fromkeys((*recipe.left_out, *leave_out))))
     check(recipe)
-    found: Named = recipe
-    return found
+    checked: Named = recipe
+    return checked
 
 
-def tell(told: Told) -> None:
+def tell(messages: Told) -> None:
     """Warnings on standard error, then lines on standard output."""
-    for warning in told.warnings:
+    for warning in messages.warnings:
         typer.echo(f"pulmoscope: {warning}", err=True)
-    for line in told.lines:
+    for line in messages.lines:
         typer.echo(line)

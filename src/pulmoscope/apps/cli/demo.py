@@ -67,15 +67,15 @@ def _radiograph(out: Path, force: bool) -> tuple[str, Path]:
 
     try:
         file = Path(str(distribution(PACKAGE).locate_file(RADIOGRAPH)))
-        found = sha256_of_file(file)
+        sha256 = sha256_of_file(file)
     except (PackageNotFoundError, FileNotFoundError):
         typer.echo(
             f"{PACKAGE} is not installed (the extra demo brings it): the radiograph is simulated, too."
         )
         table = write_phantoms(out, 1, ["COVID"], seed=SEED, force=force)
         return "Simulated chest radiograph (no patient)", out / table.samples[0].file
-    if found != SHA256:
-        raise DatasetError(f"{file}: is not the demo's radiograph: its SHA-256 is {found}, not {SHA256}")
+    if sha256 != SHA256:
+        raise DatasetError(f"{file}: is not the demo's radiograph: its SHA-256 is {sha256}, not {SHA256}")
     return f"Real chest radiograph (from {PACKAGE})", file
 
 

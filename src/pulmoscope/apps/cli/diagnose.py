@@ -121,7 +121,7 @@ def command(
     from pulmoscope.pipeline.names import Naming
 
     naming = Naming(results.name, results.keep_names)
-    if any(given.is_dir() and given.resolve() == out.resolve() for given in inputs):
+    if any(source.is_dir() and source.resolve() == out.resolve() for source in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
     passed_over: list[str] = []
     listed = list(entries(inputs, out, passed_over.append))
@@ -130,8 +130,8 @@ def command(
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
-    found = _hinted(studies(listed, reading.modality.value), silent=quiet)
-    first = list(islice(found, FEW + 1))  # of a long list the others are found while these are diagnosed
+    hinted = _hinted(studies(listed, reading.modality.value), silent=quiet)
+    first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
     if results.name and len(first) > 1:
         raise PulmoscopeError(
             "--name names one input, and there are several; --keep-names names them after their files"
@@ -139,8 +139,8 @@ def command(
     few = len(first) <= FEW
     run = Run(models, out, _reports(results.report, few), reading.series, naming)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
-    stream = diagnose_many(shown.studies(chain(first, found)), run, paths(listed), force=force)
-    tally = _told(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
+    stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
+    tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if few and not quiet:
         _tell_studies(run.answers, tally.paths)
     if not quiet and len(first) > 1:
@@ -154,18 +154,18 @@ def _left_out(folders: Sequence[str]) -> str:
     return f"{folders[0]}{others}: left out, as Pulmoscope's own results are no inputs"
 
 
-def _hinted(found: Iterable[Study], *, silent: bool) -> Iterator[Study]:
+def _hinted(listed: Iterable[Study], *, silent: bool) -> Iterator[Study]:
     """The same studies; of each folder that looks like the slices of a CT one line on stderr."""
-    told: set[str] = set()
-    for study in found:
+    warned: set[str] = set()
+    for study in listed:
         folder = str(PurePath(study.name).parent)
-        if study.remarks and folder not in told and not silent:
-            told.add(folder)
+        if study.remarks and folder not in warned and not silent:
+            warned.add(folder)
             typer.echo(f"pulmoscope: {folder}: {CT_FOLDER}", err=True)
         yield study
 
 
-def _told(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
+def _counted(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
     """Count the outcomes, and say of each what became of it; where ``silent``, only of those that were refused."""
     tally = _Tally()
     for outcome in outcomes:
@@ -239,12 +239,16 @@ def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> N
     from pulmoscope.report.names import DECISIONS
 
     for answer in answers:
-        used = sum(film.used for film in answer.films)
-        names = ", ".join(PurePath(paths[film.name]).name for film in answer.films)
-        found = answer.prediction
-        told = "no answer" if found is None else f"{found.label} {percent(found.probabilities[found.label])}"
+        used = sum(radiograph.used for radiograph in answer.films)
+        names = ", ".join(PurePath(paths[radiograph.name]).name for radiograph in answer.films)
+        prediction = answer.prediction
+        outcome = (
+            "no answer"
+            if prediction is None
+            else f"{prediction.label} {percent(prediction.probabilities[prediction.label])}"
+        )
         typer.echo(
-            f"Study of {len(answer.films)} radiographs ({names}), {used} used  {told}  "
+            f"Study of {len(answer.films)} radiographs ({names}), {used} used  {outcome}  "
             f"{DECISIONS[answer.decision].title.lower()}"
         )
 
@@ -256,9 +260,9 @@ class _Shown:
         self._files, self._silent = files, silent
         self._sizes: deque[int] = deque()
 
-    def studies(self, found: Iterable[Study]) -> Iterator[Study]:
+    def studies(self, listed: Iterable[Study]) -> Iterator[Study]:
         """The same studies, their sizes noted."""
-        for study in found:
+        for study in listed:
             self._sizes.append(len(study.entries) + study.others + study.broken)
             yield study
 

@@ -72,12 +72,12 @@ def _packages() -> Iterator[Check]:
         name = line.split(";")[0].strip()
         package = re.split(r"[^\w.-]", name)[0]
         extra = line.partition("extra == ")[2].strip("\"'")
-        found = _version(package)
+        version = _version(package)
         if extra:
-            extras.setdefault(extra, []).extend([package] if found is None else [])
+            extras.setdefault(extra, []).extend([package] if version is None else [])
         else:
             yield Check(
-                package, "broken" if found is None else "ok", found or f"is not installed; needed: {name}"
+                package, "broken" if version is None else "ok", version or f"is not installed; needed: {name}"
             )
     for extra, absent in extras.items():
         state = "missing" if absent else "ok"

@@ -53,7 +53,7 @@ def command(
     """Evaluate a model on labelled images, or on labelled CT studies.
 
     Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained. A
-    model of three levels or of severity, which judges whole studies, writes slices.csv, classifiers.csv (of severity:
+    model of three levels or of severity, which predicts whole studies, writes slices.csv, classifiers.csv (of severity:
     the votes) and tsne.csv instead of worst.html; a model of slices on studies slices.csv and slices.json: how well it
     tells infected from clean slices within each patient.
     """
@@ -63,7 +63,7 @@ def command(
     opened = Model.load(model, runtime.value, device)
     table = chosen(data, split, opened)
     with progress_bar("Evaluating") as progress:
-        found = evaluate(
+        report = evaluate(
             opened,
             table,
             out,
@@ -73,23 +73,23 @@ def command(
             force=force,
             progress=progress,
         )
-    tell_failures(found)
-    if "patients" in found:
-        _tell_slices(found)
-    elif "levels" in found:
-        _tell_levels(found)
+    tell_failures(report)
+    if "patients" in report:
+        _tell_slices(report)
+    elif "levels" in report:
+        _tell_levels(report)
     else:
-        _tell(found)
+        _tell(report)
     page = out / "report.html"
     typer.echo(f"Report: {page}" if page.exists() else f"Figures: {out / 'slices.json'}")
 
 
-def _tell_slices(found: Mapping[str, Any]) -> None:
+def _tell_slices(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
     view = Table(
-        box=box.SIMPLE_HEAD, title=f"{found['model']['name']}: infected against clean slices of one patient"
+        box=box.SIMPLE_HEAD, title=f"{report['model']['name']}: infected against clean slices of one patient"
     )
     for name in (
         "patient",
@@ -104,37 +104,43 @@ def _tell_slices(found: Mapping[str, Any]) -> None:
     ):
         words = name in ("patient", "label", "predicted")
         view.add_column(name, justify="left" if words else "right", no_wrap=not words)
-    for own in found["patients"]:
-        known = "-" if own["infected"] is None else str(own["infected"])
-        called = f"{own['predicted']} ({own['decision']})"
-        parts = (figure(own[name])[0] for name in ("network_auroc", "dense_auroc"))
+    for patient in report["patients"]:
+        known = "-" if patient["infected"] is None else str(patient["infected"])
+        called = f"{patient['predicted']} ({patient['decision']})"
+        parts = (figure(patient[name])[0] for name in ("network_auroc", "dense_auroc"))
         view.add_row(
-            own["patient"], own["label"], called, str(own["judged"]), known, *figure(own["auroc"]), *parts
+            patient["patient"],
+            patient["label"],
+            called,
+            str(patient["judged"]),
+            known,
+            *figure(patient["auroc"]),
+            *parts,
         )
     show(view)
-    _tell_synthetic(found)
+    _tell_synthetic(report)
 
 
-def _tell_levels(found: Mapping[str, Any]) -> None:
+def _tell_levels(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
     view = Table(
-        box=box.SIMPLE_HEAD, title=f"{found['model']['name']} on {found['data']['predicted']} studies"
+        box=box.SIMPLE_HEAD, title=f"{report['model']['name']} on {report['data']['predicted']} studies"
     )
     for name in ("", "images", "accuracy", "95 % interval", "MCC", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, own in found["levels"].items():
-        if own is not None:
-            told = (figure(own["scores"][key]) for key in ("accuracy", "mcc"))
-            view.add_row(name, str(own["images"]), *chain.from_iterable(told))
+    for name, scores in report["levels"].items():
+        if scores is not None:
+            cells = (figure(scores["scores"][key]) for key in ("accuracy", "mcc"))
+            view.add_row(name, str(scores["images"]), *chain.from_iterable(cells))
     show(view)
-    _tell_synthetic(found)
+    _tell_synthetic(report)
 
 
-def _tell_synthetic(found: Mapping[str, Any]) -> None:
-    if any(found["synthetic"].values()):
-        typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
+def _tell_synthetic(report: Mapping[str, Any]) -> None:
+    if any(report["synthetic"].values()):
+        typer.echo("Synthetic: the figures are of synthetic studies and say nothing about patients.")
 
 
 def chosen(data: DataOptions, split: str, model: Model) -> SampleTable:
@@ -144,16 +150,16 @@ def chosen(data: DataOptions, split: str, model: Model) -> SampleTable:
 
 
 def in_words_of(model: Model, data: DataOptions) -> SampleTable:
-    """The data sets with labels in a model's words: by the file given, else as in its training."""
+    """The data sets with labels in a model's words: by the file of labels, else as in its training."""
     from pulmoscope.datasets.labels import mapped_labels, read_labels
 
     labels = model.bundle.recipe.get("labels", {}) if data.labels is None else read_labels(data.labels)
     return mapped_labels(load_data(data.data, data.layout), labels)
 
 
-def tell_failures(found: Mapping[str, Any]) -> None:
+def tell_failures(report: Mapping[str, Any]) -> None:
     """One line on stderr for each of the first files without a prediction, by the results of an evaluation or audit."""
-    tell_left_out([f"{failure['file']}: {failure['reason']}" for failure in found["data"]["failures"]])
+    tell_left_out([f"{failure['file']}: {failure['reason']}" for failure in report["data"]["failures"]])
 
 
 def tell_left_out(reasons: Sequence[str]) -> None:
@@ -170,31 +176,31 @@ def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
     return "-" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f}–{high:.3f}"
 
 
-def _tell(found: Mapping[str, Any]) -> None:
+def _tell(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
     view = Table(
-        box=box.SIMPLE_HEAD, title=f"{found['model']['name']} on {found['data']['predicted']} images"
+        box=box.SIMPLE_HEAD, title=f"{report['model']['name']} on {report['data']['predicted']} images"
     )
     for name in ("", "value", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
-    if found["overall"] is not None:
+    if report["overall"] is not None:
         for key, name in _ROWS.items():
-            view.add_row(name, *figure(found["overall"]["scores"][key]))
-    if (pair := found["pairwise"]) is not None:
+            view.add_row(name, *figure(report["overall"]["scores"][key]))
+    if (pair := report["pairwise"]) is not None:
         name = f"{pair['positive']} against {pair['negative']}"
         view.add_row(f"{name}: AUROC", *figure(pair["scores"]["macro_auroc"]))
         view.add_row(f"{name}: accuracy", *figure(pair["scores"]["accuracy"]))
-    if (referral := found["referral"]["overall"]) is not None:
+    if (referral := report["referral"]["overall"]) is not None:
         view.add_row("Reported, not referred", *figure(referral["reported"]))
         view.add_row("Accuracy of the reported", *figure(referral["accuracy_reported"]))
         view.add_row("Wrong answers that were referred", *figure(referral["wrong_referred"]))
-    for row in found["outside_classes"]:
-        for name, share in row["called"].items():
-            view.add_row(f"{row['source']} {row['label']} called {name}", *figure(share))
+    for row in report["outside_classes"]:
+        for name, fraction in row["called"].items():
+            view.add_row(f"{row['source']} {row['label']} called {name}", *figure(fraction))
     show(view)
-    if used := found["data"]["used_for_calibration"]:
+    if used := report["data"]["used_for_calibration"]:
         typer.echo(
             f"{used} of these images were used to calibrate the model: the calibration error, the Brier score and the "
             "figures of referral are better here than on new images."

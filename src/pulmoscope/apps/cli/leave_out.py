@@ -103,9 +103,9 @@ def _is_recipe(name: str) -> bool:
 def _refuse(name: str, options: Mapping[str, object]) -> None:
     from pulmoscope.core.errors import RecipeError
 
-    given = [option for option, value in options.items() if value]
-    if given:
-        raise RecipeError(f"{name}: {', '.join(given)} can't be given; a model is not trained here")
+    typed = [option for option, value in options.items() if value]
+    if typed:
+        raise RecipeError(f"{name}: {', '.join(typed)} can't be given; a model is not trained here")
 
 
 def _ask_model(
@@ -121,13 +121,13 @@ def _ask_model(
     from pulmoscope.core.errors import DatasetError
     from pulmoscope.core.files import check_folder, claim_folder
     from pulmoscope.datasets.hospitals import left_out_by
-    from pulmoscope.pipeline.hospitals import RESULT, ask, judged_images
+    from pulmoscope.pipeline.hospitals import RESULT, ask, images_to_predict
     from pulmoscope.runtime.model import Model
 
     check_folder(out, RESULT, force)
     opened = Model.load(name, runtime.value, device)
     table = in_words_of(opened, data)
-    chosen, skipped = judged_images(opened, table, left_out_by(table, hospitals) if hospitals else ())
+    chosen, skipped = images_to_predict(opened, table, left_out_by(table, hospitals) if hospitals else ())
     if not len(chosen):
         raise DatasetError(f"{table.root}: no hospital can be asked about ({_reasons(skipped)})")
     claim_folder(out, RESULT, force)
@@ -168,7 +168,7 @@ def _train_recipe(
     ] + _nobodys(table, hospitals)
     if not trainer.hospitals:
         raise DatasetError(f"{table.root}: no hospital can be left out ({_reasons(skipped)})")
-    folders = {name: out / place for name, place in folders_of(wanted).items()}
+    folders = {name: out / folder for name, folder in folders_of(wanted).items()}
     for name in trainer.hospitals:
         check_free(folders[name], resume, force)
     claim_folder(out, RESULT, force=True)
@@ -195,7 +195,7 @@ def _nobodys(table: SampleTable, hospitals: Sequence[str]) -> list[Skipped]:
 
 
 def _reasons(skipped: Sequence[Skipped]) -> str:
-    return "; ".join(f"{own.hospital}: {own.reason}" for own in skipped)
+    return "; ".join(f"{hospital.hospital}: {hospital.reason}" for hospital in skipped)
 
 
 def _finish(
@@ -209,30 +209,30 @@ def _finish(
     from pulmoscope.pipeline.hospitals import results, write_results
 
     recipe = None if trainer is None else trainer.facts()
-    found, rows = results(answers, skipped, recipe=recipe, bootstrap=bootstrap, command=as_typed())
-    write_results(out, found, rows)
-    tell_left_out([f"{failure.file}: {failure.reason}" for own in answers for failure in own.failures])
-    for own in skipped:
+    report, rows = results(answers, skipped, recipe=recipe, bootstrap=bootstrap, command=as_typed())
+    write_results(out, report, rows)
+    tell_left_out([f"{failure.file}: {failure.reason}" for one in answers for failure in one.failures])
+    for one in skipped:
         typer.echo(
-            f"pulmoscope: {own.hospital}: not asked about its {own.images} images: {own.reason}", err=True
+            f"pulmoscope: {one.hospital}: not asked about its {one.images} images: {one.reason}", err=True
         )
-    _tell(found)
+    _tell(report)
     typer.echo(f"Results: {out / 'hospitals.json'}")
 
 
-def _tell(found: Mapping[str, Any]) -> None:
+def _tell(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
     from pulmoscope.report.hospitals import HEADER, summary_lines, table_rows
 
-    name = (found["recipe"] or found["model"])["name"]
-    what = "each hospital left out of training" if found["recipe"] else "by hospital"
+    name = (report["recipe"] or report["model"])["name"]
+    what = "each hospital left out of training" if report["recipe"] else "by hospital"
     view = Table(box=box.SIMPLE_HEAD, title=f"{name}: {what}")
     for title in HEADER:
         view.add_column(title, justify="left" if title == HEADER[0] else "right")
-    for row in table_rows(found):
+    for row in table_rows(report):
         view.add_row(*row)
     show(view)
-    for line in summary_lines(found):
+    for line in summary_lines(report):
         typer.echo(line)

@@ -122,9 +122,11 @@ def _check_none_is_empty(arguments: Sequence[str]) -> None:
     Raises:
         PulmoscopeError: one is empty.
     """
-    for before, given in pairwise(["", *arguments]):
-        option, equals, value = given.partition("=") if given.startswith("--") else (before, "", given)
-        if value == "" and (equals or given == "") and option not in _TEXTS:
+    for before, argument in pairwise(["", *arguments]):
+        option, equals, value = (
+            argument.partition("=") if argument.startswith("--") else (before, "", argument)
+        )
+        if value == "" and (equals or argument == "") and option not in _TEXTS:
             raise PulmoscopeError("an argument is empty where a path or a name is expected")
 
 
@@ -134,5 +136,5 @@ def _extra_with(module: str) -> str | None:
 
     name = re.escape(module.partition(".")[0])
     wanted = re.compile(rf"{name}(?![\w.-]).*extra == ['\"](\w+)['\"]")
-    found = (wanted.match(line) for line in requires("pulmoscope") or [])
-    return next((match.group(1) for match in found if match), None)
+    matches = (wanted.match(line) for line in requires("pulmoscope") or [])
+    return next((match.group(1) for match in matches if match), None)

@@ -13,19 +13,23 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     from pulmoscope.report.names import figure_name
 
     lines: list[str] = []
-    for name, found in metrics.items():
+    for name, record in metrics.items():
         rows: list[Row] = [
-            (figure_name(key).title, *_figure(own), str(own.get("hospital", "")))
-            for key, own in found["figures"].items()
+            (figure_name(key).title, *_figure(estimate), str(estimate.get("hospital", "")))
+            for key, estimate in record["figures"].items()
         ]
-        for hospital, held in found.get("hospitals", {}).items():
-            parts = {key: own for key, own in held.items() if isinstance(own, Mapping)}
+        for hospital, held in record.get("hospitals", {}).items():
+            parts = {key: estimate for key, estimate in held.items() if isinstance(estimate, Mapping)}
             title = f"{hospital} ({held['images']:,} images): "
-            rows += [(title + figure_name(key).title, *_figure(own), "") for key, own in parts.items()]
-        facts = [(key.replace("_", " "), found[key]) for key in ("data_sha256", "command") if found.get(key)]
+            rows += [
+                (title + figure_name(key).title, *_figure(estimate), "") for key, estimate in parts.items()
+            ]
+        facts = [
+            (key.replace("_", " "), record[key]) for key in ("data_sha256", "command") if record.get(key)
+        ]
         lines += [
             "",
-            f"Figures «{name}» ({found['role']}; {found['images']:,} images or studies): {found.get('what', '')}",
+            f"Figures «{name}» ({record['role']}; {record['images']:,} images or studies): {record.get('what', '')}",
             *_aligned(rows),
             *_aligned(facts),
         ]
@@ -56,8 +60,8 @@ def _text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _figure(found: Mapping[str, Any]) -> tuple[str, str]:
-    value, low, high = (found.get(name) for name in ("value", "low", "high"))
+def _figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
     return "–" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f}–{high:.3f}"
 
 

@@ -114,10 +114,10 @@ def _black(opened: Model) -> tuple[dict[str, int], bool]:
     classes = outputs.probabilities.shape[1]
     answers = {bundle.network: classes}
     maps = [(outputs.features, outputs.gradients), *outputs.stages.values()]
-    is_fit = all(gradients.shape == (1, classes, own.shape[1]) for own, gradients in maps)
+    is_fit = all(gradients.shape == (1, classes, features.shape[1]) for features, gradients in maps)
     if bundle.patient is not None and classes == len(bundle.classes):  # else a vote would not even take it
         patient = opened.patient(outputs.probabilities, opened.vectors(outputs, black[:, 0]))
-        answers |= {vote: len(own) for vote, own in patient.votes.items()}
+        answers |= {vote: len(features) for vote, features in patient.votes.items()}
         answers["the patient level"] = len(patient.probabilities)
     return answers, is_fit
 
@@ -143,10 +143,10 @@ def record(
     from pulmoscope.training.card.record import add_metrics
 
     try:
-        found = json.loads(metrics.read_text(encoding="utf-8"))
+        report = json.loads(metrics.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{metrics}: is no JSON that can be read ({error})") from error
-    bundle = add_metrics(model, as_, found)
+    bundle = add_metrics(model, as_, report)
     typer.echo(f"{model}: {as_} recorded, {len(bundle.metrics[as_]['figures'])} figures")
 
 
@@ -198,8 +198,8 @@ def _input(bundle: Bundle) -> str:
 
     seen = bundle.preprocess
     settings = {name: value for name, value in asdict(seen).items() if name not in ("size", "channels")}
-    told = ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in settings.items())
-    return f"{seen.channels} x {seen.size} x {seen.size}, {told}"
+    values = ", ".join(f"{name.replace('_', ' ')} {_setting(value)}" for name, value in settings.items())
+    return f"{seen.channels} x {seen.size} x {seen.size}, {values}"
 
 
 def _setting(value: Any) -> str:
@@ -253,7 +253,7 @@ def _size_mib(bundle: Bundle) -> float:
 def _headline(metrics: Mapping[str, Any]) -> str:
     """The accuracy on every set of images that it was recorded for, one a line."""
     return "\n".join(
-        f"{name}: accuracy {found['figures']['accuracy']['value']:.3f}"
-        for name, found in metrics.items()
-        if "accuracy" in found["figures"]
+        f"{name}: accuracy {record['figures']['accuracy']['value']:.3f}"
+        for name, record in metrics.items()
+        if "accuracy" in record["figures"]
     )

@@ -1,4 +1,4 @@
-"""The options that several commands share, and groups of options that a command takes as one parameter."""
+"""The options of several commands, and groups of options that a command takes as one parameter."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             taken.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
 
     @wraps(command)
-    def flat(**given: Any) -> None:
+    def flat(**arguments: Any) -> None:
         made = {
-            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            name: group(**{field.name: arguments.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
         }
-        command(**given, **made)
+        command(**arguments, **made)
 
     flat.__signature__ = Signature(taken)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}

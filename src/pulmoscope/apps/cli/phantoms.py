@@ -16,7 +16,7 @@ LAYOUTS = ("manifest", "mosmed", "mosmeddata")
 
 @dataclass(frozen=True)
 class Drawing:
-    """How many pictures or studies of what are drawn, and where they go."""
+    """How many pictures or studies of what to simulate, and where they go."""
 
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")]
     count: Annotated[
@@ -108,25 +108,25 @@ def phantom(
         raise typer.BadParameter(
             f"must be manifest or mosmed (found: {mosmed.layout})", param_hint="--layout"
         )
-    given = _given(context)
+    typed = _typed(context)
     if mosmed.layout != "manifest":
         if kind != "ct":
             raise typer.BadParameter("the layout mosmed is of CT: give --kind ct", param_hint="--layout")
         _refuse(
-            given, ("classes", "masks", "format_", "tie", "tie_splits"), "is of no use in the layout mosmed"
+            typed, ("classes", "masks", "format_", "tie", "tie_splits"), "is of no use in the layout mosmed"
         )
-        if ("count" in given) == (mosmed.fraction is not None):
+        if ("count" in typed) == (mosmed.fraction is not None):
             raise typer.BadParameter("the layout mosmed needs --count or --fraction, one of them")
         _mosmed_phantoms(drawing, ct.slices, mosmed)
         return
-    _refuse(given, ("fraction", "damage"), "needs --layout mosmed")
+    _refuse(typed, ("fraction", "damage"), "needs --layout mosmed")
     if kind == "ct":
         _ct_phantoms(drawing, ct)
     else:
-        _films(drawing)
+        _radiographs(drawing)
 
 
-def _films(drawing: Drawing) -> None:
+def _radiographs(drawing: Drawing) -> None:
     """Draw synthetic radiographs."""
     from pulmoscope.phantoms.xray.folder import write_phantoms
 
@@ -149,8 +149,8 @@ def _films(drawing: Drawing) -> None:
     )
 
 
-def _given(context: typer.Context) -> set[str]:
-    """The options that the user has given."""
+def _typed(context: typer.Context) -> set[str]:
+    """The options on the command line."""
     return {
         name
         for name in context.params
@@ -158,10 +158,10 @@ def _given(context: typer.Context) -> set[str]:
     }
 
 
-def _refuse(given: set[str], names: tuple[str, ...], why: str) -> None:
+def _refuse(typed: set[str], names: tuple[str, ...], why: str) -> None:
     """Refuse options that would have no effect."""
     for name in names:
-        if name in given:
+        if name in typed:
             raise typer.BadParameter(why, param_hint="--" + name.strip("_").replace("_", "-"))
 
 

@@ -47,9 +47,9 @@ def ablate_command(
     options = Options(device, resume=resume, force=force)
     Grades.check_free(out / "none-ce", options, folds)
     system = Grades.of(chosen, [load_data(data, layout)], options)
-    found = ablate(chosen, system.table, folds, out, system.fitted, bootstrap=bootstrap, command=as_typed())
-    _tell("MCC", [(f"{row['imputer']}, {row['loss']}", row["mcc"]) for row in found["rows"]])
-    _tell_synthetic(found)
+    result = ablate(chosen, system.table, folds, out, system.fitted, bootstrap=bootstrap, command=as_typed())
+    _tell("MCC", [(f"{row['imputer']}, {row['loss']}", row["mcc"]) for row in result["rows"]])
+    _tell_synthetic(result)
     typer.echo(f"Table: {out / 'ablation.csv'}")
 
 
@@ -69,10 +69,10 @@ def stress_command(
     from pulmoscope.training.experiments.stress import RESULT, stress
 
     claim_folder(out, RESULT, force)
-    found = stress(run, load_data(data, layout), out, bootstrap=bootstrap, command=as_typed())
+    result = stress(run, load_data(data, layout), out, bootstrap=bootstrap, command=as_typed())
     levels = ("slice", "damaged", *_LEVELS[1:])
-    _tell("MCC", [(f"{row['case']}, {row['imputer']}", row["mcc"]) for row in found["rows"]], levels)
-    _tell_synthetic(found)
+    _tell("MCC", [(f"{row['case']}, {row['imputer']}", row["mcc"]) for row in result["rows"]], levels)
+    _tell_synthetic(result)
     typer.echo(f"Table: {out / 'stress.csv'}")
 
 
@@ -92,6 +92,6 @@ def _tell(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], levels: Seq
     show(view)
 
 
-def _tell_synthetic(found: Mapping[str, Any]) -> None:
-    if found["synthetic"]:
-        typer.echo("Synthetic: the figures are of drawn studies and say nothing about patients.")
+def _tell_synthetic(result: Mapping[str, Any]) -> None:
+    if result["synthetic"]:
+        typer.echo("Synthetic: the figures are of synthetic studies and say nothing about patients.")

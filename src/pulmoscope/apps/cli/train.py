@@ -38,13 +38,13 @@ def command(
     """Train a recipe on the splits train and val of a data set.
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
-    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on films with masks, `xray-view` the
-    view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
+    --resume and ends with the same weights. `xray-lungs` trains the lung finder, on radiographs with masks, `xray-view`
+    the view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
     """
-    given: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
-    given |= {"--workers": machine.workers, "--processes": machine.processes > 1}
-    given |= {"--device": machine.device != "auto"}
-    chosen = chosen_recipe(recipe, set_, labels=data.labels, leave_out=leave_out, options=given)
+    typed: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
+    typed |= {"--workers": machine.workers, "--processes": machine.processes > 1}
+    typed |= {"--device": machine.device != "auto"}
+    chosen = chosen_recipe(recipe, set_, labels=data.labels, leave_out=leave_out, options=typed)
     # Brings torch, which takes seconds: not for a wrong setting.
     from pulmoscope.recipes.published import as_run
     from pulmoscope.training.systems import Options, kind_of

@@ -11,14 +11,14 @@ def versions() -> dict[str, str]:
     from pulmoscope.report import diagnosis
     from pulmoscope.runtime import bundle
 
-    found = {"pulmoscope": VERSION}
+    named = {"pulmoscope": VERSION}
     for name, folder in bundle.built_in().items():
         try:
             manifest = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
-            found[f"model {name}"] = str(manifest["version"])
+            named[f"model {name}"] = str(manifest["version"])
         except (OSError, ValueError, KeyError, TypeError):
-            found[f"model {name}"] = "damaged"
-    return found | {
+            named[f"model {name}"] = "damaged"
+    return named | {
         "schema diagnosis.json": diagnosis.SCHEMA_VERSION,
         "schema index.json": diagnosis.INDEX_VERSION,
         "schema bundle.json": bundle.SCHEMA_VERSION,

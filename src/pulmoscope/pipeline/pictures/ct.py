@@ -89,11 +89,11 @@ def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
     )
 
 
-def _outline(found: Imputed | None) -> str:
+def _outline(imputed: Imputed | None) -> str:
     """What stands around pixels that were not measured."""
-    if found is None:
+    if imputed is None:
         return ""
-    if found.imputer == NOT_FILLED:
+    if imputed.imputer == NOT_FILLED:
         return "Outlined in green: not measured. It is drawn filled in, which is a guess; the network saw the damage."
     return "Outlined in green: not measured, but filled in, which is a guess."
 

@@ -1,4 +1,4 @@
-"""Slices with the lungs' outline and the lesions drawn in."""
+"""Slices with the lungs' outline and the lesions marked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pulmoscope.core.types import BoolArray, FloatArray, Scan
 from pulmoscope.pipeline.pictures.xray import data_jpeg, displayed, grey, outlined
 
 OUTLINE, LESION_COLOURS = (127, 212, 255), {GLASS: (255, 176, 0), CONSOLIDATION: (220, 38, 127)}
-"""Red, green, blue: told apart by colour-blind eyes too."""
+"""Red, green, blue: distinguishable to colour-blind eyes too."""
 
 _SHOWN, _SIDE, _OPACITY = 6, 420, 0.45
 
@@ -24,7 +24,8 @@ def affected_pictures(scan: Scan, masks: SeverityMasks, imputed: BoolArray | Non
     """
     return {
         index: data_jpeg(
-            outlined(drawn(scan, masks, index, _SIDE), None if imputed is None else imputed[index]), 85
+            outlined(lesion_picture(scan, masks, index, _SIDE), None if imputed is None else imputed[index]),
+            85,
         )
         for index in most_affected(masks, _SHOWN)
     }
@@ -35,15 +36,15 @@ def most_affected(masks: SeverityMasks, parts: int) -> list[int]:
 
     Without any lesion there it is the part's middle.
     """
-    places = np.flatnonzero(masks.lungs.any(axis=(1, 2)))
-    found = []
-    for part in np.array_split(places, min(parts, len(places))):
+    indices = np.flatnonzero(masks.lungs.any(axis=(1, 2)))
+    chosen = []
+    for part in np.array_split(indices, min(parts, len(indices))):
         area = np.count_nonzero(masks.lesions[part], axis=(1, 2))
-        found.append(int(part[area.argmax()] if area.any() else part[len(part) // 2]))
-    return found
+        chosen.append(int(part[area.argmax()] if area.any() else part[len(part) // 2]))
+    return chosen
 
 
-def drawn(scan: Scan, masks: SeverityMasks, index: int, side: int) -> npt.NDArray[np.uint8]:
+def lesion_picture(scan: Scan, masks: SeverityMasks, index: int, side: int) -> npt.NDArray[np.uint8]:
     """A slice, at most ``side`` px long, with outline and lesions; uint8 (rows, columns, 3), red, green, blue."""
     pixels = displayed(scan.pixels[index], scan.units)
     return painted(pixels, masks.lungs[index], masks.lesions[index], side)
@@ -52,7 +53,7 @@ def drawn(scan: Scan, masks: SeverityMasks, index: int, side: int) -> npt.NDArra
 def painted(
     pixels: FloatArray, lungs: npt.NDArray[np.uint8], lesions: npt.NDArray[np.uint8], side: int
 ) -> npt.NDArray[np.uint8]:
-    """The same of a slice's own arrays, (rows, columns) each; pixels in [0, 1]."""
+    """The same, of a slice's arrays, (rows, columns) each; pixels in [0, 1]."""
     rows, columns = pixels.shape
     scale = side / max(rows, columns)
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
@@ -71,5 +72,5 @@ def painted(
 
 
 def _resized(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(share >= 0.5)
+    fraction = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(fraction >= 0.5)

@@ -49,8 +49,8 @@ def outlined(picture: npt.NDArray[np.uint8], imputed: npt.NDArray[np.bool_] | No
     if imputed is None or not imputed.any():
         return picture
     rows, columns = picture.shape[:2]
-    share = cv2.resize(imputed.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-    inside = cv2.morphologyEx((share > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
+    fraction = cv2.resize(imputed.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    inside = cv2.morphologyEx((fraction > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
     thick = 3 + 2 * (max(rows, columns) // 400)
     square = np.ones((thick, thick), np.uint8)
     edge = inside - cv2.erode(inside, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)

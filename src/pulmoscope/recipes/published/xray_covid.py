@@ -31,7 +31,7 @@ RECIPE = Recipe(
     paper="none: docs/results.md says what was tried and what helped",
     labels=LABELS,
     wording=WORDING,
-    # Of 255 films of one collection that are COVID by a test and were read later, 21 % show no pneumonia.
+    # Of 255 radiographs of one collection that are COVID by a test and were read later, 21 % show no pneumonia.
     unread={"Normal": 0.2, "Other pneumonia": 0.1},
     preprocess=XrayPreprocess(size=160, region="lungs", margin=0.12, edge=0.12),
     augment=Augmentation(

@@ -82,8 +82,8 @@ class ViewRecipe(Tool):
         kinds: which view a picture shows.
         groups: name → labels.
         halved: sources whose split ``test`` is learnt from, too, as they have no other: every other patient.
-        asked: shares of the validation radiographs that may be refused for their view, and for their distance, and that
-            may be taken for a child's.
+        asked: fractions of the validation radiographs that may be refused for their view, and for their distance, and
+            that may be taken for a child's.
     """
 
     untunable: ClassVar = (

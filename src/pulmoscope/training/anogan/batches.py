@@ -19,7 +19,7 @@ class NormalSlices:
         images: float32 (n, 1, side, side) in [0, 1].
         count, batch_size: of an epoch's batches; an epoch's length does not depend on how many slices there are.
         shift: slices are moved by up to so many pixels, down or up, left or right.
-        brightness: and brightened or darkened by up to this share.
+        brightness: and brightened or darkened by up to this fraction.
         seed: of everything.
     """
 

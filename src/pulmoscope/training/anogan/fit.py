@@ -233,7 +233,7 @@ class _Gan:
         return Outcome({name: float(value.detach()) for name, value in figures.items()})
 
     def show(self, state: PhaseState) -> None:
-        """The curves, and now and then a sheet of drawn slices."""
+        """The curves, and now and then a sheet of synthetic slices."""
         curves.write_table(state.rows, self.folder / "gan.csv")
         if state.finished or state.epochs % SHOWN_EVERY == 0:
             self.slices.seeded(0, self.settings.epochs)

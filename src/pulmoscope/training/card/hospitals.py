@@ -144,12 +144,14 @@ def _epochs(recipe: Recipe) -> int:
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     """The settings that must agree, dotted path → value: not what is left out, said or measured on the data.
 
-    Nor the number of epochs, as a short schedule is enough to rank by: it is told. Of weights to begin with, a bundle
-    knows the file's name alone.
+    Nor the number of epochs, as a short schedule is enough to rank by: it is reported. Of weights to begin with, a
+    bundle knows the file's name alone.
     """
     model = dataclasses.replace(recipe.model, weights=Path(recipe.model.weights).name)
     phases = tuple(dataclasses.replace(phase, epochs=1) for phase in recipe.phases)
-    recipe = dataclasses.replace(recipe, model=model, phases=phases, left_out=(), wording={}, grid={}, cache="")
+    recipe = dataclasses.replace(
+        recipe, model=model, phases=phases, left_out=(), wording={}, grid={}, cache=""
+    )
     if recipe.normalise == "data":
         recipe = dataclasses.replace(
             recipe, preprocess=dataclasses.replace(recipe.framing, mean=0.5, std=0.5)

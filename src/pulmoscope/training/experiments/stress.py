@@ -1,4 +1,4 @@
-"""The imputation stress test (the paper's experiment 2): held-out studies damaged on purpose, repaired and judged.
+"""The imputation stress test (the paper's experiment 2): held-out studies damaged on purpose, repaired and predicted.
 
 Damage is put into the study's own voxels, looked for as in every diagnosis, and filled by every imputer and by none;
 the judge is the cross-validated system, whose imputer is one of them. Lungs are looked for before.
@@ -67,7 +67,7 @@ CASES = tuple(Case(share, size) for share in SHARES for size in SIZES)
 
 @dataclass(frozen=True)
 class Answer:
-    """A study under one case and imputer; ``hit``: bool, which of the judged slices were damaged for it."""
+    """A study under one case and imputer; ``hit``: bool, which of the predicted slices were damaged for it."""
 
     judged: Judged
     hit: BoolArray
@@ -203,7 +203,7 @@ def _finished(folds: Path) -> list[dict[str, Any]]:
 
 
 def _counts(answers: Sequence[Answer]) -> dict[str, int]:
-    """How many studies, slices, and damaged ones among these were judged."""
+    """How many studies, slices, and damaged ones among these were predicted."""
     return {
         "studies": len(answers),
         "slices": sum(len(one.hit) for one in answers),
@@ -214,7 +214,7 @@ def _counts(answers: Sequence[Answer]) -> dict[str, int]:
 def _mcc(
     answers: Sequence[Answer], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> Mapping[str, Mapping[str, Any] | None]:
-    """MCC of all judged slices, of the damaged ones alone, and of patients by each vote."""
+    """MCC of all predicted slices, of the damaged ones alone, and of patients by each vote."""
     judged = [own.judged for own in answers]
     slices = of_slices(judged, classes)
     hit = np.concatenate([own.hit for own in answers])

@@ -1,8 +1,8 @@
-"""Training of the lung finder (``xray-lungs``): a small U-Net on films with lung masks.
+"""Training of the lung finder (``xray-lungs``): a small U-Net on radiographs with lung masks.
 
 Not one of the published systems: a tool that the recipes with ``region="lungs"`` share. The run's folder holds
 ``lungs.onnx`` (input ``image`` (batch, 1, 80, 80), output ``logits`` of the same shape), ``lungs.json`` with the
-Dice coefficients on the validation and test films, and ``weights.safetensors``.
+Dice coefficients on the validation and test radiographs, and ``weights.safetensors``.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def train_lung_finder(
     """Train on the table's train split, measure on val and test; gives back the contents of ``lungs.json``.
 
     Args:
-        resume: go on where the run in this folder was killed, to the same weights; a finished one is given back.
+        resume: go on where the run in this folder was killed, to the same weights; a finished one is returned.
         force: replace what is in the folder.
 
     Raises:
-        DatasetError: samples have no mask, or several films or masks can't be read.
-        InputError: a film or mask can't be read.
+        DatasetError: samples have no mask, or several radiographs or masks can't be read.
+        InputError: a radiograph or mask can't be read.
         OutputExistsError: ``run`` holds a lung finder already.
-        RecipeError: the run to resume had another recipe or other films, or the loss became NaN.
+        RecipeError: the run to resume had another recipe or other radiographs, or the loss became NaN.
         ResourceError: memory or disk ran out.
     """
     if resume and (run / MARKER).is_file():
@@ -162,7 +162,8 @@ def measure(lungs_onnx: Path, table: SampleTable) -> dict[str, float]:
 
 
 def _films(table: SampleTable, progress: bool) -> tuple[Tensor, Tensor]:
-    """Films and masks, squeezed into the finder's square; of every split, so that a bad one is told before training."""
+    """Radiographs and masks, squeezed into the finder's square; of every split, so that a bad one is reported before
+    training."""
     side = (FINDER_SIZE, FINDER_SIZE)
 
     def squeezed(sample: Sample) -> tuple[FloatArray, FloatArray]:

@@ -1,7 +1,7 @@
-"""Training films for the lung finder: real films and masks, made harder.
+"""Training radiographs for the lung finder: real radiographs and masks, made harder.
 
-The films at hand show healthy or tuberculous adult lungs. So that dense, small, cropped or badly exposed lungs are
-found too, every batch is disturbed: simulated opacities inside the lungs (the mask stays), a strong affine change,
+The radiographs at hand show healthy or tuberculous adult lungs. So that dense, small, cropped or badly exposed lungs
+are found too, every batch is disturbed: simulated opacities inside the lungs (the mask stays), a strong affine change,
 exposure, local contrast, blur and noise, and letters, frames and borders on top.
 """
 
@@ -13,10 +13,10 @@ from torch.nn import functional
 
 
 class FilmMaker:
-    """Draws batches of disturbed films.
+    """Draws batches of disturbed radiographs.
 
     Args:
-        images: float32 (films, 1, side, side) in [0, 1].
+        images: float32 (radiographs, 1, side, side) in [0, 1].
         masks: the same shape, 1 inside the lungs.
         seed: of every draw; the same seed gives the same batches.
     """

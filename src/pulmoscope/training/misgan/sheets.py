@@ -20,9 +20,9 @@ COUNT = 10
 def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, seed: int) -> None:
     """Write ``generated.png`` and, while the imputer trains, ``imputed.png``; the networks end in training mode.
 
-    ``generated.png``: rows of drawn data, drawn masks and, to compare, real data (black where missing) and real masks.
-    ``imputed.png``: what is really missing, damaged and filled; then with known pixels hidden too, damaged, filled and
-    true (black where nobody knows). What was not shown to the imputer is grey.
+    ``generated.png``: rows of synthetic data, synthetic masks and, to compare, real data (black where missing) and real
+    masks. ``imputed.png``: what is really missing, damaged and filled; then with known pixels hidden too, damaged,
+    filled and true (black where nobody knows). What was not shown to the imputer is grey.
     """
     device = next(networks.parameters()).device
     batch = pool.draw(2 * COUNT, np.random.default_rng(seed))

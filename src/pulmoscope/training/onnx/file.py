@@ -60,7 +60,7 @@ class Contract:
 CONTRACTS: Mapping[type[nn.Module], Contract] = {
     UNet: Contract("image", ("logits",)),
     ViewNetwork: Contract("image", ("logits", "place")),
-    # onnx2torch knows no LSTM: patients are told by the other two, whatever runs the slices.
+    # onnx2torch knows no LSTM: patients are classified by the other two, whatever runs the slices.
     PatientClassifier: Contract("slices", ("logits", "vector"), ("openvino", "onnx")),
     Ensemble: Contract("scores", ("logits",), ("openvino", "onnx")),
     AnomalyNetwork: Contract("slices", ("score", "residual")),

@@ -32,7 +32,7 @@ class _Graph:
         self.constants: dict[str, npt.NDArray[Any]] = {}
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """One node with one output, whose name is given back."""
+        """One node with one output, whose name is returned."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -135,7 +135,7 @@ def _reordered(gates: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _attention(graph: _Graph, pooling: AttentionPooling) -> str:
-    """The mean of the slices, each with its share."""
+    """The mean of the slices, each with its fraction."""
 
     def layer(own: nn.Linear, name: str) -> str:
         weight = graph.constant(f"{name}.weight", own.weight.T)

@@ -82,7 +82,7 @@ def cross_validate_severity(
 
     Args:
         recipe: where it names no cache, the folds share one, which is removed when all are done.
-        fit: trains one fold; one that is finished is given back as it is.
+        fit: trains one fold; one that is finished is returned as it is.
         command: what was typed.
     """
     reporter = Reporter.of(progress)

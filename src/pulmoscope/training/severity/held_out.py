@@ -1,4 +1,4 @@
-"""The studies that a finished run has not learnt from, judged through the very files that diagnosis runs."""
+"""The studies that a finished run has not learnt from, predicted through the very files that diagnosis runs."""
 
 from __future__ import annotations
 

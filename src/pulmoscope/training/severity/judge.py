@@ -27,11 +27,11 @@ class Judged:
 
     Attributes:
         sample: the table's row.
-        places: which of its standardised slices were judged.
+        places: which of its standardised slices were predicted.
         slices: their probabilities (n, classes).
         votes: each vote's answer: name → probabilities (classes,).
-        missing: of each judged slice, the share of what it shows that was missing.
-        anomaly: of each judged slice, the AnoGAN's score; None without one.
+        missing: of each predicted slice, the fraction of what it shows that was missing.
+        anomaly: of each predicted slice, the AnoGAN's score; None without one.
     """
 
     sample: Sample
@@ -87,13 +87,14 @@ def judge(model: Model, study: StandardSlices) -> Judged:
 
 
 def missing_shares(missing: BoolArray, shown: BoolArray) -> FloatArray:
-    """Of what each slice (n, size, size) shows, the share that is missing: float32 (n,); 0 where it shows nothing."""
+    """Of what each slice (n, size, size) shows, the fraction that is missing: float32 (n,); 0 where it shows
+    nothing."""
     lost, all_ = (np.count_nonzero(own, axis=(1, 2)) for own in (missing & shown, shown))
     return np.asarray(lost / np.maximum(all_, 1), dtype=np.float32)
 
 
 def of_slices(judged: Sequence[Judged], classes: tuple[str, ...]) -> Predictions:
-    """Every judged slice, named ``file#index``, with its patient's label."""
+    """Every predicted slice, named ``file#index``, with its patient's label."""
     owners = [one.sample for one in judged for _ in one.places]
     return Predictions(
         files=tuple(f"{one.sample.file}#{place}" for one in judged for place in one.places),

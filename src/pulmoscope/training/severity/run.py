@@ -3,7 +3,7 @@
 A run is a folder, as :mod:`pulmoscope.training.run` describes it, and a bundle when it is done
 (:mod:`pulmoscope.runtime.bundle`). While it is under way ``checkpoints/`` holds states and ``prepared/`` the
 standardised slices and the networks of quality control, unless the recipe names a folder for these; the export, which
-judges the held-out studies, removes it.
+predicts the held-out studies, removes it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def fit_severity(
         table: studies with grades; the split val is held out.
         run: the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
 
@@ -155,7 +155,7 @@ def quality_controlled(
 
 
 def without_dropped(table: SampleTable, recipe: Recipe, reporter: Reporter) -> SampleTable:
-    """The studies of the recipe's classes; what is dropped is told.
+    """The studies of the recipe's classes; what is dropped is reported.
 
     Raises:
         DatasetError: a class has no study.

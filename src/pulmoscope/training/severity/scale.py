@@ -12,7 +12,7 @@ from pulmoscope.runtime.votes import DENSITIES
 LEAST_FEATURE = 0.01
 """Of the median feature's spread."""
 LEAST_DENSITY = 0.005
-"""A share of the lung."""
+"""A fraction of the lung."""
 
 Float = TypeVar("Float", np.float32, np.float64)
 

@@ -31,7 +31,7 @@ STAGE = "slices"
 
 @dataclass(frozen=True)
 class SliceBatches:
-    """Batches of judged slices, each with its patient's label; drawn anew for every epoch.
+    """Batches of predicted slices, each with its patient's label; drawn anew for every epoch.
 
     Attributes:
         studies: repaired.
@@ -67,7 +67,7 @@ class SliceBatches:
 
 
 def _drawn(places: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """So many of the places, from all over the lungs: one from each of ``count`` equal parts; all where few are."""
+    """So many of the indices, from all over the lungs: one from each of ``count`` equal parts; all where few are."""
     if not count or len(places) <= count:
         return places
     return np.array([rng.choice(part) for part in np.array_split(places, count)])

@@ -39,7 +39,7 @@ class StandardSlices:
         label: the number of its class.
         images: uint8 (slices, size, size).
         shown, missing: bool alike, as :class:`pulmoscope.preprocess.ct_standard.StandardStudy` has them.
-        judged: bool (slices,), which show enough lung to be learnt from and judged.
+        judged: bool (slices,), which show enough lung to be learnt from and predicted.
         key: equal for studies of equal content, prepared alike.
     """
 

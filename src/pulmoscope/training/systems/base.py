@@ -47,14 +47,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Told:
-    """What a person is told: lines, and warnings."""
+    """What is shown to a person: lines, and warnings."""
 
     lines: Sequence[str]
     warnings: Sequence[str] = ()
 
 
 def told_of_folds(summary: Mapping[str, Any], out: Path) -> Told:
-    """What a person is told of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
+    """What is shown to a person of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
     lines = [
         f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
         for own in summary["folds"]
@@ -89,7 +89,7 @@ class System(ABC):
     @classmethod
     @abstractmethod
     def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
-        """Refuse a folder that holds a run; cheap, so that it is told before data are read.
+        """Refuse a folder that holds a run; cheap, so that it is reported before data are read.
 
         Raises:
             OutputExistsError: it does, and neither ``resume`` nor ``force`` is given.

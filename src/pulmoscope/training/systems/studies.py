@@ -163,7 +163,7 @@ class Grades(_Studies):
         severity.quality_controlled(self.recipe, train, own, device, reporter)
 
     def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
-        """Of patients; held-out studies are judged when all is trained, so nothing is reported before."""
+        """Of patients; held-out studies are predicted when all is trained, so nothing is reported before."""
         own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device
         found = severity.fit_severity(own, self.table, run, device=device, force=True, progress=False)

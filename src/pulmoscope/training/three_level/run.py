@@ -67,7 +67,7 @@ def fit_studies(
         table: studies; ``Sample.infected`` says which slices show infection, where that is known.
         run: the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force: replace a run that is in this folder.
         progress: show bars and figures on standard error.
         after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.

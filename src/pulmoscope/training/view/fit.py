@@ -1,4 +1,4 @@
-"""Training of the view network (``xray-view``), which says what a picture shows before a model judges it.
+"""Training of the view network (``xray-view``), which says what a picture shows before a model predicts it.
 
 Not one of the published systems: a tool that the X-ray recipes share. The run's folder holds ``view.onnx`` (input
 ``image`` (batch, 1, 112, 112), outputs ``logits`` (batch, views) and ``place`` (batch, dimensions)), ``view.json`` with
@@ -79,7 +79,7 @@ def train_view(
     """Train on the splits train and all of the tables, set limits by val; gives back the contents of ``view.json``.
 
     Args:
-        resume: go on where the run in this folder was killed, to the same weights; a finished one is given back.
+        resume: go on where the run in this folder was killed, to the same weights; a finished one is returned.
         force: replace what is in the folder.
 
     Raises:

@@ -27,7 +27,7 @@ def view_network() -> Path:
 def add_view(run: Path, table: SampleTable, progress: bool) -> dict[str, Any]:
     """Copy the view network into a bundle's folder, unless it would refuse what the model learnt from.
 
-    Drawn films, children alone or another view of the chest are such.
+    Synthetic radiographs, children alone or another view of the chest are such.
 
     Args:
         table: the model's images; those of its split val are looked at.

@@ -1,8 +1,8 @@
 """Training pictures for the view network: real ones, varied, and what can be made of frontal radiographs.
 
-Two films in one picture, parts, turned films, negatives, films under a heat map, and drawn pictures of no film at all
-are made anew for every batch; the rest is real. Everything is varied: aspect, place, exposure, sharpness, noise,
-letters and frames.
+Two radiographs in one picture, parts, turned radiographs, negatives, radiographs under a heat map, and synthetic
+pictures of no radiograph at all are made anew for every batch; the rest is real. Everything is varied: aspect, place,
+exposure, sharpness, noise, letters and frames.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ViewFilms:
 
     Args:
         pictures: view → pictures of it, uint8 (rows, columns); ``frontal`` must be among them.
-        shares: view → its share of a batch. Of a view without pictures that can't be made none is drawn.
+        shares: view → its fraction of a batch. Of a view without pictures that can't be made none is drawn.
         seed: of every draw; the same seed gives the same batches.
     """
 
@@ -90,7 +90,7 @@ class ViewFilms:
         return np.asarray(own[self._whole(0, len(own) - 1)], dtype=np.float32) / np.float32(255)
 
     def _two(self) -> FloatArray:
-        """Two or more films in one picture, side by side or one above the other."""
+        """Two or more radiographs in one picture, side by side or one above the other."""
         side = STORED
         count = 2 if self._coin(0.85) else self._whole(3, 4)
         first = self._film()
@@ -106,7 +106,7 @@ class ViewFilms:
             image = np.hstack(films)
         else:
             image = np.vstack(films)
-        if self._coin(0.3):  # squeezed to the shape of one film
+        if self._coin(0.3):  # squeezed to the shape of one radiograph
             image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         return np.asarray(image, dtype=np.float32)
 
@@ -116,7 +116,7 @@ class ViewFilms:
         return self._film()
 
     def _part(self) -> FloatArray:
-        """A half of a film, or a smaller part of it."""
+        """A half of a radiograph, or a smaller part of it."""
         film = self._film()
         rows, columns = film.shape
         if self._coin(0.75):
@@ -129,7 +129,7 @@ class ViewFilms:
             high, wide = round(keep * rows), round(keep * columns)
             top, left = (self._whole(0, spare) for spare in (rows - high, columns - wide))
         part = film[top : top + high, left : left + wide]
-        if self._coin(0.3):  # as if it were a whole film
+        if self._coin(0.3):  # as if it were a whole radiograph
             part = cv2.resize(part, (columns, rows))
         elif self._coin(0.25):  # the rest is black
             black = np.zeros_like(film)

@@ -1,4 +1,4 @@
-"""Drawn pictures that show no chest, and films under a heat map, for the view network to know."""
+"""Synthetic pictures that show no chest, and radiographs under a heat map, for the view network to know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = 128
 
 
 def picture(film: FloatArray, random: np.random.Generator) -> FloatArray:
-    """Noise, clouds, gradients, pages of text, shapes, bodies that are no chest, or a film beyond recognition.
+    """Noise, clouds, gradients, pages of text, shapes, bodies that are no chest, or a radiograph beyond recognition.
 
     Args:
         film: a radiograph, whose texture some of the pictures have; float32 (rows, columns) in [0, 1].
@@ -26,7 +26,7 @@ def picture(film: FloatArray, random: np.random.Generator) -> FloatArray:
 
 
 def heat_map(film: FloatArray, random: np.random.Generator) -> FloatArray:
-    """A film under the heat map of ``explain.overlay``, turned grey: spots of inferno's brightness."""
+    """A radiograph under the heat map of ``explain.overlay``, turned grey: spots of inferno's brightness."""
     rows, columns = film.shape
     across, down = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
     heat = np.zeros_like(film)
@@ -127,7 +127,7 @@ def _body(film: FloatArray, random: np.random.Generator) -> FloatArray:
 
 
 def _tiles(film: FloatArray, random: np.random.Generator) -> FloatArray:
-    """A film cut into tiles, shuffled."""
+    """A radiograph cut into tiles, shuffled."""
     count = int(random.integers(2, 6))
     side = SIDE // count
     whole = cv2.resize(film, (side * count, side * count))
@@ -145,7 +145,7 @@ def _tiles(film: FloatArray, random: np.random.Generator) -> FloatArray:
 
 
 def _warped(film: FloatArray, random: np.random.Generator) -> FloatArray:
-    """A film bent so far that no lungs are left."""
+    """A radiograph bent so far that no lungs are left."""
     whole = cv2.resize(film, (SIDE, SIDE))
     across, down = np.meshgrid(np.arange(SIDE, dtype=np.float32), np.arange(SIDE, dtype=np.float32))
     reach = random.uniform(50, 110)
