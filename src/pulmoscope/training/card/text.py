@@ -139,9 +139,9 @@ def _data(bundle: Bundle) -> list[str]:
     data = bundle.training_data
     unit = "images" if bundle.patient is None else "studies"
     counts = [
-        f"- {split}: {sum(own.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in own.items())})"
+        f"- {split}: {sum(by_class.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in by_class.items())})"
         + "".join(f", {text}: {data[key][split]:,}" for key, text in _OF_SLICES.items() if key in data)
-        for split, own in data.get("counts", {}).items()
+        for split, by_class in data.get("counts", {}).items()
     ]
     sources = ", ".join(f"{name} ({count:,})" for name, count in data.get("sources", {}).items())
     return [
@@ -189,7 +189,8 @@ def _seen_of_body(seen: CtPreprocess) -> str:
 def _seen_of_standard(seen: Standardisation) -> str:
     region = "the whole slice" if seen.region == "body" else "the square around the study's lungs"
     outside = ", all but the lungs black" if seen.outside == "hidden" else ""
-    return f"Slices averaged to about {seen.slice_mm:g} mm, {region}{outside}; HU from {seen.hu_low:g} to {seen.hu_high:g}"
+    hu = f"HU from {seen.hu_low:g} to {seen.hu_high:g}"
+    return f"Slices averaged to about {seen.slice_mm:g} mm, {region}{outside}; {hu}"
 
 
 def _seen(seen: Preprocess) -> str:
@@ -333,14 +334,16 @@ def _again(bundle: Bundle, recipe: Recipe) -> list[str]:
 
 def _versions(bundle: Bundle) -> list[str]:
     """Of the schema and packages, and how far exported networks are from the trained ones."""
-    by_network = {name: own for name, own in bundle.verified.items() if isinstance(own, Mapping)}
+    by_network = {
+        name: of_network for name, of_network in bundle.verified.items() if isinstance(of_network, Mapping)
+    }
     largest = {
-        runtime: max(own[runtime] for own in by_network.values() if runtime in own)
-        for runtime in dict.fromkeys(name for own in by_network.values() for name in own)
+        runtime: max(of_network[runtime] for of_network in by_network.values() if runtime in of_network)
+        for runtime in dict.fromkeys(name for of_network in by_network.values() for name in of_network)
     }
     verified = ", ".join(f"{name} {value:.1g}" for name, value in (largest or bundle.verified).items())
     return [
-        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {own}' for name, own in bundle.software.items())}",
+        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {of_network}' for name, of_network in bundle.software.items())}",
         f"- Largest difference from the trained network, in standard deviations of the output: "
         f"{verified or 'not measured'}",
     ]

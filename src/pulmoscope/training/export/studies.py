@@ -104,10 +104,14 @@ def _graded(
     )
 
 
-def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
+def _threshold(studies_held_out: Sequence[Judged], normal: str) -> dict[str, Any]:
     """The score that a stated fraction of held-out slices of the class without disease lies beyond: of few, one
     slice."""
-    scored = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
+    scored = [
+        (one, one.anomaly)
+        for one in studies_held_out
+        if one.sample.label == normal and one.anomaly is not None
+    ]
     studies = [one.sample.file for one, scores in scored for _ in scores]
     scores = np.concatenate([scores for _, scores in scored])
     fraction = max(FALSE_ALARMS, 1 / len(scores))

@@ -115,11 +115,13 @@ class Training:
         if not missing.any():
             self.reporter.line("MisGAN: nothing is missing, so regions are hidden on purpose to learn from")
             missing = np.concatenate([self._hidden(study) for study in studies])
-        owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
+        owners = np.concatenate(
+            [np.full(len(slices.images), number) for number, slices in enumerate(studies)]
+        )
         images = np.concatenate([study.grey for study in studies])
         shown = np.concatenate([study.shown for study in studies])
-        own = self.recipe.controls.misgan
-        return fit_misgan(images, missing, owners, own, folder, self.device, self.reporter, shown)
+        slices = self.recipe.controls.misgan
+        return fit_misgan(images, missing, owners, slices, folder, self.device, self.reporter, shown)
 
     def _hidden(self, study: StandardSlices) -> BoolArray:
         """Regions of some slices as damage would take them, drawn by the study's content."""

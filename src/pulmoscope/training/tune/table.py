@@ -143,10 +143,10 @@ def _panel(axes: Axes, name: str, scores: Sequence[tuple[Any, float]]) -> None:
             axes.set_xscale("log")
         return
     best: list[float] = []
-    for place, value in enumerate(values):
+    for position, value in enumerate(values):
         scores_of_value = [score for other, score in scores if other == value]
         spread = [
-            place + 0.4 * ((index + 0.5) / len(scores_of_value) - 0.5)
+            position + 0.4 * ((index + 0.5) / len(scores_of_value) - 0.5)
             for index in range(len(scores_of_value))
         ]
         axes.plot(spread, scores_of_value, **dots)

@@ -157,7 +157,7 @@ def _content(known: Sequence[_Known]) -> str:
 def _read(recipe: ViewRecipe, table: SampleTable, progress: bool) -> list[_Known]:
     """Every picture of a table whose view is known."""
     views = {sample: _view(recipe, sample) for sample in table}
-    chosen = SampleTable(table.root, table.layout, tuple(own for own in table if views[own]), table.warnings)
+    chosen = SampleTable(table.root, table.layout, tuple(one for one in table if views[one]), table.warnings)
     if not chosen.samples:
         return []
     pictures = read_all(chosen, lambda sample: stored(read_pixels(table.path(sample))), progress)

@@ -98,8 +98,8 @@ class ViewFilms:
         aspect = self.random.uniform(0.75, 1.25)
         gap = round(self.random.choice([0, 0, 0.02, 0.06]) * side)
         grey = self.random.choice([0.0, 0.0, 0.5, 1.0])
-        parts = [cv2.resize(film, (round(side * aspect), side)) for film in parts]
-        parts = [cv2.copyMakeBorder(film, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=grey) for film in parts]
+        parts = [cv2.resize(each, (round(side * aspect), side)) for each in parts]
+        parts = [cv2.copyMakeBorder(each, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=grey) for each in parts]
         if count == 4:
             image = np.vstack([np.hstack(parts[:2]), np.hstack(parts[2:])])
         elif self._coin(0.7):
