@@ -139,9 +139,9 @@ def _data(bundle: Bundle) -> list[str]:
     data = bundle.training_data
     unit = "images" if bundle.patient is None else "studies"
     counts = [
-        f"- {split}: {sum(by_class.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in by_class.items())})"
+        f"- {split}: {sum(row.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in row.items())})"
         + "".join(f", {text}: {data[key][split]:,}" for key, text in _OF_SLICES.items() if key in data)
-        for split, by_class in data.get("counts", {}).items()
+        for split, row in data.get("counts", {}).items()
     ]
     sources = ", ".join(f"{name} ({count:,})" for name, count in data.get("sources", {}).items())
     return [
@@ -343,7 +343,7 @@ def _versions(bundle: Bundle) -> list[str]:
     }
     verified = ", ".join(f"{name} {value:.1g}" for name, value in (largest or bundle.verified).items())
     return [
-        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {of_network}' for name, of_network in bundle.software.items())}",
+        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {number}' for name, number in bundle.software.items())}",
         f"- Largest difference from the trained network, in standard deviations of the output: "
         f"{verified or 'not measured'}",
     ]
