@@ -343,7 +343,7 @@ def _versions(bundle: Bundle) -> list[str]:
     }
     verified = ", ".join(f"{name} {value:.1g}" for name, value in (largest or bundle.verified).items())
     return [
-        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {number}' for name, number in bundle.software.items())}",
+        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {at}' for name, at in bundle.software.items())}",
         f"- Largest difference from the trained network, in standard deviations of the output: "
         f"{verified or 'not measured'}",
     ]

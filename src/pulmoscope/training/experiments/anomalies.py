@@ -17,13 +17,13 @@ from pulmoscope.training.severity.judge import Judged
 
 
 def anomaly_figures(
-    studies_judged: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
+    judged: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> dict[str, Any] | None:
     """``per_class``: the distribution of the slices' scores; ``auroc``: every class against the first.
 
     None where nothing was scored.
     """
-    known = [(one, one.anomaly) for one in studies_judged if one.anomaly is not None]
+    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
     if not known:
         return None
     scores = np.concatenate([scores_of_study for _, scores_of_study in known])
