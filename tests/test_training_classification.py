@@ -15,7 +15,7 @@ from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.settings import apply
 from pulmoscope.recipes.specs import ModelSpec, Phase
-from pulmoscope.training.classification import Batch, correct, loss_of, mixing_share
+from pulmoscope.training.classification import Batch, correct, loss_of, mixing_fraction
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from pulmoscope.training.hardware import fabric_of
 from pulmoscope.training.image_stage import image_stage
@@ -76,15 +76,15 @@ def test_the_average_follows_weights_and_statistics() -> None:
 
 
 def test_mixing_shares_are_drawn_from_beta_and_turned_over() -> None:
-    assert mixing_share(0) == 1
+    assert mixing_fraction(0) == 1
     torch.manual_seed(3)
     shares = torch.tensor(
-        [mixing_share(1.0) for _ in range(2000)]
+        [mixing_fraction(1.0) for _ in range(2000)]
     )  # Beta(1, 1) is uniform: 0.5 … 1, mean 0.75
     assert shares.min() >= 0.5
     assert shares.max() <= 1
     assert shares.mean() == pytest.approx(0.75, abs=0.01)
-    assert min(mixing_share(100.0) for _ in range(50)) < 0.56
+    assert min(mixing_fraction(100.0) for _ in range(50)) < 0.56
 
 
 def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_images_and_labels_are_mixed_alike(tmp_path: Path) -> None:
     torch.manual_seed(5)
     found = stage.step(network, batch, 0).loss
     torch.manual_seed(5)
-    share = mixing_share(0.7)
+    share = mixing_fraction(0.7)
     assert 0.5 < share < 0.99
     logits = network(share * images + (1 - share) * images.flip(0))
     expected = share * loss_of(logits, labels) + (1 - share) * loss_of(logits, labels.flip(0))
@@ -234,7 +234,7 @@ def test_groups_are_weighed_by_how_badly_they_are_learnt(tmp_path: Path, shares:
     torch.manual_seed(5)
     found = stage.step(network, batch, 0).loss
     torch.manual_seed(5)
-    share = mixing_share(0.7)
+    share = mixing_fraction(0.7)
     logits = network(share * images + (1 - share) * images.flip(0))
     each = share * functional.cross_entropy(logits, targets, reduction="none")
     each = each + (1 - share) * functional.cross_entropy(logits, targets.flip(0), reduction="none")

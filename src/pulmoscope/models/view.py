@@ -63,7 +63,7 @@ class ViewNetwork(nn.Module):
         with torch.no_grad():
             self.output.bias.sub_(margins)
 
-    def set_place(self, mean: FloatArray, projection: FloatArray) -> None:
+    def set_projection(self, mean: FloatArray, projection: FloatArray) -> None:
         """How the distance is measured: the length of ``projection`` (dimensions, FEATURES) times features − mean."""
         with torch.no_grad():
             self.place.weight.zero_()  # of few pictures there are fewer dimensions

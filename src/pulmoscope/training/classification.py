@@ -57,8 +57,8 @@ def cross_entropy(weights: Tensor | None = None, smoothing: float = 0.0) -> Loss
     """:func:`loss_of` with these weights of classes and this smoothing."""
 
     def loss(logits: Tensor, labels: Tensor, done: float) -> Tensor:
-        own = None if weights is None else weights.to(logits.device)
-        return loss_of(logits, labels, own, smoothing)
+        on_device = None if weights is None else weights.to(logits.device)
+        return loss_of(logits, labels, on_device, smoothing)
 
     return loss
 
@@ -71,8 +71,8 @@ def loss_for(recipe: Recipe, labels: npt.NDArray[np.int64], *, weighted: bool) -
     """
     classes = len(recipe.classes)
     if recipe.loss != LossSpec():
-        own = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
-        return lambda logits, labels, done: own(both(logits), labels, done)
+        loss = build_loss(recipe.loss, np.maximum(np.bincount(labels, minlength=classes), 1).tolist())
+        return lambda logits, labels, done: loss(both(logits), labels, done)
     return cross_entropy(class_weights(labels, classes) if weighted else None, recipe.label_smoothing)
 
 
@@ -88,15 +88,15 @@ def correct(logits: Tensor, labels: Tensor) -> int:
     return int((guesses.long() == labels).sum())
 
 
-def mixing_share(mixup: float) -> float:
+def mixing_fraction(mixup: float) -> float:
     """How much of a batch is itself, 0.5 … 1, the rest being the same batch in reverse; 1 without ``mixup``.
 
     A draw from Beta(mixup, mixup), turned over where it is below one half: reversing a reversed batch changes nothing.
     """
     if not mixup:
         return 1.0
-    share = float(torch.distributions.Beta(mixup, mixup).sample())
-    return max(share, 1 - share)
+    fraction = float(torch.distributions.Beta(mixup, mixup).sample())
+    return max(fraction, 1 - fraction)
 
 
 class Groups(nn.Module):
@@ -126,7 +126,7 @@ class Classification:
     Attributes:
         loss: what is lowered.
         shares: learn from fractions of classes, where a batch has them, not from the largest.
-        mixup: of inputs and targets (see :func:`mixing_share`); 0: none.
+        mixup: of inputs and targets (see :func:`mixing_fraction`); 0: none.
         groups: group DRO with the plain cross-entropy instead of ``loss``.
         locate: weight of the second task, where opacities are; 0: none.
     """
@@ -143,13 +143,15 @@ class Classification:
         Args:
             network: with ``located`` where opacities are to be found.
         """
-        share = mixing_share(self.mixup)
+        fraction = mixing_fraction(self.mixup)
         inputs = (
-            [share * one + (1 - share) * one.flip(0) for one in batch.inputs] if share < 1 else batch.inputs
+            [fraction * one + (1 - fraction) * one.flip(0) for one in batch.inputs]
+            if fraction < 1
+            else batch.inputs
         )
         logits, opacity = network.located(*inputs) if self.locate else (network(*inputs), None)
         labels = _labels(batch)
-        loss = self._mixed(logits, batch.target if self.shares else labels, batch.sample, share, done)
+        loss = self._mixed(logits, batch.target if self.shares else labels, batch.sample, fraction, done)
         count = len(labels)
         figures = {
             "train_loss": float(loss.detach()) * count,
@@ -157,7 +159,7 @@ class Classification:
         }
         if opacity is not None:
             assert batch.opacities is not None
-            loss = loss + self.locate * location_loss(opacity, batch.opacities, share)
+            loss = loss + self.locate * location_loss(opacity, batch.opacities, fraction)
         return Outcome(figures, count, loss)
 
     def check(self, network: nn.Module, batch: Batch) -> Outcome:
@@ -171,20 +173,20 @@ class Classification:
         return Outcome(figures, count)
 
     def _mixed(
-        self, logits: Tensor, targets: Tensor, sample: Tensor | None, share: float, done: float
+        self, logits: Tensor, targets: Tensor, sample: Tensor | None, fraction: float, done: float
     ) -> Tensor:
         """The classes' loss, of both samples that were mixed."""
         if self.groups is not None:
             assert sample is not None
             each = functional.cross_entropy(logits.float(), targets, reduction="none")
-            if share < 1:
+            if fraction < 1:
                 other = functional.cross_entropy(logits.float(), targets.flip(0), reduction="none")
-                each = share * each + (1 - share) * other
+                each = fraction * each + (1 - fraction) * other
             loss: Tensor = self.groups(each, sample)
             return loss
         loss = self.loss(logits, targets, done)
-        if share < 1:
-            loss = share * loss + (1 - share) * self.loss(logits, targets.flip(0), done)
+        if fraction < 1:
+            loss = fraction * loss + (1 - fraction) * self.loss(logits, targets.flip(0), done)
         return loss
 
 

@@ -87,12 +87,12 @@ class FramedImages(Dataset[Example]):
         self.classes = int(frames.labels.max()) + 1 if frames.targets is None else frames.targets.shape[1]
 
     def __getitem__(self, key: Key) -> Example:
-        place = key[2]
-        image, target, opacities = self._raw(place), self._target(place), self._opacities(place)
+        index = key[2]
+        image, target, opacities = self._raw(index), self._target(index), self._opacities(index)
         factor = 1.0
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, *key])
-            image, target, opacities = self._painted(place, image, target, opacities, rng)
+            image, target, opacities = self._painted(index, image, target, opacities, rng)
             another = None if self.others is None else lambda: self._another(rng)
             image, opacities = self.augment(image, rng, another, opacities)
             factor = self.augment.contrast_factor(rng)
@@ -104,30 +104,30 @@ class FramedImages(Dataset[Example]):
             torch.from_numpy(np.require(tensor, requirements="W")),
             torch.from_numpy(target),
             torch.from_numpy(opacities),
-            torch.tensor(place),
+            torch.tensor(index),
         )
 
     def __len__(self) -> int:
         return len(self.frames.labels)
 
-    def _raw(self, place: int) -> FloatArray:
-        return np.asarray(self.frames.images[place], dtype=np.float32) / np.float32(255)
+    def _raw(self, index: int) -> FloatArray:
+        return np.asarray(self.frames.images[index], dtype=np.float32) / np.float32(255)
 
     def _another(self, rng: np.random.Generator) -> FloatArray:
         assert self.others is not None
         return self._raw(int(self.others[rng.integers(len(self.others))]))
 
-    def _target(self, place: int) -> FloatArray:
+    def _target(self, index: int) -> FloatArray:
         if self.frames.targets is not None:
-            return np.array(self.frames.targets[place])
-        return _one_hot(int(self.frames.labels[place]), self.classes)
+            return np.array(self.frames.targets[index])
+        return _one_hot(int(self.frames.labels[index]), self.classes)
 
-    def _opacities(self, place: int) -> FloatArray | None:
+    def _opacities(self, index: int) -> FloatArray | None:
         """The readers' map; None where there is none."""
         maps = self.frames.maps
-        if maps is None or not maps.known[place]:
+        if maps is None or not maps.known[index]:
             return None
-        return np.asarray(maps.opacities[place], dtype=np.float32) / np.float32(255)
+        return np.asarray(maps.opacities[index], dtype=np.float32) / np.float32(255)
 
     def _unknown(self) -> FloatArray:
         side = 0 if self.frames.maps is None else MAP_SIDE
@@ -135,7 +135,7 @@ class FramedImages(Dataset[Example]):
 
     def _painted(
         self,
-        place: int,
+        index: int,
         image: FloatArray,
         target: FloatArray,
         opacities: FloatArray | None,
@@ -147,14 +147,14 @@ class FramedImages(Dataset[Example]):
             return image, target, opacities
         if rng.random() >= painting.probability:
             return image, target, opacities
-        found = painted(image, maps.lungs[place].astype(np.float32) / np.float32(255), rng)
-        if found is None:
+        simulated = painted(image, maps.lungs[index].astype(np.float32) / np.float32(255), rng)
+        if simulated is None:
             return image, target, opacities
-        label = painting.typical if found.typical else painting.other
+        label = painting.typical if simulated.typical else painting.other
         return (
-            found.image,
+            simulated.image,
             _one_hot(label, len(target)),
-            np.asarray(cv2.resize(found.region, (MAP_SIDE, MAP_SIDE))),
+            np.asarray(cv2.resize(simulated.region, (MAP_SIDE, MAP_SIDE))),
         )
 
 
@@ -164,13 +164,13 @@ def _one_hot(label: int, classes: int) -> FloatArray:
     return target
 
 
-def balanced(groups: tuple[str, ...], places: npt.NDArray[np.int64], power: float) -> FloatArray:
+def balanced(groups: tuple[str, ...], indices: npt.NDArray[np.int64], power: float) -> FloatArray:
     """How likely each of these images is drawn, float64 (places,): its group's size to the power of -``power``.
 
     0 draws all alike; 1 draws every group (hospital and class) as often as any other.
     """
-    sizes = Counter(groups[place] for place in places)
-    weights = np.array([sizes[groups[place]] ** -power for place in places])
+    sizes = Counter(groups[index] for index in indices)
+    weights = np.array([sizes[groups[index]] ** -power for index in indices])
     return np.asarray(weights / weights.sum())
 
 
@@ -186,7 +186,7 @@ class EpochOrder(Sampler[list[Key]]):
 
     def __init__(
         self,
-        places: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
         batch_size: int,
         phase: int,
         seed: int,
@@ -194,7 +194,7 @@ class EpochOrder(Sampler[list[Key]]):
         weights: FloatArray | None = None,
         part: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None,
     ) -> None:
-        self.places, self.batch_size, self.phase, self.seed = places, batch_size, phase, seed
+        self.places, self.batch_size, self.phase, self.seed = indices, batch_size, phase, seed
         self.shuffle, self.weights, self.part = shuffle, weights, part
         self.epoch = 0
 
@@ -213,7 +213,7 @@ class EpochOrder(Sampler[list[Key]]):
             order = rng.choice(order, len(order), p=self.weights) if weighted else rng.permutation(order)
         for batch in np.array_split(order, len(self)):
             batch = batch if self.part is None else self.part(batch)
-            yield [(self.phase, self.epoch, int(place)) for place in batch]
+            yield [(self.phase, self.epoch, int(index)) for index in batch]
 
 
 def loader(images: FramedImages, order: EpochOrder, workers: int) -> DataLoader[Any]:

@@ -47,8 +47,8 @@ def folds(table: SampleTable, count: int, seed: int) -> list[SampleTable]:
     for _, held_out in parts:
         chosen = set(held_out.tolist())
         samples = tuple(
-            dataclasses.replace(sample, split="val" if place in chosen else "train")
-            for place, sample in enumerate(pool)
+            dataclasses.replace(sample, split="val" if index in chosen else "train")
+            for index, sample in enumerate(pool)
         )
         tables.append(dataclasses.replace(pool, samples=samples))
     return tables

@@ -86,20 +86,20 @@ class Frames:
         """Where the images of these splits are."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
-    def select(self, places: npt.NDArray[np.int64]) -> Frames:
+    def select(self, indices: npt.NDArray[np.int64]) -> Frames:
         """The images at these places, as :func:`load_frames` gives them where there are no others."""
-        targets = None if self.targets is None else self.targets[places]
+        targets = None if self.targets is None else self.targets[indices]
         if targets is not None and (targets.max(axis=1) == 1).all():
             targets = None
         maps = self.maps
         return Frames(
-            self.images[places],
-            self.labels[places],
-            tuple(self.splits[place] for place in places),
-            tuple(self.files[place] for place in places),
+            self.images[indices],
+            self.labels[indices],
+            tuple(self.splits[index] for index in indices),
+            tuple(self.files[index] for index in indices),
             targets,
-            tuple(self.hospitals[place] for place in places) if self.hospitals else (),
-            maps and Maps(maps.lungs[places], maps.opacities[places], maps.known[places]),
+            tuple(self.hospitals[index] for index in indices) if self.hospitals else (),
+            maps and Maps(maps.lungs[indices], maps.opacities[indices], maps.known[indices]),
         )
 
     def statistics(self) -> tuple[float, float]:
@@ -127,15 +127,15 @@ def write_frames(frames: Frames, folder: Path) -> None:
 
 def read_frames(folder: Path) -> Frames:
     """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes."""
-    with np.load(folder / LABELS) as found:
+    with np.load(folder / LABELS) as arrays:
         return Frames(
             np.load(folder / IMAGES, mmap_mode="r"),
-            found["labels"],
-            tuple(found["splits"].tolist()),
-            tuple(found["files"].tolist()),
-            found.get("targets"),
-            tuple(found["hospitals"].tolist()),
-            Maps(found["lungs"], found["opacities"], found["known"]) if "known" in found else None,
+            arrays["labels"],
+            tuple(arrays["splits"].tolist()),
+            tuple(arrays["files"].tolist()),
+            arrays.get("targets"),
+            tuple(arrays["hospitals"].tolist()),
+            Maps(arrays["lungs"], arrays["opacities"], arrays["known"]) if "known" in arrays else None,
         )
 
 
@@ -208,15 +208,15 @@ def load_frames(
     known = {*classes, *soft_labels(labels)}
     chosen = table.with_samples(sample for sample in table if sample.label in known)
     framed = read_all(chosen, _Framer(preprocess, chosen, maps), progress)
-    shares = targets(chosen, labels, classes, unread)
-    soft = bool((shares.max(axis=1) < 1).any())
-    numbers = shares.argmax(axis=1).astype(np.int64)
+    soft_targets = targets(chosen, labels, classes, unread)
+    soft = bool((soft_targets.max(axis=1) < 1).any())
+    numbers = soft_targets.argmax(axis=1).astype(np.int64)
     return Frames(
         np.stack([image for image, *_ in framed]),
         numbers,
         tuple(sample.split for sample in chosen),
         tuple(sample.file for sample in chosen),
-        shares if soft else None,
+        soft_targets if soft else None,
         tuple(hospital_of(sample) for sample in chosen),
         _maps(chosen, framed, [classes[at] for at in numbers]) if maps else None,
     )
@@ -240,8 +240,8 @@ def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) ->
             return error
 
     with ThreadPoolExecutor() as pool:
-        found = list(Reporter.of(progress).track(pool.map(tried, table), "reading images", len(table)))
-    bad = [item for item in found if isinstance(item, InputError)]
+        items = list(Reporter.of(progress).track(pool.map(tried, table), "reading images", len(table)))
+    bad = [item for item in items if isinstance(item, InputError)]
     if len(bad) == 1:
         raise bad[0]
     if bad:
@@ -249,7 +249,7 @@ def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) ->
         more = [f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
         rule = f"{table.root}: {len(bad)} of {len(table)} images can't be read"
         raise DatasetError("\n  ".join([rule, *lines, *more]))
-    return [item for item in found if not isinstance(item, InputError)]
+    return [item for item in items if not isinstance(item, InputError)]
 
 
 def lung_finder() -> Path:
@@ -307,7 +307,7 @@ def _bytes(image: FloatArray) -> npt.NDArray[np.uint8]:
 def _maps(table: SampleTable, framed: Sequence[_Framed], classes: Sequence[str]) -> Maps:
     _, lungs, opacities, boxed = zip(*framed, strict=True)
     known = [
-        has or not (own.boxes or is_positive(name))
-        for own, name, has in zip(table, classes, boxed, strict=True)
+        has or not (sample.boxes or is_positive(name))
+        for sample, name, has in zip(table, classes, boxed, strict=True)
     ]
     return Maps(np.stack(lungs), np.stack(opacities), np.array(known))

@@ -93,9 +93,15 @@ def launched(
 def _error_of(traceback: str) -> PulmoscopeError:
     """The error that a process ended with, from the last line of its traceback."""
     kind, _, message = traceback.strip().splitlines()[-1].partition(": ")
-    kinds = {own.__name__: own for own in (RecipeError, DatasetError, ResourceError)}
-    own = kinds.get(kind.rpartition(".")[2])
-    return own(message) if own else ResourceError(f"a process of the training has ended ({kind}: {message})")
+    kinds = {
+        kind_of_error.__name__: kind_of_error for kind_of_error in (RecipeError, DatasetError, ResourceError)
+    }
+    kind_of_error = kinds.get(kind.rpartition(".")[2])
+    return (
+        kind_of_error(message)
+        if kind_of_error
+        else ResourceError(f"a process of the training has ended ({kind}: {message})")
+    )
 
 
 def _computes_in_bf16(device: torch.device) -> bool:

@@ -34,7 +34,7 @@ from pulmoscope.training.state import PhaseState, Row
 def image_stage(
     network: Classifier,
     recipe: Recipe,
-    place: int,
+    number: int,
     epochs: int,
     frames: Frames,
     fabric: Fabric,
@@ -46,7 +46,7 @@ def image_stage(
     Args:
         network: with the weights that the phase begins with.
         recipe: resolved.
-        place: which of the recipe's phases.
+        number: which of the recipe's phases.
         epochs: how many at most.
         frames: the images of train and val.
         fabric: that will train it.
@@ -56,10 +56,10 @@ def image_stage(
     Raises:
         RecipeError: ``frozen=early`` of a backbone that has no such layers.
     """
-    phase = recipe.phases[place]
+    phase = recipe.phases[number]
     network.requires_grad_(True)
     frozen = [layer.requires_grad_(False) for layer in _frozen(network, phase)]
-    learnt = _loader(recipe, place, frames, phase.train_on, True, workers, fabric)
+    learnt = _loader(recipe, number, frames, phase.train_on, True, workers, fabric)
     learning = Classification(
         loss_for(recipe, frames.labels[frames.places(*phase.train_on)], weighted=recipe.class_weights),
         shares=frames.targets is not None,
@@ -69,13 +69,13 @@ def image_stage(
     )
     validation = None
     if "val" not in phase.train_on:
-        held_out = _loader(recipe, place, frames, ("val",), False, workers, fabric)
+        held_out = _loader(recipe, number, frames, ("val",), False, workers, fabric)
         validation = Validation(lambda: _batches(held_out), learning.check, monitor_of(phase))
     return Stage(
         name=phase.name,
-        file=f"{place}-{phase.name}",
+        file=f"{number}-{phase.name}",
         epochs=epochs,
-        seed=(recipe.seed, place),
+        seed=(recipe.seed, number),
         network=network,
         optimizers={"network": optimizer_of(phase, learns(network))},
         batches=lambda epoch: _batches(learnt, epoch),
@@ -99,7 +99,7 @@ def monitor_of(phase: Phase) -> Callable[[Row], float]:
 
 def _loader(
     recipe: Recipe,
-    place: int,
+    number: int,
     frames: Frames,
     splits: Sequence[str],
     learn: bool,
@@ -107,18 +107,18 @@ def _loader(
     fabric: Fabric,
 ) -> DataLoader[Any]:
     """Batches of these splits: augmented and shuffled to learn from, else as diagnosis sees them."""
-    places = frames.places(*splits)
+    indices = frames.places(*splits)
     if learn:
-        others = places if recipe.augmentation.mixing else None
-        known = where_known(frames, recipe, places)
+        others = indices if recipe.augmentation.mixing else None
+        known = where_known(frames, recipe, indices)
         images = FramedImages(
             known, recipe.framing, recipe.augmentation, recipe.seed, others, painting_of(recipe)
         )
     else:
         images = FramedImages(frames, recipe.framing, None, recipe.seed)
-    weights = balanced(frames.groups, places, recipe.balance) if learn and recipe.balance else None
+    weights = balanced(frames.groups, indices, recipe.balance) if learn and recipe.balance else None
     part = partial(part_of, fabric=fabric)
-    order = EpochOrder(places, recipe.batch_size, place, recipe.seed, learn, weights, part)
+    order = EpochOrder(indices, recipe.batch_size, number, recipe.seed, learn, weights, part)
     return loader(images, order, workers)
 
 

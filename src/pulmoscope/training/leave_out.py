@@ -75,8 +75,8 @@ class LeaveOut:
             return
         table = prepared(recipe, self._table)
         files = {sample.file for sample in table}
-        places = np.flatnonzero([file in files for file in self._frames.files])
-        frames = self._frames.select(places)
+        indices = np.flatnonzero([file in files for file in self._frames.files])
+        frames = self._frames.select(indices)
         fit(
             recipe,
             table,
@@ -128,12 +128,12 @@ def folders_of(hospitals: Iterable[str]) -> dict[str, str]:
     >>> folders_of(["nih", "St. Mary's", "St/ Mary's"])
     {'nih': 'nih', "St. Mary's": 'St._Mary_s', "St/ Mary's": 'St_Mary_s'}
     """
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for name in hospitals:
         plain = re.sub(r"[^\w.-]+", "_", name).lstrip(".") or "_"
-        taken = {other.lower() for other in found.values()}
-        place, number = plain, 2
-        while place.lower() in taken:
-            place, number = f"{plain}-{number}", number + 1
-        found[name] = place
-    return found
+        taken = {other.lower() for other in folders.values()}
+        folder, number = plain, 2
+        while folder.lower() in taken:
+            folder, number = f"{plain}-{number}", number + 1
+        folders[name] = folder
+    return folders

@@ -279,7 +279,7 @@ class _Fit:
     def _save(self, file: Path) -> None:
         stage, state = self.stage, self.state
         state.network = stage.network.state_dict()
-        state.optimizers = {name: own.state_dict() for name, own in stage.optimizers.items()}
+        state.optimizers = {name: optimizer.state_dict() for name, optimizer in stage.optimizers.items()}
         state.average = {} if self.average is None else self.average.state_dict()
         state.memory = {} if stage.memory is None else stage.memory.state_dict()
         if isinstance(stage.random, torch.Generator):
@@ -305,16 +305,16 @@ class _Means:
         """Over the batches of all processes."""
         pairs = {name: (total, self.counts[name]) for name, total in self.sums.items()}
         if fabric.world_size > 1:
-            own = torch.tensor(list(pairs.values()), dtype=torch.float64)
-            pairs = dict(zip(pairs, _reduced(own, fabric, "sum").tolist(), strict=True))
+            values = torch.tensor(list(pairs.values()), dtype=torch.float64)
+            pairs = dict(zip(pairs, _reduced(values, fabric, "sum").tolist(), strict=True))
         return {name: total / count for name, (total, count) in pairs.items()}
 
 
 def _reduced(value: Tensor, fabric: Fabric, how: str) -> Tensor:
     """The sum or the mean of all processes' values."""
-    found = fabric.all_reduce(value.to(fabric.device), reduce_op=how)
-    assert isinstance(found, Tensor)
-    return found
+    reduced = fabric.all_reduce(value.to(fabric.device), reduce_op=how)
+    assert isinstance(reduced, Tensor)
+    return reduced
 
 
 def _synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:

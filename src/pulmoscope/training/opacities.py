@@ -15,28 +15,28 @@ from pulmoscope.training.data import Painting
 from pulmoscope.training.frames import Frames
 
 
-def where_known(frames: Frames, recipe: Recipe, places: npt.NDArray[np.int64]) -> Frames:
+def where_known(frames: Frames, recipe: Recipe, indices: npt.NDArray[np.int64]) -> Frames:
     """The frames, their opacities known nowhere if those that are learnt from show none.
 
     Images of normal lungs alone, without one box to set against them, would teach that nothing is anywhere.
     """
     maps = frames.maps
-    if maps is None or recipe.augmentation.opacities or maps.opacities[places].any():
+    if maps is None or recipe.augmentation.opacities or maps.opacities[indices].any():
         return frames
     return dataclasses.replace(frames, maps=dataclasses.replace(maps, known=np.zeros_like(maps.known)))
 
 
-def location_loss(opacity: Tensor, maps: Tensor, share: float) -> Tensor:
+def location_loss(opacity: Tensor, maps: Tensor, fraction: float) -> Tensor:
     """Cross-entropy per position, a number, over the images whose opacities a reader has marked; 0 without any.
 
     Args:
         opacity: logits (batch, rows, columns).
         maps: (batch, side, side) in [0, 1], NaN where nobody knows; brought to the logits' shape by its mean.
-        share: of the image itself in what was mixed with the batch in reverse, as for mixup.
+        fraction: of the image itself in what was mixed with the batch in reverse, as for mixup.
     """
     wanted = functional.adaptive_avg_pool2d(maps[:, None], (opacity.shape[1], opacity.shape[2]))[:, 0]
-    if share < 1:
-        wanted = share * wanted + (1 - share) * wanted.flip(0)
+    if fraction < 1:
+        wanted = fraction * wanted + (1 - fraction) * wanted.flip(0)
     known = ~wanted.isnan()
     if not known.any():
         return opacity.sum() * 0

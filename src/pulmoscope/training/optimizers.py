@@ -66,10 +66,10 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
     """
 
     def move(averages: Any, weights: Any, steps: Any) -> None:
-        share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
+        fraction = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
-                average.lerp_(weight, share)
+                average.lerp_(weight, fraction)
             else:
                 average.copy_(weight)
 

@@ -165,7 +165,7 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare data; 0: the training process itself.
         processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
-        resume: go on where the run in this folder stopped; a finished one is given back as it is.
+        resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force, progress: replace a run that is in this folder; show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
         after_epoch: gets the figures of every epoch when one process saves it; may raise to end the run.
@@ -179,8 +179,8 @@ def fit(
     check_free(run, resume, force)
     where = find_device(device)
     keep_freed_memory()
-    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
-    with clear_about_resources(f"training {run}"), own_seeds:
+    separate_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    with clear_about_resources(f"training {run}"), separate_seeds:
         recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
@@ -212,16 +212,16 @@ def settled(recipe: Recipe, table: SampleTable) -> tuple[Recipe, SampleTable]:
         DatasetError, RecipeError: see :func:`prepared` and :func:`resolve`.
     """
     table = prepared(recipe, table)
-    found = resolve(recipe, table)
-    told = [
-        f"labels.{label}: {text} has classes that these data don't have; learnt as {found.labels[label]}"
+    resolved = resolve(recipe, table)
+    warnings = [
+        f"labels.{label}: {text} has classes that these data don't have; learnt as {resolved.labels[label]}"
         for label, text in recipe.labels.items()
-        if text != found.labels.get(label, text) and any(own.label == label for own in table)
+        if text != resolved.labels.get(label, text) and any(sample.label == label for sample in table)
     ]
-    gone = [name for name in recipe.unread if name not in found.unread]
-    if gone and any(own.unread for own in table):
-        told.append(f"unread: {', '.join(gone)} is no class of these data; its share goes to the others")
-    return found, prepared(found, table.with_samples(table, *told))
+    gone = [name for name in recipe.unread if name not in resolved.unread]
+    if gone and any(sample.unread for sample in table):
+        warnings.append(f"unread: {', '.join(gone)} is no class of these data; its share goes to the others")
+    return resolved, prepared(resolved, table.with_samples(table, *warnings))
 
 
 def resolve(recipe: Recipe, table: SampleTable) -> Recipe:
@@ -301,20 +301,20 @@ def _remove(run: Path, *folders: str) -> None:
 
 def _deciding(begun: Mapping[str, Any]) -> Any:
     """What a run is as JSON holds it, without what only describes the recipe."""
-    told = {
+    leaves = {
         key: value for key, value in begun["recipe"].items() if key not in (*settings.DESCRIPTION, "cache")
     }
-    told = dict(settings.leaves(told))
-    return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": told, "data": begun["data"]}))
+    leaves = dict(settings.leaves(leaves))
+    return json.loads(json.dumps({"name": begun["recipe"]["name"], "recipe": leaves, "data": begun["data"]}))
 
 
 def _difference(one: Any, other: Any, path: str = "") -> str:
     """Where two JSON values first differ, with both values; empty where they are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in dict.fromkeys((*one, *other)):
-            found = _difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-            if found:
-                return found
+            difference = _difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+            if difference:
+                return difference
         return ""
     return "" if one == other else f"{path} ({one}, now {other})"
 
@@ -350,12 +350,12 @@ def _run_phases(
     """Train ``network`` through all phases; phase name → how it went."""
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     states: dict[str, PhaseState] = {}
-    for place, phase in enumerate(recipe.phases):
+    for number, phase in enumerate(recipe.phases):
         epochs = states[phase.epochs_of].best_epoch if phase.epochs_of else phase.epochs
         if phase.restart:
             network.load_state_dict(initial)
         with _Records(run, [row for state in states.values() for row in state.rows]) as records:
-            stage = image_stage(network, recipe, place, epochs, frames, fabric, workers, records.write)
+            stage = image_stage(network, recipe, number, epochs, frames, fabric, workers, records.write)
             states[phase.name] = fit_stage(stage, run / "checkpoints", fabric, reporter)
         network.requires_grad_(True)
     return states

@@ -19,10 +19,10 @@ def write_sheet(slices: FloatArray, columns: int, file: Path) -> None:
     count, side, _ = slices.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (side + GAP) + GAP, columns * (side + GAP) + GAP), 255, dtype=np.uint8)
-    for place, own in enumerate(slices):
-        row, column = divmod(place, columns)
+    for index, image in enumerate(slices):
+        row, column = divmod(index, columns)
         top, left = GAP + row * (side + GAP), GAP + column * (side + GAP)
-        sheet[top : top + side, left : left + side] = np.rint(np.clip(own, 0, 1) * 255)
+        sheet[top : top + side, left : left + side] = np.rint(np.clip(image, 0, 1) * 255)
     written, content = cv2.imencode(".png", sheet)
     assert written
     write_bytes(file, content.tobytes())

@@ -102,8 +102,8 @@ def begin(file: Path, content: Mapping[str, Any]) -> None:
     if not file.exists():
         write_json(file, content)
         return
-    found = read_json(file, *content)
-    other = next((name for name in content if found[name] != content[name]), None)
+    begun = read_json(file, *content)
+    other = next((name for name in content if begun[name] != content[name]), None)
     if other is not None:
         raise RecipeError(f"{file}: training began with other {other}; take another folder, or --force")
 

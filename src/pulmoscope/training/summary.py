@@ -109,8 +109,8 @@ def describe_studies(
 def summarise(recipe: Recipe, states: Mapping[str, PhaseState], device: torch.device) -> dict[str, Any]:
     """How the run went. ``val_…`` and ``best_epoch`` are of the last phase that held ``val`` out."""
     phases = [_phase(name, state) for name, state in states.items()]
-    judged = [phase for phase in phases if phase["val_loss"] is not None]
-    last = judged[-1] if judged else {"val_loss": None, "val_accuracy": None, "best_epoch": None}
+    validated = [phase for phase in phases if phase["val_loss"] is not None]
+    last = validated[-1] if validated else {"val_loss": None, "val_accuracy": None, "best_epoch": None}
     rows = [row for state in states.values() for row in state.rows]
     return {
         "recipe": recipe.name,
@@ -158,8 +158,8 @@ def finish(
     """
     rows = [row for state in states.values() for row in state.rows]
     curves.write_table(rows, run / "curves.csv")
-    drawn = [row for name, state in states.items() if name in (shown or states) for row in state.rows]
-    curves.draw(drawn, run / "curves.png")
+    plotted = [row for name, state in states.items() if name in (shown or states) for row in state.rows]
+    curves.draw(plotted, run / "curves.png")
     summary = {
         "schema_version": SCHEMA_VERSION,
         **summarise(recipe, states, device),

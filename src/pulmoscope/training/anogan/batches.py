@@ -30,9 +30,9 @@ class NormalSlices:
     brightness: float
     seed: int
 
-    def seeded(self, *place: int) -> None:
+    def seeded(self, *key: int) -> None:
         """Draw from here on, with torch, what belongs to this place: stage, epoch, batch."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, *place]).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, *key]).generate_state(1)[0]))
 
     def batches(self, stage: int, epoch: int) -> Iterator[Tensor]:
         """Disturbed slices (batch_size, 1, side, side); every slice comes as often as any other, to one.
@@ -53,8 +53,8 @@ class NormalSlices:
         down, across = torch.randint(0, 2 * self.shift + 1, (2, len(slices))).tolist()
         moved = torch.stack(
             [
-                own[:, top : top + side, left : left + side]
-                for own, top, left in zip(padded, down, across, strict=True)
+                image[:, top : top + side, left : left + side]
+                for image, top, left in zip(padded, down, across, strict=True)
             ]
         )
         gain = 1 + self.brightness * (2 * torch.rand(len(slices), 1, 1, 1) - 1)

@@ -214,13 +214,13 @@ class _Gan:
         number = round(done * settings.epochs * settings.batches)
         penalised = number % PENALISED_EVERY == 0
         real.requires_grad_(penalised)
-        drawn = generator(self.prior(len(real)))
-        real_logits, drawn_logits = discriminator(real), discriminator(drawn.detach())
-        apart = _apart(real_logits, REAL) + _apart(drawn_logits, 0)
+        generated = generator(self.prior(len(real)))
+        real_logits, generated_logits = discriminator(real), discriminator(generated.detach())
+        apart = _apart(real_logits, REAL) + _apart(generated_logits, 0)
         penalty = settings.penalty * PENALISED_EVERY * _slope(real_logits, real) if penalised else 0
         _descend(self.optimizers["discriminator"], apart + penalty)
         discriminator.requires_grad_(False)  # its gradients are not needed for the generator's step
-        taken = _apart(discriminator(drawn), 1)
+        taken = _apart(discriminator(generated), 1)
         _descend(self.optimizers["generator"], taken)
         discriminator.requires_grad_(True)
         self.average.update_parameters(generator)
@@ -228,7 +228,7 @@ class _Gan:
             "discriminator_loss": apart,
             "generator_loss": taken,
             "real_taken_for_real": real_logits.sigmoid().mean(),
-            "drawn_taken_for_real": drawn_logits.sigmoid().mean(),
+            "drawn_taken_for_real": generated_logits.sigmoid().mean(),
         }
         return Outcome({name: float(value.detach()) for name, value in figures.items()})
 
@@ -238,9 +238,9 @@ class _Gan:
         if state.finished or state.epochs % SHOWN_EVERY == 0:
             self.slices.seeded(0, self.settings.epochs)
             with torch.no_grad():
-                drawn = self.average.eval()(self.prior(SHOWN * SHOWN))
+                generated = self.average.eval()(self.prior(SHOWN * SHOWN))
             file = self.folder / f"drawn-{state.epochs:03d}.png"
-            write_sheet(drawn[:, 0].cpu().numpy(), SHOWN, file)
+            write_sheet(generated[:, 0].cpu().numpy(), SHOWN, file)
 
 
 def _apart(logits: Tensor, wanted: float) -> Tensor:
@@ -293,10 +293,10 @@ class _Encoding:
 
     def step(self, encoder: nn.Module, slices: Tensor, done: float) -> Outcome:
         """izi_f: MSE of slices, and κ times that of features, between a slice and what its latent vector draws."""
-        drawn = self.generator(encoder(slices))
-        residual = functional.mse_loss(drawn, slices)
+        generated = self.generator(encoder(slices))
+        residual = functional.mse_loss(generated, slices)
         features = functional.mse_loss(
-            self.discriminator.features(drawn), self.discriminator.features(slices)
+            self.discriminator.features(generated), self.discriminator.features(slices)
         )
         figures = {"residual": float(residual.detach()), "features": float(features.detach())}
         return Outcome(figures, loss=residual + self.settings.kappa * features)

@@ -48,13 +48,13 @@ def search_scores(
     anogan.check(images)
     random = torch.Generator().manual_seed(seed)
     starts = 2 * torch.rand(len(images), anogan.settings.latent, 1, 1, generator=random) - 1
-    found = []
-    places = range(0, len(images), batch_size)
-    for start in (reporter or Reporter()).track(places, "Searching latent vectors", len(places)):
+    parts = []
+    starting = range(0, len(images), batch_size)
+    for start in (reporter or Reporter()).track(starting, "Searching latent vectors", len(starting)):
         part = slice(start, start + batch_size)
         slices = torch.from_numpy(images[part])[:, None].to(anogan.device)
-        found.append(_searched(anogan, slices, starts[part].to(anogan.device)))
-    return _joined(found, images)
+        parts.append(_searched(anogan, slices, starts[part].to(anogan.device)))
+    return _joined(parts, images)
 
 
 def _searched(anogan: AnoGan, slices: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,17 +65,17 @@ def _searched(anogan: AnoGan, slices: Tensor, latent: Tensor) -> tuple[Tensor, T
     with torch.no_grad():
         features = anogan.discriminator.features(slices)
     for _ in range(settings.steps):
-        drawn = anogan.generator(latent)
-        own = scores(slices, drawn, features, anogan.discriminator.features(drawn), settings.weight)
+        generated = anogan.generator(latent)
+        each = scores(slices, generated, features, anogan.discriminator.features(generated), settings.weight)
         optimizer.zero_grad()
-        own.sum().backward()  # type: ignore[no-untyped-call]
+        each.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
             latent.clamp_(-1, 1)
     with torch.no_grad():
-        drawn = anogan.generator(latent)
-        own = scores(slices, drawn, features, anogan.discriminator.features(drawn), settings.weight)
-    return own, enlarged((slices - drawn).abs(), anogan.factor)
+        generated = anogan.generator(latent)
+        each = scores(slices, generated, features, anogan.discriminator.features(generated), settings.weight)
+    return each, enlarged((slices - generated).abs(), anogan.factor)
 
 
 def encoder_scores(
@@ -87,19 +87,19 @@ def encoder_scores(
     """
     anogan.check(images)
     network = anogan.network()
-    found = []
+    parts = []
     for start in range(0, len(images), batch_size):
         slices = torch.from_numpy(images[start : start + batch_size])[:, None].to(anogan.device)
         with torch.inference_mode():
-            found.append(network.explainable(slices))
-    return _joined(found, images)
+            parts.append(network.explainable(slices))
+    return _joined(parts, images)
 
 
-def _joined(found: list[tuple[Tensor, Tensor]], images: FloatArray) -> tuple[FloatArray, FloatArray]:
-    if not found:
+def _joined(parts: list[tuple[Tensor, Tensor]], images: FloatArray) -> tuple[FloatArray, FloatArray]:
+    if not parts:
         return np.empty(0, dtype=np.float32), np.empty_like(images)
-    own, maps = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-    return own, maps[:, 0]
+    each, maps = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return each, maps[:, 0]
 
 
 def export_anomaly(anogan: AnoGan, path: Path) -> Mapping[str, float]:
@@ -116,8 +116,8 @@ def export_anomaly(anogan: AnoGan, path: Path) -> Mapping[str, float]:
     random = torch.Generator().manual_seed(anogan.settings.seed)
     latent = 2 * torch.rand(CHECKED, anogan.settings.latent, 1, 1, generator=random) - 1
     with torch.no_grad():
-        drawn = enlarged(anogan.generator(latent.to(anogan.device)).cpu(), anogan.factor)
+        generated = enlarged(anogan.generator(latent.to(anogan.device)).cpu(), anogan.factor)
     # From slices that look normal to noise, so that scores are spread as they are in use.
-    share = torch.linspace(0, 1, CHECKED)[:, None, None, None]
-    checked = drawn + share * (torch.rand(drawn.shape, generator=random) - drawn)
+    fraction = torch.linspace(0, 1, CHECKED)[:, None, None, None]
+    checked = generated + fraction * (torch.rand(generated.shape, generator=random) - generated)
     return write_onnx(anogan.network().cpu(), path, checked.numpy())

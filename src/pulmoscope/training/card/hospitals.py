@@ -31,33 +31,33 @@ FIGURES = {
 }
 
 
-def recorded_hospitals(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_hospitals(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``, from the content of ``hospitals.json``: only hospitals that count are in it.
 
     Raises:
         BundleError: no hospital counts, or the models that were asked are of another recipe than the bundle.
     """
-    recipe, shorter = found["recipe"], ""
+    recipe, shorter = report["recipe"], ""
     if recipe is not None:
         shorter = _check_recipe(bundle, recipe["settings"])
-    rows = [row for row in found["rows"] if row["counts"]]
+    rows = [row for row in report["rows"] if row["counts"]]
     if not rows:
         raise BundleError(
             f"{bundle.folder}: only figures of a hospital that no training has seen can be recorded"
         )
     figures: dict[str, Any] = {}
-    for name, own in FIGURES.items():
-        held = found["summary"][name]
+    for name, figure in FIGURES.items():
+        held = report["summary"][name]
         if held["worst"] is not None:
-            figures[f"{own}_mean"] = {"value": held["mean"], "low": None, "high": None}
-            figures[f"{own}_worst"] = _short(held["worst"]) | {"hospital": held["worst"]["hospital"]}
+            figures[f"{figure}_mean"] = {"value": held["mean"], "low": None, "high": None}
+            figures[f"{figure}_worst"] = _short(held["worst"]) | {"hospital": held["worst"]["hospital"]}
     names = ", ".join(row["hospital"] for row in rows)
     what = (
         f"models of the same recipe, each trained without the hospital it is asked about{shorter}"
         if recipe
         else ("this model, at hospitals that it has not learnt from")
     )
-    data = [run["data"]["sha256"] for run in found["runs"]]
+    data = [run["data"]["sha256"] for run in report["runs"]]
     return {
         "role": ROLE,
         "what": f"{what}: {names}",
@@ -65,33 +65,33 @@ def recorded_hospitals(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, An
         "figures": figures,
         "hospitals": {row["hospital"]: _row(row) for row in rows},
         "data_sha256": data[0] if len(data) == 1 else sha256_of("\n".join(sorted(data)).encode()),
-        "command": found["command"],
+        "command": report["command"],
     }
 
 
 def left_out_section(metrics: Mapping[str, Any]) -> list[str]:
     """The card's lines: a table for every record, its means and its worst figures."""
-    records = {name: own for name, own in metrics.items() if own["role"] == ROLE}
+    records = {name: record for name, record in metrics.items() if record["role"] == ROLE}
     if not records:
         return ["None is recorded: how it does at a hospital that it has not learnt from is not known."]
-    return [line for name, own in records.items() for line in _record(name, own)]
+    return [line for name, record in records.items() for line in _record(name, record)]
 
 
-def _record(name: str, own: Mapping[str, Any]) -> list[str]:
+def _record(name: str, kept: Mapping[str, Any]) -> list[str]:
     header = ["hospital", "images", *COLUMNS.values()]
     rows = [
         [hospital, f"{row['images']:,}", *(cell(row.get(key, {}), 3) for key in COLUMNS)]
-        for hospital, row in own["hospitals"].items()
+        for hospital, row in kept["hospitals"].items()
     ]
     means = []
     for key, figure in FIGURES.items():
-        worst = own["figures"].get(f"{figure}_worst")
+        worst = kept["figures"].get(f"{figure}_worst")
         if worst is not None:
-            mean = own["figures"][f"{figure}_mean"]["value"]
+            mean = kept["figures"][f"{figure}_mean"]["value"]
             means.append(f"- {SUMMARY[key]}: mean {mean:.3f}, worst {cell(worst)} ({worst['hospital']})")
     return [
-        f"{name}: {own['what']}. COVID against Normal within one hospital; all images of it, 95 % bootstrap intervals; "
-        f"{NOTHING} where there are fewer than {LEAST} of a class.",
+        f"{name}: {kept['what']}. COVID against Normal within one hospital; all images of it, 95 % bootstrap "
+        f"intervals; {NOTHING} where there are fewer than {LEAST} of a class.",
         "",
         *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
         "",
@@ -103,7 +103,7 @@ def _record(name: str, own: Mapping[str, Any]) -> list[str]:
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the card tells of a hospital."""
     normals = row["by_label"].get("Normal")
-    shares = (
+    fractions = (
         {}
         if normals is None or normals["images"] < LEAST
         else {
@@ -114,7 +114,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "images": row["images"],
         "AUROC_within": _short(row["auroc_within"]),
-        **shares,
+        **fractions,
         "reported": _short(row["reported"]),
     }
 
@@ -125,14 +125,14 @@ def _short(estimate: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _check_recipe(bundle: Bundle, plain: Mapping[str, Any]) -> str:
     """Is this the recipe that the bundle was trained by, but for the hospitals left out? Says where epochs differ."""
-    ours, theirs = (_comparable(settings.from_plain(own)) for own in (bundle.recipe, plain))
+    ours, theirs = (_comparable(settings.from_plain(plain_recipe)) for plain_recipe in (bundle.recipe, plain))
     for name in dict.fromkeys((*ours, *theirs)):
         if ours.get(name) != theirs.get(name):
             raise BundleError(
                 f"{bundle.folder}: only figures of the same recipe can be recorded "
                 f"({name}: {ours.get(name)}, found: {theirs.get(name)})"
             )
-    epochs = [_epochs(settings.from_plain(own)) for own in (plain, bundle.recipe)]
+    epochs = [_epochs(settings.from_plain(plain_recipe)) for plain_recipe in (plain, bundle.recipe)]
     return "" if epochs[0] == epochs[1] else f", for {epochs[0]} epochs, where the model has {epochs[1]}"
 
 

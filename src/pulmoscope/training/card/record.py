@@ -18,23 +18,23 @@ NAMES = {"macro_auroc": "auroc"}
 UNKNOWN = "unknown"
 
 
-def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
+def add_metrics(folder: Path, key: str, report: Mapping[str, Any]) -> Bundle:
     """Record an evaluation, an audit or hospitals left out of training in a bundle and in its card.
 
     Args:
         folder: the bundle's.
         key: the name of the column, e.g. ``test`` or ``external``; an older one of this name is replaced.
-        found: the content of ``metrics.json``, ``audit.json`` or ``hospitals.json``, of this bundle; the last may
+        report: the content of ``metrics.json``, ``audit.json`` or ``hospitals.json``, of this bundle; the last may
             be of its recipe instead.
 
     Raises:
-        BundleError: the bundle is damaged, or ``found`` is of another model or recipe, or holds no figures.
+        BundleError: the bundle is damaged, or ``report`` is of another model or recipe, or holds no figures.
     """
     bundle = load(folder)
     try:
-        if found.get("recipe") is None:
-            _check_model(bundle, found["model"])
-        figures = recorded(bundle, found)
+        if report.get("recipe") is None:
+            _check_model(bundle, report["model"])
+        figures = recorded(bundle, report)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{folder}: only a metrics.json, audit.json or hospitals.json of this version can be recorded ({error})"
@@ -47,14 +47,14 @@ def add_metrics(folder: Path, key: str, found: Mapping[str, Any]) -> Bundle:
 
 def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
     """Are these facts those of the bundle's own network, calibrated as it is?"""
-    own = {
+    expected = {
         "name": bundle.name,
         "version": bundle.version,
         "classes": list(bundle.classes),
         "weights_sha256": bundle.files[bundle.network],
         "temperature": bundle.calibration.temperature,
     }
-    for name, value in own.items():
+    for name, value in expected.items():
         if model[name] != value:
             raise BundleError(
                 f"{bundle.folder}: only figures of this bundle can be recorded "
@@ -62,23 +62,23 @@ def _check_model(bundle: Bundle, model: Mapping[str, Any]) -> None:
             )
 
 
-def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of ``Bundle.metrics``; see :func:`role_of` for its role."""
-    if "rows" in found:
-        return recorded_hospitals(bundle, found)
-    data = found["data"]
-    if "results" in found:
+    if "rows" in report:
+        return recorded_hospitals(bundle, report)
+    data = report["data"]
+    if "results" in report:
         role = "audit"
-        figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in found["results"]}
+        figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in report["results"]}
     else:
         role = (
             CALIBRATION
             if data.get("used_for_calibration")
             else role_of(data["sources"], bundle.training_data.get("sources", {}))
         )
-        figures = key_figures(found["overall"], found["pairwise"])
+        figures = key_figures(report["overall"], report["pairwise"])
         positive = bundle.recipe.get("positive", "") if bundle.patient is None else ""
-        for row in found["outside_classes"]:
+        for row in report["outside_classes"]:
             if positive in row["called"]:
                 name = f"{row['source']}_{row['label']}_called_{positive}"
                 figures[name] = _estimate(row["called"][positive])
@@ -93,7 +93,7 @@ def recorded(bundle: Bundle, found: Mapping[str, Any]) -> dict[str, Any]:
         "images": data["predicted"],
         "figures": figures,
         "data_sha256": data["sha256"],
-        "command": found["command"],
+        "command": report["command"],
     }
 
 
@@ -126,10 +126,10 @@ def key_figures(
                 figures[f"{name}_{label}"] = _estimate(measures[name])
     if pairwise is not None:
         positive, negative = pairwise.get("positive", "COVID"), pairwise.get("negative", "Normal")
-        for name, own in (("macro_auroc", "AUROC"), ("accuracy", "accuracy")):
-            figures[f"{own}_{positive}_against_{negative}"] = _estimate(pairwise["scores"][name])
+        for name, title in (("macro_auroc", "AUROC"), ("accuracy", "accuracy")):
+            figures[f"{title}_{positive}_against_{negative}"] = _estimate(pairwise["scores"][name])
     return figures
 
 
-def _estimate(found: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: found[name] for name in ("value", "low", "high")}
+def _estimate(estimate: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: estimate[name] for name in ("value", "low", "high")}

@@ -139,9 +139,9 @@ def _data(bundle: Bundle) -> list[str]:
     data = bundle.training_data
     unit = "images" if bundle.patient is None else "studies"
     counts = [
-        f"- {split}: {sum(own.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in own.items())})"
+        f"- {split}: {sum(row.values()):,} {unit} ({', '.join(f'{name} {count:,}' for name, count in row.items())})"
         + "".join(f", {text}: {data[key][split]:,}" for key, text in _OF_SLICES.items() if key in data)
-        for split, own in data.get("counts", {}).items()
+        for split, row in data.get("counts", {}).items()
     ]
     sources = ", ".join(f"{name} ({count:,})" for name, count in data.get("sources", {}).items())
     return [
@@ -154,86 +154,87 @@ def _data(bundle: Bundle) -> list[str]:
     ]
 
 
-def _seen_of_xray(own: XrayPreprocess) -> str:
+def _seen_of_xray(seen: XrayPreprocess) -> str:
     region = {
         "full": "The whole image, squeezed into a square",
-        "square": f"The centre square at the image's own aspect, less {own.edge:.0%} of its side at each border",
+        "square": f"The centre square at the image's own aspect, less {seen.edge:.0%} of its side at each border",
         "lungs": "The box around the lungs that the lung finder sees, with a margin of "
-        f"{own.margin:.0%}{', all but the hull of both lungs hidden' if own.hull else ''}; "
-        f"where it sees no lungs, the centre square less {own.edge:.0%} of its side at each border",
-    }[own.region]
-    return region + ("" if own.contrast == "none" else f"; contrast: {own.contrast.upper()}")
+        f"{seen.margin:.0%}{', all but the hull of both lungs hidden' if seen.hull else ''}; "
+        f"where it sees no lungs, the centre square less {seen.edge:.0%} of its side at each border",
+    }[seen.region]
+    return region + ("" if seen.contrast == "none" else f"; contrast: {seen.contrast.upper()}")
 
 
-def _seen_of_slice(own: SlicePreprocess) -> str:
+def _seen_of_slice(seen: SlicePreprocess) -> str:
     region = "The whole slice, squeezed into a square"
-    if own.region == "lungs":
+    if seen.region == "lungs":
         region = (
-            f"The box around the lungs, found by grey alone or given as a mask, with a margin of {own.margin:.0%}"
-            f"{', all but the hull of each lung hidden' if own.hull else ''}; where there are none, the centre square"
+            f"The box around the lungs, found by grey alone or given as a mask, with a margin of {seen.margin:.0%}"
+            f"{', all but the hull of each lung hidden' if seen.hull else ''}; where there are none, the centre square"
         )
     others = (
-        "; the second and third channel without vessels (grey openings)" if own.others == "opened" else ""
+        "; the second and third channel without vessels (grey openings)" if seen.others == "opened" else ""
     )
-    return region + ("; lung and soft tissue mapped to fixed greys" if own.window else "") + others
+    return region + ("; lung and soft tissue mapped to fixed greys" if seen.window else "") + others
 
 
-def _seen_of_body(own: CtPreprocess) -> str:
-    region = "the whole slice" if own.region == "body" else "the square around the study's lungs"
+def _seen_of_body(seen: CtPreprocess) -> str:
+    region = "the whole slice" if seen.region == "body" else "the square around the study's lungs"
     return (
-        f"Slices of a study, all but the body black, {region}; HU from {own.hu_low:g} to {own.hu_high:g}, times "
-        f"{own.brightness:g}"
+        f"Slices of a study, all but the body black, {region}; HU from {seen.hu_low:g} to {seen.hu_high:g}, times "
+        f"{seen.brightness:g}"
     )
 
 
-def _seen_of_standard(own: Standardisation) -> str:
-    region = "the whole slice" if own.region == "body" else "the square around the study's lungs"
-    outside = ", all but the lungs black" if own.outside == "hidden" else ""
-    return f"Slices averaged to about {own.slice_mm:g} mm, {region}{outside}; HU from {own.hu_low:g} to {own.hu_high:g}"
+def _seen_of_standard(seen: Standardisation) -> str:
+    region = "the whole slice" if seen.region == "body" else "the square around the study's lungs"
+    outside = ", all but the lungs black" if seen.outside == "hidden" else ""
+    hu = f"HU from {seen.hu_low:g} to {seen.hu_high:g}"
+    return f"Slices averaged to about {seen.slice_mm:g} mm, {region}{outside}; {hu}"
 
 
-def _seen(own: Preprocess) -> str:
+def _seen(seen: Preprocess) -> str:
     """What a network is shown, in words."""
-    if isinstance(own, XrayPreprocess):
-        return _seen_of_xray(own)
-    if isinstance(own, SlicePreprocess):
-        return _seen_of_slice(own)
-    return _seen_of_body(own) if isinstance(own, CtPreprocess) else _seen_of_standard(own)
+    if isinstance(seen, XrayPreprocess):
+        return _seen_of_xray(seen)
+    if isinstance(seen, SlicePreprocess):
+        return _seen_of_slice(seen)
+    return _seen_of_body(seen) if isinstance(seen, CtPreprocess) else _seen_of_standard(seen)
 
 
 def _sees(recipe: Recipe) -> list[str]:
-    own, augment = recipe.preprocess, dataclasses.asdict(recipe.augment)
+    preprocess, augment = recipe.preprocess, dataclasses.asdict(recipe.augment)
     neutral = dataclasses.asdict(type(recipe.augment)())
     augmented = [
         f"{name.replace('_', ' ')} {value}" for name, value in augment.items() if value != neutral[name]
     ]
-    mean, std = (_listed(value) for value in (own.mean, own.std))
+    mean, std = (_listed(value) for value in (preprocess.mean, preprocess.std))
     return [
-        f"- {_seen(own)}; {own.size} x {own.size} pixels, {own.channels} channel(s); "
+        f"- {_seen(preprocess)}; {preprocess.size} x {preprocess.size} pixels, {preprocess.channels} channel(s); "
         f"normalised with mean {mean} and standard deviation {std}.",
         f"- Drawn anew for every training image and epoch: {', '.join(augmented) or 'nothing'}.",
     ]
 
 
 def _listed(value: float | tuple[float, ...]) -> str:
-    return ", ".join(f"{own:.4g}" for own in (value if isinstance(value, tuple) else (value,)))
+    return ", ".join(f"{number:.4g}" for number in (value if isinstance(value, tuple) else (value,)))
 
 
 def _figures(bundle: Bundle) -> list[str]:
     """One table: a row a figure, a column a data set."""
-    sets = {key: found for key, found in bundle.metrics.items() if found["role"] != ROLE}
+    sets = {key: record for key, record in bundle.metrics.items() if record["role"] != ROLE}
     if not sets:
         return ["None recorded."]
-    names = list(dict.fromkeys(name for found in sets.values() for name in found["figures"]))
+    names = list(dict.fromkeys(name for record in sets.values() for name in record["figures"]))
     rows = [
-        ["", *(f"{set_title(key)} ({found['role']})" for key, found in sets.items())],
+        ["", *(f"{set_title(key)} ({record['role']})" for key, record in sets.items())],
         ["---"] * (len(sets) + 1),
         [
             "images" if bundle.patient is None else "patients",
-            *(f"{found['images']:,}" for found in sets.values()),
+            *(f"{record['images']:,}" for record in sets.values()),
         ],
         *(
-            [figure_name(name).title, *(_cell(found["figures"].get(name)) for found in sets.values())]
+            [figure_name(name).title, *(_cell(record["figures"].get(name)) for record in sets.values())]
             for name in names
         ),
     ]
@@ -242,7 +243,7 @@ def _figures(bundle: Bundle) -> list[str]:
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        *(f"- {set_title(key)} (`{key}`): {spelt_out(found['what'])}" for key, found in sets.items()),
+        *(f"- {set_title(key)} (`{key}`): {spelt_out(record['what'])}" for key, record in sets.items()),
         *(f"- {term}: {meaning}" for term, meaning in glossary(names)),
     ]
 
@@ -291,11 +292,11 @@ def _anomalous(bundle: Bundle, anomaly: Mapping[str, Any]) -> str:
 def _limits(bundle: Bundle) -> list[str]:
     data = bundle.training_data
     single = [
-        f"{source} ({next(iter(own))})"
-        for source, own in data.get("classes_by_source", {}).items()
-        if len(own) == 1
+        f"{source} ({next(iter(classes))})"
+        for source, classes in data.get("classes_by_source", {}).items()
+        if len(classes) == 1
     ]
-    roles = {found["role"] for found in bundle.metrics.values()}
+    roles = {record["role"] for record in bundle.metrics.values()}
     return [
         "- Public collections of these diseases come from different hospitals, devices and ages for each class. A "
         "network can tell those apart without looking at the lungs; figures on data of the same collections are "
@@ -333,14 +334,16 @@ def _again(bundle: Bundle, recipe: Recipe) -> list[str]:
 
 def _versions(bundle: Bundle) -> list[str]:
     """Of the schema and packages, and how far exported networks are from the trained ones."""
-    by_network = {name: own for name, own in bundle.verified.items() if isinstance(own, Mapping)}
+    by_network = {
+        name: of_network for name, of_network in bundle.verified.items() if isinstance(of_network, Mapping)
+    }
     largest = {
-        runtime: max(own[runtime] for own in by_network.values() if runtime in own)
-        for runtime in dict.fromkeys(name for own in by_network.values() for name in own)
+        runtime: max(of_network[runtime] for of_network in by_network.values() if runtime in of_network)
+        for runtime in dict.fromkeys(name for of_network in by_network.values() for name in of_network)
     }
     verified = ", ".join(f"{name} {value:.1g}" for name, value in (largest or bundle.verified).items())
     return [
-        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {own}' for name, own in bundle.software.items())}",
+        f"- Bundle schema {SCHEMA_VERSION}; {', '.join(f'{name} {at}' for name, at in bundle.software.items())}",
         f"- Largest difference from the trained network, in standard deviations of the output: "
         f"{verified or 'not measured'}",
     ]

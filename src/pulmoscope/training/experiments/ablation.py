@@ -34,15 +34,15 @@ INTERVAL = (
 
 def losses(recipe: Recipe) -> Mapping[str, LossSpec]:
     """The four that are compared; strengths are the recipe's."""
-    own = recipe.loss
+    loss = recipe.loss
     plain = LossSpec()
-    beta = own.beta or 0.999
-    margin = dataclasses.replace(plain, kind="ldam", largest_margin=own.largest_margin, scale=own.scale)
+    beta = loss.beta or 0.999
+    margin = dataclasses.replace(plain, kind="ldam", largest_margin=loss.largest_margin, scale=loss.scale)
     return {
         "CE": plain,
         "LDAM": margin,
-        "CB": dataclasses.replace(plain, beta=beta, deferred=own.deferred),
-        "LDAM+CB": dataclasses.replace(margin, beta=beta, deferred=own.deferred),
+        "CB": dataclasses.replace(plain, beta=beta, deferred=loss.deferred),
+        "LDAM+CB": dataclasses.replace(margin, beta=beta, deferred=loss.deferred),
     }
 
 
@@ -85,18 +85,18 @@ def ablate(
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / PREPARED))
     rows: list[dict[str, Any]] = []
     baseline: Mapping[str, Predictions] = {}
-    for name, own in _systems(recipe):
-        folder = out / f"{own.controls.imputer}-{name.lower()}"
-        found = cross_validate_severity(
-            own, table, count, folder, fit, bootstrap=bootstrap, progress=progress
+    for name, system in _systems(recipe):
+        folder = out / f"{system.controls.imputer}-{name.lower()}"
+        validated = cross_validate_severity(
+            system, table, count, folder, fit, bootstrap=bootstrap, progress=progress
         )
-        said = _said(found.judged, recipe.classes)
-        baseline = baseline or said
+        predictions = _predictions(validated.judged, recipe.classes)
+        baseline = baseline or predictions
         gains = {
-            level: difference(said[level], baseline[level], "mcc", bootstrap, recipe.seed).plain()
+            level: difference(predictions[level], baseline[level], "mcc", bootstrap, recipe.seed).plain()
             for level in LEVELS
         }
-        rows.append(_row(own.controls.imputer, name, found.summary, gains))
+        rows.append(_row(system.controls.imputer, name, validated.summary, gains))
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": recipe.name,
@@ -107,7 +107,7 @@ def ablate(
             "seed": recipe.seed,
             "interval": INTERVAL,
         },
-        "synthetic": found.summary["synthetic"],
+        "synthetic": validated.summary["synthetic"],
         "command": command,
         "software": versions("torch", "timm", "scikit-learn"),
         "notice": NOTICE,
@@ -137,8 +137,8 @@ def _systems(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     other = "linear" if quality.imputer == NOT_FILLED else quality.imputer
     for kind in (NOT_FILLED, other):
         for name, loss in losses(recipe).items():
-            own = kind == quality.imputer and loss == _acting(recipe.loss)
-            anomalies = quality.anomalies and own  # they say nothing about grades
+            is_own = kind == quality.imputer and loss == _acting(recipe.loss)
+            anomalies = quality.anomalies and is_own  # they say nothing about grades
             changed = dataclasses.replace(quality, imputer=kind, anomalies=anomalies)  # type: ignore[arg-type]
             yield name, dataclasses.replace(recipe, loss=loss, quality=changed)
 
@@ -146,15 +146,15 @@ def _systems(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 def _write(out: Path, result: Mapping[str, Any], recipe: Recipe) -> None:
     """The table, the plot and, last, the JSON."""
     rows = result["rows"]
-    places = [
+    columns = [
         (kind, level, part)
         for kind in ("mcc", "gain")
         for level in LEVELS
         for part in ("value", "low", "high")
     ]
-    header = ["imputer", "loss", *(f"{level}_{kind}_{part}" for kind, level, part in places)]
+    header = ["imputer", "loss", *(f"{level}_{kind}_{part}" for kind, level, part in columns)]
     lines = (
-        [row["imputer"], row["loss"], *(row[kind][level][part] for kind, level, part in places)]
+        [row["imputer"], row["loss"], *(row[kind][level][part] for kind, level, part in columns)]
         for row in rows
     )
     write_text(out / "ablation.csv", csv_text(header, lines))
@@ -167,8 +167,8 @@ def _write(out: Path, result: Mapping[str, Any], recipe: Recipe) -> None:
     write_json(out / RESULT, result)
 
 
-def _said(judged: Sequence[Judged], classes: tuple[str, ...]) -> Mapping[str, Predictions]:
+def _predictions(studies: Sequence[Judged], classes: tuple[str, ...]) -> Mapping[str, Predictions]:
     """The answers at every level."""
-    return {"slice": of_slices(judged, classes)} | {
-        vote: of_patients(judged, classes, vote) for vote in VOTES
+    return {"slice": of_slices(studies, classes)} | {
+        vote: of_patients(studies, classes, vote) for vote in VOTES
     }

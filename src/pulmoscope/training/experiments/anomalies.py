@@ -26,10 +26,12 @@ def anomaly_figures(
     known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
     if not known:
         return None
-    scores = np.concatenate([own for _, own in known])
-    labels = [one.sample.label for one, own in known for _ in own]
-    owners = [one.sample.patient or one.sample.file for one, own in known for _ in own]
-    studies = np.array([own.mean() for _, own in known])
+    scores = np.concatenate([scores_of_study for _, scores_of_study in known])
+    labels = [one.sample.label for one, scores_of_study in known for _ in scores_of_study]
+    owners = [
+        one.sample.patient or one.sample.file for one, scores_of_study in known for _ in scores_of_study
+    ]
+    studies = np.array([scores_of_study.mean() for _, scores_of_study in known])
     auroc = {
         name: {
             "slice": _auroc(scores, labels, owners, (classes[0], name), bootstrap, seed),
@@ -45,16 +47,20 @@ def anomaly_figures(
         for name in classes[1:]
     }
     return {
-        "per_class": {name: own.plain() for name, own in score_table(scores, labels).items()},
+        "per_class": {
+            name: scores_of_study.plain() for name, scores_of_study in score_table(scores, labels).items()
+        },
         "auroc": auroc,
     }
 
 
-def anomaly_picture(judged: Sequence[Judged]) -> bytes:
+def anomaly_picture(studies: Sequence[Judged]) -> bytes:
     """How the slices' scores are spread in each class, as PNG."""
-    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
-    labels = [one.sample.label for one, own in known for _ in own]
-    return plots.distributions(np.concatenate([own for _, own in known]), labels, "anomaly score of a slice")
+    known = [(one, one.anomaly) for one in studies if one.anomaly is not None]
+    labels = [one.sample.label for one, scores in known for _ in scores]
+    return plots.distributions(
+        np.concatenate([scores for _, scores in known]), labels, "anomaly score of a slice"
+    )
 
 
 def _auroc(
@@ -66,14 +72,14 @@ def _auroc(
     seed: int,
 ) -> dict[str, Any]:
     """How well the score tells the pair's second class from the first, with an interval over patients."""
-    kept = [place for place, label in enumerate(labels) if label in pair]
+    kept = [index for index, label in enumerate(labels) if label in pair]
     # Ranks alone matter: any rising function of the score will do.
     ranks = rankdata(np.asarray(scores, dtype=np.float64)[kept]) / (len(kept) + 1)
-    found = evaluate(
+    evaluation = evaluate(
         Predictions(
-            files=tuple(str(place) for place in kept),
-            labels=tuple(labels[place] for place in kept),
-            patients=tuple(owners[place] for place in kept),
+            files=tuple(str(index) for index in kept),
+            labels=tuple(labels[index] for index in kept),
+            patients=tuple(owners[index] for index in kept),
             sources=("",) * len(kept),
             classes=pair,
             probabilities=np.stack([1 - ranks, ranks], axis=1),
@@ -81,4 +87,4 @@ def _auroc(
         bootstrap,
         seed,
     )
-    return found.by_class[pair[1]]["auroc"].plain()
+    return evaluation.by_class[pair[1]]["auroc"].plain()

@@ -39,7 +39,7 @@ from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import load_run
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
-from pulmoscope.training.severity.judge import Judged, missing_shares, of_patients, of_slices
+from pulmoscope.training.severity.judge import Judged, missing_fractions, of_patients, of_slices
 from pulmoscope.training.state import read_json
 
 SCHEMA_VERSION = "1.0"
@@ -114,10 +114,10 @@ def stress(
         {
             "case": case,
             "imputer": name,
-            **_counts(own),
-            "mcc": _mcc(own, recipe.classes, bootstrap, recipe.seed),
+            **_counts(of_case),
+            "mcc": _mcc(of_case, recipe.classes, bootstrap, recipe.seed),
         }
-        for (case, name), own in answers.items()
+        for (case, name), of_case in answers.items()
     ]
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -144,32 +144,32 @@ def _answers(
     assert own is not None
     scan = read_scan(table.path(sample), "ct")
     assert scan.spacing_mm is not None
-    found = fill_missing(scan)
-    lungs = lung_mask(found.scan.pixels, scan.spacing_mm)
-    base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, found.mask)
-    places = np.flatnonzero(base.judged)
+    search = fill_missing(scan)
+    lungs = lung_mask(search.scan.pixels, scan.spacing_mm)
+    base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, search.mask)
+    indices = np.flatnonzero(base.judged)
     repaired = impute(_grey(base), base.missing, own, base.shown)
-    said = model.study(repaired[places])
-    yield (UNDAMAGED, own.name), _answer(sample, places, said, base, np.zeros(len(places), dtype=bool))
+    outputs = model.study(repaired[indices])
+    yield (UNDAMAGED, own.name), _answer(sample, indices, outputs, base, np.zeros(len(indices), dtype=bool))
     fillers: list[Imputer | None] = [None, *(imputer(name) for name in IMPUTERS)]
     if model.bundle.imputer == MISGAN:
         fillers.append(own)
     # A study's damage is its own, whatever the order of the studies.
-    own_seed = int.from_bytes(scan.files[0].sha256.encode()[:6], "big")
+    study_seed = int.from_bytes(scan.files[0].sha256.encode()[:6], "big")
     for number, case in enumerate(CASES):
-        rng = np.random.default_rng([seed, own_seed, number])
+        rng = np.random.default_rng([seed, study_seed, number])
         spoilt, _ = damage(scan.pixels, rng, case.share, kinds=("block",), sizes=(case.size,))
         missing = find_missing(spoilt, scan.spacing_mm).mask
         study = preprocess.apply(spoilt, scan.spacing_mm, lungs, missing)
         changed = (study.images != base.images).any(axis=(1, 2))
-        hit = changed[places]
+        hit = changed[indices]
         for filler in fillers:
             filled = _grey(study)
             if filler is not None:
                 filled = impute(filled, study.missing, filler, study.shown)
             yield (
                 (case.name, NOT_FILLED if filler is None else filler.name),
-                _answer(sample, places, _again(model, said, filled[places], hit), study, hit),
+                _answer(sample, indices, _again(model, outputs, filled[indices], hit), study, hit),
             )
 
 
@@ -187,10 +187,10 @@ def _again(model: Model, before: StudyOutputs, images: FloatArray, hit: BoolArra
 
 
 def _answer(
-    sample: Sample, places: npt.NDArray[np.intp], said: StudyOutputs, study: StandardStudy, hit: BoolArray
+    sample: Sample, indices: npt.NDArray[np.intp], outputs: StudyOutputs, study: StandardStudy, hit: BoolArray
 ) -> Answer:
-    missing = missing_shares(study.missing[places], study.shown[places])
-    judged = Judged(sample, tuple(map(int, places)), said.slices, said.patient.votes, missing)
+    missing = missing_fractions(study.missing[indices], study.shown[indices])
+    judged = Judged(sample, tuple(map(int, indices)), outputs.slices, outputs.patient.votes, missing)
     return Answer(judged, hit)
 
 
@@ -198,8 +198,8 @@ def _finished(folds: Path) -> list[dict[str, Any]]:
     """What a cross-validation's summary says of each fold."""
     if not (folds / SUMMARY).is_file():
         raise RecipeError(f"{folds}: holds no finished cross-validation (no {SUMMARY})")
-    found: list[dict[str, Any]] = read_json(folds / SUMMARY, "folds")["folds"]
-    return found
+    folds_done: list[dict[str, Any]] = read_json(folds / SUMMARY, "folds")["folds"]
+    return folds_done
 
 
 def _counts(answers: Sequence[Answer]) -> dict[str, int]:
@@ -215,17 +215,17 @@ def _mcc(
     answers: Sequence[Answer], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> Mapping[str, Mapping[str, Any] | None]:
     """MCC of all predicted slices, of the damaged ones alone, and of patients by each vote."""
-    judged = [own.judged for own in answers]
-    slices = of_slices(judged, classes)
-    hit = np.concatenate([own.hit for own in answers])
-    levels = {"slice": slices, **{vote: of_patients(judged, classes, vote) for vote in VOTES}}
-    found: dict[str, Mapping[str, Any] | None] = {
-        level: evaluate(own, bootstrap, seed).plain()["scores"]["mcc"] for level, own in levels.items()
+    studies = [answer.judged for answer in answers]
+    slices = of_slices(studies, classes)
+    hit = np.concatenate([answer.hit for answer in answers])
+    levels = {"slice": slices, **{vote: of_patients(studies, classes, vote) for vote in VOTES}}
+    scores: dict[str, Mapping[str, Any] | None] = {
+        level: evaluate(answer, bootstrap, seed).plain()["scores"]["mcc"] for level, answer in levels.items()
     }
-    found["damaged"] = (
+    scores["damaged"] = (
         evaluate(slices.select(hit), bootstrap, seed).plain()["scores"]["mcc"] if hit.any() else None
     )
-    return found
+    return scores
 
 
 def _write(out: Path, rows: Sequence[Mapping[str, Any]], vote: str) -> None:

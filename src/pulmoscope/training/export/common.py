@@ -25,16 +25,21 @@ from pulmoscope.training.run import TrainedRun
 
 
 def drafted(
-    trained: TrainedRun, known: SampleTable, version: str, terms: str, verified: Mapping[str, Any], **own: Any
+    trained: TrainedRun,
+    known: SampleTable,
+    version: str,
+    terms: str,
+    verified: Mapping[str, Any],
+    **parts: Any,
 ) -> Bundle:
     """A bundle before it is calibrated.
 
     Args:
         known: what the run has learnt from and was held against: train and val.
-        own: what only some systems have; ``training_data`` is added to what all have.
+        parts: what only some systems have; ``training_data`` is added to what all have.
     """
     run, recipe = trained.folder, trained.recipe
-    is_synthetic = recipe.slices is not None and any(own.source == SYNTHETIC_SOURCE for own in known)
+    is_synthetic = recipe.slices is not None and any(parts.source == SYNTHETIC_SOURCE for parts in known)
     data = {
         **trained.summary["data"],
         "classes_by_source": _counts(known, lambda sample: named(sample.source)),
@@ -54,16 +59,16 @@ def drafted(
         recipe=settings.to_plain(travelling(recipe)),
         verified=verified,
         software=versions("torch", "timm", "onnx", "onnxruntime"),
-        **{**own, "training_data": {**data, **own.get("training_data", {})}},
+        **{**parts, "training_data": {**data, **parts.get("training_data", {})}},
     )
 
 
 def _counts(table: SampleTable, key: Callable[[Sample], str]) -> dict[str, dict[str, int]]:
     """Source or hospital → label → how many."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in table:
-        found[key(sample)][sample.label] += 1
-    return {name: dict(sorted(own.items())) for name, own in sorted(found.items())}
+        counts[key(sample)][sample.label] += 1
+    return {name: dict(sorted(labels.items())) for name, labels in sorted(counts.items())}
 
 
 def validated(
@@ -85,15 +90,15 @@ def validated(
         classes=draft.classes,
         probabilities=probabilities.astype(np.float64),
     )
-    found = evaluate(predictions)
-    pairwise = found.pairwise.plain() if found.pairwise and len(draft.classes) > 2 else None
+    evaluation = evaluate(predictions)
+    pairwise = evaluation.pairwise.plain() if evaluation.pairwise and len(draft.classes) > 2 else None
     val = {
         "role": "internal",
         "what": what,
-        "images": found.images,
-        "figures": key_figures(found.plain(), pairwise),
+        "images": evaluation.images,
+        "figures": key_figures(evaluation.plain(), pairwise),
     }
-    of_patient, auroc = units(predictions.patients), found.scores["macro_auroc"]
+    of_patient, auroc = units(predictions.patients), evaluation.scores["macro_auroc"]
     patients = {
         name: unit_count(of_patient, predictions.truth == number) for number, name in enumerate(draft.classes)
     }

@@ -93,20 +93,20 @@ def _check_inputs(images: FramedImages) -> FloatArray:
     return np.concatenate([noise, _tensors(images, images.frames.places("val")[:CHECK_IMAGES])])
 
 
-def _tensors(images: FramedImages, places: npt.NDArray[np.int64]) -> FloatArray:
-    return torch.stack([images[0, 0, int(place)].image for place in places]).numpy()
+def _tensors(images: FramedImages, indices: npt.NDArray[np.int64]) -> FloatArray:
+    return torch.stack([images[0, 0, int(index)].image for index in indices]).numpy()
 
 
 def _answers(network: Network, images: FramedImages, split: str) -> _Answers:
-    places = images.frames.places(split)
+    indices = images.frames.places(split)
     outputs = [
-        network(_tensors(images, places[start : start + BATCH])) for start in range(0, len(places), BATCH)
+        network(_tensors(images, indices[start : start + BATCH])) for start in range(0, len(indices), BATCH)
     ]
     return _Answers(
         np.concatenate([output["logits"] for output in outputs]),
         np.concatenate([output["features"].mean(axis=(2, 3)) for output in outputs]),
-        images.frames.labels[places],
-        tuple(images.frames.hospitals[place] for place in places),
+        images.frames.labels[indices],
+        tuple(images.frames.hospitals[index] for index in indices),
     )
 
 
@@ -117,34 +117,34 @@ def _measured(
     network = open_network(draft.folder / NETWORK)
     train, val = _answers(network, images, "train"), _answers(network, images, "val")
     temperature = fit_temperature(val.logits, val.labels)
-    shares = calibrated(val.logits, temperature)
+    probabilities = calibrated(val.logits, temperature)
     reference = _reference(train, val)
     # The rule is one of radiographs: a slice without a finding does not speak for the lungs.
     normal = _normal(train, val, draft.classes) if draft.modality == "XRAY" else None
-    for part, found in (("reference.npz", reference), ("normal.npz", normal)):
+    for part, distribution in (("reference.npz", reference), ("normal.npz", normal)):
         (draft.folder / part).unlink(missing_ok=True)
-        if found is not None:
-            write_bytes(draft.folder / part, found.to_bytes())
+        if distribution is not None:
+            write_bytes(draft.folder / part, distribution.to_bytes())
     if reference is None:
         known = [*draft.training_data["warnings"], NO_REFERENCE]
         draft = dataclasses.replace(draft, training_data={**draft.training_data, "warnings": known})
     samples = [sample for sample in table if sample.split == "val"]
-    assert [sample.file for sample in samples] == [frames.files[place] for place in frames.places("val")]
+    assert [sample.file for sample in samples] == [frames.files[index] for index in frames.places("val")]
     several = len({*val.hospitals} - {UNIDENTIFIED}) > 1
     fitted_on = f"val, {len(val.labels)} images" + ("" if held_out else "; training has seen them")
     return dataclasses.replace(
         draft,
         calibration=Calibration(temperature, fitted_on),
         thresholds=Thresholds(
-            confidence_threshold(shares, val.labels),
+            confidence_threshold(probabilities, val.labels),
             None if reference is None else reference.limit,
-            class_thresholds(shares, val.labels, val.hospitals, draft.classes) if several else {},
+            class_thresholds(probabilities, val.labels, val.hospitals, draft.classes) if several else {},
             None if normal is None else normal.limit,
         ),
         **validated(
             draft,
             samples,
-            shares,
+            probabilities,
             "validation split: " + ("chosen and calibrated on" if held_out else "trained on, too"),
             held_out=held_out,
         ),
@@ -163,7 +163,7 @@ def _reference(train: _Answers, val: _Answers) -> Reference | None:
 def _normal(train: _Answers, val: _Answers, classes: Sequence[str]) -> Reference | None:
     """How normal lungs of all hospitals lie; the limit lets :data:`NORMALS_KEPT` of the worst hospital's pass."""
     negative = np.array([not is_positive(name) for name in classes])
-    known, held_out = (own.select(negative[own.labels]) for own in (train, val))
+    known, held_out = (from_normal.select(negative[from_normal.labels]) for from_normal in (train, val))
     hospitals = [
         name
         for name in sorted({*held_out.hospitals} - {UNIDENTIFIED})
@@ -176,5 +176,7 @@ def _normal(train: _Answers, val: _Answers, classes: Sequence[str]) -> Reference
     except np.linalg.LinAlgError:
         return None
     distances = reference.distance(held_out.pooled)
-    own = [distances[np.array(held_out.hospitals) == name] for name in hospitals]
-    return dataclasses.replace(reference, limit=max(float(np.quantile(part, NORMALS_KEPT)) for part in own))
+    from_normal = [distances[np.array(held_out.hospitals) == name] for name in hospitals]
+    return dataclasses.replace(
+        reference, limit=max(float(np.quantile(part, NORMALS_KEPT)) for part in from_normal)
+    )

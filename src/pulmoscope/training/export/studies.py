@@ -23,7 +23,7 @@ from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.export.common import drafted, validated
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun
-from pulmoscope.training.severity.held_out import judged_studies
+from pulmoscope.training.severity.held_out import predicted_studies
 from pulmoscope.training.severity.judge import Judged, of_patients
 from pulmoscope.training.severity.run import cache_of
 
@@ -91,23 +91,27 @@ def _graded(
     recipe, level = trained.recipe, draft.patient
     assert level is not None
     prepared = cache_of(dataclasses.replace(recipe, cache=cache), trained.folder)
-    judged = judged_studies(Model(draft), recipe, held_out, prepared, reporter)
-    patients = of_patients(judged, draft.classes, level.decides)
+    studies = predicted_studies(Model(draft), recipe, held_out, prepared, reporter)
+    patients = of_patients(studies, draft.classes, level.decides)
     probabilities = patients.probabilities.astype(np.float32)
-    samples = [one.sample for one in judged]
+    samples = [one.sample for one in studies]
     what = f"held out, patients by {level.decides}"
     return dataclasses.replace(
         draft,
         thresholds=Thresholds(confidence_threshold(probabilities, patients.truth)),
-        anomaly=None if draft.anomaly is None else _threshold(judged, draft.classes[0]),
+        anomaly=None if draft.anomaly is None else _threshold(studies, draft.classes[0]),
         **validated(draft, samples, probabilities, what),
     )
 
 
-def _threshold(judged: Sequence[Judged], normal: str) -> dict[str, Any]:
+def _threshold(studies_held_out: Sequence[Judged], normal: str) -> dict[str, Any]:
     """The score that a stated fraction of held-out slices of the class without disease lies beyond: of few, one
     slice."""
-    scored = [(one, one.anomaly) for one in judged if one.sample.label == normal and one.anomaly is not None]
+    scored = [
+        (one, one.anomaly)
+        for one in studies_held_out
+        if one.sample.label == normal and one.anomaly is not None
+    ]
     studies = [one.sample.file for one, scores in scored for _ in scores]
     scores = np.concatenate([scores for _, scores in scored])
     fraction = max(FALSE_ALARMS, 1 / len(scores))

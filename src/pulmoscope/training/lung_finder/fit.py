@@ -85,8 +85,10 @@ def _train(
 ) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     present = sorted({sample.split for sample in table})
-    films = {name: _films(table.split(name), progress) for name in dict.fromkeys(("train", *present))}
-    images, masks = films["train"]
+    radiographs = {
+        name: _squeezed(table.split(name), progress) for name in dict.fromkeys(("train", *present))
+    }
+    images, masks = radiographs["train"]
     content = sha256_of(images.numpy().tobytes() + masks.numpy().tobytes())
     begin(run / STATES / "begun.json", {"recipe": settings.of_tool(recipe), "films": content})
     network = _trained(recipe, FilmMaker(images, masks, recipe.seed), run / STATES, reporter)
@@ -108,7 +110,7 @@ def _train(
     return result
 
 
-def _trained(recipe: LungRecipe, films: FilmMaker, folder: Path, reporter: Reporter) -> UNet:
+def _trained(recipe: LungRecipe, radiographs: FilmMaker, folder: Path, reporter: Reporter) -> UNet:
     """AdamW with one cycle over all steps; cross-entropy + 1 − soft Dice."""
     keep_freed_memory()
     network = UNet()
@@ -124,11 +126,11 @@ def _trained(recipe: LungRecipe, films: FilmMaker, folder: Path, reporter: Repor
         seed=(recipe.seed,),
         network=network,
         optimizers={"network": optimizer},
-        batches=lambda epoch: (films.batch(recipe.batch_size) for _ in numbers(epoch)),
+        batches=lambda epoch: (radiographs.batch(recipe.batch_size) for _ in numbers(epoch)),
         steps=INTERVAL,
         step=_step,
         schedule=lambda done: cycle(round(done * epochs * INTERVAL)),
-        random=films.random,
+        random=radiographs.random,
     )
     cpu = torch.device("cpu")
     fit(stage, folder, fabric_of(cpu, find_precision("auto", cpu)), reporter)
@@ -152,27 +154,27 @@ def _step(network: nn.Module, batch: tuple[Tensor, Tensor], done: float) -> Outc
 def measure(lungs_onnx: Path, table: SampleTable) -> dict[str, float]:
     """Dice coefficient (mean and least) of an exported lung finder against the table's masks, at the masks' size."""
     network = open_network(lungs_onnx)
-    found = []
+    dice = []
     for sample in table:
         truth = _mask(table, sample.mask) > 0.5
         lungs = find_lungs(network, read_pixels(table.path(sample)))
         predicted = cv2.resize(lungs, (truth.shape[1], truth.shape[0])) > 0.5
-        found.append(2 * (truth & predicted).sum() / (truth.sum() + predicted.sum()))
-    return {"mean": float(np.mean(found)), "least": float(np.min(found)), "films": len(found)}
+        dice.append(2 * (truth & predicted).sum() / (truth.sum() + predicted.sum()))
+    return {"mean": float(np.mean(dice)), "least": float(np.min(dice)), "films": len(dice)}
 
 
-def _films(table: SampleTable, progress: bool) -> tuple[Tensor, Tensor]:
+def _squeezed(table: SampleTable, progress: bool) -> tuple[Tensor, Tensor]:
     """Radiographs and masks, squeezed into the finder's square; of every split, so that a bad one is reported before
     training."""
     side = (FINDER_SIZE, FINDER_SIZE)
 
     def squeezed(sample: Sample) -> tuple[FloatArray, FloatArray]:
         pair = read_pixels(table.path(sample)), _mask(table, sample.mask)
-        film, mask = (cv2.resize(own, side, interpolation=cv2.INTER_AREA) for own in pair)
-        return np.asarray(film), np.asarray(mask)
+        radiograph, mask = (cv2.resize(image, side, interpolation=cv2.INTER_AREA) for image in pair)
+        return np.asarray(radiograph), np.asarray(mask)
 
-    films, masks = zip(*read_all(table, squeezed, progress), strict=True)
-    return torch.from_numpy(np.stack(films))[:, None], torch.from_numpy(np.stack(masks))[:, None]
+    radiographs, masks = zip(*read_all(table, squeezed, progress), strict=True)
+    return torch.from_numpy(np.stack(radiographs))[:, None], torch.from_numpy(np.stack(masks))[:, None]
 
 
 def _mask(table: SampleTable, name: str) -> FloatArray:

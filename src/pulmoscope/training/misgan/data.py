@@ -51,11 +51,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(*(own.to(device) for own in vars(self).values()))
+        return Batch(*(value.to(device) for value in vars(self).values()))
 
     def first(self, count: int) -> Batch:
         """Its first stacks."""
-        return Batch(*(own[:count] for own in vars(self).values()))
+        return Batch(*(value[:count] for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ class Pool:
         is as plausible to the networks, and few studies go four times as far. Masks of others are turned likewise.
         """
         first = (count + 1) // 2
-        places = np.append(rng.choice(self.damaged, first), rng.integers(0, len(self.stack), count - first))
-        chosen = self.stack[places]
-        views = [self._view(int(place)) for place in places]
+        indices = np.append(rng.choice(self.damaged, first), rng.integers(0, len(self.stack), count - first))
+        chosen = self.stack[indices]
+        views = [self._view(int(index)) for index in indices]
         turns, swaps = rng.integers(0, 2, (2, count)).astype(bool)
         seen = self.observed[chosen]
 
@@ -128,11 +128,11 @@ class Pool:
             turned(others),
         )
 
-    def _view(self, place: int) -> tuple[FloatArray, FloatArray]:
+    def _view(self, index: int) -> tuple[FloatArray, FloatArray]:
         """The imputer's view of one slice."""
-        start, end = self.study[place]
+        start, end = self.study[index]
         seen = self.observed[start:end] & self.shown[start:end]
-        return stack_at(self.images[start:end], seen, place - int(start))
+        return stack_at(self.images[start:end], seen, index - int(start))
 
     def _others(self, chosen: Indices, rng: np.random.Generator) -> Bools:
         """Masks of stacks whose middle slice is damaged, turned at random, one for each of ``chosen``."""

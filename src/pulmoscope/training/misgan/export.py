@@ -127,10 +127,12 @@ def verify(path: Path, inputs: tuple[FloatArray, FloatArray], expected: FloatArr
     """
     apart: dict[str, float] = {}
     kept = inputs[1][:, MIDDLE] > 0
-    for runtime in [own for own, package in RUNTIMES.items() if importlib.util.find_spec(package)]:
-        found = open_network(path, runtime, "cpu")(*inputs)[OUTPUT]
-        apart[runtime] = difference(found, expected)
-        same = np.array_equal(found[:, 0][kept], inputs[0][:, MIDDLE][kept])
+    for runtime in [
+        runtime_name for runtime_name, package in RUNTIMES.items() if importlib.util.find_spec(package)
+    ]:
+        filled = open_network(path, runtime, "cpu")(*inputs)[OUTPUT]
+        apart[runtime] = difference(filled, expected)
+        same = np.array_equal(filled[:, 0][kept], inputs[0][:, MIDDLE][kept])
         if not (same and apart[runtime] <= TOLERANCE):
             path.unlink()
             raise BundleError(

@@ -89,9 +89,9 @@ def fit_misgan(
     networks.to(fabric.device)
     rows: list[Row] = []
     for number, total in enumerate((settings.steps, settings.imputing_steps)):
-        own = _Learning(Step(networks, optimizers, settings), pool, folder, number, total, tuple(rows))
-        state = fit(own.stage(), folder, fabric, reporter)
-        rows += own.table(state)
+        learning = _Learning(Step(networks, optimizers, settings), pool, folder, number, total, tuple(rows))
+        state = fit(learning.stage(), folder, fabric, reporter)
+        rows += learning.table(state)
     networks.cpu().eval()
     return MisGan(settings, side, networks.data, networks.masks, networks.imputer, tuple(rows))
 

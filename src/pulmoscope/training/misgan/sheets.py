@@ -31,8 +31,8 @@ def write_sheets(networks: Networks, pool: Pool, folder: Path, imputing: bool, s
     codes = torch.randn(2, COUNT, networks.data.latent, generator=noise).to(device)
     networks.eval()
     with torch.no_grad():
-        drawn, masks = networks.data(codes[0]), networks.masks(codes[1])
-    rows = [_middle(drawn), _middle(masks), _middle(first.x), _middle(first.m)]
+        generated, masks = networks.data(codes[0]), networks.masks(codes[1])
+    rows = [_middle(generated), _middle(masks), _middle(first.x), _middle(first.m)]
     write_sheet(np.concatenate(rows), COUNT, folder / "generated.png")
     if imputing:
         blank = torch.rand(first.x.shape, generator=noise)

@@ -49,15 +49,17 @@ class Networks(nn.Module):
             "imputer": ((self.imputer,), settings.imputer_learning_rate),
         }
         return {
-            name: torch.optim.Adam([w for own in members for w in own.parameters()], rate, settings.betas)
+            name: torch.optim.Adam(
+                [w for member in members for w in member.parameters()], rate, settings.betas
+            )
             for name, (members, rate) in groups.items()
         }
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """How far the critic's slope between real and fake is from 1: mean of (|slope| - 1)^2 (Gulrajani et al. 2017)."""
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
-    between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    fraction = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (fraction * real + (1 - fraction) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     off: Tensor = slope.flatten(1).norm(dim=1) - 1
     return off.square().mean()
@@ -99,33 +101,33 @@ class Step:
 
     def criticise(self, batch: Batch, imputing: bool) -> Figures:
         """One step of the critics of data and masks, and with ``imputing`` of the imputer's."""
-        own, settings = self.networks, self.settings
+        networks, settings = self.networks, self.settings
         with torch.no_grad():
-            drawn, masks = self._drawn(len(batch.x))
+            generated, masks = self._generated(len(batch.x))
             filled = self.fill(batch)[1] if imputing else None
         weight = settings.penalty
         real = mask_by(batch.x, batch.m, settings.tau)
-        fake = mask_by(drawn, masks, settings.tau)
-        data, data_apart = critic_loss(own.data_critic, real, fake, weight)
-        mask, mask_apart = critic_loss(own.mask_critic, batch.m, masks, weight)
+        fake = mask_by(generated, masks, settings.tau)
+        data, data_apart = critic_loss(networks.data_critic, real, fake, weight)
+        mask, mask_apart = critic_loss(networks.mask_critic, batch.m, masks, weight)
         total, figures = data + mask, {"data_distance": data_apart, "mask_distance": mask_apart}
         if filled is not None:
-            loss, apart = critic_loss(own.imputer_critic, middle(drawn), filled, weight)
+            loss, apart = critic_loss(networks.imputer_critic, middle(generated), filled, weight)
             total, figures["imputer_distance"] = total + loss, apart
         self._learn(total, "critics")
         return figures
 
     def generate(self, count: int, imputing: bool) -> Figures:
         """One step of both generators: G_x minimises L_x (+ beta L_i), G_m minimises L_m + alpha L_x."""
-        own, settings = self.networks, self.settings
+        networks, settings = self.networks, self.settings
         alpha = settings.alpha_imputing if imputing else settings.alpha
-        drawn, masks = self._drawn(count)
+        generated, masks = self._generated(count)
         # The masks' generator feels the data's critic alpha times; the data's generator feels it wholly.
         felt = alpha * masks + (1 - alpha) * masks.detach()
-        data = -own.data_critic(mask_by(drawn, felt, settings.tau)).mean()
-        loss = data - own.mask_critic(masks).mean()
+        data = -networks.data_critic(mask_by(generated, felt, settings.tau)).mean()
+        loss = data - networks.mask_critic(masks).mean()
         if imputing:
-            loss = loss + settings.beta * own.imputer_critic(middle(drawn)).mean()
+            loss = loss + settings.beta * networks.imputer_critic(middle(generated)).mean()
         self._learn(loss, "generators")
         return {}
 
@@ -154,12 +156,12 @@ class Step:
         raw = self.networks.imputer(composite(batch.slices, shown, noise), shown)
         return raw, composite(middle(batch.x), middle(batch.m * other), raw)
 
-    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
+    def _generated(self, count: int) -> tuple[Tensor, Tensor]:
         """Data and masks from the generators."""
-        own = self.networks
-        device = next(own.parameters()).device
+        networks = self.networks
+        device = next(networks.parameters()).device
         codes = torch.randn(2, count, self.settings.latent, device=device)
-        return own.data(codes[0]), own.masks(codes[1])
+        return networks.data(codes[0]), networks.masks(codes[1])
 
     def _learn(self, loss: Tensor, who: Literal["critics", "generators", "imputer"]) -> None:
         optimizer = self.optimizers[who]

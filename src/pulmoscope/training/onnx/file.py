@@ -134,10 +134,14 @@ def verify(
         BundleError: they differ by more than ``tolerance``; the file is removed.
     """
     worst: dict[str, float] = {}
-    for runtime in [own for own in RUNTIMES if own in runtimes and importlib.util.find_spec(RUNTIMES[own])]:
-        found = open_network(path, runtime, "cpu")(images)
+    for runtime in [
+        name_of_runtime
+        for name_of_runtime in RUNTIMES
+        if name_of_runtime in runtimes and importlib.util.find_spec(RUNTIMES[name_of_runtime])
+    ]:
+        computed = open_network(path, runtime, "cpu")(images)
         for name in expected:
-            apart = difference(found[name], expected[name])
+            apart = difference(computed[name], expected[name])
             if not apart <= tolerance:
                 path.unlink()
                 raise BundleError(
@@ -151,15 +155,15 @@ def verify(
 def outputs(network: Exportable, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
     """What torch says of (n, …), in the network's precision; see :func:`contract_of`."""
     with torch.no_grad():
-        found = network.explainable(torch.from_numpy(images))
-    return {name: value.numpy() for name, value in zip(contract_of(network).outputs, found, strict=True)}
+        values = network.explainable(torch.from_numpy(images))
+    return {name: value.numpy() for name, value in zip(contract_of(network).outputs, values, strict=True)}
 
 
-def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def difference(computed: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """Largest absolute difference, in standard deviations of ``expected`` (infinite where the shapes differ)."""
-    if found.shape != expected.shape:
+    if computed.shape != expected.shape:
         return float("inf")
-    return float(np.abs(found - expected).max()) / (float(expected.std()) or 1.0)
+    return float(np.abs(computed - expected).max()) / (float(expected.std()) or 1.0)
 
 
 def folded(network: Exportable, image: FloatArray, *, half: bool) -> Exportable:
@@ -262,7 +266,7 @@ def pooled(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in list(graph.node):
         if node.op_type != "ReduceMean" or sorted(constants[node.input[1]] % 4) != [2, 3]:
             continue
-        kept = next((own.i for own in node.attribute if own.name == "keepdims"), 1)
+        kept = next((one.i for one in node.attribute if one.name == "keepdims"), 1)
         image, result = node.input[0], node.output[0]
         maps = result if kept else f"{result}.maps"
         node.CopyFrom(helper.make_node("GlobalAveragePool", [image], [maps], name=node.name))
@@ -270,7 +274,7 @@ def pooled(model: onnx.ModelProto) -> onnx.ModelProto:
             flat = helper.make_node("Flatten", [maps], [result], name=f"{node.name}.flat")
             graph.node.insert(list(graph.node).index(node) + 1, flat)
     used = {name for node in graph.node for name in node.input}
-    for weight in [own for own in graph.initializer if own.name not in used]:
+    for weight in [one for one in graph.initializer if one.name not in used]:
         graph.initializer.remove(weight)
     return model
 

@@ -71,7 +71,7 @@ def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
         vector = graph.add("Relu", [graph.linear(head.hidden, pooled, "hidden")], "vector")
     graph.linear(head.output, vector, "logits")
     sizes = {"logits": head.output.out_features, "vector": head.output.in_features}
-    drawn = helper.make_graph(
+    assembled = helper.make_graph(
         graph.nodes,
         "patient",
         [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["batch", "slices", _inputs(network)])],
@@ -81,7 +81,7 @@ def patient_graph(network: PatientClassifier, opset: int) -> onnx.ModelProto:
         ],
         [numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )
-    return helper.make_model(drawn, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return helper.make_model(assembled, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def _inputs(network: PatientClassifier) -> int:
@@ -119,11 +119,11 @@ def _lstm(graph: _Graph, lstm: nn.LSTM) -> str:
         graph.constant("lstm.biases", biases),
     ]
     steps = graph.add("Transpose", ["slices"], "steps", perm=[1, 0, 2])
-    said = graph.add(
+    states = graph.add(
         "LSTM", [steps, *constants], "said", direction="bidirectional", hidden_size=lstm.hidden_size
     )
     axis = graph.constant("over_steps", np.array([0], dtype=np.int64))
-    mean = graph.add("ReduceMean", [said, axis], "mean", keepdims=0)
+    mean = graph.add("ReduceMean", [states, axis], "mean", keepdims=0)
     by_study = graph.add("Transpose", [mean], "by_study", perm=[1, 0, 2])
     return graph.add("Flatten", [by_study], "pooled", axis=1)
 
@@ -137,13 +137,13 @@ def _reordered(gates: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _attention(graph: _Graph, pooling: AttentionPooling) -> str:
     """The mean of the slices, each with its fraction."""
 
-    def layer(own: nn.Linear, name: str) -> str:
-        weight = graph.constant(f"{name}.weight", own.weight.T)
+    def layer(linear: nn.Linear, name: str) -> str:
+        weight = graph.constant(f"{name}.weight", linear.weight.T)
         return graph.add(
             "Add",
             [
                 graph.add("MatMul", ["slices", weight], f"{name}.times"),
-                graph.constant(f"{name}.bias", own.bias),
+                graph.constant(f"{name}.bias", linear.bias),
             ],
             name,
         )
@@ -152,6 +152,6 @@ def _attention(graph: _Graph, pooling: AttentionPooling) -> str:
     gate = graph.add("Sigmoid", [layer(pooling.gate, "gate")], "gate.sigmoid")
     gated = graph.add("Mul", [content, gate], "gated")
     score = graph.add("MatMul", [gated, graph.constant("score.weight", pooling.score.weight.T)], "score")
-    share = graph.add("Softmax", [score], "share", axis=1)
-    shared = graph.add("Mul", [share, "slices"], "shared")
+    weights = graph.add("Softmax", [score], "share", axis=1)
+    shared = graph.add("Mul", [weights, "slices"], "shared")
     return graph.add("ReduceSum", [shared, _over_slices(graph)], "pooled", keepdims=0)

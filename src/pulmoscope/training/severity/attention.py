@@ -55,7 +55,7 @@ def fit_attention(
     """
     level = expected(recipe.patient, VoteSpec)
     mean, spread = scale_of(np.concatenate(vectors))
-    scaled = [(own - mean) / spread for own in vectors]
+    scaled = [(of_study - mean) / spread for of_study in vectors]
     torch.manual_seed(recipe.seed)
     network = build_patient(CLASSIFIERS[CLASSIFIER], vectors[0].shape[1], len(recipe.classes))
     counts = np.bincount(labels, minlength=len(recipe.classes))
@@ -66,7 +66,7 @@ def fit_attention(
         order = rng.permutation(len(labels))
         for chosen in np.array_split(order, -(-len(order) // level.batch_size)):
             slices = [torch.from_numpy(_some(scaled[int(one)], rng)) for one in chosen]
-            lengths = torch.tensor([len(own) for own in slices])
+            lengths = torch.tensor([len(of_study) for of_study in slices])
             yield Batch((pad_sequence(slices, batch_first=True), lengths), known[torch.from_numpy(chosen)])
 
     plain = type(recipe.loss)(beta=recipe.loss.beta)  # its head gives no cosines

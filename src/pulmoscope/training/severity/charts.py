@@ -19,13 +19,13 @@ def bars(groups: Sequence[str], series: Mapping[str, Figures], axis: str) -> byt
     figure = Figure(figsize=(max(7.0, 1.1 * len(groups) * len(series) ** 0.5), 3.8), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(series)
-    for number, (name, own) in enumerate(series.items()):
-        places = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
-        values = np.array([_number(one["value"]) for one in own])
-        low = np.array([_number(one["low"]) for one in own])
-        high = np.array([_number(one["high"]) for one in own])
+    for number, (name, figures) in enumerate(series.items()):
+        positions = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        values = np.array([_number(one["value"]) for one in figures])
+        low = np.array([_number(one["low"]) for one in figures])
+        high = np.array([_number(one["high"]) for one in figures])
         apart = np.nan_to_num(np.stack([values - low, high - values]).clip(0))
-        axes.bar(places, values, width, label=name, yerr=apart, error_kw={"linewidth": 0.8})
+        axes.bar(positions, values, width, label=name, yerr=apart, error_kw={"linewidth": 0.8})
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel(axis)
     axes.set_ylim(top=1.02)

@@ -27,7 +27,7 @@ from pulmoscope.training.experiments.anomalies import anomaly_figures, anomaly_p
 from pulmoscope.training.folds import folds
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import PREPARED, TrainedRun
-from pulmoscope.training.severity.held_out import judged_studies
+from pulmoscope.training.severity.held_out import predicted_studies
 from pulmoscope.training.severity.judge import Judged, figures, of_patients
 from pulmoscope.training.severity.run import cache_of, without_dropped
 
@@ -88,40 +88,40 @@ def cross_validate_severity(
     reporter = Reporter.of(progress)
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / PREPARED))
-    judged: list[Judged] = []
+    studies: list[Judged] = []
     runs: list[TrainedRun] = []
     rows: list[dict[str, Any]] = []
     for number, part in enumerate(severity_folds(recipe, table, count, reporter), 1):
         reporter.line(f"Fold {number} of {count}")
         run = fit(recipe, part, out / f"fold-{number}")
         held_out = part.split("val")
-        own = _scaled(
-            judged_studies(Model.load(run.folder), recipe, held_out, cache_of(recipe, out), reporter),
+        of_fold = _scaled(
+            predicted_studies(Model.load(run.folder), recipe, held_out, cache_of(recipe, out), reporter),
             run,
         )
-        judged += own
+        studies += of_fold
         runs.append(run)
         rows.append(
             {
                 "fold": number,
                 "seconds": run.summary["seconds"],
                 "held_out": [sample.file for sample in held_out],
-                **_mcc(own, recipe),
+                **_mcc(of_fold, recipe),
             }
         )
-    found = _summary(recipe, rows, judged, bootstrap, command)
-    _write(out, judged, rows, recipe)
-    _write_anomalies(out, judged, found["anomaly"])
-    write_json(out / SUMMARY, found)
+    summary = _summary(recipe, rows, studies, bootstrap, command)
+    _write(out, studies, rows, recipe)
+    _write_anomalies(out, studies, summary["anomaly"])
+    write_json(out / SUMMARY, summary)
     if owned:
         shutil.rmtree(out / PREPARED, ignore_errors=True)
-    return Validated(judged, runs, found)
+    return Validated(studies, runs, summary)
 
 
 def _summary(
     recipe: Recipe,
     rows: Sequence[Mapping[str, Any]],
-    judged: Sequence[Judged],
+    studies: Sequence[Judged],
     bootstrap: int,
     command: str,
 ) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def _summary(
         },
         "classes": list(recipe.classes),
         "folds": list(rows),
-        "figures": figures(judged, recipe.classes, bootstrap, recipe.seed),
-        "anomaly": anomaly_figures(judged, recipe.classes, bootstrap, recipe.seed),
+        "figures": figures(studies, recipe.classes, bootstrap, recipe.seed),
+        "anomaly": anomaly_figures(studies, recipe.classes, bootstrap, recipe.seed),
         "method": {
             "folds": "by patient, stratified; from a held-out fold nothing is learnt, and nothing chosen but the two "
             "thresholds of its own model (referral, anomaly), which play no part in these figures",
@@ -146,7 +146,7 @@ def _summary(
             "seed": recipe.seed,
             "interval": f"{INTERVAL}, over patients",
         },
-        "synthetic": any(one.sample.source == SYNTHETIC_SOURCE for one in judged),
+        "synthetic": any(one.sample.source == SYNTHETIC_SOURCE for one in studies),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "command": command,
         "software": versions("torch", "timm", "scikit-learn"),
@@ -154,60 +154,60 @@ def _summary(
     }
 
 
-def _write(out: Path, judged: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> None:
+def _write(out: Path, studies: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> None:
     """The tables and pictures."""
     names = ["fold", "seconds", "slice", *VOTES]
     write_text(out / "folds.csv", csv_text(names, ([row[name] for name in names] for row in rows)))
-    _write_predictions(out, judged, recipe)
-    patients = of_patients(judged, recipe.classes, expected(recipe.patient, VoteSpec).decides)
+    _write_predictions(out, studies, recipe)
+    patients = of_patients(studies, recipe.classes, expected(recipe.patient, VoteSpec).decides)
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
 
 
-def _write_anomalies(out: Path, judged: Sequence[Judged], found: Mapping[str, Any] | None) -> None:
+def _write_anomalies(out: Path, studies: Sequence[Judged], anomaly: Mapping[str, Any] | None) -> None:
     """How the slices' scores are spread in each class: ``anomaly.csv``, as in the paper's Table I, and a picture."""
-    if found is None:
+    if anomaly is None:
         for name in ("anomaly.csv", "anomaly.png"):  # of an earlier run
             (out / name).unlink(missing_ok=True)
         return
-    names = [own.name for own in dataclasses.fields(ScoreSummary)]
-    rows = ([label, *(own[name] for name in names)] for label, own in found["per_class"].items())
+    names = [cells.name for cells in dataclasses.fields(ScoreSummary)]
+    rows = ([label, *(cells[name] for name in names)] for label, cells in anomaly["per_class"].items())
     write_text(out / "anomaly.csv", csv_text(["class", *names], rows))
-    write_bytes(out / "anomaly.png", anomaly_picture(judged))
+    write_bytes(out / "anomaly.png", anomaly_picture(studies))
 
 
-def _scaled(judged: Sequence[Judged], run: TrainedRun) -> list[Judged]:
+def _scaled(studies: Sequence[Judged], run: TrainedRun) -> list[Judged]:
     """The studies with anomaly scores in units of the fold's own: every fold has an AnoGAN with a scale of its own."""
     return [
         one
         if one.anomaly is None
         else dataclasses.replace(one, anomaly=one.anomaly / np.float32(run.summary["anomaly_scale"]))
-        for one in judged
+        for one in studies
     ]
 
 
-def _mcc(judged: Sequence[Judged], recipe: Recipe) -> dict[str, float | None]:
+def _mcc(studies: Sequence[Judged], recipe: Recipe) -> dict[str, float | None]:
     """A fold's MCC of slices and by each vote."""
-    found = figures(judged, recipe.classes, 0, recipe.seed)
-    return {name: own["scores"]["mcc"]["value"] for name, own in found.items()}
+    levels = figures(studies, recipe.classes, 0, recipe.seed)
+    return {name: scores["scores"]["mcc"]["value"] for name, scores in levels.items()}
 
 
-def _write_predictions(out: Path, judged: Sequence[Judged], recipe: Recipe) -> None:
+def _write_predictions(out: Path, studies: Sequence[Judged], recipe: Recipe) -> None:
     """``predictions.csv``, a row a patient, and ``slices.csv``, a row a slice; probabilities by class."""
     classes, decides = recipe.classes, expected(recipe.patient, VoteSpec).decides
-    shares = [f"p_{name}" for name in classes]
-    called = {vote: of_patients(judged, classes, vote).predicted for vote in VOTES}
-    patients = of_patients(judged, classes, decides)
+    columns = [f"p_{name}" for name in classes]
+    called = {vote: of_patients(studies, classes, vote).predicted for vote in VOTES}
+    patients = of_patients(studies, classes, decides)
     rows = [
         [
             file,
             patient,
             source,
             label,
-            called[decides][place],
-            *_plain(own),
-            *(called[vote][place] for vote in VOTES),
+            called[decides][index],
+            *_plain(row),
+            *(called[vote][index] for vote in VOTES),
         ]
-        for place, (file, patient, source, label, own) in enumerate(
+        for index, (file, patient, source, label, row) in enumerate(
             zip(
                 patients.files,
                 patients.patients,
@@ -218,18 +218,18 @@ def _write_predictions(out: Path, judged: Sequence[Judged], recipe: Recipe) -> N
             )
         )
     ]
-    header = ["file", "patient", "source", "label", "predicted", *shares, *VOTES]
+    header = ["file", "patient", "source", "label", "predicted", *columns, *VOTES]
     write_text(out / "predictions.csv", csv_text(header, rows))
     slices = [
-        [one.sample.file, place, one.sample.label, classes[int(own.argmax())], *_plain(own), f"{gone:.4f}"]
+        [one.sample.file, index, one.sample.label, classes[int(row.argmax())], *_plain(row), f"{gone:.4f}"]
         + [""] * (one.anomaly is None)
         + ([] if one.anomaly is None else [f"{one.anomaly[at]:.6f}"])
-        for one in judged
-        for at, (place, own, gone) in enumerate(zip(one.places, one.slices, one.missing, strict=True))
+        for one in studies
+        for at, (index, row, gone) in enumerate(zip(one.places, one.slices, one.missing, strict=True))
     ]
-    header = ["file", "slice", "label", "predicted", *shares, "missing_share", "anomaly"]
+    header = ["file", "slice", "label", "predicted", *columns, "missing_share", "anomaly"]
     write_text(out / "slices.csv", csv_text(header, slices))
 
 
 def _plain(row: Any) -> list[str]:
-    return [f"{float(share):.6f}" for share in row]
+    return [f"{float(probability):.6f}" for probability in row]

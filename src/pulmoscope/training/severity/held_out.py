@@ -15,7 +15,7 @@ from pulmoscope.training.severity.studies import prepare, repaired
 from pulmoscope.training.three_level.studies import Cache
 
 
-def judged_studies(
+def predicted_studies(
     model: Model,
     recipe: Recipe,
     table: SampleTable,
@@ -40,7 +40,7 @@ def judged_studies(
         reporter,
         search=recipe.controls.imputer != NOT_FILLED,
     )
-    own = imputer_of(model)
+    imputer = imputer_of(model)
     name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
-    studies = repaired(studies, own, cache, name, reporter)
+    studies = repaired(studies, imputer, cache, name, reporter)
     return [judge(model, study) for study in reporter.track(studies, "Judging studies", len(studies))]

@@ -81,48 +81,48 @@ def judge(model: Model, study: StandardSlices) -> Judged:
         tuple(map(int, answer.judged)),
         answer.slices[answer.judged],
         {vote: np.array([*row.values()], dtype=np.float32) for vote, row in answer.levels.items()},
-        missing_shares(study.missing[study.judged], study.shown[study.judged]),
+        missing_fractions(study.missing[study.judged], study.shown[study.judged]),
         anomaly,
     )
 
 
-def missing_shares(missing: BoolArray, shown: BoolArray) -> FloatArray:
+def missing_fractions(missing: BoolArray, shown: BoolArray) -> FloatArray:
     """Of what each slice (n, size, size) shows, the fraction that is missing: float32 (n,); 0 where it shows
     nothing."""
-    lost, all_ = (np.count_nonzero(own, axis=(1, 2)) for own in (missing & shown, shown))
+    lost, all_ = (np.count_nonzero(mask, axis=(1, 2)) for mask in (missing & shown, shown))
     return np.asarray(lost / np.maximum(all_, 1), dtype=np.float32)
 
 
-def of_slices(judged: Sequence[Judged], classes: tuple[str, ...]) -> Predictions:
+def of_slices(studies: Sequence[Judged], classes: tuple[str, ...]) -> Predictions:
     """Every predicted slice, named ``file#index``, with its patient's label."""
-    owners = [one.sample for one in judged for _ in one.places]
+    owners = [one.sample for one in studies for _ in one.places]
     return Predictions(
-        files=tuple(f"{one.sample.file}#{place}" for one in judged for place in one.places),
+        files=tuple(f"{one.sample.file}#{index}" for one in studies for index in one.places),
         labels=tuple(sample.label for sample in owners),
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),
         classes=classes,
-        probabilities=np.concatenate([one.slices for one in judged]).astype(np.float64),
+        probabilities=np.concatenate([one.slices for one in studies]).astype(np.float64),
     )
 
 
-def of_patients(judged: Sequence[Judged], classes: tuple[str, ...], vote: str) -> Predictions:
+def of_patients(studies: Sequence[Judged], classes: tuple[str, ...], vote: str) -> Predictions:
     """Every study, by one of the votes."""
     return Predictions(
-        files=tuple(one.sample.file for one in judged),
-        labels=tuple(one.sample.label for one in judged),
-        patients=tuple(one.sample.patient or one.sample.file for one in judged),
-        sources=tuple(one.sample.source for one in judged),
+        files=tuple(one.sample.file for one in studies),
+        labels=tuple(one.sample.label for one in studies),
+        patients=tuple(one.sample.patient or one.sample.file for one in studies),
+        sources=tuple(one.sample.source for one in studies),
         classes=classes,
-        probabilities=np.stack([one.votes[vote] for one in judged]).astype(np.float64),
+        probabilities=np.stack([one.votes[vote] for one in studies]).astype(np.float64),
     )
 
 
 def figures(
-    judged: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
+    studies: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> Mapping[str, Mapping[str, Any]]:
     """``slice``, and each vote: all figures with intervals, drawn by patient."""
-    found = {"slice": evaluate(of_slices(judged, classes), bootstrap, seed).plain()}
+    levels = {"slice": evaluate(of_slices(studies, classes), bootstrap, seed).plain()}
     for vote in VOTES:
-        found[vote] = evaluate(of_patients(judged, classes, vote), bootstrap, seed).plain()
-    return found
+        levels[vote] = evaluate(of_patients(studies, classes, vote), bootstrap, seed).plain()
+    return levels

@@ -101,13 +101,13 @@ class Training:
             network = fit_anogan(images, self.recipe.controls.anogan, folder, self.device, self.reporter)
             verified = dict(export_anomaly(network, folder / ANOMALY))
             scores, _ = AnomalyModel.open(folder / ANOMALY, device="cpu")(images)
-            own = Fitted(folder / ANOMALY, verified, perf_counter() - began, float(np.median(scores)))
-            fitted = _keep(own)
+            trained = Fitted(folder / ANOMALY, verified, perf_counter() - began, float(np.median(scores)))
+            fitted = _keep(trained)
         return fitted
 
     def _folder(self, kind: str, settings: object, studies: Sequence[StandardSlices]) -> Path:
-        told = json.dumps([settings, *sorted(study.key for study in studies)])
-        return self.cache.folder / f"{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+        content = json.dumps([settings, *sorted(study.key for study in studies)])
+        return self.cache.folder / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
     def _misgan(self, studies: Sequence[StandardSlices], folder: Path) -> MisGan:
         self.reporter.line(f"MisGAN: learning from {len(studies)} studies")
@@ -115,11 +115,13 @@ class Training:
         if not missing.any():
             self.reporter.line("MisGAN: nothing is missing, so regions are hidden on purpose to learn from")
             missing = np.concatenate([self._hidden(study) for study in studies])
-        owners = np.concatenate([np.full(len(own.images), number) for number, own in enumerate(studies)])
+        owners = np.concatenate(
+            [np.full(len(slices.images), number) for number, slices in enumerate(studies)]
+        )
         images = np.concatenate([study.grey for study in studies])
         shown = np.concatenate([study.shown for study in studies])
-        own = self.recipe.controls.misgan
-        return fit_misgan(images, missing, owners, own, folder, self.device, self.reporter, shown)
+        slices = self.recipe.controls.misgan
+        return fit_misgan(images, missing, owners, slices, folder, self.device, self.reporter, shown)
 
     def _hidden(self, study: StandardSlices) -> BoolArray:
         """Regions of some slices as damage would take them, drawn by the study's content."""
@@ -135,12 +137,12 @@ def _finished(folder: Path, name: str) -> Fitted | None:
     """A network that was trained before."""
     if not (folder / DONE).is_file():
         return None
-    told = read_json(folder / DONE, "verified", "seconds", "scale")
-    return Fitted(folder / name, told["verified"], told["seconds"], told["scale"])
+    record = read_json(folder / DONE, "verified", "seconds", "scale")
+    return Fitted(folder / name, record["verified"], record["seconds"], record["scale"])
 
 
 def _keep(fitted: Fitted) -> Fitted:
     """Say that a network is done; its file is whole by now."""
-    told = {"verified": fitted.verified, "seconds": fitted.seconds, "scale": fitted.scale}
-    write_json(fitted.file.parent / DONE, told)
+    record = {"verified": fitted.verified, "seconds": fitted.seconds, "scale": fitted.scale}
+    write_json(fitted.file.parent / DONE, record)
     return fitted

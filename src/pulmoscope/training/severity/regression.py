@@ -40,7 +40,7 @@ def fit_regression(recipe: Recipe, vectors: Sequence[FloatArray], labels: Sequen
     Returns:
         The same as a network of vectors as they are.
     """
-    means = np.stack([own.mean(axis=0, dtype=np.float64) for own in vectors])
+    means = np.stack([of_study.mean(axis=0, dtype=np.float64) for of_study in vectors])
     counts = np.bincount(labels, minlength=len(recipe.classes))
     weights = balanced_weights(counts.tolist(), recipe.loss.beta).numpy()
     middle, spread = scale_of(means)

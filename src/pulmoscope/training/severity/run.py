@@ -91,9 +91,9 @@ def fit_severity(
     rules.check(recipe)
     where = find_device(device)
     keep_freed_memory()
-    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    separate_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     relief = "a smaller --set batch_size=… or --set preprocess.size=…"
-    with clear_about_resources(f"training {run}", relief=relief), own_seeds:
+    with clear_about_resources(f"training {run}", relief=relief), separate_seeds:
         run.mkdir(parents=True, exist_ok=True)
         reporter = Reporter.of(progress)
         cache = cache_of(recipe, run)
@@ -194,8 +194,8 @@ def _train(
         )
     labels = [study.label for study in studies.train]
     attention, attention_state = fit_attention(recipe, vectors, labels, folder, reporter)
-    shortest = min(len(own) for own in vectors)
-    few: FloatArray = np.stack([own[:shortest] for own in vectors[:: max(1, len(vectors) // CHECK_STUDIES)]])
+    shortest = min(len(one) for one in vectors)
+    few: FloatArray = np.stack([one[:shortest] for one in vectors[:: max(1, len(vectors) // CHECK_STUDIES)]])
     verified[ATTENTION] = write_onnx(attention, run / ATTENTION, few)
     verified[REGRESSION] = write_onnx(fit_regression(recipe, vectors, labels), run / REGRESSION, few)
     for name, fitted in ((IMPUTER, studies.imputer), (ANOMALY, studies.anomaly)):
@@ -213,7 +213,7 @@ def _train(
         data,
         verified=verified,
         anomaly_scale=None if studies.anomaly is None else studies.anomaly.scale,
-        quality_seconds={name: round(own.seconds, 1) for name, own in networks.items() if own is not None},
+        quality_seconds={name: round(one.seconds, 1) for name, one in networks.items() if one is not None},
     )
 
 

@@ -45,32 +45,32 @@ class SliceBatches:
         """An epoch's batches."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, 1, epoch])
-        places = [
-            (number, int(place))
+        indices = [
+            (number, int(index))
             for number, study in enumerate(self.studies)
-            for place in _drawn(
+            for index in _spread_out(
                 np.flatnonzero(study.judged), expected(recipe.slices, SliceSpec).per_study, rng
             )
         ]
-        order = rng.permutation(len(places))
+        order = rng.permutation(len(indices))
         for chosen in np.array_split(order, max(1, len(order) // recipe.batch_size)):
-            images = np.stack([self._image(places[one], epoch) for one in chosen])
-            labels = torch.tensor([self.studies[places[one][0]].label for one in chosen])
+            images = np.stack([self._image(indices[one], epoch) for one in chosen])
+            labels = torch.tensor([self.studies[indices[one][0]].label for one in chosen])
             tensor = expected(recipe.preprocess, Standardisation).tensor(images)
             yield Batch((torch.from_numpy(tensor),), labels)
 
     def _image(self, at: tuple[int, int], epoch: int) -> FloatArray:
-        number, place = at
-        rng = np.random.default_rng([self.recipe.seed, 2, epoch, number, place])
-        image = np.asarray(self.studies[number].images[place], dtype=np.float32) / np.float32(255)
+        number, index = at
+        rng = np.random.default_rng([self.recipe.seed, 2, epoch, number, index])
+        image = np.asarray(self.studies[number].images[index], dtype=np.float32) / np.float32(255)
         return expected(self.recipe.augment, CtAugmentation)(image, rng)
 
 
-def _drawn(places: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def _spread_out(indices: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """So many of the indices, from all over the lungs: one from each of ``count`` equal parts; all where few are."""
-    if not count or len(places) <= count:
-        return places
-    return np.array([rng.choice(part) for part in np.array_split(places, count)])
+    if not count or len(indices) <= count:
+        return indices
+    return np.array([rng.choice(part) for part in np.array_split(indices, count)])
 
 
 def fit_slices(

@@ -96,14 +96,14 @@ def _prepared(
 ) -> StandardSlices:
     path = table.path(sample)
     settings = dataclasses.asdict(preprocess)
-    told = json.dumps([VERSION, study_checksum(path), settings, search], sort_keys=True)
-    key = hashlib.sha256(told.encode()).hexdigest()
+    content = json.dumps([VERSION, study_checksum(path), settings, search], sort_keys=True)
+    key = hashlib.sha256(content.encode()).hexdigest()
     study = once(partial(_study, path, preprocess, search))
     images = cache.array(key, lambda: study().images)
     shown = cache.array(f"{key}-shown", lambda: study().shown)
     missing = cache.array(f"{key}-missing", lambda: study().missing)
-    judged = np.array(cache.array(f"{key}-judged", lambda: study().judged))
-    return StandardSlices(sample, list(classes).index(sample.label), images, shown, missing, judged, key)
+    wanted = np.array(cache.array(f"{key}-judged", lambda: study().judged))
+    return StandardSlices(sample, list(classes).index(sample.label), images, shown, missing, wanted, key)
 
 
 def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStudy:
@@ -111,10 +111,10 @@ def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStu
     if scan.units is not Units.HU or scan.spacing_mm is None:
         rule = "severity is learnt from CT in HU with known spacing"
         raise UnsuitableError(path, "without-hu", "its values are grey levels, not HU", rule)
-    found = standard_study(scan, preprocess, search=search)
-    if not found.judged.any():
+    standard = standard_study(scan, preprocess, search=search)
+    if not standard.judged.any():
         raise UnsuitableError(path, "no-lungs", "no slice shows lungs")
-    return found
+    return standard
 
 
 def repaired(

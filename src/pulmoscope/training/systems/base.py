@@ -63,11 +63,11 @@ def check_without_model(options: Options, folds: int) -> None:
         raise RecipeError("--folds: gives no model, so --terms and --release can't be given")
 
 
-def told_of_folds(summary: Mapping[str, Any], out: Path) -> Told:
+def report_of_folds(summary: Mapping[str, Any], out: Path) -> Told:
     """What is shown to a person of a cross-validation (see :func:`pulmoscope.training.folds.cross_validate`)."""
     lines = [
-        f"fold {own['fold']}: accuracy {own['val_accuracy']}, loss {own['val_loss']}"
-        for own in summary["folds"]
+        f"fold {fold['fold']}: accuracy {fold['val_accuracy']}, loss {fold['val_loss']}"
+        for fold in summary["folds"]
     ]
     accuracy = summary["val_accuracy"]
     if accuracy is not None:

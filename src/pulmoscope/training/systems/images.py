@@ -28,7 +28,7 @@ from pulmoscope.training.systems.base import (
     System,
     Told,
     check_without_model,
-    told_of_folds,
+    report_of_folds,
 )
 from pulmoscope.training.tune.head import FEATURES, VARIANTS, fit_head, frozen_throughout, write_features
 
@@ -61,8 +61,8 @@ class Images(System):
         check_hospitals(table, recipe.left_out)
         line = renamed(table, recipe.labels)
         whole, known = settled(recipe, table)
-        told = Told([f"labels: {line}"] if line else [], known.warnings[len(table.warnings) :])
-        return cls(whole, (known,), options, told)
+        notes = Told([f"labels: {line}"] if line else [], known.warnings[len(table.warnings) :])
+        return cls(whole, (known,), options, notes)
 
     def notes(self) -> Told:
         """See :meth:`System.notes`."""
@@ -87,7 +87,7 @@ class Images(System):
 
     def cross_validate(self, folds: int, out: Path) -> Told:
         """See :meth:`System.cross_validate`."""
-        return told_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
+        return report_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
 
     def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
         how = self.options
@@ -117,13 +117,15 @@ class Images(System):
         ends = [
             settings.apply(whole, [f"{name}={value}" for name, value in point.items()]) for point in points
         ]
-        cacheable = all(frozen_throughout(own) for own in ends) and len({_features(own) for own in ends}) == 1
+        cacheable = (
+            all(frozen_throughout(trial) for trial in ends) and len({_features(trial) for trial in ends}) == 1
+        )
         if cached_features and not cacheable:
             raise RecipeError(
                 f"{recipe.name}: its backbone is trained, its images are mixed or framed anew for every trial, or its "
                 "loss is not the plain one; features can't be cached"
             )
-        framed = next((own for own in ends if _maps(own)), whole)
+        framed = next((trial for trial in ends if _maps(trial)), whole)
         cached = cacheable if cached_features is None else cached_features
         return cls(whole, (known,), options, framed=framed, cached=cached)
 
@@ -145,7 +147,7 @@ class Images(System):
         if self.cached:
             return fit_head(recipe, cache, report)
         shared = _framing(recipe) == _framing(self.framed or self.recipe)
-        found = fit(
+        run_done = fit(
             recipe,
             self.table,
             run,
@@ -155,7 +157,7 @@ class Images(System):
             frames=read_frames(cache) if shared else None,
             after_epoch=lambda row: report(row["val_accuracy"]),
         )
-        return {name: found.summary[name] for name in self.figures}
+        return {name: run_done.summary[name] for name in self.figures}
 
 
 def _maps(recipe: Recipe) -> bool:

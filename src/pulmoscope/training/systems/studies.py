@@ -29,7 +29,7 @@ from pulmoscope.training.systems.base import (
     System,
     Told,
     check_without_model,
-    told_of_folds,
+    report_of_folds,
 )
 from pulmoscope.training.three_level import run as three_level
 from pulmoscope.training.three_level.studies import Cache
@@ -97,7 +97,7 @@ class Studies(_Studies):
 
     def cross_validate(self, folds: int, out: Path) -> Told:
         """See :meth:`System.cross_validate`; the ensemble's figures on patients count."""
-        return told_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
+        return report_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
 
     def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
         how = self.options
@@ -135,10 +135,10 @@ class Studies(_Studies):
             if row["phase"].startswith("1-"):  # the levels above take seconds
                 report(row["val_accuracy"])
 
-        own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
+        settled = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device
         summary = three_level.fit_studies(
-            own, self.table, run, device=device, force=True, progress=False, after_epoch=of_slices
+            settled, self.table, run, device=device, force=True, progress=False, after_epoch=of_slices
         ).summary
         return {**summary["phases"][-1], "epochs": summary["epochs"]}
 
@@ -175,42 +175,44 @@ class Grades(_Studies):
     def cross_validate(self, folds: int, out: Path) -> Told:
         """See :meth:`System.cross_validate`."""
         command = self.options.command
-        found = cross_validate_severity(
+        validated = cross_validate_severity(
             self.recipe, self.table, folds, out, self.fitted, command=command
         ).summary
         mcc = [
-            f"MCC of held-out studies, {level}: {_figure(own['scores']['mcc'])}"
-            for level, own in found["figures"].items()
+            f"MCC of held-out studies, {level}: {_figure(row['scores']['mcc'])}"
+            for level, row in validated["figures"].items()
         ]
         anomalies = [
             f"AnoGAN, AUROC of {name} against the first class: "
-            + ", ".join(f"{level} {_figure(own[level])}" for level in ("slice", "study"))
-            for name, own in (found["anomaly"] or {"auroc": {}})["auroc"].items()
+            + ", ".join(f"{level} {_figure(row[level])}" for level in ("slice", "study"))
+            for name, row in (validated["anomaly"] or {"auroc": {}})["auroc"].items()
         ]
         synthetic = ["Synthetic: the figures are of simulated studies and say nothing about patients."]
-        lines = [*mcc, *anomalies, *(synthetic if found["synthetic"] else [])]
+        lines = [*mcc, *anomalies, *(synthetic if validated["synthetic"] else [])]
         return Told([*lines, f"Summary: {out / 'summary.json'}"])
 
     def prepare(self, cache: Path, progress: bool) -> None:
         """Standardise the slices, and train the networks of quality control."""
-        reporter, own = Reporter.of(progress), Cache(cache)
-        train, _ = severity.prepared_splits(self.recipe, self.table, own, reporter)
+        reporter, shared = Reporter.of(progress), Cache(cache)
+        train, _ = severity.prepared_splits(self.recipe, self.table, shared, reporter)
         device = find_device(self.options.device)
-        severity.quality_controlled(self.recipe, train, own, device, reporter)
+        severity.quality_controlled(self.recipe, train, shared, device, reporter)
 
     def trained(self, recipe: Recipe, cache: Path, run: Path, report: Report) -> Figures:
         """Of patients; held-out studies are predicted when all is trained, so nothing is reported before."""
-        own = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
+        settled = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device
-        found = severity.fit_severity(own, self.table, run, device=device, force=True, progress=False)
-        figures = export_bundle(run, self.table, cache=own.cache, progress=False).metrics["val"]["figures"]
+        run_done = severity.fit_severity(settled, self.table, run, device=device, force=True, progress=False)
+        figures = export_bundle(run, self.table, cache=settled.cache, progress=False).metrics["val"][
+            "figures"
+        ]
         if figures["mcc"]["value"] is None:
             raise RecipeError("val has studies of one grade only; their correlation is not defined")
         accuracy = figures["accuracy"]["value"]
         return {
             "val_mcc": figures["mcc"]["value"],
             "val_accuracy": accuracy,
-            "epochs": found.summary["epochs"],
+            "epochs": run_done.summary["epochs"],
         }
 
 

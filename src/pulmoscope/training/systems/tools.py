@@ -26,12 +26,12 @@ class Lungs(System):
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
         how = self.options
-        found = lung_finder.train_lung_finder(
+        summary = lung_finder.train_lung_finder(
             self.recipe, self.table, out, resume=how.resume, force=how.force, progress=how.progress
         )
         lines = [
             f"{split}: Dice {dice['mean']:.3f} (least {dice['least']:.3f}) on {dice['films']} films"
-            for split, dice in found["dice"].items()
+            for split, dice in summary["dice"].items()
         ]
         return Told([*lines, f"Lung finder: {out / 'lungs.onnx'}"])
 
@@ -57,16 +57,16 @@ class Views(System):
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
         how = self.options
-        found = view.train_view(
+        summary = view.train_view(
             self.recipe, self.tables, out, resume=how.resume, force=how.force, progress=how.progress
         )
         lines = [
             f"{group}, not learnt from: {counts['refused']} of {counts['pictures']} refused"
-            for group, counts in found["unseen"].items()
+            for group, counts in summary["unseen"].items()
         ]
         lines += [
             f"{split}, {kind}: {counts['passed']} of {counts['pictures']} taken for a chest's"
-            for split, kinds in found["passed"].items()
+            for split, kinds in summary["passed"].items()
             for kind, counts in kinds.items()
         ]
         return Told([*lines, f"View network: {out / 'view.onnx'}"])

@@ -70,14 +70,14 @@ def _features(
     if not file.is_file():
         vectors, probabilities = [], []
         for start in range(0, len(study.slices), BATCH):
-            said = network(preprocess.tensor(np.asarray(study.slices[start : start + BATCH])))
-            vectors.append(said["vector"])
-            probabilities.append(calibrated(said["logits"], 1.0))
-        plain, shares = np.concatenate(vectors), np.concatenate(probabilities)
-        times = weighted(torch.from_numpy(plain), torch.from_numpy(shares)).numpy()
+            outputs = network(preprocess.tensor(np.asarray(study.slices[start : start + BATCH])))
+            vectors.append(outputs["vector"])
+            probabilities.append(calibrated(outputs["logits"], 1.0))
+        plain, slice_probabilities = np.concatenate(vectors), np.concatenate(probabilities)
+        times = weighted(torch.from_numpy(plain), torch.from_numpy(slice_probabilities)).numpy()
         stream = io.BytesIO()
         np.savez(stream, plain=plain.astype(np.float16), weighted=times.astype(np.float16))
         write_bytes(file, stream.getvalue())
-    with np.load(file) as found:
-        held = [torch.from_numpy(found[name].astype(np.float32)) for name in ("plain", "weighted")]
+    with np.load(file) as arrays:
+        held = [torch.from_numpy(arrays[name].astype(np.float32)) for name in ("plain", "weighted")]
     return StudyFeatures(study.label, *held)

@@ -98,9 +98,9 @@ def _classifier(
 ) -> tuple[PatientClassifier, PhaseState]:
     recipe = training.recipe
     level, spec, classes = training.patient, CLASSIFIERS[name], len(recipe.classes)
-    place = list(CLASSIFIERS).index(name)
-    seed = (recipe.seed, 2, place)
-    torch.manual_seed(recipe.seed + place)
+    number = list(CLASSIFIERS).index(name)
+    seed = (recipe.seed, 2, number)
+    torch.manual_seed(recipe.seed + number)
     network = build_patient(spec, recipe.model.hidden, classes, level.lstm_units)
     labels = np.array([study.label for study in train], dtype=np.int64)
     state = _fit(
@@ -158,7 +158,7 @@ def _sequences(features: Features, is_weighted: bool, batches: Sequence[IntArray
     for chosen in batches:
         studies = [features[int(number)] for number in chosen]
         slices = [study.of(is_weighted) for study in studies]
-        lengths = torch.tensor([len(own) for own in slices])
+        lengths = torch.tensor([len(of_study) for of_study in slices])
         labels = torch.tensor([study.label for study in studies])
         yield Batch((pad_sequence(slices, batch_first=True), lengths), labels)
 
@@ -192,25 +192,25 @@ def _scores_of_folds(training: PatientTraining) -> tuple[Tensor, Tensor]:
     recipe = training.recipe
     labels = np.array([study.label for study in training.train])
     fold_of = folds(labels, training.ensemble.folds, recipe.seed)
-    found = torch.empty(len(labels), len(training.ensemble.of) * len(recipe.classes))
+    scores = torch.empty(len(labels), len(training.ensemble.of) * len(recipe.classes))
     for fold in range(training.ensemble.folds):
         inside = np.flatnonzero(fold_of == fold)
         rest = [training.train[int(number)] for number in np.flatnonzero(fold_of != fold)]
         members = [
             _classifier(training, name, rest, f"2-{name}-fold{fold + 1}")[0] for name in training.ensemble.of
         ]
-        found[inside] = _scores(training, members, [training.train[int(number)] for number in inside])[0]
-    return found, torch.from_numpy(labels)
+        scores[inside] = _scores(training, members, [training.train[int(number)] for number in inside])[0]
+    return scores, torch.from_numpy(labels)
 
 
 def folds(labels: IntArray, count: int, seed: int) -> IntArray:
     """Which fold each study belongs to; the folds share out every class evenly, and differ by at most one of it."""
     rng = np.random.default_rng([seed, 3])
-    found = np.empty(len(labels), dtype=np.int64)
+    numbers = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        found[own] = np.arange(len(own)) % count
-    return found
+        of_class = rng.permutation(np.flatnonzero(labels == label))
+        numbers[of_class] = np.arange(len(of_class)) % count
+    return numbers
 
 
 def _ensemble(

@@ -82,9 +82,9 @@ def fit_studies(
     check_free(run, resume, force)
     where = find_device(device)
     keep_freed_memory()
-    own_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    separate_seeds = torch.random.fork_rng([where] if where.type == "cuda" else [])
     relief = "a smaller --set batch_size=… or --set preprocess.size=…"
-    with clear_about_resources(f"training {run}", relief=relief), own_seeds:
+    with clear_about_resources(f"training {run}", relief=relief), separate_seeds:
         recipe = resolve_studies(recipe, table)
         run.mkdir(parents=True, exist_ok=True)
         reporter = Reporter.of(progress, after_epoch)
@@ -190,8 +190,8 @@ def _write_patients(
         studies = np.stack([study.of(weighted)[:shortest].numpy() for study in chosen])
         verified[f"{name}.onnx"] = write_onnx(network, run / f"{name}.onnx", studies)
     members = len(expected(recipe.ensemble, EnsembleSpec).of)
-    shares = np.random.default_rng(20).dirichlet(np.ones(len(recipe.classes)), (16, members))
-    scores = shares.reshape(16, -1).astype(np.float32)
+    probabilities = np.random.default_rng(20).dirichlet(np.ones(len(recipe.classes)), (16, members))
+    scores = probabilities.reshape(16, -1).astype(np.float32)
     verified[ENSEMBLE] = write_onnx(patients.ensemble, run / ENSEMBLE, scores)
     return verified
 

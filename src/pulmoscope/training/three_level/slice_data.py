@@ -57,14 +57,14 @@ class SliceSet:
 
 def slice_set(parts: Sequence[tuple[Bytes, Sequence[int] | IntArray, int]]) -> SliceSet:
     """Put together (stack, which of its slices, their label)."""
-    places = [
+    indices = [
         np.stack([np.full(len(chosen), number), np.asarray(chosen, dtype=np.int64)], axis=1)
         for number, (_, chosen, _) in enumerate(parts)
     ]
     labels = [np.full(len(chosen), label) for _, chosen, label in parts]
     return SliceSet(
         tuple(stack for stack, _, _ in parts),
-        np.concatenate([*places, np.empty((0, 2), dtype=np.int64)]).astype(np.int64),
+        np.concatenate([*indices, np.empty((0, 2), dtype=np.int64)]).astype(np.int64),
         np.concatenate([*labels, np.empty(0, dtype=np.int64)]).astype(np.int64),
     )
 
@@ -112,9 +112,11 @@ def drawn(labels: IntArray, per_epoch: int, classes: int, rng: np.random.Generat
     each = -(-per_epoch // classes)
     chosen = []
     for label in range(classes):
-        own = np.flatnonzero(labels == label)
-        rounds = -(-each // len(own)) if len(own) else 0
-        chosen += [np.concatenate([rng.permutation(own) for _ in range(rounds)])[:each]] if rounds else []
+        of_class = np.flatnonzero(labels == label)
+        rounds = -(-each // len(of_class)) if len(of_class) else 0
+        chosen += (
+            [np.concatenate([rng.permutation(of_class) for _ in range(rounds)])[:each]] if rounds else []
+        )
     return rng.permutation(np.concatenate(chosen))
 
 

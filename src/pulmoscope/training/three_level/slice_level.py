@@ -99,10 +99,10 @@ def fit_slices(training: SliceTraining) -> tuple[Classifier, Mapping[str, PhaseS
     network = build_multiscale(recipe.model, len(recipe.classes), CHANNELS)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     states: dict[str, PhaseState] = {}
-    for place, phase in enumerate(recipe.phases):
-        found = _slices_of(training, phase, train, val, network, place)
-        if found is not None:
-            states[phase.name] = _run(training, phase, place, *found, network)
+    for number, phase in enumerate(recipe.phases):
+        slices = _slices_of(training, phase, train, val, network, number)
+        if slices is not None:
+            states[phase.name] = _run(training, phase, number, *slices, network)
     network.requires_grad_(True)
     return network.eval(), states
 
@@ -113,7 +113,7 @@ def _slices_of(
     train: SliceSet,
     val: SliceSet,
     network: Classifier,
-    place: int,
+    number: int,
 ) -> tuple[SliceSet, SliceSet] | None:
     """What a phase learns from and is judged on; None where it is left out, with a word."""
     recipe, reporter = training.recipe, training.reporter
@@ -132,7 +132,7 @@ def _slices_of(
     if not unknown:
         reporter.line(f"{phase.name}: left out, as every patient's infected slices are known")
         return None
-    picked = _picked(training, unknown, network, training.folder / f"1-{place}-{phase.name}-picked.json")
+    picked = _picked(training, unknown, network, training.folder / f"1-{number}-{phase.name}-picked.json")
     reporter.line(
         f"{phase.name}: {len(picked)} slices of {len(unknown)} patients without slice labels are picked"
     )
@@ -155,37 +155,37 @@ def _picked(
 
 def _infected(training: SliceTraining, study: PreparedStudy, network: Classifier) -> list[int]:
     network.to(training.device).eval()
-    found: list[int] = []
+    infected: list[int] = []
     for start in range(0, len(study.slices), BATCH):
         images = training.preprocess.tensor(np.asarray(study.slices[start : start + BATCH]))
         with torch.inference_mode():
-            shares = torch.softmax(network(torch.from_numpy(images).to(training.device)), dim=1)
-        ill = 1 - shares[:, training.normal] >= expected(training.recipe.slices, SliceSpec).sure
-        found += (start + torch.nonzero(ill).flatten()).tolist()
-    return found
+            probabilities = torch.softmax(network(torch.from_numpy(images).to(training.device)), dim=1)
+        ill = 1 - probabilities[:, training.normal] >= expected(training.recipe.slices, SliceSpec).sure
+        infected += (start + torch.nonzero(ill).flatten()).tolist()
+    return infected
 
 
 def _run(
     training: SliceTraining,
     phase: Phase,
-    place: int,
+    number: int,
     train: SliceSet,
     val: SliceSet,
     network: Classifier,
 ) -> PhaseState:
     recipe = training.recipe
     per_epoch = expected(recipe.slices, SliceSpec).per_epoch
-    seed = (recipe.seed, 1, place)
+    seed = (recipe.seed, 1, number)
     classes = len(recipe.classes)
     seen, augment = training.preprocess, expected(recipe.augment, CtAugmentation)
     learn = SliceBatches(train, seen, augment, recipe.batch_size, per_epoch, classes, seed)
-    judge = SliceBatches(val, seen, None, recipe.batch_size, 0, classes, seed)
+    held_out = SliceBatches(val, seen, None, recipe.batch_size, 0, classes, seed)
     _free(network, phase)
     # Drawn evenly, the classes need no weights.
     loss = loss_for(recipe, train.labels, weighted=not per_epoch)
     learning = Classification(loss, mixup=recipe.mixup)
     stage = Stage(
-        name=f"1-{place}-{phase.name}",
+        name=f"1-{number}-{phase.name}",
         epochs=phase.epochs,
         seed=seed,
         network=network,
@@ -193,7 +193,7 @@ def _run(
         batches=learn.learn,
         step=learning.step,
         schedule=lambda done: {"lr": learning_rate(phase, done)},
-        validation=Validation(judge.judge, learning.check, _MONITORS[phase.monitor]),
+        validation=Validation(held_out.judge, learning.check, _MONITORS[phase.monitor]),
         patience=phase.patience,
         mode=functools.partial(_mode, phase=phase),
         average=recipe.average,

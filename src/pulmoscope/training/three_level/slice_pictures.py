@@ -31,13 +31,13 @@ def pretraining(
         InputError: a picture can't be read.
     """
     held_out = "val" if "val" in table.splits else "test"
-    found = []
+    sets = []
     for split in ("train", held_out):
         samples = [sample for sample in table.split(split) if sample.label in classes]
         slices = _prepared(table, samples, preprocess, classes, cache, reporter)
         check_classes(slices, classes, f"{split} of slices.pretrain")
-        found.append(slices)
-    return found[0], found[1]
+        sets.append(slices)
+    return sets[0], sets[1]
 
 
 def _prepared(
@@ -53,7 +53,7 @@ def _prepared(
     for chunk in reporter.track(chunks, "Preparing pictures", len(chunks)):
         stack = cache.array(_key(table, chunk, preprocess), partial(_read, table, chunk, preprocess))
         for label, name in enumerate(classes):
-            chosen = [place for place, sample in enumerate(chunk) if sample.label == name]
+            chosen = [index for index, sample in enumerate(chunk) if sample.label == name]
             parts.append((stack, chosen, label))
     return slice_set(parts)
 
@@ -68,5 +68,5 @@ def _key(table: SampleTable, chunk: list[Sample], preprocess: CtPreprocess) -> s
     """By the files' names, sizes and times: there are too many to read them all before every start."""
     paths = [table.path(sample).resolve() for sample in chunk]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    told = json.dumps([stats, dataclasses.asdict(preprocess)], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    content = json.dumps([stats, dataclasses.asdict(preprocess)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

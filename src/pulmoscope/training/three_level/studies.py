@@ -69,8 +69,8 @@ class Cache:
             np.save(stream, make())
             write_bytes(file, stream.getvalue())
         with _HEADERS:
-            found: npt.NDArray[Any] = np.load(file, mmap_mode="r")
-        return found
+            array: npt.NDArray[Any] = np.load(file, mmap_mode="r")
+        return array
 
 
 def prepare(
@@ -107,8 +107,8 @@ def _prepared(
     cache: Cache,
 ) -> PreparedStudy:
     path = table.path(sample)
-    told = json.dumps([study_checksum(path), dataclasses.asdict(preprocess)], sort_keys=True)
-    key = hashlib.sha256(told.encode()).hexdigest()
+    content = json.dumps([study_checksum(path), dataclasses.asdict(preprocess)], sort_keys=True)
+    key = hashlib.sha256(content.encode()).hexdigest()
     slices = cache.array(key, lambda: prepared_slices(read_labelled(path, sample.infected), preprocess))
     infected: BoolArray | None
     if sample.label == normal:

@@ -105,9 +105,12 @@ def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | Non
     Raises:
         RecipeError: the loss became NaN.
     """
-    with np.load(folder / FEATURES) as found:
-        train, val = torch.from_numpy(found["train"]), torch.from_numpy(found["val"])
-        labels, val_labels = torch.from_numpy(found["train_labels"]), torch.from_numpy(found["val_labels"])
+    with np.load(folder / FEATURES) as features:
+        train, val = torch.from_numpy(features["train"]), torch.from_numpy(features["val"])
+        labels, val_labels = (
+            torch.from_numpy(features["train_labels"]),
+            torch.from_numpy(features["val_labels"]),
+        )
     phase = recipe.phases[0]
     torch.manual_seed(recipe.seed)
     head = Head(train.shape[2], recipe.model.hidden, recipe.model.dropout, logits_of(recipe))

@@ -57,7 +57,7 @@ class Plan:
 
     def points(self) -> list[Point]:
         """Every combination, the last setting changing fastest; of ranges, their two ends."""
-        values = [_values(own) for own in self.space.values()]
+        values = [_values(distribution) for distribution in self.space.values()]
         return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
 
     def sampler(self, number: int) -> samplers.BaseSampler:
@@ -80,10 +80,10 @@ class Plan:
             "sampler": self.search.sampler,
             "pruner": self.search.pruner,
             "space": {
-                name: list(own.choices)
-                if isinstance(own, distributions.CategoricalDistribution)
-                else {key: vars(own)[key] for key in ("low", "high", "log")}
-                for name, own in self.space.items()
+                name: list(distribution.choices)
+                if isinstance(distribution, distributions.CategoricalDistribution)
+                else {key: vars(distribution)[key] for key in ("low", "high", "log")}
+                for name, distribution in self.space.items()
             },
         }
 
@@ -131,11 +131,11 @@ def as_settings(point: Point) -> list[str]:
     return [f"{name}={value}" for name, value in point.items()]
 
 
-def _values(own: distributions.BaseDistribution) -> Sequence[Any]:
-    if isinstance(own, distributions.CategoricalDistribution):
-        return own.choices
-    assert isinstance(own, distributions.FloatDistribution | distributions.IntDistribution)
-    return own.low, own.high
+def _values(distribution: distributions.BaseDistribution) -> Sequence[Any]:
+    if isinstance(distribution, distributions.CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, distributions.FloatDistribution | distributions.IntDistribution)
+    return distribution.low, distribution.high
 
 
 def _range(recipe: Named, text: str) -> tuple[str, distributions.BaseDistribution]:
@@ -145,7 +145,7 @@ def _range(recipe: Named, text: str) -> tuple[str, distributions.BaseDistributio
     end, _, scale = rest.partition(":")
     if not (name and begin and end) or scale not in ("", "log"):
         raise RecipeError(f"--range {text}: must be of the form key=low:high or key=low:high:log")
-    low, high = (_number(recipe, name, own, text) for own in (begin, end))
+    low, high = (_number(recipe, name, bound, text) for bound in (begin, end))
     if not low < high or (scale and not low > 0):
         raise RecipeError(f"--range {text}: must begin below its end, and with log above 0")
     if all(isinstance(end, int) for end in (low, high)):

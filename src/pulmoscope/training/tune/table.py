@@ -31,11 +31,11 @@ def ranked(outcomes: Sequence[Outcome], figures: Sequence[str]) -> list[Outcome]
     """Largest figure first, the first of ``figures``; of equals the smaller loss; then pruned trials, then failed."""
     return sorted(
         outcomes,
-        key=lambda found: (
-            _ORDER.index(found["status"]),
-            -found.get(figures[0], 0.0),
-            found.get("val_loss", 0.0),
-            found["trial"],
+        key=lambda outcome: (
+            _ORDER.index(outcome["status"]),
+            -outcome.get(figures[0], 0.0),
+            outcome.get("val_loss", 0.0),
+            outcome["trial"],
         ),
     )
 
@@ -90,7 +90,9 @@ def _markdown(recipe: str, tuned: Sequence[str], columns: Sequence[str], rows: S
     heads = ["rank", "trial", *tuned, *columns]
     lines = [f"# {recipe}: {len(rows)} trials", "", _row(heads), _row(["---"] * len(heads))]
     for rank, row in enumerate(rows, start=1):
-        cells = (f"{own:.4g}" if isinstance(own, float) else str(own) for own in _cells(tuned, columns, row))
+        cells = (
+            f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in _cells(tuned, columns, row)
+        )
         lines.append(_row([str(rank), str(row["trial"]), *cells]))
     notes = [
         f"- trial {row['trial']} " + (f"failed: {row['error']}" if "error" in row else "was pruned")
@@ -125,7 +127,12 @@ def _plot(title: str, tuned: Sequence[str], score: str, rows: Sequence[Outcome])
 def _panel(axes: Axes, name: str, scores: Sequence[tuple[Any, float]]) -> None:
     """Few values stand side by side; where they are many, and numbers, on an axis of their own."""
     values = list(
-        dict.fromkeys(sorted((value for value, _ in scores), key=lambda own: (str(type(own)), own)))
+        dict.fromkeys(
+            sorted(
+                (value for value, _ in scores),
+                key=lambda scores_of_value: (str(type(scores_of_value)), scores_of_value),
+            )
+        )
     )
     axes.set_xlabel(name)
     axes.grid(axis="y", color="#dbe2e8")
@@ -136,10 +143,13 @@ def _panel(axes: Axes, name: str, scores: Sequence[tuple[Any, float]]) -> None:
             axes.set_xscale("log")
         return
     best: list[float] = []
-    for place, value in enumerate(values):
-        own = [score for other, score in scores if other == value]
-        spread = [place + 0.4 * ((index + 0.5) / len(own) - 0.5) for index in range(len(own))]
-        axes.plot(spread, own, **dots)
-        best.append(max(own))
+    for position, value in enumerate(values):
+        scores_of_value = [score for other, score in scores if other == value]
+        spread = [
+            position + 0.4 * ((index + 0.5) / len(scores_of_value) - 0.5)
+            for index in range(len(scores_of_value))
+        ]
+        axes.plot(spread, scores_of_value, **dots)
+        best.append(max(scores_of_value))
     axes.plot(range(len(values)), best, color="#D55E00")
     axes.set_xticks(range(len(values)), [str(value) for value in values])

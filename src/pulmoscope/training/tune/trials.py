@@ -103,7 +103,7 @@ class Trials:
         """
         grid = self.plan.points() if self.plan.search.sampler == "grid" else []
         while (trial := self._next(grid)) is not None:
-            twins = [own for own in self._finished() if own.params == trial.params]
+            twins = [trial_done for trial_done in self._finished() if trial_done.params == trial.params]
             if twins:
                 self.finish(trial.number, {**twins[0].user_attrs["outcome"], "seconds": 0.0})
             else:
@@ -116,7 +116,7 @@ class Trials:
             for trial in known:
                 if trial.state is TrialState.RUNNING and not self._alive(trial.user_attrs.get("owner", "")):
                     self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            waiting = [own.number for own in self.study.get_trials(states=(TrialState.WAITING,))]
+            waiting = [one.number for one in self.study.get_trials(states=(TrialState.WAITING,))]
             number = waiting[0] if waiting else len(known)
             if number >= self.plan.trials:
                 return None
@@ -131,7 +131,7 @@ class Trials:
         """Write down what a trial gave: ``status``, and the score where it is ``done``."""
         trial = self.study.get_trials(deepcopy=False)[number]
         if outcome["status"] == "pruned" and trial.intermediate_values:
-            epoch, best = max(trial.intermediate_values.items(), key=lambda own: (own[1], -own[0]))
+            epoch, best = max(trial.intermediate_values.items(), key=lambda step: (step[1], -step[0]))
             reached = {"best_epoch": epoch + 1, "epochs": len(trial.intermediate_values)}
             outcome = {**outcome, self.score: best, **reached}
         self.study._storage.set_trial_user_attr(trial._trial_id, "outcome", dict(outcome))
@@ -141,8 +141,8 @@ class Trials:
     def outcomes(self) -> list[Outcome]:
         """All trials that are finished, numbered from 1."""
         return [
-            {"trial": own.number + 1, "settings": own.params, **own.user_attrs["outcome"]}
-            for own in self._finished()
+            {"trial": trial.number + 1, "settings": trial.params, **trial.user_attrs["outcome"]}
+            for trial in self._finished()
         ]
 
     def _finished(self) -> list[optuna.trial.FrozenTrial]:

@@ -101,40 +101,40 @@ def train_view(
 
 def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progress: bool) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
-    known = [own for table in tables for own in _read(recipe, table, progress)]
-    judged = [own for own in known if own.sample.split == "val" and own.view in VIEWS[:CHESTS]]
-    for name, films in (("train", [own for own in known if own.learnt]), ("val", judged)):
-        found = sum(own.view == "frontal" for own in films)
-        if found < LEAST:
+    known = [one for table in tables for one in _read(recipe, table, progress)]
+    held_out = [one for one in known if one.sample.split == "val" and one.view in VIEWS[:CHESTS]]
+    for name, radiographs in (("train", [one for one in known if one.learnt]), ("val", held_out)):
+        frontal = sum(one.view == "frontal" for one in radiographs)
+        if frontal < LEAST:
             rule = f"at least {LEAST} frontal radiographs in {name} are needed to train the view network"
-            raise DatasetError(f"{', '.join(str(table.root) for table in tables)}: {rule} (found: {found})")
+            raise DatasetError(f"{', '.join(str(table.root) for table in tables)}: {rule} (found: {frontal})")
     plain = ViewNetwork(recipe.weights, recipe.dimensions)
-    learnt = [own for own in known if own.learnt]
+    learnt = [one for one in known if one.learnt]
     begin(
         run / STATES / "begun.json",
         {"recipe": json.loads(json.dumps(settings.of_tool(recipe))), "pictures": _content(known)},
     )
     fitting = partial(_fit, recipe=recipe, folder=run / STATES, reporter=Reporter.of(progress))
-    fitting(plain, [own for own in learnt if not own.group], steps=recipe.steps, stage=0)
+    fitting(plain, [one for one in learnt if not one.group], steps=recipe.steps, stage=0)
     unseen = {}
     for number, group in enumerate(recipe.groups, start=1):
-        left = [own for own in learnt if own.group == group]
+        left = [one for one in learnt if one.group == group]
         if left:
             fold = copy.deepcopy(plain)
-            rest = [own for own in learnt if own.group != group]
+            rest = [one for one in learnt if one.group != group]
             fitting(fold, rest, steps=recipe.fold_steps, stage=number)
-            _set_limits(fold, recipe, rest, judged)
+            _set_limits(fold, recipe, rest, held_out)
             unseen[group] = _refusals(fold, left)
     fitting(plain, learnt, steps=recipe.more_steps, stage=len(recipe.groups) + 1)
-    _set_limits(plain, recipe, learnt, judged)
+    _set_limits(plain, recipe, learnt, held_out)
     save_weights(plain, run / "weights.safetensors")
-    checked = np.stack([view_input(_pixels(own.picture)) for own in judged[:16]])
+    checked = np.stack([view_input(_pixels(one.picture)) for one in held_out[:16]])
     write_onnx(plain, run / "view.onnx", checked)
     result = {
         "schema_version": SCHEMA_VERSION,
         "recipe": {**settings.of_tool(recipe), "weights": Path(recipe.weights).name},
-        "learnt": {view: sum(own.view == view for own in learnt) for view in VIEWS},
-        "passed": _passed(run / "view.onnx", [own for own in known if not own.learnt]),
+        "learnt": {view: sum(one.view == view for one in learnt) for view in VIEWS},
+        "passed": _passed(run / "view.onnx", [one for one in known if not one.learnt]),
         "unseen": unseen,
         "sha256": sha256_of_file(run / "view.onnx"),
     }
@@ -146,18 +146,18 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
 def _content(known: Sequence[_Known]) -> str:
     """A checksum of pictures and of what is known of them."""
     digest = hashlib.sha256()
-    for own in known:
+    for one in known:
         digest.update(
-            f"{own.sample.split}\t{own.view}\t{own.group}\t{own.learnt}\t{own.picture.shape}\n".encode()
+            f"{one.sample.split}\t{one.view}\t{one.group}\t{one.learnt}\t{one.picture.shape}\n".encode()
         )
-        digest.update(own.picture.tobytes())
+        digest.update(one.picture.tobytes())
     return digest.hexdigest()
 
 
 def _read(recipe: ViewRecipe, table: SampleTable, progress: bool) -> list[_Known]:
     """Every picture of a table whose view is known."""
     views = {sample: _view(recipe, sample) for sample in table}
-    chosen = SampleTable(table.root, table.layout, tuple(own for own in table if views[own]), table.warnings)
+    chosen = SampleTable(table.root, table.layout, tuple(one for one in table if views[one]), table.warnings)
     if not chosen.samples:
         return []
     pictures = read_all(chosen, lambda sample: stored(read_pixels(table.path(sample))), progress)
@@ -202,9 +202,9 @@ def _fit(
     """One cycle of AdamW, in place; after the first one gentler, as the network has learnt most by then."""
     keep_freed_memory()
     pictures: dict[str, list[Picture]] = {}
-    for own in known:
-        pictures.setdefault(own.view, []).append(own.picture)
-    films = ViewFilms(pictures, recipe.shares, recipe.seed + stage)
+    for one in known:
+        pictures.setdefault(one.view, []).append(one.picture)
+    maker = ViewFilms(pictures, recipe.shares, recipe.seed + stage)
     rate = recipe.learning_rate if stage == 0 else recipe.learning_rate / 2
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     epochs, numbers = in_steps(steps, INTERVAL)
@@ -219,11 +219,11 @@ def _fit(
             optimizers={
                 "network": torch.optim.AdamW(network.parameters(), rate, weight_decay=recipe.weight_decay)
             },
-            batches=lambda epoch: (_batch(films, recipe.batch_size) for _ in numbers(epoch)),
+            batches=lambda epoch: (_batch(maker, recipe.batch_size) for _ in numbers(epoch)),
             steps=INTERVAL,
             step=Classification(cross_entropy(smoothing=0.02)).step,
             schedule=lambda done: cycle(round(done * epochs * INTERVAL)),
-            random=films.random,
+            random=maker.random,
         ),
         folder,
         fabric_of(torch.device("cpu")),
@@ -232,25 +232,25 @@ def _fit(
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
 
 
-def _batch(films: ViewFilms, size: int) -> Batch:
-    images, views = films.batch(size)
+def _batch(maker: ViewFilms, size: int) -> Batch:
+    images, views = maker.batch(size)
     return Batch(
         (torch.from_numpy(images).contiguous(memory_format=torch.channels_last),), torch.from_numpy(views)
     )
 
 
 def _set_limits(
-    network: ViewNetwork, recipe: ViewRecipe, learnt: Sequence[_Known], judged: Sequence[_Known]
+    network: ViewNetwork, recipe: ViewRecipe, learnt: Sequence[_Known], held_out: Sequence[_Known]
 ) -> None:
     """Shift the logits and scale the distance so that 0 and 1 are the limits that ``recipe.asked`` wants.
 
     The distance is Mahalanobis' from the radiographs that were learnt, the limits are set by those of val.
     """
     for_view, for_distance, for_child = recipe.asked
-    chests = [own for own in learnt if own.view in VIEWS[:CHESTS]]
+    chests = [one for one in learnt if one.view in VIEWS[:CHESTS]]
     chests = chests[:: max(1, len(chests) // _REFERENCE)]
-    logits, features = _answers(network, judged)
-    adults = torch.tensor([own.view == "frontal" for own in judged])
+    logits, features = _answers(network, held_out)
+    adults = torch.tensor([one.view == "frontal" for one in held_out])
     shift = torch.zeros(len(VIEWS))
     shift[1] = torch.quantile((logits[:, 1] - logits[:, 0])[adults], 1 - for_child).clamp_min(0)
     shift[:CHESTS] += torch.quantile(margin(logits - shift)[adults], for_view).item()
@@ -260,7 +260,7 @@ def _set_limits(
     )
     limit = reference.with_limit(reference.distance(features[adults].numpy())).limit
     centre = reference.mean + np.linalg.pinv(reference.projection) @ reference.centres[0]
-    network.set_place(centre, reference.projection / np.float32(limit))
+    network.set_projection(centre, reference.projection / np.float32(limit))
 
 
 def _answers(network: ViewNetwork, known: Sequence[_Known]) -> tuple[Tensor, Tensor]:
@@ -268,7 +268,7 @@ def _answers(network: ViewNetwork, known: Sequence[_Known]) -> tuple[Tensor, Ten
     logits, features = [], []
     with torch.no_grad():
         for start in range(0, len(known), _BATCH):
-            images = [view_input(_pixels(own.picture)) for own in known[start : start + _BATCH]]
+            images = [view_input(_pixels(one.picture)) for one in known[start : start + _BATCH]]
             features.append(network.features(torch.from_numpy(np.stack(images))))
             logits.append(network.output(features[-1]))
     return torch.cat(logits), torch.cat(features)
@@ -291,15 +291,15 @@ def _refusals(network: ViewNetwork, known: Sequence[_Known]) -> dict[str, Any]:
 def _passed(view_onnx: Path, known: Sequence[_Known]) -> dict[str, Any]:
     """Of what was not learnt, through the exported file: split → source and view → how many, and how many passed."""
     network = open_network(view_onnx)
-    found: dict[str, dict[str, dict[str, int]]] = {}
-    for own in known:
-        name = f"{own.sample.source or 'unknown'}, {own.view}"
-        counts = found.setdefault(own.sample.split or "none", {}).setdefault(
+    passed: dict[str, dict[str, dict[str, int]]] = {}
+    for one in known:
+        name = f"{one.sample.source or 'unknown'}, {one.view}"
+        counts = passed.setdefault(one.sample.split or "none", {}).setdefault(
             name, {"pictures": 0, "passed": 0}
         )
         counts["pictures"] += 1
-        counts["passed"] += find_view(network, _pixels(own.picture)).is_chest
-    return {split: dict(sorted(own.items())) for split, own in sorted(found.items())}
+        counts["passed"] += find_view(network, _pixels(one.picture)).is_chest
+    return {split: dict(sorted(one.items())) for split, one in sorted(passed.items())}
 
 
 def _pixels(picture: Picture) -> FloatArray:

@@ -44,7 +44,7 @@ def add_view(run: Path, table: SampleTable, progress: bool) -> dict[str, Any]:
     if not source.is_file():
         return {}
     network, held_out = open_network(source), table.split("val")
-    seen = read_all(held_out, lambda own: find_view(network, read_pixels(table.path(own))), progress)
+    seen = read_all(held_out, lambda counts: find_view(network, read_pixels(table.path(counts))), progress)
     refused = sum(not view.is_chest for view in seen)
     if refused > MOST_REFUSED * len(seen):
         reason = (
@@ -57,4 +57,4 @@ def add_view(run: Path, table: SampleTable, progress: bool) -> dict[str, Any]:
     for sample, view in zip(held_out, seen, strict=True):
         if view.is_chest:
             views[sample.label][view.name] += 1
-    return {"views": {label: dict(sorted(own.items())) for label, own in sorted(views.items())}}
+    return {"views": {label: dict(sorted(counts.items())) for label, counts in sorted(views.items())}}

@@ -86,26 +86,26 @@ class ViewFilms:
         return self._varied(self._real(view), 8, (0.9, 1.1))
 
     def _real(self, view: str) -> FloatArray:
-        own = self.pictures[view]
-        return np.asarray(own[self._whole(0, len(own) - 1)], dtype=np.float32) / np.float32(255)
+        pictures = self.pictures[view]
+        return np.asarray(pictures[self._whole(0, len(pictures) - 1)], dtype=np.float32) / np.float32(255)
 
     def _two(self) -> FloatArray:
         """Two or more radiographs in one picture, side by side or one above the other."""
         side = STORED
         count = 2 if self._coin(0.85) else self._whole(3, 4)
         first = self._film()
-        films = [first] + [first if self._coin(0.2) else self._any_film() for _ in range(count - 1)]
+        parts = [first] + [first if self._coin(0.2) else self._any_film() for _ in range(count - 1)]
         aspect = self.random.uniform(0.75, 1.25)
         gap = round(self.random.choice([0, 0, 0.02, 0.06]) * side)
         grey = self.random.choice([0.0, 0.0, 0.5, 1.0])
-        films = [cv2.resize(film, (round(side * aspect), side)) for film in films]
-        films = [cv2.copyMakeBorder(film, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=grey) for film in films]
+        parts = [cv2.resize(each, (round(side * aspect), side)) for each in parts]
+        parts = [cv2.copyMakeBorder(each, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=grey) for each in parts]
         if count == 4:
-            image = np.vstack([np.hstack(films[:2]), np.hstack(films[2:])])
+            image = np.vstack([np.hstack(parts[:2]), np.hstack(parts[2:])])
         elif self._coin(0.7):
-            image = np.hstack(films)
+            image = np.hstack(parts)
         else:
-            image = np.vstack(films)
+            image = np.vstack(parts)
         if self._coin(0.3):  # squeezed to the shape of one radiograph
             image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         return np.asarray(image, dtype=np.float32)
@@ -117,8 +117,8 @@ class ViewFilms:
 
     def _part(self) -> FloatArray:
         """A half of a radiograph, or a smaller part of it."""
-        film = self._film()
-        rows, columns = film.shape
+        image = self._film()
+        rows, columns = image.shape
         if self._coin(0.75):
             keep = self.random.uniform(0.38, 0.58)
             edge = self._whole(0, 3)
@@ -128,24 +128,24 @@ class ViewFilms:
             keep = self.random.uniform(0.22, 0.5)
             high, wide = round(keep * rows), round(keep * columns)
             top, left = (self._whole(0, spare) for spare in (rows - high, columns - wide))
-        part = film[top : top + high, left : left + wide]
+        part = image[top : top + high, left : left + wide]
         if self._coin(0.3):  # as if it were a whole radiograph
             part = cv2.resize(part, (columns, rows))
         elif self._coin(0.25):  # the rest is black
-            black = np.zeros_like(film)
+            black = np.zeros_like(image)
             black[top : top + high, left : left + wide] = part
             part = black
         return np.ascontiguousarray(part, dtype=np.float32)
 
     def _turned(self) -> FloatArray:
-        film = self._film()
+        image = self._film()
         how = self._whole(0, 5)
         if how < 3:
-            return np.ascontiguousarray(np.rot90(film, how + 1))
+            return np.ascontiguousarray(np.rot90(image, how + 1))
         if how == 3:
-            return np.ascontiguousarray(film[::-1])
+            return np.ascontiguousarray(image[::-1])
         angle = self.random.uniform(28, 150) * self.random.choice([-1, 1])
-        return self._moved(film, angle, 1.0, 0, 0)
+        return self._moved(image, angle, 1.0, 0, 0)
 
     def _other(self) -> FloatArray:
         """A photograph or the like where there is one, or a drawn picture."""
@@ -209,10 +209,10 @@ class ViewFilms:
                 top, left = self._whole(0, rows - high - 1), self._whole(0, columns - wide - 1)
                 image[top : top + high, left : left + wide] = self.random.choice([0, 0.5, 1.0])
         if self._coin(0.3):
-            place = (self._whole(0, columns - 1), self._whole(0, rows - 1))
+            position = (self._whole(0, columns - 1), self._whole(0, rows - 1))
             size = float(self.random.uniform(0.3, 1.0))
             text = "".join(self.random.choice(list("LRDIAP 0123")) for _ in range(self._whole(1, 5)))
-            view_drawn.write(image, text, place, size, 1.0)
+            view_drawn.write(image, text, position, size, 1.0)
         if self._coin(0.2):
             bar = self._whole(1, 1 + min(rows, columns) // 12)
             grey = self.random.choice([0.0, 0.0, 1.0])
