@@ -3,11 +3,11 @@
     pulmoscope datasets phantom --kind ct --layout mosmed --fraction 0.2 --damage 0.15 --seed 5 -o STUDIES
     OMP_NUM_THREADS=1 python benchmarks/anogan.py STUDIES OUT --size 32 --epochs 50 --encoder_epochs 40
 
-Every study is standardised, damage left as it is; its judged slices count. A share of the CT-0 studies trains, all
-others are held out. The search takes seconds a slice, so it is done on a few slices of each study, evenly spread;
-f-AnoGAN is also measured on all of them. One core; times are this process's own, as other processes may share the
-machine. Writes OUT/anogan.json, OUT/scores.csv, pictures, OUT/anomaly.onnx and OUT/run, from which an interrupted run
-goes on.
+Every study is standardised, damage left as it is; its slices with enough lung count. A fraction of the CT-0 studies
+trains, all others are held out. The search takes seconds a slice, so it is done on a few slices of each study, evenly
+spread; f-AnoGAN is also measured on all of them. One core; times are this process's own, as other processes may share
+the machine. Writes OUT/anogan.json, OUT/scores.csv, pictures, OUT/anomaly.onnx and OUT/run, from which an interrupted
+run goes on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Slices:
 def standardised(
     folder: Path, cache: Path, standard: Standardisation, most: int, reporter: Reporter
 ) -> Slices:
-    """The judged slices of all studies, at most so many of each grade; kept in a file, as reading takes longest."""
+    """All studies' slices with enough lung, at most so many of each grade; kept in a file, as reading takes longest."""
     if not cache.is_file():
         table = load(folder)
         chosen = [own for name in GRADES for own in [s for s in table if s.label == name][:most]]
@@ -77,7 +77,7 @@ def standardised(
             assert lungs is not None
             assert scan.spacing_mm is not None
             found = standard.apply(scan.pixels, scan.spacing_mm, lungs)
-            images.append(found.images[found.judged])
+            images.append(found.images[found.enough_lung])
             study += [sample.patient] * len(images[-1])
             grade += [sample.label] * len(images[-1])
         np.savez_compressed(

@@ -70,7 +70,7 @@ class Study:
 
 def standardised(hu: FloatArray, spacing_mm: Point, lungs: LungMask, own: Standardisation) -> Study:
     found = own.apply(hu, spacing_mm, lungs, np.ones(hu.shape, dtype=bool))  # all is missing that is shown
-    places = np.flatnonzero(found.judged)
+    places = np.flatnonzero(found.enough_lung)
     seen = slice(places[0], places[-1] + 1)
     return Study(np.asarray(found.images[seen], dtype=np.float32) / np.float32(255), found.missing[seen])
 

@@ -8,7 +8,7 @@ import pytest
 
 from bundles import quadrants, tiny_bundle
 from pulmoscope.core.types import Decision, Quality
-from pulmoscope.inference.decision import decide, judge
+from pulmoscope.inference.decision import decide, decide_images
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.quality.unproven import UNPROVEN
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
@@ -42,7 +42,7 @@ def test_an_unproven_model_refers_whatever_it_says_and_a_proven_one_reports(tmp_
     image = quadrants((0.9, 0.1))
     for proven, decision, codes in ((True, Decision.REPORT, []), (False, Decision.REFER, [UNPROVEN])):
         bundle = tiny_bundle(tmp_path / str(proven), proven=proven)
-        ((quality, prediction),) = judge(bundle, [()], answers(bundle, image))
+        ((quality, prediction),) = decide_images(bundle, [()], answers(bundle, image))
         assert prediction.label == "COVID"
         assert prediction.decision is decision
         assert [flag.code for flag in quality.limits] == codes
@@ -66,7 +66,7 @@ def test_only_a_negative_answer_must_be_like_normal_lungs(tmp_path: Path) -> Non
     bundle = with_normals(tmp_path, limit=3.0)
     # COVID is as likely as the upper left quadrant is bright, Normal as the upper right: both far from 0.01.
     images = (quadrants((0.9, 0.1)), quadrants((0.1, 0.9)))
-    (covid, reported), (normal, referred) = judge(bundle, [(), ()], answers(bundle, *images))
+    (covid, reported), (normal, referred) = decide_images(bundle, [(), ()], answers(bundle, *images))
     assert covid.all_flags == ()
     assert (reported.label, reported.decision) == ("COVID", Decision.REPORT)
     assert [flag.code for flag in normal.limits] == ["unlike-normal"]
@@ -80,7 +80,7 @@ def test_within_the_limit_or_without_one_a_negative_answer_is_reported(
     tmp_path: Path, limit: float | None
 ) -> None:
     bundle = with_normals(tmp_path, limit)
-    [(quality, prediction)] = judge(bundle, [()], answers(bundle, quadrants((0.1, 0.9))))
+    [(quality, prediction)] = decide_images(bundle, [()], answers(bundle, quadrants((0.1, 0.9))))
     assert quality.all_flags == ()
     assert prediction.decision is Decision.REPORT
 

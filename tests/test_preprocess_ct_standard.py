@@ -49,7 +49,7 @@ def test_without_lungs_the_whole_slice_is_shown_and_none_is_judged() -> None:
     own = Standardisation(size=8)
     found = own.apply(np.zeros((4, 8, 8), np.float32), (8.0, 1.0, 1.0), NO_LUNGS)
     assert (found.box.height, found.box.width) == (8, 8)
-    assert not found.judged.any()
+    assert not found.enough_lung.any()
 
 
 def test_slices_with_little_lung_are_not_judged() -> None:
@@ -59,9 +59,9 @@ def test_slices_with_little_lung_are_not_judged() -> None:
     found = Standardisation(size=8, least_lung=0.1).apply(
         np.zeros((3, 40, 40), np.float32), (8.0, 1, 1), lungs
     )
-    assert found.judged.tolist() == [True, True, False]  # 40 of 400, 400, 0
+    assert found.enough_lung.tolist() == [True, True, False]  # 40 of 400, 400, 0
     stricter = Standardisation(size=8, least_lung=0.11)
-    assert stricter.apply(np.zeros((3, 40, 40), np.float32), (8.0, 1, 1), lungs).judged.tolist() == [
+    assert stricter.apply(np.zeros((3, 40, 40), np.float32), (8.0, 1, 1), lungs).enough_lung.tolist() == [
         False,
         True,
         False,

@@ -205,7 +205,7 @@ def test_a_vote_has_learnt_from_what_diagnosis_shows_it(tmp_path: Path) -> None:
         Reporter(),
         search=False,
     )
-    said = [model.study(own.grey[own.judged]) for own in studies]
+    said = [model.study(own.grey[own.enough_lung]) for own in studies]
     again = fit_regression(recipe, [own.vectors for own in said], [own.label for own in studies])
     for own in said:
         with torch.no_grad():

@@ -103,7 +103,7 @@ def test_batches_are_the_same_for_the_same_epoch_and_others_for_the_next() -> No
     assert all(torch.equal(a[0], b[0]) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0][0], other[0][0])
     plain = SliceBatches(slices, CtPreprocess(size=32), None, 64, 0, 2, (3, 1))
-    (images,), labels, *_ = next(iter(plain.judge()))
+    (images,), labels, *_ = next(iter(plain.validation()))
     np.testing.assert_array_equal(
         images.numpy(), CtPreprocess(size=32).tensor(np.concatenate([stack(9), stack(4, 1)[[0, 3]]]))
     )

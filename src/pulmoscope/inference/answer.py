@@ -17,7 +17,7 @@ class CtAnswer:
 
     Attributes:
         slices: float32 (slices, classes); NaN where a slice is not predicted.
-        judged: int (n,), the slices that were predicted. Where the model reads thicker slices than the scan has, the
+        predicted: int (n,), the slices that were predicted. Where the model reads thicker slices than the scan has, the
             first of those that one of its slices is the mean of: it speaks for those up to the next.
         patient: class → probability; empty where no slice is predicted.
         logits: float32 (classes,), the patient's before calibration; None where a rule puts the slices together.
@@ -31,7 +31,7 @@ class CtAnswer:
     """
 
     slices: FloatArray
-    judged: npt.NDArray[np.intp]
+    predicted: npt.NDArray[np.intp]
     patient: Mapping[str, float]
     logits: FloatArray | None = None
     levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

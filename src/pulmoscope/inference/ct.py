@@ -47,7 +47,7 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
         measure: measure the severity in any case; else only where the model's classes are grades, which are held to it.
 
     Raises:
-        UnsuitableError: no slice shows enough lung to be judged, or the model can't read such a scan.
+        UnsuitableError: no slice shows enough lung to be predicted, or the model can't read such a scan.
     """
     bundle = model.bundle
     wanted = measure or any(grade_number(name) is not None for name in bundle.classes)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
 
 
-def judge(
+def decide_images(
     bundle: Bundle, flags: Sequence[Sequence[Flag]], answers: Outputs
 ) -> list[tuple[Quality, Prediction]]:
     """What is known of each image of a batch, and what is done with it.

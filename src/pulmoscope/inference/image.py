@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pulmoscope.core.types import Flag, FloatArray, Modality, Prediction, Quality, Scan
-from pulmoscope.inference.decision import judge
+from pulmoscope.inference.decision import decide_images
 from pulmoscope.quality import rules
 from pulmoscope.runtime.model import Model, Outputs, Prepared
 
@@ -38,4 +38,4 @@ def look_at_image(scan: Scan, model: Model, lungs: FloatArray | None = None) -> 
 def infer_images(seen: Sequence[SeenImage], model: Model) -> tuple[Outputs, list[tuple[Quality, Prediction]]]:
     """What a model says of a batch of images, and of each what is known and done with it."""
     outputs = model.predict(np.stack([image.prepared.tensor for image in seen]))
-    return outputs, judge(model.bundle, [image.flags for image in seen], outputs)
+    return outputs, decide_images(model.bundle, [image.flags for image in seen], outputs)

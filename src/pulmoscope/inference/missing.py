@@ -35,7 +35,7 @@ def imputed(search: FilledScan, lungs: LungMask | None, by: str = "") -> Imputed
 
 
 def missing_flags(search: FilledScan, lungs: LungMask | None, by: str = "") -> tuple[Flag, ...]:
-    """What is missing, and whether that is too much to be judged.
+    """What is missing, and whether that is too much for a prediction.
 
     Args:
         lungs: found in the filled scan.

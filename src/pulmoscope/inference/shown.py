@@ -21,7 +21,7 @@ from pulmoscope.quality.repair import repaired
 from pulmoscope.runtime.model import Model
 
 LEAST_LUNG = 0.01
-"""Fraction of a slice's pixels that must be lung for a model of single slices to judge it."""
+"""Fraction of a slice's pixels that must be lung for a model of single slices to predict it."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -53,7 +53,7 @@ class ShownCt(Protocol):
 
     @property
     def wanted(self) -> Indices:
-        """Those of its slices that are to be judged."""
+        """Those of its slices that are to be predicted."""
         ...
 
     def batch(self, slices: Indices) -> ShownBatch:
@@ -179,7 +179,7 @@ class _Standardised:
 
     @property
     def wanted(self) -> Indices:
-        return np.flatnonzero(self.study.judged)
+        return np.flatnonzero(self.study.enough_lung)
 
     def batch(self, slices: Indices) -> ShownBatch:
         images = self.images[slices]

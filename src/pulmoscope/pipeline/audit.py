@@ -148,7 +148,7 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[Ex
         row = clean.labels.index(label)
         pixels = shrunk(read_pixels(paths[clean.files[row]]), SIDE)
         views = []
-        for perturbation in (own for own in PERTURBATIONS if own.code in answers):
+        for perturbation in (one for one in PERTURBATIONS if one.code in answers):
             predictions = answers[perturbation.code]
             image = pixels if perturbation.apply is None else perturbation.apply(pixels)
             probabilities = predictions.probabilities[row]

@@ -41,10 +41,10 @@ def diagnose_ct(
         scan: HU, or slices that came as pictures.
         model: one whose bundle is of modality CT.
         read_s: what reading took, for the timings.
-        wanted: whether to show what the most suspicious slices were judged by.
+        wanted: whether to show what the most suspicious slices were predicted by.
 
     Raises:
-        UnsuitableError: no slice shows enough lung to be judged.
+        UnsuitableError: no slice shows enough lung to be predicted.
     """
     start = perf_counter()
     seen = look_at(scan)

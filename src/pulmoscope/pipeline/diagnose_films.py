@@ -33,7 +33,7 @@ class StudyDiagnosis:
 def diagnose_films(
     source: str | Path | Sequence[str | Path], model: str | Path | Model = "auto", *, explain: bool = True
 ) -> StudyDiagnosis:
-    """Diagnose the radiographs of one study (PA and lateral, repeats), and the study by those that can be judged.
+    """Diagnose the radiographs of one study (PA and lateral, repeats), and the study by those that have a prediction.
 
     Args:
         source: a folder or zip of the study's DICOM files, or several paths.

@@ -141,7 +141,7 @@ def figures(
     """The figures of all predictions, for results; ``known`` are those whose label the model knows."""
     sources = sorted(set(known.sources))
     by_source = {
-        source: measure(known.select([own == source for own in known.sources]), bootstrap, seed)
+        source: measure(known.select([name == source for name in known.sources]), bootstrap, seed)
         for source in sources
     }
     return {
@@ -153,7 +153,7 @@ def figures(
         },
         "outside_classes": outside_classes(predictions, bootstrap, seed),
         "referral": _referral(predictions, known, bootstrap, seed),
-        "reliability": [asdict(own) for own in reliability(known.probabilities, known.truth)]
+        "reliability": [asdict(bin_) for bin_ in reliability(known.probabilities, known.truth)]
         if metrics
         else [],
     }

@@ -1,7 +1,7 @@
 """One answer for a study of several radiographs: PA and lateral, or a repeat.
 
 Every radiograph keeps its own diagnosis. The study's answer is the mean of the calibrated probabilities over the
-radiographs that can be judged; it is decided as for a single radiograph
+radiographs that have a prediction; it is decided as for a single radiograph
 (:func:`pulmoscope.inference.decision.decide`), with all their quality flags. Radiographs that differ in their label
 refer the study. A radiograph does not count that was refused, that a quality rule refers (lateral, not a chest,
 rotated …), or that is another's copy. What says that the patient is a child, in the file or in the picture, holds for
@@ -85,7 +85,7 @@ class StudyAnswer:
         films: all of them, in the order of the inputs.
         decision, reason: whether the answer is reported.
         quality: of the radiographs that are used.
-        prediction: the mean over them, and its decision; None where no radiograph can be judged, and the study is
+        prediction: the mean over them, and its decision; None where no radiograph has one, and the study is
             referred.
     """
 
@@ -181,7 +181,7 @@ def _parts(images: Sequence[FilmResult]) -> list[StudyFilm]:
 
 
 def _of_a_child(flag: Flag) -> bool:
-    """Whether a flag says that the patient is a child whom the model does not know how to judge."""
+    """Whether a flag says that the patient is a child whom the model has not learnt to predict."""
     return flag.code == CHILD or (flag.code == LIKE_CHILD and flag.level is FlagLevel.REFUSE)
 
 

@@ -133,7 +133,7 @@ def _read(table: SampleTable, sample: Sample) -> tuple[Sample, SeenCt | InputErr
 def _answer(table: SampleTable, sample: Sample, seen: SeenCt, model: Model) -> _Answered:
     result = infer(seen, model, measure=False)
     labels = _labels(table, sample, len(seen.scan.pixels), model)
-    kept = tuple(labels[index] for index in result.answer.judged)
+    kept = tuple(labels[index] for index in result.answer.predicted)
     return _Answered(sample, result.answer, kept, result.prediction.decision.value)
 
 
@@ -159,15 +159,15 @@ def _of_studies(
 def _slices(answers: Sequence[_Answered], classes: tuple[str, ...]) -> Predictions:
     owners = [study.sample for study in answers for _ in study.labels]
     return Predictions(
-        files=tuple(f"{study.sample.file}#{index}" for study in answers for index in study.answer.judged),
+        files=tuple(f"{study.sample.file}#{index}" for study in answers for index in study.answer.predicted),
         labels=tuple(chain.from_iterable(study.labels for study in answers)),
         # Slices of one patient are no independent cases, also where the patient is nameless.
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),
         classes=classes,
-        probabilities=np.concatenate([study.answer.slices[study.answer.judged] for study in answers]).astype(
-            np.float64
-        ),
+        probabilities=np.concatenate(
+            [study.answer.slices[study.answer.predicted] for study in answers]
+        ).astype(np.float64),
     )
 
 

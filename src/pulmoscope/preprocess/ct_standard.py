@@ -37,7 +37,7 @@ class StandardStudy:
         shown: bool alike: which pixels show the patient; the others are black whatever the patient has there.
         missing: bool alike: where a voxel that was not observed had a part in a pixel that is shown.
         first: int64 (slices + 1,): standardised slice ``i`` shows the scan's slices ``first[i]`` to ``first[i + 1]``.
-        judged: bool (slices,): which show enough lung for a prediction.
+        enough_lung: bool (slices,): which show enough lung for a prediction.
         box: the part of every slice that is shown, in the scan's pixels.
     """
 
@@ -45,7 +45,7 @@ class StandardStudy:
     shown: BoolArray
     missing: BoolArray
     first: npt.NDArray[np.int64]
-    judged: BoolArray
+    enough_lung: BoolArray
     box: Box
 
 

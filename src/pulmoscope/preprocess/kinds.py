@@ -16,7 +16,7 @@ ImagePreprocess = XrayPreprocess | SlicePreprocess
 Preprocess = ImagePreprocess | CtPreprocess | Standardisation
 
 PREPROCESS: Mapping[str, type[Preprocess]] = {
-    own.TYPE: own for own in (XrayPreprocess, SlicePreprocess, CtPreprocess, Standardisation)
+    kind.TYPE: kind for kind in (XrayPreprocess, SlicePreprocess, CtPreprocess, Standardisation)
 }
 """Type, as recipes and bundles name it → its class."""
 
@@ -37,6 +37,6 @@ def from_plain(plain: Mapping[str, Any]) -> Preprocess:
     kind = settings.pop("type", None)
     if kind not in PREPROCESS:
         raise ValueError(f"preprocess.type must be one of {', '.join(PREPROCESS)}, found: {kind}")
-    if missing := [own.name for own in fields(PREPROCESS[kind]) if own.name not in settings]:
+    if missing := [field.name for field in fields(PREPROCESS[kind]) if field.name not in settings]:
         raise ValueError(f"preprocess must name all settings, missing: {', '.join(missing)}")
     return PREPROCESS[kind](**settings)

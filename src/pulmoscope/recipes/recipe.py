@@ -248,13 +248,13 @@ class Recipe(Named):
 
     def shortened(self, epochs: int | None) -> Self:
         """See :meth:`Named.shortened`."""
-        judged = tuple(itertools.takewhile(lambda phase: "val" not in phase.train_on, self.phases))
-        if not judged:
+        measured = tuple(itertools.takewhile(lambda phase: "val" not in phase.train_on, self.phases))
+        if not measured:
             raise RecipeError(
                 f"{self.name}: its first phase learns from val; nothing is left to compare trials by"
             )
         most = sys.maxsize if epochs is None else epochs
-        phases = tuple(replace(phase, epochs=min(phase.epochs, most)) for phase in judged)
+        phases = tuple(replace(phase, epochs=min(phase.epochs, most)) for phase in measured)
         return replace(self, phases=phases)
 
     @property

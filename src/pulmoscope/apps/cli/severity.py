@@ -61,7 +61,7 @@ def stress_command(
     force: Force = False,
     layout: Layout = None,
 ) -> None:
-    """Damage held-out studies on purpose, fill them by every imputer and by none, and judge them again.
+    """Damage held-out studies on purpose, fill them by every imputer and by none, and predict them again.
 
     10, 20 and 30 % of a study's slices, three sizes of damage; writes stress.json, stress.csv and pictures.
     """

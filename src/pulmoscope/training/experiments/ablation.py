@@ -21,7 +21,7 @@ from pulmoscope.runtime.votes import VOTES
 from pulmoscope.training.run import PREPARED
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, Fit, cross_validate_severity
-from pulmoscope.training.severity.judge import Judged, of_patients, of_slices
+from pulmoscope.training.severity.predicted import PredictedStudy, of_patients, of_slices
 
 SCHEMA_VERSION = "1.0"
 RESULT = "ablation.json"
@@ -90,7 +90,7 @@ def ablate(
         validated = cross_validate_severity(
             system, table, count, folder, fit, bootstrap=bootstrap, progress=progress
         )
-        predictions = _predictions(validated.judged, recipe.classes)
+        predictions = _predictions(validated.studies, recipe.classes)
         baseline = baseline or predictions
         gains = {
             level: difference(predictions[level], baseline[level], "mcc", bootstrap, recipe.seed).plain()
@@ -167,7 +167,7 @@ def _write(out: Path, result: Mapping[str, Any], recipe: Recipe) -> None:
     write_json(out / RESULT, result)
 
 
-def _predictions(studies: Sequence[Judged], classes: tuple[str, ...]) -> Mapping[str, Predictions]:
+def _predictions(studies: Sequence[PredictedStudy], classes: tuple[str, ...]) -> Mapping[str, Predictions]:
     """The answers at every level."""
     return {"slice": of_slices(studies, classes)} | {
         vote: of_patients(studies, classes, vote) for vote in VOTES

@@ -13,17 +13,17 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.quality.anomaly import score_table
-from pulmoscope.training.severity.judge import Judged
+from pulmoscope.training.severity.predicted import PredictedStudy
 
 
 def anomaly_figures(
-    judged: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
+    studies: Sequence[PredictedStudy], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> dict[str, Any] | None:
     """``per_class``: the distribution of the slices' scores; ``auroc``: every class against the first.
 
     None where nothing was scored.
     """
-    known = [(one, one.anomaly) for one in judged if one.anomaly is not None]
+    known = [(one, one.anomaly) for one in studies if one.anomaly is not None]
     if not known:
         return None
     scores = np.concatenate([scores_of_study for _, scores_of_study in known])
@@ -31,12 +31,12 @@ def anomaly_figures(
     owners = [
         one.sample.patient or one.sample.file for one, scores_of_study in known for _ in scores_of_study
     ]
-    studies = np.array([scores_of_study.mean() for _, scores_of_study in known])
+    means = np.array([scores_of_study.mean() for _, scores_of_study in known])
     auroc = {
         name: {
             "slice": _auroc(scores, labels, owners, (classes[0], name), bootstrap, seed),
             "study": _auroc(
-                studies,
+                means,
                 [one.sample.label for one, _ in known],
                 [one.sample.patient or one.sample.file for one, _ in known],
                 (classes[0], name),
@@ -54,7 +54,7 @@ def anomaly_figures(
     }
 
 
-def anomaly_picture(studies: Sequence[Judged]) -> bytes:
+def anomaly_picture(studies: Sequence[PredictedStudy]) -> bytes:
     """How the slices' scores are spread in each class, as PNG."""
     known = [(one, one.anomaly) for one in studies if one.anomaly is not None]
     labels = [one.sample.label for one, scores in known for _ in scores]

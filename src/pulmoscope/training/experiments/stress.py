@@ -1,7 +1,7 @@
 """The imputation stress test (the paper's experiment 2): held-out studies damaged on purpose, repaired and predicted.
 
 Damage is put into the study's own voxels, looked for as in every diagnosis, and filled by every imputer and by none;
-the judge is the cross-validated system, whose imputer is one of them. Lungs are looked for before.
+what predicts is the cross-validated system, whose imputer is one of them. Lungs are looked for before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import load_run
 from pulmoscope.training.severity.charts import bars
 from pulmoscope.training.severity.folds import BOOTSTRAP, SUMMARY, severity_folds
-from pulmoscope.training.severity.judge import Judged, missing_fractions, of_patients, of_slices
+from pulmoscope.training.severity.predicted import PredictedStudy, missing_fractions, of_patients, of_slices
 from pulmoscope.training.state import read_json
 
 SCHEMA_VERSION = "1.0"
@@ -69,7 +69,7 @@ CASES = tuple(Case(share, size) for share in SHARES for size in SIZES)
 class Answer:
     """A study under one case and imputer; ``hit``: bool, which of the predicted slices were damaged for it."""
 
-    judged: Judged
+    study: PredictedStudy
     hit: BoolArray
 
 
@@ -82,7 +82,7 @@ def stress(
     progress: bool = True,
     command: str = "",
 ) -> dict[str, Any]:
-    """Damage, repair and judge every held-out study of a cross-validation.
+    """Damage, repair and predict every held-out study of a cross-validation.
 
     Writes ``stress.json``, ``stress.csv``, ``stress-damaged.png`` and ``stress-<vote>.png`` into ``out``.
 
@@ -139,21 +139,24 @@ def _answers(
     model: Model, table: SampleTable, sample: Sample, seed: int
 ) -> Iterator[tuple[tuple[str, str], Answer]]:
     """A study as it is, then under every case and imputer."""
-    preprocess, own = model.bundle.preprocess, imputer_of(model)
+    preprocess, trained_imputer = model.bundle.preprocess, imputer_of(model)
     assert isinstance(preprocess, Standardisation)
-    assert own is not None
+    assert trained_imputer is not None
     scan = read_scan(table.path(sample), "ct")
     assert scan.spacing_mm is not None
     search = fill_missing(scan)
     lungs = lung_mask(search.scan.pixels, scan.spacing_mm)
     base = preprocess.apply(scan.pixels, scan.spacing_mm, lungs, search.mask)
-    indices = np.flatnonzero(base.judged)
-    repaired = impute(_grey(base), base.missing, own, base.shown)
+    indices = np.flatnonzero(base.enough_lung)
+    repaired = impute(_grey(base), base.missing, trained_imputer, base.shown)
     outputs = model.study(repaired[indices])
-    yield (UNDAMAGED, own.name), _answer(sample, indices, outputs, base, np.zeros(len(indices), dtype=bool))
+    yield (
+        (UNDAMAGED, trained_imputer.name),
+        _answer(sample, indices, outputs, base, np.zeros(len(indices), dtype=bool)),
+    )
     fillers: list[Imputer | None] = [None, *(imputer(name) for name in IMPUTERS)]
     if model.bundle.imputer == MISGAN:
-        fillers.append(own)
+        fillers.append(trained_imputer)
     # A study's damage is its own, whatever the order of the studies.
     study_seed = int.from_bytes(scan.files[0].sha256.encode()[:6], "big")
     for number, case in enumerate(CASES):
@@ -190,8 +193,10 @@ def _answer(
     sample: Sample, indices: npt.NDArray[np.intp], outputs: StudyOutputs, study: StandardStudy, hit: BoolArray
 ) -> Answer:
     missing = missing_fractions(study.missing[indices], study.shown[indices])
-    judged = Judged(sample, tuple(map(int, indices)), outputs.slices, outputs.patient.votes, missing)
-    return Answer(judged, hit)
+    predicted = PredictedStudy(
+        sample, tuple(map(int, indices)), outputs.slices, outputs.patient.votes, missing
+    )
+    return Answer(predicted, hit)
 
 
 def _finished(folds: Path) -> list[dict[str, Any]]:
@@ -215,7 +220,7 @@ def _mcc(
     answers: Sequence[Answer], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> Mapping[str, Mapping[str, Any] | None]:
     """MCC of all predicted slices, of the damaged ones alone, and of patients by each vote."""
-    studies = [answer.judged for answer in answers]
+    studies = [answer.study for answer in answers]
     slices = of_slices(studies, classes)
     hit = np.concatenate([answer.hit for answer in answers])
     levels = {"slice": slices, **{vote: of_patients(studies, classes, vote) for vote in VOTES}}

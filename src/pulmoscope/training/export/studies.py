@@ -24,7 +24,7 @@ from pulmoscope.training.export.common import drafted, validated
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun
 from pulmoscope.training.severity.held_out import predicted_studies
-from pulmoscope.training.severity.judge import Judged, of_patients
+from pulmoscope.training.severity.predicted import PredictedStudy, of_patients
 from pulmoscope.training.severity.run import cache_of
 
 _UNKNOWN = dataclasses.asdict(AnomalyThreshold(1.0, FALSE_ALARMS, slices=0, studies=0))
@@ -104,7 +104,7 @@ def _graded(
     )
 
 
-def _threshold(studies_held_out: Sequence[Judged], normal: str) -> dict[str, Any]:
+def _threshold(studies_held_out: Sequence[PredictedStudy], normal: str) -> dict[str, Any]:
     """The score that a stated fraction of held-out slices of the class without disease lies beyond: of few, one
     slice."""
     scored = [

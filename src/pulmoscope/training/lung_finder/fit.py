@@ -7,7 +7,7 @@ Dice coefficients on the validation and test radiographs, and ``weights.safetens
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import claim_folder, sha256_of, sha256_of_file, write_json
+from pulmoscope.core.files import sha256_of, sha256_of_file
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
@@ -30,7 +30,6 @@ from pulmoscope.runtime.network import open_network
 from pulmoscope.segment.xray_lungs import FINDER_SIZE
 from pulmoscope.training.frames import read_all
 from pulmoscope.training.hardware import (
-    clear_about_resources,
     fabric_of,
     find_precision,
     keep_freed_memory,
@@ -40,11 +39,11 @@ from pulmoscope.training.lung_finder.radiographs import FilmMaker
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.optimizers import one_cycle
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.state import begin, read_json, save_weights
+from pulmoscope.training.state import begin, save_weights
+from pulmoscope.training.tool_run import tool_run
 
 SCHEMA_VERSION = "1.0"
 MARKER = "lungs.json"
-STATES = "checkpoints"
 INTERVAL = 50
 """Steps between two states saved."""
 
@@ -71,17 +70,12 @@ def train_lung_finder(
         RecipeError: the run to resume had another recipe or other radiographs, or the loss became NaN.
         ResourceError: memory or disk ran out.
     """
-    if resume and (run / MARKER).is_file():
-        return read_json(run / MARKER)
-    claim_folder(run, MARKER, force)
-    if not resume:
-        shutil.rmtree(run / STATES, ignore_errors=True)
-    with clear_about_resources(f"training {run}", relief="fewer films"):
-        return _train(recipe, table, run, Reporter.of(progress), progress)
+    training = partial(_train, recipe, table, run, progress)
+    return tool_run(run, MARKER, training, resume=resume, force=force, relief="fewer radiographs")
 
 
 def _train(
-    recipe: LungRecipe, table: SampleTable, run: Path, reporter: Reporter, progress: bool
+    recipe: LungRecipe, table: SampleTable, run: Path, progress: bool, checkpoints: Path
 ) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     present = sorted({sample.split for sample in table})
@@ -90,24 +84,21 @@ def _train(
     }
     images, masks = radiographs["train"]
     content = sha256_of(images.numpy().tobytes() + masks.numpy().tobytes())
-    begin(run / STATES / "begun.json", {"recipe": settings.of_tool(recipe), "films": content})
-    network = _trained(recipe, FilmMaker(images, masks, recipe.seed), run / STATES, reporter)
+    begin(checkpoints / "begun.json", {"recipe": settings.of_tool(recipe), "films": content})
+    network = _trained(recipe, FilmMaker(images, masks, recipe.seed), checkpoints, Reporter.of(progress))
     save_weights(network, run / "weights.safetensors")
     checked = FilmMaker(images, masks, recipe.seed + 1).batch(16)[0].numpy()
     write_onnx(network, run / "lungs.onnx", checked)
     dice = {
         name: measure(run / "lungs.onnx", table.split(name)) for name in ("val", "test") if name in present
     }
-    result = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "recipe": settings.of_tool(recipe),
         "films": {name: len(table.split(name)) for name in present},
         "dice": dice,
         "sha256": sha256_of_file(run / "lungs.onnx"),
     }
-    write_json(run / MARKER, result)
-    shutil.rmtree(run / STATES)
-    return result
 
 
 def _trained(recipe: LungRecipe, radiographs: FilmMaker, folder: Path, reporter: Reporter) -> UNet:

@@ -1,4 +1,4 @@
-"""Cross-validation of system A: every patient is judged once, by a system that has not seen them."""
+"""Cross-validation of system A: every patient is predicted once, by a system that has not seen them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pulmoscope.training.folds import folds
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import PREPARED, TrainedRun
 from pulmoscope.training.severity.held_out import predicted_studies
-from pulmoscope.training.severity.judge import Judged, figures, of_patients
+from pulmoscope.training.severity.predicted import PredictedStudy, figures, of_patients
 from pulmoscope.training.severity.run import cache_of, without_dropped
 
 SCHEMA_VERSION = "1.0"
@@ -44,12 +44,12 @@ class Validated:
     """A finished cross-validation.
 
     Attributes:
-        judged: every patient, fold by fold.
+        studies: every patient, fold by fold.
         runs: of the folds.
         summary: the contents of ``summary.json``.
     """
 
-    judged: Sequence[Judged]
+    studies: Sequence[PredictedStudy]
     runs: Sequence[TrainedRun]
     summary: Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def cross_validate_severity(
     reporter = Reporter.of(progress)
     owned = not recipe.cache
     recipe = dataclasses.replace(recipe, cache=recipe.cache or str(out / PREPARED))
-    studies: list[Judged] = []
+    studies: list[PredictedStudy] = []
     runs: list[TrainedRun] = []
     rows: list[dict[str, Any]] = []
     for number, part in enumerate(severity_folds(recipe, table, count, reporter), 1):
@@ -121,7 +121,7 @@ def cross_validate_severity(
 def _summary(
     recipe: Recipe,
     rows: Sequence[Mapping[str, Any]],
-    studies: Sequence[Judged],
+    studies: Sequence[PredictedStudy],
     bootstrap: int,
     command: str,
 ) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def _summary(
     }
 
 
-def _write(out: Path, studies: Sequence[Judged], rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> None:
+def _write(
+    out: Path, studies: Sequence[PredictedStudy], rows: Sequence[Mapping[str, Any]], recipe: Recipe
+) -> None:
     """The tables and pictures."""
     names = ["fold", "seconds", "slice", *VOTES]
     write_text(out / "folds.csv", csv_text(names, ([row[name] for name in names] for row in rows)))
@@ -163,7 +165,7 @@ def _write(out: Path, studies: Sequence[Judged], rows: Sequence[Mapping[str, Any
     write_bytes(out / "confusion.png", plots.confusion_matrix(evaluate(patients, 0)))
 
 
-def _write_anomalies(out: Path, studies: Sequence[Judged], anomaly: Mapping[str, Any] | None) -> None:
+def _write_anomalies(out: Path, studies: Sequence[PredictedStudy], anomaly: Mapping[str, Any] | None) -> None:
     """How the slices' scores are spread in each class: ``anomaly.csv``, as in the paper's Table I, and a picture."""
     if anomaly is None:
         for name in ("anomaly.csv", "anomaly.png"):  # of an earlier run
@@ -175,7 +177,7 @@ def _write_anomalies(out: Path, studies: Sequence[Judged], anomaly: Mapping[str,
     write_bytes(out / "anomaly.png", anomaly_picture(studies))
 
 
-def _scaled(studies: Sequence[Judged], run: TrainedRun) -> list[Judged]:
+def _scaled(studies: Sequence[PredictedStudy], run: TrainedRun) -> list[PredictedStudy]:
     """The studies with anomaly scores in units of the fold's own: every fold has an AnoGAN with a scale of its own."""
     return [
         one
@@ -185,13 +187,13 @@ def _scaled(studies: Sequence[Judged], run: TrainedRun) -> list[Judged]:
     ]
 
 
-def _mcc(studies: Sequence[Judged], recipe: Recipe) -> dict[str, float | None]:
+def _mcc(studies: Sequence[PredictedStudy], recipe: Recipe) -> dict[str, float | None]:
     """A fold's MCC of slices and by each vote."""
     levels = figures(studies, recipe.classes, 0, recipe.seed)
     return {name: scores["scores"]["mcc"]["value"] for name, scores in levels.items()}
 
 
-def _write_predictions(out: Path, studies: Sequence[Judged], recipe: Recipe) -> None:
+def _write_predictions(out: Path, studies: Sequence[PredictedStudy], recipe: Recipe) -> None:
     """``predictions.csv``, a row a patient, and ``slices.csv``, a row a slice; probabilities by class."""
     classes, decides = recipe.classes, expected(recipe.patient, VoteSpec).decides
     columns = [f"p_{name}" for name in classes]
@@ -225,7 +227,7 @@ def _write_predictions(out: Path, studies: Sequence[Judged], recipe: Recipe) -> 
         + [""] * (one.anomaly is None)
         + ([] if one.anomaly is None else [f"{one.anomaly[at]:.6f}"])
         for one in studies
-        for at, (index, row, gone) in enumerate(zip(one.places, one.slices, one.missing, strict=True))
+        for at, (index, row, gone) in enumerate(zip(one.indices, one.slices, one.missing, strict=True))
     ]
     header = ["file", "slice", "label", "predicted", *columns, "missing_share", "anomaly"]
     write_text(out / "slices.csv", csv_text(header, slices))

@@ -10,7 +10,7 @@ from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.runtime.bundle import IMPUTER
 from pulmoscope.runtime.model import Model
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.severity.judge import Judged, judge
+from pulmoscope.training.severity.predicted import PredictedStudy, predicted
 from pulmoscope.training.severity.studies import prepare, repaired
 from pulmoscope.training.three_level.studies import Cache
 
@@ -21,8 +21,8 @@ def predicted_studies(
     table: SampleTable,
     cache: Cache,
     reporter: Reporter,
-) -> list[Judged]:
-    """Prepare, repair and judge all studies of a table.
+) -> list[PredictedStudy]:
+    """Prepare, repair and predict all studies of a table.
 
     Args:
         recipe: of the run.
@@ -43,4 +43,4 @@ def predicted_studies(
     imputer = imputer_of(model)
     name = model.bundle.files.get(IMPUTER, recipe.controls.imputer)[:32]
     studies = repaired(studies, imputer, cache, name, reporter)
-    return [judge(model, study) for study in reporter.track(studies, "Judging studies", len(studies))]
+    return [predicted(model, study) for study in reporter.track(studies, "Predicting studies", len(studies))]

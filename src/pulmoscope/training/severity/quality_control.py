@@ -97,7 +97,7 @@ class Training:
         if fitted is None:
             began = perf_counter()
             self.reporter.line(f"AnoGAN: learning from {len(normal)} studies of {self.recipe.classes[0]}")
-            images = np.concatenate([study.grey[study.judged] for study in normal])
+            images = np.concatenate([study.grey[study.enough_lung] for study in normal])
             network = fit_anogan(images, self.recipe.controls.anogan, folder, self.device, self.reporter)
             verified = dict(export_anomaly(network, folder / ANOMALY))
             scores, _ = AnomalyModel.open(folder / ANOMALY, device="cpu")(images)

@@ -101,8 +101,8 @@ def fit_severity(
         data = describe_studies(
             {"train": train, "val": val},
             recipe.classes,
-            slices=lambda study: int(study.judged.sum()),
-            damaged_slices=lambda study: int(study.missing[study.judged].any(axis=(1, 2)).sum()),
+            slices=lambda study: int(study.enough_lung.sum()),
+            damaged_slices=lambda study: int(study.missing[study.enough_lung].any(axis=(1, 2)).sum()),
         )
         # Where prepared slices lie says nothing about the run, and is nobody else's business.
         plain = settings.to_plain(dataclasses.replace(recipe, cache=""))
@@ -186,7 +186,7 @@ def _train(
     preprocess = expected(recipe.preprocess, Standardisation)
     vectors: list[FloatArray] = []
     for study in reporter.track(studies.train, "Features of studies", len(studies.train)):
-        images = study.grey[study.judged]
+        images = study.grey[study.enough_lung]
         tensor = preprocess.tensor(images)
         parts = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
         vectors.append(

@@ -49,7 +49,7 @@ class SliceBatches:
             (number, int(index))
             for number, study in enumerate(self.studies)
             for index in _spread_out(
-                np.flatnonzero(study.judged), expected(recipe.slices, SliceSpec).per_study, rng
+                np.flatnonzero(study.enough_lung), expected(recipe.slices, SliceSpec).per_study, rng
             )
         ]
         order = rng.permutation(len(indices))

@@ -39,7 +39,7 @@ class StandardSlices:
         label: the number of its class.
         images: uint8 (slices, size, size).
         shown, missing: bool alike, as :class:`pulmoscope.preprocess.ct_standard.StandardStudy` has them.
-        judged: bool (slices,), which show enough lung to be learnt from and predicted.
+        enough_lung: bool (slices,), which show enough lung to be learnt from and predicted.
         key: equal for studies of equal content, prepared alike.
     """
 
@@ -48,7 +48,7 @@ class StandardSlices:
     images: npt.NDArray[np.uint8]
     shown: BoolArray
     missing: BoolArray
-    judged: BoolArray
+    enough_lung: BoolArray
     key: str
 
     @property
@@ -102,7 +102,7 @@ def _prepared(
     images = cache.array(key, lambda: study().images)
     shown = cache.array(f"{key}-shown", lambda: study().shown)
     missing = cache.array(f"{key}-missing", lambda: study().missing)
-    wanted = np.array(cache.array(f"{key}-judged", lambda: study().judged))
+    wanted = np.array(cache.array(f"{key}-enough-lung", lambda: study().enough_lung))
     return StandardSlices(sample, list(classes).index(sample.label), images, shown, missing, wanted, key)
 
 
@@ -112,7 +112,7 @@ def _study(path: Path, preprocess: Standardisation, search: bool) -> StandardStu
         rule = "severity is learnt from CT in HU with known spacing"
         raise UnsuitableError(path, "without-hu", "its values are grey levels, not HU", rule)
     standard = standard_study(scan, preprocess, search=search)
-    if not standard.judged.any():
+    if not standard.enough_lung.any():
         raise UnsuitableError(path, "no-lungs", "no slice shows lungs")
     return standard
 

@@ -146,7 +146,7 @@ class SliceBatches:
         order = drawn(self.slices.labels, self.per_epoch, self.classes, rng)
         yield from self._batches(order, epoch)
 
-    def judge(self) -> Iterator[Batch]:
+    def validation(self) -> Iterator[Batch]:
         """All slices in their order."""
         yield from self._batches(np.arange(len(self.slices)), 0)
 

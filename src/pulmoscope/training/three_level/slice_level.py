@@ -115,7 +115,7 @@ def _slices_of(
     network: Classifier,
     number: int,
 ) -> tuple[SliceSet, SliceSet] | None:
-    """What a phase learns from and is judged on; None where it is left out, with a word."""
+    """What a phase learns from and is validated on; None where it is left out, with a word."""
     recipe, reporter = training.recipe, training.reporter
     if phase.learn == "labelled":
         return train, val
@@ -193,7 +193,7 @@ def _run(
         batches=learn.learn,
         step=learning.step,
         schedule=lambda done: {"lr": learning_rate(phase, done)},
-        validation=Validation(held_out.judge, learning.check, _MONITORS[phase.monitor]),
+        validation=Validation(held_out.validation, learning.check, _MONITORS[phase.monitor]),
         patience=phase.patience,
         mode=functools.partial(_mode, phase=phase),
         average=recipe.average,

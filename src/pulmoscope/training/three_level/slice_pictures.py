@@ -24,7 +24,7 @@ CHUNK = 4096
 def pretraining(
     table: SampleTable, preprocess: CtPreprocess, classes: tuple[str, ...], cache: Cache, reporter: Reporter
 ) -> tuple[SliceSet, SliceSet]:
-    """What is learnt from, and what it is judged on: the splits train and val; or val is test, where there is no val.
+    """What is learnt from, and what is validated on: the splits train and val; or val is test, where there is none.
 
     Raises:
         DatasetError: a split has no slice, or none of a class.

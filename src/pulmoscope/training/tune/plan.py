@@ -117,8 +117,8 @@ def plan_of(recipe: Named, search: Search) -> Plan:
     epochs = recipe.reported_epochs
     if search.pruner != "none" and not epochs:
         raise RecipeError(
-            f"{recipe.name}: --pruner can't be given: what is held out is judged when all is trained, so no epoch has "
-            "a figure to stop a trial by"
+            f"{recipe.name}: --pruner can't be given: what is held out is predicted when all is trained, so no "
+            "epoch has a figure to stop a trial by"
         )
     space = {name: distributions.CategoricalDistribution(values) for name, values in grid.items()} | ranges
     points = math.prod(len(values) for values in grid.values())

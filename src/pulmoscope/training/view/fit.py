@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import claim_folder, sha256_of_file, write_json
+from pulmoscope.core.files import sha256_of_file
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
@@ -35,17 +34,17 @@ from pulmoscope.runtime.model import find_view
 from pulmoscope.runtime.network import open_network
 from pulmoscope.training.classification import Batch, Classification, cross_entropy
 from pulmoscope.training.frames import read_all
-from pulmoscope.training.hardware import clear_about_resources, fabric_of, keep_freed_memory
+from pulmoscope.training.hardware import fabric_of, keep_freed_memory
 from pulmoscope.training.loop import Stage, fit, in_steps
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.optimizers import one_cycle
 from pulmoscope.training.progress import Reporter
-from pulmoscope.training.state import begin, read_json, save_weights
+from pulmoscope.training.state import begin, save_weights
+from pulmoscope.training.tool_run import tool_run
 from pulmoscope.training.view.radiographs import Picture, ViewFilms, stored
 
 SCHEMA_VERSION = "1.0"
 MARKER = "view.json"
-STATES = "checkpoints"
 INTERVAL = 50
 """Steps between two states saved."""
 LEAST = 20
@@ -90,16 +89,13 @@ def train_view(
         OutputExistsError: ``run`` holds a view network already.
         ResourceError: memory or disk ran out.
     """
-    if resume and (run / MARKER).is_file():
-        return read_json(run / MARKER)
-    claim_folder(run, MARKER, force)
-    if not resume:
-        shutil.rmtree(run / STATES, ignore_errors=True)
-    with clear_about_resources(f"training {run}", relief="fewer pictures"):
-        return _train(recipe, tables, run, progress)
+    training = partial(_train, recipe, tables, run, progress)
+    return tool_run(run, MARKER, training, resume=resume, force=force, relief="fewer pictures")
 
 
-def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progress: bool) -> dict[str, Any]:
+def _train(
+    recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progress: bool, checkpoints: Path
+) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     known = [one for table in tables for one in _read(recipe, table, progress)]
     held_out = [one for one in known if one.sample.split == "val" and one.view in VIEWS[:CHESTS]]
@@ -111,10 +107,10 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
     plain = ViewNetwork(recipe.weights, recipe.dimensions)
     learnt = [one for one in known if one.learnt]
     begin(
-        run / STATES / "begun.json",
+        checkpoints / "begun.json",
         {"recipe": json.loads(json.dumps(settings.of_tool(recipe))), "pictures": _content(known)},
     )
-    fitting = partial(_fit, recipe=recipe, folder=run / STATES, reporter=Reporter.of(progress))
+    fitting = partial(_fit, recipe=recipe, folder=checkpoints, reporter=Reporter.of(progress))
     fitting(plain, [one for one in learnt if not one.group], steps=recipe.steps, stage=0)
     unseen = {}
     for number, group in enumerate(recipe.groups, start=1):
@@ -130,7 +126,7 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
     save_weights(plain, run / "weights.safetensors")
     checked = np.stack([view_input(_pixels(one.picture)) for one in held_out[:16]])
     write_onnx(plain, run / "view.onnx", checked)
-    result = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "recipe": {**settings.of_tool(recipe), "weights": Path(recipe.weights).name},
         "learnt": {view: sum(one.view == view for one in learnt) for view in VIEWS},
@@ -138,9 +134,6 @@ def _train(recipe: ViewRecipe, tables: Sequence[SampleTable], run: Path, progres
         "unseen": unseen,
         "sha256": sha256_of_file(run / "view.onnx"),
     }
-    write_json(run / MARKER, result)
-    shutil.rmtree(run / STATES)
-    return result
 
 
 def _content(known: Sequence[_Known]) -> str:

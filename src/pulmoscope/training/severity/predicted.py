@@ -22,12 +22,12 @@ from pulmoscope.training.severity.studies import StandardSlices
 
 
 @dataclass(frozen=True)
-class Judged:
+class PredictedStudy:
     """One study's answers.
 
     Attributes:
         sample: the table's row.
-        places: which of its standardised slices were predicted.
+        indices: which of its standardised slices were predicted.
         slices: their probabilities (n, classes).
         votes: each vote's answer: name → probabilities (classes,).
         missing: of each predicted slice, the fraction of what it shows that was missing.
@@ -35,7 +35,7 @@ class Judged:
     """
 
     sample: Sample
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     slices: FloatArray
     votes: Mapping[str, FloatArray]
     missing: FloatArray
@@ -60,7 +60,7 @@ class PreparedCt:
     @property
     def wanted(self) -> Indices:
         """Those that show enough lung."""
-        return np.flatnonzero(self.study.judged)
+        return np.flatnonzero(self.study.enough_lung)
 
     def batch(self, slices: Indices) -> ShownBatch:
         """Some of them."""
@@ -69,19 +69,19 @@ class PreparedCt:
         return ShownBatch(slices, self.preprocess.tensor(images), images, (whole,) * len(slices))
 
 
-def judge(model: Model, study: StandardSlices) -> Judged:
+def predicted(model: Model, study: StandardSlices) -> PredictedStudy:
     """Ask a trained system about one repaired study, as a diagnosis does."""
     bundle = model.bundle
     answer = Reading(model, PreparedCt(study, expected(bundle.preprocess, Standardisation))).answer()
     anomaly = None
     if answer.anomalies is not None and bundle.anomaly is not None:
-        anomaly = answer.anomalies[answer.judged] * np.float32(bundle.anomaly["value"])
-    return Judged(
+        anomaly = answer.anomalies[answer.predicted] * np.float32(bundle.anomaly["value"])
+    return PredictedStudy(
         study.sample,
-        tuple(map(int, answer.judged)),
-        answer.slices[answer.judged],
+        tuple(map(int, answer.predicted)),
+        answer.slices[answer.predicted],
         {vote: np.array([*row.values()], dtype=np.float32) for vote, row in answer.levels.items()},
-        missing_fractions(study.missing[study.judged], study.shown[study.judged]),
+        missing_fractions(study.missing[study.enough_lung], study.shown[study.enough_lung]),
         anomaly,
     )
 
@@ -93,11 +93,11 @@ def missing_fractions(missing: BoolArray, shown: BoolArray) -> FloatArray:
     return np.asarray(lost / np.maximum(all_, 1), dtype=np.float32)
 
 
-def of_slices(studies: Sequence[Judged], classes: tuple[str, ...]) -> Predictions:
+def of_slices(studies: Sequence[PredictedStudy], classes: tuple[str, ...]) -> Predictions:
     """Every predicted slice, named ``file#index``, with its patient's label."""
-    owners = [one.sample for one in studies for _ in one.places]
+    owners = [one.sample for one in studies for _ in one.indices]
     return Predictions(
-        files=tuple(f"{one.sample.file}#{index}" for one in studies for index in one.places),
+        files=tuple(f"{one.sample.file}#{index}" for one in studies for index in one.indices),
         labels=tuple(sample.label for sample in owners),
         patients=tuple(sample.patient or sample.file for sample in owners),
         sources=tuple(sample.source for sample in owners),
@@ -106,7 +106,7 @@ def of_slices(studies: Sequence[Judged], classes: tuple[str, ...]) -> Prediction
     )
 
 
-def of_patients(studies: Sequence[Judged], classes: tuple[str, ...], vote: str) -> Predictions:
+def of_patients(studies: Sequence[PredictedStudy], classes: tuple[str, ...], vote: str) -> Predictions:
     """Every study, by one of the votes."""
     return Predictions(
         files=tuple(one.sample.file for one in studies),
@@ -119,7 +119,7 @@ def of_patients(studies: Sequence[Judged], classes: tuple[str, ...], vote: str) 
 
 
 def figures(
-    studies: Sequence[Judged], classes: tuple[str, ...], bootstrap: int, seed: int
+    studies: Sequence[PredictedStudy], classes: tuple[str, ...], bootstrap: int, seed: int
 ) -> Mapping[str, Mapping[str, Any]]:
     """``slice``, and each vote: all figures with intervals, drawn by patient."""
     levels = {"slice": evaluate(of_slices(studies, classes), bootstrap, seed).plain()}
