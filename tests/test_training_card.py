@@ -162,11 +162,13 @@ def test_a_kill_between_manifest_and_card_leaves_a_bundle(
 
 def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
     audit = evaluation(bundle, {"here": 8}) | {
-        "results": [{"code": "clean", "auroc": estimate(0.9)}, {"code": "blackout", "auroc": estimate(0.5)}]
+        "parts": {"erasure": {"figures": {"auroc_clean": estimate(0.9), "auroc_blackout": estimate(0.5)}}},
+        "verdicts": [{"part": "erasure", "code": "blackout", "level": "good", "says": "Reads lungs."}],
     }
     made = add_metrics(bundle.folder, "audit", audit)
     assert made.metrics["audit"]["role"] == "audit"
     assert made.metrics["audit"]["figures"]["auroc_blackout"] == {"value": 0.5, "low": 0.25, "high": 0.5}
+    assert made.metrics["audit"]["verdicts"] == audit["verdicts"]
     assert "No audit" not in (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 

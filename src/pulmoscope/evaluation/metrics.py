@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray
+from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
 from pulmoscope.evaluation.calibration import BINS, bin_numbers
 from pulmoscope.evaluation.exact import pair_count, unit_count
@@ -32,6 +32,7 @@ class Predictions:
         logits: float64 (images, classes) or (images, 1), where they were kept.
         decisions: ``report`` or ``refer`` for each image; empty where nothing was decided.
         hospitals: of each image, as the hospital map has it; empty where nobody asked.
+        features: float32 (images, channels), averaged over space, where they were kept.
 
     Raises:
         ValueError: the lengths differ.
@@ -46,6 +47,7 @@ class Predictions:
     logits: npt.NDArray[np.float64] | None = None
     decisions: tuple[str, ...] = ()
     hospitals: tuple[str, ...] = ()
+    features: FloatArray | None = None
 
     def __post_init__(self) -> None:
         images = len(self.files)
@@ -63,6 +65,10 @@ class Predictions:
             )
         if self.hospitals and len(self.hospitals) != images:
             raise ValueError(f"one hospital a file needed, got {images} files and {len(self.hospitals)}")
+        if self.features is not None and len(self.features) != images:
+            raise ValueError(
+                f"one row of features a file needed, got {images} files and {self.features.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -95,6 +101,7 @@ class Predictions:
             logits=None if self.logits is None else self.logits[kept],
             decisions=take(self.decisions) if self.decisions else (),
             hospitals=take(self.hospitals) if self.hospitals else (),
+            features=None if self.features is None else self.features[kept],
         )
 
 

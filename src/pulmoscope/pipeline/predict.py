@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,13 +16,13 @@ import numpy as np
 from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import csv_text, write_text
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import FloatArray, Prediction, Quality
 from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import read_xray
-from pulmoscope.runtime.model import Model
+from pulmoscope.runtime.model import Model, Outputs
 
 BATCH = 16
 _AHEAD = 4 * BATCH
@@ -48,6 +48,7 @@ def predict_table(
     progress: Progress | None = None,
     *,
     framed: bool = False,
+    with_features: bool = False,
 ) -> tuple[Predictions, tuple[Failure, ...]]:
     """Predict every image of a table; every row carries the name of the file that it was read from.
 
@@ -55,6 +56,7 @@ def predict_table(
         transform: done to the raw image, float32 (rows, columns) in [0, 1], before all preprocessing.
         progress: called after every batch.
         framed: look for the lungs before ``transform``, not after it.
+        with_features: keep each image's features, averaged over space.
 
     Returns:
         The predictions of the readable images in the table's order, and the others with their reasons.
@@ -62,45 +64,67 @@ def predict_table(
     Raises:
         DatasetError: no image could be read.
     """
-    samples: list[Sample] = []
     failures: list[Failure] = []
-    probabilities: list[FloatArray] = []
-    logits: list[FloatArray] = []
-    decisions: list[str] = []
+    kept = _Kept([], [], [], [], [])
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
-            ready = [(sample, outcome) for sample, outcome in batch if not isinstance(outcome, InputError)]
             failures += [
                 Failure(sample.file, outcome.reason)
                 for sample, outcome in batch
                 if isinstance(outcome, InputError)
             ]
+            ready = [(sample, outcome) for sample, outcome in batch if not isinstance(outcome, InputError)]
             if ready:
                 outputs, answers = infer_images([seen for _, seen in ready], model)
-                samples += [sample for sample, _ in ready]
-                decisions += [prediction.decision.value for _, prediction in answers]
-                probabilities.append(outputs.probabilities)
-                logits.append(outputs.logits)
+                kept.add([sample for sample, _ in ready], outputs, answers, with_features)
             done += len(batch)
             if progress is not None:
                 progress(done, len(table))
-    if not samples:
+    if not kept.samples:
         reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
         raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
-    predictions = Predictions(
-        files=tuple(sample.file for sample in samples),
-        labels=tuple(sample.label for sample in samples),
-        patients=tuple(sample.patient for sample in samples),
-        sources=tuple(sample.source for sample in samples),
-        classes=model.bundle.classes,
-        probabilities=np.concatenate(probabilities).astype(np.float64),
-        logits=np.concatenate(logits).astype(np.float64),
-        decisions=tuple(decisions),
-        hospitals=tuple(map(hospital_of, samples)),
-    )
-    return predictions, tuple(failures)
+    return kept.predictions(model.bundle.classes), tuple(failures)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of every batch."""
+
+    samples: list[Sample]
+    probabilities: list[FloatArray]
+    logits: list[FloatArray]
+    decisions: list[str]
+    features: list[FloatArray]
+
+    def add(
+        self,
+        samples: Sequence[Sample],
+        outputs: Outputs,
+        answers: Sequence[tuple[Quality, Prediction]],
+        with_features: bool,
+    ) -> None:
+        self.samples.extend(samples)
+        self.probabilities.append(outputs.probabilities)
+        self.logits.append(outputs.logits)
+        self.decisions.extend(prediction.decision.value for _, prediction in answers)
+        if with_features:
+            self.features.append(outputs.features.mean(axis=(2, 3)))
+
+    def predictions(self, classes: tuple[str, ...]) -> Predictions:
+        return Predictions(
+            files=tuple(sample.file for sample in self.samples),
+            labels=tuple(sample.label for sample in self.samples),
+            patients=tuple(sample.patient for sample in self.samples),
+            sources=tuple(sample.source for sample in self.samples),
+            classes=classes,
+            probabilities=np.concatenate(self.probabilities).astype(np.float64),
+            logits=np.concatenate(self.logits).astype(np.float64),
+            decisions=tuple(self.decisions),
+            hospitals=tuple(map(hospital_of, self.samples)),
+            features=np.concatenate(self.features) if self.features else None,
+        )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

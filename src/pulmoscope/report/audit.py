@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from pulmoscope.report.html import data_uri, render
+from pulmoscope.report.html import render
+
+BADGES = {"good": "ok", "doubtful": "warn", "bad": "bad", "none": ""}
 
 
-@dataclass(frozen=True)
-class View:
-    """One image under one perturbation (JPEG), and what the model called it."""
-
-    title: str
-    picture: bytes
-    called: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image under every perturbation."""
-
-    file: str
-    label: str
-    views: tuple[View, ...]
-
-
-def audit_page(metrics: Mapping[str, Any], examples: Sequence[Example]) -> str:
+def audit_page(report: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:
     """The page ``report.html``.
 
     Args:
-        metrics: the content of ``audit.json``.
+        report: the content of ``audit.json``.
+        parts: code → what the part found, pictures included.
     """
-    shown = [
-        (example, [(view, data_uri(view.picture, "image/jpeg")) for view in example.views])
-        for example in examples
-    ]
-    results = {result["code"]: result for result in metrics["results"]}
-    return render(
-        "audit.html",
-        found=metrics,
-        clean=results["clean"],
-        blackout=results.get("blackout_framed", results["blackout"]),
-        examples=shown,
-        badges={"good": "ok", "doubtful": "warn", "bad": "bad", "none": ""},
-    )
+    return render("audit.html", found=report, parts=parts, badges=BADGES)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from pulmoscope.apps.cli.console import as_typed, progress_bar, show
-from pulmoscope.apps.cli.evaluate import chosen, figure, tell_failures
+from pulmoscope.apps.cli.evaluate import chosen, tell_failures
 from pulmoscope.apps.cli.options import (
     Bootstrap,
     DataOptions,
@@ -34,11 +34,11 @@ def command(
     bootstrap: Bootstrap = 1000,
     force: Force = False,
 ) -> None:
-    """Evaluate a model with the lungs, or the border, taken out of every image.
+    """Ask of a model whether it looks at the lungs, what breaks it, and how far its figures can be relied on.
 
-    Writes audit.json, report.html with examples, and the predictions under every perturbation.
+    Writes report.html, audit.json, and the predictions under every change.
     """
-    from pulmoscope.pipeline.audit import audit, check_auditable
+    from pulmoscope.pipeline.audit.run import audit, check_auditable
     from pulmoscope.runtime.model import Model
 
     opened = Model.load(model, runtime.value, device)
@@ -64,11 +64,9 @@ def _tell(report: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    view = Table(box=box.SIMPLE_HEAD, title=f"{report['model']['name']}: AUROC, {report['method']['auroc']}")
+    view = Table(box=box.SIMPLE_HEAD, title=f"{report['model']['name']} {report['model']['version']}: audit")
     view.add_column("")
-    view.add_column("AUROC", justify="right", no_wrap=True)
-    view.add_column("95 % interval", justify="right", no_wrap=True)
     view.add_column("")
-    for row in report["results"]:
-        view.add_row(row["title"], *figure(row["auroc"]), row["says"])
+    for verdict in report["verdicts"]:
+        view.add_row(verdict["level"].replace("none", "not known"), verdict["says"])
     show(view)

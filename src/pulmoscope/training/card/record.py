@@ -67,9 +67,13 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
     if "rows" in report:
         return recorded_hospitals(bundle, report)
     data = report["data"]
-    if "results" in report:
+    if "parts" in report:
         role = "audit"
-        figures = {f"auroc_{result['code']}": _estimate(result["auroc"]) for result in report["results"]}
+        figures = {
+            name: _estimate(estimate)
+            for part in report["parts"].values()
+            for name, estimate in part["figures"].items()
+        }
     else:
         role = (
             CALIBRATION
@@ -92,6 +96,7 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
         "sources": sorted(data["sources"]),
         "images": data["predicted"],
         "figures": figures,
+        **({"verdicts": report["verdicts"]} if role == "audit" else {}),
         "data_sha256": data["sha256"],
         "command": report["command"],
     }

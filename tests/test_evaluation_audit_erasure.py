@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulmoscope.evaluation.audits import (
+from pulmoscope.evaluation.audit.erasure import (
     CLEAN,
     PERTURBATIONS,
     assess,
