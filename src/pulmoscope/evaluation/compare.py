@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from pulmoscope.core.types import BoolArray
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
+from pulmoscope.evaluation.delong import DeLong, delong
 from pulmoscope.evaluation.exact import paired_interval
-from pulmoscope.evaluation.metrics import SCORES, Predictions, Statistics
+from pulmoscope.evaluation.metrics import PAIR, SCORES, Predictions, Statistics, pairwise
 
 COMPARED = ("macro_auroc", "accuracy", "balanced_accuracy", "mcc")
 """Figures over all classes that are compared."""
@@ -60,12 +61,17 @@ class Comparison:
 
     Attributes:
         images, units: how many were counted, and how many patients (images, where unknown) resamples draw.
+        several: patients with more than one image. Where there is one, DeLong's test, which takes all images for
+            independent, claims too much.
         figures: by class and name, see :data:`COMPARED` and :data:`COMPARED_BY_CLASS`.
+        delong: by class, of its AUROC against the rest; None where a class has fewer than two images, or all but one.
     """
 
     images: int
     units: int
+    several: int
     figures: Mapping[Figure, Compared]
+    delong: Mapping[str, DeLong | None]
     mcnemar: McNemar
 
 
@@ -106,8 +112,42 @@ def compare(one: Predictions, other: Predictions, bootstrap: int = 1000, seed: i
     }
     right = [one_model.truth == one_model.probabilities.argmax(axis=1) for one_model in (one, other)]
     return Comparison(
-        len(one), int(unit_of_image.max()) + 1, figures, mcnemar(right[0], right[1], unit_of_image)
+        images=len(one),
+        units=int(unit_of_image.max()) + 1,
+        several=int((np.bincount(unit_of_image) > 1).sum()),
+        figures=figures,
+        delong={
+            label: delong(one.probabilities[:, column], other.probabilities[:, column], one.truth == column)
+            for column, label in enumerate(one.classes)
+        },
+        mcnemar=mcnemar(right[0], right[1], unit_of_image),
     )
+
+
+def common_classes(one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+    """The classes over which two systems can be compared: all, where they have the same, else COVID and Normal.
+
+    Where the classes differ, a probability of one system says something else than that of the other, as it is shared
+    out among other rivals. Of a pair, made to sum to 1, both say the same.
+
+    Raises:
+        ValueError: the classes differ, and not both systems have the pair.
+    """
+    if set(one) == set(other):
+        return tuple(one)
+    if not set(PAIR) <= set(one) & set(other):
+        found = " against ".join(", ".join(sorted(classes)) for classes in (one, other))
+        raise ValueError(f"neither the same classes nor {' and '.join(PAIR)} in both: {found}")
+    return PAIR
+
+
+def in_common(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
+    """Two systems' answers over :func:`common_classes`, in one order (errors: as there)."""
+    classes = common_classes(one.classes, other.classes)
+    if set(classes) < set(one.classes) | set(other.classes):
+        return pairwise(one, *PAIR), pairwise(other, *PAIR)
+    columns = [other.classes.index(name) for name in classes]
+    return one, replace(other, classes=classes, probabilities=other.probabilities[:, columns], logits=None)
 
 
 def difference(

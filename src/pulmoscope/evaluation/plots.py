@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from pulmoscope.evaluation.bootstrap import Estimate
 from pulmoscope.evaluation.calibration import Bin
@@ -55,15 +56,27 @@ def confusion_matrix(metrics: Metrics) -> bytes:
     return _png(figure)
 
 
-def roc(predictions: Predictions, metrics: Metrics) -> bytes:
+class Curve(NamedTuple):
+    """One ROC curve: its name, which images are positive, and their scores, both (images,)."""
+
+    name: str
+    positive: np.ndarray
+    scores: np.ndarray
+
+
+def roc(predictions: Predictions) -> bytes:
     """Sensitivity over 1 - specificity for every class against the rest."""
+    return roc_curves([Curve(*row[1:]) for row in _one_against_rest(predictions)])
+
+
+def roc_curves(curves: Sequence[Curve]) -> bytes:
+    """Sensitivity over 1 - specificity, several curves in one picture; the legend tells each one's AUROC."""
     figure, axes = _figure(5.6, 4.8)
     axes.plot([0, 1], [0, 1], color="#8b98a3", linewidth=1)
-    for index, name, positive, scores in _one_against_rest(predictions):
-        false_share, true_share, _ = roc_curve(positive, scores)
-        _line(
-            axes, index, false_share, true_share, f"{name}: {metrics.by_class[name]['auroc'].value or 0:.3f}"
-        )
+    for index, curve in enumerate(curves):
+        false_share, true_share, _ = roc_curve(curve.positive, curve.scores)
+        area = roc_auc_score(curve.positive, curve.scores)
+        _line(axes, index, false_share, true_share, f"{curve.name}: {area:.3f}")
     _unit_square(axes, "1 − specificity", "sensitivity")
     axes.legend(title="AUROC", loc="best", frameon=False)
     return _png(figure)

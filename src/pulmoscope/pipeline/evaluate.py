@@ -205,6 +205,6 @@ def draw(known: Predictions, metrics: Metrics) -> dict[str, bytes]:
         "risk_coverage": plots.risk_coverage(known),
     }
     if sum(count > 0 for count in metrics.counts.values()) > 1:
-        pictures["roc"] = plots.roc(known, metrics)
+        pictures["roc"] = plots.roc(known)
         pictures["precision_recall"] = plots.precision_recall(known, metrics)
     return pictures

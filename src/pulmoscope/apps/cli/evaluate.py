@@ -24,7 +24,10 @@ from pulmoscope.apps.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pulmoscope.datasets import SampleTable
+    from pulmoscope.datasets.labels import LabelMap
     from pulmoscope.runtime.model import Model
 
 _SHOWN_FAILURES = 10
@@ -150,11 +153,17 @@ def chosen(data: DataOptions, split: str, model: Model) -> SampleTable:
 
 
 def in_words_of(model: Model, data: DataOptions) -> SampleTable:
-    """The data sets with labels in a model's words: by the file of labels, else as in its training."""
-    from pulmoscope.datasets.labels import mapped_labels, read_labels
+    """The data sets with labels in a model's words, see :func:`label_map`."""
+    from pulmoscope.datasets.labels import mapped_labels
 
-    labels = model.bundle.recipe.get("labels", {}) if data.labels is None else read_labels(data.labels)
-    return mapped_labels(load_data(data.data, data.layout), labels)
+    return mapped_labels(load_data(data.data, data.layout), label_map(model, data.labels))
+
+
+def label_map(model: Model, file: Path | None) -> LabelMap:
+    """What labels are to a model: by a file of labels, else as in its training."""
+    from pulmoscope.datasets.labels import read_labels
+
+    return model.bundle.recipe.get("labels", {}) if file is None else read_labels(file)
 
 
 def tell_failures(report: Mapping[str, Any]) -> None:
