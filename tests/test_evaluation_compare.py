@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binomtest
 
 from pulmoscope.evaluation.bootstrap import units
-from pulmoscope.evaluation.compare import compare, difference, mcnemar
+from pulmoscope.evaluation.compare import common_classes, compare, difference, in_common, mcnemar
+from pulmoscope.evaluation.delong import delong
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 
 
@@ -153,3 +154,48 @@ def test_two_systems_may_judge_different_images_of_a_patient() -> None:
     two = predictions(["COVID", "COVID", "Normal"], [[1, 0], [0, 1], [0, 1]], patients=["a", "a", "b"])
     one = predictions(["COVID", "Normal"], [[1, 0], [0, 1]], patients=["a", "b"])
     assert difference(one, two, "accuracy", bootstrap=0).value == pytest.approx(1 / 3)
+
+
+def of_classes(classes: tuple[str, ...], rows: list[list[float]], labels: list[str]) -> Predictions:
+    bare = predictions(labels, np.zeros((len(labels), 2)))
+    return replace(bare, classes=classes, probabilities=np.array(rows))
+
+
+def test_systems_of_other_classes_share_the_pair() -> None:
+    labels = ["COVID", "Normal", "CAP"]
+    one = of_classes(("COVID", "CAP", "Normal"), [[0.6, 0.2, 0.2], [0.1, 0.5, 0.4], [0, 1, 0]], labels)
+    other = of_classes(("Normal", "COVID"), [[0.3, 0.7], [0.5, 0.5], [0.2, 0.8]], labels)
+    shared = in_common(one, other)
+    assert [pair.classes for pair in shared] == [("Normal", "COVID")] * 2
+    assert [pair.labels for pair in shared] == [("COVID", "Normal")] * 2
+    # The third class's part is shared out: 0.6 of 0.8, and 0.1 of 0.5.
+    np.testing.assert_allclose(shared[0].probabilities, [[0.25, 0.75], [0.8, 0.2]])
+    np.testing.assert_allclose(shared[1].probabilities, [[0.3, 0.7], [0.5, 0.5]])
+
+
+def test_systems_of_the_same_classes_share_them_all() -> None:
+    labels = ["COVID", "Normal", "CAP"]
+    rows = [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]]
+    one = of_classes(("COVID", "Normal", "CAP"), rows, labels)
+    other = of_classes(("CAP", "COVID", "Normal"), rows, labels)
+    first, second = in_common(one, other)
+    assert first is one
+    assert second.classes == one.classes
+    np.testing.assert_allclose(second.probabilities, np.array(rows)[:, [1, 2, 0]])
+
+
+def test_without_the_pair_nothing_is_shared() -> None:
+    assert common_classes(("CAP", "Normal"), ("Normal", "CAP")) == ("CAP", "Normal")
+    with pytest.raises(ValueError, match="CAP"):
+        common_classes(("COVID", "CAP"), ("COVID", "Normal"))
+
+
+def test_delongs_test_stands_beside_every_class_and_patients_with_several_images_are_counted() -> None:
+    rng = np.random.default_rng(4)
+    labels = ["COVID", "Normal"] * 10
+    one, other = (of_covid(labels, list(rng.random(20)), ["a"] * 3 + ["b"] * 2 + [""] * 15) for _ in range(2))
+    found = compare(one, other, 0)
+    ill = np.array([label == "COVID" for label in labels])
+    assert found.delong["COVID"] == delong(one.probabilities[:, 0], other.probabilities[:, 0], ill)
+    assert found.delong["Normal"] == delong(one.probabilities[:, 1], other.probabilities[:, 1], ~ill)
+    assert (found.units, found.several) == (17, 2)

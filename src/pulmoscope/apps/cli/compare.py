@@ -37,7 +37,6 @@ _ROWS = {
     "balanced_accuracy": "Balanced accuracy",
     "mcc": "MCC",
 }
-_BY_CLASS = {"sensitivity": "Sensitivity", "auroc": "AUROC against the rest"}
 
 
 def command(
@@ -104,10 +103,13 @@ def _tell(result: Mapping[str, Any]) -> None:
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
     for key, title in _ROWS.items():
         view.add_row(title, *_cells(result["figures"][key]))
+    # Of two classes each against the rest is the same, and the pair once more.
+    several = len(classes) > 2
     for label, held in result["by_class"].items():
-        for key, title in _BY_CLASS.items():
-            view.add_row(f"{label}: {title}", *_cells(held[key]))
-    if (pair := result["pair"]) is not None:
+        view.add_row(f"{label}: Sensitivity", *_cells(held["sensitivity"]))
+        if several:
+            view.add_row(f"{label}: AUROC against the rest", *_cells(held["auroc"]))
+    if several and (pair := result["pair"]) is not None:
         view.add_row(f"AUROC, {pair['positive']} against {pair['negative']}", *_cells(pair["auroc"]))
     show(view)
     _tell_delong(result)
@@ -120,6 +122,8 @@ def _tell(result: Mapping[str, Any]) -> None:
     for side, name in names.items():
         if used := result[side]["used_for_calibration"]:
             typer.echo(f"{used} of the images were used to calibrate {name}.")
+        if homes := [home for home, learnt in result[side]["learnt_from"].items() if learnt]:
+            typer.echo(f"{name} has learnt from {', '.join(homes)}, where some of these images are from.")
     typer.echo(result["conclusion"]["sentence"])
 
 
