@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -197,6 +198,26 @@ def test_models_without_a_label_in_common_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_hospital_that_one_model_has_learnt_from_is_told(tmp_path: Path, mixed: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(mixed, root)
+    table = (root / "manifest.csv").read_text(encoding="utf-8")
+    (root / "manifest.csv").write_text(table.replace(",here", ",shenzhen"), encoding="utf-8")
+    folders = []
+    for name, hospitals in (("knows", {"shenzhen": {"COVID": 5}}), ("not", {"nih": {"COVID": 5}})):
+        bundle = tiny_bundle(tmp_path / name, name=name, training_data={"classes_by_hospital": hospitals})
+        folders.append(
+            replace(bundle, recipe={"labels": {"Typical": "COVID", "Negative": "Normal"}}).save().folder
+        )
+    ended = run(*folders, "--data", root, "-o", tmp_path / "out", "--bootstrap", 0)
+    found = json.loads((tmp_path / "out" / "compare.json").read_text(encoding="utf-8"))
+    assert [found[side]["learnt_from"] for side in ("first", "second")] == [
+        {"shenzhen": True},
+        {"shenzhen": False},
+    ]
+    assert "shenzhen" in ended.stdout
+
+
 def test_labels_without_data_are_refused(right: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="--labels"):
         run(right, right, "--labels", tmp_path / "labels.csv", "-o", tmp_path / "out")
@@ -227,6 +248,8 @@ def test_files_may_stand_in_another_order(right: Path, table: SampleTable, tmp_p
 def test_a_model_is_no_better_than_itself(right: Path, tmp_path: Path) -> None:
     found = compare(right, right, tmp_path, bootstrap=50)
     assert found["conclusion"]["better"] == "none"
+    # Two of one name are told apart.
+    assert all(f"{letter} (right" in found["conclusion"]["sentence"] for letter in "AB")
     assert found["mcnemar"]["p_value"] == 1
     assert all(found["figures"][name]["difference"]["value"] == 0 for name in COMPARED)
 

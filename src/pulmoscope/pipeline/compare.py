@@ -15,6 +15,7 @@ from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.core.types import Modality
+from pulmoscope.datasets.hospitals import UNIDENTIFIED
 from pulmoscope.datasets.studies import holds_studies
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
@@ -24,7 +25,7 @@ from pulmoscope.evaluation.compare import compare as measure
 from pulmoscope.evaluation.metrics import PAIR, Predictions, pairwise
 from pulmoscope.pipeline.api import evaluate
 from pulmoscope.pipeline.predict import Progress, read_predictions
-from pulmoscope.report.compare import compare_page, conclusion
+from pulmoscope.report.compare import compare_page, conclusion, names_of
 from pulmoscope.runtime.model import Model
 
 SCHEMA_VERSION = "1.1"
@@ -194,7 +195,7 @@ def _compared(
         "notice": NOTICE,
     }
     result["conclusion"] = conclusion(result)
-    write_text(out / PAGE, compare_page(result, plots.roc_curves(_curves(answers, (one.name, other.name)))))
+    write_text(out / PAGE, compare_page(result, plots.roc_curves(_curves(answers, names_of(result)))))
     write_json(out / RESULT, result)
     return result
 
@@ -238,7 +239,7 @@ def _pair(
     }
 
 
-def _curves(answers: tuple[Predictions, Predictions], names: tuple[str, str]) -> list[plots.Curve]:
+def _curves(answers: tuple[Predictions, Predictions], names: Mapping[str, str]) -> list[plots.Curve]:
     """What the picture shows of both models: the pair where there is one, else each class against the rest."""
     classes = set(answers[0].classes) & set(answers[0].labels)
     if set(PAIR) <= classes:
@@ -251,7 +252,7 @@ def _curves(answers: tuple[Predictions, Predictions], names: tuple[str, str]) ->
             predictions.probabilities[:, predictions.classes.index(label)],
         )
         for label in sorted(classes)
-        for name, predictions in zip(names, answers, strict=True)
+        for name, predictions in zip(names.values(), answers, strict=True)
     ]
 
 
@@ -279,13 +280,10 @@ class _Evaluation:
             ):
                 raise ValueError("the model or the data are not named")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{folder}: holds no evaluation ({file.name}: {error})") from error
+            raise DatasetError(
+                f"{folder}: holds no evaluation ({file.name}: {error}); to evaluate two models first, give --data"
+            ) from error
         return cls(folder, metrics, read_predictions(folder / "predictions.csv"))
-
-    @property
-    def name(self) -> str:
-        """Of the model, with its version."""
-        return f"{self.metrics['model']['name']} {self.metrics['model']['version']}"
 
     def facts(self) -> dict[str, Any]:
         """Which model, and what it has seen: of the images by calibration, and of their hospitals by training."""
@@ -294,7 +292,10 @@ class _Evaluation:
         return {
             **identity,
             "used_for_calibration": self.metrics["data"].get("used_for_calibration", 0),
-            "learnt_from": {row["hospital"]: row["learnt"] for row in hospitals},
+            "learnt_from": {
+                row["hospital"]: None if row["hospital"] == UNIDENTIFIED else row["learnt"]
+                for row in hospitals
+            },
         }
 
 

@@ -35,6 +35,16 @@ def compare_page(comparison: Mapping[str, Any], curves: bytes) -> str:
     )
 
 
+def names_of(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """What both models are called, ``first`` and ``second``: by letters, too, where their names are the same."""
+    names = {
+        side: f"{comparison[side]['name']} {comparison[side]['version']}" for side in ("first", "second")
+    }
+    if len(set(names.values())) == 1:
+        return {side: f"{letter} ({names[side]})" for side, letter in (("first", "A"), ("second", "B"))}
+    return names
+
+
 def conclusion(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """What can be concluded: ``better`` (``first``, ``second``, ``mixed`` or ``none``) and a plain sentence.
 
@@ -43,9 +53,7 @@ def conclusion(comparison: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         comparison: the content of ``compare.json`` but for this.
     """
-    names = {
-        side: f"{comparison[side]['name']} {comparison[side]['version']}" for side in ("first", "second")
-    }
+    names = names_of(comparison)
     sides: dict[str, list[str]] = {"first": [], "second": [], "neither": []}
     for name in OVERALL:
         gap = comparison["figures"][name]["difference"]
