@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulmoscope.evaluation.audit.evidence import EVIDENCE
+from pulmoscope.evaluation.audit.facts import FACTS
 from pulmoscope.evaluation.audit.items import CLAIM, ITEMS, TRIPOD, checklist
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.runtime.bundle import Bundle, Calibration, load
@@ -28,6 +28,17 @@ TRIPOD_NUMBERS = (
     "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 15 16 17 18a 18b 18c "
     "18d 18e 18f 19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
 )
+FULL: dict[str, Any] = {
+    "erasure": {"results": [{}]},
+    "shortcuts": {"verdicts": [{}]},
+    "hospitals": {"rows": [{}], "left_out": {"left-out": {}}, "repeatability": {"images": 24}},
+    "evidence": {"randomised": {"images": 24}},
+    "robustness": {"results": [{}]},
+    "calibration": {"errors": [{}], "predictive_values": {"all": {}}},
+    "groups": {"by": {"age": [{}], "sex": [{}], "view": [{}]}},
+    "duplicates": {"verdicts": [{}]},
+}
+"""Every part of an audit, with what it holds where it found something."""
 RANK = {"not known": 0, "partly": 1, "reported": 2}
 
 
@@ -46,7 +57,7 @@ def test_both_guidelines_are_whole() -> None:
 
 def test_every_item_rests_on_evidence_that_there_is_and_all_evidence_is_used() -> None:
     named = {name for items in ITEMS.values() for item in items for name in (*item.needs, *item.hints)}
-    assert named == set(EVIDENCE)
+    assert named == set(FACTS)
 
 
 def test_an_empty_bundle_tells_only_what_no_bundle_can_lack() -> None:
@@ -103,18 +114,29 @@ def test_internal_figures_are_no_external_ones() -> None:
     assert (statuses(bare)[CLAIM, "28"], statuses(bare)[CLAIM, "29"]) == ("reported", "not known")
 
 
-def test_an_audit_tells_what_it_made_and_not_what_it_could_not() -> None:
-    made = {"robustness": [{"kind": "blur"}], "maps": {"status": "known", "in_lungs": 0.7}, "subgroups": {}}
-    told = statuses(EMPTY, made)
-    assert (told[CLAIM, "30"], told[CLAIM, "31"], told[TRIPOD, "14"]) == ("reported", "reported", "not known")
-    failed = {"robustness": "not known", "maps": {"status": "not known"}}
-    assert statuses(EMPTY, failed) == statuses(EMPTY)
-    # Shortcuts alone are a part of robustness.
-    assert statuses(EMPTY, {"results": [{"code": "clean"}]})[CLAIM, "30"] == "partly"
+def test_an_audit_tells_what_it_found_and_not_what_it_could_not() -> None:
+    parts = {
+        "robustness": {"results": [{}]},
+        "evidence": {"randomised": {"images": 24}},
+        "groups": {"by": {"sex": [{}]}},
+    }
+    told = statuses(EMPTY, {"parts": parts})
+    assert [told[item] for item in ((CLAIM, "30"), (CLAIM, "31"), (TRIPOD, "14"))] == ["reported"] * 3
+    # Parts that could be made of nothing tell nothing; views are no groups of people.
+    parts = {
+        "robustness": {},
+        "groups": {"by": {"age": [], "sex": [], "view": [{}]}},
+        "hospitals": {"left_out": {}},
+    }
+    told = statuses(EMPTY, {"parts": parts})
+    assert [told[item] for item in ((CLAIM, "30"), (TRIPOD, "14"), (TRIPOD, "23b"))] == ["not known"] * 3
+    assert told[TRIPOD, "20b"] == "partly"
+    # Lungs and borders taken away are a part of robustness.
+    assert statuses(EMPTY, {"parts": {"erasure": {"results": [{}]}}})[CLAIM, "30"] == "partly"
 
 
 def test_what_only_authors_know_is_never_reported() -> None:
-    told = statuses(load("xray-covid"), {"results": [{}], "data": {"images": 1}, "subgroups": [{}]})
+    told = statuses(load("xray-covid"), {"data": {"images": 1}, "parts": FULL})
     theirs = {
         CLAIM: ("4", "5", "11", "15", "16", "34", "44"),
         TRIPOD: ("5b", "17", "18a", "18b", "18c", "18d", "19"),
@@ -124,14 +146,9 @@ def test_what_only_authors_know_is_never_reported() -> None:
     assert told[CLAIM, "7"] == told[TRIPOD, "12d"] == "reported"
 
 
-SECTIONS = st.sets(
-    st.sampled_from(
-        ["results", "data", "maps", "robustness", "subgroups", "duplicates", "calibration", "hospitals"]
-    )
-)
-
-
-@given(fewer=SECTIONS, more=SECTIONS)
+@given(fewer=st.sets(st.sampled_from(sorted(FULL))), more=st.sets(st.sampled_from(sorted(FULL))))
 def test_more_evidence_never_tells_less(fewer: set[str], more: set[str]) -> None:
-    small, large = (statuses(EMPTY, {name: [1] for name in sections}) for sections in (fewer, fewer | more))
+    small, large = (
+        statuses(EMPTY, {"parts": {name: FULL[name] for name in names}}) for names in (fewer, fewer | more)
+    )
     assert all(RANK[large[item]] >= RANK[status] for item, status in small.items())

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pulmoscope.evaluation.audit.evidence import EVIDENCE, Audit
+from pulmoscope.evaluation.audit.facts import FACTS, Audit
 from pulmoscope.runtime.bundle import Bundle
 
 CLAIM, TRIPOD = "CLAIM 2024", "TRIPOD+AI"
@@ -27,7 +27,7 @@ class Item:
     Attributes:
         number: as the guideline counts.
         what: in short, our words.
-        needs: of :data:`~pulmoscope.evaluation.audit.evidence.EVIDENCE`; where all are known the item is reported.
+        needs: of :data:`~pulmoscope.evaluation.audit.facts.FACTS`; where all are known the item is reported.
         hints: evidence that tells a part of it, however much there is.
     """
 
@@ -75,17 +75,21 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         _item("27", "how several models are joined", "votes"),
         _item("28", "by which figures it is measured", "figures", "audit calibration, audit prevalence"),
         _item("29", "uncertainty and significance", "intervals", hints="audit repeated"),
-        _item("30", "robustness", "audit robustness", hints="audit figures"),
+        _item("30", "robustness", "audit robustness", hints="audit erasure, audit shortcuts"),
         _item("31", "explanations, and whether they hold", "audit maps"),
         _item("32", "figures on internal data", "internal"),
-        _item("33", "figures on external data", "external", hints="left out, audit hospitals"),
+        _item("33", "figures on external data", "external", hints="left out, audit left out"),
         _item("34", "registration of a trial"),
         _item("35", "numbers included and excluded", hints="counts, audit data, warnings"),
-        _item("36", "who the patients of each part are", hints="source classes, views, audit subgroups"),
+        _item(
+            "36",
+            "who the patients of each part are",
+            hints="source classes, views, audit people, audit views",
+        ),
         _item("37", "performance with its uncertainty", "figures, intervals"),
         _item("38", "diagnostic accuracy and its precision", "errors, intervals"),
         _item("39", "which cases it gets wrong", hints="errors"),
-        _item("40", "limits", hints="use, audit figures, left out"),
+        _item("40", "limits", hints="use, audit erasure, audit shortcuts, left out"),
         _item("41", "what it means for practice", hints="use"),
         _item("42", "where the protocol and details are", hints="commands, paper"),
         _item("43", "whether software, model and data can be had", "parts, terms"),
@@ -115,7 +119,12 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         _item("12a", "how data were used and divided", "counts, patients"),
         _item("12b", "how predictors are scaled", "preprocess"),
         _item("12c", "kind of model, and how it was built", hints="model, training, internal"),
-        _item("12d", "differences between hospitals", "left out", hints="audit hospitals, hospitals"),
+        _item(
+            "12d",
+            "differences between hospitals",
+            "left out",
+            hints="audit hospitals, audit left out, hospitals",
+        ),
         _item(
             "12e",
             "measures of performance",
@@ -125,7 +134,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         _item("12f", "recalibration", "calibrated here", hints="temperature"),
         _item("12g", "how predictions are calculated", "parts, verified"),
         _item("13", "unequal classes", "imbalance"),
-        _item("14", "fairness", "audit subgroups"),
+        _item("14", "fairness", "audit people"),
         _item("15", "what it puts out, and its thresholds", "classes, thresholds, temperature"),
         _item("16", "how training and evaluation data differ", hints="sources, audit data, hospitals"),
         _item("17", "ethics and consent"),
@@ -137,15 +146,22 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         _item("18f", "whether the code can be had", hints="software, commands"),
         _item("19", "part that patients and the public had"),
         _item("20a", "how many took part, with and without the outcome", hints="counts, patients"),
-        _item("20b", "who they are, by source", hints="source classes, views, audit subgroups"),
+        _item("20b", "who they are, by source", hints="source classes, views, audit people, audit views"),
         _item("20c", "how they differ from the training's", hints="source classes, audit data"),
         _item("21", "how many in each analysis", "counts, figures"),
         _item("22", "the full model, to use and to test", "parts, verified, terms"),
-        _item("23a", "performance with intervals, and in subgroups", "intervals, audit subgroups"),
-        _item("23b", "how performance differs between hospitals", "left out", hints="audit hospitals"),
+        _item("23a", "performance with intervals, and in subgroups", "intervals, audit people"),
+        _item(
+            "23b",
+            "how performance differs between hospitals",
+            "left out",
+            hints="audit hospitals, audit left out",
+        ),
         _item("24", "performance after recalibration", "recalibrated"),
-        _item("25", "interpretation, fairness among it", hints="audit figures, audit subgroups"),
-        _item("26", "limits", hints="use, audit figures, left out"),
+        _item(
+            "25", "interpretation, fairness among it", hints="audit erasure, audit shortcuts, audit people"
+        ),
+        _item("26", "limits", hints="use, audit erasure, audit shortcuts, left out"),
         _item(
             "27a", "what to do with poor input", "distance, view network", hints="imputer, audit robustness"
         ),
@@ -178,8 +194,8 @@ def checklist(facts: tuple[Bundle, Audit]) -> list[dict[str, str]]:
 
 def _answer(item: Item, bundle: Bundle, audit: Audit) -> dict[str, str]:
     """``status`` and ``where`` of an item."""
-    told = [name for name in (*item.needs, *item.hints) if EVIDENCE[name].known(bundle, audit)]
+    told = [name for name in (*item.needs, *item.hints) if FACTS[name].known(bundle, audit)]
     whole = bool(item.needs) and set(item.needs) <= set(told)
     status: Status = "reported" if whole else "partly" if told else "not known"
-    places = dict.fromkeys(place for name in told for place in EVIDENCE[name].where.split("; "))
+    places = dict.fromkeys(place for name in told for place in FACTS[name].where.split("; "))
     return {"status": status, "where": "; ".join(places)}
