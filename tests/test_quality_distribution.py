@@ -96,3 +96,52 @@ def test_other_content_is_refused_and_pickles_are_never_loaded(reference: Refere
             Reference.from_bytes(content)
         with pytest.raises(BundleError, match=r"^normal\.npz: is not"):
             Reference.from_bytes(content, "normal.npz")
+
+
+def maps_of(count: int, seed: int) -> np.ndarray:
+    """Feature maps (count, 12, 3, 4) with a level of its own at each place."""
+    rng = np.random.default_rng(seed)
+    levels = np.random.default_rng(50).normal(0, 3, (FEATURES, 3, 4))
+    return (rng.normal(0, 1, (count, FEATURES, 3, 4)) + levels).astype(np.float32)
+
+
+def test_what_is_strange_at_one_place_shows_at_that_place() -> None:
+    known = maps_of(400, 51)
+    reference = Reference.fit(known.mean(axis=(2, 3)), np.zeros(400)).with_cells(known.mean(axis=0))
+    image = maps_of(1, 52)[0]
+    image[:, 2, 1] += np.random.default_rng(53).normal(0, 30, FEATURES)
+    excess = reference.excess(image)
+    assert excess is not None
+    assert np.unravel_index(excess.argmax(), excess.shape) == (2, 1)
+    assert excess.max() == 1
+    assert np.sort(excess.ravel())[-2] < 0.3
+    assert (excess >= 0).all()
+
+
+def test_the_parts_of_all_places_make_up_the_distance() -> None:
+    """Where all places of the training images are alike, the mean over the cells is the squared distance."""
+    known = np.random.default_rng(54).normal(0, 1, (400, FEATURES, 2, 2)).astype(np.float32)
+    reference = Reference.fit(known.mean(axis=(2, 3)), np.zeros(400))
+    alike = np.repeat(reference.mean, 4).reshape(FEATURES, 2, 2)
+    image = known[0] + 5
+    parts = reference.with_cells(alike).excess(image)
+    offset = (image - alike).transpose(1, 2, 0) @ reference.projection.T
+    expected = offset @ offset.mean(axis=(0, 1))
+    assert expected.mean() == pytest.approx(
+        float(reference.distance(image.mean(axis=(1, 2))[None])[0]) ** 2, rel=1e-3
+    )
+    assert parts is not None
+    np.testing.assert_allclose(parts, np.maximum(expected, 0) / expected.max(), rtol=1e-3, atol=1e-4)
+
+
+def test_without_known_places_nothing_is_said_of_them(reference: Reference) -> None:
+    assert reference.excess(maps_of(1, 55)[0]) is None
+    other_size = reference.with_cells(np.zeros((FEATURES, 5, 5), dtype=np.float32))
+    assert other_size.excess(maps_of(1, 55)[0]) is None
+
+
+def test_places_survive_the_file(reference: Reference) -> None:
+    known = reference.with_cells(maps_of(1, 56)[0])
+    read = Reference.from_bytes(known.to_bytes())
+    np.testing.assert_array_equal(read.cells, known.cells)
+    assert Reference.from_bytes(reference.to_bytes()).cells is None

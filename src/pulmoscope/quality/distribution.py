@@ -31,6 +31,8 @@ class Reference:
         centres: (classes, dimensions), the classes' means in that space.
         quantile: the fraction of held-out images that ``limit`` lets pass.
         limit: see :meth:`with_limit`; infinite until then.
+        cells: (dimensions, rows, columns), where the cells of the training images' feature maps lie in that space on
+            average, each place of the map by itself; None: not known, and nothing can be said of places.
     """
 
     mean: FloatArray
@@ -38,6 +40,7 @@ class Reference:
     centres: FloatArray
     quantile: float = 0.99
     limit: float = float("inf")
+    cells: FloatArray | None = None
 
     @classmethod
     def fit(
@@ -80,6 +83,38 @@ class Reference:
         """Set the limit to the quantile of the distances (images,) of held-out images, unseen by :meth:`fit`."""
         return replace(self, limit=float(np.quantile(distances, self.quantile)))
 
+    def with_cells(self, mean_map: FloatArray) -> Reference:
+        """Know the places, from the mean (features, rows, columns) of the training images' feature maps."""
+        return replace(self, cells=self._projected(mean_map))
+
+    def excess(self, features: FloatArray) -> FloatArray | None:
+        """Where an image is unlike the training images.
+
+        How far each cell lies off in the direction in which the image as a whole does: the distance is that of the
+        mean over all cells, so each cell has its part in it. Of that part what such a cell of the training images has
+        on average is taken off: the heart is not strange where there is a heart.
+
+        Args:
+            features: the image's feature maps, (features, rows, columns).
+
+        Returns:
+            float32 (rows, columns), in [0, 1], as fractions of the largest; 0 where a cell lies no farther off than
+            usual. None where the places are not known.
+        """
+        if self.cells is None or self.cells.shape[1:] != features.shape[1:]:
+            return None
+        point = (features.mean(axis=(1, 2)) - self.mean) @ self.projection.T
+        offsets = point - self.centres
+        offset = offsets[np.linalg.norm(offsets, axis=1).argmin()]
+        parts = np.tensordot(offset, self._projected(features) - self.cells, axes=1)
+        most = float(parts.max())
+        return np.asarray(np.maximum(parts, 0) / (most if most > 0 else 1), dtype=np.float32)
+
+    def _projected(self, features: FloatArray) -> FloatArray:
+        """Feature maps (features, rows, columns) cell by cell in the whitened space."""
+        centred = features - self.mean[:, None, None]
+        return np.asarray(np.tensordot(self.projection, centred, axes=1), dtype=np.float32)
+
     def to_bytes(self) -> bytes:
         """As an npz file; equal references give equal bytes."""
         stream = io.BytesIO()
@@ -90,6 +125,7 @@ class Reference:
             centres=self.centres,
             quantile=self.quantile,
             limit=self.limit,
+            **({} if self.cells is None else {"cells": self.cells}),
         )
         return stream.getvalue()
 
@@ -111,6 +147,7 @@ class Reference:
                     np.asarray(stored["centres"], dtype=np.float32),
                     float(stored["quantile"]),
                     float(stored["limit"]),
+                    np.asarray(stored["cells"], dtype=np.float32) if "cells" in stored else None,
                 )
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise BundleError(f"{name}: is not a reference distribution ({error})") from error

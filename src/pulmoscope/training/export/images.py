@@ -121,6 +121,8 @@ def _measured(
     reference = _reference(train, val)
     # The rule is one of radiographs: a slice without a finding does not speak for the lungs.
     normal = _normal(train, val, draft.classes) if draft.modality == "XRAY" else None
+    if normal is not None:
+        normal = normal.with_cells(_mean_normal_map(network, images, draft.classes))
     for part, distribution in (("reference.npz", reference), ("normal.npz", normal)):
         (draft.folder / part).unlink(missing_ok=True)
         if distribution is not None:
@@ -149,6 +151,18 @@ def _measured(
             held_out=held_out,
         ),
     )
+
+
+def _mean_normal_map(network: Network, images: FramedImages, classes: Sequence[str]) -> FloatArray:
+    """The mean feature maps (maps, rows, columns) of the normal training images; there is at least one."""
+    negative = np.array([not is_positive(name) for name in classes])
+    places = images.frames.places("train")
+    indices = places[negative[images.frames.labels[places]]]
+    sums = [
+        network(_tensors(images, indices[start : start + BATCH]))["features"].sum(axis=0, dtype=np.float64)
+        for start in range(0, len(indices), BATCH)
+    ]
+    return np.asarray(np.sum(sums, axis=0) / len(indices), dtype=np.float32)
 
 
 def _reference(train: _Answers, val: _Answers) -> Reference | None:
