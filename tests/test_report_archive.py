@@ -28,10 +28,10 @@ def written(folder: Path, plain: object) -> Path:
     return path
 
 
-def test_a_file_of_1_4_is_read_in_the_form_of_2_0() -> None:
+def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     old, found = json.loads(OLD.read_text(encoding="utf-8")), read_diagnosis(OLD)
     follows_schema(found)
-    assert found["schema_version"] == "2.0"
+    assert found["schema_version"] == "2.1"
     assert found["quality"] == {
         "verdict": "warn",
         "flags": [

@@ -96,7 +96,7 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "2.0"
+    assert plain["schema_version"] == "2.1"
     assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
     assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
     assert [found["index"] for found in plain["slices"]] == list(range(24))

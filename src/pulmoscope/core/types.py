@@ -225,12 +225,30 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class PredictionSet:
+    """The classes that can't be ruled out (conformal prediction, Vovk et al. 2005).
+
+    Attributes:
+        coverage: the fraction of images like those it was fitted on whose class is among ``classes``.
+        classes: in the model's order; empty: none of them fits.
+    """
+
+    coverage: float
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """Calibrated probabilities per class (they sum to 1) and what is done with them."""
+    """Calibrated probabilities per class (they sum to 1) and what is done with them.
+
+    Attributes:
+        set: the classes that can't be ruled out; None where the model has no such sets.
+    """
 
     probabilities: Mapping[str, float]
     decision: Decision
     reason: str
+    set: PredictionSet | None = None
 
     @property
     def label(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
@@ -30,6 +31,9 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
 )
 
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+
+FEWEST_OF_A_LINE = 20
+"""Images of a hospital from which on its risk is drawn."""
 
 _INK, _GRID = "#16212b", "#dbe2e8"
 
@@ -123,11 +127,18 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
 def risk_coverage(predictions: Predictions) -> bytes:
     """Fraction of wrong answers over the fraction of images answered, the surest first, and where the model stands.
 
+    A line for each hospital (source, where none is known) of :data:`FEWEST_OF_A_LINE` images and more, where there are
+    several.
     The point may lie off the line: the model also refers for an image's quality, whatever its probability.
     """
     figure, axes = _figure(5.6, 4.8)
     coverage, risk = risk_by_coverage(predictions)
     axes.plot(coverage, risk, color=COLOURS[0], linewidth=1.8, label="by probability alone")
+    origins = predictions.hospitals or predictions.sources
+    lines = [name for name, images in sorted(Counter(origins).items()) if images >= FEWEST_OF_A_LINE]
+    for index, name in enumerate(lines if len(set(origins)) > 1 else [], start=2):
+        part = predictions.select([origin == name for origin in origins])
+        _line(axes, index, *risk_by_coverage(part), f"{name or 'source unknown'} ({len(part)})", width=1.0)
     counts = referral(predictions, bootstrap=0)["counts"]
     reported = counts["right_reported"] + counts["wrong_reported"]
     if reported:
@@ -261,13 +272,22 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _line(axes: Axes, index: int, x: np.ndarray, y: np.ndarray, label: str, *, steps: bool = False) -> None:
+def _line(
+    axes: Axes,
+    index: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    label: str,
+    *,
+    steps: bool = False,
+    width: float = 1.8,
+) -> None:
     axes.plot(
         x,
         y,
         color=COLOURS[index % len(COLOURS)],
         linestyle=DASHES[index % len(DASHES)],
-        linewidth=1.8,
+        linewidth=width,
         label=label,
         drawstyle="steps-post" if steps else "default",
     )

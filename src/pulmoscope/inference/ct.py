@@ -15,7 +15,7 @@ from pulmoscope.inference.measure import held_to_measure, measured, with_limits
 from pulmoscope.inference.missing import missing_flags
 from pulmoscope.inference.patient_rule import ENOUGH
 from pulmoscope.inference.reading import Reading
-from pulmoscope.runtime.bundle import Thresholds
+from pulmoscope.runtime.bundle import Conformal, Thresholds
 from pulmoscope.runtime.model import Model
 
 
@@ -61,13 +61,17 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
     missing = missing_flags(seen.search, seen.lungs, bundle.imputer)
     quality = Quality((*checked.result().all_flags, *missing, *answer.flags))
     severity, masks = with_limits(measuring.result() if measuring else None, quality)
-    prediction = held_to_measure(_decided(answer, quality, bundle.thresholds), severity)
+    # What is fitted on slices says nothing of a patient.
+    conformal = None if bundle.patient is None else bundle.conformal
+    prediction = held_to_measure(_decided(answer, quality, bundle.thresholds, conformal), severity)
     return CtResult(reading, answer, quality, prediction, severity, masks)
 
 
-def _decided(answer: CtAnswer, quality: Quality, thresholds: Thresholds) -> Prediction:
+def _decided(
+    answer: CtAnswer, quality: Quality, thresholds: Thresholds, conformal: Conformal | None
+) -> Prediction:
     """Report or refer; what hardly any patient has checked is always referred."""
-    prediction = decide(answer.patient, quality, thresholds)
+    prediction = decide(answer.patient, quality, thresholds, conformal)
     if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (

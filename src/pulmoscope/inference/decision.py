@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality, Scan, Subject
+from pulmoscope.core.types import (
+    Decision,
+    Flag,
+    FlagLevel,
+    Prediction,
+    PredictionSet,
+    Quality,
+    Scan,
+    Subject,
+)
 from pulmoscope.quality import ct_rules, rules, unproven, views
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.html import percent
-from pulmoscope.runtime.bundle import Bundle, Thresholds
+from pulmoscope.runtime.bundle import Bundle, Conformal, Thresholds
 from pulmoscope.runtime.model import Outputs
 
 if TYPE_CHECKING:  # scipy takes half a second
@@ -43,7 +52,7 @@ def decide_images(
         if not is_positive(max(probabilities, key=lambda name: probabilities[name])):
             unlike += rules.unlike_normal(from_normal[index], thresholds.normal_distance)
         quality = Quality((*known, *unlike, *limits))
-        decisions.append((quality, decide(probabilities, quality, thresholds)))
+        decisions.append((quality, decide(probabilities, quality, thresholds, bundle.conformal)))
     return decisions
 
 
@@ -66,21 +75,48 @@ def ct_quality(scan: Scan, lungs: LungMask | None, sources: Collection[str]) -> 
     return Quality(rules.synthetic_and_real(flags, sources))
 
 
-def decide(probabilities: Mapping[str, float], quality: Quality, thresholds: Thresholds) -> Prediction:
-    """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough."""
+def decide(
+    probabilities: Mapping[str, float],
+    quality: Quality,
+    thresholds: Thresholds,
+    conformal: Conformal | None = None,
+) -> Prediction:
+    """Report the answer, or refer the scan to a person: for its quality, or because the model is not sure enough.
+
+    Args:
+        conformal: tells which classes can't be ruled out; an answer that is not among them is referred. None: that is
+            not asked.
+    """
+    fitting = None if conformal is None else conformal.set_of(probabilities)
+    decision, reason = _decided(probabilities, quality, thresholds, fitting)
+    return Prediction(probabilities, decision, reason, fitting)
+
+
+def _decided(
+    probabilities: Mapping[str, float],
+    quality: Quality,
+    thresholds: Thresholds,
+    fitting: PredictionSet | None,
+) -> tuple[Decision, str]:
+    """The decision and its reason: the first that there is."""
     label, best = max(probabilities.items(), key=lambda item: item[1])
     confidence = thresholds.of(label)
     if quality.refusals:
-        return Prediction(probabilities, Decision.REFER, _refusal(quality.refusals))
+        return Decision.REFER, _refusal(quality.refusals)
     reached, least = _apart(best, confidence)
     reason = f"The most probable answer, {label}, reaches {reached}; this model reports it from {least} on."
     if best < confidence:
-        return Prediction(probabilities, Decision.REFER, reason)
+        return Decision.REFER, reason
+    if fitting is not None and label not in fitting.classes:
+        return Decision.REFER, (
+            f"The most probable answer, {label}, reaches {reached}; {percent(fitting.coverage, 0)} of the images that "
+            "the model was calibrated with reached more for their own class."
+        )
     if quality.verdict == "warn":
         reason += " Mind the warnings on the image's quality."
     if any(flag.level is FlagLevel.WARN for flag in quality.limits):
         reason += " Mind the limits of this model."
-    return Prediction(probabilities, Decision.REPORT, reason)
+    return Decision.REPORT, reason
 
 
 def _refusal(refusals: Sequence[Flag]) -> str:

@@ -1,4 +1,7 @@
-"""A model's probabilities and its referral, fitted anew on labelled images or studies: those of one hospital, say."""
+"""A model's probabilities, its referral and its sets of classes, fitted anew on labelled images or studies.
+
+Those of one hospital, say. How many it takes was measured on hospitals left out of training (docs/abstention.md).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.checksum import file_checksums, table_checksum
 from pulmoscope.datasets.hospitals import UNIDENTIFIED
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.bootstrap import units
+from pulmoscope.evaluation.calibration import confidence_threshold, fit_calibration
+from pulmoscope.evaluation.conformal import LEAST, fit_conformal
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.thresholds import class_thresholds
 from pulmoscope.pipeline.predict import Failure, Progress
@@ -23,8 +28,12 @@ from pulmoscope.pipeline.predict_studies import predict_answers
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, MANIFEST, PARTS, Bundle, Calibration, Thresholds
 from pulmoscope.runtime.model import Model, calibrated
 
-LEAST = 50
-"""Fewer images say next to nothing about how often an answer of 90 % is right."""
+RECOMMENDED = 100
+"""Images that a hospital should label: with fewer, chance still decides much (see :data:`EXPECTED`)."""
+
+ENOUGH_TO_REFER = 50
+"""Images from which on the thresholds of referral are fitted: fewer say next to nothing about how often an answer of
+90 % is right, and the model's own stay."""
 
 EVALUATIONS = ("internal", "external", "unknown")
 """Roles of recorded evaluations; those of audits and of hospitals left out say what they say."""
@@ -46,10 +55,12 @@ def calibrate(
     force: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Bundle, tuple[Failure, ...]]:
-    """Write a copy of a model's bundle with temperature and thresholds of referral fitted on a table.
+    """Write a copy of a model's bundle fitted to a table: probabilities, thresholds of referral, sets of classes.
 
-    The networks stay as they are, and so does how far an image may be from the training images. The card is not
-    written: see :func:`pulmoscope.training.card.text.model_card`.
+    Probabilities by temperature and, where it helps, a bias of each class (:func:`fit_calibration`). Thresholds of
+    referral from :data:`ENOUGH_TO_REFER` images on. The sets of classes that can't be ruled out are those of the table
+    alone. The networks stay as they are, and so does how far an image may be from the training images. The card is
+    not written: see :func:`pulmoscope.training.card.text.model_card`.
 
     Args:
         table: images, or studies where the model predicts patients, that training has not seen.
@@ -74,8 +85,8 @@ def calibrate(
     unit = "images" if bundle.patient is None else "studies"
     known = _enough(predictions, table, unit)
     assert known.logits is not None
-    temperature = fit_temperature(known.logits, known.truth)
-    probabilities = calibrated(known.logits.astype(np.float32), temperature)
+    temperature, bias = fit_calibration(known.logits, known.truth, units(known.patients))
+    probabilities = calibrated(known.logits.astype(np.float32), temperature, bias)
     claim_folder(out, MANIFEST, force)
     _copy_parts(bundle, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
@@ -83,17 +94,38 @@ def calibrate(
     used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
     answered = set(known.files)
     of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
+    fitted_on = f"{used.split} of {sources}, {len(known)} {unit}"
+    # A hospital's reference of drift is fitted to the same images: to be connected here.
     made = replace(
         bundle,
         folder=out,
         version=version or f"{bundle.version.partition('+')[0]}+{used.sha256[:8]}",
-        calibration=Calibration(
-            temperature, f"{used.split} of {sources}, {len(known)} {unit}", tuple(sorted(of_images))
-        ),
+        calibration=Calibration(temperature, fitted_on, tuple(sorted(of_images)), bias),
         thresholds=_thresholds(bundle.thresholds, known, probabilities),
+        conformal=fit_conformal(probabilities, known.truth, known.hospitals, known.classes, fitted_on),
         metrics={name: _carried(record, used) for name, record in bundle.metrics.items()},
     )
     return made.save(), failures
+
+
+def with_sets(bundle: Bundle, predictions: Predictions, fitted_on: str) -> Bundle:
+    """A bundle with the sets of classes that can't be ruled out, fitted on its own answers; it is not saved.
+
+    Args:
+        predictions: the model's, of labelled images that training has not seen: those of its validation split.
+        fitted_on: these images, in words.
+
+    Raises:
+        ValueError: the predictions are of other classes, or fewer than :data:`LEAST` have a label among them.
+    """
+    if predictions.classes != bundle.classes:
+        raise ValueError(f"predictions of {', '.join(predictions.classes)}, not {', '.join(bundle.classes)}")
+    known = predictions.select(predictions.truth >= 0)
+    hospitals = known.hospitals or known.sources
+    made = fit_conformal(known.probabilities, known.truth, hospitals, known.classes, fitted_on)
+    if made is None:
+        raise ValueError(f"sets need at least {LEAST} images with a label of the model, got {len(known)}")
+    return replace(bundle, conformal=made)
 
 
 def _enough(predictions: Predictions, table: SampleTable, unit: str) -> Predictions:
@@ -122,6 +154,8 @@ def _thresholds(current: Thresholds, known: Predictions, probabilities: FloatArr
     Thresholds by class replace the one for all, so the old ones must not stay: they are fitted anew where the model
     has them and the images' hospitals are known, and dropped elsewhere.
     """
+    if len(known) < ENOUGH_TO_REFER:
+        return current
     by_class: Mapping[str, float] = {}
     if current.by_class and set(known.hospitals) - {UNIDENTIFIED}:
         by_class = class_thresholds(probabilities, known.truth, known.hospitals, known.classes)

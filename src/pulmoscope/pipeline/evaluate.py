@@ -17,16 +17,18 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation import plots
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.evaluation.calibration import BINS, reliability
+from pulmoscope.evaluation.conformal import set_figures
 from pulmoscope.evaluation.hospitals import hospital_figures, section
 from pulmoscope.evaluation.metrics import PAIR, Metrics, Predictions, outside_classes
 from pulmoscope.evaluation.metrics import evaluate as measure
-from pulmoscope.evaluation.referral import referral
+from pulmoscope.evaluation.referral import referral, risk_coverage
 from pulmoscope.pipeline.predict import Failure, Progress, predict_table, write_predictions
 from pulmoscope.pipeline.worst import worst_cases
 from pulmoscope.report.evaluation import evaluation_page, worst_page
+from pulmoscope.runtime.bundle import Conformal
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 
 def evaluate(
@@ -72,7 +74,7 @@ def evaluate(
             "interval": INTERVAL,
             "calibration_error": f"expected, {BINS} equal-width bins of the called class's probability",
         },
-        **figures(predictions, known, metrics, bootstrap, seed),
+        **figures(predictions, known, metrics, model.bundle.conformal, bootstrap=bootstrap, seed=seed),
         "hospitals": _by_hospital(model, predictions, bootstrap, seed),
         "command": command,
         "software": versions("scikit-learn"),
@@ -136,7 +138,13 @@ def synthetic_facts(training_data: Mapping[str, Any], table: SampleTable) -> dic
 
 
 def figures(
-    predictions: Predictions, known: Predictions, metrics: Metrics | None, bootstrap: int, seed: int
+    predictions: Predictions,
+    known: Predictions,
+    metrics: Metrics | None,
+    conformal: Conformal | None,
+    *,
+    bootstrap: int,
+    seed: int,
 ) -> dict[str, Any]:
     """The figures of all predictions, for results; ``known`` are those whose label the model knows."""
     sources = sorted(set(known.sources))
@@ -153,6 +161,8 @@ def figures(
         },
         "outside_classes": outside_classes(predictions, bootstrap, seed),
         "referral": _referral(predictions, known, bootstrap, seed),
+        "sets": set_figures(known, conformal, bootstrap, seed) if metrics and conformal else None,
+        "risk_coverage": risk_coverage(known, bootstrap, seed) if metrics else None,
         "reliability": [asdict(bin_) for bin_ in reliability(known.probabilities, known.truth)]
         if metrics
         else [],

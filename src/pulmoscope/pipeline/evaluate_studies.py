@@ -22,7 +22,7 @@ from pulmoscope.pipeline.predict_studies import StudyPredictions, predict_studie
 from pulmoscope.report.evaluation import studies_page
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.4"
 
 
 def evaluate_studies(
@@ -68,7 +68,7 @@ def evaluate_studies(
             "interval": INTERVAL,
             "calibration_error": "expected, over equal-width bins of the called class's probability",
         },
-        **figures(ensemble, known, metrics, bootstrap, seed),
+        **figures(ensemble, known, metrics, model.bundle.conformal, bootstrap=bootstrap, seed=seed),
         "levels": _levels(predictions, bootstrap, seed),
         "synthetic": synthetic_facts(model.bundle.training_data, table),
         "command": command,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,10 +152,10 @@ def study_answer(images: Sequence[FilmResult], thresholds: Thresholds) -> StudyA
     labels = Counter(plain["prediction"]["label"] for plain in used)
     if len(labels) > 1 and not quality.refusals:
         counts = ", ".join(f"{count} {label}" for label, count in labels.items())
-        prediction = Prediction(mean, Decision.REFER, f"The radiographs differ: {counts}.")
+        prediction = replace(prediction, decision=Decision.REFER, reason=f"The radiographs differ: {counts}.")
     elif len(used) > 1:
         reason = f"Mean of {len(used)} radiographs: {prediction.reason[0].lower()}{prediction.reason[1:]}"
-        prediction = Prediction(mean, prediction.decision, reason)
+        prediction = replace(prediction, reason=reason)
     return StudyAnswer(tuple(parts), prediction.decision, prediction.reason, quality, prediction)
 
 

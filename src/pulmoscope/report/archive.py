@@ -16,7 +16,9 @@ _FRACTIONS = ("lung", "dense", "lesion", "missing")
 
 
 def read_diagnosis(path: Path) -> dict[str, Any]:
-    """The contents of a ``diagnosis.json`` in the form of 2.0, whichever version wrote it.
+    """The contents of a ``diagnosis.json`` in today's form, whichever version wrote it.
+
+    Before 2.1 nothing was said of which classes can't be ruled out: ``prediction.set`` is None there.
 
     A file before 2.0 did not tell flags about the model from those about the image: its ``quality`` is as it was
     written, with all of them, and ``limits`` is empty. A flag of such a file says all in ``finding``.
@@ -28,18 +30,17 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
     diagnosis = json.loads(path.read_text(encoding="utf-8"))
     version = str(diagnosis.get("schema_version", "")) if isinstance(diagnosis, dict) else ""
     major = version.partition(".")[0]
-    if major == SCHEMA_VERSION.partition(".")[0]:
-        return dict(diagnosis)
-    if major != "1":
+    if major not in ("1", SCHEMA_VERSION.partition(".")[0]):
         raise ValueError(f"{path}: no diagnosis.json of a version up to {SCHEMA_VERSION}")
     try:
-        return _from_1(diagnosis)
+        whole = _from_1(diagnosis) if major == "1" else dict(diagnosis)
+        return whole | {"prediction": {"set": None, **whole["prediction"]}}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: a damaged diagnosis.json of {version}") from error
 
 
 def _from_1(old: Mapping[str, Any]) -> dict[str, Any]:
-    """A diagnosis of 1.0 to 1.4 in the form of 2.0."""
+    """A diagnosis of 1.0 to 1.4 in today's form."""
     quality = {**old["quality"], "flags": [_flag(flag) for flag in old["quality"]["flags"]]}
     if imputed := quality.get("imputed"):
         quality["imputed"] = {"fraction" if key == "share" else key: value for key, value in imputed.items()}

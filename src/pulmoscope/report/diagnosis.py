@@ -18,13 +18,14 @@ from pulmoscope.core.types import (
     FlagLevel,
     Imputed,
     Modality,
+    PredictionSet,
     Scan,
     SliceResult,
     Subject,
 )
 from pulmoscope.report.severity import severity_json
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
 INDEX_VERSION = "3.0"
@@ -63,6 +64,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "probabilities": _rounded(prediction.probabilities),
             "decision": prediction.decision.value,
             "reason": prediction.reason,
+            "set": _set(prediction.set),
         },
         "slices": [_slice(one_slice) for one_slice in diagnosis.slices],
         "levels": {name: _rounded(probabilities) for name, probabilities in diagnosis.levels.items()},
@@ -215,6 +217,11 @@ def _slice(result: SliceResult) -> dict[str, Any]:
         "missing_fraction": None if result.missing_fraction is None else round(result.missing_fraction, 6),
         "anomaly_score": None if result.anomaly_score is None else round(result.anomaly_score, 6),
     }
+
+
+def _set(fitting: PredictionSet | None) -> dict[str, Any] | None:
+    """The classes that can't be ruled out; None where the model has no such sets."""
+    return None if fitting is None else {"coverage": fitting.coverage, "classes": list(fitting.classes)}
 
 
 def _imputed(imputed: Imputed | None) -> dict[str, Any] | None:

@@ -31,7 +31,8 @@ PICTURES = {
     "confusion": "Confusion matrix: rows are labels, columns the predicted classes; fractions are of the row.",
     "roc": "ROC curve, each class against the rest.",
     "precision_recall": "Precision–recall curve, each class against the rest.",
-    "risk_coverage": "Referral: the fewer images are reported, the surest first, the fewer of them should be wrong.",
+    "risk_coverage": "Referral: the fewer images are reported, the surest first, the fewer of them should "
+    "be wrong; at each hospital, too.",
     "reliability": "Reliability: on the diagonal, a stated 80 % is right in 80 % of cases. Below: images per bin.",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Quality
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, PredictionSet, Quality
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import (
@@ -120,6 +120,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "referred": prediction.decision is Decision.REFER,
         "decision": DECISIONS[prediction.decision],
         "reason": prediction.reason,
+        "fitting": "" if prediction.set is None else set_in_words(prediction.set, nouns),
         "verdict": diagnosis.quality.verdict,
         "flags": diagnosis.quality.flags,
         "limits": diagnosis.quality.limits,
@@ -179,6 +180,18 @@ def of_hundred(probability: float) -> str:
     if count >= 100:
         return "more than 99"
     return "fewer than 1" if count < 1 else f"about {count}"
+
+
+def set_in_words(fitting: PredictionSet, nouns: str) -> str:
+    """Which classes can't be ruled out, and how often that holds.
+
+    Args:
+        nouns: what the model predicts, several of it.
+    """
+    hundred = f"{100 * fitting.coverage:g} of 100 {nouns} like those that the model was calibrated with"
+    if not fitting.classes:
+        return f"None of the classes fits: {hundred} fit their own class better than this one fits any."
+    return f"In {hundred}, the true class is among those that can't be ruled out. Here: {', '.join(fitting.classes)}."
 
 
 def training_facts(training: Mapping[str, Any], nouns: str = "images") -> list[tuple[str, str]]:
@@ -255,6 +268,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         f"Most probable   {_top(prediction['probabilities'])}",
         f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",
+        *_set_lines(prediction, "studies" if noun == "study" else "images"),
         *_severity_lines(plain["severity"]),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
@@ -267,6 +281,16 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
 def _flag_lines(flags: Sequence[Flag]) -> list[str]:
     """One line a flag, below their heading."""
     return [f"                {flag_title(flag)}: {flag.message}" for flag in flags]
+
+
+def _set_lines(prediction: Mapping[str, Any], nouns: str) -> list[str]:
+    """Which classes can't be ruled out, where the model says so."""
+    fitting = prediction["set"]
+    if fitting is None:
+        return []
+    return [
+        f"Not ruled out   {set_in_words(PredictionSet(fitting['coverage'], tuple(fitting['classes'])), nouns)}"
+    ]
 
 
 def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:

@@ -37,12 +37,13 @@ from typing import Any, Literal
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
+from pulmoscope.core.types import PredictionSet
 from pulmoscope.preprocess import kinds
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.archive import upgraded
 from pulmoscope.runtime.votes import CLASSIFIERS, VOTES, learnt
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
 CALIBRATION = "calibration"
@@ -69,9 +70,12 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature scaling (Guo et al. 2017): probabilities are softmax or sigmoid of logits / temperature.
+    """Temperature scaling (Guo et al. 2017), with a bias where there is one.
+
+    Probabilities are softmax or sigmoid of logits / temperature + bias.
 
     Attributes:
+        bias: of each class, in their order, which ``models calibrate`` may fit to a hospital; empty: none.
         fitted_on: the images that temperature and thresholds were fitted on, in words.
         images: the SHA-256 of each of them, where ``models calibrate`` took images of its own: they are no external
             data any more, whoever is asked about them.
@@ -80,6 +84,7 @@ class Calibration:
     temperature: float = 1.0
     fitted_on: str = ""
     images: tuple[str, ...] = ()
+    bias: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,39 @@ class Thresholds:
     def of(self, label: str) -> float:
         """The least probability at which this class is reported."""
         return self.by_class.get(label, self.confidence)
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """Which classes can't be ruled out: a class is in an image's set from a least probability on.
+
+    Nobody tells a diagnosis which hospital an image is of, so it goes by ``by_class``: all images that this was fitted
+    on, together. After ``models calibrate`` these are one hospital's. See :mod:`pulmoscope.evaluation.conformal`.
+
+    Attributes:
+        coverage: the fraction of images whose class is in their set.
+        by_class: class → the least probability at which it is in the set.
+        by_hospital: hospital → the same of its images alone, where there were enough.
+        images: class → how many images this was fitted on.
+        fitted_on: these images, in words.
+    """
+
+    coverage: float
+    by_class: Mapping[str, float]
+    by_hospital: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
+    fitted_on: str = ""
+
+    def set_of(self, probabilities: Mapping[str, float], hospital: str = "") -> PredictionSet:
+        """The classes that can't be ruled out.
+
+        Args:
+            probabilities: class → probability, of every class of the model.
+            hospital: that the image is of, if it is known; one that is not in ``by_hospital`` changes nothing.
+        """
+        least = self.by_hospital.get(hospital, self.by_class)
+        classes = tuple(name for name, value in probabilities.items() if value >= least[name])
+        return PredictionSet(self.coverage, classes)
 
 
 @dataclass(frozen=True)
@@ -175,6 +213,7 @@ class Bundle:
         anomaly: from which score on a slice is unlike a normal one, and what that rests on (see
             ``quality.anomaly.AnomalyThreshold``); None: there is no anomaly network.
         calibration: of the answer: an image's, or the patient's where there is a patient level.
+        conformal: of the same answer; None in bundles from before it was written, or of too few images.
         validation: None in bundles from before it was written: ``metrics`` tell the same in part. Only models of
             radiographs are held to it (``quality.unproven``).
         recipe: the resolved recipe, as plain data.
@@ -198,6 +237,7 @@ class Bundle:
     anomaly: Mapping[str, Any] | None = None
     calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
+    conformal: Conformal | None = None
     validation: Validation | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
@@ -285,8 +325,9 @@ def is_bundle(folder: Path) -> bool:
 
 def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
     """The bundle that the contents of a manifest describe (errors: of any class, where it is wrong)."""
-    patient, validation = plain.get("patient"), plain.get("validation")
+    patient, validation, conformal = plain.get("patient"), plain.get("validation"), plain.get("conformal")
     calibration = plain["calibration"]
+    tuples = {name: tuple(calibration.get(name, ())) for name in ("images", "bias")}
     return Bundle(
         folder=folder,
         **plain
@@ -294,15 +335,16 @@ def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
             "classes": tuple(plain["classes"]),
             "preprocess": kinds.from_plain(plain["preprocess"]),
             "patient": None if patient is None else PatientLevel(**patient),
-            "calibration": Calibration(**calibration | {"images": tuple(calibration.get("images", ()))}),
+            "calibration": Calibration(**calibration | tuples),
             "thresholds": Thresholds(**plain["thresholds"]),
+            "conformal": None if conformal is None else Conformal(**conformal),
             "validation": None if validation is None else Validation(**validation),
         },
     )
 
 
 def _check(bundle: Bundle) -> None:
-    """Are the files that it needs named, and all there unchanged, and can its temperature divide?
+    """Are the files that it needs named, and all there unchanged, and do temperature, bias and sets fit?
 
     Raises:
         BundleError: which rule is broken.
@@ -318,6 +360,12 @@ def _check(bundle: Bundle) -> None:
     temperature = bundle.calibration.temperature
     if not (temperature > 0 and math.isfinite(temperature)):
         raise BundleError(f"{manifest}: the temperature must be above 0 (found: {temperature})")
+    if bundle.calibration.bias and len(bundle.calibration.bias) != len(bundle.classes):
+        raise BundleError(f"{manifest}: the bias needs one value a class (found: {bundle.calibration.bias})")
+    if bundle.conformal is not None:
+        for least in (bundle.conformal.by_class, *bundle.conformal.by_hospital.values()):
+            if set(least) != set(bundle.classes):
+                raise BundleError(f"{manifest}: conformal must name every class (found: {', '.join(least)})")
     for name, expected in bundle.files.items():
         file = bundle.folder / name
         if not file.is_file():

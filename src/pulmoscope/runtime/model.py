@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.framing import Framed
 from pulmoscope.preprocess.views import View, view_input, view_of
-from pulmoscope.runtime.bundle import ANOMALY, ENSEMBLE, IMPUTER, Bundle, load
+from pulmoscope.runtime.bundle import ANOMALY, ENSEMBLE, IMPUTER, Bundle, Calibration, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
 from pulmoscope.runtime.votes import DENSITIES, WEIGHTED, counted, learnt, weighted, with_densities
 from pulmoscope.segment.xray_lungs import finder_input, finder_map
@@ -168,7 +168,7 @@ class Model:
         outputs = self._network(batch)
         logits = outputs["logits"]
         # Of a study the temperature is the patient's.
-        temperature = self.bundle.calibration.temperature if self.bundle.patient is None else 1.0
+        calibration = self.bundle.calibration if self.bundle.patient is None else Calibration()
         stages = {
             stage: (outputs[f"features_{stage}"], _both(outputs[f"gradients_{stage}"], logits))
             for stage in (*STAGES_BEFORE, LAST_STAGE)
@@ -178,7 +178,7 @@ class Model:
             features, gradients = stages.pop(LAST_STAGE)
         else:
             features, gradients = outputs["features"], _both(outputs["gradients"], logits)
-        probabilities = calibrated(logits, temperature)
+        probabilities = calibrated(logits, calibration.temperature, calibration.bias)
         return Outputs(logits, probabilities, features, gradients, stages, outputs.get("vector"))
 
     def vectors(self, outputs: Outputs, images: FloatArray) -> FloatArray:
@@ -232,9 +232,11 @@ class Model:
             patient_vectors = {name: known[name] for name in level.ensemble}
         else:
             patient_vectors = {"mean": _pooled(vectors, level.vectors).mean(axis=0)}
-        answer, temperature = logits[level.decides], self.bundle.calibration.temperature
-        exact = votes.get(level.decides) if temperature == 1 else None
-        probabilities = calibrated(answer, temperature)[0] if exact is None else exact
+        answer, calibration = logits[level.decides], self.bundle.calibration
+        exact = votes.get(level.decides) if calibration.temperature == 1 and not calibration.bias else None
+        probabilities = (
+            calibrated(answer, calibration.temperature, calibration.bias)[0] if exact is None else exact
+        )
         return PatientOutputs(votes, probabilities, answer[0], patient_vectors)
 
     def study(self, images: FloatArray) -> StudyOutputs:
@@ -271,10 +273,16 @@ def find_view(network: Network, pixels: FloatArray) -> View:
     return view_of(outputs["logits"][0], float(np.linalg.norm(outputs["place"][0])))
 
 
-def calibrated(logits: FloatArray, temperature: float) -> FloatArray:
-    """Probabilities (batch, classes) from logits / temperature: softmax, or a sigmoid for a single logit."""
+def calibrated(logits: FloatArray, temperature: float, bias: Sequence[float] = ()) -> FloatArray:
+    """Probabilities (batch, classes) from logits / temperature + bias: softmax, or a sigmoid for a single logit.
+
+    Args:
+        bias: of each class; empty: none.
+    """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     if scaled.shape[1] == 1:
         scaled = np.concatenate([np.zeros_like(scaled), scaled], axis=1)
+    if bias:
+        scaled = scaled + np.asarray(bias)
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -73,6 +73,7 @@ def show(model: Name) -> None:
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
         "referred": _referred(thresholds),
+        **_sets(bundle),
         **_unproven(bundle),
         "files": ", ".join(bundle.files),
         "size": f"{_size_mib(bundle):.1f} MiB",
@@ -221,6 +222,17 @@ def _referred(thresholds: Thresholds) -> str:
     if thresholds.normal_distance is not None:
         parts.append(f"negative, but beyond a distance of {thresholds.normal_distance:g} from normal lungs")
     return "; ".join(parts)
+
+
+def _sets(bundle: Bundle) -> dict[str, str]:
+    """From which probability on a class can't be ruled out, in a line; nothing where the model has no such sets."""
+    conformal = bundle.conformal
+    if conformal is None:
+        return {}
+    least = ", ".join(f"{name} {value:.3f}" for name, value in conformal.by_class.items())
+    return {
+        "sets": f"not ruled out from {least} on; the true class in {conformal.coverage:.0%} of {conformal.fitted_on}"
+    }
 
 
 def _unproven(bundle: Bundle) -> dict[str, str]:

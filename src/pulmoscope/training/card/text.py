@@ -23,7 +23,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import as_run, changed_settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
-from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle
+from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, Conformal
 from pulmoscope.training.card.hospitals import ROLE, TITLE, left_out_section
 
 _SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
@@ -266,7 +266,7 @@ def _calibration(bundle: Bundle) -> list[str]:
             "nearer)."
         )
     return [
-        f"- Temperature {calibration.temperature:.3f}{fitted}.",
+        f"- Temperature {calibration.temperature:.3f}{_bias(bundle)}{fitted}.",
         f"- Referred instead of reported: answers less sure than {thresholds.confidence:.2f}{far}",
         *([f"- By class, in place of {thresholds.confidence:.2f}: {by_class}."] if by_class else []),
         *(
@@ -277,8 +277,29 @@ def _calibration(bundle: Bundle) -> list[str]:
             if thresholds.normal_distance is not None
             else []
         ),
+        *(
+            [f"- Sets of classes that can't be ruled out: {_sets(bundle.conformal)}"]
+            if bundle.conformal is not None
+            else []
+        ),
         *([_anomalous(bundle, bundle.anomaly)] if bundle.anomaly is not None else []),
     ]
+
+
+def _bias(bundle: Bundle) -> str:
+    """The bias of each class, where there is one."""
+    values = zip(bundle.classes, bundle.calibration.bias, strict=False)  # empty where there is none
+    listed = ", ".join(f"{name} {value:+.2f}" for name, value in values)
+    return f", bias {listed}" if listed else ""
+
+
+def _sets(conformal: Conformal) -> str:
+    least = ", ".join(f"{name} from {value:.3f} on" for name, value in conformal.by_class.items())
+    hospitals = ", ".join(conformal.by_hospital)
+    return (
+        f"they hold the true class in {conformal.coverage:.0%} of images like {conformal.fitted_on} ({least})."
+        + (f" Fitted at single hospitals, too: {hospitals}." if hospitals else "")
+    )
 
 
 def _anomalous(bundle: Bundle, anomaly: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.hospitals import UNIDENTIFIED
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.conformal import fit_conformal
 from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import NETWORK, Bundle, Calibration, Thresholds
@@ -143,6 +144,7 @@ def _measured(
             class_thresholds(probabilities, val.labels, val.hospitals, draft.classes) if several else {},
             None if normal is None else normal.limit,
         ),
+        conformal=fit_conformal(probabilities, val.labels, val.hospitals, draft.classes, fitted_on),
         **validated(
             draft,
             samples,

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
+from pulmoscope.evaluation.conformal import fit_conformal
 from pulmoscope.inference.look import look_at
 from pulmoscope.inference.reading import Reading
 from pulmoscope.io import read_scan
@@ -76,10 +78,12 @@ def _calibrated(draft: Bundle, held_out: SampleTable, reporter: Reporter) -> Bun
     labels = np.array([draft.classes.index(sample.label) for sample in samples])
     temperature = fit_temperature(logits, labels)
     probabilities = calibrated(logits, temperature)
+    fitted_on, hospitals = f"val, {len(samples)} studies", [hospital_of(sample) for sample in samples]
     return dataclasses.replace(
         draft,
-        calibration=Calibration(temperature, f"val, {len(samples)} studies"),
+        calibration=Calibration(temperature, fitted_on),
         thresholds=Thresholds(confidence_threshold(probabilities, labels)),
+        conformal=fit_conformal(probabilities, labels, hospitals, draft.classes, fitted_on),
         **validated(draft, samples, probabilities, "validation split, ensemble: chosen and calibrated on"),
     )
 
@@ -99,6 +103,13 @@ def _graded(
     return dataclasses.replace(
         draft,
         thresholds=Thresholds(confidence_threshold(probabilities, patients.truth)),
+        conformal=fit_conformal(
+            probabilities,
+            patients.truth,
+            [hospital_of(sample) for sample in samples],
+            draft.classes,
+            f"val, {len(samples)} studies",
+        ),
         anomaly=None if draft.anomaly is None else _threshold(studies, draft.classes[0]),
         **validated(draft, samples, probabilities, what),
     )
