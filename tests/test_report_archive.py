@@ -53,7 +53,8 @@ def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     ]
     name = found["input"].pop("name")
     assert re.fullmatch("ct-[0-9a-f]{12}", name)
-    changed = {"schema_version", "quality", "limits", "slices"}
+    assert found["prediction"] == {**old["prediction"], "set": None}
+    changed = {"schema_version", "quality", "limits", "slices", "prediction"}
     assert {key: found[key] for key in found.keys() - changed} == {
         key: old[key] for key in old.keys() - changed
     }

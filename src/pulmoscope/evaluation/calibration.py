@@ -23,6 +23,9 @@ TEMPERATURES = (0.5, 20.0)
 FOLDS = 5
 """Of the cross-validation that decides whether a bias helps."""
 
+LEAST_GAIN = 0.002
+"""By how much a bias must raise the mean logarithm of the probability of held-out labels; less is rounding."""
+
 SPREAD = 1.0
 """Standard deviation of the bias, and of the logarithm of the temperature, before any image is seen: with few images
 they stay near 0. Measured on hospitals left out of training (docs/abstention.md)."""
@@ -87,8 +90,8 @@ def fit_calibration(
     """Temperature and, where it helps, a bias of each class (Alexandari, Kundaje and Shrikumar, ICML 2020).
 
     A hospital with another mix of diseases, or another device, moves the probabilities of whole classes, which no
-    temperature brings back. The bias is kept where it makes held-out labels more likely, in a cross-validation by
-    patient of :data:`FOLDS` folds. A class without images keeps a bias of 0: the images say nothing of it.
+    temperature brings back. The bias is kept where it makes held-out labels more likely by :data:`LEAST_GAIN`, in a
+    cross-validation by patient of :data:`FOLDS` folds. A class without images keeps a bias of 0: nothing is known of it.
 
     Args:
         logits, labels: as of :func:`fit_temperature`.
@@ -113,7 +116,7 @@ def fit_calibration(
         known, asked = (scores[~held_out], truth[~held_out]), (scores[held_out], truth[held_out])
         plain = _negative_log_likelihood(*asked, fit_temperature(*known))
         gain += (plain - _negative_log_likelihood(*asked, *_with_bias(*known))) * len(asked[1])
-    if gain <= 0:
+    if gain <= LEAST_GAIN * len(truth):
         return temperature, ()
     temperature, bias = _with_bias(scores, truth)
     return temperature, tuple(float(value) for value in bias)
