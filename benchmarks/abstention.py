@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xray_goals import Asked, of_pack
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, is_of
@@ -35,6 +34,7 @@ from pulmoscope.io import read_xray
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.runtime.bundle import Calibration
 from pulmoscope.runtime.model import calibrated
+from xray_goals import Asked, of_pack
 
 HOME, BUILT_IN = "xray_siim test", "xray-covid"
 IMAGES, SPLITS, SETS_SPLITS = (25, 50, 100, 200), 50, 200

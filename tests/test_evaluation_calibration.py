@@ -8,9 +8,11 @@ from pulmoscope.evaluation.calibration import (
     TEMPERATURES,
     DebiasedError,
     confidence_threshold,
+    fit_calibration,
     fit_temperature,
     reliability,
 )
+from pulmoscope.runtime.model import calibrated
 
 
 def test_temperature_by_hand() -> None:
@@ -159,3 +161,54 @@ def test_a_debiased_error_needs_an_outcome_for_every_probability() -> None:
         DebiasedError([0.5, 0.6], [True])
     with pytest.raises(ValueError, match="outcomes"):
         DebiasedError([], [])
+
+
+def moved(seed: int, images: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of three classes whose probabilities are right, but for what is added to the first."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (images, 3))
+    powers = np.exp(logits)
+    shares = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    labels = (rng.random((images, 1)) > shares).sum(axis=1)
+    return logits + np.array([shift, 0, 0]), labels
+
+
+def test_a_bias_takes_back_what_was_added_to_a_class() -> None:
+    logits, labels = moved(1, 2000, 2.0)
+    temperature, bias = fit_calibration(logits, labels, np.arange(2000))
+    assert temperature == pytest.approx(1, abs=0.1)
+    assert np.array(bias) - bias[1] == pytest.approx([-2, 0, 0], abs=0.25)
+    asked, truth = moved(2, 2000, 2.0)
+    shares = calibrated(asked.astype(np.float32), temperature, bias)
+    once = np.ones((1, 2000))
+    assert DebiasedError(shares[:, 0], truth == 0)(once)[0] < 0.05
+    plain = calibrated(asked.astype(np.float32), fit_temperature(logits, labels))
+    assert DebiasedError(plain[:, 0], truth == 0)(once)[0] > 0.1
+
+
+def test_where_no_bias_helps_there_is_none_and_the_temperature_is_the_same() -> None:
+    logits, labels = moved(3, 300, 0.0)
+    assert fit_calibration(logits, labels, np.arange(300)) == (fit_temperature(logits, labels), ())
+
+
+def test_a_class_without_images_keeps_its_bias_of_0() -> None:
+    logits, labels = moved(4, 400, 3.0)
+    kept = labels < 2
+    _, bias = fit_calibration(logits[kept], labels[kept], np.arange(400)[kept])
+    assert bias[2] == 0
+    assert bias[0] < bias[1] - 1
+
+
+def test_a_single_logit_has_a_bias_for_each_of_two_classes() -> None:
+    logits, labels = moved(5, 1000, 2.0)
+    kept = labels < 2
+    single = (logits[:, 1] - logits[:, 0])[kept, None]
+    _, bias = fit_calibration(single, labels[kept], np.arange(1000)[kept])
+    assert len(bias) == 2
+    assert bias[1] - bias[0] == pytest.approx(2, abs=0.4)
+
+
+def test_images_of_one_patient_are_held_out_together() -> None:
+    logits, labels = moved(6, 40, 0.0)
+    # All of one patient: nothing can be held out, so that nothing shows that a bias helps.
+    assert fit_calibration(logits + np.array([3, 0, 0]), labels, np.zeros(40))[1] == ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
 from pulmoscope.evaluation.metrics import Predictions
-from pulmoscope.evaluation.referral import referral, risk_by_coverage
+from pulmoscope.evaluation.referral import referral, risk_by_coverage, risk_coverage
 
 CLASSES = ("COVID", "Normal")
 ROWS = (
@@ -82,3 +84,26 @@ def test_at_full_coverage_the_risk_is_the_error() -> None:
     )
     own = predictions(rows)
     assert risk_by_coverage(own)[1][-1] == pytest.approx(1 - accuracy_score(labels, own.predicted))
+
+
+def test_the_error_of_the_surest_images_counted_by_hand() -> None:
+    found = risk_coverage(predictions(), 100)["overall"]
+    assert found["images"] == 8
+    assert found["error"]["value"] == pytest.approx(4 / 8)
+    # 90 % of 8 images are 7.2: seven with 3 wrong, and a fifth of the last, which is wrong, too.
+    assert found["error_at_90"]["value"] == pytest.approx((3 + 0.2) / 7.2)
+    assert found["error_at_50"]["value"] == pytest.approx(1 / 4)
+    for name in ("error", "error_at_90", "error_at_50"):
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+    assert found["points"][0] == [1 / 8, 0]
+    assert found["points"][-1] == [1, 4 / 8]
+
+
+def test_every_hospital_has_a_curve_of_its_own() -> None:
+    said = replace(predictions(), hospitals=("here",) * 3 + ("there",) * 5)
+    found = risk_coverage(said, 0)["by_hospital"]
+    assert {name: row["error"]["value"] for name, row in found.items()} == {
+        "here": pytest.approx(1 / 3),
+        "there": pytest.approx(3 / 5),
+    }
+    assert found["there"]["images"] == 5

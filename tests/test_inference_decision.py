@@ -11,7 +11,7 @@ from pulmoscope.core.types import Decision, Quality
 from pulmoscope.inference.decision import decide, decide_images
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.quality.unproven import UNPROVEN
-from pulmoscope.runtime.bundle import Bundle, Thresholds, load
+from pulmoscope.runtime.bundle import Bundle, Conformal, Thresholds, load
 from pulmoscope.runtime.model import Model, Outputs
 
 ORDINARY = Thresholds(0.5, by_class={"COVID": 0.8})
@@ -36,6 +36,38 @@ def test_the_most_probable_class_is_held_against_its_own_threshold(
 
 def test_a_class_without_a_threshold_of_its_own_has_the_common_one() -> None:
     assert (ORDINARY.of("COVID"), ORDINARY.of("Normal"), Thresholds(0.7).of("COVID")) == (0.8, 0.5, 0.7)
+
+
+SETS = Conformal(0.9, {"COVID": 0.3, "Normal": 0.85})
+
+
+@pytest.mark.parametrize(
+    ("covid", "classes", "decision"),
+    [
+        (0.9, ("COVID",), Decision.REPORT),
+        (0.1, ("Normal",), Decision.REPORT),
+        (0.25, (), Decision.REFER),  # 0.75 is enough to report Normal, and too little to be like Normal
+        (0.6, ("COVID",), Decision.REFER),  # below the threshold of referral
+    ],
+)
+def test_an_answer_that_is_not_in_its_set_is_referred(
+    covid: float, classes: tuple[str, ...], decision: Decision
+) -> None:
+    probabilities = {"COVID": covid, "Normal": 1 - covid}
+    found = decide(probabilities, Quality(), ORDINARY, SETS)
+    assert found.set is not None
+    assert (found.set.coverage, found.set.classes, found.decision) == (0.9, classes, decision)
+    without = decide(probabilities, Quality(), ORDINARY)
+    assert without.set is None
+    assert (without.decision is found.decision) == (covid != 0.25)
+
+
+def test_the_bundle_s_sets_go_with_every_image(tmp_path: Path) -> None:
+    bundle = replace(tiny_bundle(tmp_path), conformal=SETS).save()
+    assert load(tmp_path) == bundle
+    outputs = answers(bundle, quadrants((0.9, 0.1)), quadrants((0.1, 0.9)))
+    found = [prediction.set for _, prediction in decide_images(bundle, [(), ()], outputs)]
+    assert [None if one is None else one.classes for one in found] == [("COVID",), ("Normal",)]
 
 
 def test_an_unproven_model_refers_whatever_it_says_and_a_proven_one_reports(tmp_path: Path) -> None:

@@ -87,3 +87,11 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         read_diagnosis(tmp_path / "diagnosis.json")
     with pytest.raises(OSError, match="gone"):
         read_diagnosis(tmp_path / "gone.json")
+
+
+def test_a_file_of_2_0_has_no_set(tmp_path: Path) -> None:
+    plain = to_json(a_ct_diagnosis()) | {"schema_version": "2.0"}
+    del plain["prediction"]["set"]
+    found = read_diagnosis(written(tmp_path, plain))
+    assert found["prediction"]["set"] is None
+    assert len(summary(found)) == len(summary(to_json(a_ct_diagnosis())))

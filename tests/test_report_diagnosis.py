@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from diagnoses import CT_LEVELS, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.types import Decision, Explanation, SourceFile
+from pulmoscope.core.types import Decision, Explanation, PredictionSet, SourceFile
 from pulmoscope.report.diagnosis import (
     diagnosed_entry,
     flags_of,
@@ -212,3 +212,13 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
         "rule": "at least 64 x 64",
         "message": "c.png: 12 x 12 pixels (at least 64 x 64)",
     }
+
+
+@pytest.mark.parametrize("classes", [("COVID", "Normal"), ("COVID",), ()])
+def test_the_classes_that_cannot_be_ruled_out_are_written(classes: tuple[str, ...]) -> None:
+    bare = a_diagnosis()
+    assert to_json(bare)["prediction"]["set"] is None
+    made = replace(bare, prediction=replace(bare.prediction, set=PredictionSet(0.9, classes)))
+    plain = to_json(made)
+    check(plain, "diagnosis")
+    assert plain["prediction"]["set"] == {"coverage": 0.9, "classes": list(classes)}

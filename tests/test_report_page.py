@@ -8,10 +8,19 @@ import pytest
 
 from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_diagnosis
 from pulmoscope.core.files import NOTICE
-from pulmoscope.core.types import Decision, Diagnosis
+from pulmoscope.core.types import Decision, Diagnosis, PredictionSet
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.report.names import DECISIONS, FIGURES, ROLES, figure_name
-from pulmoscope.report.page import DataSet, Figure, Pictures, figure_table, of_hundred, summary, to_html
+from pulmoscope.report.page import (
+    DataSet,
+    Figure,
+    Pictures,
+    figure_table,
+    of_hundred,
+    set_in_words,
+    summary,
+    to_html,
+)
 
 DRAWN = "data:image/png;base64,AAAA"
 
@@ -215,3 +224,16 @@ def test_the_limits_of_the_model_stand_under_a_heading_of_their_own() -> None:
     assert UNDEREXPOSED.finding[1:] in quality
     assert "Patient rule. Checked on 3 patients (50 are enough)." in limits
     assert "Limits of this model" not in words(page_of(a_diagnosis(flags=(UNDEREXPOSED,))))
+
+
+@pytest.mark.parametrize("classes", [("COVID", "Normal"), ()])
+def test_page_and_summary_say_what_cannot_be_ruled_out(classes: tuple[str, ...]) -> None:
+    bare = a_diagnosis()
+    fitting = PredictionSet(0.9, classes)
+    made = replace(bare, prediction=replace(bare.prediction, set=fitting))
+    sentence = set_in_words(fitting, "images")
+    assert "90 of 100 images" in sentence
+    assert all(name in sentence for name in classes)
+    assert sentence in words(page_of(made))
+    assert any(line.endswith(sentence) for line in summary(to_json(made)))
+    assert "90 of 100" not in words(page_of(bare))

@@ -13,7 +13,16 @@ from jsonschema import Draft202012Validator
 from bundles import lung_preprocess, tiny_bundle
 from pulmoscope.core.errors import BundleError
 from pulmoscope.recipes.specs import CLASSIFIERS
-from pulmoscope.runtime.bundle import MANIFEST, PARTS, Bundle, Calibration, Thresholds, built_in, load
+from pulmoscope.runtime.bundle import (
+    MANIFEST,
+    PARTS,
+    Bundle,
+    Calibration,
+    Conformal,
+    Thresholds,
+    built_in,
+    load,
+)
 
 SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "bundle.schema.json"
 
@@ -146,6 +155,38 @@ def test_a_manifest_that_is_no_json_object_is_refused(tmp_path: Path, content: b
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match=r"bundle\.json: "):
         load(tmp_path)
+
+
+LEAST = {"COVID": 0.1, "Normal": 0.4}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": {"temperature": 1.0, "fitted_on": "", "bias": [0.1]}},
+        {"conformal": {"coverage": 0.9, "by_class": {"COVID": 0.1}}},
+        {"conformal": {"coverage": 0.9, "by_class": LEAST, "by_hospital": {"here": {"COVID": 0.1}}}},
+        {"conformal": {"coverage": 0.9}},
+    ],
+)
+def test_bias_and_sets_name_every_class(tmp_path: Path, change: dict[str, Any]) -> None:
+    tiny_bundle(tmp_path)
+    edit(tmp_path, **change)
+    with pytest.raises(BundleError, match=r"bundle\.json: "):
+        load(tmp_path)
+
+
+def test_sets_and_bias_keep_the_schema(tmp_path: Path) -> None:
+    sets = Conformal(0.9, LEAST, {"here": LEAST}, {"COVID": 60, "Normal": 50}, "a test")
+    made = replace(
+        tiny_bundle(tmp_path), conformal=sets, calibration=Calibration(1.5, bias=(0.1, -0.1))
+    ).save()
+    assert load(tmp_path) == made
+    plain = json.loads((tmp_path / MANIFEST).read_text(encoding="utf-8"))
+    Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(plain)
+    del plain["conformal"], plain["calibration"]["bias"]  # as before 2.1
+    (tmp_path / MANIFEST).write_text(json.dumps({**plain, "schema_version": "2.0"}), encoding="utf-8")
+    assert load(tmp_path) == replace(made, conformal=None, calibration=Calibration(1.5))
 
 
 def test_what_is_neither_a_name_nor_a_folder_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from bundles import lung_preprocess, quadrants, tiny_bundle
 from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import Box
+from pulmoscope.runtime.bundle import Calibration, load
 from pulmoscope.runtime.model import Model, calibrated
 
 LOGITS = arrays.arrays(np.float32, (3, 4), elements=st.floats(-30, 30, width=32))
@@ -116,3 +117,17 @@ def test_a_bundle_s_view_network_says_what_a_picture_shows(tmp_path: Path) -> No
     assert (frontal.is_chest, other.is_chest) == (True, False)
     assert frontal.distance == pytest.approx(0.5, abs=0.02)
     assert Model(tiny_bundle(tmp_path / "old")).prepare(quadrants((1.0,), 128)).view is None
+
+
+def test_a_bias_is_added_to_the_logits_by_hand(tmp_path: Path) -> None:
+    logits = np.array([[np.log(8), 0.0]], dtype=np.float32)
+    # e^(ln 8 / 3) = 2 and e^(ln 2) = 2: one half each
+    assert calibrated(logits, 3.0, (0.0, float(np.log(2))))[0] == pytest.approx([1 / 2, 1 / 2])
+    single = np.array([[0.0]], dtype=np.float32)
+    assert calibrated(single, 2.0, (0.0, float(np.log(3))))[0] == pytest.approx([1 / 4, 3 / 4])
+    bare = tiny_bundle(tmp_path, gain=8, temperature=2.0)
+    prepared = Model(bare).prepare(quadrants((1.0, 0.5), 128)).tensor[None]
+    biased = replace(bare, calibration=Calibration(2.0, bias=(0.0, 0.5))).save()
+    # logits / 2 are 1 and 0.5; with the bias they are equal.
+    assert Model(load(tmp_path)).predict(prepared).probabilities[0] == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert load(tmp_path) == biased

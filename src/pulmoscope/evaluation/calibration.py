@@ -91,7 +91,7 @@ def fit_calibration(
 
     A hospital with another mix of diseases, or another device, moves the probabilities of whole classes, which no
     temperature brings back. The bias is kept where it makes held-out labels more likely by :data:`LEAST_GAIN`, in a
-    cross-validation by patient of :data:`FOLDS` folds. A class without images keeps a bias of 0: nothing is known of it.
+    cross-validation by patient of :data:`FOLDS` folds. A class without images keeps a bias of 0.
 
     Args:
         logits, labels: as of :func:`fit_temperature`.

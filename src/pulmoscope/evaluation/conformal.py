@@ -65,12 +65,11 @@ def fit_conformal(
     if len(truth) < LEAST:
         return None
     names = np.asarray(hospitals)
-    enough = [
-        str(name) for name in np.unique(names) if name != UNIDENTIFIED and (names == name).sum() >= FEWEST
-    ]
+    known = [str(name) for name in np.unique(names) if name not in ("", UNIDENTIFIED)]
     fits = {
         hospital: _least(values[names == hospital], truth[names == hospital], classes, coverage)
-        for hospital in enough
+        for hospital in known
+        if (names == hospital).sum() >= FEWEST
     }
     images = {name: int((truth == number).sum()) for number, name in enumerate(classes)}
     return Conformal(coverage, _least(values, truth, classes, coverage), fits, images, fitted_on)

@@ -81,6 +81,7 @@ def card(model: Model) -> dict[str, Any]:
         "calibration": {
             "temperature": bundle.calibration.temperature,
             "fitted_on": bundle.calibration.fitted_on,
+            "has_bias": bool(bundle.calibration.bias),
         },
         "thresholds": asdict(bundle.thresholds),
         "wording": bundle.recipe.get("wording", {}),
