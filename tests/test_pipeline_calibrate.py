@@ -17,8 +17,9 @@ from bundles import quadrants, tiny_bundle
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError
 from pulmoscope.datasets.table import Sample, SampleTable
-from pulmoscope.pipeline.calibrate import LEAST, calibrate
+from pulmoscope.pipeline.calibrate import LEAST, RECOMMENDED, REMAINS, calibrate, expectation, with_sets
 from pulmoscope.pipeline.evaluate import evaluate
+from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.runtime.bundle import CALIBRATION, Bundle, load
@@ -62,6 +63,48 @@ def test_temperature_and_threshold_are_those_worked_out_by_hand(model: Model, tm
     assert load(tmp_path / "new") == made
     answer = Model(made).predict(Model(made).prepare(quadrants((0.6, 0.4), 100)).tensor[None])
     assert answer.probabilities[0, 0] == pytest.approx(0.75, abs=0.01)
+    assert made.calibration.bias == ()  # the temperature does as well
+    assert made.conformal is not None
+    # COVID (45 images) and Normal (15) are one category: ceil(61 x 0.9) = 55 of 60 reach 0.25, that of Normal.
+    assert made.conformal.by_class == pytest.approx({"COVID": 0.25, "Normal": 0.25}, abs=0.01)
+    assert made.conformal.by_hospital == {"here": made.conformal.by_class}
+    assert made.conformal.images == {"COVID": 45, "Normal": 15}
+    assert made.conformal.fitted_on == made.calibration.fitted_on
+
+
+def test_a_class_that_is_much_rarer_here_gets_a_bias(model: Model, tmp_path: Path) -> None:
+    # The network says COVID with a difference of 2, and it is never so: no temperature mends that.
+    made, _ = calibrate(model, images(tmp_path / "own", 6, 54), tmp_path / "new")
+    assert made.calibration.bias[1] - made.calibration.bias[0] > 1
+    answer = Model(made).predict(Model(made).prepare(quadrants((0.6, 0.4), 100)).tensor[None])
+    assert answer.probabilities[0, 1] > 0.7
+    assert load(tmp_path / "new") == made
+    assert f"bias COVID {made.calibration.bias[0]:+.2f}" in model_card(made)
+
+
+def test_few_images_leave_the_thresholds_of_referral(model: Model, tmp_path: Path) -> None:
+    made, _ = calibrate(model, images(tmp_path / "own", 20, LEAST - 20), tmp_path / "new")
+    assert made.thresholds == model.bundle.thresholds
+    assert made.calibration.temperature != model.bundle.calibration.temperature
+    assert made.conformal is not None
+    assert str(RECOMMENDED) in expectation(LEAST)
+    assert str(LEAST) not in expectation(RECOMMENDED)
+    assert [f"{REMAINS[count]:.0%}" in expectation(count + 1) for count in REMAINS] == [True] * len(REMAINS)
+
+
+def test_sets_are_fitted_to_answers_that_are_there(model: Model, tmp_path: Path) -> None:
+    said, _ = predict_table(model, images(tmp_path / "own", 45, 15))
+    made = with_sets(model.bundle, said, "val")
+    calibrated, _ = calibrate(Model(made), images(tmp_path / "same", 45, 15), tmp_path / "new")
+    assert made.conformal is not None
+    assert calibrated.conformal is not None
+    assert made.conformal.images == calibrated.conformal.images
+    # The model says 0.88 and 0.12; ceil(61 x 0.9) = 55 of 60 reach that of Normal.
+    assert made.conformal.by_class["COVID"] == pytest.approx(1 / (1 + np.exp(2)), abs=0.005)
+    with pytest.raises(ValueError, match="not COVID, Normal"):
+        with_sets(model.bundle, replace(said, classes=("Normal", "COVID")), "val")
+    with pytest.raises(ValueError, match=f"at least {LEAST}"):
+        with_sets(model.bundle, said.select(np.arange(len(said)) < LEAST - 1), "val")
 
 
 @pytest.mark.parametrize(("hospital", "told"), [("here", "0.95"), ("unidentified", None)])
@@ -204,6 +247,7 @@ def test_the_command_writes_a_bundle_with_its_card(model: Model, tmp_path: Path)
     assert ended.exit_code == 0
     assert "temperature     1.000 -> 1.8" in ended.stdout
     assert "referred below  0.500 -> 0.950" in ended.stdout
+    assert expectation(60) in ended.stdout
     card = (tmp_path / "new" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "fitted on val of here, 60 images" in card
     assert CliRunner().invoke(app, ["models", "check", str(tmp_path / "new")]).exit_code == 0

@@ -18,6 +18,7 @@ from pulmoscope.core.errors import OutputExistsError
 from pulmoscope.core.files import NOTICE
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.evaluate import evaluate
+from pulmoscope.runtime.bundle import Conformal
 from pulmoscope.runtime.model import Model
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "metrics.schema.json"
@@ -209,3 +210,37 @@ def test_two_classes_from_a_single_logit(tmp_path: Path, table: SampleTable) -> 
     found = evaluate(single, table.with_labels(["COVID", "Normal"]), tmp_path / "out", bootstrap=10)
     assert found["overall"]["confusion"] == [[2, 1], [1, 2]]
     assert found["overall"]["scores"]["macro_auroc"] == found["pairwise"]["scores"]["macro_auroc"]
+
+
+def test_sets_and_risk_are_those_of_the_predictions(table: SampleTable, tmp_path: Path) -> None:
+    least = {"COVID": 0.4, "Normal": 0.2, "Tuberculosis": 0.9}
+    bare = tiny_bundle(tmp_path / "bundle", CLASSES)
+    model = Model(replace(bare, conformal=Conformal(0.9, least, {"a": least})).save())
+    found = evaluate(model, table, tmp_path / "out", bootstrap=20)
+    assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
+    rows = [row for row in read_predictions(tmp_path / "out").values() if row["label"] in CLASSES]
+    sets = [[name for name in CLASSES if float(row[f"p_{name}"]) >= least[name]] for row in rows]
+    overall = found["sets"]["overall"]
+    assert overall["coverage"]["value"] == pytest.approx(
+        np.mean([row["label"] in own for row, own in zip(rows, sets, strict=True)])
+    )
+    assert overall["size"]["value"] == pytest.approx(np.mean([len(own) for own in sets]))
+    assert overall["empty"]["value"] == pytest.approx(np.mean([not own for own in sets]))
+    assert 0 < overall["coverage"]["value"] < 1
+    at_a = found["sets"]["by_hospital"]["a"]
+    assert at_a["coverage_if_known"] == at_a["coverage"]
+    assert "coverage_if_known" not in found["sets"]["by_hospital"]["b"]
+    risk = found["risk_coverage"]["overall"]
+    assert risk["error"]["value"] == pytest.approx(1 - found["overall"]["scores"]["accuracy"]["value"])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "True class in the set" in page
+
+
+def test_without_sets_there_are_none(found: dict) -> None:
+    assert found["sets"] is None
+    assert set(found["risk_coverage"]["by_hospital"]) == {"a", "b"}
+
+
+def read_predictions(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as stream:
+        return {row["file"]: row for row in csv.DictReader(stream)}

@@ -20,6 +20,7 @@ from pulmoscope.io import read_scan
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.preprocess.ct import prepared_slices
+from pulmoscope.runtime.bundle import Conformal
 from pulmoscope.runtime.model import Model
 from refusals import figures
 from study_bundles import tiny_study_bundle
@@ -99,6 +100,21 @@ def test_patients_are_referred_by_a_model_that_knows_drawn_studies_only(
     drawn = Model(tiny_study_bundle(tmp_path / "three"))
     evaluate_studies(drawn, replace(table, samples=table.samples[:3]), tmp_path / "out", bootstrap=0)
     assert [row["decision"] for row in rows(tmp_path / "out/predictions.csv")] == ["refer"] * 3
+
+
+def test_a_patient_has_the_classes_that_cannot_be_ruled_out(table: SampleTable, tmp_path: Path) -> None:
+    sources = ("phantom", "clinic")
+    bare = tiny_study_bundle(tmp_path / "three", sources=sources, confidence=SURE)
+    least = dict.fromkeys(volumes.CLASSES, 0.33)
+    model = Model(replace(bare, conformal=Conformal(0.9, least)).save())
+    sample = table.samples[1]
+    found = diagnose_ct(read_scan(table.path(sample)), model, wanted=lambda _: False).prediction
+    assert found.set is not None
+    assert found.set.classes == tuple(name for name, value in found.probabilities.items() if value >= 0.33)
+    report = evaluate_studies(model, table, tmp_path / "out", bootstrap=0)
+    schema = Path(__file__).parents[1] / "docs" / "schemas" / "metrics.schema.json"
+    Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(report)
+    assert report["sets"]["overall"]["images"] == report["overall"]["images"]
 
 
 def test_slices_count_where_their_label_is_known(table: SampleTable, out: Path) -> None:

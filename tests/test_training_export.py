@@ -319,3 +319,22 @@ def test_a_bundle_of_two_hospitals_keeps_its_schema(two_hospitals: tuple[Bundle,
 def test_of_one_hospital_nothing_is_said_of_others(bundle: Bundle) -> None:
     assert bundle.thresholds.by_class == {}
     assert bundle.thresholds.normal_distance is None
+
+
+def test_sets_are_fitted_on_the_validation_images_from_enough_on(
+    small: Recipe, bundle: Bundle, tmp_path: Path
+) -> None:
+    assert bundle.conformal is None  # twelve images are too few
+    table = drawn.table(tmp_path / "drawn", train=4, val=15, classes=("COVID", "Normal"))
+    fit(small, table, tmp_path / "run", device="cpu", progress=False)
+    made = export_bundle(tmp_path / "run", table, progress=False)
+    assert made.conformal is not None
+    assert made.conformal.images == {"Normal": 15, "COVID": 15}
+    assert made.conformal.fitted_on == made.calibration.fitted_on
+    model = Model(made)
+    shares = model.predict(images(model, table, "val")).probabilities
+    labels = [made.classes.index(sample.label) for sample in table.split("val")]
+    # Both classes are one category of 30: ceil(31 x 0.9) = 28 of them reach the threshold.
+    expected = np.sort(shares[np.arange(30), labels])[30 - 28]
+    assert made.conformal.by_class["COVID"] == pytest.approx(expected, abs=2e-3)
+    assert made.conformal.by_class["COVID"] == made.conformal.by_class["Normal"]

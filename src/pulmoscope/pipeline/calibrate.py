@@ -29,7 +29,11 @@ from pulmoscope.runtime.bundle import CALIBRATION, CARD, MANIFEST, PARTS, Bundle
 from pulmoscope.runtime.model import Model, calibrated
 
 RECOMMENDED = 100
-"""Images that a hospital should label: with fewer, chance still decides much (see :data:`EXPECTED`)."""
+"""Images that a hospital should label: with fewer, chance still decides much (see :data:`REMAINS`)."""
+
+REMAINS = {25: 0.65, 50: 0.5, 100: 0.4, 200: 0.3}
+"""Images → what is left of the calibration error of a hospital that was left out of training, after fitting to so many
+(docs/abstention.md)."""
 
 ENOUGH_TO_REFER = 50
 """Images from which on the thresholds of referral are fitted: fewer say next to nothing about how often an answer of
@@ -106,6 +110,20 @@ def calibrate(
         metrics={name: _carried(record, used) for name, record in bundle.metrics.items()},
     )
     return made.save(), failures
+
+
+def expectation(images: int) -> str:
+    """What figure to expect after fitting to so many images, in a sentence."""
+    measured = max((count for count in REMAINS if count <= images), default=min(REMAINS))
+    more = (
+        ""
+        if images >= RECOMMENDED
+        else f"; {RECOMMENDED} left {REMAINS[RECOMMENDED]:.0%}, and are recommended"
+    )
+    return (
+        f"At hospitals left out of training, fitting to {measured} images left {REMAINS[measured]:.0%} of the "
+        f"calibration error{more}."
+    )
 
 
 def with_sets(bundle: Bundle, predictions: Predictions, fitted_on: str) -> Bundle:

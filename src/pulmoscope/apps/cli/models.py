@@ -163,9 +163,11 @@ def calibrate(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
-    """Fit a model's temperature and its threshold of referral anew, e.g. on your own hospital's images.
+    """Fit a model to labelled images of your own hospital: probabilities, referral, classes that can't be ruled out.
 
-    The network stays the same; figures of calibration that the card has are left out, as they are no longer true.
+    25 images of two or more classes are enough to begin, 100 are recommended; thresholds of referral are fitted from
+    50 on. The network stays the same; figures of calibration that the card has are left out, as they are no longer
+    true.
     """
     from pulmoscope.core.files import write_text
     from pulmoscope.pipeline.calibrate import calibrate as fit
@@ -190,7 +192,24 @@ def calibrate(
         ),
     ):
         typer.echo(f"{name:<15} {one:.3f} -> {other:.3f}")
+    _tell_fitted(made)
     typer.echo(f"Model: {out} ({made.name} {made.version}, fitted on {made.calibration.fitted_on})")
+
+
+def _tell_fitted(made: Bundle) -> None:
+    """What a calibration has fitted besides, and what it is worth."""
+    from pulmoscope.pipeline.calibrate import expectation
+
+    for label, value in zip(made.classes, made.calibration.bias, strict=False):  # empty where there is none
+        typer.echo(f"{f'bias {label}':<15} {value:+.3f}")
+    if made.conformal is None:
+        return
+    least = ", ".join(f"{label} from {value:.3f}" for label, value in made.conformal.by_class.items())
+    typer.echo(f"not ruled out   {least}")
+    missing = [label for label, images in made.conformal.images.items() if not images]
+    if missing:
+        typer.echo(f"No image of {', '.join(missing)}: how probable that is here was not fitted.")
+    typer.echo(expectation(sum(made.conformal.images.values())))
 
 
 def _input(bundle: Bundle) -> str:
