@@ -231,6 +231,28 @@ def risks(answers: Answers) -> Row:
     }
 
 
+def risks_calibrated(answers: Answers, images: int) -> Row:
+    """Errors of the other half, by the highest probability, after fitting to so many images of a half."""
+    said, found = answers.said, []
+    for seed in range(SPLITS):
+        first, second = halves(said, seed)
+        known = taken(said, first[:images])
+        asked_of = with_calibration(
+            taken(said, second), *fit_calibration(known.logits, known.truth, units(known.patients))
+        )
+        sure = asked_of.probabilities.max(axis=1)
+        wrong = asked_of.truth != asked_of.probabilities.argmax(axis=1)
+        all_once = np.ones((1, len(asked_of)))
+        found.append([float(risk_at(part, sure, wrong, all_once)[0]) for part in (1.0, 0.9, 0.5)])
+    return {
+        "images": images,
+        **{
+            name: spread(list(values))
+            for name, values in zip(("error", "at_90", "at_50"), np.array(found).T, strict=True)
+        },
+    }
+
+
 def shown(row: Row, digits: int = 3) -> str:
     return f"{row['value']:.{digits}f} ({row['low']:.{digits}f}–{row['high']:.{digits}f})"
 
@@ -256,6 +278,9 @@ def markdown(found: Row) -> str:
         for order, at in row["by_order"].items():
             parts = (f"{value:.3f} ({value / row['error']:.2f})" for value in at.values())
             lines.append(f"| {name} | {row['images']} | {row['error']:.3f} | {order} | {' | '.join(parts)} |")
+    lines += ["", "| Calibrated to 100 images | error | 90 % | 50 % |", "|---|---|---|---|"]
+    for name, row in found["risk_calibrated"].items():
+        lines.append(f"| {name} | {shown(row['error'])} | {shown(row['at_90'])} | {shown(row['at_50'])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -289,6 +314,7 @@ def main() -> None:
         "sets": sets,
         "sets_of_val": sets_at_home(home),
         "calibration": {name: calibration_curve(answers) for name, answers in places.items()},
+        "risk_calibrated": {name: risks_calibrated(answers, 100) for name, answers in places.items()},
         "risk": {name: risks(answers) for name, answers in {"val": home.select(home.val), **places}.items()},
     }
     (args.out / "abstention.json").write_text(json.dumps(found, indent=2, ensure_ascii=False))
