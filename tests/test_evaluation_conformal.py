@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -134,3 +137,9 @@ def test_figures_are_those_counted_by_hand() -> None:
     alone = set_figures(said, strict, 0)["overall"]
     assert alone["empty"]["value"] == pytest.approx(3 / 4)
     assert alone["singletons"]["value"] == pytest.approx(1 / 4)
+
+
+def test_only_fitting_needs_pandas() -> None:
+    asked = "import sys, pulmoscope.pipeline.diagnose, pulmoscope.pipeline.calibrate; print('pandas' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"

@@ -88,9 +88,6 @@ def calibrate(
     predictions, failures = predict_answers(model, table, progress)
     unit = "images" if bundle.patient is None else "studies"
     known = _enough(predictions, table, unit)
-    assert known.logits is not None
-    temperature, bias = fit_calibration(known.logits, known.truth, units(known.patients))
-    probabilities = calibrated(known.logits.astype(np.float32), temperature, bias)
     claim_folder(out, MANIFEST, force)
     _copy_parts(bundle, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
@@ -100,16 +97,32 @@ def calibrate(
     of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
     fitted_on = f"{used.split} of {sources}, {len(known)} {unit}"
     # A hospital's reference of drift is fitted to the same images: to be connected here.
+    made = _fitted(bundle, known, fitted_on, tuple(sorted(of_images)))
+    has_bias = bool(made.calibration.bias)
     made = replace(
-        bundle,
+        made,
         folder=out,
         version=version or f"{bundle.version.partition('+')[0]}+{used.sha256[:8]}",
-        calibration=Calibration(temperature, fitted_on, tuple(sorted(of_images)), bias),
-        thresholds=_thresholds(bundle.thresholds, known, probabilities),
-        conformal=fit_conformal(probabilities, known.truth, known.hospitals, known.classes, fitted_on),
-        metrics={name: _carried(record, used) for name, record in bundle.metrics.items()},
+        metrics={name: _carried(record, used, has_bias) for name, record in bundle.metrics.items()},
     )
     return made.save(), failures
+
+
+def _fitted(bundle: Bundle, known: Predictions, fitted_on: str, of_images: tuple[str, ...]) -> Bundle:
+    """The bundle with what is fitted to its answers.
+
+    Args:
+        of_images: the SHA-256 of each image that had a part.
+    """
+    assert known.logits is not None
+    temperature, bias = fit_calibration(known.logits, known.truth, units(known.patients))
+    probabilities = calibrated(known.logits.astype(np.float32), temperature, bias)
+    return replace(
+        bundle,
+        calibration=Calibration(temperature, fitted_on, of_images, bias),
+        thresholds=_thresholds(bundle.thresholds, known, probabilities),
+        conformal=fit_conformal(probabilities, known.truth, known.hospitals, known.classes, fitted_on),
+    )
 
 
 def expectation(images: int) -> str:
@@ -196,9 +209,9 @@ class _Used:
         return bool(self.sources & set(record.get("sources", ()))) and (len(splits) == 1 or "all" in splits)
 
 
-def _carried(record: Mapping[str, Any], used: _Used) -> dict[str, Any]:
+def _carried(record: Mapping[str, Any], used: _Used, has_bias: bool) -> dict[str, Any]:
     """A recorded evaluation as it stands after a calibration: less what that makes untrue, and no longer external."""
-    kept = _without(record)
+    kept = _without(record, has_bias)
     if record["role"] not in EVALUATIONS or not used.may_be_in(record):
         return kept
     return {
@@ -208,12 +221,18 @@ def _carried(record: Mapping[str, Any], used: _Used) -> dict[str, Any]:
     }
 
 
-def _without(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded evaluation, less what another calibration makes untrue."""
+def _without(record: Mapping[str, Any], has_bias: bool) -> dict[str, Any]:
+    """A recorded evaluation, less what another calibration makes untrue; a bias leaves AUROCs alone, or nearly so."""
     untrue = (*BY_TEMPERATURE, *BY_REFERRAL)
-    kept = {name: value for name, value in record["figures"].items() if not name.startswith(untrue)}
+
+    def stays(name: str, value: Any) -> bool:
+        return not name.startswith(untrue) and (
+            not has_bias or not isinstance(value, Mapping) or "auroc" in name.lower()
+        )
+
+    kept = {name: value for name, value in record["figures"].items() if stays(name, value)}
     hospitals = {
-        hospital: {name: value for name, value in scores.items() if name not in BY_REFERRAL}
+        hospital: {name: value for name, value in scores.items() if stays(name, value)}
         for hospital, scores in record.get("hospitals", {}).items()
     }
     what = record["what"].replace("chosen and calibrated on", "chosen on")
