@@ -156,8 +156,10 @@ def test_the_section_outlives_a_calibration_without_what_that_changes(bundle: Bu
     from pulmoscope.pipeline.calibrate import _without
 
     made = add_metrics(bundle.folder, "left-out", found(None, bundle))
-    kept = _without(made.metrics["left-out"])
+    kept = _without(made.metrics["left-out"], has_bias=False)
     assert kept["hospitals"]["nih"].keys() == {"images", "AUROC_within", "normals_called_COVID"}
     assert not any(name.startswith(BY_REFERRAL) for name in kept["figures"])
+    biased = _without(made.metrics["left-out"], has_bias=True)
+    assert biased["hospitals"]["nih"].keys() == {"images", "AUROC_within"}
     text = model_card(replace(made, metrics={"left-out": kept}))
     assert "| nih | 1,020 | 0.625 (0.525–0.725) | 0.312 (0.212–0.412) | – | – |" in text
