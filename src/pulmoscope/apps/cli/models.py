@@ -249,9 +249,8 @@ def _sets(bundle: Bundle) -> dict[str, str]:
     if conformal is None:
         return {}
     least = ", ".join(f"{name} {value:.3f}" for name, value in conformal.by_class.items())
-    return {
-        "sets": f"not ruled out from {least} on; the true class in {conformal.coverage:.0%} of {conformal.fitted_on}"
-    }
+    held = f"which holds the true one in {conformal.coverage:.0%} of images like {conformal.fitted_on}"
+    return {"sets": f"classes from {least} on can't be ruled out, {held}"}
 
 
 def _unproven(bundle: Bundle) -> dict[str, str]:

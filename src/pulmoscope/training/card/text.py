@@ -294,10 +294,11 @@ def _bias(bundle: Bundle) -> str:
 
 
 def _sets(conformal: Conformal) -> str:
-    least = ", ".join(f"{name} from {value:.3f} on" for name, value in conformal.by_class.items())
+    least = ", ".join(f"{name} {value:.3f}" for name, value in conformal.by_class.items())
     hospitals = ", ".join(conformal.by_hospital)
     return (
-        f"they hold the true class in {conformal.coverage:.0%} of images like {conformal.fitted_on} ({least})."
+        f"they hold the true class in {conformal.coverage:.0%} of images like those that they were fitted on "
+        f"({conformal.fitted_on}). Not ruled out from these probabilities on: {least}."
         + (f" Fitted at single hospitals, too: {hospitals}." if hospitals else "")
     )
 
