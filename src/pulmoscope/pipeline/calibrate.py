@@ -32,8 +32,8 @@ RECOMMENDED = 100
 """Images that a hospital should label: with fewer, chance still decides much (see :data:`REMAINS`)."""
 
 REMAINS = {25: 0.59, 50: 0.48, 100: 0.33, 200: 0.27}
-"""Images → the part of the calibration error that fitting to so many leaves at a hospital that was left out of training:
-mean over three (docs/abstention.md)."""
+"""Images → the part of the calibration error that fitting to so many leaves at a hospital that was left out of
+training: mean over three (docs/abstention.md)."""
 
 ENOUGH_TO_REFER = 50
 """Images from which on the thresholds of referral are fitted: fewer say next to nothing about how often an answer of
