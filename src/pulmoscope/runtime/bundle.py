@@ -8,6 +8,7 @@
     view.onnx            the view network, of X-rays: what a picture shows; bundles from before it have none
     reference.npz        what the training images looked like to the network (out-of-distribution)
     normal.npz           the same of the images of negative classes alone, where there are any
+    hospitals.npz        some images of each hospital that it knows, as points; of models of X-rays (drift)
     <vote>.onnx          slices (1, slices, inputs) -> logits, vector: from a study's slices to the patient
     ensemble.onnx        scores (1, votes x classes) -> logits: from several votes to one answer
     imputer.onnx         fills what a study lacks
@@ -52,7 +53,9 @@ ENSEMBLE = "ensemble"
 IMPUTER, ANOMALY = "imputer.onnx", "anomaly.onnx"
 MISGAN = "misgan"
 """The imputer that is a network of the bundle's own."""
-OPTIONAL = ("normal.npz", "reference.npz", "view.onnx")
+HOSPITALS = "hospitals.npz"
+"""What the hospitals that a model knows look like (``quality.drift``)."""
+OPTIONAL = (HOSPITALS, "normal.npz", "reference.npz", "view.onnx")
 """Parts that a bundle has where they lie in its folder."""
 PARTS = (
     NETWORK,
