@@ -19,8 +19,9 @@ from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import read_xray
-from pulmoscope.quality.drift import LEAST_REFERENCE, MOST_REFERENCE, KnownHospitals, SeenImages
+from pulmoscope.quality.drift import LEAST_REFERENCE, MOST_REFERENCE, KnownHospitals
 from pulmoscope.quality.image_statistics import image_statistics
+from pulmoscope.quality.seen_images import SeenImages
 from pulmoscope.runtime.bundle import HOSPITALS, Bundle
 from pulmoscope.runtime.model import BATCH, Model
 

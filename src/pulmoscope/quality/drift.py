@@ -17,12 +17,14 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.quality.image_statistics import STATISTICS
+from pulmoscope.quality.seen_images import Outcomes, SeenImages
 from pulmoscope.quality.two_sample import Indices, TwoSampleTest
 
 LEAST_IMAGES = 30
@@ -41,57 +43,6 @@ DIFFERENT, MOST_DIFFERENCES = 0.5, 3
 _SHRINKAGE = 0.2
 _CLIP = 8.0
 _HELD_OUT_QUANTILE, _HELD_OUT_DRAWS = 0.99, 40
-
-
-@dataclass(frozen=True)
-class SeenImages:
-    """What is measured of some images.
-
-    Attributes:
-        pooled: float32 (n, maps), the network's last feature maps averaged over space.
-        statistics: float32 (n, statistics), see ``image_statistics``.
-        predicted: (n,), the most probable class of each, as an index.
-        referred: bool (n,), whether its answer was referred.
-        hospitals: (n,), where each is from; empty where nobody knows.
-    """
-
-    pooled: FloatArray
-    statistics: FloatArray
-    predicted: Indices
-    referred: BoolArray
-    hospitals: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.predicted)
-
-    @classmethod
-    def joined(cls, parts: Sequence[SeenImages]) -> SeenImages:
-        """All of them as one; at least one."""
-        return cls(
-            np.concatenate([part.pooled for part in parts]),
-            np.concatenate([part.statistics for part in parts]),
-            np.concatenate([part.predicted for part in parts]),
-            np.concatenate([part.referred for part in parts]),
-            tuple(name for part in parts for name in part.hospitals),
-        )
-
-    def select(self, chosen: Indices | BoolArray) -> SeenImages:
-        """Those at these indices, or where the mask is true."""
-        return SeenImages(
-            self.pooled[chosen],
-            self.statistics[chosen],
-            self.predicted[chosen],
-            self.referred[chosen],
-            tuple(np.asarray(self.hospitals)[chosen].tolist()),
-        )
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What became of some images: of each class which fraction was predicted so, and which fraction was referred."""
-
-    predicted: Mapping[str, float]
-    referred: float
 
 
 @dataclass(frozen=True)
@@ -350,16 +301,15 @@ class KnownHospitals:
                     raise ValueError("its image statistics are those of another version")
                 classes = tuple(map(str, stored["classes"]))
                 usual = [float(value) for value in stored["usual"]]
+                floats = ("centre", "scale", "components", "whitening", "points")
+                arrays: dict[str, Any] = {part: stored[part].astype(np.float32) for part in floats}
+                arrays |= {part: stored[part].astype(np.int64) for part in ("hospitals", "predicted")}
                 read = cls(
-                    classes,
-                    tuple(map(str, stored["names"])),
-                    *(
-                        np.asarray(stored[part], dtype=np.float32)
-                        for part in ("centre", "scale", "components", "whitening", "points")
-                    ),
-                    *(np.asarray(stored[part], dtype=np.int64) for part in ("hospitals", "predicted")),
-                    float(stored["margin"]),
-                    Outcomes(dict(zip(classes, usual, strict=False)), usual[-1]) if usual else None,
+                    classes=classes,
+                    names=tuple(map(str, stored["names"])),
+                    margin=float(stored["margin"]),
+                    usual=Outcomes(dict(zip(classes, usual, strict=False)), usual[-1]) if usual else None,
+                    **arrays,
                 )
             read._check()
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:

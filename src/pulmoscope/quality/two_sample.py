@@ -74,7 +74,7 @@ class TwoSampleTest:
     @property
     def weights(self) -> FloatArray:
         """What each of the hospital's images weighs, also of those that are not compared; together 1."""
-        weights = np.zeros(len(self.used))
+        weights = np.zeros(len(self.used), dtype=self.weight.dtype)
         weights[self.used] = self.weight[~self.place]
         return weights
 
