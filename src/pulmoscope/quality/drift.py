@@ -15,14 +15,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import BoolArray, FloatArray
+from pulmoscope.core.types import FloatArray
 from pulmoscope.quality.image_statistics import STATISTICS
 from pulmoscope.quality.seen_images import Outcomes, SeenImages
 from pulmoscope.quality.two_sample import Indices, TwoSampleTest
