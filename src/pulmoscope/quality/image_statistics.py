@@ -33,7 +33,7 @@ STATISTICS: Mapping[str, str] = {
     },
     "brightness-mean": "the mean brightness",
     "contrast": "the contrast (standard deviation of the brightness)",
-    "grey-levels": "how evenly the grey levels are used (entropy)",
+    "grey-levels": "the variety of grey levels (entropy)",
     "white": "the fraction of white pixels",
     "black": "the fraction of black pixels",
     "detail-finest": "the strength of the finest details (below 1 px of an image of 128 px)",
@@ -46,13 +46,13 @@ STATISTICS: Mapping[str, str] = {
     "border-bottom": "the brightness of the lower border",
     "border-left": "the brightness of the left border",
     "border-right": "the brightness of the right border",
-    "border-centre": "how much brighter the borders are than the centre",
-    "layout-top": "how much brighter the top is than the bottom",
+    "border-centre": "the brightness of the borders beside that of the centre",
+    "layout-top": "the brightness of the top beside that of the bottom",
     "layout-middle": "the brightness of the middle",
     "layout-fields": "the brightness of the lung fields",
     "layout-neck": "the brightness of the upper middle",
     "layout-abdomen": "the brightness of the lower middle",
-    "layout-sides": "how much the two sides differ",
+    "layout-sides": "the difference between the two sides",
 }
 """Code of each statistic, in order → what it is, in words."""
 
