@@ -230,10 +230,14 @@ class Bundle:
             *(() if self.patient is None else self.patient.files),
         )
 
+    def sealed(self) -> Bundle:
+        """The bundle with the checksums of its parts as they lie in the folder."""
+        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
+        return dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
+
     def save(self) -> Bundle:
         """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
-        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
-        sealed = dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
+        sealed = self.sealed()
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
         plain["preprocess"] = kinds.to_plain(self.preprocess)
