@@ -14,6 +14,7 @@ from ct_series import drawn_hu
 from no_network import run_without_network
 from pulmoscope.phantoms.xray.folder import write_phantoms
 from radiographs import encoded
+from stations import knowing_bundle, station, training_data
 
 COMMAND = [sys.executable, "-c", "from pulmoscope.apps.cli.main import main; main()", "diagnose"]
 
@@ -199,3 +200,25 @@ def test_it_opens_no_network_and_no_torch(tmp_path: Path, model: Path, film: Pat
     silence = run_without_network(command, tmp_path / "record")
     assert silence.attempts == ()
     assert (silence.returncode, silence.stderr.strip()) == (0, "False")
+
+
+def test_a_strange_place_has_a_line_and_strict_drift_refers_it(tmp_path: Path) -> None:
+    bundle = knowing_bundle(tmp_path / "bundle", training_data(tmp_path / "data")).folder
+    station(tmp_path / "in/strange", range(400, 432), gamma=0.8)
+    station(tmp_path / "in/known", range(300, 332))
+    done = diagnose(tmp_path / "in", "--model", bundle, "-o", tmp_path / "out", "--strict-drift")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [line for line in done.stdout.splitlines() if line.startswith("place-")]
+    assert [str(tmp_path / "in/strange") in line for line in told] == [True]
+    index = json.loads((tmp_path / "out/index.json").read_text(encoding="utf-8"))
+    assert index["counts"]["refer"] == 32
+    few = diagnose(*list((tmp_path / "in/strange").iterdir())[:3], "--model", bundle, "-o", tmp_path / "few")
+    before, told_of_few, after = (
+        few.stdout.splitlines()[:3],
+        few.stdout.splitlines()[3],
+        few.stdout.splitlines()[4:],
+    )
+    assert (len(before), len(after)) == (3, 1)
+    assert "30" in told_of_few
+    quiet = diagnose(tmp_path / "in/known", "--model", bundle, "-o", tmp_path / "quiet", "--quiet")
+    assert quiet.stdout == ""

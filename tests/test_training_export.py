@@ -20,6 +20,7 @@ from pulmoscope.datasets.checksum import table_checksum
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.evaluation.thresholds import class_thresholds
+from pulmoscope.inference.hospitals import hospitals_of
 from pulmoscope.io import read_pixels
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.quality.unproven import UNPROVEN, limits_of
@@ -33,6 +34,7 @@ from pulmoscope.training.export import images as export
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.onnx import file as onnx_file
 from pulmoscope.training.run import fit, load_run
+from stations import training_data
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 SMALL = ("preprocess.size=32", "phases.0.epochs=2", "batch_size=8", "model.filters=8", "precision=32")
@@ -338,3 +340,20 @@ def test_sets_are_fitted_on_the_validation_images_from_enough_on(
     expected = np.sort(shares[np.arange(30), labels])[30 - 28]
     assert made.conformal.by_class["COVID"] == pytest.approx(expected, abs=2e-3)
     assert made.conformal.by_class["COVID"] == made.conformal.by_class["Normal"]
+
+
+def test_a_bundle_of_radiographs_knows_its_hospitals(small: Recipe, tmp_path: Path) -> None:
+    """North has 80 training images, south 40, which are too few."""
+    table = training_data(tmp_path / "films", hospitals=2)
+    half = [own for number, own in enumerate(table) if own.source == "north" or number % 2]
+    table = table.with_samples(half)
+    fit(settings.apply(small, ["phases.0.epochs=1"]), table, tmp_path / "run", device="cpu", progress=False)
+    made = export_bundle(tmp_path / "run", table, progress=False)
+    known = hospitals_of(load(made.folder))
+    assert known is not None
+    assert known.names == ("north",)
+    assert (known.predicted < 2).all()
+    assert known.usual is not None
+    assert sum(known.usual.predicted.values()) == pytest.approx(1, abs=0.001)
+    export_bundle(tmp_path / "run", table.with_samples(half[-120:]), progress=False)
+    assert hospitals_of(load(made.folder)) is None  # what a run before has left is gone

@@ -1,8 +1,9 @@
 """Pulmoscope reads chest X-rays and CT for COVID-19. Research use only; not a medical device.
 
 ``pulmoscope.diagnose(path)`` is the one-line entry. What a researcher composes is beside it: ``read_scan``,
-``open_model``, ``predict``, ``heat_maps``, ``find_lungs``, ``measure_severity``, ``load_data``, ``evaluate`` (see
-docs/python.md). Each is imported when it is first used. The command line is ``pulmoscope --help``.
+``open_model``, ``predict``, ``heat_maps``, ``find_lungs``, ``measure_severity``, ``load_data``, ``evaluate``,
+``survey_places`` (see docs/python.md). Each is imported when it is first used. The command line is
+``pulmoscope --help``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         open_model,
         predict,
         read_scans,
+        survey_places,
     )
     from pulmoscope.pipeline.diagnose import diagnose
     from pulmoscope.pipeline.diagnose_films import diagnose_films
@@ -48,6 +50,7 @@ _HOME = {
     "predict": "pipeline.api",
     "read_scan": "io",
     "read_scans": "pipeline.api",
+    "survey_places": "pipeline.api",
 }
 """Where each public name lives: imported on first use, so that ``import pulmoscope`` is quick."""
 
@@ -69,6 +72,7 @@ __all__ = [
     "predict",
     "read_scan",
     "read_scans",
+    "survey_places",
 ]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from pulmoscope.core.errors import InputError
+from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag
 from pulmoscope.io.formats import HEAD, PICTURES, format_of, volume_of
 from pulmoscope.io.inputs import Entry, slug_of, unique
@@ -48,6 +49,8 @@ class Study:
         broken: how many files beside its slices can't be read.
         remarks: of an image, what its folder says.
         film: of a radiograph in DICOM, which others belong to it. For comparing only: never shown.
+        device: of an image in DICOM, a checksum of the names of the device that made it; empty where it has none. For
+            comparing only.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Study:
     broken: int = 0
     remarks: tuple[Flag, ...] = ()
     film: Film | None = field(default=None, repr=False)
+    device: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class _Look:
     study: str = ""
     headers: tuple[SliceHeader, ...] = ()
     film: Film | None = None
+    device: str = ""
 
 
 def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
@@ -158,8 +163,8 @@ def _look(entry: Entry) -> _Look:
                 _film(dataset, uid) if uid and code(dataset, "Modality") in _MAYBE_RADIOGRAPHS else None
             )
             if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
-                return _Look(entry, "series", uid, film=radiograph)
-            return _Look(entry, "image", film=radiograph)
+                return _Look(entry, "series", uid, film=radiograph, device=_device(dataset))
+            return _Look(entry, "image", film=radiograph, device=_device(dataset))
     except (InputError, OSError):
         return _Look(entry, "broken")
     except (
@@ -170,6 +175,15 @@ def _look(entry: Entry) -> _Look:
 
 def _film(dataset: Dataset, uid: str) -> Film:
     return Film((uid, str(dataset.get("PatientID", ""))), str(dataset.get("SOPInstanceUID", "")))
+
+
+def _device(dataset: Dataset) -> str:
+    """What tells a device from another, as a checksum: its names may be those of a hospital."""
+    maker, *own = (
+        str(dataset.get(keyword) or "").strip()
+        for keyword in ("Manufacturer", "StationName", "DeviceSerialNumber")
+    )
+    return sha256_of("\0".join((maker, *own)).encode()) if any(own) else ""
 
 
 def _no_uid(entry: Entry) -> str:
@@ -207,7 +221,10 @@ def _besides(
         else:
             kind: Kind = "volume" if look.kind == "volume" else "image"
             also = remarks if look.kind == "picture" else ()
-            yield _named(Study(entry.name, entry.slug, kind, (entry,), remarks=also, film=look.film), taken)
+            study = Study(
+                entry.name, entry.slug, kind, (entry,), remarks=also, film=look.film, device=look.device
+            )
+            yield _named(study, taken)
     if pictures:
         yield _named(Study(_folder(pictures), slug_of(_place(pictures)), "pictures", tuple(pictures)), taken)
 
@@ -224,7 +241,8 @@ def _finished(pending: _Pending, taken: set[str]) -> Iterator[Study]:
     if not pending.headers:
         for other in pending.others:
             entry = other.entry
-            yield _named(Study(entry.name, entry.slug, "image", (entry,), film=other.film), taken)
+            study = Study(entry.name, entry.slug, "image", (entry,), film=other.film, device=other.device)
+            yield _named(study, taken)
         return
     entries = list({header.entry.name: header.entry for header in pending.headers}.values())
     name = _folder(entries) if len(entries) > 1 else entries[0].name

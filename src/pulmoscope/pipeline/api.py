@@ -18,9 +18,10 @@ from pulmoscope.datasets.studies import holds_studies
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.inference.look import look_at
 from pulmoscope.inference.measure import measured
-from pulmoscope.io import read
+from pulmoscope.io import entries, read
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose
+from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.evaluate import evaluate as evaluate_images
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
@@ -65,6 +66,24 @@ def diagnose_many(
             yield diagnose(scan, models.of(scan.modality, scan.name), explain=explain)
         except InputError as error:
             yield error
+
+
+def survey_places(paths: Sequence[str | Path], model: str | Path | Model = "auto") -> tuple[Place, ...]:
+    """Compare the places that radiographs are of (devices, else folders) with the hospitals that a model knows.
+
+    Of each place with at least 30 images up to 64 are read. Empty where there is one image only, or the model does not
+    know what its hospitals look like.
+
+    Args:
+        paths: files, folders and zips.
+        model: as of :func:`pulmoscope.diagnose`.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+    """
+    survey = Survey(list(entries([Path(path) for path in paths])))
+    survey.take(Models(str(model)) if isinstance(model, str | Path) else Models.only(model))
+    return survey.places
 
 
 def open_model(model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:

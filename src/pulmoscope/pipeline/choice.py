@@ -62,6 +62,12 @@ class Models:
         self._used[modality] = model
         return model
 
+    def expected(self, modality: Modality) -> Model | None:
+        """The model that would read such an image, not counted as used; None: the one asked for reads others."""
+        if self._only is None:
+            return self._built_in(modality)
+        return self._only if self._only.bundle.modality == modality else None
+
     def expect_ct(self) -> None:
         """Begin to load what a CT needs, in a thread, while its files are read."""
         with self._lock:

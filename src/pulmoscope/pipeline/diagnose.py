@@ -21,7 +21,7 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Modality, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
 from pulmoscope.explain import gradcam
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
@@ -30,6 +30,7 @@ from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
+from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
 from pulmoscope.pipeline.names import BY_CONTENT, Names, Naming, local_path, without_path, write_local_names
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
@@ -123,6 +124,7 @@ class Run:
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
         naming: what the inputs are called in the results.
+        survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
         answers: of each study of several radiographs one, once the run is complete.
     """
 
@@ -131,7 +133,17 @@ class Run:
     reports: Reports = "all"
     series: str = ""
     naming: Naming = BY_CONTENT
+    survey: Survey | None = None
     answers: list[StudyAnswer] = field(default_factory=list)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places that the inputs are of, as far as anyone has looked."""
+        return () if self.survey is None else self.survey.places
+
+    def limits(self, study: Study) -> tuple[Flag, ...]:
+        """What there is to know of the place that an input is of."""
+        return () if self.survey is None else self.survey.flags(study)
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,10 @@ def diagnose_many(
             ``force`` is not given.
         ResourceError: the disk is full, or the folder can't be written.
     """
-    job = _Job(run, Names(run.out, run.naming), files.claim(run.out, known, force))
+    left = files.claim(run.out, known, force)
+    if run.survey is not None:
+        run.survey.take(run.models)
+    job = _Job(run, Names(run.out, run.naming, [place.name for place in run.places]), left)
     listed, local, radiographs = [], [], FilmStudies()
     workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
@@ -203,8 +218,9 @@ def diagnose_many(
         files.clear(run.out / stale)
     run.answers[:] = radiographs.answers(run.out, partial(_thresholds, run))
     answers = [answer.entry() for answer in run.answers]
-    write_local_names(run.out, local)
-    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers))
+    write_local_names(run.out, local, [(place.name, place.folder) for place in run.places])
+    places = [place.entry() for place in run.places]
+    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers, places))
 
 
 def _thresholds(run: Run) -> Thresholds:
@@ -253,7 +269,7 @@ def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
             raise result.error
         assert result.scan is not None
         scan, model = job.names.named(result.scan, name), run.models.of(result.scan.modality, study.name)
-        return _written(run, scan, study.name, model, perf_counter() - start)
+        return _written(run, scan, study, model, perf_counter() - start)
     except InputError as error:
         refusal = error
     except MemoryError:
@@ -277,7 +293,7 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
         return None
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
-    plain = files.kept(run.out / name, study_files, model.identity)
+    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study))
     if plain is None:
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
@@ -286,17 +302,17 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     return Outcome(name, study.name, plain, report if report.exists() else None, kept=True)
 
 
-def _written(run: Run, scan: Scan, path: str, model: Model, read_s: float) -> Outcome:
-    """Diagnose a scan and write its files."""
+def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) -> Outcome:
+    """Diagnose a study's scan and write its files."""
     folder = run.out / scan.name
-    diagnosis = _answer(run, scan, model, read_s)
+    diagnosis = _answer(run, scan, model, read_s, run.limits(study))
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted)
-    return Outcome(scan.name, path, plain, folder / files.REPORT if wanted else None)
+    return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)
 
 
-def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
-    """The diagnosis of a scan, explained where its page is wanted."""
+def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Flag, ...]) -> Diagnosis:
+    """The diagnosis of a scan, explained where its page is wanted; ``limits``: of the place that it is of."""
     if scan.modality is Modality.CT:
         return diagnose_ct(
             scan,
@@ -304,16 +320,19 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float) -> Diagnosis:
             read_s=read_s,
             wanted=lambda prediction: _wanted(run.reports, prediction.label, prediction.decision),
         )
-    diagnosis, seen, answer = _diagnosed(model, scan, read_s)
+    diagnosis, seen, answer = _diagnosed(model, scan, read_s, limits)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
         return _explained(diagnosis, seen, answer)
     return diagnosis
 
 
-def _diagnosed(model: Model, scan: Scan, read_s: float) -> tuple[Diagnosis, SeenImage, Outputs]:
+def _diagnosed(
+    model: Model, scan: Scan, read_s: float, limits: tuple[Flag, ...] = ()
+) -> tuple[Diagnosis, SeenImage, Outputs]:
     """Quality, prediction and decision of a scan, and what they rest on."""
     start = perf_counter()
     seen = look_at_image(scan, model)
+    seen = replace(seen, flags=(*seen.flags, *limits))
     looked = perf_counter()
     answer, ((quality, prediction),) = infer_images([seen], model)
     diagnosis = Diagnosis(

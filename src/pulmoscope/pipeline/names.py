@@ -22,6 +22,8 @@ from pulmoscope.io.studies import Study
 LOCAL_NAMES = "local-names.csv"
 _BEGINNING = "# Local: not for sharing. These paths may name patients; the results beside this file do not.\n"
 _HEADER = ("name", "path")
+_PLACE = "/"
+"""Ends the folder of a place, and no input's path."""
 
 _TAKEN = ("index.json", LOCAL_NAMES)
 """What else lies beside the inputs' folders."""
@@ -61,12 +63,12 @@ BY_CONTENT = Naming()
 
 
 class Names:
-    """Gives the inputs of a run their names, each once. Thread-safe."""
+    """Gives the inputs of a run their names, each once, and none of those ``reserved`` for others. Thread-safe."""
 
-    def __init__(self, out: Path, naming: Naming) -> None:
+    def __init__(self, out: Path, naming: Naming, reserved: Iterable[str] = ()) -> None:
         self._file, self._naming = out / LOCAL_NAMES, naming
         self._lock = threading.Lock()
-        self._taken = set(_TAKEN)
+        self._taken = {*_TAKEN, *reserved}
         self._given: dict[int, tuple[str, str]] = {}
 
     def of(self, number: int, study: Study, content: str) -> str:
@@ -107,22 +109,29 @@ def local_path(study: Study) -> str:
 
 
 def read_local_names(out: Path) -> dict[str, str]:
-    """Name → path of a run's inputs, by its local file; empty where that is missing or damaged."""
+    """Name → path of a run's inputs (not its places), by its local file; empty where that is missing or damaged."""
     try:
         lines = (out / LOCAL_NAMES).read_text(encoding="utf-8").splitlines(keepends=True)
     except (OSError, ValueError):
         return {}
     rows = csv.reader(line for line in lines[2:] if line.endswith("\n"))  # what a kill has cut off is no row
-    return {row[0]: row[1] for row in rows if len(row) == len(_HEADER)}
+    return {row[0]: row[1] for row in rows if len(row) == len(_HEADER) and not row[1].endswith(_PLACE)}
 
 
-def write_local_names(out: Path, rows: Iterable[tuple[str, str]]) -> None:
+def write_local_names(
+    out: Path, rows: Iterable[tuple[str, str]], places: Iterable[tuple[str, str]] = ()
+) -> None:
     """Write the local file of a complete run: of every input, in order, its name and its path from the root.
+
+    Args:
+        rows: of the inputs.
+        places: name and folder of every place that they are of.
 
     Raises:
         ResourceError: the file can't be written.
     """
-    write_text(out / LOCAL_NAMES, _BEGINNING + csv_text(_HEADER, rows))
+    folders = [(name, str(Path(folder).absolute()) + _PLACE) for name, folder in places]
+    write_text(out / LOCAL_NAMES, _BEGINNING + csv_text(_HEADER, [*rows, *folders]))
 
 
 def without_path(text: str, path: str, name: str) -> str:

@@ -29,10 +29,11 @@ import numpy as np
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import sweep, write_bytes, write_json, write_text
-from pulmoscope.core.types import Box, Diagnosis, Explanation, Modality
+from pulmoscope.core.types import Box, Diagnosis, Explanation, Flag, Modality
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
+from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.masks import mask_files
@@ -103,11 +104,15 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
     return left
 
 
-def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, Any] | None:
+def kept(
+    folder: Path, sources: Sources, model: Mapping[str, str], limits: Collection[Flag] = ()
+) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
     Args:
         sources: the files, and what there was to remark about them without decoding any.
+        limits: of the place that they are of: one that a survey did not find before, or finds no more, is no matter of
+            the files.
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
@@ -119,6 +124,8 @@ def kept(folder: Path, sources: Sources, model: Mapping[str, str]) -> dict[str, 
             and plain["software"]["pulmoscope"] == __version__
             and {(flag.finding, flag.rule) for flag in sources.remarks}
             <= {(flag["finding"], flag["rule"]) for flag in plain["quality"]["flags"]}
+            and {(flag["level"], flag["finding"]) for flag in plain["limits"] if flag["code"] == STRANGE}
+            == {(flag.level.value, flag.finding) for flag in limits}
             # What pictures were taken for is no matter of their content.
             and (SLICE in {flag.code for flag in sources.remarks})
             is (SLICE in {flag["code"] for flag in plain["quality"]["flags"]})

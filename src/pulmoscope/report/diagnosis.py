@@ -28,7 +28,7 @@ from pulmoscope.report.severity import severity_json
 SCHEMA_VERSION = "2.1"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
-INDEX_VERSION = "3.0"
+INDEX_VERSION = "3.1"
 """Of ``index.json``."""
 
 
@@ -86,6 +86,7 @@ def to_index(
     entries: Sequence[Mapping[str, Any]],
     version: str,
     studies: Sequence[Mapping[str, Any]] = (),
+    places: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The contents of ``index.json``: every input of a run, in the order given, with its outcome.
 
@@ -94,6 +95,7 @@ def to_index(
         entries: one of :func:`diagnosed_entry` or :func:`refused_entry` per input.
         version: of Pulmoscope.
         studies: of each study of several radiographs, its answer.
+        places: where the inputs are from, beside the hospitals that the model knows.
     """
     outcomes = [entry["outcome"] for entry in entries]
     decisions = [entry.get("decision") for entry in entries]
@@ -111,6 +113,7 @@ def to_index(
         },
         "inputs": list(entries),
         "studies": list(studies),
+        "places": list(places),
         "software": {"pulmoscope": version},
         "notice": NOTICE,
     }

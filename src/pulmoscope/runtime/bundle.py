@@ -8,6 +8,7 @@
     view.onnx            the view network, of X-rays: what a picture shows; bundles from before it have none
     reference.npz        what the training images looked like to the network (out-of-distribution)
     normal.npz           the same of the images of negative classes alone, where there are any
+    hospitals.npz        some images of each hospital that it knows, as points; of models of X-rays (drift)
     <vote>.onnx          slices (1, slices, inputs) -> logits, vector: from a study's slices to the patient
     ensemble.onnx        scores (1, votes x classes) -> logits: from several votes to one answer
     imputer.onnx         fills what a study lacks
@@ -53,7 +54,9 @@ ENSEMBLE = "ensemble"
 IMPUTER, ANOMALY = "imputer.onnx", "anomaly.onnx"
 MISGAN = "misgan"
 """The imputer that is a network of the bundle's own."""
-OPTIONAL = ("normal.npz", "reference.npz", "view.onnx")
+HOSPITALS = "hospitals.npz"
+"""What the hospitals that a model knows look like (``quality.drift``)."""
+OPTIONAL = (HOSPITALS, "normal.npz", "reference.npz", "view.onnx")
 """Parts that a bundle has where they lie in its folder."""
 PARTS = (
     NETWORK,
@@ -267,10 +270,14 @@ class Bundle:
             *(() if self.patient is None else self.patient.files),
         )
 
+    def sealed(self) -> Bundle:
+        """The bundle with the checksums of its parts as they lie in the folder."""
+        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
+        return dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
+
     def save(self) -> Bundle:
         """Write ``bundle.json`` over the parts that lie in the folder, and give back the bundle with checksums."""
-        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
-        sealed = dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
+        sealed = self.sealed()
         plain = dataclasses.asdict(sealed)
         del plain["folder"]
         plain["preprocess"] = kinds.to_plain(self.preprocess)

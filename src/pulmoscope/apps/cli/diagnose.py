@@ -18,6 +18,7 @@ from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime
 if TYPE_CHECKING:
     from pulmoscope.io import Study
     from pulmoscope.pipeline.diagnose import Outcome, Reports
+    from pulmoscope.pipeline.drift.survey import Place
     from pulmoscope.pipeline.film_studies import StudyAnswer
 
 FEW = 20
@@ -105,6 +106,13 @@ def command(
     ] = "auto",
     device: Device = "auto",
     runtime: WithRuntime = Runtime.AUTO,
+    strict_drift: Annotated[
+        bool,
+        typer.Option(
+            "--strict-drift",
+            help="Refer all X-rays of a place (device or folder) that is unlike every hospital the model knows.",
+        ),
+    ] = False,
     force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -118,6 +126,7 @@ def command(
     from pulmoscope.io.studies import is_of_ct, paths
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
+    from pulmoscope.pipeline.drift.survey import Survey
     from pulmoscope.pipeline.names import Naming
 
     naming = Naming(results.name, results.keep_names)
@@ -137,13 +146,15 @@ def command(
             "--name names one input, and there are several; --keep-names names them after their files"
         )
     few = len(first) <= FEW
-    run = Run(models, out, _reports(results.report, few), reading.series, naming)
+    survey = Survey(listed, reading.modality.value, strict=strict_drift)
+    run = Run(models, out, _reports(results.report, few), reading.series, naming, survey)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if few and not quiet:
         _tell_studies(run.answers, tally.paths)
     if not quiet and len(first) > 1:
+        _tell_places(run.places)
         typer.echo(f"{tally.line()}; {out / 'index.json'}")
     raise typer.Exit(tally.exit_code())
 
@@ -250,6 +261,20 @@ def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> N
         typer.echo(
             f"Study of {len(answer.films)} radiographs ({names}), {used} used  {outcome}  "
             f"{DECISIONS[answer.decision].title.lower()}"
+        )
+
+
+def _tell_places(places: Sequence[Place]) -> None:
+    """Say which places are strange to the model; or that nobody could look."""
+    from pulmoscope.quality.drift import LEAST_IMAGES
+
+    for place in places:
+        if place.verdict == "strange":
+            typer.echo(f"{place.name} ({place.folder}, {place.images} images): {place.reason}")
+    if places and all(place.verdict == "not-told" for place in places):
+        typer.echo(
+            "Whether these images are of a hospital that the model knows was not looked for: at least "
+            f"{LEAST_IMAGES} of one folder or device are needed"
         )
 
 

@@ -41,6 +41,7 @@ _NEEDED = """
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
     PerFrameFunctionalGroupsSequence SpecificCharacterSet
     PatientAge PatientBirthDate StudyDate SeriesDate AcquisitionDate AcquisitionDateTime ContentDate SOPInstanceUID
+    Manufacturer StationName DeviceSerialNumber
 """
 _TAGS = [tag for keyword in _NEEDED.split() if (tag := tag_for_keyword(keyword))]
 FARTHEST_MM = 10_000

@@ -19,9 +19,10 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.calibration import confidence_threshold, fit_temperature
 from pulmoscope.evaluation.conformal import fit_conformal
 from pulmoscope.evaluation.thresholds import FEWEST, class_thresholds
+from pulmoscope.inference.hospitals import known_hospitals, known_in
 from pulmoscope.quality.distribution import Reference
-from pulmoscope.runtime.bundle import NETWORK, Bundle, Calibration, Thresholds
-from pulmoscope.runtime.model import calibrated
+from pulmoscope.runtime.bundle import HOSPITALS, NETWORK, Bundle, Calibration, Thresholds
+from pulmoscope.runtime.model import Model, calibrated
 from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training.data import FramedImages
 from pulmoscope.training.export.common import drafted, validated
@@ -69,7 +70,23 @@ def of_images(
         verified,
         training_data={"sha256": table_checksum(known), **shown, "warnings": warnings},
     )
-    return _measured(draft, known, frames, images, held_out=bool(trained.summary["val_held_out"]))
+    made = _measured(draft, known, frames, images, held_out=bool(trained.summary["val_held_out"]))
+    _write_hospitals(made, known)
+    return made
+
+
+def _write_hospitals(made: Bundle, table: SampleTable) -> None:
+    """Write ``hospitals.npz`` where the bundle reads X-rays and has learnt from enough images of a hospital.
+
+    Args:
+        table: train and val.
+    """
+    part = made.folder / HOSPITALS
+    part.unlink(missing_ok=True)
+    if made.modality == "XRAY" and known_in(table):
+        known = known_hospitals(Model(made.sealed()), table)
+        if known is not None:
+            write_bytes(part, known.to_bytes())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A run's places beside the hospitals that its model knows: what images are of one place, and is it strange?"""
