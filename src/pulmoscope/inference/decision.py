@@ -49,16 +49,28 @@ def decide_images(
             zip(bundle.classes, (round(float(probability), 6) for probability in row), strict=True)
         )
         unlike = rules.unlike_training(distances[index], thresholds.distance)
-        if not is_positive(max(probabilities, key=lambda name: probabilities[name])):
+        label = max(probabilities, key=lambda name: probabilities[name])
+        if not is_positive(label):
             unlike += rules.unlike_normal(from_normal[index], thresholds.normal_distance)
+        elif probabilities[label] < thresholds.of(label):
+            unlike += rules.unknown_disease(from_normal[index], thresholds.normal_distance)
         quality = Quality((*known, *unlike, *limits))
         decisions.append((quality, decide(probabilities, quality, thresholds, bundle.conformal)))
     return decisions
 
 
+def normal_lungs(bundle: Bundle) -> Reference | None:
+    """What normal lungs look like to a bundle's network; None where it has no such part."""
+    return _part(bundle, "normal.npz")
+
+
+def _part(bundle: Bundle, part: str) -> Reference | None:
+    return _reference(bundle.folder / part, bundle.files.get(part))
+
+
 def _distances(bundle: Bundle, part: str, answers: Outputs) -> Sequence[float | None]:
     """How far each image is from a reference distribution of the bundle; None each where it has none."""
-    reference = _reference(bundle.folder / part, bundle.files.get(part))
+    reference = _part(bundle, part)
     if reference is None:
         return [None] * len(answers.probabilities)
     return [float(distance) for distance in reference.distance(answers.features.mean(axis=(2, 3)))]

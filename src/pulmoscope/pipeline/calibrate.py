@@ -89,14 +89,13 @@ def calibrate(
     unit = "images" if bundle.patient is None else "studies"
     known = _enough(predictions, table, unit)
     claim_folder(out, MANIFEST, force)
-    _copy_parts(bundle, out)
+    copy_parts(bundle, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     contents = file_checksums(table)
     used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
     answered = set(known.files)
     of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
     fitted_on = f"{used.split} of {sources}, {len(known)} {unit}"
-    # A hospital's reference of drift is fitted to the same images: to be connected here.
     made = _fitted(bundle, known, fitted_on, tuple(sorted(of_images)))
     has_bias = bool(made.calibration.bias)
     made = replace(
@@ -171,7 +170,7 @@ def _enough(predictions: Predictions, table: SampleTable, unit: str) -> Predicti
     return known
 
 
-def _copy_parts(bundle: Bundle, out: Path) -> None:
+def copy_parts(bundle: Bundle, out: Path) -> None:
     """Copy a bundle's parts, and take away what a bundle that was there before had besides."""
     for name in (CARD, *PARTS):
         (out / name).unlink(missing_ok=True)

@@ -151,6 +151,17 @@ def unlike_normal(distance: float | None, limit: float | None) -> tuple[Flag, ..
     return (_limit("unlike-normal", finding, f"at most {limit:.2f} times in normal lungs"),)
 
 
+def unknown_disease(distance: float | None, limit: float | None) -> tuple[Flag, ...]:
+    """Refuse an image that is farther from normal ones than the limit, where no class is probable enough either."""
+    if distance is None or limit is None or distance <= limit:
+        return ()
+    finding = (
+        "the lungs look neither normal nor like any disease that the model knows: no disease is probable enough, and "
+        f"they are {distance:.2f} times as far off as a normal image typically is"
+    )
+    return (_limit("unknown-disease", finding, f"at most {limit:.2f} times in normal lungs"),)
+
+
 def _exposure(pixels: FloatArray) -> list[Flag]:
     flags = []
     step = max(1, min(pixels.shape) // _SAMPLES)
