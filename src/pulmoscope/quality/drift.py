@@ -163,16 +163,13 @@ class KnownHospitals:
         rng, margin, of_image = np.random.default_rng(seed), LEAST_MARGIN, np.asarray(images.hospitals)
         points = self._whitened(self._points(images))
         for number, name in enumerate(self.names):
-            own = np.flatnonzero(of_image == name)
-            # Also of a class alone, so that the margin holds for another prevalence.
-            for part in (own, *(own[images.predicted[own] == label] for label in range(len(self.classes)))):
-                distances = [
-                    test.distance
-                    for draw in _draws(part, rng)
-                    if (test := TwoSampleTest.of(points[draw], images.predicted[draw], *self._of(number)))
-                ]
-                if distances:
-                    margin = max(margin, float(np.quantile(distances, _HELD_OUT_QUANTILE)))
+            distances = [
+                test.distance
+                for draw in _draws(np.flatnonzero(of_image == name), rng)
+                if (test := TwoSampleTest.of(points[draw], images.predicted[draw], *self._of(number)))
+            ]
+            if distances:
+                margin = max(margin, float(np.quantile(distances, _HELD_OUT_QUANTILE)))
         return replace(self, margin=margin, usual=self.outcomes(images))
 
     def with_hospital(self, name: str, images: SeenImages, seed: int = 17) -> KnownHospitals:
