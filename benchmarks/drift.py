@@ -67,7 +67,7 @@ CHANGES: dict[str, Change] = {
     "half the size": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "darker (gamma 1.5)": lambda image: image**1.5,
     "brighter (gamma 0.67)": lambda image: image**0.67,
-    "blurred (0.4 % of the side)": lambda image: cv2.GaussianBlur(image, (0, 0), 0.004 * max(image.shape)),
+    "blurred (0.2 % of the side)": lambda image: cv2.GaussianBlur(image, (0, 0), 0.002 * max(image.shape)),
     "sharpened": lambda image: np.clip(2 * image - cv2.GaussianBlur(image, (0, 0), 3), 0, 1),
     "a black border of 6 %": framed,
 }

@@ -163,14 +163,11 @@ class KnownHospitals:
         rng, margin, of_image = np.random.default_rng(seed), LEAST_MARGIN, np.asarray(images.hospitals)
         points = self._whitened(self._points(images))
         for number, name in enumerate(self.names):
-            own = np.flatnonzero(of_image == name)
-            if len(own) < LEAST_IMAGES:
-                continue
-            draws = [rng.permutation(own)[:LEAST_IMAGES] for _ in range(_HELD_OUT_DRAWS)]
-            tests = [
-                TwoSampleTest.of(points[draw], images.predicted[draw], *self._of(number)) for draw in draws
+            distances = [
+                test.distance
+                for draw in _draws(np.flatnonzero(of_image == name), rng)
+                if (test := TwoSampleTest.of(points[draw], images.predicted[draw], *self._of(number)))
             ]
-            distances = [test.distance for test in tests if test is not None]
             if distances:
                 margin = max(margin, float(np.quantile(distances, _HELD_OUT_QUANTILE)))
         return replace(self, margin=margin, usual=self.outcomes(images))
@@ -331,6 +328,13 @@ class KnownHospitals:
                 raise ValueError(f"{part} must have the shape {shape}, found: {getattr(self, part).shape}")
         if {*self.hospitals} != {*range(len(self.names))} or self.predicted.max() >= len(self.classes):
             raise ValueError("an image is of no known hospital or class, or a hospital has no image")
+
+
+def _draws(images: Indices, rng: np.random.Generator) -> list[Indices]:
+    """Some choices of :data:`LEAST_IMAGES` of these images; none where there are not so many."""
+    if len(images) < LEAST_IMAGES:
+        return []
+    return [rng.permutation(images)[:LEAST_IMAGES] for _ in range(_HELD_OUT_DRAWS)]
 
 
 def _short(points: FloatArray) -> FloatArray:
