@@ -86,7 +86,7 @@ def audited(model: str, data: Path, split: str, out: Path) -> Answer:
             "referred": own["referred"],
             "verdict": own["verdict"],
         }
-        for own in _json(out / "audit.json")["results"]
+        for own in _json(out / "audit.json")["parts"]["erasure"]["results"]
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import read_xray
-from pulmoscope.quality.drift import LEAST_REFERENCE, MOST_REFERENCE, KnownHospitals
+from pulmoscope.quality.drift import LEAST_IMAGES, LEAST_REFERENCE, MOST_REFERENCE, KnownHospitals
 from pulmoscope.quality.image_statistics import image_statistics
 from pulmoscope.quality.seen_images import SeenImages
 from pulmoscope.runtime.bundle import HOSPITALS, Bundle
@@ -88,6 +89,24 @@ def known_hospitals(
     known = None if learnt is None else KnownHospitals.fit(learnt, model.bundle.classes, seed)
     held_out = see(filter(None, stream), model)
     return known if known is None or held_out is None else known.with_held_out(held_out, seed)
+
+
+def with_hospital(
+    known: KnownHospitals, model: Model, table: SampleTable, seed: int = 17
+) -> KnownHospitals | None:
+    """The hospitals that a model knows, and that of a table besides; None where too few of its images can be used.
+
+    Args:
+        table: images of one hospital, called after most of them; at most MOST_REFERENCE are looked at.
+        seed: of their choice.
+    """
+    samples = list(table)
+    name = Counter(map(hospital_of, samples)).most_common(1)[0][0]
+    chosen = np.random.default_rng(seed).permutation(len(samples))[:MOST_REFERENCE]
+    seen = see(filter(None, _looked(model, table, [samples[at] for at in sorted(chosen)])), model)
+    if seen is None or len(seen) < LEAST_IMAGES:
+        return None
+    return known.with_hospital(name, seen, seed)
 
 
 def known_in(table: SampleTable) -> tuple[str, ...]:

@@ -23,9 +23,19 @@ from pulmoscope.evaluation.calibration import confidence_threshold, fit_calibrat
 from pulmoscope.evaluation.conformal import LEAST, fit_conformal
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.evaluation.thresholds import class_thresholds
+from pulmoscope.inference.hospitals import hospitals_of, with_hospital
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.pipeline.predict_studies import predict_answers
-from pulmoscope.runtime.bundle import CALIBRATION, CARD, MANIFEST, PARTS, Bundle, Calibration, Thresholds
+from pulmoscope.runtime.bundle import (
+    CALIBRATION,
+    CARD,
+    HOSPITALS,
+    MANIFEST,
+    PARTS,
+    Bundle,
+    Calibration,
+    Thresholds,
+)
 from pulmoscope.runtime.model import Model, calibrated
 
 RECOMMENDED = 100
@@ -63,8 +73,8 @@ def calibrate(
 
     Probabilities by temperature and, where it helps, a bias of each class (:func:`fit_calibration`). Thresholds of
     referral from :data:`ENOUGH_TO_REFER` images on. The sets of classes that can't be ruled out are those of the table
-    alone. The networks stay as they are, and so does how far an image may be from the training images. The card is
-    not written: see :func:`pulmoscope.training.card.text.model_card`.
+    alone, and its images become known as those of a hospital (``hospitals.npz``). The networks stay as they are, and so
+    does how far an image may be from the training images. The card is not written: see :func:`pulmoscope.training.card.text.model_card`.
 
     Args:
         table: images, or studies where the model predicts patients, that training has not seen.
@@ -90,6 +100,7 @@ def calibrate(
     known = _enough(predictions, table, unit)
     claim_folder(out, MANIFEST, force)
     copy_parts(bundle, out)
+    _know_hospital(model, table.with_samples(one for one in table if one.file in set(known.files)), out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     contents = file_checksums(table)
     used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
@@ -105,6 +116,14 @@ def calibrate(
         metrics={name: _carried(record, used, has_bias) for name, record in bundle.metrics.items()},
     )
     return made.save(), failures
+
+
+def _know_hospital(model: Model, table: SampleTable, out: Path) -> None:
+    """Take the table's hospital among those whose images are no surprise, where the bundle knows any at all."""
+    hospitals = hospitals_of(model.bundle)
+    known = None if hospitals is None else with_hospital(hospitals, model, table)
+    if known is not None:
+        write_bytes(out / HOSPITALS, known.to_bytes())
 
 
 def _fitted(bundle: Bundle, known: Predictions, fitted_on: str, of_images: tuple[str, ...]) -> Bundle:

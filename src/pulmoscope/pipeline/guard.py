@@ -66,7 +66,9 @@ def guard(
     known = table.with_samples(sample for sample in table if sample.label in bundle.classes)
     for split in ("train", "val"):
         if not len(known.split(split)):
-            raise DatasetError(f"{table.root}: no image of the split {split} has a label that the model knows")
+            raise DatasetError(
+                f"{table.root}: no image of the split {split} has a label that the model knows"
+            )
     tell = progress or (lambda done, total: None)
     tell(0, 3)
     answers, _ = predict_table(model, known.split("val"))

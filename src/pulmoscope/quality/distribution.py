@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,15 +119,16 @@ class Reference:
     def to_bytes(self) -> bytes:
         """As an npz file; equal references give equal bytes."""
         stream = io.BytesIO()
-        np.savez(
-            stream,
-            mean=self.mean,
-            projection=self.projection,
-            centres=self.centres,
-            quantile=self.quantile,
-            limit=self.limit,
-            **({} if self.cells is None else {"cells": self.cells}),
-        )
+        parts: dict[str, Any] = {
+            "mean": self.mean,
+            "projection": self.projection,
+            "centres": self.centres,
+            "quantile": self.quantile,
+            "limit": self.limit,
+        }
+        if self.cells is not None:
+            parts["cells"] = self.cells
+        np.savez(stream, **parts)
         return stream.getvalue()
 
     @classmethod

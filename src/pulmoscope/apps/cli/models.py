@@ -212,6 +212,34 @@ def _tell_fitted(made: Bundle) -> None:
     typer.echo(expectation(sum(made.conformal.images.values())))
 
 
+@app.command("guard")
+@grouped
+def guard(
+    model: Name,
+    data: DataOptions,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
+    release: Annotated[str, typer.Option(help="Version of the new bundle; default: the old one.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Give a model of X-rays from before 2.1 what it needs to know when not to answer, from its own training data.
+
+    Sets of classes that can't be ruled out, the hospitals that it knows, and where lungs are unlike normal ones. The
+    networks, probabilities and thresholds stay the same. Training does this by itself.
+    """
+    from pulmoscope.core.files import write_text
+    from pulmoscope.pipeline.guard import guard as make
+    from pulmoscope.runtime.bundle import CARD
+    from pulmoscope.runtime.model import Model
+    from pulmoscope.training.card.text import model_card
+
+    old = Model.load(model)
+    table = chosen(data, "all", old)
+    with progress_bar("Looking") as progress:
+        made = make(old, table, out, version=release, force=force, progress=progress)
+    write_text(out / CARD, model_card(made))
+    typer.echo(f"Model: {out} ({made.name} {made.version}), {', '.join(made.files)}")
+
+
 def _input(bundle: Bundle) -> str:
     """What the image network is given, in a line."""
     from dataclasses import asdict
