@@ -17,7 +17,7 @@ from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime
 
 if TYPE_CHECKING:
     from pulmoscope.io import Study
-    from pulmoscope.pipeline.diagnose import Outcome, Reports
+    from pulmoscope.pipeline.diagnose import Outcome, Reports, Run
     from pulmoscope.pipeline.drift.survey import Place
     from pulmoscope.pipeline.film_studies import StudyAnswer
 
@@ -63,7 +63,7 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """Which results have pages, and what results are called."""
+    """Which results have pages, what results are called, and whether a strange place refers."""
 
     report: Annotated[
         Report,
@@ -82,6 +82,13 @@ class ResultOptions:
         bool,
         typer.Option(
             "--keep-names", help="Name results after the files: only where no file names a patient."
+        ),
+    ] = False
+    strict_drift: Annotated[
+        bool,
+        typer.Option(
+            "--strict-drift",
+            help="Refer all X-rays of a place (device or folder) that is unlike every hospital the model knows.",
         ),
     ] = False
 
@@ -106,13 +113,6 @@ def command(
     ] = "auto",
     device: Device = "auto",
     runtime: WithRuntime = Runtime.AUTO,
-    strict_drift: Annotated[
-        bool,
-        typer.Option(
-            "--strict-drift",
-            help="Refer all X-rays of a place (device or folder) that is unlike every hospital the model knows.",
-        ),
-    ] = False,
     force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -146,16 +146,13 @@ def command(
             "--name names one input, and there are several; --keep-names names them after their files"
         )
     few = len(first) <= FEW
-    survey = Survey(listed, reading.modality.value, strict=strict_drift)
+    survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
     run = Run(models, out, _reports(results.report, few), reading.series, naming, survey)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
-    if few and not quiet:
-        _tell_studies(run.answers, tally.paths)
-    if not quiet and len(first) > 1:
-        _tell_places(run.places)
-        typer.echo(f"{tally.line()}; {out / 'index.json'}")
+    if not quiet:
+        _tell_run(run, tally, few=few, alone=len(first) == 1)
     raise typer.Exit(tally.exit_code())
 
 
@@ -242,6 +239,15 @@ def _tell(outcome: Outcome, alone: bool) -> None:
     decision = DECISIONS[prediction["decision"]].title.lower()
     where = f"  {outcome.report}" if outcome.report else ""
     typer.echo(f"{outcome.path}  {prediction['label']} {probability}  {decision}{where}")
+
+
+def _tell_run(run: Run, tally: _Tally, *, few: bool, alone: bool) -> None:
+    """Say what became of the run as a whole: of its studies (of few inputs), its places, how many came to what."""
+    if few:
+        _tell_studies(run.answers, tally.paths)
+    if not alone:
+        _tell_places(run.places)
+        typer.echo(f"{tally.line()}; {run.out / 'index.json'}")
 
 
 def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> None:
