@@ -73,8 +73,9 @@ def calibrate(
 
     Probabilities by temperature and, where it helps, a bias of each class (:func:`fit_calibration`). Thresholds of
     referral from :data:`ENOUGH_TO_REFER` images on. The sets of classes that can't be ruled out are those of the table
-    alone, and its images become known as those of a hospital (``hospitals.npz``). The networks stay as they are, and so
-    does how far an image may be from the training images. The card is not written: see :func:`pulmoscope.training.card.text.model_card`.
+    alone, and its images become known as those of a hospital (``hospitals.npz``). The networks stay as they are, and
+    so does how far an image may be from the training images. The card is not written: see
+    :func:`pulmoscope.training.card.text.model_card`.
 
     Args:
         table: images, or studies where the model predicts patients, that training has not seen.

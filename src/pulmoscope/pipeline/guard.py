@@ -41,7 +41,7 @@ def guard(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Write a copy of a model's bundle that knows its hospitals, the sets of classes, and where lungs are unlike normal.
+    """Write a copy of a model's bundle with its hospitals, the sets of classes, and where lungs are unlike normal.
 
     Args:
         table: what the model was trained on, hospitals mapped, labels in its words, with the splits train and val.
