@@ -16,6 +16,7 @@ from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.audit.trust import trust
 from pulmoscope.evaluation.audit.verdict import LEVELS
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.pipeline.audit import erasure, shortcuts
@@ -86,12 +87,15 @@ def audit(
             progress(done, len(PARTS))
         if (answer := part.found(subject)) is not None:
             parts[part.code] = {"title": part.title, **answer}
+    verdicts = _verdicts(parts)
+    whole = trust(verdicts, model.bundle.metrics)
     report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(model, known, split, subject.failures),
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
-        "verdicts": _verdicts(parts),
+        "trust": {"level": whole.level, "says": whole.says},
+        "verdicts": verdicts,
         "parts": {code: _without_pictures(part) for code, part in parts.items()},
         "command": command,
         "software": versions("scikit-learn"),
