@@ -19,7 +19,12 @@ def left_out(auroc: float, alarms: float = 0.0) -> dict[str, Any]:
             "role": "left out",
             "figures": {
                 "AUROC_within_worst": {"value": auroc, "low": None, "high": None, "hospital": "st-elsewhere"},
-                "normals_reported_as_COVID_worst": {"value": alarms, "low": None, "high": None, "hospital": "nih"},
+                "normals_reported_as_COVID_worst": {
+                    "value": alarms,
+                    "low": None,
+                    "high": None,
+                    "hospital": "nih",
+                },
             },
         }
     }
@@ -33,7 +38,11 @@ FINE = [verdict("shortcuts", "shortcuts", "good"), verdict("erasure", "blackout"
     [
         (FINE, left_out(0.95), "good"),
         # what is known of the data, and what nobody knows, says nothing against the model
-        ([*FINE, verdict("shortcuts", "data-border", "doubtful"), verdict("groups", "age", "none")], left_out(0.95), "good"),
+        (
+            [*FINE, verdict("shortcuts", "data-border", "doubtful"), verdict("groups", "age", "none")],
+            left_out(0.95),
+            "good",
+        ),
         (FINE, {}, "none"),
         (FINE, {"test": {"role": "internal", "figures": {"auroc": {"value": 0.99}}}}, "none"),
         (FINE, left_out(0.85), "doubtful"),
@@ -47,7 +56,9 @@ FINE = [verdict("shortcuts", "shortcuts", "good"), verdict("erasure", "blackout"
         ([*FINE, verdict("something-new", "x", "bad")], left_out(0.95), "doubtful"),
     ],
 )
-def test_the_worst_that_matters_decides(verdicts: list[dict[str, str]], metrics: dict[str, Any], level: str) -> None:
+def test_the_worst_that_matters_decides(
+    verdicts: list[dict[str, str]], metrics: dict[str, Any], level: str
+) -> None:
     assert trust(verdicts, metrics).level == level
 
 

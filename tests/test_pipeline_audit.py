@@ -130,7 +130,9 @@ def test_lungs_are_erased_where_they_are_and_the_figures_are_told_per_hospital(t
         "lungs_only": "good",
     }
     # 11 and 10 images here, 3 there: too few for a figure
-    assert {hospital: auroc["value"] for hospital, auroc in results["lungs_grey"]["within"].items()} == {"here": 0.5}
+    assert {hospital: auroc["value"] for hospital, auroc in results["lungs_grey"]["within"].items()} == {
+        "here": 0.5
+    }
 
 
 def test_framed_takes_the_lungs_of_the_image_as_it_was(tmp_path: Path) -> None:

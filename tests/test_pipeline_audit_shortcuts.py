@@ -115,7 +115,9 @@ def test_without_it_the_audit_is_quiet(tmp_path: Path) -> None:
     assert codes(model, written(tmp_path, nothing), tmp_path / "out") == {"shortcuts": "good"}
 
 
-@pytest.mark.parametrize(("plant", "code"), [(marker, "corner-top-left"), (letter, "letters"), (border, "border")])
+@pytest.mark.parametrize(
+    ("plant", "code"), [(marker, "corner-top-left"), (letter, "letters"), (border, "border")]
+)
 def test_a_model_that_ignores_it_is_not_blamed_but_the_data_are(
     tmp_path: Path, plant: Plant, code: str
 ) -> None:

@@ -141,7 +141,9 @@ def figure_name(key: str) -> Name:
 def _of_audit(key: str) -> Name | None:
     if key.startswith("moved_"):
         trait = _words(key.removeprefix("moved_")).lower()
-        meaning = "how far the answer moves when images of different labels exchange this; 1: it makes the answer"
+        meaning = (
+            "how far the answer moves when images of different labels exchange this; 1: it makes the answer"
+        )
         return Name(f"Answer moves with {trait}", meaning, "Answer moves with")
     code = key.removeprefix("auroc_")
     if code == key or code not in _AUDITS:

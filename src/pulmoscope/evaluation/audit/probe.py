@@ -41,9 +41,7 @@ def cross_validated(features: FloatArray, positive: BoolArray, patients: Sequenc
         StandardScaler(), LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=500)
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    scores = cross_val_predict(
-        probe, features, positive, groups=groups, cv=folds, method="decision_function"
-    )
+    scores = cross_val_predict(probe, features, positive, groups=groups, cv=folds, method="decision_function")
     return np.asarray(scores, dtype=np.float64)
 
 
@@ -84,9 +82,7 @@ def follows(score: Scores, probe: Scores, positive: BoolArray) -> float | None:
     return sum(correlations) / len(correlations) if correlations else None
 
 
-def donors(
-    positive: BoolArray, groups: npt.NDArray[np.intp], other: bool, seed: int
-) -> npt.NDArray[np.intp]:
+def donors(positive: BoolArray, groups: npt.NDArray[np.intp], other: bool, seed: int) -> npt.NDArray[np.intp]:
     """For each image another one, of the other label or of its own, of another patient where there is one."""
     rng = np.random.default_rng([seed, int(other)])
     chosen = np.empty(len(positive), dtype=np.intp)
@@ -95,5 +91,3 @@ def donors(
         apart = fitting & (groups != groups[index])
         chosen[index] = rng.choice(np.flatnonzero(apart if apart.any() else fitting))
     return chosen
-
-

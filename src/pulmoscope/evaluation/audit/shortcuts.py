@@ -183,7 +183,6 @@ def follows_of(score: Scores, probe: Scores, labels: Sequence[str], label: str) 
     return follows(score, probe, np.array([name == label for name in labels]))
 
 
-
 def assess(
     trait: Trait,
     features: FloatArray,

@@ -287,7 +287,9 @@ def _tone(picture: Picture) -> FloatArray:
     outside = ~picture.lungs
     inner = np.zeros_like(outside)
     rows, columns = outside.shape
-    inner[round(STRIP * rows) : round((1 - STRIP) * rows), round(STRIP * columns) : round((1 - STRIP) * columns)] = True
+    inner[
+        round(STRIP * rows) : round((1 - STRIP) * rows), round(STRIP * columns) : round((1 - STRIP) * columns)
+    ] = True
     chosen = picture.pixels[outside & inner]
     return np.percentile(chosen if chosen.size else picture.pixels, (25, 50, 75)).astype(np.float32)
 

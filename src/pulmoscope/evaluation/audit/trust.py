@@ -55,7 +55,10 @@ def trust(verdicts: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> 
     ]
     left_out = _left_out(metrics)
     if shortcuts:
-        return _says("bad", f"No: it reads {_listed(shortcuts)}, which is no sign of disease and will differ at your hospital.")
+        return _says(
+            "bad",
+            f"No: it reads {_listed(shortcuts)}, which is no sign of disease and will differ at your hospital.",
+        )
     if left_out is not None and left_out[0] < FAILS:
         return _says("bad", f"No: {_ranks(left_out)}.")
     wrong = _wrong(verdicts, "bad")
@@ -78,7 +81,9 @@ def trust(verdicts: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> 
     wrong += _wrong(verdicts, "doubtful")
     if wrong:
         return _says("doubtful", _checked_first(wrong))
-    return _says("good", f"Yes, beside a person who reads every image: {_ranks(left_out)}, and no shortcut was found.")
+    return _says(
+        "good", f"Yes, beside a person who reads every image: {_ranks(left_out)}, and no shortcut was found."
+    )
 
 
 def _says(level: Any, sentence: str) -> Verdict:
@@ -90,7 +95,9 @@ def _wrong(verdicts: Sequence[Mapping[str, Any]], level: str) -> list[str]:
     parts = {
         verdict["part"]: verdict
         for verdict in verdicts
-        if verdict["level"] == level and not verdict["code"].startswith("data-") and verdict["code"] != "left-out"
+        if verdict["level"] == level
+        and not verdict["code"].startswith("data-")
+        and verdict["code"] != "left-out"
     }
     known = [clause for part, clause in _CLAUSES.items() if part in parts]
     reads = [
@@ -106,7 +113,9 @@ def _checked_first(reasons: Sequence[str]) -> str:
     told = _listed(reasons[:2])
     more = len(reasons) - 2
     rest = "" if more < 1 else f" (and {more} more {'reason' if more == 1 else 'reasons'} below)"
-    return f"Not before you have checked it on at least {OWN_IMAGES} labelled images of your own: {told}{rest}."
+    return (
+        f"Not before you have checked it on at least {OWN_IMAGES} labelled images of your own: {told}{rest}."
+    )
 
 
 def _ranks(worst: tuple[float, str]) -> str:

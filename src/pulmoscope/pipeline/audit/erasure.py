@@ -49,7 +49,11 @@ def found(subject: Subject) -> Found:
         if one is not CLEAN and known:
             change = partial(_changed, one, subject)
             answers[one.code] = subject.ask(one.code, change, table=table, framed=one.framed)
-    return {"images": len(table), **_assessed(answers, subject), "examples": _examples(subject, table, answers)}
+    return {
+        "images": len(table),
+        **_assessed(answers, subject),
+        "examples": _examples(subject, table, answers),
+    }
 
 
 def _changed(perturbation: Perturbation, subject: Subject, pixels: FloatArray) -> FloatArray:
@@ -85,9 +89,7 @@ def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
         "auroc_lost_without_border": {"good_to": DROP_GOOD, "bad_above": DROP_BAD},
         "results": [result.plain() for result in results],
         "verdicts": [
-            Verdict(
-                result.perturbation.code, result.verdict, _sentence(result)
-            ).plain()
+            Verdict(result.perturbation.code, result.verdict, _sentence(result)).plain()
             for result in results
             if result.perturbation.takes in ("lungs", "border", "surroundings")
         ],

@@ -74,7 +74,9 @@ def found(subject: Subject) -> Found:
             if one.used is not None
         },
         "examples": [
-            asked.example(one, trait) for one, trait in zip(found_ones, (BORDER, *looked_for), strict=True) if is_read(one)
+            asked.example(one, trait)
+            for one, trait in zip(found_ones, (BORDER, *looked_for), strict=True)
+            if is_read(one)
         ],
     }
 
@@ -92,7 +94,9 @@ class _Asked:
         self._hospitals = [hospital_of(sample) for sample in self._samples]
         self._units = units(self._patients)
         with ThreadPoolExecutor() as threads:
-            self.pictures = list(threads.map(lambda sample: _picture(self._model, table, sample), self._samples))
+            self.pictures = list(
+                threads.map(lambda sample: _picture(self._model, table, sample), self._samples)
+            )
         self._questions: dict[str, _Question] = {}
 
     def assessed(self, trait: Trait) -> Assessed:
@@ -190,7 +194,8 @@ class _Question:
     def _scores(self, images: Iterable[FloatArray]) -> Scores:
         """How sure the model is of the label; the lungs' place is that of the images as they were."""
         tensors = (
-            self._model.prepare(pixels, lungs).tensor for pixels, lungs in zip(images, self._maps, strict=True)
+            self._model.prepare(pixels, lungs).tensor
+            for pixels, lungs in zip(images, self._maps, strict=True)
         )
         logits = []
         while batch := list(islice(tensors, BATCH)):
