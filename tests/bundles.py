@@ -55,8 +55,8 @@ def tiny_bundle(
     over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
     diagonal. With ``distance`` the training images are said to have been nearly black. With ``view`` it has a view
     network, see :func:`write_view_network`. It is said to have been validated on enough patients, but for ``proven``.
-    With ``pattern``, float32 (classes, cells, cells), logit *k* is ``gain`` times the mean over the cells of the image's
-    mean in a cell times ``pattern[k]``; feature map *k* is that product.
+    With ``pattern``, float32 (classes, cells, cells), feature map *k* is ``pattern[k]`` times the image, averaged over
+    each cell, and logit *k* is ``gain`` times its mean.
     """
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)

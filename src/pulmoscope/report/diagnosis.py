@@ -37,8 +37,8 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The contents of ``diagnosis.json``.
 
     ``slices`` and ``levels`` are empty for an X-ray, which has one image and no series. ``severity`` names what is
-    measured for the modality; null says that it was not. ``limits`` are the flags about the model; ``audit`` is what its
-    recorded audit comes to. No element that identifies a patient is in it.
+    measured for the modality; null says that it was not. ``limits`` are the flags about the model; ``audit`` is what
+    its recorded audit comes to. No element that identifies a patient is in it.
     """
     scan, prediction = diagnosis.scan, diagnosis.prediction
     return {

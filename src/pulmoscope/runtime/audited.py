@@ -7,7 +7,9 @@ from typing import Any
 
 AUDIT = "audit"
 """The role of a recorded audit."""
-UNAUDITED = "No audit is recorded: nobody has checked whether this model looks at the lungs or at something else in the image."
+UNAUDITED = (
+    "No audit is recorded: nobody has checked whether this model looks at the lungs or at something else."
+)
 OLDER = "The recorded audit is of an earlier version, which gave no verdict on the whole model."
 
 

@@ -150,7 +150,7 @@ PERTURBATIONS = (
         "lungs_grey",
         "Lungs grey",
         "lungs",
-        "Both lungs, and 3 % around them, have the mean grey of everything else. Their outline, heart and shoulders stay.",
+        "Both lungs, and 3 % around them, have the mean grey of all else. Their outline, heart and shoulders stay.",
         framed=True,
         masked=lungs_grey,
     ),

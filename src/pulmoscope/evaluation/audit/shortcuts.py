@@ -8,7 +8,7 @@ one with its own label, and more than with another region of the same size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -199,7 +199,7 @@ def assess(
     overall = told_of(features, labels, patients, seed)
     within = {}
     for hospital in sorted(set(hospitals) - {UNIDENTIFIED}) if len(set(hospitals)) > 1 else ():
-        chosen = np.flatnonzero([name == hospital for name in hospitals])
+        chosen = [at for at, name in enumerate(hospitals) if name == hospital]
         found = told_of(
             features[chosen], [labels[at] for at in chosen], [patients[at] for at in chosen], seed
         )
@@ -249,28 +249,22 @@ def is_read(one: Assessed) -> bool:
 def _read(one: Assessed) -> Verdict:
     tells = one.tells
     assert tells is not None
-    title = f"{one.title[0].upper()}{one.title[1:]}"
-    plural = one.code in ("letters", "brightness")
+    alone = f"{one.title[0].upper()}{one.title[1:]} alone tells {tells.label} (AUROC {tells.auroc:.2f}), and the model"
     if one.used is None:
-        return Verdict(
-            one.code,
-            "doubtful",
-            f"{title} alone tells {tells.label} (AUROC {tells.auroc:.2f}), and the model's answers follow it "
-            f"(rank correlation {one.follows:.2f} among images of one label).",
-        )
-    return Verdict(
-        one.code,
-        "bad" if one.used.moved >= MUCH_USED else "doubtful",
-        f"{title} alone {'tell' if plural else 'tells'} {tells.label} (AUROC {tells.auroc:.2f}), and the model reads "
-        f"{'them' if plural else 'it'}: exchanged between images of different labels, {'they carry' if plural else 'it carries'} "
-        f"{100 * min(one.used.moved, 1):.0f} % of what separates the model's answers.",
+        says = f"{alone}'s answers follow it (rank correlation {one.follows:.2f} among images of one label)."
+        return Verdict(one.code, "doubtful", says)
+    carried = 100 * min(one.used.moved, 1)
+    says = (
+        f"{alone} reads it: exchanged between images of different labels, it carries {carried:.0f} % of what separates "
+        "the model's answers."
     )
+    return Verdict(one.code, "bad" if one.used.moved >= MUCH_USED else "doubtful", says)
 
 
 def _data(one: Assessed, tells: Told) -> Verdict:
     return Verdict(
         f"data-{one.code}",
         "doubtful",
-        f"In these data {one.title} alone {'tell' if one.code in ('letters', 'brightness') else 'tells'} {tells.label} "
-        f"(AUROC {tells.auroc:.2f}); the model's answers were not seen to hang on it.",
+        f"In these data {one.title} alone tells {tells.label} (AUROC {tells.auroc:.2f}); the model's answers were not "
+        "seen to hang on it.",
     )

@@ -92,7 +92,8 @@ def corner_box(rows: int, columns: int, at: tuple[int, int], inset: float = 0.0)
         at: 0 is top, 1 bottom; 0 is left, 1 right.
         inset: how much of the image's border is left out, in its sides.
     """
-    return _box(rows, columns, *(inset if far == 0 else 1 - CORNER for far in at), CORNER - inset)
+    top, left = (inset if far == 0 else 1 - CORNER for far in at)
+    return _box(rows, columns, top, left, CORNER - inset)
 
 
 def control_boxes(rows: int, columns: int, shifts: Sequence[tuple[float, float]]) -> list[Box]:
@@ -105,7 +106,8 @@ def control_boxes(rows: int, columns: int, shifts: Sequence[tuple[float, float]]
     for index, (along, far) in enumerate(shifts):
         free = CORNER + along * (1 - 3 * CORNER)
         edge = STRIP if far < 0.5 else 1 - STRIP - CORNER
-        boxes.append(_box(rows, columns, *((edge, free) if index % 2 else (free, edge)), CORNER))
+        top, left = (edge, free) if index % 2 else (free, edge)
+        boxes.append(_box(rows, columns, top, left, CORNER))
     return boxes
 
 
@@ -146,8 +148,8 @@ def traits(*, framed: bool) -> tuple[Trait, ...]:
     return (
         BORDER,
         *corners,
-        Trait("letters", "letters or other thin bright marks", _marks, _relettered),
-        Trait("brightness", "brightness and contrast outside the lungs", _tone, _toned),
+        Trait("letters", "a letter or another thin bright mark", _marks, _relettered),
+        Trait("brightness", "the brightness outside the lungs", _tone, _toned),
         Trait("size", "the size of the image", _size, _resized),
         Trait("compression", "JPEG compression", _blocks, None),
     )
@@ -211,7 +213,8 @@ def _resampled(mask: BoolArray, rows: int, columns: int) -> BoolArray:
 def _frame(picture: Picture) -> FloatArray:
     """Quartiles along each side between the corners, at several depths: a frame moves them, a single mark does not."""
     numbers: list[FloatArray] = []
-    for index, box in enumerate(strips(*picture.pixels.shape, CORNER)):
+    rows, columns = picture.pixels.shape
+    for index, box in enumerate(strips(rows, columns, CORNER)):
         strip = picture.pixels[box.slices]
         deep = strip if index < 2 else strip.T
         levels = cv2.resize(deep, (deep.shape[1], DEPTHS), interpolation=cv2.INTER_AREA)
@@ -291,7 +294,9 @@ def _tone(picture: Picture) -> FloatArray:
         round(STRIP * rows) : round((1 - STRIP) * rows), round(STRIP * columns) : round((1 - STRIP) * columns)
     ] = True
     chosen = picture.pixels[outside & inner]
-    return np.percentile(chosen if chosen.size else picture.pixels, (25, 50, 75)).astype(np.float32)
+    return np.asarray(
+        np.percentile(chosen if chosen.size else picture.pixels, (25, 50, 75)), dtype=np.float32
+    )
 
 
 def _toned(picture: Picture, other: Picture) -> FloatArray:
