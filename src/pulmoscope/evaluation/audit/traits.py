@@ -304,7 +304,8 @@ def _toned(picture: Picture, other: Picture) -> FloatArray:
     low, middle, high = map(float, _tone(picture))
     low_there, middle_there, high_there = map(float, _tone(other))
     scale = (high_there - low_there) / max(high - low, 0.02)
-    return np.clip((picture.pixels - middle) * scale + middle_there, 0, 1).astype(np.float32)
+    toned = np.clip((picture.pixels - middle) * scale + middle_there, 0, 1)
+    return np.asarray(toned, dtype=np.float32)
 
 
 def _size(picture: Picture) -> FloatArray:

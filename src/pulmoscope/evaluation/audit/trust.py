@@ -27,7 +27,7 @@ _READS = {
 }
 _CLAUSES = {
     "evidence": "what it looks at often lies outside the lungs",
-    "erasure": "it still tells the ill from the well when the lungs are erased, or leans on what is around them",
+    "erasure": "it still tells the ill from the well when the lungs are erased",
     "hospitals": "it does badly within one hospital, where only the disease tells patients apart",
     "duplicates": "some of the audited images may be known to it from training",
     "calibration": "its percentages are not what they say",
@@ -36,6 +36,11 @@ _CLAUSES = {
     "sources": "it can tell the hospital from the image",
 }
 """What is wrong where a part ends badly, in the order of how much it matters."""
+_OF_CODE = {
+    "border_removed": "it answers otherwise when the border of the image is black",
+    "lungs_only": "it needs more of the image than the lungs",
+}
+"""The same of verdicts that say something else than their part."""
 
 
 def trust(verdicts: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> Verdict:
@@ -62,28 +67,31 @@ def trust(verdicts: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> 
     if left_out is not None and left_out[0] < FAILS:
         return _says("bad", f"No: {_ranks(left_out)}.")
     wrong = _wrong(verdicts, "bad")
-    if wrong:
-        return _says("doubtful", _checked_first(wrong))
-    if left_out is None:
+    if left_out is None and not wrong:
         return _says(
             "none",
             "Nobody knows: it was never measured at a hospital that it had not learnt from; check it on at least "
             f"{OWN_IMAGES} labelled images of your own first.",
         )
-    alarms = _false_alarms(metrics)
-    if left_out[0] < HOLDS:
-        wrong.append(_ranks(left_out))
-    if alarms is not None and alarms[0] > FALSE_ALARMS:
-        wrong.append(
-            f"at a hospital that it had not learnt from ({alarms[1]}) it reports {100 * alarms[0]:.0f} of 100 normal "
-            "images as COVID"
-        )
-    wrong += _wrong(verdicts, "doubtful")
-    if wrong:
-        return _says("doubtful", _checked_first(wrong))
+    reasons = [*_at_left_out(left_out, _false_alarms(metrics)), *wrong, *_wrong(verdicts, "doubtful")]
+    if left_out is None or reasons:
+        return _says("doubtful", _checked_first(list(dict.fromkeys(reasons))))
     return _says(
         "good", f"Yes, beside a person who reads every image: {_ranks(left_out)}, and no shortcut was found."
     )
+
+
+def _at_left_out(worst: tuple[float, str] | None, alarms: tuple[float, str] | None) -> list[str]:
+    """What is not good enough at hospitals that were left out."""
+    reasons = []
+    if worst is not None and worst[0] < HOLDS:
+        reasons.append(_ranks(worst))
+    if alarms is not None and alarms[0] > FALSE_ALARMS:
+        reasons.append(
+            f"at one that it had not learnt from ({alarms[1]}) it reports {100 * alarms[0]:.0f} of 100 normal images as "
+            "COVID"
+        )
+    return reasons
 
 
 def _says(level: Any, sentence: str) -> Verdict:
@@ -91,26 +99,28 @@ def _says(level: Any, sentence: str) -> Verdict:
 
 
 def _wrong(verdicts: Sequence[Mapping[str, Any]], level: str) -> list[str]:
-    """A clause for each part that ends so, what matters most first; what is said of the data alone does not count."""
-    parts = {
-        verdict["part"]: verdict
+    """What is wrong, what matters most first; what is said of the data alone, or elsewhere, does not count."""
+    chosen = [
+        verdict
         for verdict in verdicts
         if verdict["level"] == level
         and not verdict["code"].startswith("data-")
         and verdict["code"] != "left-out"
-    }
-    known = [clause for part, clause in _CLAUSES.items() if part in parts]
-    reads = [
-        f"it may read {_READS.get(verdict['code'], verdict['code'])}"
-        for part, verdict in parts.items()
-        if part == "shortcuts"
     ]
-    others = [f"the check «{part}» did not go well" for part in parts if part not in {*_CLAUSES, "shortcuts"}]
-    return [*reads, *known, *others]
+    order = ("shortcuts", *_CLAUSES)
+    chosen.sort(key=lambda verdict: order.index(verdict["part"]) if verdict["part"] in order else len(order))
+    return list(dict.fromkeys(map(_clause, chosen)))
+
+
+def _clause(verdict: Mapping[str, Any]) -> str:
+    part, code = verdict["part"], verdict["code"]
+    if part == "shortcuts":
+        return f"it may read {_READS.get(code, code)}"
+    return _OF_CODE.get(code) or _CLAUSES.get(part) or f"the check «{part}» did not go well"
 
 
 def _checked_first(reasons: Sequence[str]) -> str:
-    told = _listed(reasons[:2])
+    told = "; and ".join(reasons[:2])
     more = len(reasons) - 2
     rest = "" if more < 1 else f" (and {more} more {'reason' if more == 1 else 'reasons'} below)"
     return (
@@ -121,7 +131,7 @@ def _checked_first(reasons: Sequence[str]) -> str:
 def _ranks(worst: tuple[float, str]) -> str:
     return (
         f"at the worst hospital that it had not learnt from ({worst[1]}) it ranks the ill above the well in "
-        f"{100 * worst[0]:.0f} of 100 pairs, where guessing gives 50"
+        f"{100 * worst[0]:.0f} of 100 pairs (guessing gives 50)"
     )
 
 

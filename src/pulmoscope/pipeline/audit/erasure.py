@@ -90,16 +90,21 @@ def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
         "results": [result.plain() for result in results],
         "verdicts": [
             Verdict(result.perturbation.code, result.verdict, _sentence(result)).plain()
-            for result in results
-            if result.perturbation.takes in ("lungs", "border", "surroundings")
+            for result in [result for result in results if result.verdict != "none"] or results[1:]
         ],
         "figures": {f"auroc_{result.perturbation.code}": result.auroc.plain() for result in results},
     }
 
 
 def _sentence(result: Audited) -> str:
-    auroc = "" if result.auroc.value is None else f" (AUROC {result.auroc.value:.2f})"
-    return f"{result.perturbation.title}: {result.says}{auroc}."
+    """The verdict with its figures: over all images, and from the worst to the best hospital."""
+    figures = [] if result.auroc.value is None else [f"AUROC {result.auroc.value:.2f}"]
+    within = sorted(auroc.value for auroc in result.within.values() if auroc.value is not None)
+    if within:
+        lowest, highest = f"{within[0]:.2f}", f"{within[-1]:.2f}"
+        figures.append(f"within a hospital {lowest}" + f" to {highest}" * (lowest != highest))
+    listed = f" ({'; '.join(figures)})" if figures else ""
+    return f"{result.perturbation.title}: {result.says}{listed}."
 
 
 def _examples(
