@@ -87,10 +87,8 @@ def _at_left_out(worst: tuple[float, str] | None, alarms: tuple[float, str] | No
     if worst is not None and worst[0] < HOLDS:
         reasons.append(_ranks(worst))
     if alarms is not None and alarms[0] > FALSE_ALARMS:
-        reasons.append(
-            f"at one that it had not learnt from ({alarms[1]}) it reports {100 * alarms[0]:.0f} of 100 normal images as "
-            "COVID"
-        )
+        called = f"it reports {100 * alarms[0]:.0f} of 100 normal images as COVID"
+        reasons.append(f"at {alarms[1]}, which it had not learnt from, {called}")
     return reasons
 
 
