@@ -46,6 +46,7 @@ def tiny_bundle(
     view: bool = False,
     training_data: Mapping[str, Any] | None = None,
     proven: bool = True,
+    pattern: np.ndarray | None = None,
 ) -> Bundle:
     """Write a bundle into ``folder`` and give it back, sealed with checksums.
 
@@ -54,10 +55,14 @@ def tiny_bundle(
     over a grid of 4 x 4 cells, within quadrant *k* and 0 elsewhere; the gradients are ``gain / 16`` on the
     diagonal. With ``distance`` the training images are said to have been nearly black. With ``view`` it has a view
     network, see :func:`write_view_network`. It is said to have been validated on enough patients, but for ``proven``.
+    With ``pattern``, float32 (classes, cells, cells), feature map *k* is ``pattern[k]`` times the image, averaged over
+    each cell, and logit *k* is ``gain`` times its mean.
     """
     assert 2 <= len(classes) <= 4
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_classifier(len(classes), single_logit, gain, preprocess), folder / "model.onnx")
+    quarters = np.stack([quadrants((0,) * k + (1,), GRID) for k in range(len(classes))])
+    weights = quarters if pattern is None else pattern
+    onnx.save(_classifier(weights, single_logit, gain, preprocess), folder / "model.onnx")
     if preprocess.needs_finder:
         onnx.save(_lung_finder(), folder / "lungs.onnx")
     if view:
@@ -115,17 +120,20 @@ def quadrants(brightness: tuple[float, ...], size: int = 64) -> np.ndarray:
     return image
 
 
-def _classifier(classes: int, single_logit: bool, gain: float, preprocess: Preprocess) -> onnx.ModelProto:
-    cell = preprocess.size // GRID
+def _classifier(
+    pattern: np.ndarray, single_logit: bool, gain: float, preprocess: Preprocess
+) -> onnx.ModelProto:
+    classes, cells = pattern.shape[:2]
+    cell = preprocess.size // cells
     grey = np.full((classes, preprocess.channels, 1, 1), 1 / preprocess.channels, dtype=np.float32)
-    mask = np.stack([quadrants((0,) * k + (1,), GRID) for k in range(classes)])[None]
+    mask = pattern.astype(np.float32)[None]
     head = gain * (np.array([[-1.0], [1.0]]) if single_logit else np.eye(classes)).astype(np.float32)
     logits = head.shape[1]
     constants = {
         "grey": grey,
         "mask": mask,
         "head": head,
-        "weights": np.ascontiguousarray(head.T[None] / GRID**2),
+        "weights": np.ascontiguousarray(head.T[None] / cells**2),
         "tail": np.array([logits, classes], dtype=np.int64),
     }
     nodes = [
@@ -147,7 +155,7 @@ def _classifier(classes: int, single_logit: bool, gain: float, preprocess: Prepr
         ["batch", preprocess.channels, side, side],
         {
             "logits": ["batch", logits],
-            "features": ["batch", classes, GRID, GRID],
+            "features": ["batch", classes, cells, cells],
             "gradients": ["batch", logits, classes],
         },
         constants,

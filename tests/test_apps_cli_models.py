@@ -18,6 +18,7 @@ from pulmoscope.evaluation.calibration import fit_temperature
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
 from pulmoscope.pipeline.predict_studies import predict_answers
 from pulmoscope.recipes import settings
+from pulmoscope.runtime.audited import UNAUDITED
 from pulmoscope.runtime.bundle import Bundle, built_in, load
 from pulmoscope.runtime.model import Model, calibrated
 from study_bundles import tiny_study_bundle
@@ -188,6 +189,27 @@ def test_an_evaluation_of_three_levels_is_recorded_in_the_bundle_and_its_card(
     assert f"{other.folder}: only figures of this bundle can be recorded (version: 0.2" in str(
         ended.exception
     )
+
+
+def test_what_an_audit_came_to_is_shown_before_any_figure(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path)
+    figures = {"auroc": {"value": 0.9, "low": 0.8, "high": 0.95}}
+    test = {"role": "internal", "what": "split test", "images": 8, "figures": figures}
+    replace(bundle, metrics={"test": test}).save()
+    said = RUNNER.invoke(app, ["models", "show", str(tmp_path)]).stdout
+    assert said.index(UNAUDITED) < said.index("Figures «test»")
+    audit = test | {
+        "role": "audit",
+        "trust": {"level": "bad", "says": "No: it reads letters."},
+        "verdicts": [{"part": "shortcuts", "code": "letters", "level": "bad", "says": "Letters tell COVID."}],
+    }
+    replace(bundle, metrics={"test": test, "audit": audit}).save()
+    said = RUNNER.invoke(app, ["models", "show", str(tmp_path)]).stdout
+    assert UNAUDITED not in said
+    places = [
+        said.index(text) for text in ("No: it reads letters.", "bad  Letters tell COVID.", "Figures «test»")
+    ]
+    assert places == sorted(places)
 
 
 def test_an_audit_of_a_model_of_studies_is_refused_before_data_are_read(

@@ -94,5 +94,5 @@ def test_audit(model: Path, sheet: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["data"]["predicted"] == 6
-    assert "Centre black" in done.stdout
+    assert "Border alone" in done.stdout
     assert "report.html" in done.stdout

@@ -17,6 +17,9 @@ from pulmoscope.evaluation.audit.erasure import (
     centre_blurred,
     centre_grey,
     centre_noise,
+    lungs_grey,
+    lungs_noise,
+    lungs_only,
 )
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 
@@ -75,6 +78,23 @@ def test_border_by_hand() -> None:
     # 12 rows above and below, 6 columns left and right
     assert found[12:88, 6:44].min() == 1
     assert found.sum() == 76 * 38
+
+
+def test_lungs_by_hand() -> None:
+    pixels = image(40, 50)
+    lungs = np.zeros((40, 50), dtype=bool)
+    lungs[10:30, 5:20] = lungs[10:30, 30:45] = True
+    other = pixels.copy()
+    other[lungs] = 1 - other[lungs]
+    np.testing.assert_allclose(lungs_grey(pixels, lungs)[lungs], pixels[~lungs].mean(), rtol=1e-5)
+    for erase in (lungs_grey, lungs_noise):
+        found = erase(pixels, lungs)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found[~lungs], pixels[~lungs])
+        np.testing.assert_array_equal(found, erase(other, lungs))
+    alone = lungs_only(pixels, lungs)
+    np.testing.assert_array_equal(alone[lungs], pixels[lungs])
+    assert alone[~lungs].max() == 0
 
 
 def ranked(order: str) -> Predictions:

@@ -22,7 +22,17 @@ from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.runtime.model import Model
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "schemas" / "audit.schema.json"
-CODES = ["clean", "blackout", "centre_grey", "centre_noise", "centre_blurred", "border_removed"]
+CODES = [
+    "clean",
+    "blackout",
+    "lungs_grey",
+    "lungs_noise",
+    "lungs_only",
+    "centre_grey",
+    "centre_noise",
+    "centre_blurred",
+    "border_removed",
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +106,33 @@ def test_a_frame_around_the_lungs_hides_nothing_that_is_kept_in_it(tmp_path: Pat
     assert results["blackout_framed"]["verdict"] == "bad"
     for code in ("blackout", "centre_grey", "centre_noise"):
         assert results[code]["says"] == "for comparison: the model may find no lungs"
+
+
+def test_lungs_are_erased_where_they_are_and_the_figures_are_told_per_hospital(tmp_path: Path) -> None:
+    """What differs lies in a lung, so that nothing is told apart without the lungs, and all with them alone."""
+    model = Model(tiny_bundle(tmp_path / "bundle", gain=10, preprocess=lung_preprocess()))
+    samples = []
+    for number in range(24):
+        label, hospital = ("COVID", "Normal")[number % 2], ("here", "there")[number >= 21]
+        film = np.full((96, 96), 200, dtype=np.uint8)
+        film[10:86, 5:40] = film[10:86, 56:91] = 40
+        film[20:34, 10:30] = (100 if label == "COVID" else 50) + number // 4
+        cv2.imwrite(str(tmp_path / f"{number}.png"), film)
+        samples.append(Sample(f"{number}.png", label, "test", source=hospital))
+    found = audit(model, SampleTable(tmp_path, "manifest", tuple(samples)), tmp_path / "out", bootstrap=0)
+    assert not list(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(found))
+    results = {result["code"]: result for result in found["parts"]["erasure"]["results"]}
+    values = {code: result["auroc"]["value"] for code, result in results.items()}
+    assert values["clean"] == values["lungs_only"] == 1
+    assert values["lungs_grey"] == values["lungs_noise"] == 0.5
+    assert {code: results[code]["verdict"] for code in ("lungs_grey", "lungs_only")} == {
+        "lungs_grey": "good",
+        "lungs_only": "good",
+    }
+    # 11 and 10 images here, 3 there: too few for a figure
+    assert {hospital: auroc["value"] for hospital, auroc in results["lungs_grey"]["within"].items()} == {
+        "here": 0.5
+    }
 
 
 def test_framed_takes_the_lungs_of_the_image_as_it_was(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pulmoscope.report.page import (
     summary,
     to_html,
 )
+from pulmoscope.runtime.audited import UNAUDITED
 
 DRAWN = "data:image/png;base64,AAAA"
 
@@ -208,14 +209,14 @@ def test_the_summary_is_plain() -> None:
     assert lines[0].startswith("Synthetic image")
     assert "COVID, 91.2 %" in lines[1]
     assert "refer" in lines[2]
-    assert [line.split(": ")[0].strip() for line in lines[-5:]] == [
+    assert [line.split(": ")[0].strip() for line in lines[-6:-1]] == [
         "Image quality   warn",
         "Synthetic",
         "Underexposed",
         "Limits of this model",
         "Patient rule",
     ]
-    assert lines[-1].endswith(UNCHECKED.message)
+    assert lines[-2].endswith(UNCHECKED.message)
 
 
 def test_the_limits_of_the_model_stand_under_a_heading_of_their_own() -> None:
@@ -223,7 +224,27 @@ def test_the_limits_of_the_model_stand_under_a_heading_of_their_own() -> None:
     quality, limits = said.split("Limits of this model")
     assert UNDEREXPOSED.finding[1:] in quality
     assert "Patient rule. Checked on 3 patients (50 are enough)." in limits
-    assert "Limits of this model" not in words(page_of(a_diagnosis(flags=(UNDEREXPOSED,))))
+    without = words(page_of(a_diagnosis(flags=(UNDEREXPOSED,)))).split("Limits of this model")[1]
+    assert "Patient rule" not in without
+
+
+def test_page_terminal_and_json_say_what_the_audit_of_the_model_comes_to() -> None:
+    trust = {"level": "bad", "says": "No: it reads letters."}
+    record = {
+        "role": "audit",
+        "what": "split test",
+        "images": 8,
+        "figures": {},
+        "verdicts": [],
+        "trust": trust,
+    }
+    audited = replace(a_diagnosis(), card={"metrics": {"audit": record}})
+    never = replace(a_diagnosis(), card={})
+    assert to_json(audited)["audit"] == trust
+    assert to_json(never)["audit"] == {"level": "none", "says": UNAUDITED}
+    for diagnosis, says in ((audited, trust["says"]), (never, UNAUDITED)):
+        assert says in words(page_of(diagnosis)).split("Limits of this model")[1]
+        assert summary(to_json(diagnosis))[-1].endswith(says)
 
 
 @pytest.mark.parametrize("classes", [("COVID", "Normal"), ()])

@@ -86,7 +86,7 @@ def test_the_card_tells_the_bundles_facts(bundle: Bundle) -> None:
         "rotate deg 15.0",
         "128 x 128 pixels",
         "No figure from another hospital is recorded.",
-        "No audit for shortcuts is recorded.",
+        "No audit is recorded",
         "pulmoscope train xray-binary-cnn --data DATA -o RUN --set model.filters=8",
         "--release 0.1\npulmoscope evaluate RUN --data DATA --split test -o EVALUATION\npulmoscope models record RUN",
         "Apache-2.0",
@@ -163,13 +163,19 @@ def test_a_kill_between_manifest_and_card_leaves_a_bundle(
 def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
     audit = evaluation(bundle, {"here": 8}) | {
         "parts": {"erasure": {"figures": {"auroc_clean": estimate(0.9), "auroc_blackout": estimate(0.5)}}},
+        "trust": {"level": "none", "says": "Nobody knows."},
         "verdicts": [{"part": "erasure", "code": "blackout", "level": "good", "says": "Reads lungs."}],
     }
     made = add_metrics(bundle.folder, "audit", audit)
     assert made.metrics["audit"]["role"] == "audit"
     assert made.metrics["audit"]["figures"]["auroc_blackout"] == {"value": 0.5, "low": 0.25, "high": 0.5}
     assert made.metrics["audit"]["verdicts"] == audit["verdicts"]
-    assert "No audit" not in (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert made.metrics["audit"]["trust"] == audit["trust"]
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "No audit" not in card
+    section = card.split("## Audit\n")[1].split("\n## ")[0]
+    assert "Nobody knows." in section
+    assert "- good: Reads lungs." in section
 
 
 def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:

@@ -8,6 +8,14 @@ from typing import Any
 from pulmoscope.report.html import render
 
 BADGES = {"good": "ok", "doubtful": "warn", "bad": "bad", "none": ""}
+GROUPS = {
+    "against": "What speaks against it",
+    "for": "What speaks for it",
+    "data": "About these data, not about the model",
+    "unknown": "What is not known",
+}
+"""How the page sorts verdicts; those of codes ``data-…`` are the data's."""
+_GROUP_OF = {"good": "for", "doubtful": "against", "bad": "against", "none": "unknown"}
 
 
 def audit_page(report: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -17,4 +25,8 @@ def audit_page(report: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
         report: the content of ``audit.json``.
         parts: code → what the part found, pictures included.
     """
-    return render("audit.html", found=report, parts=parts, badges=BADGES)
+    groups: dict[str, list[Mapping[str, Any]]] = {name: [] for name in GROUPS}
+    for verdict in report["verdicts"]:
+        about_data = verdict["code"].startswith("data-")
+        groups["data" if about_data else _GROUP_OF[verdict["level"]]].append(verdict)
+    return render("audit.html", found=report, parts=parts, badges=BADGES, groups=groups, titles=GROUPS)

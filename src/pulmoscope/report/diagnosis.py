@@ -24,6 +24,7 @@ from pulmoscope.core.types import (
     Subject,
 )
 from pulmoscope.report.severity import severity_json
+from pulmoscope.runtime.audited import recorded_trust
 
 SCHEMA_VERSION = "2.1"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
@@ -36,8 +37,8 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """The contents of ``diagnosis.json``.
 
     ``slices`` and ``levels`` are empty for an X-ray, which has one image and no series. ``severity`` names what is
-    measured for the modality; null says that it was not. ``limits`` are the flags about the model. No element that
-    identifies a patient is in it.
+    measured for the modality; null says that it was not. ``limits`` are the flags about the model; ``audit`` is what
+    its recorded audit comes to. No element that identifies a patient is in it.
     """
     scan, prediction = diagnosis.scan, diagnosis.prediction
     return {
@@ -59,6 +60,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "imputed": _imputed(diagnosis.imputed),
         },
         "limits": [_flag(flag) for flag in diagnosis.quality.limits],
+        "audit": recorded_trust(diagnosis.card.get("metrics", {})),
         "prediction": {
             "label": prediction.label,
             "probabilities": _rounded(prediction.probabilities),

@@ -70,8 +70,11 @@ _CARD_KEYS = {
 
 _AUDITS = {
     "clean": "image as it is",
-    "blackout": "centre black",
-    "blackout_framed": "centre black, lungs' place kept",
+    "blackout": "border alone, centre black",
+    "blackout_framed": "border alone, lungs' place kept",
+    "lungs_grey": "lungs grey",
+    "lungs_noise": "lungs noise",
+    "lungs_only": "lungs alone",
     "centre_grey": "centre grey",
     "centre_noise": "centre noise",
     "centre_blurred": "centre blurred",
@@ -136,6 +139,12 @@ def figure_name(key: str) -> Name:
 
 
 def _of_audit(key: str) -> Name | None:
+    if key.startswith("moved_"):
+        trait = _words(key.removeprefix("moved_")).lower()
+        meaning = (
+            "how far the answer moves when images of different labels exchange this; 1: it makes the answer"
+        )
+        return Name(f"Answer moves with {trait}", meaning, "Answer moves with")
     code = key.removeprefix("auroc_")
     if code == key or code not in _AUDITS:
         return None

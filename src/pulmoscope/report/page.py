@@ -22,6 +22,7 @@ from pulmoscope.report.names import (
     source_title,
     spelt_out,
 )
+from pulmoscope.runtime.audited import recorded_trust
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
 """Figures that the page leaves to the bundle's MODEL_CARD.md."""
@@ -124,6 +125,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "verdict": diagnosis.quality.verdict,
         "flags": diagnosis.quality.flags,
         "limits": diagnosis.quality.limits,
+        "audit": recorded_trust(card.get("metrics", {})),
         "flag_title": flag_title,
         "synthetic": is_synthetic(diagnosis),
         "trained_on_synthetic": trained_on_synthetic(diagnosis),
@@ -275,6 +277,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         f"Image quality   {quality.verdict}",
         *_flag_lines(quality.flags),
         *(["Limits of this model", *_flag_lines(quality.limits)] if quality.limits else []),
+        *([f"Audit           {plain['audit']['says']}"] if "audit" in plain else []),
     ]
 
 

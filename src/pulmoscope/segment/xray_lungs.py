@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.core.types import BoolArray, Box, FloatArray
 
 FINDER_SIZE = 80
 """Side of the lung finder's square input, px."""
@@ -96,6 +96,22 @@ def lung_hull(lungs: FloatArray, rows: int, columns: int) -> FloatArray:
     stretch = max(1.0, FLATTEST * (right - left) / (bottom - top))
     hull[:, 1] = top + (hull[:, 1] - top) * stretch
     return np.asarray(hull, dtype=np.float32)
+
+
+def lung_area(lungs: FloatArray, rows: int, columns: int, room: float) -> BoolArray | None:
+    """Both lungs and ``room`` around them in an image of (rows, columns), or None where the map holds no lungs.
+
+    Args:
+        lungs: as for :func:`lung_box`.
+        room: how far the area reaches beyond the lungs, in shorter sides of the image.
+    """
+    if lung_box(lungs, rows, columns, 0.0) is None:
+        return None
+    inside = _largest_parts(lungs > 0.5).astype(np.float32)
+    area = cv2.resize(inside, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5
+    radius = round(room * min(rows, columns))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(cv2.dilate(area.astype(np.uint8), disc), dtype=np.bool_)
 
 
 def _letterbox(rows: int, columns: int, side: int) -> tuple[int, int, int, int]:

@@ -70,3 +70,4 @@ def _tell(report: Mapping[str, Any]) -> None:
     for verdict in report["verdicts"]:
         view.add_row(verdict["level"].replace("none", "not known"), verdict["says"])
     show(view)
+    typer.echo(f"Can I trust it at my hospital? {report['trust']['says']}")

@@ -36,6 +36,21 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def audit_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What the recorded audits come to, before any figure; or that nobody has looked."""
+    from pulmoscope.runtime.audited import recorded_audits, recorded_trust
+
+    lines = ["", f"Can I trust it at my hospital? {recorded_trust(metrics)['says']}"]
+    for name, record in recorded_audits(metrics).items():
+        rows = [
+            (verdict["level"].replace("none", "not known"), verdict["says"])
+            for verdict in record.get("verdicts", ())
+        ]
+        lines += [f"Audit «{name}» ({record['images']:,} images): {record.get('what', '')}"]
+        lines += _aligned(rows) if rows else []
+    return lines
+
+
 def data_lines(training_data: Mapping[str, Any]) -> list[str]:
     """What is known of the training data, a line a fact."""
     return ["", "Training data", *_aligned(list(_facts(training_data)))] if training_data else []

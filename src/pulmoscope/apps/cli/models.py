@@ -11,7 +11,7 @@ import typer
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
 from pulmoscope.apps.cli.evaluate import chosen, tell_left_out
-from pulmoscope.apps.cli.model_facts import data_lines, figure_lines
+from pulmoscope.apps.cli.model_facts import audit_lines, data_lines, figure_lines
 from pulmoscope.apps.cli.options import DataOptions, Split, grouped
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def show(model: Name) -> None:
     }
     for name, value in lines.items():
         typer.echo(f"{name:<12} {value}")
-    for line in (*figure_lines(bundle.metrics), *data_lines(bundle.training_data)):
+    facts = (audit_lines(bundle.metrics), figure_lines(bundle.metrics), data_lines(bundle.training_data))
+    for line in (line for lines in facts for line in lines):
         typer.echo(line)
     card = bundle.folder / "MODEL_CARD.md"
     if card.is_file():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pulmoscope.core.files import shareable
+from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audit.erasure import (
     BAD,
@@ -14,12 +16,17 @@ from pulmoscope.evaluation.audit.erasure import (
     DROP_GOOD,
     GOOD,
     PERTURBATIONS,
+    ROOM,
+    Audited,
+    Perturbation,
     assess,
+    within_hospitals,
 )
 from pulmoscope.evaluation.audit.verdict import Verdict
 from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_pixels
+from pulmoscope.pipeline.audit.lungs import audited_lungs
 from pulmoscope.pipeline.audit.subject import Found, Subject
 from pulmoscope.pipeline.pictures.xray import data_jpeg, grey, shrunk
 
@@ -29,13 +36,30 @@ SIDE = 300
 """Longest side of a picture, px."""
 
 
+IMAGES = 400
+"""At most so many images are changed, drawn evenly from every hospital's every label."""
+
+
 def found(subject: Subject) -> Found:
     """Every perturbation beside the images as they are."""
-    answers = {CLEAN.code: subject.answers}
+    table = subject.some(IMAGES)
+    answers = {CLEAN.code: subject.answers_of(table)}
     for one in PERTURBATIONS:
-        if one.apply is not None and (subject.model.finds_lungs or not one.framed):
-            answers[one.code] = subject.ask(one.code, one.apply, framed=one.framed)
-    return _assessed(answers, subject) | {"examples": _examples(subject.table, answers)}
+        known = one.masked is not None or subject.model.finds_lungs or not one.framed
+        if one is not CLEAN and known:
+            change = partial(_changed, one, subject)
+            answers[one.code] = subject.ask(one.code, change, table=table, framed=one.framed)
+    return {
+        "images": len(table),
+        **_assessed(answers, subject),
+        "examples": _examples(subject, table, answers),
+    }
+
+
+def _changed(perturbation: Perturbation, subject: Subject, pixels: FloatArray) -> FloatArray:
+    if perturbation.masked is not None:
+        return perturbation.masked(pixels, audited_lungs(subject.model, pixels, ROOM))
+    return pixels if perturbation.apply is None else perturbation.apply(pixels)
 
 
 def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
@@ -51,6 +75,7 @@ def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
             answers[perturbation.code],
             answers[CLEAN.code],
             seeks=subject.model.finds_lungs,
+            within=within_hospitals(answers[perturbation.code], subject.bootstrap, subject.seed),
         )
         for perturbation in PERTURBATIONS
         if perturbation.code in answers
@@ -64,17 +89,27 @@ def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
         "auroc_lost_without_border": {"good_to": DROP_GOOD, "bad_above": DROP_BAD},
         "results": [result.plain() for result in results],
         "verdicts": [
-            Verdict(
-                result.perturbation.code, result.verdict, f"{result.perturbation.title}: {result.says}."
-            ).plain()
-            for result in results
-            if result.perturbation.takes in ("lungs", "border")
+            Verdict(result.perturbation.code, result.verdict, _sentence(result)).plain()
+            for result in [result for result in results if result.verdict != "none"] or results[1:]
         ],
         "figures": {f"auroc_{result.perturbation.code}": result.auroc.plain() for result in results},
     }
 
 
-def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[dict[str, Any]]:
+def _sentence(result: Audited) -> str:
+    """The verdict with its figures: over all images, and from the worst to the best hospital."""
+    figures = [] if result.auroc.value is None else [f"AUROC {result.auroc.value:.2f}"]
+    within = sorted(auroc.value for auroc in result.within.values() if auroc.value is not None)
+    if within:
+        lowest, highest = f"{within[0]:.2f}", f"{within[-1]:.2f}"
+        figures.append(f"within a hospital {lowest}" + f" to {highest}" * (lowest != highest))
+    listed = f" ({'; '.join(figures)})" if figures else ""
+    return f"{result.perturbation.title}: {result.says}{listed}."
+
+
+def _examples(
+    subject: Subject, table: SampleTable, answers: Mapping[str, Predictions]
+) -> list[dict[str, Any]]:
     """The first image of each class, under every perturbation, as pictures for the page."""
     clean = answers[CLEAN.code]
     labels = sorted(set(clean.labels), key=lambda name: (name not in PAIR, name))[:EXAMPLES]
@@ -86,7 +121,7 @@ def _examples(table: SampleTable, answers: Mapping[str, Predictions]) -> list[di
         views = []
         for perturbation in (one for one in PERTURBATIONS if one.code in answers):
             predictions = answers[perturbation.code]
-            image = pixels if perturbation.apply is None else perturbation.apply(pixels)
+            image = _changed(perturbation, subject, pixels)
             probabilities = predictions.probabilities[row]
             views.append(
                 {

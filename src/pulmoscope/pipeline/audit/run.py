@@ -16,9 +16,10 @@ from pulmoscope.core.errors import BundleError, DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.audit.trust import trust
 from pulmoscope.evaluation.audit.verdict import LEVELS
 from pulmoscope.evaluation.bootstrap import INTERVAL
-from pulmoscope.pipeline.audit import erasure
+from pulmoscope.pipeline.audit import erasure, shortcuts
 from pulmoscope.pipeline.audit.subject import Found, Subject
 from pulmoscope.pipeline.evaluate import data_facts, model_facts
 from pulmoscope.pipeline.predict import Progress, predict_table, write_predictions
@@ -43,7 +44,10 @@ class Part:
     found: Callable[[Subject], Found | None]
 
 
-PARTS: tuple[Part, ...] = (Part("erasure", "Without lungs, without borders", erasure.found),)
+PARTS: tuple[Part, ...] = (
+    Part("shortcuts", "Shortcuts outside the lungs", shortcuts.found),
+    Part("erasure", "Without lungs, without borders", erasure.found),
+)
 
 
 def audit(
@@ -83,12 +87,15 @@ def audit(
             progress(done, len(PARTS))
         if (answer := part.found(subject)) is not None:
             parts[part.code] = {"title": part.title, **answer}
+    verdicts = _verdicts(parts)
+    whole = trust(verdicts, model.bundle.metrics)
     report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(model, known, split, subject.failures),
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
-        "verdicts": _verdicts(parts),
+        "trust": {"level": whole.level, "says": whole.says},
+        "verdicts": verdicts,
         "parts": {code: _without_pictures(part) for code, part in parts.items()},
         "command": command,
         "software": versions("scikit-learn"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import write_text
+from pulmoscope.runtime.audited import AUDIT
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, Bundle, load
 from pulmoscope.training.card.hospitals import recorded_hospitals
 from pulmoscope.training.card.text import model_card
@@ -68,7 +69,7 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
         return recorded_hospitals(bundle, report)
     data = report["data"]
     if "parts" in report:
-        role = "audit"
+        role = AUDIT
         figures = {
             name: _estimate(estimate)
             for part in report["parts"].values()
@@ -96,7 +97,7 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
         "sources": sorted(data["sources"]),
         "images": data["predicted"],
         "figures": figures,
-        **({"verdicts": report["verdicts"]} if role == "audit" else {}),
+        **({"trust": report["trust"], "verdicts": report["verdicts"]} if role == AUDIT else {}),
         "data_sha256": data["sha256"],
         "command": report["command"],
     }

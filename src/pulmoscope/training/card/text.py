@@ -24,6 +24,8 @@ from pulmoscope.recipes.published import as_run, changed_settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
 from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, Conformal
+from pulmoscope.training.card.audit import TITLE as AUDIT
+from pulmoscope.training.card.audit import audit_section
 from pulmoscope.training.card.hospitals import ROLE, TITLE, left_out_section
 
 _SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
@@ -54,6 +56,7 @@ def model_card(bundle: Bundle) -> str:
     sections = {
         "What it is": _what(bundle, recipe),
         "Intended use": _use(bundle),
+        AUDIT: audit_section(bundle.metrics),
         "Recipe": _recipe(recipe),
         "Training data": _data(bundle),
         "What the network sees": _sees(recipe),
@@ -325,7 +328,6 @@ def _limits(bundle: Bundle) -> list[str]:
         "too good.",
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
         *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
-        *([] if "audit" in roles or bundle.patient else ["- No audit for shortcuts is recorded."]),
         *(f"- Every answer is referred: {flag.message}." for flag in limits_of(bundle)),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
