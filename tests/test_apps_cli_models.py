@@ -212,14 +212,19 @@ def test_what_an_audit_came_to_is_shown_before_any_figure(tmp_path: Path) -> Non
     assert places == sorted(places)
 
 
-def test_an_audit_of_a_model_of_studies_is_refused_before_data_are_read(
-    three_level: Bundle, tmp_path: Path
-) -> None:
-    arguments = [three_level.folder, "--data", tmp_path / "none", "-o", tmp_path / "out"]
+def test_an_audit_of_a_model_of_studies_is_recorded(three_level: Bundle, tmp_path: Path) -> None:
+    table = volumes.table(tmp_path / "studies", train=0, val=0, test=1)
+    write_table(tmp_path / "studies" / "manifest.csv", table)
+    out = tmp_path / "out"
+    arguments = [three_level.folder, "--data", tmp_path / "studies", "-o", out, "--bootstrap", "0"]
     ended = RUNNER.invoke(app, ["audit", *map(str, arguments)])
-    assert isinstance(ended.exception, BundleError)
-    assert str(three_level.folder) in str(ended.exception)
-    assert not (tmp_path / "out").exists()
+    assert ended.exit_code == 0, ended.output
+    arguments = [three_level.folder, "--metrics", out / "audit.json", "--as", "audit"]
+    ended = RUNNER.invoke(app, ["models", "record", *map(str, arguments)])
+    assert ended.exit_code == 0, ended.output
+    recorded = load(three_level.folder).metrics["audit"]
+    assert recorded["role"] == "audit"
+    assert "auroc_lungs_erased" in recorded["figures"]
 
 
 def test_a_model_of_studies_is_calibrated_on_studies(

@@ -23,9 +23,9 @@ def test_frontal_x_rays_with_a_finding_are_read(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text(HEADER + ROWS, encoding="utf-8")
     table = covid_chestxray.read(tmp_path)
     assert table.samples == (
-        Sample("images/a.png", "COVID", "", "1", "eurorad.org"),
-        Sample("images/b.png", "Normal", "", "2", "covid-chestxray-dataset"),
-        Sample("images/c.png", "Streptococcus", "", "3", "radiopaedia.org"),
+        Sample("images/a.png", "COVID", "", "1", "eurorad.org", view="PA"),
+        Sample("images/b.png", "Normal", "", "2", "covid-chestxray-dataset", view="AP SUPINE"),
+        Sample("images/c.png", "Streptococcus", "", "3", "radiopaedia.org", view="AP ERECT"),
     )
     assert table.warnings == (
         "2 of 6 rows are no frontal X-ray: left out",

@@ -155,3 +155,29 @@ def test_another_table_called_boxes_is_ignored_and_told(text: str, tmp_path: Pat
     write(tmp_path, HEADER + "a.png,COVID,train,1,n\n")
     write(tmp_path, text, "boxes.csv")
     assert [warning.split(":")[0] for warning in load(tmp_path).warnings] == ["boxes.csv is ignored"]
+
+
+@pytest.mark.parametrize(
+    ("age", "sex", "view", "expected"),
+    [
+        ("62", "F", "ap", (62.0, "female", "AP")),
+        ("0.5", "male", "PA", (0.5, "male", "PA")),
+        ("0", "W", "", (0.0, "female", "")),
+        ("", "", "", (None, "", "")),
+        ("about 60", "unknown", "N/A", (None, "", "")),
+        ("-1", "other", "LL", (None, "other", "LL")),
+        ("200", "", "", (None, "", "")),
+        ("nan", "", "", (None, "", "")),
+    ],
+)
+def test_what_is_known_of_the_patient(
+    tmp_path: Path, age: str, sex: str, view: str, expected: tuple[float | None, str, str]
+) -> None:
+    write(
+        tmp_path,
+        f"file,label,split,patient,source,age,sex,view\na.png,COVID,test,p1,north,{age},{sex},{view}\n",
+    )
+    (sample,) = load(tmp_path).samples
+    assert (sample.age, sample.sex, sample.view) == expected
+    manifest.write(tmp_path / "again.csv", [sample])
+    assert manifest.read(tmp_path / "again.csv").samples == (sample,)

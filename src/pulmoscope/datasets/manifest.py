@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import csv_text, write_text
@@ -18,6 +19,12 @@ NAME = "manifest.csv"
 BOXES = "boxes.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
 _OPTIONAL = ("mask", "infected", "hospital")
+_PATIENT = ("age", "sex", "view")
+"""Optional columns with what is known of the patient and the projection."""
+_SEX = {"f": "female", "female": "female", "w": "female", "m": "male", "male": "male"}
+_UNKNOWN = frozenset({"", "unknown", "u", "na", "n/a", "nan", "none"})
+OLDEST = 130
+"""Years; what is more is no age."""
 _UNREAD = {"": False, "yes": True}
 """What the optional column ``unread`` may say."""
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
@@ -42,11 +49,13 @@ def read(path: Path) -> SampleTable:
     samples: list[Sample] = []
     seen: dict[str, int] = {}
     for line, row in rows:
-        named = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
+        named: dict[str, Any] = {name: row[name] for name in (*COLUMNS, *_OPTIONAL) if name in row}
         unread = row.get("unread", "")
         if unread not in _UNREAD:
             raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
-        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))
+        sample = Sample(
+            **named, **patient_facts(row), unread=_UNREAD[unread], boxes=boxes.get(row["file"], ())
+        )
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -67,6 +76,26 @@ def read(path: Path) -> SampleTable:
     if strange := [name for name in boxes if name not in seen]:
         warnings.append(f"{BOXES}: {len(strange)} files are not in {file.name}, e.g. {strange[0]}")
     return SampleTable(file.parent, "manifest", tuple(samples), tuple(warnings))
+
+
+def patient_facts(row: Mapping[str, str]) -> dict[str, Any]:
+    """Age, sex and view of a row, as :class:`Sample` has them; what is no such value is not known.
+
+    >>> patient_facts({"age": "62", "sex": "F", "view": "ap"})
+    {'age': 62.0, 'sex': 'female', 'view': 'AP'}
+    >>> patient_facts({"age": "about 60", "sex": "unknown"})
+    {'age': None, 'sex': '', 'view': ''}
+    """
+    age, sex, view = (row.get(name, "") for name in _PATIENT)
+    try:
+        years = float(age)
+    except ValueError:
+        years = math.nan
+    return {
+        "age": years if 0 <= years <= OLDEST else None,
+        "sex": "" if sex.lower() in _UNKNOWN else _SEX.get(sex.lower(), sex),
+        "view": "" if view.lower() in _UNKNOWN else view.upper(),
+    }
 
 
 def _boxes_beside(file: Path) -> tuple[dict[str, Boxes], list[str]]:
@@ -105,14 +134,19 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    optional = (*_OPTIONAL, "unread")
-    columns = [*COLUMNS, *(name for name in optional if any(getattr(sample, name) for sample in samples))]
+    optional = (*_OPTIONAL, "unread", *_PATIENT)
+    columns = [
+        *COLUMNS,
+        *(name for name in optional if any(_cell(getattr(sample, name)) for sample in samples)),
+    ]
     rows = ([_cell(getattr(sample, name)) for name in columns] for sample in samples)
     write_text(path, csv_text(columns, rows))
 
 
-def _cell(value: str | bool) -> str:
-    return value if isinstance(value, str) else "yes" if value else ""
+def _cell(value: str | bool | float | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def write_table(path: Path, table: SampleTable) -> None:

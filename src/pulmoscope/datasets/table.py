@@ -31,6 +31,9 @@ class Sample:
         hospital: where the image was taken, as far as the hospital map knows (:mod:`pulmoscope.datasets.hospitals`).
         unread: the label comes from a test, not from what a reader saw: the image may not show it.
         boxes: a reader's boxes around opacities, where one has drawn some.
+        age: of the patient, in years; None where unknown.
+        sex: of the patient, ``female``, ``male`` or as the data set has it; empty where unknown.
+        view: ``PA``, ``AP``, ``LL`` … as the data set or the file's header says; empty where unknown.
     """
 
     file: str
@@ -43,6 +46,9 @@ class Sample:
     hospital: str = ""
     unread: bool = False
     boxes: Boxes = ()
+    age: float | None = None
+    sex: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,16 @@ class SeenCt:
 
         assert self.scan.spacing_mm is not None  # as there are lungs
         return dense_fractions(self.scan.pixels, self.lungs.labels, self.scan.spacing_mm)
+
+    def changed(self, change: Callable[[FloatArray], FloatArray]) -> SeenCt:
+        """The same CT with other values; its lungs, and what is missing, are where they were found before."""
+        raw = replace(self.raw, pixels=change(self.raw.pixels))
+        filled = raw
+        if self.scan is not self.raw:
+            filled = replace(self.scan, pixels=change(self.scan.pixels))
+        other = SeenCt(raw, replace(self.search, scan=filled), self.lungs)
+        vars(other)["raw_lungs"] = self.raw_lungs  # or they would be looked for again
+        return other
 
 
 def look_at(scan: Scan) -> SeenCt:

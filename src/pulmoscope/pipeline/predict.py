@@ -22,7 +22,9 @@ from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import read_xray
+from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.runtime.model import Model, Outputs
+from pulmoscope.segment.slice_lungs import slice_lungs
 
 BATCH = 16
 _AHEAD = 4 * BATCH
@@ -200,7 +202,15 @@ def _prepared(
         scan = read_xray(table.path(sample))
     except InputError as error:
         return sample, error
-    lungs = model.lung_map(scan.pixels[0]) if framed else None
+    lungs = _lungs(model, scan.pixels[0]) if framed else None
     if transform is not None:
         scan = replace(scan, pixels=transform(scan.pixels[0])[None])
     return sample, look_at_image(scan, model, lungs)
+
+
+def _lungs(model: Model, pixels: FloatArray) -> FloatArray | None:
+    """Where a model finds the lungs of an image: by its finder, or a CT slice's by grey; None: it looks for none."""
+    if not isinstance(model.bundle.preprocess, SlicePreprocess):
+        return model.lung_map(pixels)
+    lungs = slice_lungs(pixels)
+    return None if lungs is None else lungs.astype(np.float32)

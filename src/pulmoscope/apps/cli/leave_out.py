@@ -149,8 +149,7 @@ def _train_recipe(
     from pulmoscope.core.errors import DatasetError, OutputExistsError
     from pulmoscope.core.files import check_folder, claim_folder
     from pulmoscope.datasets.hospitals import left_out_by, of
-    from pulmoscope.pipeline.hospitals import RESULT, Skipped, ask
-    from pulmoscope.runtime.model import Model
+    from pulmoscope.pipeline.hospitals import RESULT, Skipped
 
     resume, force = go_on
     check_folder(out, RESULT, force=True)
@@ -172,16 +171,33 @@ def _train_recipe(
     for name in trainer.hospitals:
         check_free(folders[name], resume, force)
     claim_folder(out, RESULT, force=True)
-    answers: list[Answers] = []
+    answers = ask_without(trainer, folders, device, runtime, resume=resume, force=force)
+    _finish(out, answers, skipped, trainer, bootstrap)
+
+
+def ask_without(
+    trainer: LeaveOut,
+    folders: Mapping[str, Path],
+    device: str,
+    runtime: Runtime,
+    *,
+    resume: bool,
+    force: bool,
+) -> list[Answers]:
+    """Train without every hospital, in a folder for each, and ask each model about the hospital that it lacks."""
+    from pulmoscope.pipeline.hospitals import ask
+    from pulmoscope.runtime.model import Model
+
+    answers = []
     for number, name in enumerate(trainer.hospitals, 1):
-        typer.echo(f"{recipe.name} without {name} ({number} of {len(trainer.hospitals)})")
+        typer.echo(f"{trainer.recipe.name} without {name} ({number} of {len(trainer.hospitals)})")
         trainer.train(name, folders[name], device=device, resume=resume, force=force)
         opened = Model.load(folders[name], runtime.value, device)
         with progress_bar(f"Asking about {name}") as progress:
             answers.append(
                 ask(opened, trainer.images_of(name), folders[name], left_out=name, progress=progress)
             )
-    _finish(out, answers, skipped, trainer, bootstrap)
+    return answers
 
 
 def _nobodys(table: SampleTable, hospitals: Sequence[str]) -> list[Skipped]:

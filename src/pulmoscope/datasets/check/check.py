@@ -76,6 +76,24 @@ def check(table: SampleTable, progress: Callable[[int, int], None] | None = None
     return dataclasses.replace(report, verdicts=verdicts_of(report))
 
 
+def near_pairs(table: SampleTable) -> tuple[Pair, ...]:
+    """All pairs that :func:`check` names: near-duplicates, and studies that are equal.
+
+    What can't be read is in none.
+    """
+    studies = [sample for sample in table if is_study(table.path(sample))]
+    pictures = table.with_samples(sample for sample in table if not is_study(table.path(sample)))
+    readable = [
+        (sample, result)
+        for sample, result in zip(pictures, measure_all(pictures), strict=True)
+        if not isinstance(result, InputError)
+    ]
+    samples, measured = [sample for sample, _ in readable], [values for _, values in readable]
+    pairs = near_duplicates(np.array([image.hash for image in measured]).reshape(-1, BITS))
+    sizes = {sample: size for sample in studies if (size := size_of(table.path(sample)))}
+    return _in_order([*_pairs(samples, measured, pairs), *_same_studies(table, sizes)])
+
+
 def _problems(
     table: SampleTable, results: Iterable[Measured | InputError], missing: Iterable[Sample]
 ) -> tuple[str, ...]:

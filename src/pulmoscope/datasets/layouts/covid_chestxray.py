@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pulmoscope.core.errors import DatasetError
 from pulmoscope.datasets.layouts.radiography import collection
-from pulmoscope.datasets.manifest import patient_warnings, read_csv
+from pulmoscope.datasets.manifest import patient_facts, patient_warnings, read_csv
 from pulmoscope.datasets.table import Sample, SampleTable
 
 NAME = "metadata.csv"
@@ -45,6 +45,7 @@ def read(path: Path) -> SampleTable:
             label=label,
             patient=row["patientid"],
             source=collection(row.get("url", "")) or "covid-chestxray-dataset",
+            **patient_facts(row),
         )
         for row, label in labelled
         if label

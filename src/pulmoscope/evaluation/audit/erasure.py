@@ -113,7 +113,8 @@ class Perturbation:
             do as well).
         what: one sentence on what is done and what it shows.
         apply: the function; None leaves the image alone.
-        masked: the same of a function that is also told where the lungs are.
+        masked: the same of a function that is also told where the lungs are; of CT studies it gets HU (slices, rows,
+            columns).
         framed: the lungs' place is the one found in the image as it was: for models with a lung finder only, which
             would otherwise find no lungs and fall back on what is the same in all images.
     """

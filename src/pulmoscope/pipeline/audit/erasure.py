@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pulmoscope.core.files import shareable
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import FloatArray, Modality
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.evaluation.audit import ct
 from pulmoscope.evaluation.audit.erasure import (
     BAD,
     CLEAN,
@@ -27,6 +28,7 @@ from pulmoscope.evaluation.metrics import PAIR, Predictions
 from pulmoscope.evaluation.metrics import evaluate as measure
 from pulmoscope.io import read_pixels
 from pulmoscope.pipeline.audit.lungs import audited_lungs
+from pulmoscope.pipeline.audit.studies import with_lungs
 from pulmoscope.pipeline.audit.subject import Found, Subject
 from pulmoscope.pipeline.pictures.xray import data_jpeg, grey, shrunk
 
@@ -41,7 +43,9 @@ IMAGES = 400
 
 
 def found(subject: Subject) -> Found:
-    """Every perturbation beside the images as they are."""
+    """Every perturbation beside the images, or CT studies, as they are."""
+    if subject.studies:
+        return _of_studies(subject)
     table = subject.some(IMAGES)
     answers = {CLEAN.code: subject.answers_of(table)}
     for one in PERTURBATIONS:
@@ -51,9 +55,15 @@ def found(subject: Subject) -> Found:
             answers[one.code] = subject.ask(one.code, change, table=table, framed=one.framed)
     return {
         "images": len(table),
-        **_assessed(answers, subject),
+        **_assessed(PERTURBATIONS, answers, subject),
         "examples": _examples(subject, table, answers),
     }
+
+
+def _of_studies(subject: Subject) -> Found:
+    changes = {one.code: with_lungs(one.masked) for one in ct.PERTURBATIONS if one.masked is not None}
+    answers = {CLEAN.code: subject.answers} | subject.ask_studies(changes)
+    return {"images": len(subject.table), **_assessed(ct.PERTURBATIONS, answers, subject), "examples": []}
 
 
 def _changed(perturbation: Perturbation, subject: Subject, pixels: FloatArray) -> FloatArray:
@@ -62,7 +72,9 @@ def _changed(perturbation: Perturbation, subject: Subject, pixels: FloatArray) -
     return pixels if perturbation.apply is None else perturbation.apply(pixels)
 
 
-def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
+def _assessed(
+    perturbations: Sequence[Perturbation], answers: Mapping[str, Predictions], subject: Subject
+) -> Found:
     measured = {
         code: measure(predictions, subject.bootstrap, subject.seed) for code, predictions in answers.items()
     }
@@ -74,10 +86,10 @@ def _assessed(answers: Mapping[str, Predictions], subject: Subject) -> Found:
             clean,
             answers[perturbation.code],
             answers[CLEAN.code],
-            seeks=subject.model.finds_lungs,
+            seeks=subject.model.finds_lungs or subject.model.bundle.modality == Modality.CT,
             within=within_hospitals(answers[perturbation.code], subject.bootstrap, subject.seed),
         )
-        for perturbation in PERTURBATIONS
+        for perturbation in perturbations
         if perturbation.code in answers
     ]
     return {

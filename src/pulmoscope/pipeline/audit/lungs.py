@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
 
 from pulmoscope.core.types import BoolArray, FloatArray, Modality
@@ -12,7 +13,7 @@ from pulmoscope.evaluation.audit.traits import ROOM
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import Model, find_lungs
 from pulmoscope.runtime.network import Network, open_network
-from pulmoscope.segment.slice_lungs import slice_lungs
+from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
 from pulmoscope.segment.xray_lungs import lung_area
 
 CENTRE = 0.6
@@ -33,7 +34,7 @@ def audited_lungs(model: Model, pixels: FloatArray, room: float = ROOM) -> BoolA
     """
     rows, columns = pixels.shape
     if model.bundle.modality == Modality.CT:
-        area = slice_lungs(pixels)
+        area = _slice_area(pixels)
     else:
         found = model.lung_map(pixels) if model.finds_lungs else find_lungs(_finder(), pixels)
         area = None if found is None else lung_area(found, rows, columns, room)
@@ -41,6 +42,17 @@ def audited_lungs(model: Model, pixels: FloatArray, room: float = ROOM) -> BoolA
         area = np.zeros((rows, columns), dtype=bool)
         area[central_box(rows, columns, CENTRE).slices] = True
     return area
+
+
+def _slice_area(pixels: FloatArray) -> BoolArray | None:
+    """The hulls of a slice's lungs: what is dense in them is no part of the dark that is found."""
+    lungs = slice_lungs(pixels)
+    if lungs is None:
+        return None
+    area = np.zeros(pixels.shape, dtype=np.uint8)
+    for hull in lung_hulls(lungs):
+        cv2.fillConvexPoly(area, np.rint(hull).astype(np.int32), 1)
+    return area > 0
 
 
 @cache

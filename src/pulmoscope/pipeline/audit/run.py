@@ -12,15 +12,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pulmoscope.core.errors import BundleError, DatasetError
+from pulmoscope.core.errors import DatasetError
 from pulmoscope.core.files import NOTICE, claim_folder, write_json, write_text
 from pulmoscope.core.software import versions
+from pulmoscope.core.types import Modality
+from pulmoscope.datasets.studies import as_studies, holds_studies
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audit.trust import trust
 from pulmoscope.evaluation.audit.verdict import LEVELS
 from pulmoscope.evaluation.bootstrap import INTERVAL
-from pulmoscope.pipeline.audit import erasure, shortcuts
-from pulmoscope.pipeline.audit.subject import Found, Subject
+from pulmoscope.pipeline.audit import (
+    calibration,
+    duplicates,
+    erasure,
+    groups,
+    hospitals,
+    robustness,
+    shortcuts,
+    sources,
+)
+from pulmoscope.pipeline.audit.studies import as_it_is, predict_changed
+from pulmoscope.pipeline.audit.subject import Found, Retrained, Subject
 from pulmoscope.pipeline.evaluate import data_facts, model_facts
 from pulmoscope.pipeline.predict import Progress, predict_table, write_predictions
 from pulmoscope.report.audit import audit_page
@@ -45,8 +57,14 @@ class Part:
 
 
 PARTS: tuple[Part, ...] = (
+    Part("hospitals", "Hospital by hospital", hospitals.found),
     Part("shortcuts", "Shortcuts outside the lungs", shortcuts.found),
     Part("erasure", "Without lungs, without borders", erasure.found),
+    Part("sources", "Can the hospital be told from what the model sees?", sources.found),
+    Part("robustness", "Images that are worse, turned, or written on", robustness.found),
+    Part("calibration", "Do the probabilities mean what they say?", calibration.found),
+    Part("groups", "By age, sex, view and label", groups.found),
+    Part("duplicates", "Duplicates and shared patients", duplicates.found),
 )
 
 
@@ -61,12 +79,17 @@ def audit(
     command: str = "",
     force: bool = False,
     progress: Progress | None = None,
+    whole: SampleTable | None = None,
+    retrained: Retrained | None = None,
 ) -> dict[str, Any]:
-    """Audit a model on the images whose labels it knows.
+    """Audit a model on the images, or CT studies, whose labels it knows.
 
     Writes the predictions under every change, ``report.html`` and, last, ``audit.json``.
 
     Args:
+        table: of a model that reads CT, slices as pictures, studies, or single DICOM slices that belong to studies.
+        whole: the data set that ``table`` is a part of: what of ``table`` lies in other splits, too?
+        retrained: what was trained for this audit.
         progress: called with how many parts are done, and how many there are.
 
     Returns:
@@ -74,27 +97,24 @@ def audit(
 
     Raises:
         OutputExistsError: ``out`` holds results and without ``force``.
-        BundleError: see :func:`check_auditable`.
         DatasetError: no image could be read, or none has a label among the model's classes.
     """
-    check_auditable(model)
     claim_folder(out, RESULT, force)
-    known = _known(model, table)
-    subject = _subject(model, known, out, bootstrap, seed)
-    parts: dict[str, Found] = {}
-    for done, part in enumerate(PARTS):
-        if progress is not None:
-            progress(done, len(PARTS))
-        if (answer := part.found(subject)) is not None:
-            parts[part.code] = {"title": part.title, **answer}
+    studies = _reads_studies(model, table)
+    known = _known(model, as_studies(table) if studies else table)
+    subject = _subject(model, known, studies, out, bootstrap, seed)
+    if whole is not None and studies:
+        whole = as_studies(whole)
+    subject = replace(subject, whole=whole, retrained=retrained)
+    parts = _parts(subject, progress)
     verdicts = _verdicts(parts)
-    whole = trust(verdicts, model.bundle.metrics)
+    sentence = trust(verdicts, hospitals.left_out(subject))
     report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
         "data": data_facts(model, known, split, subject.failures),
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
-        "trust": {"level": whole.level, "says": whole.says},
+        "trust": {"level": sentence.level, "says": sentence.says},
         "verdicts": verdicts,
         "parts": {code: _without_pictures(part) for code, part in parts.items()},
         "command": command,
@@ -106,17 +126,10 @@ def audit(
     return report
 
 
-def check_auditable(model: Model) -> None:
-    """Does the model read single images?
-
-    Raises:
-        BundleError: it reads studies, and one whose lungs are hidden is refused before any network sees it.
-    """
-    if model.bundle.patient is not None:
-        raise BundleError(
-            f"{model.bundle.folder}: an audit hides the lungs of images; a CT study without lungs is refused before "
-            "this model sees it"
-        )
+def _reads_studies(model: Model, table: SampleTable) -> bool:
+    """Whether whole CT studies are asked about."""
+    bundle = model.bundle
+    return bundle.patient is not None or (bundle.modality == Modality.CT and holds_studies(table))
 
 
 def _known(model: Model, table: SampleTable) -> SampleTable:
@@ -129,12 +142,29 @@ def _known(model: Model, table: SampleTable) -> SampleTable:
     return known
 
 
-def _subject(model: Model, table: SampleTable, out: Path, bootstrap: int, seed: int) -> Subject:
-    answers, failures = predict_table(model, table, with_features=True)
+def _subject(
+    model: Model, table: SampleTable, studies: bool, out: Path, bootstrap: int, seed: int
+) -> Subject:
+    if studies:
+        by_code, failures = predict_changed(model, table, {"clean": as_it_is})
+        answers = by_code["clean"]
+    else:
+        answers, failures = predict_table(model, table, with_features=True)
     write_predictions(out / "predictions-clean.csv", answers)
     failed = {failure.file for failure in failures}
     readable = table.with_samples(sample for sample in table if sample.file not in failed)
-    return Subject(model, readable, out, answers, failures, bootstrap, seed)
+    return Subject(model, readable, out, answers, failures, bootstrap, seed, studies)
+
+
+def _parts(subject: Subject, progress: Progress | None) -> dict[str, Found]:
+    """What every part that has something to say found, with its title."""
+    parts: dict[str, Found] = {}
+    for done, part in enumerate(PARTS):
+        if progress is not None:
+            progress(done, len(PARTS))
+        if (answer := part.found(subject)) is not None:
+            parts[part.code] = {"title": part.title, **answer}
+    return parts
 
 
 def _verdicts(parts: Mapping[str, Found]) -> list[dict[str, Any]]:

@@ -49,8 +49,10 @@ CONTROLS = 4
 Given = Callable[[Picture, Picture], FloatArray]
 
 
-def found(subject: Subject) -> Found:
-    """Every trait: what it tells, and what the model makes of it."""
+def found(subject: Subject) -> Found | None:
+    """Every trait: what it tells, and what the model makes of it; None of whole CT studies."""
+    if subject.studies:
+        return None
     asked = _Asked(subject)
     border = asked.assessed(BORDER)
     found_ones, looked_for = [border], traits(framed=border.tells is not None)[1:]

@@ -13,8 +13,24 @@ import numpy as np
 from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.metrics import Predictions
+from pulmoscope.pipeline.audit.studies import Change, predict_changed
 from pulmoscope.pipeline.predict import Failure, Transform, predict_table, write_predictions
 from pulmoscope.runtime.model import Model
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What was trained for an audit.
+
+    Attributes:
+        hospitals: the content of ``hospitals.json``: models of the same recipe, each asked about the hospital that it
+            was trained without.
+        second: a model of the same recipe, data and settings, but for ``seed``.
+    """
+
+    hospitals: Mapping[str, Any]
+    second: Model
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -23,11 +39,15 @@ class Subject:
 
     Attributes:
         model: opened.
-        table: the images that it is asked about: readable, with a label among its classes.
+        table: the images, or CT studies, that it is asked about: readable, with a label among its classes.
         out: the folder of the results.
         answers: of the images as they are, in the table's order, with their pooled features.
         failures: the images that could not be read; they are not in ``table``.
         bootstrap, seed: resamples for the intervals, and the seed of all that is drawn.
+        studies: the rows are whole CT studies, and the answers their patients'; they are asked about with
+            :meth:`ask_studies`, all others with :meth:`ask`. Parts that know single images only have nothing to say.
+        whole: all of the data set, every split and label; None: nothing but ``table`` is at hand.
+        retrained: what was trained for this audit; None: nothing.
     """
 
     model: Model
@@ -37,6 +57,9 @@ class Subject:
     failures: tuple[Failure, ...] = ()
     bootstrap: int = 1000
     seed: int = 20
+    studies: bool = False
+    whole: SampleTable | None = None
+    retrained: Retrained | None = None
     _asked: dict[str, Predictions] = field(default_factory=dict, repr=False)
 
     def ask(
@@ -55,6 +78,23 @@ class Subject:
             self._asked[code], _ = predict_table(self.model, chosen, transform, framed=framed)
             write_predictions(self.out / f"predictions-{code}.csv", self._asked[code])
         return self._asked[code]
+
+    def ask_studies(
+        self, changes: Mapping[str, Change], *, table: SampleTable | None = None
+    ) -> dict[str, Predictions]:
+        """The model's answers for changed CT studies; also written as ``predictions-<code>.csv``.
+
+        Args:
+            changes: code → what is done to the CT.
+            table: the studies; None: all.
+
+        Returns:
+            Code → answers, without the studies that were refused when changed; without the codes under which all were.
+        """
+        answers, _ = predict_changed(self.model, self.table if table is None else table, changes)
+        for code, predictions in answers.items():
+            write_predictions(self.out / f"predictions-{code}.csv", predictions)
+        return answers
 
     def some(self, images: int) -> SampleTable:
         """At most so many images, drawn with the seed, as evenly from every hospital's every label as there are."""
