@@ -17,9 +17,13 @@ from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 NAME = "manifest.csv"
 BOXES = "boxes.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
-_OPTIONAL = ("mask", "infected", "hospital")
+_OPTIONAL = ("infected", "hospital")
 _UNREAD = {"": False, "yes": True}
 """What the optional column ``unread`` may say."""
+LUNGS = ("mask", "lungs", "lung_mask")
+"""Columns that may name an image's lung mask; the first that does counts."""
+LESIONS = ("lesions", "lesion_mask", "ggo", "consolidation")
+"""Columns that may name masks of what is diseased; in each, several are separated by semicolons."""
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -46,7 +50,15 @@ def read(path: Path) -> SampleTable:
         unread = row.get("unread", "")
         if unread not in _UNREAD:
             raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
-        sample = Sample(**named, unread=_UNREAD[unread], boxes=boxes.get(row["file"], ()))
+        sample = Sample(
+            **named,
+            mask=next((row[name] for name in LUNGS if row.get(name)), ""),
+            unread=_UNREAD[unread],
+            boxes=boxes.get(row["file"], ()),
+            lesions=tuple(
+                path.strip() for name in LESIONS for path in row.get(name, "").split(";") if path.strip()
+            ),
+        )
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
         if sample.split not in SPLITS:
@@ -105,13 +117,15 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    optional = (*_OPTIONAL, "unread")
+    optional = ("mask", *_OPTIONAL, "unread", "lesions")
     columns = [*COLUMNS, *(name for name in optional if any(getattr(sample, name) for sample in samples))]
     rows = ([_cell(getattr(sample, name)) for name in columns] for sample in samples)
     write_text(path, csv_text(columns, rows))
 
 
-def _cell(value: str | bool) -> str:
+def _cell(value: str | bool | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return ";".join(value)
     return value if isinstance(value, str) else "yes" if value else ""
 
 
@@ -133,7 +147,12 @@ def _placed(table: SampleTable, folder: Path) -> list[Sample]:
         return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
 
     return [
-        replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
+        replace(
+            sample,
+            file=place(sample.file),
+            mask=place(sample.mask) if sample.mask else "",
+            lesions=tuple(map(place, sample.lesions)),
+        )
         for sample in table
     ]
 

@@ -31,6 +31,7 @@ class Sample:
         hospital: where the image was taken, as far as the hospital map knows (:mod:`pulmoscope.datasets.hospitals`).
         unread: the label comes from a test, not from what a reader saw: the image may not show it.
         boxes: a reader's boxes around opacities, where one has drawn some.
+        lesions: paths of masks of what a reader has drawn as diseased; together they are all of it.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Sample:
     hospital: str = ""
     unread: bool = False
     boxes: Boxes = ()
+    lesions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

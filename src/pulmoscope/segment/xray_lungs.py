@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.core.types import BoolArray, Box, FloatArray
 
 FINDER_SIZE = 80
 """Side of the lung finder's square input, px."""
@@ -96,6 +96,16 @@ def lung_hull(lungs: FloatArray, rows: int, columns: int) -> FloatArray:
     stretch = max(1.0, FLATTEST * (right - left) / (bottom - top))
     hull[:, 1] = top + (hull[:, 1] - top) * stretch
     return np.asarray(hull, dtype=np.float32)
+
+
+def lung_region(lungs: FloatArray, rows: int, columns: int) -> BoolArray:
+    """The lungs themselves in an image of (rows, columns): bool (rows, columns).
+
+    Args:
+        lungs: as for :func:`lung_box`, which must have found lungs in it.
+    """
+    kept = np.where(_largest_parts(lungs > 0.5), lungs, 0).astype(np.float32)
+    return np.asarray(cv2.resize(kept, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
 def _letterbox(rows: int, columns: int, side: int) -> tuple[int, int, int, int]:

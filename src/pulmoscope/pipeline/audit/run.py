@@ -18,7 +18,7 @@ from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audit.verdict import LEVELS
 from pulmoscope.evaluation.bootstrap import INTERVAL
-from pulmoscope.pipeline.audit import erasure
+from pulmoscope.pipeline.audit import erasure, evidence
 from pulmoscope.pipeline.audit.subject import Found, Subject
 from pulmoscope.pipeline.evaluate import data_facts, model_facts
 from pulmoscope.pipeline.predict import Progress, predict_table, write_predictions
@@ -43,7 +43,10 @@ class Part:
     found: Callable[[Subject], Found | None]
 
 
-PARTS: tuple[Part, ...] = (Part("erasure", "Without lungs, without borders", erasure.found),)
+PARTS: tuple[Part, ...] = (
+    Part("erasure", "Without lungs, without borders", erasure.found),
+    Part("evidence", "Is the evidence in the right place?", evidence.found),
+)
 
 
 def audit(
