@@ -245,7 +245,7 @@ class Bundle:
     thresholds: Thresholds = Thresholds()
     conformal: Conformal | None = None
     validation: Validation | None = None
-    explanation: Maps = Maps()
+    explanation: Maps = field(default_factory=Maps)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
