@@ -95,3 +95,17 @@ def test_a_model_without_a_finder_has_no_outline(tmp_path: Path) -> None:
     assert all(shown.in_lungs is None for shown in found.explanations)
     save(found, tmp_path / "out")
     assert 'id="map-lungs"' not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_class_without_evidence_is_named_as_such(tmp_path: Path) -> None:
+    model = Model(tiny_bundle(tmp_path / "bundle"))
+    picture = tmp_path / "film.png"
+    half = film()
+    half[:, COLUMNS // 2 :] = np.linspace(0, 0.02, ROWS)[:, None]
+    cv2.imwrite(str(picture), np.rint(half * 255).astype(np.uint8))
+    found = diagnose(picture, model)
+    (shown,) = found.explanations
+    save(found, tmp_path / "with")
+    save(replace(found, explanations=(replace(shown, heat=np.zeros_like(shown.heat)),)), tmp_path / "without")
+    pages = [(tmp_path / name / "report.html").read_text(encoding="utf-8") for name in ("with", "without")]
+    assert [f"as evidence for {shown.target}." in page for page in pages] == [False, True]

@@ -85,6 +85,7 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
             for explanation in diagnosis.explanations
             if explanation.in_lungs is not None
         ],
+        silent=[explanation.target for explanation in diagnosis.explanations if not explanation.heat.any()],
         lung_area=None if diagnosis.lungs is None else float(diagnosis.lungs.mean()),
         size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
         view=scan.view,
