@@ -32,8 +32,11 @@ def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
         of one cell from a head of cosines is such a case: longer features are no other answer, so its terms cancel.
     """
     weights, features = weights.astype(np.float64), features.astype(np.float64)
-    evidence = np.tensordot(weights, features, axes=1)
-    return speaking_for(evidence, np.tensordot(np.abs(weights), np.abs(features), axes=1))
+    evidence, sizes = (
+        np.asarray(np.tensordot(terms, maps, axes=1), dtype=np.float64)
+        for terms, maps in ((weights, features), (np.abs(weights), np.abs(features)))
+    )
+    return speaking_for(evidence, sizes)
 
 
 def speaking_for(evidence: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64] | float) -> FloatArray:

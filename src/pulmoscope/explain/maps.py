@@ -66,17 +66,17 @@ class Viewed:
     @property
     def features(self) -> FloatArray:
         """(maps, rows, columns)."""
-        return self.outputs.features[self.index]
+        return np.asarray(self.outputs.features[self.index])
 
     @property
     def gradients(self) -> FloatArray:
         """(classes, maps)."""
-        return self.outputs.gradients[self.index]
+        return np.asarray(self.outputs.gradients[self.index])
 
     @property
     def probabilities(self) -> FloatArray:
         """(classes,)."""
-        return self.outputs.probabilities[self.index]
+        return np.asarray(self.outputs.probabilities[self.index])
 
     def against(self, target: int) -> list[int]:
         """The classes that evidence for ``target`` speaks against."""

@@ -124,14 +124,12 @@ def _layer_of(node: Any, moving: set[str], number: dict[str, int], known: set[st
 def _follow(twin: Any, old: FloatArray, new: FloatArray) -> None:
     """Change a constant that is a multiple of a block of a matrix, or of its transpose, as the matrix changes."""
     held = np.asarray(twin.data, dtype=np.float32)
-    matrix = (
-        held.reshape(held.shape[-2:]) if held.ndim >= 2 and held.size == np.prod(held.shape[-2:]) else None
-    )
-    if matrix is None or old.ndim != 2:
+    if old.ndim != 2 or held.ndim < 2 or held.size != np.prod(held.shape[-2:]):
         return
+    matrix: npt.NDArray[Any] = held.reshape(held.shape[-2:])
     for before, after in ((old, new), (old.T, new.T)):
-        width = matrix.shape[1]
-        if before.shape[0] != matrix.shape[0] or before.shape[1] < width:
+        rows, width = matrix.shape
+        if before.shape[0] != rows or before.shape[1] < width:
             continue
         for start in range(before.shape[1] - width + 1):
             block = before[:, start : start + width]
