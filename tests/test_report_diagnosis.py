@@ -90,6 +90,7 @@ def test_it_says_what_was_found() -> None:
         "file": "heat-Viral-Pneumonia.png",
         "picture": None,
         "array": "heat-Viral-Pneumonia.npz",
+        "in_lungs": None,
     }
     assert plain["timings_s"] == {"read": 0.0123, "predict": 0.004}
 
@@ -134,6 +135,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "file": "heat-008-COVID-stage4.png",
         "picture": "slice-008.png",
         "array": None,
+        "in_lungs": None,
     }
 
 

@@ -261,7 +261,8 @@ class Explanation:
     """A heat map for one class.
 
     Attributes:
-        kind: ``grad-cam``; ``anomaly``: what of the slice the networks that know normal ones alone can't redraw.
+        kind: ``grad-cam`` or another code of ``explain/maps.py``; ``anomaly``: what of the slice the networks that
+            know normal ones alone can't redraw.
         target: the class whose evidence is shown; of an anomaly ``unlike`` and the class that it is not like.
         heat: float32 (rows, columns) in [0, 1] at the scan's own size; 0 outside what the network saw.
         index: the slice that is explained, counted from 0 at the feet; 0 for an X-ray.
@@ -269,6 +270,8 @@ class Explanation:
             last, and the only one.
         cells: float32, the map as the network gives it, whose cells fill ``box`` evenly; None: not kept.
         box: the part of the scan that the network saw.
+        in_lungs: fraction of the map's mass within the lungs; None where no lungs are known, or nothing speaks for the
+            class.
     """
 
     kind: str
@@ -278,6 +281,7 @@ class Explanation:
     stage: int = 0
     cells: FloatArray | None = field(default=None, repr=False)
     box: Box | None = None
+    in_lungs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -346,6 +350,8 @@ class Diagnosis:
         severity: of a CT, how much of the lungs is affected; None where that was not measured.
         masks: what ``severity`` was measured on.
         imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
+        lungs: of an X-ray, where the lung finder sees lungs, bool over the whole image, of any size; None where it
+            sees none, or there is no finder.
     """
 
     scan: Scan
@@ -361,3 +367,4 @@ class Diagnosis:
     severity: SeverityMeasure | None = None
     masks: SeverityMasks | None = None
     imputed: Imputed | None = None
+    lungs: BoolArray | None = field(default=None, repr=False)

@@ -18,7 +18,7 @@ from pulmoscope.datasets.table import SPLITS, Boxes, Sample, SampleTable
 NAME = "manifest.csv"
 BOXES = "boxes.csv"
 COLUMNS = ("file", "label", "split", "patient", "source")
-_OPTIONAL = ("mask", "infected", "hospital")
+_OPTIONAL = ("infected", "hospital")
 _PATIENT = ("age", "sex", "view")
 """Optional columns with what is known of the patient and the projection."""
 _SEX = {"f": "female", "female": "female", "w": "female", "m": "male", "male": "male"}
@@ -27,6 +27,10 @@ OLDEST = 130
 """Years; what is more is no age."""
 _UNREAD = {"": False, "yes": True}
 """What the optional column ``unread`` may say."""
+LUNGS = ("mask", "lungs", "lung_mask")
+"""Columns that may name an image's lung mask; the first that does counts."""
+LESIONS = ("lesions", "lesion_mask", "ggo", "consolidation")
+"""Columns that may name masks of what is diseased; in each, several are separated by semicolons."""
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 
@@ -54,7 +58,14 @@ def read(path: Path) -> SampleTable:
         if unread not in _UNREAD:
             raise DatasetError(f"{file}, line {line}: unread must be yes or empty (found: {unread})")
         sample = Sample(
-            **named, **patient_facts(row), unread=_UNREAD[unread], boxes=boxes.get(row["file"], ())
+            **named,
+            **patient_facts(row),
+            mask=next((row[name] for name in LUNGS if row.get(name)), ""),
+            unread=_UNREAD[unread],
+            boxes=boxes.get(row["file"], ()),
+            lesions=tuple(
+                path.strip() for name in LESIONS for path in row.get(name, "").split(";") if path.strip()
+            ),
         )
         if not sample.file:
             raise DatasetError(f"{file}, line {line}: column file must not be empty")
@@ -134,7 +145,7 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     Raises:
         ResourceError: it can't be written.
     """
-    optional = (*_OPTIONAL, "unread", *_PATIENT)
+    optional = ("mask", *_OPTIONAL, "unread", *_PATIENT, "lesions")
     columns = [
         *COLUMNS,
         *(name for name in optional if any(_cell(getattr(sample, name)) for sample in samples)),
@@ -143,9 +154,11 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
     write_text(path, csv_text(columns, rows))
 
 
-def _cell(value: str | bool | float | None) -> str:
+def _cell(value: str | bool | float | tuple[str, ...] | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
+    if isinstance(value, tuple):
+        return ";".join(value)
     return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
@@ -167,7 +180,12 @@ def _placed(table: SampleTable, folder: Path) -> list[Sample]:
         return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
 
     return [
-        replace(sample, file=place(sample.file), mask=place(sample.mask) if sample.mask else "")
+        replace(
+            sample,
+            file=place(sample.file),
+            mask=place(sample.mask) if sample.mask else "",
+            lesions=tuple(map(place, sample.lesions)),
+        )
         for sample in table
     ]
 

@@ -143,6 +143,8 @@ def _kept_once(table: SampleTable, copies: Mapping[int, int]) -> SampleTable:
             hospital=kept.hospital if known else copy.hospital,
             patient=kept.patient or copy.patient,
             boxes=kept.boxes or copy.boxes,
+            mask=kept.mask or copy.mask,
+            lesions=kept.lesions or copy.lesions,
         )
     warning = f"exact copies in several data sets: {len(copies)} are left out, the first is kept"
     if other:
@@ -194,4 +196,7 @@ def _shared_out(table: SampleTable, progress: Callable[[int, int], None] | None)
 
 def _moved(sample: Sample, below: Path) -> Sample:
     moved = (below / sample.file).as_posix()
-    return replace(sample, file=moved, mask=(below / sample.mask).as_posix() if sample.mask else "")
+    mask = (below / sample.mask).as_posix() if sample.mask else ""
+    return replace(
+        sample, file=moved, mask=mask, lesions=tuple((below / one).as_posix() for one in sample.lesions)
+    )

@@ -34,6 +34,7 @@ class Sample:
         age: of the patient, in years; None where unknown.
         sex: of the patient, ``female``, ``male`` or as the data set has it; empty where unknown.
         view: ``PA``, ``AP``, ``LL`` … as the data set or the file's header says; empty where unknown.
+        lesions: paths of masks of what a reader has drawn as diseased; together they are all of it.
     """
 
     file: str
@@ -49,6 +50,7 @@ class Sample:
     age: float | None = None
     sex: str = ""
     view: str = ""
+    lesions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

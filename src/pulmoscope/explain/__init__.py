@@ -1,1 +1,1 @@
-"""Grad-CAM and its overlays."""
+"""Heat maps, how much of them lies within the lungs, and overlays."""

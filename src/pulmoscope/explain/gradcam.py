@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.framing import crop
@@ -31,10 +32,22 @@ def grad_cam(features: FloatArray, weights: FloatArray) -> FloatArray:
         of one cell from a head of cosines is such a case: longer features are no other answer, so its terms cancel.
     """
     weights, features = weights.astype(np.float64), features.astype(np.float64)
-    evidence = np.tensordot(weights, features, axes=1)
-    evidence[evidence <= ROUNDING * np.tensordot(np.abs(weights), np.abs(features), axes=1)] = 0
-    most = float(evidence.max())
-    return np.asarray(evidence / most if most > 0 else evidence, dtype=np.float32)
+    evidence, sizes = (
+        np.asarray(np.tensordot(terms, maps, axes=1), dtype=np.float64)
+        for terms, maps in ((weights, features), (np.abs(weights), np.abs(features)))
+    )
+    return speaking_for(evidence, sizes)
+
+
+def speaking_for(evidence: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64] | float) -> FloatArray:
+    """Evidence of both signs without what speaks against the class, over its maximum.
+
+    Args:
+        sizes: of the terms that were summed, for :data:`ROUNDING`.
+    """
+    positive = np.where(evidence > ROUNDING * sizes, evidence, 0.0)
+    most = float(positive.max())
+    return np.asarray(positive / most if most > 0 else positive, dtype=np.float32)
 
 
 def place(cam: FloatArray, box: Box, rows: int, columns: int) -> FloatArray:

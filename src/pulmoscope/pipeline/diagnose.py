@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -21,8 +22,10 @@ from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
 from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, Modality, Scan
+from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, FloatArray, Modality, Scan
 from pulmoscope.explain import gradcam
+from pulmoscope.explain.lungs import mass_within, seen_lungs
+from pulmoscope.explain.maps import Viewed, maps
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
@@ -111,7 +114,7 @@ def diagnose(
     if scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
-    return _explained(diagnosis, seen, answer) if explain else diagnosis
+    return _explained(diagnosis, seen, answer, opened) if explain else diagnosis
 
 
 @dataclass(frozen=True)
@@ -322,7 +325,7 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Fla
         )
     diagnosis, seen, answer = _diagnosed(model, scan, read_s, limits)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
-        return _explained(diagnosis, seen, answer)
+        return _explained(diagnosis, seen, answer, model)
     return diagnosis
 
 
@@ -347,7 +350,7 @@ def _diagnosed(
     return diagnosis, seen, answer
 
 
-def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs) -> Diagnosis:
+def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:
     """Add the heat maps of the classes that are in play, the most probable one first."""
     start = perf_counter()
     label, probabilities = diagnosis.prediction.label, diagnosis.prediction.probabilities
@@ -356,15 +359,21 @@ def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs) -> Diagno
         key=lambda name: (name != label, -probabilities[name]),
     )
     classes = list(probabilities)
-    rows, columns = diagnosis.scan.pixels.shape[1:]
-    box = seen.prepared.framed.box
-    cell_maps = [(target, gradcam.cells(answer, 0, classes.index(target))) for target in targets]
-    maps = tuple(
-        Explanation("grad-cam", target, gradcam.place(cells, box, rows, columns), cells=cells, box=box)
-        for target, cells in cell_maps
-    )
+    shape, box = diagnosis.scan.pixels.shape[1:], seen.prepared.framed.box
+    kind, lungs = model.bundle.explanation.kind, seen_lungs(seen.prepared, *shape)
+    numbers = [classes.index(target) for target in targets]
+    viewed = Viewed(seen.prepared.tensor, answer, 0, model.bundle.negative)
+    cell_maps = maps(kind, viewed, model.predict, numbers)
+
+    def explanation(target: str, cells: FloatArray) -> Explanation:
+        heat = gradcam.place(cells, box, *shape)
+        within = None if lungs is None else mass_within(heat, lungs)
+        known = within if within is not None and isfinite(within) else None
+        return Explanation(kind, target, heat, cells=cells, box=box, in_lungs=known)
+
+    explanations = tuple(map(explanation, targets, cell_maps))
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
-    return replace(diagnosis, explanations=maps, timings_s=timings_s)
+    return replace(diagnosis, explanations=explanations, lungs=lungs, timings_s=timings_s)
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:

@@ -37,7 +37,7 @@ from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.masks import mask_files
-from pulmoscope.pipeline.pictures.xray import colour_scale, data_jpeg, grey, shrunk
+from pulmoscope.pipeline.pictures.xray import LUNGS, colour_scale, data_jpeg, edged, grey, shrunk
 from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
 from pulmoscope.report.page import Pictures
@@ -185,8 +185,11 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
     heats = [shrunk(explanation.heat, _PAGE_SIDE) for explanation in diagnosis.explanations]
     return Pictures(
         scan=data_jpeg(grey(pixels)),
-        overlays=tuple(data_jpeg(overlay(pixels, heat, 1.0)) for heat in heats),
+        overlays=tuple(
+            data_jpeg(edged(overlay(pixels, heat, 1.0), diagnosis.lungs, LUNGS)) for heat in heats
+        ),
         scale=colour_scale() if heats else "",
+        lungs="" if diagnosis.lungs is None else data_jpeg(edged(grey(pixels), diagnosis.lungs, LUNGS)),
     )
 
 
@@ -207,7 +210,8 @@ def _heat_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an X-ray's heat maps: over the image, and alone."""
     pixels = shrunk(diagnosis.scan.pixels[0], _SAVED_SIDE)
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
-        yield f"{name}.png", png(overlay(pixels, shrunk(explanation.heat, _SAVED_SIDE), _SAVED_OPACITY))
+        picture = overlay(pixels, shrunk(explanation.heat, _SAVED_SIDE), _SAVED_OPACITY)
+        yield f"{name}.png", png(edged(picture, diagnosis.lungs, LUNGS))
         yield f"{name}.npz", _npz(explanation)
 
 

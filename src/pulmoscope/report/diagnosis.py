@@ -247,6 +247,7 @@ def _explanation(shown: Explanation, name: str, modality: Modality) -> dict[str,
         "file": f"{name}.png",
         "picture": f"{slice_name(shown.index)}.png" if series else None,
         "array": None if series else f"{name}.npz",
+        "in_lungs": None if shown.in_lungs is None else round(shown.in_lungs, 6),
     }
 
 

@@ -19,6 +19,36 @@ class Name(NamedTuple):
     term: str = ""
 
 
+MAPS = {
+    "grad-cam": Name(
+        "Grad-CAM",
+        "where in the image the network found what speaks for the class, relative to the strongest place",
+    ),
+    "grad-cam++": Name(
+        "Grad-CAM++",
+        "where the network found what speaks for the class; features that speak against it are left out, and strong "
+        "ones count less",
+    ),
+    "layer-cam": Name(
+        "LayerCAM",
+        "where the network found what speaks for the class; features that speak against it are left out",
+    ),
+    "contrast-cam": Name(
+        "Contrastive Grad-CAM",
+        "where in the image the network found what speaks for the class rather than for the other classes, relative to "
+        "the strongest place",
+    ),
+    "occlusion": Name(
+        "Occlusion", "how much less probable the class becomes when a place of the image is blurred"
+    ),
+    "rise": Name(
+        "RISE",
+        "where the class becomes more probable when a place is shown instead of blurred, relative to the strongest "
+        "place; measured on 64 partly blurred copies of the image, and empty where the difference may be chance",
+    ),
+}
+"""The kinds of heat maps."""
+
 FIGURES = {
     "accuracy": Name("Accuracy", "fraction of all images that are predicted correctly"),
     "balanced_accuracy": Name(

@@ -14,6 +14,7 @@ from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import (
     DECISIONS,
+    MAPS,
     ROLES,
     Name,
     figure_name,
@@ -43,11 +44,13 @@ class Pictures:
         scan: the image.
         overlays: one per explanation, in their order: the image under its heat map at full strength.
         scale: the heat map's colours from no to most evidence, left to right; empty without explanations.
+        lungs: the image with the outline of the lungs; empty where none are known.
     """
 
     scan: str
     overlays: tuple[str, ...] = ()
     scale: str = ""
+    lungs: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         **facts(diagnosis, "image", "images"),
         pictures=pictures,
         targets=[explanation.target for explanation in diagnosis.explanations],
+        map=MAPS.get(diagnosis.explanations[0].kind) if diagnosis.explanations else None,
+        in_lungs=[
+            (explanation.target, explanation.in_lungs)
+            for explanation in diagnosis.explanations
+            if explanation.in_lungs is not None
+        ],
+        silent=[explanation.target for explanation in diagnosis.explanations if not explanation.heat.any()],
+        lung_area=None if diagnosis.lungs is None else float(diagnosis.lungs.mean()),
         size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
         view=scan.view,
         spacing_mm=scan.spacing_mm,

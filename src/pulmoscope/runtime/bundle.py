@@ -36,12 +36,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file, write_json
 from pulmoscope.core.types import PredictionSet
 from pulmoscope.preprocess import kinds
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.archive import upgraded
+from pulmoscope.runtime.maps import Maps
 from pulmoscope.runtime.votes import CLASSIFIERS, VOTES, learnt
 
 SCHEMA_VERSION = "2.1"
@@ -219,6 +221,7 @@ class Bundle:
         conformal: of the same answer; None in bundles from before it was written, or of too few images.
         validation: None in bundles from before it was written: ``metrics`` tell the same in part. Only models of
             radiographs are held to it (``quality.unproven``).
+        explanation: which heat maps explain an X-ray; bundles from before it was written have Grad-CAM.
         recipe: the resolved recipe, as plain data.
         training_data: counts per split and class, sources, and a fingerprint of all files.
         metrics: the figures of the model card: data set → ``role`` (internal, external, calibration …), ``images``,
@@ -242,6 +245,7 @@ class Bundle:
     thresholds: Thresholds = Thresholds()
     conformal: Conformal | None = None
     validation: Validation | None = None
+    explanation: Maps = field(default_factory=Maps)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -253,6 +257,11 @@ class Bundle:
     def sha256(self) -> str:
         """One checksum for the whole bundle: that of its manifest, which names all others."""
         return sha256_of_file(self.folder / MANIFEST)
+
+    @property
+    def negative(self) -> tuple[int, ...]:
+        """The numbers of the classes that say that nothing was found."""
+        return tuple(number for number, name in enumerate(self.classes) if not is_positive(name))
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -345,6 +354,7 @@ def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
             "calibration": Calibration(**calibration | tuples),
             "thresholds": Thresholds(**plain["thresholds"]),
             "conformal": None if conformal is None else Conformal(**conformal),
+            "explanation": Maps(**plain.get("explanation", {})),
             "validation": None if validation is None else Validation(**validation),
         },
     )

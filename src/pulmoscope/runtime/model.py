@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -132,6 +133,12 @@ class Model:
     def load(cls, model: str | Path, runtime: Runtime = "auto", device: str = "auto") -> Model:
         """Load, verify and open a bundle by name or folder (errors: see :func:`bundle.load`)."""
         return cls(load(model), runtime, device)
+
+    def with_network(self, network: Network) -> Model:
+        """The same model, but for its image network, in whose place another of the same outputs is run."""
+        other = copy(self)
+        other._network = network
+        return other
 
     @cached_property
     def identity(self) -> dict[str, str]:

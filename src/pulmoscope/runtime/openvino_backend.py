@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -56,13 +56,14 @@ class OpenVinoNetwork:
     Args:
         path: the ONNX file; its inputs have the batch as first axis.
         device: ``auto`` or ``cpu``.
+        change: called with OpenVINO's model before it is compiled.
 
     Raises:
         ResourceError: another device was asked for.
         BundleError: the file can't be read or compiled.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(self, path: Path, device: str = "auto", change: Callable[[Any], None] | None = None) -> None:
         if device not in ("auto", "cpu"):
             raise ResourceError(f"runtime openvino: device must be auto or cpu (found: {device})")
         openvino = import_quietly()
@@ -70,6 +71,8 @@ class OpenVinoNetwork:
         try:
             core = openvino.Core()
             model = core.read_model(path)
+            if change is not None:
+                change(model)
             shapes = {}
             for index, port in enumerate(model.inputs):
                 shape = port.partial_shape

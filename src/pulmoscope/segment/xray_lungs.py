@@ -114,6 +114,16 @@ def lung_area(lungs: FloatArray, rows: int, columns: int, room: float) -> BoolAr
     return np.asarray(cv2.dilate(area.astype(np.uint8), disc), dtype=np.bool_)
 
 
+def lung_region(lungs: FloatArray, rows: int, columns: int) -> BoolArray:
+    """The lungs themselves in an image of (rows, columns): bool (rows, columns).
+
+    Args:
+        lungs: as for :func:`lung_box`, which must have found lungs in it.
+    """
+    kept = np.where(_largest_parts(lungs > 0.5), lungs, 0).astype(np.float32)
+    return np.asarray(cv2.resize(kept, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
+
+
 def _letterbox(rows: int, columns: int, side: int) -> tuple[int, int, int, int]:
     """Where the image lies in the square: top, left, height, width."""
     scale = side / max(rows, columns)

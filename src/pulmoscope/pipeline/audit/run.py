@@ -22,9 +22,12 @@ from pulmoscope.evaluation.audit.trust import trust
 from pulmoscope.evaluation.audit.verdict import LEVELS
 from pulmoscope.evaluation.bootstrap import INTERVAL
 from pulmoscope.pipeline.audit import (
+    abstention,
     calibration,
+    checklist,
     duplicates,
     erasure,
+    evidence,
     groups,
     hospitals,
     robustness,
@@ -60,12 +63,17 @@ PARTS: tuple[Part, ...] = (
     Part("hospitals", "Hospital by hospital", hospitals.found),
     Part("shortcuts", "Shortcuts outside the lungs", shortcuts.found),
     Part("erasure", "Without lungs, without borders", erasure.found),
+    Part("evidence", "Is the evidence in the right place?", evidence.found),
     Part("sources", "Can the hospital be told from what the model sees?", sources.found),
     Part("robustness", "Images that are worse, turned, or written on", robustness.found),
     Part("calibration", "Do the probabilities mean what they say?", calibration.found),
+    Part("abstention", "What refusing to answer is worth", abstention.found),
     Part("groups", "By age, sex, view and label", groups.found),
     Part("duplicates", "Duplicates and shared patients", duplicates.found),
 )
+
+CHECKLIST = "What is reported, by CLAIM 2024 and TRIPOD+AI"
+"""Title of the last part, which asks what all others tell."""
 
 
 def audit(
@@ -106,13 +114,14 @@ def audit(
     if whole is not None and studies:
         whole = as_studies(whole)
     subject = replace(subject, whole=whole, retrained=retrained)
-    parts = _parts(subject, progress)
+    parts, data = _parts(subject, progress), data_facts(model, known, split, subject.failures)
+    parts["checklist"] = {"title": CHECKLIST, **checklist.found(model.bundle, parts, data)}
     verdicts = _verdicts(parts)
     sentence = trust(verdicts, hospitals.left_out(subject))
     report = {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(model),
-        "data": data_facts(model, known, split, subject.failures),
+        "data": data,
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
         "trust": {"level": sentence.level, "says": sentence.says},
         "verdicts": verdicts,

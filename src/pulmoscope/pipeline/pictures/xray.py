@@ -59,6 +59,29 @@ def outlined(picture: npt.NDArray[np.uint8], imputed: npt.NDArray[np.bool_] | No
     return coloured
 
 
+LUNGS, FINDING = (64, 196, 255), (255, 255, 255)
+"""The colours of the lungs' outline, and of what a reader has marked: red, green, blue."""
+
+
+def edged(
+    picture: npt.NDArray[np.uint8], region: npt.NDArray[np.bool_] | None, colour: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]:
+    """A picture, grey or RGB, with a thin line around a region; as it is without one.
+
+    Args:
+        region: bool (rows, columns), of any size; None: there is none.
+    """
+    if region is None:
+        return picture
+    rows, columns = picture.shape[:2]
+    inside = cv2.resize(region.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5
+    lines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    coloured = picture.copy() if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    return np.asarray(
+        cv2.drawContours(coloured, lines, -1, colour, 1 + max(rows, columns) // 500), dtype=np.uint8
+    )
+
+
 def grey(pixels: FloatArray) -> npt.NDArray[np.uint8]:
     """An image, float32 (rows, columns) in [0, 1], as a picture: uint8 (rows, columns)."""
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
