@@ -26,6 +26,7 @@ from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, FloatA
 from pulmoscope.explain import gradcam
 from pulmoscope.explain.lungs import mass_within, seen_lungs
 from pulmoscope.explain.maps import Viewed, maps
+from pulmoscope.inference.decision import normal_lungs
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
@@ -43,6 +44,9 @@ from pulmoscope.runtime.model import Model, Outputs
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
 
+UNLIKE_NORMAL = "anything unlike normal lungs"
+"""What the map of lungs that may show an unknown disease is evidence for."""
+_UNLIKE = frozenset({"unlike-normal", "unknown-disease"})
 _SHOWN = 0.05
 """Least probability of a class, other than the most probable one, whose evidence is shown."""
 
@@ -365,13 +369,17 @@ def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Mo
     viewed = Viewed(seen.prepared.tensor, answer, 0, model.bundle.negative)
     cell_maps = maps(kind, viewed, model.predict, numbers)
 
-    def explanation(target: str, cells: FloatArray) -> Explanation:
+    def explanation(target: str, cells: FloatArray, kind: str = kind) -> Explanation:
         heat = gradcam.place(cells, box, *shape)
         within = None if lungs is None else mass_within(heat, lungs)
         known = within if within is not None and isfinite(within) else None
         return Explanation(kind, target, heat, cells=cells, box=box, in_lungs=known)
 
     explanations = tuple(map(explanation, targets, cell_maps))
+    strange = {flag.code for flag in diagnosis.quality.limits} & _UNLIKE
+    normal = normal_lungs(model.bundle) if strange else None
+    if normal is not None and (cells := normal.excess(answer.features[0])) is not None:
+        explanations += (explanation(UNLIKE_NORMAL, cells, "anomaly"),)
     timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
     return replace(diagnosis, explanations=explanations, lungs=lungs, timings_s=timings_s)
 

@@ -27,6 +27,7 @@ from pulmoscope.io import read_pixels
 from pulmoscope.pipeline.calibrate import copy_parts, with_sets
 from pulmoscope.pipeline.predict import Progress, predict_table
 from pulmoscope.runtime.bundle import HOSPITALS, MANIFEST, Bundle
+from pulmoscope.runtime.maps import Maps
 from pulmoscope.runtime.model import BATCH, Model, Prepared
 
 NORMAL = "normal.npz"
@@ -38,6 +39,7 @@ def guard(
     out: Path,
     *,
     version: str = "",
+    maps: Maps | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -47,6 +49,7 @@ def guard(
         table: what the model was trained on, hospitals mapped, labels in its words, with the splits train and val.
         out: the new bundle's folder.
         version: of the new bundle; empty: the model's.
+        maps: the heat maps that explain its answers; None: the model's.
         progress: called with (steps done, steps in all).
 
     Returns:
@@ -84,7 +87,9 @@ def guard(
         write_bytes(out / NORMAL, reference.with_cells(_mean_normal_map(model, known)).to_bytes())
     tell(3, 3)
     made = with_sets(bundle, answers, f"val, {len(answers)} images")
-    return replace(made, folder=out, version=version or bundle.version).save()
+    return replace(
+        made, folder=out, version=version or bundle.version, explanation=maps or bundle.explanation
+    ).save()
 
 
 def _mean_normal_map(model: Model, table: SampleTable) -> FloatArray:

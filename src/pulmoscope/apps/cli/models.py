@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
 LUNGS, VIEW = "xray-lungs", "xray-view"
+
+
+class HeatMap(StrEnum):
+    """Kinds of heat maps, see docs/evidence.md."""
+
+    GRAD_CAM = "grad-cam"
+    GRAD_CAM_PLUS = "grad-cam++"
+    LAYER_CAM = "layer-cam"
+    CONTRAST_CAM = "contrast-cam"
+    OCCLUSION = "occlusion"
+    RISE = "rise"
+
 
 Name = Annotated[
     str, typer.Argument(help="A built-in model's name, or a bundle's folder.", show_default=False)
@@ -220,6 +233,9 @@ def guard(
     data: DataOptions,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
     release: Annotated[str, typer.Option(help="Version of the new bundle; default: the old one.")] = "",
+    maps: Annotated[
+        HeatMap | None, typer.Option(help="Which heat maps explain its answers; default: as before.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Give a model of X-rays from before 2.1 what it needs to know when not to answer, from its own training data.
@@ -230,13 +246,15 @@ def guard(
     from pulmoscope.core.files import write_text
     from pulmoscope.pipeline.guard import guard as make
     from pulmoscope.runtime.bundle import CARD
+    from pulmoscope.runtime.maps import Maps
     from pulmoscope.runtime.model import Model
     from pulmoscope.training.card.text import model_card
 
     old = Model.load(model)
     table = chosen(data, "all", old)
     with progress_bar("Looking") as progress:
-        made = make(old, table, out, version=release, force=force, progress=progress)
+        kind = None if maps is None else Maps(maps.value)
+        made = make(old, table, out, version=release, maps=kind, force=force, progress=progress)
     write_text(out / CARD, model_card(made))
     typer.echo(f"Model: {out} ({made.name} {made.version}), {', '.join(made.files)}")
 
