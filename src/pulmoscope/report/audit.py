@@ -11,6 +11,7 @@ BADGES = {"good": "ok", "doubtful": "warn", "bad": "bad", "none": ""}
 GROUPS = {
     "against": "What speaks against it",
     "for": "What speaks for it",
+    "expect": "What to expect",
     "data": "About these data, not about the model",
     "unknown": "What is not known",
 }
@@ -28,5 +29,7 @@ def audit_page(report: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
     groups: dict[str, list[Mapping[str, Any]]] = {name: [] for name in GROUPS}
     for verdict in report["verdicts"]:
         about_data = verdict["code"].startswith("data-")
-        groups["data" if about_data else _GROUP_OF[verdict["level"]]].append(verdict)
+        expected = verdict["code"] == "predictive-values"
+        group = "data" if about_data else "expect" if expected else _GROUP_OF[verdict["level"]]
+        groups[group].append(verdict)
     return render("audit.html", found=report, parts=parts, badges=BADGES, groups=groups, titles=GROUPS)

@@ -193,12 +193,13 @@ def verdicts(rows: Sequence[Calibrated], test: AsTest) -> list[Verdict]:
     known = [row for row in rows[1:] if row.error.value is not None and row.source != UNIDENTIFIED]
     if known:
         worst = max(known, key=lambda row: row.error.value or 0.0)
-        told.append(_of_error("calibration-worst", f"At the worst hospital ({worst.source})", worst.error))
+        where = "At the worst hospital" if len(known) > 1 else "At the only hospital with enough images"
+        told.append(_of_error("calibration-worst", f"{where} ({worst.source})", worst.error))
     ppv, npv = next((ppv, npv) for prevalence, ppv, npv in test.values if prevalence == 0.10)
     if ppv.value is not None and npv.value is not None:
         says = (
-            f"Where one patient in ten has the disease, {ppv.value:.0%} of those called so have it, and "
-            f"{npv.value:.0%} of the others do not."
+            f"If one in ten of your patients has the disease, {ppv.value:.0%} of those whom it predicts to have it do, "
+            f"and {npv.value:.0%} of the others do not."
         )
         told.append(Verdict("predictive-values", "none", says))
     return told

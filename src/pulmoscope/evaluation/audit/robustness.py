@@ -286,7 +286,7 @@ def _verdict(kind: str, results: Sequence[Borne], images: int) -> Verdict:
     if not levels or images < LEAST:
         return Verdict(code, "none", f"{title}: too few images or studies to tell ({images}).")
     level = max(levels, key=("good", "doubtful", "bad").index)
-    parts = [] if lost is None else [f"costs at most {max(0.0, lost):.3f} of AUROC"]
-    parts += [] if flips is None else [f"turns at most {flips:.0%} of the reported answers into others"]
-    parts += [] if referred is None else [f"has at most {referred:.0%} of them referred"]
-    return Verdict(code, level, f"{title}: what occurs in practice {', and '.join(parts)}.")
+    parts = [] if lost is None else [f"AUROC falls by up to {max(0.0, lost):.3f}"]
+    parts += [] if flips is None else [f"up to {flips:.0%} of the reported answers become others"]
+    parts += [] if referred is None else [f"up to {referred:.0%} are referred instead"]
+    return Verdict(code, level, f"{title} as it occurs in practice: {', '.join(parts)}.")

@@ -265,6 +265,11 @@ def _data(one: Assessed, tells: Told) -> Verdict:
     return Verdict(
         f"data-{one.code}",
         "doubtful",
-        f"In these data {one.title} alone tells {tells.label} (AUROC {tells.auroc:.2f}); the model's answers were not "
-        "seen to hang on it.",
+        f"In these data {one.title} alone tells {tells.label} (AUROC {tells.auroc:.2f}{_where(one, tells)}); the "
+        "model's answers were not seen to hang on it.",
     )
+
+
+def _where(one: Assessed, tells: Told) -> str:
+    """At which hospital it tells the label, where it does so best within one."""
+    return next((f" within {name}" for name, told in one.within.items() if told is tells), "")

@@ -80,8 +80,8 @@ def verdict(results: Sequence[Told]) -> Verdict:
         return Verdict("hospital-in-features", "none", says)
     worst = max(results, key=lambda told: told.excess)
     says = (
-        f"The hospital of an image labelled {worst.label} is told from what the model sees with a balanced accuracy "
-        f"of {worst.balanced_accuracy.value:.0%}, where guessing gives {worst.chance:.0%}."
+        f"From what the model sees of an image labelled {worst.label} one can tell its hospital in "
+        f"{worst.balanced_accuracy.value:.0%} of cases (guessing: {worst.chance:.0%})."
     )
     return Verdict("hospital-in-features", "good" if worst.excess <= GOOD else "doubtful", says)
 

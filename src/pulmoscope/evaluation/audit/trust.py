@@ -33,6 +33,7 @@ _CLAUSES = {
     "calibration": "its percentages are not what they say",
     "robustness": "ordinary differences between machines and pictures change its answers",
     "groups": "it does worse for some groups of patients",
+    "abstention": "the classes that it calls possible lack the true one more often than promised",
     "sources": "it can tell the hospital from the image",
 }
 """What is wrong where a part ends badly, in the order of how much it matters."""
@@ -87,8 +88,8 @@ def _at_left_out(worst: tuple[float, str] | None, alarms: tuple[float, str] | No
     if worst is not None and worst[0] < HOLDS:
         reasons.append(_ranks(worst))
     if alarms is not None and alarms[0] > FALSE_ALARMS:
-        called = f"it reports {100 * alarms[0]:.0f} of 100 normal images as COVID"
-        reasons.append(f"at {alarms[1]}, which it had not learnt from, {called}")
+        called = f"it reports {100 * alarms[0]:.0f} of 100 normal images there as COVID"
+        reasons.append(f"trained without {alarms[1]}, {called}")
     return reasons
 
 
@@ -128,7 +129,7 @@ def _checked_first(reasons: Sequence[str]) -> str:
 
 def _ranks(worst: tuple[float, str]) -> str:
     return (
-        f"at the worst hospital that it had not learnt from ({worst[1]}) it ranks the ill above the well in "
+        f"trained in the same way without the hospital {worst[1]}, it ranks that hospital's ill above its well in "
         f"{100 * worst[0]:.0f} of 100 pairs (guessing gives 50)"
     )
 

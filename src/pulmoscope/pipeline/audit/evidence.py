@@ -200,22 +200,23 @@ def _verdicts(lungs: Found | None, pointing: Found | None, cascade: Found, order
     if pointing is not None:
         hit, constant = pointing["pointing"]["value"], pointing["constant_point"]["value"]
         says = (
-            f"The strongest evidence lies on what readers marked in {_percent(hit)} of the images; the best point that "
-            f"is the same in all images does so in {_percent(constant)}."
+            f"In {pointing['images']} images in which readers marked the disease, the hottest spot of the heat map "
+            f"lies on a mark in {_percent(hit)}; one and the same spot in all images, the best, would do so in "
+            f"{_percent(constant)}."
         )
         verdicts.append(Verdict("evidence-on-findings", measure.pointing_level(hit, constant), says))
     likeness, chance = cascade["steps"][-1]["ssim"]["value"], cascade["of_two_images"]["value"]
     if likeness is not None and chance is not None:
         says = (
-            f"Heat maps of the same network with random weights are {_much(likeness, chance)} like the true ones than "
-            f"maps of two different images are (structural similarity {likeness:.2f} and {chance:.2f})."
+            f"With its weights scrambled, the model's heat maps are {_much(likeness, chance)} like the true ones than "
+            f"maps of two different images are (similarity {likeness:.2f} and {chance:.2f}; they should be less)."
         )
         verdicts.append(Verdict("evidence-is-learnt", measure.randomised_level(likeness, chance), says))
     gain = Estimate(**order["deletion_gain"])
     if gain.value is not None:
         says = (
-            "When the places with the most evidence are blurred first, the class's mean probability is "
-            f"{abs(gain.value):.2f} {'lower' if gain.value >= 0 else 'higher'} than when the order is random."
+            "When the hottest places are blurred first, the class's mean probability is "
+            f"{abs(gain.value):.2f} {'lower' if gain.value >= 0 else 'higher'} than when places are blurred at random."
         )
         verdicts.append(Verdict("evidence-counts", measure.order_level(gain), says))
     return verdicts
