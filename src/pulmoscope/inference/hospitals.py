@@ -28,6 +28,8 @@ from pulmoscope.runtime.model import BATCH, Model
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
+CALIBRATED = "calibration"
+"""What a hospital is called that nobody has named."""
 _AHEAD = 4 * BATCH
 """Images that are read before they are needed: what bounds the memory."""
 
@@ -97,16 +99,17 @@ def with_hospital(
     """The hospitals that a model knows, and that of a table besides; None where too few of its images can be used.
 
     Args:
-        table: images of one hospital, called after most of them; at most MOST_REFERENCE are looked at.
+        table: of it the hospital that most images are of; at most MOST_REFERENCE are looked at.
         seed: of their choice.
     """
-    samples = list(table)
-    name = Counter(map(hospital_of, samples)).most_common(1)[0][0]
+    by_hospital = Counter(map(hospital_of, table))
+    name = by_hospital.most_common(1)[0][0]
+    samples = [sample for sample in table if hospital_of(sample) == name]
     chosen = np.random.default_rng(seed).permutation(len(samples))[:MOST_REFERENCE]
     seen = see(filter(None, _looked(model, table, [samples[at] for at in sorted(chosen)])), model)
     if seen is None or len(seen) < LEAST_IMAGES:
         return None
-    return known.with_hospital(name, seen, seed)
+    return known.with_hospital(CALIBRATED if name == UNIDENTIFIED else name, seen, seed)
 
 
 def known_in(table: SampleTable) -> tuple[str, ...]:

@@ -43,7 +43,10 @@ def patient_facts(path: Path) -> PatientFacts:
     import pydicom
 
     quieten_decoders()
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+    try:
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+    except Exception:  # damaged bytes raise errors of any class; what reads the image says what is wrong
+        return PatientFacts()
     years = age(dataset)
     return PatientFacts(
         None if years is None else float(years[0]),

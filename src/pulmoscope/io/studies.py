@@ -124,8 +124,14 @@ def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study
 
 
 def is_of_ct(entry: Entry) -> bool:
-    """Whether a file is a slice or a volume of a CT, by a look at it alone."""
+    """Whether a file is a slice or a volume of a CT, or part of a series that may be one, by a look at it alone."""
     return _look(entry).kind in ("series", "volume")
+
+
+def is_slice_of_ct(entry: Entry) -> bool:
+    """Whether a file is for sure a slice or a volume of a CT, by a look at it alone."""
+    look = _look(entry)
+    return look.kind == "volume" or bool(look.headers)
 
 
 def paths(entries: Iterable[Entry]) -> set[str]:

@@ -101,7 +101,6 @@ def calibrate(
     known = _enough(predictions, table, unit)
     claim_folder(out, MANIFEST, force)
     copy_parts(bundle, out)
-    _know_hospital(model, table.with_samples(one for one in table if one.file in set(known.files)), out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     contents = file_checksums(table)
     used = _Used(split or "all", frozenset(known.sources), table_checksum(table, contents))
@@ -109,6 +108,8 @@ def calibrate(
     of_images = {content for sample, content in zip(table, contents, strict=True) if sample.file in answered}
     fitted_on = f"{used.split} of {sources}, {len(known)} {unit}"
     made = _fitted(bundle, known, fitted_on, tuple(sorted(of_images)))
+    answered_table = table.with_samples(one for one in table if one.file in answered)
+    _know_hospital(model, made, answered_table, out)
     has_bias = bool(made.calibration.bias)
     made = replace(
         made,
@@ -119,10 +120,15 @@ def calibrate(
     return made.save(), failures
 
 
-def _know_hospital(model: Model, table: SampleTable, out: Path) -> None:
-    """Take the table's hospital among those whose images are no surprise, where the bundle knows any at all."""
+def _know_hospital(model: Model, made: Bundle, table: SampleTable, out: Path) -> None:
+    """Take the table's hospital among those whose images are no surprise, where the bundle knows any at all.
+
+    Its images count by the classes that the calibrated model predicts. Those of the other hospitals keep the classes of
+    the model as it was: they are compared class by class, whatever the classes' mix.
+    """
     hospitals = hospitals_of(model.bundle)
-    known = None if hospitals is None else with_hospital(hospitals, model, table)
+    calibrated_model = model.with_calibration(made.calibration)
+    known = None if hospitals is None else with_hospital(hospitals, calibrated_model, table)
     if known is not None:
         write_bytes(out / HOSPITALS, known.to_bytes())
 
@@ -255,4 +261,9 @@ def _without(record: Mapping[str, Any], has_bias: bool) -> dict[str, Any]:
         for hospital, scores in record.get("hospitals", {}).items()
     }
     what = record["what"].replace("chosen and calibrated on", "chosen on")
+    if "verdicts" in record:
+        kept.pop("set_coverage", None)
+        verdicts = [one for one in record["verdicts"] if one["part"] not in ("calibration", "abstention")]
+        record = {**record, "verdicts": verdicts}
+        what += "; audited before it was calibrated anew"
     return {**record, "what": what, "figures": kept} | ({"hospitals": hospitals} if hospitals else {})

@@ -153,10 +153,19 @@ def study_answer(images: Sequence[FilmResult], thresholds: Thresholds) -> StudyA
     if len(labels) > 1 and not quality.refusals:
         counts = ", ".join(f"{count} {label}" for label, count in labels.items())
         prediction = replace(prediction, decision=Decision.REFER, reason=f"The radiographs differ: {counts}.")
+    elif prediction.decision is Decision.REPORT and not any(_may_be(one, prediction.label) for one in used):
+        reason = f"Every radiograph rules {prediction.label} out, though it is the most probable on average."
+        prediction = replace(prediction, decision=Decision.REFER, reason=reason)
     elif len(used) > 1:
         reason = f"Mean of {len(used)} radiographs: {prediction.reason[0].lower()}{prediction.reason[1:]}"
         prediction = replace(prediction, reason=reason)
     return StudyAnswer(tuple(parts), prediction.decision, prediction.reason, quality, prediction)
+
+
+def _may_be(plain: Mapping[str, Any], label: str) -> bool:
+    """Whether a radiograph's set of classes holds this one, where it has a set."""
+    fitting = plain["prediction"].get("set")
+    return fitting is None or label in fitting["classes"]
 
 
 def _parts(images: Sequence[FilmResult]) -> list[StudyFilm]:

@@ -21,6 +21,8 @@ from pulmoscope.core.errors import BundleError, DatasetError, InputError
 from pulmoscope.core.files import check_folder, claim_folder, write_bytes
 from pulmoscope.core.types import FloatArray, Modality
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.conformal import LEAST
+from pulmoscope.evaluation.metrics import Predictions
 from pulmoscope.inference.decision import normal_lungs
 from pulmoscope.inference.hospitals import known_hospitals
 from pulmoscope.io import read_pixels
@@ -58,7 +60,7 @@ def guard(
     Raises:
         OutputExistsError: ``out`` holds a bundle, and ``force`` is not given.
         BundleError: the model reads no single X-rays, or ``out`` is its own folder.
-        DatasetError: the splits train or val have no image of the model's classes.
+        DatasetError: train or val has too few images of the model's classes, or no normal one can be read.
     """
     bundle = model.bundle
     check_folder(out, MANIFEST, force)
@@ -67,10 +69,11 @@ def guard(
     if out.resolve() == bundle.folder.resolve():
         raise BundleError(f"{out}: is the model itself; the new one needs another folder")
     known = table.with_samples(sample for sample in table if sample.label in bundle.classes)
-    for split in ("train", "val"):
-        if not len(known.split(split)):
+    for split, least in (("train", 1), ("val", LEAST)):
+        if len(known.split(split)) < least:
             raise DatasetError(
-                f"{table.root}: no image of the split {split} has a label that the model knows"
+                f"{table.root}: the split {split} needs at least {least} images with a label that the model knows "
+                f"(found: {len(known.split(split))})"
             )
     tell = progress or (lambda done, total: None)
     tell(0, 3)
@@ -78,18 +81,26 @@ def guard(
     tell(1, 3)
     hospitals = known_hospitals(model, known)
     tell(2, 3)
-    reference = normal_lungs(bundle)
+    reference, made = normal_lungs(bundle), _with_sets(bundle, answers, table)
+    if reference is not None:
+        reference = reference.with_cells(_mean_normal_map(model, known))
     claim_folder(out, MANIFEST, force)
     copy_parts(bundle, out)
     if hospitals is not None:
         write_bytes(out / HOSPITALS, hospitals.to_bytes())
     if reference is not None:
-        write_bytes(out / NORMAL, reference.with_cells(_mean_normal_map(model, known)).to_bytes())
+        write_bytes(out / NORMAL, reference.to_bytes())
     tell(3, 3)
-    made = with_sets(bundle, answers, f"val, {len(answers)} images")
     return replace(
         made, folder=out, version=version or bundle.version, explanation=maps or bundle.explanation
     ).save()
+
+
+def _with_sets(bundle: Bundle, answers: Predictions, table: SampleTable) -> Bundle:
+    try:
+        return with_sets(bundle, answers, f"val, {len(answers)} images")
+    except ValueError as error:  # so many could not be read
+        raise DatasetError(f"{table.root}: {error}") from error
 
 
 def _mean_normal_map(model: Model, table: SampleTable) -> FloatArray:
@@ -101,6 +112,8 @@ def _mean_normal_map(model: Model, table: SampleTable) -> FloatArray:
         features = model.predict(np.stack([one.tensor for one in batch])).features
         total = total + features.sum(axis=0, dtype=np.float64)
         images += len(batch)
+    if not images:
+        raise DatasetError(f"{table.root}: no normal image of the split train could be read")
     return np.asarray(total / images, dtype=np.float32)
 
 

@@ -156,8 +156,8 @@ def unknown_disease(distance: float | None, limit: float | None) -> tuple[Flag, 
     if distance is None or limit is None or distance <= limit:
         return ()
     finding = (
-        "the lungs look neither normal nor like any disease that the model knows: no disease is probable enough, and "
-        f"they are {distance:.2f} times as far off as a normal image typically is"
+        f"the lungs look unlike normal ones, {distance:.2f} times as far off as one of these typically is, and no "
+        "disease of the model is probable enough: they may show one that it does not know"
     )
     return (_limit("unknown-disease", finding, f"at most {limit:.2f} times in normal lungs"),)
 

@@ -46,6 +46,10 @@ MAPS = {
         "where the class becomes more probable when a place is shown instead of blurred, relative to the strongest "
         "place; measured on 64 partly blurred copies of the image, and empty where the difference may be chance",
     ),
+    "anomaly": Name(
+        "Unlike normal lungs",
+        "where the image is farther from normal training images than these are from each other, in the network's eyes",
+    ),
 }
 """The kinds of heat maps."""
 

@@ -80,7 +80,9 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         **facts(diagnosis, "image", "images"),
         pictures=pictures,
         targets=[explanation.target for explanation in diagnosis.explanations],
-        map=MAPS.get(diagnosis.explanations[0].kind) if diagnosis.explanations else None,
+        maps=[
+            MAPS[kind] for kind in dict.fromkeys(one.kind for one in diagnosis.explanations) if kind in MAPS
+        ],
         in_lungs=[
             (explanation.target, explanation.in_lungs)
             for explanation in diagnosis.explanations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,13 @@ class Model:
     def identity(self) -> dict[str, str]:
         """The bundle's name, version and sha256, as results name it."""
         return {"name": self.bundle.name, "version": self.bundle.version, "sha256": self.bundle.sha256}
+
+    def with_calibration(self, calibration: Calibration) -> Model:
+        """The same networks with probabilities of another calibration; they are not opened again."""
+        other = copy(self)
+        other.bundle = replace(self.bundle, calibration=calibration)
+        other.__dict__.pop("identity", None)
+        return other
 
     @property
     def finds_lungs(self) -> bool:

@@ -75,6 +75,8 @@ def trust(verdicts: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> 
             f"{OWN_IMAGES} labelled images of your own first.",
         )
     reasons = [*_at_left_out(left_out, _false_alarms(metrics)), *wrong, *_wrong(verdicts, "doubtful")]
+    if not any(one["part"] == "shortcuts" and one["level"] == "good" for one in verdicts):
+        reasons.append("nobody could look for shortcuts")
     if left_out is None or reasons:
         return _says("doubtful", _checked_first(list(dict.fromkeys(reasons))))
     return _says(

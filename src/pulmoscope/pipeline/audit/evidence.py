@@ -193,11 +193,11 @@ def _curves(model: Model, image: Located, order: npt.NDArray[np.intp]) -> tuple[
 
 def _verdicts(lungs: Found | None, pointing: Found | None, cascade: Found, order: Found) -> list[Verdict]:
     verdicts = []
-    if lungs is not None:
+    if lungs is not None and lungs["within"]["value"] is not None:
         within, even = lungs["within"]["value"], lungs["even_over_image"]["value"]
         says = f"{_percent(within)} of the evidence lies within the lungs, which are {_percent(even)} of the image."
         verdicts.append(Verdict("evidence-in-lungs", measure.lungs_level(within, even), says))
-    if pointing is not None:
+    if pointing is not None and pointing["pointing"]["value"] is not None:
         hit, constant = pointing["pointing"]["value"], pointing["constant_point"]["value"]
         says = (
             f"In {pointing['images']} images in which readers marked the disease, the hottest spot of the heat map "

@@ -9,19 +9,19 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from pulmoscope.io.inputs import Entry
-from pulmoscope.io.studies import Study, Wanted, is_of_ct, studies
+from pulmoscope.io.studies import Study, Wanted, is_slice_of_ct, studies
 from pulmoscope.quality.drift import LEAST_IMAGES
 
 
 def images_of(entries: Iterable[Entry], wanted: Wanted = "auto") -> list[Study]:
     """The inputs that may be X-rays, by a look at their headers.
 
-    Folders whose first file is of a CT are passed over, so that the many headers of a CT are not read twice.
+    Folders that begin and end with a slice of a CT are passed over, so that its many headers are not read twice.
     """
     kept: list[Entry] = []
     for _, folder in groupby(entries, key=lambda entry: PurePosixPath(entry.name).parent):
         files = list(folder)
-        if not is_of_ct(files[0]):
+        if not (is_slice_of_ct(files[0]) and is_slice_of_ct(files[-1])):
             kept += files
     return [study for study in studies(kept, wanted) if study.kind == "image"]
 
@@ -31,12 +31,16 @@ def grouped(images: Sequence[Study]) -> list[list[Study]]:
 
     A device whose names stand in the file (Manufacturer and StationName or DeviceSerialNumber) is a place, in whatever
     folders its images lie. Images without are of the place that is their folder; folders with too few images to be
-    compared count to the folder that they lie in, as exports often have a folder for each patient.
+    compared count to the folder that they lie in, as exports often have a folder for each patient. So do images of a
+    device with too few.
     """
-    folders = _folders(Counter(_parent(study) for study in images if not study.device))
+    of_device = Counter(study.device for study in images if study.device)
+    known = {device for device, count in of_device.items() if count >= LEAST_IMAGES}
+    folders = _folders(Counter(_parent(study) for study in images if study.device not in known))
     places: defaultdict[tuple[str, str], list[Study]] = defaultdict(list)
     for study in images:
-        place = ("device", study.device) if study.device else ("folder", folders[_parent(study)])
+        by_device = study.device in known
+        place = ("device", study.device) if by_device else ("folder", folders[_parent(study)])
         places[place].append(study)
     return list(places.values())
 

@@ -69,7 +69,7 @@ class Place:
         differences = [difference.words for difference in compared.differences]
         but = f", but {'; '.join(differences)}" if differences else ""
         return (
-            f"its images are unlike those of every hospital that the model has learnt from; {compared.nearest} is the "
+            f"its images fit no hospital that the model has learnt from; {compared.nearest} is the "
             f"nearest{but}"
         )
 
