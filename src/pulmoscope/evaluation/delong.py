@@ -62,7 +62,8 @@ def delong(first: Scores, second: Scores, positive: BoolArray) -> DeLong | None:
     Processing Letters 2014, algorithm 2).
 
     Args:
-        first, second: (images,), the higher, the more likely positive.
+        first: (images,), the higher, the more likely positive.
+        second: the same of the other score.
         positive: (images,), which images are.
 
     Returns:

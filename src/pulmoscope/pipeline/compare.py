@@ -101,9 +101,11 @@ def compare(
     Models of the same classes are compared over all of them, others over the pair COVID against Normal alone.
 
     Args:
-        first, second: folders that ``evaluate`` has written.
+        first: a folder that ``evaluate`` has written.
+        second: another.
         out: folder for the result.
-        bootstrap, seed: resamples for the intervals, and their seed.
+        bootstrap: resamples for the intervals.
+        seed: theirs.
         command: how to do it again, for the results.
 
     Returns:
