@@ -53,7 +53,41 @@ MAPS = {
 }
 """The kinds of heat maps."""
 
+_CHANGES = {
+    "blur": "blurred, s.d. of {} % of the longer side",
+    "noise": "with noise, s.d. of {} % of the range of greys",
+    "gamma": "with gamma {}",
+    "resolution": "shrunk to {}",
+    "jpeg": "saved as JPEG of quality {}",
+    "rotation": "turned by {}°",
+    "crop": "cropped by {} % of each side",
+    "letters": "with burned-in letters, {} of them",
+    "devices": "with simulated lines and leads, {} of them",
+}
+"""Images that an audit makes worse, by the kind of change."""
+
 FIGURES = {
+    "in_lungs": Name(
+        "Evidence within the lungs", "fraction of the heat maps' mass that lies within the lungs"
+    ),
+    "pointing": Name(
+        "Pointing game", "how often the heat map's strongest point lies on what readers have marked"
+    ),
+    "randomised_ssim": Name(
+        "Similarity of heat maps, weights scrambled", "structural similarity of heat maps with the true ones"
+    ),
+    "deletion_gain": Name(
+        "Deletion", "area below that of a random order when the strongest places are blurred first"
+    ),
+    "insertion_gain": Name(
+        "Insertion", "area above that of a random order when the strongest places come back first"
+    ),
+    "calibration_error_disease": Name(
+        "Calibration error of the disease", "debiased gap between the disease's probability and its frequency"
+    ),
+    "set_coverage": Name(
+        "Sets of classes", "fraction of the images whose class is among those that stay possible"
+    ),
     "accuracy": Name("Accuracy", "fraction of all images that are predicted correctly"),
     "balanced_accuracy": Name(
         "Balanced accuracy", "mean of the classes' sensitivities: every class counts the same"
@@ -169,7 +203,33 @@ DECISIONS = {
 def figure_name(key: str) -> Name:
     """What a figure of a bundle, an evaluation, an audit or a table of hospitals is called."""
     known = FIGURES.get(_CARD_KEYS.get(key, key))
-    return known or _of_audit(key) or _over_hospitals(key) or _of_classes(key) or Name(_words(key))
+    return (
+        known
+        or _of_worse_images(key)
+        or _of_audit(key)
+        or _over_hospitals(key)
+        or _of_classes(key)
+        or Name(_words(key))
+    )
+
+
+def _of_worse_images(key: str) -> Name | None:
+    """AUROC of changed images, and what the features tell of the hospital."""
+    label = key.removeprefix("hospital_from_features_")
+    if label != key:
+        return Name(
+            f"Hospital told from features, {label}",
+            "balanced accuracy with which features tell the image's hospital",
+        )
+    hospital = key.removeprefix("auroc_within_")
+    if hospital != key:
+        return Name(
+            f"AUROC within {source_title(hospital)}", "COVID against Normal among images of one hospital"
+        )
+    kind, _, strength = key.removeprefix("auroc_").partition("-")
+    if key.startswith("auroc_") and kind in _CHANGES:
+        return Name(f"AUROC, {_CHANGES[kind].format(strength)}", "the same images, made worse on purpose")
+    return None
 
 
 def _of_audit(key: str) -> Name | None:
