@@ -253,7 +253,7 @@ def damages(draw: st.DrawFn) -> tuple[FloatArray, BoolArray, float]:
     return hu, truth, value
 
 
-# The same examples in every run: a random one, a volume with air and padding, has failed once, and is not understood yet.
+# The same examples in every run: a random one has failed once (air and padding), and is not understood yet.
 @settings(max_examples=60, derandomize=True)
 @given(damages())
 def test_what_is_not_damaged_stays_as_it_was(damage: tuple[FloatArray, BoolArray, float]) -> None:
