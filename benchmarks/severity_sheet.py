@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.io import read_scan
-from pulmoscope.pipeline.pictures.lesions import drawn
+from pulmoscope.pipeline.pictures.lesions import lesion_picture
 from pulmoscope.pipeline.pictures.xray import jpeg
 from pulmoscope.segment.ct_lungs import lung_mask
 from pulmoscope.segment.ct_severity import measure
@@ -39,7 +39,7 @@ def main() -> None:
     places = np.flatnonzero(masks.lungs.any(axis=(1, 2)))[:: told.every]
     pictures = []
     for index in places:
-        picture = np.ascontiguousarray(drawn(scan, masks, int(index), told.side))
+        picture = np.ascontiguousarray(lesion_picture(scan, masks, int(index), told.side))
         text = f"{index}: {100 * severity.slice_fractions[index]:.1f} %"
         cv2.putText(picture, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
         pictures.append(picture)

@@ -39,18 +39,21 @@ class SeverityMeasure:
 
     Attributes:
         percent_affected: of both lungs together.
+        interval: percent, low and high, between which the truth lies for nine of ten studies that measure so much
+            (:func:`pulmoscope.segment.ct_error.interval`).
         right, left: of each lung; None where the scan shows none of it.
         grade: one of :data:`GRADES`, from both lungs together.
         score: 0 to 25, the sum of the regions' scores.
         regions: region → what was measured in it.
         volumes_ml: ``right``, ``left``, ``both`` → ml.
-        bands: ``both``, ``right``, ``right-upper`` … → band → percent of that part's volume.
+        bands: ``both``, ``right``, ``left`` and the regions → band → percent of that part's volume.
         slice_fractions: of each slice's lung, the fraction that is lesion, 0 to 1; from the feet to the head. NaN where
             no lung was observed.
         limits: what the figures leave out, as sentences; empty where the lungs are seen whole.
     """
 
     percent_affected: float
+    interval: tuple[float, float]
     right: float | None
     left: float | None
     grade: str

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 
 FloatArray = npt.NDArray[np.float32]
@@ -171,6 +172,7 @@ class Scan:
             two. None where the files don't say.
         view: ``PA``, ``AP``, ``LL`` … where the file says, else None.
         remarks: what the reader had to do or noticed, as flags.
+        facts: of a DICOM series, how it was made; None for anything else.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Scan:
     z_mm: tuple[float, ...] | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
+    facts: CtFacts | None = None
 
     @property
     def source(self) -> str:
@@ -302,6 +305,7 @@ class SliceResult:
             was not looked for.
         anomaly_score: how unlike a normal slice it is, as a multiple of the model's limit: it counts as unlike above
             1; None where it has no prediction, or the model has no such score.
+        instance: its InstanceNumber; None where the files don't say.
     """
 
     index: int
@@ -314,6 +318,7 @@ class SliceResult:
     lesion_fraction: float | None = None
     missing_fraction: float | None = None
     anomaly_score: float | None = None
+    instance: int | None = None
 
 
 NOT_FILLED = "none"

@@ -1,6 +1,6 @@
 """Whether a DICOM file shows a child: no model was checked on children alone, so that a child's image goes to a person.
 
-Only whole years leave this module, never a date.
+Of the patient's dates only whole years leave this module.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ def _by_dates(dataset: Dataset) -> tuple[int, str] | None:
             if 0 <= years <= OLDEST:
                 return years, f"PatientBirthDate and {keyword}"
     return None
+
+
+def iso_date(text: str) -> str:
+    """A date as ``2020-03-14``; empty where it is none."""
+    day = _date(text)
+    return "" if day is None else day.isoformat()
 
 
 def _date(text: str) -> datetime.date | None:

@@ -132,6 +132,7 @@ class Run:
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
         naming: what the inputs are called in the results.
         survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
+        show_date: pages of CTs tell the date of the study, which may identify a patient.
         answers: of each study of several radiographs one, once the run is complete.
     """
 
@@ -141,6 +142,7 @@ class Run:
     series: str = ""
     naming: Naming = BY_CONTENT
     survey: Survey | None = None
+    show_date: bool = False
     answers: list[StudyAnswer] = field(default_factory=list)
 
     @property
@@ -314,7 +316,7 @@ def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) ->
     folder = run.out / scan.name
     diagnosis = _answer(run, scan, model, read_s, run.limits(study))
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
-    plain = files.save(diagnosis, folder, wanted)
+    plain = files.save(diagnosis, folder, wanted, show_date=run.show_date)
     return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)
 
 

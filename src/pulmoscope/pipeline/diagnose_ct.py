@@ -97,6 +97,7 @@ def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[
         None if seen.lungs is None else ct_rules.lung_fractions(seen.lungs.labels)
     )
     file_per_slice = len(scan.files) == len(scan.pixels)
+    instances = scan.facts.instances if scan.facts else ()
     return tuple(
         SliceResult(
             index=index,
@@ -109,6 +110,7 @@ def _results(seen: SeenCt, result: CtResult, classes: tuple[str, ...]) -> tuple[
             lesion_fraction=None if severity is None else _lesion_fraction(severity, index),
             missing_fraction=seen.search.slice_fraction(index),
             anomaly_score=_anomaly(answer, index),
+            instance=instances[index] if instances else None,
         )
         for index, row in enumerate(answer.slices)
     )

@@ -135,11 +135,14 @@ def kept(
     return plain if same else None
 
 
-def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, Any]:
+def save(
+    diagnosis: Diagnosis, folder: Path, report: bool = True, *, show_date: bool = False
+) -> dict[str, Any]:
     """Write a diagnosis into its folder, in place of an older one, and give back what ``diagnosis.json`` holds.
 
     Args:
         report: also write the page; the heat maps are written where the diagnosis has them.
+        show_date: a CT's page tells the date of the study, which may identify a patient.
 
     Raises:
         ResourceError: the disk is full or the folder can't be written.
@@ -153,7 +156,7 @@ def save(diagnosis: Diagnosis, folder: Path, report: bool = True) -> dict[str, A
         for name, content in mask_files(diagnosis):
             write_bytes(folder / name, content)
     if report and series:
-        write_text(folder / REPORT, ct_page.to_html(diagnosis, ct_pictures(diagnosis)))
+        write_text(folder / REPORT, ct_page.to_html(diagnosis, ct_pictures(diagnosis), show_date=show_date))
     elif report:
         write_text(folder / REPORT, page.to_html(diagnosis, pictures(diagnosis)))
     plain = to_json(diagnosis)

@@ -17,7 +17,10 @@ from pulmoscope.report.severity import (
     METHOD,
     bands_table,
     beside_network,
-    regions_table,
+    between,
+    dense_percent,
+    extents_table,
+    grade_words,
     sentence,
 )
 from pulmoscope.report.slice_axis import Axis, axis_of, spread
@@ -28,6 +31,8 @@ LEANING = 0.5
 
 _LABEL_GAP = 15
 """Between the numbers of two slices beside a cut, px."""
+_SAME_MM = 0.05
+"""A slice's thickness and the slices' distance that differ by less are the same."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class CtPictures:
         cuts: along the patient; empty for a single slice.
         grey: what the greys are.
         imputed: what stands around filled-in pixels; empty where nothing was filled in.
-        affected: the most affected slices with lungs and lesions drawn in, by their number; empty where severity was
-            not measured.
+        affected: the slices with most lesion, the worst first: number → pictures with lungs and lesions outlined, in a
+            lung and in a soft-tissue window; empty where severity was not measured.
     """
 
     slices: Mapping[int, str]
@@ -70,7 +75,7 @@ class CtPictures:
     grid: Mapping[int, str]
     cuts: tuple[Cut, ...]
     grey: str
-    affected: Mapping[int, str] = field(default_factory=dict)
+    affected: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     imputed: str = ""
 
 
@@ -79,13 +84,14 @@ class Shown:
     """A slice in words and figures.
 
     Attributes:
-        title: «slice 42, z −261.3 mm», or without the height where the files don't say.
+        title: «slice 42 (instance 58), z −261.3 mm», without what the files don't say.
         file: the last part of its file's name.
         ranked: classes with their probabilities, the most probable first; empty where there is no prediction.
         parts: of the positive classes: the class's number among them, name and probability.
         suspicion: the probability that there is something; None where there is no prediction.
         imputed: of the body in it, the fraction that was filled in.
         anomaly: how unlike a normal one it is, as a multiple of the limit; 0 where that is not known.
+        lesion: of its lung, the fraction that is affected by measure; None where that was not measured.
     """
 
     index: int
@@ -96,11 +102,19 @@ class Shown:
     suspicion: float | None
     imputed: float
     anomaly: float
+    lesion: float | None = None
+
+    @property
+    def affected(self) -> str:
+        """How much of its lung is affected, in words; empty where that was not measured."""
+        return "" if self.lesion is None else f"{100 * self.lesion:.1f} % of its lung affected"
 
     @property
     def says(self) -> str:
-        """The probabilities in one line, how much the slice lacks, and whether it is unlike a normal one."""
+        """All that is known of it in one line: measured, predicted, how much it lacks, whether it is unlike normal."""
         text = ", ".join(f"{name} {percent(fraction)}" for name, fraction in self.ranked) or "no prediction"
+        if self.affected:
+            text = f"{self.affected}; {text}"
         if self.imputed:
             text += f"; {percent(self.imputed)} of it filled in"
         return f"{text}; unlike normal, {self.anomaly:.1f} times the limit" if self.anomaly > 1 else text
@@ -115,10 +129,13 @@ class Explained:
     classes: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
 
 
-def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
+def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = False) -> str:
     """The page ``report.html`` of a CT; for what it says of the model see :func:`pulmoscope.report.page.facts`.
 
     ``diagnosis.card["thresholds"]["slice"]``, where it is there, is drawn as the threshold of a slice's score.
+
+    Args:
+        show_date: tell the date of the study, which may identify a patient.
     """
     scan, axis = diagnosis.scan, axis_of(diagnosis.scan)
     classes = plot.positive_classes(diagnosis.slices)
@@ -132,9 +149,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         plot=plot.slice_plot(diagnosis.slices, axis, explained, threshold),
         frame=plot,
         slice_threshold=threshold,
-        # Models of slices alone are held to the measure (docs/decisions/0010-dense-lung.md).
-        weighed=not diagnosis.levels
-        and any(one_slice.dense_fraction is not None for one_slice in diagnosis.slices),
+        weighed=_weighed(diagnosis),
         findings=findings(diagnosis),
         slices=slices,
         levels=diagnosis.levels if len(diagnosis.levels) > 1 else {},
@@ -145,10 +160,11 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures) -> str:
         scale=pictures.scale,
         unlike=any(one.kind == "anomaly" for one in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
-        affected=[(slices[index], picture) for index, picture in pictures.affected.items()],
+        affected=[(slices[index], *pair) for index, pair in pictures.affected.items()],
         grey=pictures.grey,
         imputed=pictures.imputed,
-        geometry=geometry(scan, axis),
+        geometry=[*geometry(scan, axis), *acquisition(scan, show_date=show_date)],
+        no_hu=scan.units is not Units.HU,
         to_scale=scan.spacing_mm is not None,
     )
 
@@ -161,16 +177,26 @@ def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
         if severity is None
         else {
             "measure": severity,
+            "between": between(severity),
+            "grade_words": grade_words(severity),
             "sentence": sentence(severity),
             "beside": beside_network(diagnosis),
-            "regions": regions_table(severity),
+            "extents": extents_table(severity),
             "band_titles": BAND_TITLES,
             "bands": bands_table(severity),
+            "dense": dense_percent(diagnosis.slices),
             "method": METHOD,
-            "lesion_fractions": {
-                one_slice.index: one_slice.lesion_fraction for one_slice in diagnosis.slices
-            },
         }
+    )
+
+
+def _weighed(diagnosis: Diagnosis) -> bool:
+    """Whether the answer is held to the measure of dense lung, as those of models of slices alone are.
+
+    Why: ``docs/decisions/0010-dense-lung.md``.
+    """
+    return not diagnosis.levels and any(
+        one_slice.dense_fraction is not None for one_slice in diagnosis.slices
     )
 
 
@@ -184,6 +210,7 @@ def shown(one_slice: SliceResult, positives: list[str]) -> Shown:
     return Shown(
         index=one_slice.index,
         title=f"slice {one_slice.index}"
+        + ("" if one_slice.instance is None else f" (instance {one_slice.instance})")
         + ("" if one_slice.z_mm is None else f", z {plot.signed(one_slice.z_mm)} mm"),
         file=PurePosixPath(one_slice.file).name,
         ranked=tuple(sorted(probabilities.items(), key=lambda pair: -pair[1])),
@@ -195,6 +222,7 @@ def shown(one_slice: SliceResult, positives: list[str]) -> Shown:
         suspicion=None if one_slice.probabilities is None else suspicion(probabilities),
         imputed=one_slice.missing_fraction or 0.0,
         anomaly=one_slice.anomaly_score or 0.0,
+        lesion=one_slice.lesion_fraction,
     )
 
 
@@ -222,17 +250,6 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         sentences.append(f"In {len(leaning)} of them {named} is more probable than not. {verb} {between}.")
     else:
         sentences.append(f"In none of them is {named} more probable than not.")
-    measured = [
-        (one_slice.lung_fraction, one_slice.dense_fraction)
-        for one_slice in predicted
-        if one_slice.dense_fraction is not None
-    ]
-    lung = sum(fraction or 0 for fraction, _ in measured)
-    if lung:
-        dense = sum((fraction or 0) * part for fraction, part in measured) / lung
-        sentences.append(
-            f"Of the lung {100 * dense:.1f} % is dense (from −600 HU on, without vessels and outline)."
-        )
     return [*sentences, *lacking]
 
 
@@ -306,3 +323,29 @@ def geometry(scan: Scan, axis: Axis) -> list[tuple[str, str]]:
         )
     units = "Hounsfield units" if scan.units is Units.HU else "grey of pictures; their window is unknown"
     return [*facts, ("Units", units)]
+
+
+def acquisition(scan: Scan, *, show_date: bool = False) -> list[tuple[str, str]]:
+    """How a DICOM series was made, as far as its files say, each as a title and a fact.
+
+    Args:
+        show_date: also tell when.
+    """
+    known = scan.facts
+    if known is None:
+        return []
+    facts = []
+    if known.thickness_mm is not None and scan.spacing_mm is not None:
+        apart = scan.spacing_mm[0]
+        how = "as far as they are apart"
+        if known.thickness_mm < apart - _SAME_MM:
+            how = "less than their distance: between them is lung that no slice shows"
+        elif known.thickness_mm > apart + _SAME_MM:
+            how = "more than their distance: neighbours overlap"
+        facts.append(("Thickness of a slice", f"{known.thickness_mm:.3f} mm, {how}"))
+    if known.kernel or known.kernel_name:
+        kind = {"lung": "for lung", "soft": "for soft tissue"}.get(known.kernel, "of unknown kind")
+        facts.append(("Kernel", f"{known.kernel_name} ({kind})" if known.kernel_name else kind))
+    if show_date and known.study_date:
+        facts.append(("Date of the study", known.study_date))
+    return facts

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import NOTICE, sha256_of_all
 from pulmoscope.core.types import (
@@ -26,7 +27,7 @@ from pulmoscope.core.types import (
 from pulmoscope.report.severity import severity_json
 from pulmoscope.runtime.audited import recorded_trust
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "3.0"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
 INDEX_VERSION = "3.1"
@@ -52,6 +53,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "slices": int(scan.pixels.shape[0]),
             "spacing_mm": None if scan.spacing_mm is None else [round(step, 6) for step in scan.spacing_mm],
             "units": scan.units.value,
+            "acquisition": _acquisition(scan.facts),
         },
         "model": {key: diagnosis.model[key] for key in ("name", "version", "sha256")},
         "quality": {
@@ -204,15 +206,27 @@ def slice_name(index: int) -> str:
 
 _MEASURED = {
     Modality.XRAY: ("geographic_extent", "opacity"),
-    Modality.CT: ("percent_affected", "left", "right", "grade"),
+    Modality.CT: ("percent_affected", "interval", "left", "right", "grade"),
 }
 """What ``severity`` holds."""
+
+
+def _acquisition(facts: CtFacts | None) -> dict[str, Any] | None:
+    """How a CT was made, but for its date; None where its files don't say."""
+    if facts is None:
+        return None
+    return {
+        "kernel": facts.kernel or None,
+        "kernel_name": facts.kernel_name or None,
+        "thickness_mm": None if facts.thickness_mm is None else round(facts.thickness_mm, 6),
+    }
 
 
 def _slice(result: SliceResult) -> dict[str, Any]:
     return {
         "index": result.index,
         "file": result.file,
+        "instance": result.instance,
         "z_mm": None if result.z_mm is None else round(result.z_mm, 3),
         "probabilities": None if result.probabilities is None else _rounded(result.probabilities),
         "lung_fraction": None if result.lung_fraction is None else round(result.lung_fraction, 6),

@@ -32,6 +32,9 @@ SYNTHETIC = "synthetic"
 """Code of the flag of an image that a program made; part of the name of a model that was trained on such only."""
 
 
+UNCHECKED = "patient-rule"
+"""Code of the limit of a model of slices whose answer about a patient was not calibrated."""
+
 _STUDY = "<!-- study -->"
 """Twice in the page; between them stands what is said of the radiograph's study."""
 
@@ -143,6 +146,8 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "synthetic": is_synthetic(diagnosis),
         "trained_on_synthetic": trained_on_synthetic(diagnosis),
         "calibration": _calibration(card.get("calibration", {})),
+        # Of a CT a probability that nobody has calibrated would be read as one of being ill.
+        "in_words": scan.modality is Modality.CT and not card.get("calibration", {}).get("fitted_on"),
         "of_hundred": of_hundred(probability),
         "threshold": _threshold(diagnosis),
         "wording": card.get("wording", {}),
@@ -280,11 +285,11 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
             if SYNTHETIC in plain["model"]["name"]
             else []
         ),
-        f"Most probable   {_top(prediction['probabilities'])}",
+        *_severity_lines(plain["severity"]),
+        *_answer_lines(plain),
         f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",
         *_set_lines(prediction, "studies" if noun == "study" else "images"),
-        *_severity_lines(plain["severity"]),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         f"Image quality   {quality.verdict}",
@@ -292,6 +297,21 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *(["Limits of this model", *_flag_lines(quality.limits)] if quality.limits else []),
         *([f"Audit           {plain['audit']['says']}"] if "audit" in plain else []),
     ]
+
+
+def brief(plain: Mapping[str, Any]) -> str:
+    """The answer of a ``diagnosis.json`` in a few words, for a line among many: measured, predicted, decided."""
+    prediction, severity = plain["prediction"], plain["severity"] or {}
+    measured = severity.get("percent_affected")
+    words = [] if measured is None else [f"{measured:.1f} % affected, {severity['grade']}"]
+    label = prediction["label"]
+    words.append(label if _unchecked(plain) else f"{label} {percent(prediction['probabilities'][label])}")
+    return "  ".join([*words, DECISIONS[prediction["decision"]].title.lower()])
+
+
+def _unchecked(plain: Mapping[str, Any]) -> bool:
+    """Whether too few patients have checked the answer for it to have a probability."""
+    return any(flag["code"] == UNCHECKED for flag in plain["limits"])
 
 
 def _flag_lines(flags: Sequence[Flag]) -> list[str]:
@@ -313,10 +333,20 @@ def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:
     """How much of the lungs is affected, where that was measured."""
     if not severity or severity.get("percent_affected") is None:
         return []
-    percent_affected, grade = severity["percent_affected"], severity["grade"]
+    ends = severity["interval"]
+    between = "" if ends is None else f", between {ends[0]:.1f} and {ends[1]:.1f} %"
     return [
-        f"Affected        {percent_affected:.1f} % of the lungs by measure: {grade}, {severity['score']} of 25 points"
+        f"Affected        {severity['percent_affected']:.1f} % of the lungs by measure{between}: {severity['grade']}, "
+        f"{severity['score']} of 25 points"
     ]
+
+
+def _answer_lines(plain: Mapping[str, Any]) -> list[str]:
+    """The most probable class; without a probability where too few patients have checked it."""
+    if _unchecked(plain):
+        label = plain["prediction"]["label"]
+        return [f"Network         {label}: the most probable class; no probability, as it was not calibrated"]
+    return [f"Most probable   {_top(plain['prediction']['probabilities'])}"]
 
 
 def _slice_lines(slices: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pulmoscope.core.severity import GRADES, SeverityMeasure, grade_number
-from pulmoscope.core.types import Diagnosis
+from pulmoscope.core.types import Diagnosis, SliceResult
 
 LUNGS_FILE, LESIONS_FILE = "lungs.nii.gz", "lesions.nii.gz"
 
@@ -15,24 +15,18 @@ METHOD = (
     "at least 7 mm thick, without vessels; consolidation from -300 HU on."
 )
 
-REGION_TITLES = {
-    "right-upper": "Right, upper third",
-    "right-middle": "Right, middle third",
-    "right-lower": "Right, lower third",
-    "left-upper": "Left, upper half",
-    "left-lower": "Left, lower half",
-}
 PART_TITLES = {
     "both": "Both lungs",
     "right": "Right lung",
-    "right-upper": "upper third",
-    "right-middle": "middle third",
-    "right-lower": "lower third",
+    "right-upper": "Right, upper third",
+    "right-middle": "Right, middle third",
+    "right-lower": "Right, lower third",
     "left": "Left lung",
-    "left-upper": "upper third",
-    "left-middle": "middle third",
-    "left-lower": "lower third",
+    "left-upper": "Left, upper half",
+    "left-lower": "Left, lower half",
 }
+"""The parts of every table, from the whole on; those with a hyphen are the score's regions."""
+
 BAND_TITLES = {
     "hyperinflated": "below −950 HU",
     "well_aerated": "−950 to −700",
@@ -56,6 +50,7 @@ def severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
     label = diagnosis.prediction.label
     return {
         "percent_affected": round(severity.percent_affected, 2),
+        "interval": [round(end, 2) for end in severity.interval],
         "left": None if severity.left is None else round(severity.left, 2),
         "right": None if severity.right is None else round(severity.right, 2),
         "grade": severity.grade,
@@ -84,19 +79,39 @@ def severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
+def between(severity: SeverityMeasure) -> str:
+    """The ends of the interval, as they stand behind the percentage."""
+    low, high = severity.interval
+    return f"between {low:.1f} and {high:.1f} %"
+
+
+def grade_words(severity: SeverityMeasure) -> str:
+    """What the grade means."""
+    return _GRADE_WORDS[GRADES.index(severity.grade)]
+
+
 def sentence(severity: SeverityMeasure) -> str:
-    """The measure in a sentence for someone who sees one for the first time."""
+    """What was measured, and of which lung, for someone who sees a measure for the first time."""
     sides = [
         f"{percent:.1f} % of the {name} lung"
         for name, percent in (("right", severity.right), ("left", severity.left))
         if percent is not None
     ]
-    number = GRADES.index(severity.grade)
     return (
-        f"{severity.percent_affected:.1f} % of the lung that the scan shows is denser than lung full of air should be, "
-        f"in patches too thick for vessels: {' and '.join(sides)}. That is grade {severity.grade}, "
-        f"{_GRADE_WORDS[number]}, and {severity.score} of 25 points of the CT severity score."
+        "Affected is lung that is denser than lung full of air should be, in patches too thick for vessels: "
+        f"{' and '.join(sides)}."
     )
+
+
+def dense_percent(slices: Sequence[SliceResult]) -> float | None:
+    """Of the lung in slices with a prediction, the percent that is dense (``segment/ct_dense.py``); None: not known."""
+    measured = [
+        (one_slice.lung_fraction or 0.0, one_slice.dense_fraction)
+        for one_slice in slices
+        if one_slice.probabilities is not None and one_slice.dense_fraction is not None
+    ]
+    lung = sum(fraction for fraction, _ in measured)
+    return 100 * sum(fraction * dense for fraction, dense in measured) / lung if lung else None
 
 
 def beside_network(diagnosis: Diagnosis) -> str:
@@ -107,21 +122,24 @@ def beside_network(diagnosis: Diagnosis) -> str:
     return f"The network says {label}; the measure says {diagnosis.severity.grade}."
 
 
-def regions_table(severity: SeverityMeasure) -> Sequence[tuple[str, float, float | None, int]]:
-    """Title, ml, percent affected and score of each region that the scan shows."""
-    return [
-        (
-            title,
-            severity.regions[name].volume_ml,
-            severity.regions[name].affected,
-            severity.regions[name].score,
-        )
-        for name, title in REGION_TITLES.items()
-    ]
+def extents_table(
+    severity: SeverityMeasure,
+) -> Sequence[tuple[str, bool, float, float | None, int | None]]:
+    """Title, whether it is a region, ml, percent affected and points of each part; single lungs have no points."""
+    whole = {"both": severity.percent_affected, "right": severity.right, "left": severity.left}
+    rows: list[tuple[str, bool, float, float | None, int | None]] = []
+    for part, title in PART_TITLES.items():
+        region = severity.regions.get(part)
+        if region is not None:
+            rows.append((title, True, region.volume_ml, region.affected, region.score))
+        else:
+            points = severity.score if part == "both" else None
+            rows.append((title, False, severity.volumes_ml[part], whole[part], points))
+    return rows
 
 
 def bands_table(severity: SeverityMeasure) -> Sequence[tuple[str, bool, Sequence[float]]]:
-    """Title, whether it is a part of a lung, and the percentages of each part that the scan shows."""
+    """Title, whether it is a region, and the percentages of each part that the scan shows."""
     return [
         (title, "-" in part, [severity.bands[part][band] for band in BAND_TITLES])
         for part, title in PART_TITLES.items()

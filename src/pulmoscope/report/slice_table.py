@@ -11,8 +11,8 @@ from pulmoscope.core.types import Diagnosis
 def to_csv(diagnosis: Diagnosis) -> str:
     """The content of ``slices.csv``, from the feet to the head.
 
-    Its columns are ``index,file,z_mm,lung_fraction,dense_fraction,lesion_fraction,missing_fraction,anomaly_score`` and
-    ``p_<class>`` for every class.
+    Its columns are ``index,file,instance,z_mm,lung_fraction,dense_fraction,lesion_fraction,missing_fraction``,
+    ``anomaly_score`` and ``p_<class>`` for every class.
 
     Cells are empty where nothing is known, or where the slice has no prediction. A file name that a spreadsheet would
     read as a formula gets a ``./`` before it, which leads to the same file.
@@ -21,6 +21,7 @@ def to_csv(diagnosis: Diagnosis) -> str:
     header = [
         "index",
         "file",
+        "instance",
         "z_mm",
         "lung_fraction",
         "dense_fraction",
@@ -40,6 +41,7 @@ def _rows(diagnosis: Diagnosis, classes: list[str]) -> Iterator[list[str]]:
             f"./{one_slice.file}"
             if one_slice.file[:1] in ("=", "+", "-", "@", "\t", "\r")
             else one_slice.file,
+            "" if one_slice.instance is None else str(one_slice.instance),
             "" if one_slice.z_mm is None else f"{one_slice.z_mm:.3f}",
             "" if one_slice.lung_fraction is None else f"{one_slice.lung_fraction:.6f}",
             "" if one_slice.dense_fraction is None else f"{one_slice.dense_fraction:.6f}",

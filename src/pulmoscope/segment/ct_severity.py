@@ -21,6 +21,7 @@ from pulmoscope.core.severity import (
     SeverityMeasure,
 )
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.segment.ct_error import interval
 from pulmoscope.segment.ct_lesions import LESION_HU, Densities, densities, each, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 
@@ -30,7 +31,6 @@ BANDS = ("hyperinflated", "well_aerated", "ground_glass", "consolidation")
 well aerated -950 to -700; Lanza et al., Eur Radiol 30, 2020: consolidation from about -300 on here)."""
 
 SIDES = {"right": RIGHT, "left": LEFT}
-THIRDS = ("lower", "middle", "upper")
 
 REGIONS: Mapping[str, tuple[int, float, float]] = MappingProxyType(
     {
@@ -91,6 +91,7 @@ def measure(
     np.divide(sum(lesion_counts.values()), in_slices, out=fractions, where=in_slices > 0)
     severity = SeverityMeasure(
         percent_affected=both,
+        interval=interval(both),
         right=_percent(*total[RIGHT]),
         left=_percent(*total[LEFT]),
         grade=grade(both),
@@ -200,9 +201,8 @@ def _bands(
     parts = {"both": histograms[RIGHT].sum(axis=0) + histograms[LEFT].sum(axis=0)}
     for name, side in SIDES.items():
         parts[name] = histograms[side].sum(axis=0)
-        for number, third in enumerate(THIRDS):
-            weights = _part(extents[side], slices, number / 3, (number + 1) / 3)
-            parts[f"{name}-{third}"] = weights @ histograms[side]
+    for name, (side, low, high) in REGIONS.items():
+        parts[name] = _part(extents[side], slices, low, high) @ histograms[side]
     return {
         name: dict(zip(BANDS, (100.0 * counts / counts.sum()).tolist(), strict=True))
         for name, counts in parts.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -84,6 +84,13 @@ class ResultOptions:
             "--keep-names", help="Name results after the files: only where no file names a patient."
         ),
     ] = False
+    show_date: Annotated[
+        bool,
+        typer.Option(
+            "--show-date",
+            help="Tell a CT's date on its page: only where the page stays where patients are known.",
+        ),
+    ] = False
     strict_drift: Annotated[
         bool,
         typer.Option(
@@ -147,7 +154,7 @@ def command(
         )
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
-    run = Run(models, out, _reports(results.report, few), reading.series, naming, survey)
+    run = Run(models, out, _reports(results.report, few), reading.series, naming, survey, results.show_date)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
@@ -222,9 +229,7 @@ class _Tally:
 
 def _tell(outcome: Outcome, alone: bool) -> None:
     """Say what became of one input: in a few lines where it is the only one, else in one."""
-    from pulmoscope.report.html import percent
-    from pulmoscope.report.names import DECISIONS
-    from pulmoscope.report.page import summary
+    from pulmoscope.report.page import brief, summary
 
     assert outcome.plain is not None
     if alone:
@@ -234,11 +239,8 @@ def _tell(outcome: Outcome, alone: bool) -> None:
             typer.echo(f"Report          {outcome.report}")
         typer.echo("Research use only; a physician must read the image.")
         return
-    prediction: dict[str, Any] = outcome.plain["prediction"]
-    probability = percent(prediction["probabilities"][prediction["label"]])
-    decision = DECISIONS[prediction["decision"]].title.lower()
     where = f"  {outcome.report}" if outcome.report else ""
-    typer.echo(f"{outcome.path}  {prediction['label']} {probability}  {decision}{where}")
+    typer.echo(f"{outcome.path}  {brief(outcome.plain)}{where}")
 
 
 def _tell_run(run: Run, tally: _Tally, *, few: bool, alone: bool) -> None:

@@ -24,7 +24,7 @@ from pulmoscope.io.deflated import check_deflated, is_deflated
 from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
 from pulmoscope.io.formats import HEAD
 from pulmoscope.io.inputs import Entry
-from pulmoscope.io.patient_age import child_flags
+from pulmoscope.io.patient_age import child_flags, iso_date
 from pulmoscope.io.quiet import quieten_decoders
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -35,7 +35,7 @@ _SHARP = re.compile(r"LUNG|^[BDU][5-8]\d|^BL\d|^(BR|QR)[5-7]\d|^FC[58]\d|^(L|YC|
 _SOFT = re.compile(r"SOFT|STANDARD|^[BDU][1-4]\d|^BF\d|^(BR|QR)[1-4]\d|^FC[01]\d|^(A|B|C|YA|YB)$")
 _NEEDED = """
     SOPClassUID Modality ImageType StudyInstanceUID SeriesInstanceUID SeriesNumber PatientID AcquisitionNumber
-    InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns
+    InstanceNumber ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness Rows Columns
     BodyPartExamined StudyDescription SeriesDescription ProtocolName ConvolutionKernel ContrastBolusAgent
     ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored HighBit PixelRepresentation
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
@@ -47,6 +47,7 @@ _TAGS = [tag for keyword in _NEEDED.split() if (tag := tag_for_keyword(keyword))
 FARTHEST_MM = 10_000
 """From the origin of the patient's axes: what lies beyond is no position."""
 MOST_FRAMES = 5000
+THICKEST_MM = 50
 LARGEST_SLOPE, LARGEST_INTERCEPT = 1e3, 1e5
 """Of a rescale to HU, regardless of sign."""
 
@@ -77,6 +78,9 @@ class SliceHeader:
         position_mm, orientation, spacing_mm: None where missing or impossible.
         slope, intercept: the rescale to HU; None where missing or impossible.
         kernel: ``lung``, ``soft`` or empty where its name says neither.
+        kernel_name: as the file has it: free text, not to be shown unless it is a known name.
+        thickness_mm: None where missing or impossible.
+        study_date: as ``2020-03-14``; empty where the file does not say. Not to be shown unless the user asks for it.
         part: ``chest``, ``elsewhere``, or empty where the file does not say.
         flat: a localizer or scout: a projection, no slice.
         expected: images in the acquisition, 0 where the file does not say.
@@ -97,6 +101,9 @@ class SliceHeader:
     slope: float | None = None
     intercept: float | None = None
     kernel: str = ""
+    kernel_name: str = ""
+    thickness_mm: float | None = None
+    study_date: str = ""
     part: str = ""
     flat: bool = False
     contrast: bool = False
@@ -178,6 +185,8 @@ def _header(
     spacing = _floats(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
     slope = _floats(groups, "PixelValueTransformationSequence", "RescaleSlope", 1)
     intercept = _floats(groups, "PixelValueTransformationSequence", "RescaleIntercept", 1)
+    thickness = _floats(groups, "PixelMeasuresSequence", "SliceThickness", 1)
+    kernel_name = _kernel_name(dataset, groups)
     words = [
         *_words(dataset, "ImageType"),
         *_words(_first(groups[0], "CTImageFrameTypeSequence"), "FrameType"),
@@ -196,7 +205,10 @@ def _header(
         spacing_mm=(spacing[0], spacing[1]) if spacing and all(0 < step < 10 for step in spacing) else None,
         slope=slope[0] if slope and 0 < abs(slope[0]) <= LARGEST_SLOPE else None,
         intercept=intercept[0] if intercept and abs(intercept[0]) <= LARGEST_INTERCEPT else None,
-        kernel=_kernel(dataset, groups),
+        kernel=_kernel(kernel_name),
+        kernel_name=kernel_name,
+        thickness_mm=thickness[0] if thickness and 0 < thickness[0] <= THICKEST_MM else None,
+        study_date=iso_date(code(dataset, "StudyDate")),
         part=_part(dataset),
         flat=bool({"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(words)),
         contrast=bool(values(dataset, "ContrastBolusAgent") or values(dataset, "ContrastBolusAgentSequence")),
@@ -250,12 +262,16 @@ def _part(dataset: Dataset) -> str:
     return "elsewhere" if any(ELSEWHERE.search(text) for text in texts) else ""
 
 
-def _kernel(dataset: Dataset, groups: Sequence[Dataset]) -> str:
-    """What the reconstruction kernel is made for, by the vendors' names for them."""
+def _kernel_name(dataset: Dataset, groups: Sequence[Dataset]) -> str:
+    """What the file calls the reconstruction kernel."""
     inner = (_first(group, "CTReconstructionSequence") for group in groups)
-    name = next(
+    return next(
         (kernel for part in (dataset, *inner) if part and (kernel := code(part, "ConvolutionKernel"))), ""
     )
+
+
+def _kernel(name: str) -> str:
+    """What a reconstruction kernel is made for, by the vendors' names for them."""
     if _SHARP.search(name):
         return "lung"
     return "soft" if _SOFT.search(name) else ""

@@ -13,6 +13,7 @@ from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, Units
 from pulmoscope.io.ct.content import check_hu, strangers
+from pulmoscope.io.ct.facts import series_facts
 from pulmoscope.io.ct.header import SliceHeader
 from pulmoscope.io.ct.limits import FEWEST, MOST_BAD
 from pulmoscope.io.ct.orient import orient
@@ -154,4 +155,5 @@ def _scan(
         geometry=turned,
         z_mm=tuple(height + shift for height in z_mm),
         remarks=(*flags, *tilt_flags(turned)),
+        facts=series_facts(stacked.headers[::-1] if reverse else stacked.headers),
     )

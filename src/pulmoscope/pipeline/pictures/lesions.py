@@ -1,4 +1,4 @@
-"""Slices with the lungs' outline and the lesions marked."""
+"""The slices with most lesion, with the outlines of lungs and lesions, in a lung and in a soft-tissue window."""
 
 from __future__ import annotations
 
@@ -7,47 +7,77 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.severity import CONSOLIDATION, GLASS, SeverityMasks
-from pulmoscope.core.types import BoolArray, FloatArray, Scan
-from pulmoscope.pipeline.pictures.xray import data_jpeg, displayed, grey, outlined
+from pulmoscope.core.types import BoolArray, Box, FloatArray, Scan
+from pulmoscope.pipeline.pictures.xray import (
+    LUNG_WINDOW,
+    SOFT_WINDOW,
+    Window,
+    data_jpeg,
+    displayed,
+    grey,
+    outlined,
+)
 
 OUTLINE, LESION_COLOURS = (127, 212, 255), {GLASS: (255, 176, 0), CONSOLIDATION: (220, 38, 127)}
 """Red, green, blue: distinguishable to colour-blind eyes too."""
 
-_SHOWN, _SIDE, _OPACITY = 6, 420, 0.45
+_SHOWN, _SIDE, _QUALITY = 4, 560, 88
+_APART = 20
+"""Two slices that are shown are at least one part in so many of the lungs' height apart."""
+_MARGIN_MM = 15.0
+"""Of the body around the lungs is shown."""
 
 
-def affected_pictures(scan: Scan, masks: SeverityMasks, imputed: BoolArray | None = None) -> dict[int, str]:
-    """The most affected slice of each sixth of the lungs' height, as ``data:`` addresses by the slice's number.
+def affected_pictures(
+    scan: Scan, masks: SeverityMasks, imputed: BoolArray | None = None
+) -> dict[int, tuple[str, str]]:
+    """The slices with most lesion, the worst first: number → pictures in a lung and in a soft-tissue window.
+
+    They are ``data:`` addresses, of the lungs and what is around them.
 
     Args:
         imputed: bool (slices, rows, columns), what was filled in; None: nothing was.
     """
-    return {
-        index: data_jpeg(
-            outlined(lesion_picture(scan, masks, index, _SIDE), None if imputed is None else imputed[index]),
-            85,
+    part = _around(scan, masks).slices
+
+    def picture(index: int, window: Window) -> str:
+        drawn = painted(
+            displayed(scan.pixels[index][part], scan.units, window),
+            masks.lungs[index][part],
+            masks.lesions[index][part],
+            _SIDE,
         )
+        return data_jpeg(
+            outlined(drawn, None if imputed is None else imputed[index][part]), _QUALITY, lines=True
+        )
+
+    return {
+        index: (picture(index, LUNG_WINDOW), picture(index, SOFT_WINDOW))
         for index in most_affected(masks, _SHOWN)
     }
 
 
-def most_affected(masks: SeverityMasks, parts: int) -> list[int]:
-    """Of each part of the lungs' height the slice with the most lesion, from the feet to the head.
+def most_affected(masks: SeverityMasks, most: int) -> list[int]:
+    """The slices with the largest area of lesion, the worst first, none beside another.
 
-    Without any lesion there it is the part's middle.
+    Without any lesion slices that are evenly spread over the lungs' height, from the feet to the head.
     """
-    indices = np.flatnonzero(masks.lungs.any(axis=(1, 2)))
-    chosen = []
-    for part in np.array_split(indices, min(parts, len(indices))):
-        area = np.count_nonzero(masks.lesions[part], axis=(1, 2))
-        chosen.append(int(part[area.argmax()] if area.any() else part[len(part) // 2]))
+    inside = np.flatnonzero(masks.lungs.any(axis=(1, 2)))
+    areas = np.count_nonzero(masks.lesions, axis=(1, 2))
+    if not areas.any():
+        ends = np.linspace(0, len(inside), min(most, len(inside)) + 1)
+        return [int(inside[int(middle)]) for middle in (ends[1:] + ends[:-1]) / 2]
+    apart = max(1, len(inside) // _APART)
+    chosen: list[int] = []
+    for index in map(int, np.argsort(-areas, kind="stable")):
+        if areas[index] and len(chosen) < most and all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
     return chosen
 
 
 def lesion_picture(scan: Scan, masks: SeverityMasks, index: int, side: int) -> npt.NDArray[np.uint8]:
-    """A slice, at most ``side`` px long, with outline and lesions; uint8 (rows, columns, 3), red, green, blue."""
-    pixels = displayed(scan.pixels[index], scan.units)
-    return painted(pixels, masks.lungs[index], masks.lesions[index], side)
+    """A slice in the lung window, ``side`` px long, with the outlines; uint8 (rows, columns, 3), red, green, blue."""
+    return painted(displayed(scan.pixels[index], scan.units), masks.lungs[index], masks.lesions[index], side)
 
 
 def painted(
@@ -59,18 +89,33 @@ def painted(
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     shown = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     picture = np.repeat(grey(np.asarray(shown, dtype=np.float32))[..., None], 3, axis=2)
-    for label, colour in LESION_COLOURS.items():
-        here = _resized(lesions == label, size)
-        picture[here] = np.rint((1 - _OPACITY) * picture[here] + _OPACITY * np.array(colour)).astype(np.uint8)
-    for label in (1, 2):
-        outline, _ = cv2.findContours(
-            _resized(lungs == label, size).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-        )
-        picture = np.ascontiguousarray(picture)
-        cv2.drawContours(picture, outline, -1, OUTLINE, 1)
+    for region, colour in (
+        (lungs == 1, OUTLINE),
+        (lungs == 2, OUTLINE),
+        (
+            lesions > 0,
+            LESION_COLOURS[GLASS],
+        ),  # with the consolidation in it, whose own line is drawn over this one
+        (lesions == CONSOLIDATION, LESION_COLOURS[CONSOLIDATION]),
+    ):
+        lines, _ = cv2.findContours(_resized(region, size), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, lines, -1, colour, 1)
     return picture
 
 
-def _resized(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def _around(scan: Scan, masks: SeverityMasks) -> Box:
+    """The lungs of all slices and a margin, within the picture."""
+    seen = masks.lungs.any(axis=0)
+    _, *steps = scan.spacing_mm or (1.0, 1.0, 1.0)
+    ends = []
+    for axis, step in enumerate(steps):
+        inside, margin = np.flatnonzero(seen.any(axis=1 - axis)), round(_MARGIN_MM / step)
+        first, last = int(inside[0]) - margin, int(inside[-1]) + margin
+        ends.append((max(0, first), min(seen.shape[axis] - 1, last) + 1))
+    (top, bottom), (left, right) = ends
+    return Box(top, left, bottom - top, right - left)
+
+
+def _resized(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     fraction = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(fraction >= 0.5)
+    return np.asarray(fraction >= 0.5, dtype=np.uint8)

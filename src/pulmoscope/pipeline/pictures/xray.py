@@ -12,8 +12,11 @@ from pulmoscope.core.types import FloatArray, Units
 from pulmoscope.explain.overlay import overlay
 from pulmoscope.report.html import data_uri
 
-WINDOW_CENTRE_HU, WINDOW_WIDTH_HU = -600.0, 1500.0
-"""The lung window in which CT is shown."""
+Window = tuple[float, float]
+"""Centre and width, HU."""
+LUNG_WINDOW: Window = (-600.0, 1500.0)
+SOFT_WINDOW: Window = (40.0, 400.0)
+"""For soft tissue; CT is shown in the lung window where nothing else is said."""
 
 
 def shrunk(pixels: FloatArray, side: int) -> FloatArray:
@@ -26,12 +29,12 @@ def shrunk(pixels: FloatArray, side: int) -> FloatArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def displayed(pixels: FloatArray, units: Units) -> FloatArray:
-    """Pixels as a screen shows them, float32 in [0, 1]: HU through the lung window, grey as it is."""
+def displayed(pixels: FloatArray, units: Units, window: Window = LUNG_WINDOW) -> FloatArray:
+    """Pixels as a screen shows them, float32 in [0, 1]: HU through the window, grey as it is."""
     if units is Units.GREY:
         return pixels
-    low = WINDOW_CENTRE_HU - WINDOW_WIDTH_HU / 2
-    return np.asarray(np.clip((pixels - low) / WINDOW_WIDTH_HU, 0, 1), dtype=np.float32)
+    centre, width = window
+    return np.asarray(np.clip((pixels - (centre - width / 2)) / width, 0, 1), dtype=np.float32)
 
 
 IMPUTED = (0, 230, 160)
@@ -87,15 +90,22 @@ def grey(pixels: FloatArray) -> npt.NDArray[np.uint8]:
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def jpeg(picture: npt.NDArray[np.uint8], quality: int = 90) -> bytes:
-    """A picture, grey (rows, columns) or RGB (rows, columns, 3), as JPEG."""
+def jpeg(picture: npt.NDArray[np.uint8], quality: int = 90, *, lines: bool = False) -> bytes:
+    """A picture, grey (rows, columns) or RGB (rows, columns, 3), as JPEG.
+
+    Args:
+        lines: it has thin coloured lines, whose colour is kept at full resolution.
+    """
     blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if lines:
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return bytes(cv2.imencode(".jpg", blue_first, settings)[1])
 
 
-def data_jpeg(picture: npt.NDArray[np.uint8], quality: int = 90) -> str:
-    """A picture, grey or RGB, as a ``data:`` address."""
-    return data_uri(jpeg(picture, quality), "image/jpeg")
+def data_jpeg(picture: npt.NDArray[np.uint8], quality: int = 90, *, lines: bool = False) -> str:
+    """A picture, grey or RGB, as a ``data:`` address; ``lines`` as of :func:`jpeg`."""
+    return data_uri(jpeg(picture, quality, lines=lines), "image/jpeg")
 
 
 @cache

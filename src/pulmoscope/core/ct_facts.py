@@ -1,0 +1,27 @@
+"""What the files of a CT say of how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CtFacts:
+    """What a DICOM series says of itself.
+
+    Attributes:
+        kernel: what the reconstruction kernel is made for: ``lung``, ``soft``, or empty where its name says neither.
+        kernel_name: what the vendor calls it; empty for anything that no vendor calls a kernel, as the element is free
+            text and may hold anything.
+        thickness_mm: how thick a slice is; None where the files don't say.
+        instances: each slice's InstanceNumber, from the feet to the head; empty where not every slice has one of its
+            own, as in a multi-frame file.
+        study_date: as ``2020-03-14``; empty where the files don't say. It may identify a patient, and is written
+            nowhere unless the user asks for it.
+    """
+
+    kernel: str = ""
+    kernel_name: str = ""
+    thickness_mm: float | None = None
+    instances: tuple[int, ...] = ()
+    study_date: str = field(default="", repr=False)
