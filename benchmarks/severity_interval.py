@@ -3,14 +3,14 @@
     python benchmarks/severity_interval.py SIMULATED.csv … --real REAL.csv …
 
 Each CSV has a row a study and the columns ``truth`` and ``measured``, both in percent of both lungs: ``patients.csv``
-of ``pulmoscope evaluate measure``, or what ``severity_phantoms.py --csv`` writes. It prints the tuple ``ERRORS``, and how
-many studies lie within their intervals: of the simulated ones when each is left out of the fit (that is the honest
+of ``pulmoscope evaluate measure``, or what ``severity_phantoms.py --csv`` writes. It prints the tuple ``ERRORS``, and
+how many studies lie within their intervals: of the simulated ones when each is left out of the fit (that is the honest
 figure), of all, and which real ones.
 
-At each level the simulated studies that measure most like it are taken, a sixth of them and at least 19. Of these, 5 %
-of the errors lie beyond either end, by order statistics that hold for a new study too (as in conformal prediction; Vovk
-et al. 2005): of 19 the largest and the smallest. Real studies are few, and err more than simulated ones: the interval
-is widened, at the levels around each, until it holds. Nowhere does an end fall where the measure rises.
+At each level the simulated studies that measure most like it are taken, a quarter of them and at least 19. Of these,
+5 % of the errors lie beyond either end, by order statistics that hold for a new study too (as in conformal prediction;
+Vovk et al. 2005): of 19 the largest and the smallest. Real studies are few, and err more than simulated ones: the
+interval is widened, at the levels around each, until it holds. Nowhere does an end fall where the measure rises.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONE_SIDE = 0.95
 """Of each end: nine of ten studies lie between both."""
 FEWEST = 19
 """The fewest studies of which the extremes bound a new one in 95 of 100 cases."""
-NEAREST = 6
+NEAREST = 4
 """At each level one in so many studies is looked at."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.types import (
     Decision,
     Diagnosis,
@@ -89,6 +90,8 @@ SYNTHETIC = Flag("synthetic", FlagLevel.INFO, "the file says that a program drew
 UNCHECKED = Flag("patient-rule", FlagLevel.WARN, "checked on 3 patients", "50 are enough", Subject.MODEL)
 
 CT_SLICES, CT_STEP_MM, CT_BOTTOM_MM = 24, 5.0, -300.0
+CT_INSTANCES = tuple(range(CT_SLICES, 0, -1))
+"""Numbered from the head to the feet."""
 CT_JUDGED = range(3, 22)
 """Below and above them there is too little lung."""
 CT_SHOWN = (11, 8)
@@ -112,7 +115,9 @@ def ct_volume() -> FloatArray:
     return pixels
 
 
-def ct_slices(z_mm: tuple[float, ...] | None, names: tuple[str, ...]) -> tuple[SliceResult, ...]:
+def ct_slices(
+    z_mm: tuple[float, ...] | None, names: tuple[str, ...], instances: tuple[int, ...] = ()
+) -> tuple[SliceResult, ...]:
     """COVID's share is 0.95 in slice 11 and falls by 0.1 a slice; CAP has a tenth of what is left."""
     found = []
     for index in range(CT_SLICES):
@@ -120,7 +125,9 @@ def ct_slices(z_mm: tuple[float, ...] | None, names: tuple[str, ...]) -> tuple[S
         shares = {"COVID": covid, "CAP": 0.1 * (1 - covid), "Normal": 0.9 * (1 - covid)}
         judged = index in CT_JUDGED
         height = None if z_mm is None else z_mm[index]
-        found.append(SliceResult(index, names[index], height, shares if judged else None, 0.2 * judged))
+        instance = instances[index] if instances else None
+        probabilities = shares if judged else None
+        found.append(SliceResult(index, names[index], height, probabilities, 0.2 * judged, instance=instance))
     return tuple(found)
 
 
@@ -145,6 +152,7 @@ def a_ct_diagnosis(
         Units.HU,
         Geometry((-173.0, -151.0, CT_BOTTOM_MM), (0, 0, CT_STEP_MM), (0, 5.5, 0), (5.5, 0, 0)),
         z_mm,
+        facts=CtFacts("soft", "D40S", 2.0, CT_INSTANCES, "2020-03-05"),
     )
     return replace(
         a_diagnosis(flags=flags, decision=decision),
@@ -152,7 +160,7 @@ def a_ct_diagnosis(
         prediction=Prediction(
             {"COVID": 0.91, "CAP": 0.07, "Normal": 0.02}, decision, "The most probable class has 0.910."
         ),
-        slices=ct_slices(z_mm, names),
+        slices=ct_slices(z_mm, names, CT_INSTANCES),
         levels=CT_LEVELS,
         explanations=tuple(
             Explanation("grad-cam", target, heat, index, stage)
@@ -176,5 +184,6 @@ def a_ct_of_pictures() -> Diagnosis:
         units=Units.GREY,
         geometry=None,
         z_mm=None,
+        facts=None,
     )
     return replace(found, scan=scan, slices=ct_slices(None, names))

@@ -18,7 +18,7 @@ def a_scan(hu: FloatArray) -> Scan:
 
 
 def a_measure(percent: float, grade: str) -> SeverityMeasure:
-    return SeverityMeasure(percent, percent, percent, grade, 3, {}, {}, {}, ())
+    return SeverityMeasure(percent, (percent, percent), percent, percent, grade, 3, {}, {}, {}, ())
 
 
 def said(label: str, decision: Decision = Decision.REPORT) -> Prediction:

@@ -102,7 +102,9 @@ def test_nothing_of_a_series_is_shown(
             (folder / f"{place:02}").write_bytes(data)
         for study in studies(entries([folder])):
             result = read_study(study)
-            told = str(result.error) if result.error else str([asdict(flag) for flag in result.scan.remarks])  # type: ignore[union-attr]
+            told = str(result.error)
+            if result.scan is not None:
+                told = f"{[asdict(flag) for flag in result.scan.remarks]} {result.scan.facts}"
             check(f"{result.name} {result.content} {told} {result.error!r}", kind)
             check(str(read_study(study, series=f"{UID}.7").error), kind)
     check("".join(capfd.readouterr()), "printed")
@@ -151,6 +153,7 @@ def test_nothing_of_other_files_is_shown(
     assert len(results) > 100  # those that are slices of one study are one result
     for result in results:
         flags = [asdict(flag) for flag in result.scan.remarks] if result.scan else []
-        check(f"{result.content} {flags} {result.error!r} {result.error}", result.name)
+        facts = result.scan.facts if result.scan else None
+        check(f"{result.content} {flags} {facts} {result.error!r} {result.error}", result.name)
     assert capfd.readouterr() == ("", "")
     check(caplog.text, "logged")

@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-import base64
-import re
 from dataclasses import replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from diagnoses import a_ct_diagnosis, a_ct_of_pictures
+from pictures import picture_of, read
 from pulmoscope.core.types import Units
 from pulmoscope.pipeline.pictures.ct import GRID, along, ct_pictures, evenly, slice_files
-from pulmoscope.pipeline.pictures.xray import displayed
+from pulmoscope.pipeline.pictures.xray import SOFT_WINDOW, displayed
 from pulmoscope.report.slice_axis import Axis
-
-
-def read(content: bytes, flag: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flag), dtype=np.uint8)
-
-
-def picture_of(address: str) -> npt.NDArray[np.uint8]:
-    return read(base64.b64decode(re.sub(r"^data:image/jpeg;base64,", "", address)))
 
 
 def test_hu_are_shown_through_a_lung_window_and_grey_as_it_is() -> None:
     hu = np.array([[-3000, -1350, -600, 150, 3000]], dtype=np.float32)
     assert displayed(hu, Units.HU).tolist() == [[0, 0, 0.5, 1, 1]]
+    assert displayed(np.array([[-160, 40, 240]], dtype=np.float32), Units.HU, SOFT_WINDOW).tolist() == [
+        [0, 0.5, 1]
+    ]
     grey = np.array([[0, 0.25, 1]], dtype=np.float32)
     assert displayed(grey, Units.GREY).tolist() == [[0, 0.25, 1]]
 

@@ -31,7 +31,7 @@ def written(folder: Path, plain: object) -> Path:
 def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     old, found = json.loads(OLD.read_text(encoding="utf-8")), read_diagnosis(OLD)
     follows_schema(found)
-    assert found["schema_version"] == "2.1"
+    assert found["schema_version"] == "3.0"
     assert found["quality"] == {
         "verdict": "warn",
         "flags": [
@@ -55,6 +55,7 @@ def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     assert re.fullmatch("ct-[0-9a-f]{12}", name)
     assert found["prediction"] == {**old["prediction"], "set": None}
     changed = {"schema_version", "quality", "limits", "slices", "prediction"}
+    assert (found["input"].pop("acquisition"), found["severity"].pop("interval")) == (None, None)
     assert {key: found[key] for key in found.keys() - changed} == {
         key: old[key] for key in old.keys() - changed
     }
@@ -75,7 +76,7 @@ def test_a_file_of_today_is_read_as_it_is(tmp_path: Path) -> None:
     assert read_diagnosis(written(tmp_path, plain)) == plain
 
 
-@pytest.mark.parametrize("content", [[], {}, {"schema_version": "3.0"}, {"schema_version": 1.4}])
+@pytest.mark.parametrize("content", [[], {}, {"schema_version": "4.0"}, {"schema_version": 1.4}])
 def test_what_is_no_diagnosis_or_of_a_later_version_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(ValueError, match=r"diagnosis\.json"):
         read_diagnosis(written(tmp_path, content))
@@ -87,6 +88,23 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         read_diagnosis(tmp_path / "diagnosis.json")
     with pytest.raises(OSError, match="gone"):
         read_diagnosis(tmp_path / "gone.json")
+
+
+def test_a_file_of_2_1_is_without_the_thirds_of_the_left_lung(tmp_path: Path) -> None:
+    bands = {"well_aerated": 90.0, "ground_glass": 10.0}
+    parts = ("both", "right", "right-upper", "left", "left-upper", "left-middle", "left-lower")
+    severity = {"percent_affected": 4.0, "left": 4.0, "right": 4.0, "grade": "CT-1", "score": 3}
+    plain = to_json(a_ct_diagnosis()) | {"schema_version": "2.1"}
+    del plain["input"]["acquisition"]
+    for row in plain["slices"]:
+        del row["instance"]
+    plain["severity"] = {**severity, "bands": dict.fromkeys(parts, bands)}
+    found = read_diagnosis(written(tmp_path, plain))
+    follows_schema(found)
+    kept = ("both", "right", "right-upper", "left")
+    assert found["severity"] == {**severity, "interval": None, "bands": dict.fromkeys(kept, bands)}
+    assert (found["input"]["acquisition"], found["slices"][0]["instance"]) == (None, None)
+    assert any("4.0 %" in line for line in summary(found))
 
 
 def test_a_file_of_2_0_has_no_set(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
+from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis, SliceResult
-from pulmoscope.report.ct_page import CtPictures, Cut, cut_marks, findings, geometry, to_html
+from pulmoscope.report.ct_page import CtPictures, Cut, acquisition, cut_marks, findings, geometry, to_html
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.report.names import DECISIONS
 from pulmoscope.report.page import summary
@@ -131,7 +132,7 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "2 of 3 say COVID by themselves",
         "bilstm-weighted88.0 %4.0 %8.0 %",
         "Together91.0 %7.0 %2.0 %",
-        "Slice 11, z −245.0 mm",
+        "Slice 11 (instance 13), z −245.0 mm",
         "COVID 95.0 %, Normal 4.5 %, CAP 0.5 % · 013.dcm",
         "Evidence for COVID, stage 3",
         "Evidence for COVID, stage 5",
@@ -147,7 +148,7 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "24 files, in the order of the slices",
         "study/024.dcm",
         "read 2.5 s, prepare 800 ms, slices 41.2 s",
-        "diagnosis 2.1",
+        "diagnosis 3.0",
         NOTICE,
     ):
         assert expected in said
@@ -160,8 +161,10 @@ def test_a_drawing_tells_its_content_to_those_who_do_not_see_it() -> None:
     assert "19 of 24 slices" in described[1]
     assert "Marked are the slices 8, 11." in described[1]
     assert 'aria-label="Coronal cut; the slices 11, 8 are marked"' in text
-    assert "<title>slice 12, z −240.0 mm: COVID 85.0 %, Normal 13.5 %, CAP 1.5 %</title>" in text
-    assert "<title>slice 0, z −300.0 mm: no prediction</title>" in text
+    assert (
+        "<title>slice 12 (instance 12), z −240.0 mm: COVID 85.0 %, Normal 13.5 %, CAP 1.5 %</title>" in text
+    )
+    assert "<title>slice 0 (instance 24), z −300.0 mm: no prediction</title>" in text
 
 
 def test_each_explained_slice_stands_beside_its_maps() -> None:
@@ -185,7 +188,7 @@ def test_a_page_without_maps_or_levels_or_geometry() -> None:
     )
     assert "levels" not in page.ids
     assert "mark" not in page.classes
-    assert "They lie within slices 6 to 16. Evidence" in page.words
+    assert "They lie within slices 6 to 16. The network's evidence" in page.words
     assert "Slice, counted from 0 at the feet" in page.words
     assert "unknown: the files don't say" in page.words
     assert "not to scale" in page.words
@@ -251,10 +254,6 @@ def test_findings_of_one_slice_and_of_none() -> None:
     none = replace(found, slices=(SliceResult(0, "a", -3.0, quiet), SliceResult(1, "b", -1.0, None)))
     assert findings(none)[0] == "1 of 2 slices shows enough lung for a prediction."
     assert findings(none)[1] == "In none of them is COVID or CAP more probable than not."
-    lungs = (SliceResult(0, "a", -3.0, quiet, 0.1, 0.2), SliceResult(1, "b", -1.0, loud, 0.3, 0.0))
-    assert findings(replace(found, slices=lungs))[-1] == (  # 0.02 of 0.4
-        "Of the lung 5.0 % is dense (from −600 HU on, without vessels and outline)."
-    )
     blank = replace(found, slices=(SliceResult(0, "a", -3.0, None),))
     assert findings(blank) == ["No slice shows enough lung for a prediction by itself."]
 
@@ -291,6 +290,23 @@ def test_a_tilted_gantry_is_told() -> None:
     tilted = replace(scan, geometry=replace(scan.geometry, slice_step_mm=(0, 5.0, 5.0)))
     assert dict(geometry(tilted, axis_of(tilted)))["Tilt of the gantry"].startswith("45.0°")
     assert "Tilt of the gantry" not in dict(geometry(scan, axis_of(scan)))
+
+
+def test_how_a_series_was_made_is_told_and_its_date_only_where_asked() -> None:
+    scan = a_ct_diagnosis().scan
+    told = dict(acquisition(scan))
+    assert "2.000 mm" in told["Thickness of a slice"]
+    assert "D40S" in told["Kernel"]
+    assert "2020-03-05" not in page_of(a_ct_diagnosis())
+    assert "2020-03-05" in dict(acquisition(scan, show_date=True)).values()
+    assert acquisition(replace(scan, facts=None), show_date=True) == []
+    assert acquisition(replace(scan, facts=CtFacts()), show_date=True) == []
+
+
+def test_slices_that_touch_overlap_or_leave_gaps_are_told_apart() -> None:
+    scan = a_ct_diagnosis().scan  # slices are 5 mm apart
+    said = [dict(acquisition(replace(scan, facts=CtFacts(thickness_mm=mm)))) for mm in (2.0, 5.0, 7.5)]
+    assert len({words["Thickness of a slice"].partition("mm, ")[2] for words in said}) == 3
 
 
 def test_the_summary_of_a_ct_tells_of_slices_and_classifiers() -> None:

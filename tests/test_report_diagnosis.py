@@ -55,6 +55,7 @@ def test_it_says_what_was_found() -> None:
         "slices": 1,
         "spacing_mm": [0.0, 0.14, 0.14],
         "units": "grey",
+        "acquisition": None,
     }
     assert plain["prediction"]["label"] == "COVID"
     assert plain["prediction"]["decision"] == "report"
@@ -97,13 +98,17 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "2.1"
+    assert plain["schema_version"] == "3.0"
+    assert plain["input"]["acquisition"] == {"kernel": "soft", "kernel_name": "D40S", "thickness_mm": 2.0}
+    assert "2020-03-05" not in json.dumps(plain)
+    assert [row["instance"] for row in plain["slices"]] == list(range(24, 0, -1))
     assert (plain["input"]["slices"], plain["input"]["units"]) == (24, "HU")
     assert plain["input"]["spacing_mm"] == [5.0, 5.5, 5.5]
     assert [found["index"] for found in plain["slices"]] == list(range(24))
     assert plain["slices"][0] == {
         "index": 0,
         "file": "study/024.dcm",
+        "instance": 24,
         "z_mm": -300.0,
         "probabilities": None,
         "lung_fraction": 0.0,
@@ -116,6 +121,7 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     assert plain["slices"][12] == {
         "index": 12,
         "file": "study/012.dcm",
+        "instance": 12,
         "z_mm": -240.0,
         "probabilities": {"COVID": 0.85, "CAP": 0.015, "Normal": 0.135},
         "lung_fraction": 0.2,
@@ -126,7 +132,13 @@ def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
         "anomaly_score": None,
     }
     assert plain["levels"] == CT_LEVELS
-    assert plain["severity"] == {"percent_affected": None, "left": None, "right": None, "grade": None}
+    assert plain["severity"] == {
+        "percent_affected": None,
+        "interval": None,
+        "left": None,
+        "right": None,
+        "grade": None,
+    }
     assert plain["explanations"][4] == {
         "kind": "grad-cam",
         "target": "COVID",

@@ -70,9 +70,9 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
 def _decided(
     answer: CtAnswer, quality: Quality, thresholds: Thresholds, conformal: Conformal | None
 ) -> Prediction:
-    """Report or refer; what hardly any patient has checked is always referred."""
+    """Report or refer; what hardly any patient has checked is always referred, for that reason unless for a flag."""
     prediction = decide(answer.patient, quality, thresholds, conformal)
-    if prediction.decision is Decision.REFER or answer.checked is None or answer.checked >= ENOUGH:
+    if quality.refusals or answer.checked is None or answer.checked >= ENOUGH:
         return prediction
     reason = (
         f"How the slices' answers become the patient's was checked on {answer.checked} patients only; answers are "

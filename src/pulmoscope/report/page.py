@@ -311,7 +311,9 @@ def brief(plain: Mapping[str, Any]) -> str:
 
 def _unchecked(plain: Mapping[str, Any]) -> bool:
     """Whether too few patients have checked the answer for it to have a probability."""
-    return any(flag["code"] == UNCHECKED for flag in plain["limits"])
+    return plain["input"]["modality"] == Modality.CT and any(
+        flag["code"] == UNCHECKED for flag in plain["limits"]
+    )
 
 
 def _flag_lines(flags: Sequence[Flag]) -> list[str]:
@@ -333,7 +335,7 @@ def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:
     """How much of the lungs is affected, where that was measured."""
     if not severity or severity.get("percent_affected") is None:
         return []
-    ends = severity["interval"]
+    ends = severity.get("interval")
     between = "" if ends is None else f", between {ends[0]:.1f} and {ends[1]:.1f} %"
     return [
         f"Affected        {severity['percent_affected']:.1f} % of the lungs by measure{between}: {severity['grade']}, "

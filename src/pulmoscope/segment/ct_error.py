@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 ERRORS: tuple[tuple[float, float, float], ...] = (
-    (0.0, 0.0, 1.0),
-    (100.0, 5.0, 5.0),
+    (0.0, 2.0, 7.7),
+    (2.0, 4.0, 7.7),
+    (5.0, 7.0, 4.7),
+    (10.0, 7.0, 9.5),
+    (20.0, 1.7, 3.7),
+    (35.0, 2.7, 4.9),
+    (50.0, 4.9, 5.8),
+    (75.0, 5.0, 5.8),
+    (100.0, 2.4, 5.8),
 )
 """Measured percent, and how many points below and above it the truth lies at most in nine of ten studies.
 
@@ -24,6 +31,6 @@ def interval(percent: float) -> tuple[float, float]:
         Low and high, 0 to 100; the measured percentage lies between them, and neither falls where it rises.
     """
     levels, below, above = zip(*ERRORS, strict=True)
-    low = percent - float(np.interp(percent, levels, below))
-    high = percent + float(np.interp(percent, levels, above))
+    low = float(percent - np.interp(percent, levels, below))
+    high = float(percent + np.interp(percent, levels, above))
     return max(0.0, low), min(100.0, high)

@@ -11,7 +11,7 @@ from pulmoscope.io.ct.header import SliceHeader
 
 _KERNELS = re.compile(
     r"LUNG|CHEST|BONE(PLUS)?|SOFT|STANDARD|STND|DETAIL|EDGE|ULTRA"  # GE
-    r"|[BDHTUI]\d\d[FHS]?|(BF|BL|BR|BV|HC|HR|HP|HV|QR|SA|UB)\d\d[FHSU]?"  # Siemens
+    r"|([BDHTUI]|BF|BL|BR|BV|HC|HR|HP|HV|QR|SA|UB)\d\d[A-Z]?"  # Siemens
     r"|[A-EL]|Y[A-E]|U[BC]"  # Philips
     r"|F[CL]\d\d"  # Canon
 )

@@ -67,7 +67,7 @@ def most_affected(masks: SeverityMasks, most: int) -> list[int]:
     if not areas.any():
         ends = np.linspace(0, len(inside), min(most, len(inside)) + 1)
         return [int(inside[int(middle)]) for middle in (ends[1:] + ends[:-1]) / 2]
-    apart = max(1, len(inside) // _APART)
+    apart = max(2, len(inside) // _APART)
     chosen: list[int] = []
     for index in map(int, np.argsort(-areas, kind="stable")):
         if areas[index] and len(chosen) < most and all(abs(index - other) >= apart for other in chosen):
