@@ -22,7 +22,7 @@ OUTLINE, LESION_COLOURS = (127, 212, 255), {GLASS: (255, 176, 0), CONSOLIDATION:
 """Red, green, blue: distinguishable to colour-blind eyes too."""
 
 _SHOWN, _SIDE, _QUALITY = 4, 560, 88
-_APART = 20
+_APART = 10
 """Two slices that are shown are at least one part in so many of the lungs' height apart."""
 _MARGIN_MM = 15.0
 """Of the body around the lungs is shown."""
