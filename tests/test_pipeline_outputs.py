@@ -176,3 +176,10 @@ def test_a_cts_result_is_kept_only_for_the_same_slices_in_the_same_order(tmp_pat
     assert kept(tmp_path, Sources(found.scan.files[:-1]), found.model) is None
     (tmp_path / "diagnosis.json").write_text(json.dumps({**plain, "schema_version": "1.0"}), encoding="utf-8")
     assert kept(tmp_path, Sources(found.scan.files), found.model) is None
+
+
+def test_a_studys_date_stands_on_its_page_alone_and_only_where_asked(tmp_path: Path) -> None:
+    for name, asked in (("asked", True), ("not", False)):
+        save(a_ct_diagnosis(), tmp_path / name, show_date=asked)
+        told = [path.name for path in (tmp_path / name).iterdir() if b"2020-03-05" in path.read_bytes()]
+        assert told == ["report.html"] * asked
