@@ -2,10 +2,10 @@
 
     python benchmarks/severity_interval.py SIMULATED.csv … --real REAL.csv …
 
-Each CSV has a row a study and the columns ``truth`` and ``measured``, both in percent of both lungs: ``patients.csv``
-of ``pulmoscope evaluate measure``, or what ``severity_phantoms.py --csv`` writes. It prints the tuple ``ERRORS``, and
-how many studies lie within their intervals: of the simulated ones when each is left out of the fit (that is the honest
-figure), of all, and which real ones.
+Each CSV has a row a study and the columns ``percent_true`` and ``percent_measured``, of both lungs: ``patients.csv`` of
+``pulmoscope evaluate measure``, or what ``severity_phantoms.py --csv`` writes. Studies without either are left aside.
+It prints the tuple ``ERRORS``, and how many studies lie within their intervals: of the simulated ones when each is left
+out of the fit (that is the honest figure), of all, and which real ones.
 
 At each level the simulated studies that measure most like it are taken, a quarter of them and at least 19. Of these,
 5 % of the errors lie beyond either end, by order statistics that hold for a new study too (as in conformal prediction;
@@ -100,7 +100,8 @@ def _read(files: list[Path]) -> Pairs:
     rows = []
     for file in files:
         with file.open(encoding="utf-8", newline="") as stream:
-            rows += [(float(row["truth"]), float(row["measured"])) for row in csv.DictReader(stream)]
+            pairs = [(row["percent_true"], row["percent_measured"]) for row in csv.DictReader(stream)]
+        rows += [(float(truth), float(measured)) for truth, measured in pairs if truth and measured]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 

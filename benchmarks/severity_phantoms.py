@@ -43,7 +43,7 @@ def main() -> None:
     with ProcessPoolExecutor() as processes:
         found = list(processes.map(partial(_study, true_lungs=told.true_lungs, repair=told.repair), files))
     if told.csv is not None:
-        lines = ["truth,measured", *(f"{truth:.3f},{both:.3f}" for truth, both, _ in found)]
+        lines = ["percent_true,percent_measured", *(f"{truth:.3f},{both:.3f}" for truth, both, _ in found)]
         told.csv.write_text("\n".join(lines) + "\n", encoding="utf-8")
     say = sys.stdout.write
     for row, (truth, both, said) in zip(rows, found, strict=True):

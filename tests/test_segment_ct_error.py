@@ -51,7 +51,7 @@ def fitted(folder: Path, simulated: np.ndarray, real: np.ndarray) -> np.ndarray:
     """The table that the benchmark prints: measured percent, points below, points above."""
     files = [folder / "simulated.csv", folder / "real.csv"]
     for file, rows in zip(files, (simulated, real), strict=True):
-        np.savetxt(file, rows, delimiter=",", header="truth,measured", comments="")
+        np.savetxt(file, rows, delimiter=",", header="percent_true,percent_measured", comments="")
     command = [sys.executable, str(BENCHMARK), str(files[0]), "--real", str(files[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     table, _, _ = done.stdout.partition("\n)\n")

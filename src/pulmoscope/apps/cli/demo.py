@@ -82,11 +82,13 @@ def _radiograph(out: Path, force: bool) -> tuple[str, Path]:
 def answer(plain: Mapping[str, Any], truth: Mapping[str, str]) -> str:
     """A ``diagnosis.json`` in one sentence; ``truth``: of the simulated CT, a row of its ``truth.csv``."""
     from pulmoscope.report.html import percent
+    from pulmoscope.report.page import UNCHECKED
 
     prediction, severity = plain["prediction"], plain["severity"]
     label, fractions = prediction["label"], prediction["probabilities"]
     codes = {limit["code"] for limit in plain["limits"]}
-    text = f"{label} is the most probable class ({percent(fractions[label])})"
+    sure = "not calibrated on patients" if UNCHECKED in codes else percent(fractions[label])
+    text = f"{label} is the most probable class ({sure})"
     if "unlike-normal" in codes and label != "COVID":
         text = f"No COVID pattern stands out ({percent(fractions['COVID'])}), but this is not a normal chest"
     if severity.get("percent_affected") is not None:

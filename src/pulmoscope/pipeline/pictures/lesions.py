@@ -105,7 +105,7 @@ def painted(
 
 def _around(scan: Scan, masks: SeverityMasks) -> Box:
     """The lungs of all slices and a margin, within the picture."""
-    seen = masks.lungs.any(axis=0)
+    seen: BoolArray = np.asarray(masks.lungs.any(axis=0))
     _, *steps = scan.spacing_mm or (1.0, 1.0, 1.0)
     ends = []
     for axis, step in enumerate(steps):
