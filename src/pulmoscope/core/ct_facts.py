@@ -18,6 +18,7 @@ class CtFacts:
             own, as in a multi-frame file.
         study_date: as ``2020-03-14``; empty where the files don't say. It may identify a patient, and is written
             nowhere unless the user asks for it.
+        patient: a checksum of PatientID; empty where the files don't say. For comparing only, and written nowhere.
     """
 
     kernel: str = ""
@@ -25,3 +26,4 @@ class CtFacts:
     thickness_mm: float | None = None
     instances: tuple[int, ...] = ()
     study_date: str = field(default="", repr=False)
+    patient: str = field(default="", repr=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.change import Change
 from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 
@@ -357,6 +358,7 @@ class Diagnosis:
         imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
         lungs: of an X-ray, where the lung finder sees lungs, bool over the whole image, of any size; None where it
             sees none, or there is no finder.
+        change: of a CT, what has changed since an earlier one of the same patient; None where none was given.
     """
 
     scan: Scan
@@ -373,3 +375,4 @@ class Diagnosis:
     masks: SeverityMasks | None = None
     imputed: Imputed | None = None
     lungs: BoolArray | None = field(default=None, repr=False)
+    change: Change | None = None

@@ -95,10 +95,19 @@ def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
         UnreadableError: it can't be read, or none is there.
         UnsuitableError: it is no chest X-ray or CT that can be diagnosed, or there are several.
     """
+    return _read(only_study(path, wanted), series)
+
+
+def only_study(path: Path, wanted: Wanted = "auto") -> Study:
+    """The one study that a file, folder or zip holds.
+
+    Raises:
+        UnsuitableError: there are several.
+    """
     listed = list(studies(entries([path]), wanted))
     if len(listed) != 1:
         raise UnsuitableError(path, "several-scans", _counted(listed), "one scan is read")
-    return _read(listed[0], series)
+    return listed[0]
 
 
 def _counted(listed: Sequence[Study]) -> str:

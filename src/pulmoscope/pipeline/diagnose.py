@@ -32,6 +32,7 @@ from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
 from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
+from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
 from pulmoscope.pipeline.drift.survey import Place, Survey
@@ -93,6 +94,7 @@ def diagnose(
     series: str = "",
     modality: Wanted = "auto",
     explain: bool = True,
+    earlier: str | Path | Scan | None = None,
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
 
@@ -104,9 +106,10 @@ def diagnose(
         modality: what pictures are: ``ct``: a folder's are the slices of one CT; else each is a radiograph.
         explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
             CT for its most suspicious slices.
+        earlier: an earlier CT of the same patient, to compare a CT with; gives ``Diagnosis.change``.
 
     Raises:
-        InputError: the image is refused.
+        InputError: the image is refused, or the earlier one.
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
@@ -115,8 +118,9 @@ def diagnose(
     scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
+    before = None if earlier is None else Earlier.of(earlier, modality).read_for(scan)
     if scan.modality is Modality.CT:
-        return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain)
+        return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
     diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
     return _explained(diagnosis, seen, answer, opened) if explain else diagnosis
 
@@ -131,6 +135,7 @@ class Run:
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
         naming: what the inputs are called in the results.
+        earlier: an earlier CT, which the run's only input is compared with.
         survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
         show_date: pages of CTs tell the date of the study, which may identify a patient.
         answers: of each study of several radiographs one, once the run is complete.
@@ -141,6 +146,7 @@ class Run:
     reports: Reports = "all"
     series: str = ""
     naming: Naming = BY_CONTENT
+    earlier: Earlier | None = None
     survey: Survey | None = None
     show_date: bool = False
     answers: list[StudyAnswer] = field(default_factory=list)
@@ -298,11 +304,12 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     try:
         model = run.models.of(Modality.XRAY if study.kind == "image" else Modality.CT, study.name)
         study_files = sources(study, run.series)
+        earlier = [] if run.earlier is None else run.earlier.sums()
     except (InputError, MemoryError):  # reading it says what is wrong
         return None
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
-    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study))
+    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study), earlier)
     if plain is None:
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
@@ -322,12 +329,14 @@ def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) ->
 
 def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Flag, ...]) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted; ``limits``: of the place that it is of."""
+    before = None if run.earlier is None else run.earlier.read_for(scan)
     if scan.modality is Modality.CT:
         return diagnose_ct(
             scan,
             model,
             read_s=read_s,
             wanted=lambda prediction: _wanted(run.reports, prediction.label, prediction.decision),
+            earlier=before,
         )
     diagnosis, seen, answer = _diagnosed(model, scan, read_s, limits)
     if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):

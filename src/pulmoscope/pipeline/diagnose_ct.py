@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.change import Change
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Prediction, Scan, SliceResult
 from pulmoscope.inference.answer import CtAnswer, named
+from pulmoscope.inference.change import change_of, measured_alone, to_compare
 from pulmoscope.inference.ct import CtResult, infer
 from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.missing import imputed
 from pulmoscope.inference.patient_rule import suspicious
+from pulmoscope.pipeline.change.earlier import about_earlier
 from pulmoscope.quality import ct_rules
 from pulmoscope.runtime.model import Model
 
@@ -34,6 +37,7 @@ def diagnose_ct(
     *,
     read_s: float = 0.0,
     wanted: Callable[[Prediction], bool] = lambda _: True,
+    earlier: Scan | None = None,
 ) -> Diagnosis:
     """Diagnose a CT.
 
@@ -42,15 +46,18 @@ def diagnose_ct(
         model: one whose bundle is of modality CT.
         read_s: what reading took, for the timings.
         wanted: whether to show what the most suspicious slices were predicted by.
+        earlier: an earlier CT of the same patient, to compare this one with.
 
     Raises:
-        UnsuitableError: no slice shows enough lung to be predicted.
+        UnsuitableError: no slice shows enough lung to be predicted; or one of the two can't be measured.
     """
     start = perf_counter()
     seen = look_at(scan)
     looked = perf_counter()
     result = infer(seen, model)
     predicted = perf_counter()
+    change = None if earlier is None else _change(seen, result, earlier)
+    compared = perf_counter()
     answer = result.answer
     diagnosis = Diagnosis(
         scan=seen.scan,
@@ -59,19 +66,28 @@ def diagnose_ct(
         prediction=result.prediction,
         slices=_results(seen, result, model.bundle.classes),
         levels=answer.levels,
-        timings_s={"read": read_s, "look": looked - start, "predict": predicted - looked},
+        timings_s={"read": read_s, "look": looked - start, "predict": predicted - looked}
+        | ({} if change is None else {"compare": compared - predicted}),
         software=versions_with(model.runtime),
         # What was calibrated are slices: it says nothing of a patient who follows from them by a rule.
         card=card(model) | ({} if answer.checked is None else {"calibration": {}, "thresholds": {}}),
         severity=result.severity,
         masks=result.masks,
         imputed=imputed(seen.search, seen.lungs, model.bundle.imputer),
+        change=change,
     )
     if not wanted(diagnosis.prediction):
         return diagnosis
     maps = _explanations(result, diagnosis)
-    timings_s = {**diagnosis.timings_s, "explain": perf_counter() - predicted}
+    timings_s = {**diagnosis.timings_s, "explain": perf_counter() - compared}
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
+
+
+def _change(seen: SeenCt, result: CtResult, earlier: Scan) -> Change:
+    """What has changed since an earlier CT, which is measured as this one was."""
+    now = to_compare(seen, result.quality, result.severity, result.masks)
+    with about_earlier(seen.scan):
+        return change_of(now, measured_alone(earlier))
 
 
 def card(model: Model) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,11 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
 
 
 def kept(
-    folder: Path, sources: Sources, model: Mapping[str, str], limits: Collection[Flag] = ()
+    folder: Path,
+    sources: Sources,
+    model: Mapping[str, str],
+    limits: Collection[Flag] = (),
+    earlier: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
@@ -113,6 +117,7 @@ def kept(
         sources: the files, and what there was to remark about them without decoding any.
         limits: of the place that they are of: one that a survey did not find before, or finds no more, is no matter of
             the files.
+        earlier: the checksums of the files of the earlier CT that it is compared with; empty: with none.
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
@@ -120,6 +125,7 @@ def kept(
             plain["schema_version"] == SCHEMA_VERSION
             and [file["sha256"] for file in plain["input"]["files"]]
             == [file.sha256 for file in sources.files]
+            and _earlier_sums(plain["change"]) == list(earlier)
             and plain["model"] == dict(model)
             and plain["software"]["pulmoscope"] == __version__
             and {(flag.finding, flag.rule) for flag in sources.remarks}
@@ -133,6 +139,11 @@ def kept(
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return plain if same else None
+
+
+def _earlier_sums(change: Mapping[str, Any] | None) -> list[str]:
+    """The checksums of the earlier CT's files that a ``diagnosis.json`` names."""
+    return [] if change is None else [file["sha256"] for file in change["earlier"]["files"]]
 
 
 def save(

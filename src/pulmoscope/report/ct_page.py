@@ -10,6 +10,7 @@ from typing import Any
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.types import NOT_FILLED, Diagnosis, Imputed, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
+from pulmoscope.report.change import SlicePair, change_section
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.page import facts
 from pulmoscope.report.severity import (
@@ -67,6 +68,7 @@ class CtPictures:
         imputed: what stands around filled-in pixels; empty where nothing was filled in.
         affected: the slices with most lesion, the worst first: number → pictures with lungs and lesions outlined, in a
             lung and in a soft-tissue window; empty where severity was not measured.
+        pairs: slices beside those of an earlier CT; empty without one.
     """
 
     slices: Mapping[int, str]
@@ -77,6 +79,7 @@ class CtPictures:
     grey: str
     affected: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     imputed: str = ""
+    pairs: tuple[SlicePair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = Fal
         unlike=any(one.kind == "anomaly" for one in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], *pair) for index, pair in pictures.affected.items()],
+        change=None if diagnosis.change is None else change_section(diagnosis.change, pictures.pairs),
         grey=pictures.grey,
         imputed=pictures.imputed,
         geometry=[*geometry(scan, axis), *acquisition(scan, show_date=show_date)],

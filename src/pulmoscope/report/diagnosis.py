@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pulmoscope.core.change import Change
 from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import NOTICE, sha256_of_all
@@ -24,6 +25,7 @@ from pulmoscope.core.types import (
     SliceResult,
     Subject,
 )
+from pulmoscope.report.change import change_json
 from pulmoscope.report.severity import severity_json
 from pulmoscope.runtime.audited import recorded_trust
 
@@ -75,6 +77,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "severity": dict.fromkeys(_MEASURED[scan.modality])
         if diagnosis.severity is None
         else severity_json(diagnosis),
+        "change": None if diagnosis.change is None else _change(diagnosis.change),
         "explanations": [
             _explanation(shown, name, scan.modality)
             for shown, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True)
@@ -241,6 +244,11 @@ def _slice(result: SliceResult) -> dict[str, Any]:
 def _set(fitting: PredictionSet | None) -> dict[str, Any] | None:
     """The classes that can't be ruled out; None where the model has no such sets."""
     return None if fitting is None else {"coverage": fitting.coverage, "classes": list(fitting.classes)}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    """What has changed since an earlier CT."""
+    return {**change_json(change), "flags": [_flag(flag) for flag in change.flags]}
 
 
 def _imputed(imputed: Imputed | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, PredictionSet, Quality
+from pulmoscope.report.change import change_line
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import (
@@ -286,6 +287,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
             else []
         ),
         *_severity_lines(plain["severity"]),
+        *([f"Change          {change_line(plain['change'])}"] if plain.get("change") else []),
         *_answer_lines(plain),
         f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",

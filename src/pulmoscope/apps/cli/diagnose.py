@@ -48,7 +48,7 @@ class Report(StrEnum):
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What pictures are taken for, and which series of a CT is read."""
+    """What pictures are taken for, which series of a CT is read, and what it is compared with."""
 
     modality: Annotated[
         Modality,
@@ -59,6 +59,10 @@ class ReadingOptions:
     series: Annotated[
         str, typer.Option(help="SeriesInstanceUID of the CT series to read; default: chosen by stated rules.")
     ] = ""
+    earlier: Annotated[
+        Path | None,
+        typer.Option(help="An earlier CT of the same patient: what has changed since is measured and shown."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def command(
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries, studies
     from pulmoscope.io.studies import is_of_ct, paths
+    from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.drift.survey import Survey
@@ -152,9 +157,21 @@ def command(
         raise PulmoscopeError(
             "--name names one input, and there are several; --keep-names names them after their files"
         )
+    if reading.earlier is not None and len(first) > 1:
+        raise PulmoscopeError("--earlier compares one CT with an earlier one, and there are several inputs")
+    earlier = None if reading.earlier is None else Earlier(reading.earlier, reading.modality.value)
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
-    run = Run(models, out, _reports(results.report, few), reading.series, naming, survey, results.show_date)
+    run = Run(
+        models,
+        out,
+        _reports(results.report, few),
+        reading.series,
+        naming,
+        earlier,
+        survey,
+        results.show_date,
+    )
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)

@@ -1,0 +1,158 @@
+"""Two CTs of one patient, measured along the one path and compared: is more or less of the lungs affected?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import date
+
+from pulmoscope.core.change import Change, MeasuredCt, Verdict
+from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.severity import GRADES, SeverityMasks, SeverityMeasure
+from pulmoscope.core.types import Flag, FlagLevel, Quality, Scan, Units
+from pulmoscope.inference.decision import ct_quality
+from pulmoscope.inference.look import SeenCt, look_at
+from pulmoscope.inference.measure import measured, with_limits
+from pulmoscope.inference.missing import missing_flags
+from pulmoscope.io.patient_age import CHILD
+from pulmoscope.quality.ct_rules import LEAST_ML
+
+BREATHING = 0.2
+"""The lungs' volumes may differ by so much, as a fraction of the larger one: density depends on how deep a patient has
+breathed in."""
+THICKER = 1.5
+"""Slices may be so many times thicker in one CT than in the other."""
+
+
+def measured_alone(scan: Scan) -> MeasuredCt:
+    """A CT measured as in a diagnosis, without a model.
+
+    Raises:
+        UnsuitableError: it can't be measured.
+    """
+    seen = look_at(scan)
+    known = ct_quality(seen.scan, seen.lungs, ()).all_flags
+    quality = Quality((*known, *missing_flags(seen.search, seen.lungs)))
+    return to_compare(seen, quality, *with_limits(measured(seen.scan, seen.lungs, seen.missing), quality))
+
+
+def to_compare(
+    seen: SeenCt, quality: Quality, severity: SeverityMeasure | None, masks: SeverityMasks | None
+) -> MeasuredCt:
+    """A CT whose measure can be held against another.
+
+    Raises:
+        UnsuitableError: there is no measure, or the quality of the scan forbids to rely on it.
+    """
+    source = seen.scan.source
+    if seen.scan.units is not Units.HU:
+        rule = "a change is measured in HU"
+        raise UnsuitableError(source, "without-hu", "its values are grey levels, not HU", rule)
+    if severity is None or masks is None:
+        rule = f"at least {LEAST_ML} ml are compared"
+        raise UnsuitableError(source, "no-lungs", "the scan shows hardly any lung", rule)
+    # A child is referred because no model was checked on children; the measure has no model.
+    against = [flag for flag in quality.flags if flag.level is FlagLevel.REFUSE and flag.code != CHILD]
+    if against:
+        raise UnsuitableError(source, "not-comparable", against[0].finding, against[0].rule)
+    return MeasuredCt(seen.scan, quality, severity, masks, seen.missing)
+
+
+def change_of(now: MeasuredCt, earlier: MeasuredCt) -> Change:
+    """What has changed from the earlier CT to the one now."""
+    difference = now.severity.percent_affected - earlier.severity.percent_affected
+    low, high = difference_interval(now.severity, earlier.severity)
+    verdict = Verdict.UNCLEAR
+    if {now.severity.grade, earlier.severity.grade} != {GRADES[0]}:  # less is none, by either measure
+        verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.UNCLEAR
+    days = days_between(earlier.scan, now.scan)
+    return Change(earlier, now, verdict, difference, (low, high), days, tuple(_flags(now, earlier, days)))
+
+
+def difference_interval(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
+    """Between what the true difference lies, in points, as often as each truth lies within its measure's interval.
+
+    The errors of the two measures are combined in quadrature, each side by itself, as intervals need not be symmetric
+    (MOVER: Zou and Donner, Statistics in Medicine 27, 2008, section 2). They are taken for independent, which is
+    cautious: what the measure gets wrong in a patient, it gets wrong in both CTs.
+    """
+    (now_low, now_high), (earlier_low, earlier_high) = now.interval, earlier.interval
+    at_now, at_earlier = now.percent_affected, earlier.percent_affected
+    below = math.hypot(at_now - now_low, earlier_high - at_earlier)
+    above = math.hypot(now_high - at_now, at_earlier - earlier_low)
+    return at_now - at_earlier - below, at_now - at_earlier + above
+
+
+def days_between(earlier: Scan, now: Scan) -> int | None:
+    """Days from one study to the other, negative where the first is the later one; None where a date is not known."""
+    dates = [_facts(scan).study_date for scan in (earlier, now)]
+    if not all(dates):
+        return None
+    first, last = map(date.fromisoformat, dates)
+    return (last - first).days
+
+
+def _flags(now: MeasuredCt, earlier: MeasuredCt, days: int | None) -> Iterator[Flag]:
+    """Why two CTs can't be compared well."""
+    facts = [_facts(one.scan) for one in (now, earlier)]
+    if not all(known.patient for known in facts):
+        finding = "the files do not say that both CTs are of one patient"
+        yield Flag("patient-unknown", FlagLevel.WARN, finding, "PatientID is the same in both")
+    if days is None:
+        finding = "the files do not say how many days lie between the CTs, nor which one is the earlier"
+        yield Flag("dates-unknown", FlagLevel.INFO, finding)
+    yield from _breathing(now.severity.volumes_ml["both"], earlier.severity.volumes_ml["both"])
+    yield from _acquisition(now, earlier)
+    for which, limits in (("now", now.severity.limits), ("earlier", earlier.severity.limits)):
+        if limits:
+            title = "the CT now" if which == "now" else "the earlier CT"
+            yield Flag(
+                f"limited-{which}", FlagLevel.WARN, f"the measure of {title} is limited: {' '.join(limits)}"
+            )
+
+
+def _breathing(now_ml: float, earlier_ml: float) -> Iterator[Flag]:
+    """Whether the lungs were filled differently.
+
+    Lesions count as lung here: of the air alone a growing pneumonia takes as much as breathing out does.
+    """
+    larger = max(now_ml, earlier_ml)
+    if larger - min(now_ml, earlier_ml) <= BREATHING * larger:
+        return
+    finding = f"the lungs have {now_ml:.0f} ml now and {earlier_ml:.0f} ml in the earlier CT"
+    rule = f"within {100 * BREATHING:.0f} %: lung is denser where it is breathed out"
+    yield Flag("lung-volume", FlagLevel.WARN, finding, rule)
+
+
+def _acquisition(now: MeasuredCt, earlier: MeasuredCt) -> Iterator[Flag]:
+    """What differs in how the two were made."""
+    thick_now, thick_earlier = _thicknesses_mm(now.scan, earlier.scan)
+    if max(thick_now, thick_earlier) > THICKER * min(thick_now, thick_earlier):
+        finding = f"slices are {thick_now:.3g} mm thick now and {thick_earlier:.3g} mm in the earlier CT"
+        rule = f"at most {THICKER:.3g} times as thick: thick slices blur small lesions"
+        yield Flag("slice-thickness", FlagLevel.WARN, finding, rule)
+    kernels = [_facts(one.scan).kernel for one in (now, earlier)]
+    if all(kernels) and kernels[0] != kernels[1]:
+        finding = (
+            f"the reconstruction kernel is one for {kernels[0]} tissue now and for {kernels[1]} tissue before"
+        )
+        yield Flag("kernel", FlagLevel.WARN, finding, "one kind of kernel: it changes densities at edges")
+    contrast = [any(flag.code == "contrast" for flag in one.quality.flags) for one in (now, earlier)]
+    if contrast[0] != contrast[1]:
+        finding = f"contrast medium was given {'now' if contrast[0] else 'for the earlier CT'} only"
+        yield Flag("contrast", FlagLevel.WARN, finding, "with it, vessels and lung are denser")
+
+
+def _thicknesses_mm(now: Scan, earlier: Scan) -> tuple[float, float]:
+    """How thick the slices are; how far they lie apart, where the files of either don't say."""
+    known = [_facts(scan).thickness_mm for scan in (now, earlier)]
+    if known[0] and known[1]:
+        return known[0], known[1]
+    assert now.spacing_mm is not None  # as both were measured
+    assert earlier.spacing_mm is not None
+    return now.spacing_mm[0], earlier.spacing_mm[0]
+
+
+def _facts(scan: Scan) -> CtFacts:
+    return scan.facts or CtFacts()

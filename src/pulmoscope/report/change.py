@@ -1,0 +1,162 @@
+"""What has changed since an earlier CT: as plain data, and in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulmoscope.core.change import Change, MeasuredCt, Verdict
+from pulmoscope.core.files import sha256_of_all
+from pulmoscope.report.severity import REGION_TITLES
+
+VERDICTS: Mapping[str, str] = {
+    Verdict.MORE: "More of the lungs is affected",
+    Verdict.LESS: "Less of the lungs is affected",
+    Verdict.UNCLEAR: "No clear change",
+}
+LESION_TITLES = {
+    "total": "Lesions",
+    "ground_glass": "of them ground glass",
+    "consolidation": "of them consolidation",
+}
+
+
+@dataclass(frozen=True)
+class SlicePair:
+    """Two slices at the same height of the lungs.
+
+    Attributes:
+        earlier, now: their numbers.
+        earlier_picture, now_picture: with lungs and lesions drawn in, as ``data:`` addresses.
+        height: 0 at the base of the lungs, 1 at their apex.
+    """
+
+    earlier: int
+    now: int
+    earlier_picture: str
+    now_picture: str
+    height: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: what, in which unit, in the earlier CT and now; None where the scan shows none of it."""
+
+    title: str
+    earlier: float | None
+    now: float | None
+    inner: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """Now less earlier."""
+        return None if self.earlier is None or self.now is None else self.now - self.earlier
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """What ``diagnosis.json`` holds of a change, but for its flags."""
+    files = change.earlier.scan.files
+    return {
+        "verdict": change.verdict.value,
+        "difference": round(change.difference, 2),
+        "interval": [round(end, 2) for end in change.interval],
+        "days": change.days,
+        "earlier": {
+            "sha256": sha256_of_all([file.sha256 for file in files]),
+            "files": [{"name": file.name, "sha256": file.sha256} for file in files],
+            **_measured_json(change.earlier),
+        },
+        "now": _measured_json(change.now),
+    }
+
+
+def change_section(change: Change, pairs: Sequence[SlicePair]) -> dict[str, Any]:
+    """What the page's section on a change says."""
+    return {
+        "title": VERDICTS[change.verdict],
+        "sentence": sentence(change),
+        "flags": change.flags,
+        "percents": percents_table(change),
+        "volumes": volumes_table(change),
+        "pairs": pairs,
+    }
+
+
+def sentence(change: Change) -> str:
+    """The change in a few words for someone who sees one for the first time."""
+    then, now = change.earlier.severity, change.now.severity
+    low, high = change.interval
+    return (
+        f"{then.percent_affected:.1f} % of the lungs was affected in the earlier CT{_since(change.days)}, "
+        f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points, and with what both measures may err "
+        f"{low:+.1f} to {high:+.1f}. {_MEANING[change.verdict]}"
+    ).replace("-", "−")
+
+
+def change_line(plain: Mapping[str, Any]) -> str:
+    """The change of a ``diagnosis.json`` in a line for a terminal."""
+    then, now = plain["earlier"]["percent_affected"], plain["now"]["percent_affected"]
+    codes = ", ".join(flag["code"] for flag in plain["flags"])
+    return (
+        f"{VERDICTS[plain['verdict']]}: {now:.1f} % after {then:.1f} % in the earlier CT{_since(plain['days'])}"
+        f"{f' (mind: {codes})' if codes else ''}"
+    )
+
+
+def percents_table(change: Change) -> list[Row]:
+    """Percent affected of each region, of each lung and of both."""
+    then, now = change.earlier.severity, change.now.severity
+    regions = [
+        Row(title, then.regions[name].affected, now.regions[name].affected)
+        for name, title in REGION_TITLES.items()
+    ]
+    return [
+        *regions,
+        Row("Right lung", then.right, now.right),
+        Row("Left lung", then.left, now.left),
+        Row("Both lungs", then.percent_affected, now.percent_affected),
+    ]
+
+
+def volumes_table(change: Change) -> list[Row]:
+    """Volumes of both lungs and of the lesions, ml."""
+    then, now = change.earlier, change.now
+    lesions = [
+        Row(title, then.lesion_ml[name], now.lesion_ml[name], inner=name != "total")
+        for name, title in LESION_TITLES.items()
+    ]
+    lungs = Row("Both lungs", then.severity.volumes_ml["both"], now.severity.volumes_ml["both"])
+    return [lungs, *lesions]
+
+
+_MEANING = {
+    Verdict.MORE: "That is more than the measure errs: more of the lungs is affected.",
+    Verdict.LESS: "That is more than the measure errs: less of the lungs is affected.",
+    Verdict.UNCLEAR: "Within that lies no change at all: the measure can't tell whether anything has changed.",
+}
+
+
+def _since(days: int | None) -> str:
+    """How long ago; empty where that is not known."""
+    return "" if days is None else f", {days} day{'s' * (days != 1)} before"
+
+
+def _measured_json(ct: MeasuredCt) -> dict[str, Any]:
+    """One CT of the two, measured."""
+    severity = ct.severity
+    return {
+        "percent_affected": round(severity.percent_affected, 2),
+        "interval": [round(end, 2) for end in severity.interval],
+        "lungs_ml": round(severity.volumes_ml["both"], 1),
+        "lesion_ml": {name: round(volume, 1) for name, volume in ct.lesion_ml.items()},
+        "regions": {
+            name: {
+                "volume_ml": round(region.volume_ml, 1),
+                "affected": None if region.affected is None else round(region.affected, 2),
+                "lesion_ml": round(region.volume_ml * (region.affected or 0.0) / 100, 1),
+            }
+            for name, region in severity.regions.items()
+        },
+        "limits": list(severity.limits),
+    }
