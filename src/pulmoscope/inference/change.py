@@ -23,6 +23,10 @@ BREATHING = 0.2
 breathed in."""
 THICKER = 1.5
 """Slices may be so many times thicker in one CT than in the other."""
+INCOMPLETE = ("one-lung", "lungs-cut", "truncated-fov", "missing-slices", "missing-data")
+"""Flags of a scan that shows not all of the lungs."""
+FIRST_CT = date(1971, 10, 1)
+"""The day of the first scan of a patient; an earlier date is a placeholder."""
 
 
 def measured_alone(scan: Scan) -> MeasuredCt:
@@ -61,13 +65,24 @@ def to_compare(
 
 def change_of(now: MeasuredCt, earlier: MeasuredCt) -> Change:
     """What has changed from the earlier CT to the one now."""
-    difference = now.severity.percent_affected - earlier.severity.percent_affected
-    low, high = difference_interval(now.severity, earlier.severity)
-    verdict = Verdict.UNCLEAR
-    if {now.severity.grade, earlier.severity.grade} != {GRADES[0]}:  # less is none, by either measure
-        verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.UNCLEAR
     days = days_between(earlier.scan, now.scan)
-    return Change(earlier, now, verdict, difference, (low, high), days, tuple(_flags(now, earlier, days)))
+    return Change(
+        earlier,
+        now,
+        verdict_of(now.severity, earlier.severity),
+        now.severity.percent_affected - earlier.severity.percent_affected,
+        difference_interval(now.severity, earlier.severity),
+        days,
+        tuple(_flags(now, earlier, days)),
+    )
+
+
+def verdict_of(now: SeverityMeasure, earlier: SeverityMeasure) -> Verdict:
+    """More or less where the interval of the difference leaves no change out; unclear where both measures are none."""
+    low, high = difference_interval(now, earlier)
+    if now.grade == earlier.grade == GRADES[0] or low <= 0 <= high:
+        return Verdict.UNCLEAR
+    return Verdict.MORE if low > 0 else Verdict.LESS
 
 
 def difference_interval(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
@@ -90,7 +105,7 @@ def days_between(earlier: Scan, now: Scan) -> int | None:
     if not all(dates):
         return None
     first, last = map(date.fromisoformat, dates)
-    return (last - first).days
+    return (last - first).days if min(first, last) >= FIRST_CT else None
 
 
 def _flags(now: MeasuredCt, earlier: MeasuredCt, days: int | None) -> Iterator[Flag]:
@@ -104,11 +119,11 @@ def _flags(now: MeasuredCt, earlier: MeasuredCt, days: int | None) -> Iterator[F
         yield Flag("dates-unknown", FlagLevel.INFO, finding)
     yield from _breathing(now.severity.volumes_ml["both"], earlier.severity.volumes_ml["both"])
     yield from _acquisition(now, earlier)
-    for which, limits in (("now", now.severity.limits), ("earlier", earlier.severity.limits)):
-        if limits:
-            title = "the CT now" if which == "now" else "the earlier CT"
+    for which, title, one in (("now", "the CT now", now), ("earlier", "the earlier CT", earlier)):
+        lacking = [flag.finding for flag in one.quality.flags if flag.code in INCOMPLETE]
+        if lacking:
             yield Flag(
-                f"limited-{which}", FlagLevel.WARN, f"the measure of {title} is limited: {' '.join(limits)}"
+                f"incomplete-{which}", FlagLevel.WARN, f"{title} was not measured whole: {'; '.join(lacking)}"
             )
 
 

@@ -41,12 +41,17 @@ class SlicePair:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: what, in which unit, in the earlier CT and now; None where the scan shows none of it."""
+    """A line of a table.
+
+    Attributes:
+        earlier, now: None where the scan shows none of it.
+        kind: ``sum``: of several lines; ``inner``: part of the one above; empty: neither.
+    """
 
     title: str
     earlier: float | None
     now: float | None
-    inner: bool = False
+    kind: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -89,8 +94,8 @@ def sentence(change: Change) -> str:
     low, high = change.interval
     return (
         f"{then.percent_affected:.1f} % of the lungs was affected in the earlier CT{_since(change.days)}, "
-        f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points, and with what both measures may err "
-        f"{low:+.1f} to {high:+.1f}. {_MEANING[change.verdict]}"
+        f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points; with what both measures may err, between "
+        f"{low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
     ).replace("-", "−")
 
 
@@ -113,9 +118,9 @@ def percents_table(change: Change) -> list[Row]:
     ]
     return [
         *regions,
-        Row("Right lung", then.right, now.right),
-        Row("Left lung", then.left, now.left),
-        Row("Both lungs", then.percent_affected, now.percent_affected),
+        Row("Right lung", then.right, now.right, "sum"),
+        Row("Left lung", then.left, now.left, "sum"),
+        Row("Both lungs", then.percent_affected, now.percent_affected, "sum"),
     ]
 
 
@@ -123,7 +128,7 @@ def volumes_table(change: Change) -> list[Row]:
     """Volumes of both lungs and of the lesions, ml."""
     then, now = change.earlier, change.now
     lesions = [
-        Row(title, then.lesion_ml[name], now.lesion_ml[name], inner=name != "total")
+        Row(title, then.lesion_ml[name], now.lesion_ml[name], "" if name == "total" else "inner")
         for name, title in LESION_TITLES.items()
     ]
     lungs = Row("Both lungs", then.severity.volumes_ml["both"], now.severity.volumes_ml["both"])

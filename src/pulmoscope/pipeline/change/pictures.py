@@ -43,6 +43,9 @@ def corresponding(change: Change) -> list[tuple[int, int, float]]:
     now_mm2, earlier_mm2 = _lesions_mm2(change.now), _lesions_mm2(change.earlier)
     pairs = []
     for part in np.array_split(list(heights), min(PARTS, len(heights))):
+        part = part[
+            len(part) // PARTS : len(part) - len(part) // PARTS
+        ]  # pairs of neighbouring parts lie apart
         affected = [now_mm2[index] + earlier_mm2[nearest[index]] for index in part]
         index = int(part[int(np.argmax(affected))] if any(affected) else part[len(part) // 2])
         pairs.append((nearest[index], index, heights[index]))
