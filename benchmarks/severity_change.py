@@ -2,10 +2,10 @@
 
     python benchmarks/severity_change.py [--chests 6] [--processes 1]
 
-Every chest is drawn with each grade of disease, twice: the second time as another scanner makes it (dose, kernel, field
-of view and slice thickness are drawn anew). Each scan is measured once; then every first scan of a chest is compared with
-every second one, which for scans of the same grade is no change at all. How deep the patient has breathed in is the same
-in all of them. Intervals are 95 %, by Clopper and Pearson.
+Every chest is drawn with each grade of disease, twice: the second time as another scanner makes it (dose, kernel,
+field of view and slice thickness are drawn anew). Each scan is measured once; then every first scan of a chest is
+compared with every second one, which for scans of the same grade is no change at all. How deep the patient has breathed
+in is the same in all of them. Intervals are 95 %, by Clopper and Pearson.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 
 import numpy as np
+from scipy.stats import binomtest
 
 from pulmoscope.core.change import Verdict
 from pulmoscope.core.severity import SeverityMeasure
@@ -51,8 +52,14 @@ def main() -> None:
         calls.setdefault(band, Counter())[called] += 1
     for band, counts in sorted(calls.items()):
         total = counts.total()
-        parts = ", ".join(f"{name} {counts[name]} of {total}" for name in ("right", "none", "wrong"))
+        parts = ", ".join(f"{name} {_counted(counts[name], total)}" for name in ("right", "none", "wrong"))
         sys.stdout.write(f"true difference {BANDS[band]:g} to {BANDS[band + 1]:g} points: {parts}\n")
+
+
+def _counted(count: int, total: int) -> str:
+    """A count and what fraction it may be of."""
+    bounds = binomtest(count, total).proportion_ci(method="exact")
+    return f"{count} of {total} ({100 * bounds.low:.0f} to {100 * bounds.high:.0f} %)"
 
 
 def _measured(chest: int, grade: str, scan: int) -> tuple[float, SeverityMeasure]:

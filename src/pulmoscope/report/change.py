@@ -94,8 +94,8 @@ def sentence(change: Change) -> str:
     low, high = change.interval
     return (
         f"{then.percent_affected:.1f} % of the lungs was affected in the earlier CT{_since(change.days)}, "
-        f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points; with what both measures may err, between "
-        f"{low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
+        f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points; with what both measures may err, "
+        f"between {low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
     ).replace("-", "−")
 
 
