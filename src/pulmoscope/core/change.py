@@ -55,7 +55,7 @@ class MeasuredCt:
         """``total``, ``ground_glass`` and ``consolidation`` → ml."""
         assert self.scan.spacing_mm is not None  # as it was measured
         voxel_ml = float(np.prod(self.scan.spacing_mm)) / 1000
-        counts = {label: np.count_nonzero(self.masks.lesions == label) for label in LESIONS["total"]}
+        counts = {label: int(np.count_nonzero(self.masks.lesions == label)) for label in LESIONS["total"]}
         return {name: voxel_ml * sum(counts[label] for label in labels) for name, labels in LESIONS.items()}
 
 

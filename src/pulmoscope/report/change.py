@@ -8,7 +8,8 @@ from typing import Any
 
 from pulmoscope.core.change import Change, MeasuredCt, Verdict
 from pulmoscope.core.files import sha256_of_all
-from pulmoscope.report.severity import REGION_TITLES
+from pulmoscope.core.severity import SeverityMeasure
+from pulmoscope.report.severity import PART_TITLES
 
 VERDICTS: Mapping[str, str] = {
     Verdict.MORE: "More of the lungs is affected",
@@ -45,13 +46,13 @@ class Row:
 
     Attributes:
         earlier, now: None where the scan shows none of it.
-        kind: ``sum``: of several lines; ``inner``: part of the one above; empty: neither.
+        inner: whether it is part of a line above.
     """
 
     title: str
     earlier: float | None
     now: float | None
-    kind: str = ""
+    inner: bool
 
     @property
     def difference(self) -> float | None:
@@ -110,29 +111,27 @@ def change_line(plain: Mapping[str, Any]) -> str:
 
 
 def percents_table(change: Change) -> list[Row]:
-    """Percent affected of each region, of each lung and of both."""
-    then, now = change.earlier.severity, change.now.severity
-    regions = [
-        Row(title, then.regions[name].affected, now.regions[name].affected)
-        for name, title in REGION_TITLES.items()
-    ]
-    return [
-        *regions,
-        Row("Right lung", then.right, now.right, "sum"),
-        Row("Left lung", then.left, now.left, "sum"),
-        Row("Both lungs", then.percent_affected, now.percent_affected, "sum"),
-    ]
+    """Percent affected of both lungs, of each one and of each region."""
+    then, now = _percents(change.earlier.severity), _percents(change.now.severity)
+    return [Row(title, then[part], now[part], inner="-" in part) for part, title in PART_TITLES.items()]
 
 
 def volumes_table(change: Change) -> list[Row]:
     """Volumes of both lungs and of the lesions, ml."""
     then, now = change.earlier, change.now
-    lesions = [
-        Row(title, then.lesion_ml[name], now.lesion_ml[name], "" if name == "total" else "inner")
-        for name, title in LESION_TITLES.items()
+    return [
+        Row("Both lungs", then.severity.volumes_ml["both"], now.severity.volumes_ml["both"], inner=False),
+        *(
+            Row(title, then.lesion_ml[name], now.lesion_ml[name], inner=name != "total")
+            for name, title in LESION_TITLES.items()
+        ),
     ]
-    lungs = Row("Both lungs", then.severity.volumes_ml["both"], now.severity.volumes_ml["both"])
-    return [lungs, *lesions]
+
+
+def _percents(severity: SeverityMeasure) -> dict[str, float | None]:
+    """Percent affected of every part."""
+    whole = {"both": severity.percent_affected, "right": severity.right, "left": severity.left}
+    return {**whole, **{name: region.affected for name, region in severity.regions.items()}}
 
 
 _MEANING = {

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.files import sha256_of
 from pulmoscope.io.ct.header import SliceHeader
 
 _KERNELS = re.compile(
@@ -32,4 +33,5 @@ def series_facts(headers: Sequence[SliceHeader]) -> CtFacts:
         thickness_mm,
         instances if numbered else (),
         date,
+        next((sha256_of(header.patient.encode()) for header in headers if header.patient), ""),
     )
