@@ -56,6 +56,7 @@ def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     assert found["prediction"] == {**old["prediction"], "set": None}
     changed = {"schema_version", "quality", "limits", "slices", "prediction"}
     assert (found["input"].pop("acquisition"), found["severity"].pop("interval")) == (None, None)
+    assert found.pop("change") is None
     assert {key: found[key] for key in found.keys() - changed} == {
         key: old[key] for key in old.keys() - changed
     }

@@ -153,31 +153,35 @@ def command(
         models.expect_ct()  # loads while headers are read
     hinted = _hinted(studies(listed, reading.modality.value), silent=quiet)
     first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
-    if results.name and len(first) > 1:
-        raise PulmoscopeError(
-            "--name names one input, and there are several; --keep-names names them after their files"
-        )
-    if reading.earlier is not None and len(first) > 1:
-        raise PulmoscopeError("--earlier compares one CT with an earlier one, and there are several inputs")
+    if len(first) > 1:
+        _check_for_several(reading, results)
     earlier = None if reading.earlier is None else Earlier(reading.earlier, reading.modality.value)
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
-    run = Run(
-        models,
-        out,
-        _reports(results.report, few),
-        reading.series,
-        naming,
-        earlier,
-        survey,
-        results.show_date,
-    )
+    reports = _reports(results.report, few)
+    run = Run(models, out, reports, reading.series, naming, earlier, survey, results.show_date)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if not quiet:
         _tell_run(run, tally, few=few, alone=len(first) == 1)
     raise typer.Exit(tally.exit_code())
+
+
+def _check_for_several(reading: ReadingOptions, results: ResultOptions) -> None:
+    """Refuse options that are for one input alone.
+
+    Raises:
+        PulmoscopeError: there is one.
+    """
+    from pulmoscope.core.errors import PulmoscopeError
+
+    if results.name:
+        raise PulmoscopeError(
+            "--name names one input, and there are several; --keep-names names them after their files"
+        )
+    if reading.earlier is not None:
+        raise PulmoscopeError("--earlier compares one CT with an earlier one, and there are several inputs")
 
 
 def _left_out(folders: Sequence[str]) -> str:
