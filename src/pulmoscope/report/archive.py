@@ -20,8 +20,8 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
     """The contents of a ``diagnosis.json`` in today's form, whichever version wrote it.
 
     Before 3.0 the bands of the left lung were of its thirds, which are no regions any more: ``severity.bands`` is
-    without them; ``severity.interval``, ``input.acquisition`` and a slice's ``instance`` are None, as is ``change``. Before 2.1 nothing
-    was said of which classes can't be ruled out: ``prediction.set`` is None there.
+    without them; ``severity.interval``, ``input.acquisition``, ``change`` and a slice's ``instance`` are None. Before
+    2.1 nothing was said of which classes can't be ruled out: ``prediction.set`` is None there.
 
     A file before 2.0 did not tell flags about the model from those about the image: its ``quality`` is as it was
     written, with all of them, and ``limits`` is empty. A flag of such a file says all in ``finding``.

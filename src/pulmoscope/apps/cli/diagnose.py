@@ -17,6 +17,7 @@ from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime
 
 if TYPE_CHECKING:
     from pulmoscope.io import Study
+    from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.diagnose import Outcome, Reports, Run
     from pulmoscope.pipeline.drift.survey import Place
     from pulmoscope.pipeline.film_studies import StudyAnswer
@@ -135,7 +136,6 @@ def command(
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries, studies
     from pulmoscope.io.studies import is_of_ct, paths
-    from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.drift.survey import Survey
@@ -155,17 +155,23 @@ def command(
     first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
     if len(first) > 1:
         _check_for_several(reading, results)
-    earlier = None if reading.earlier is None else Earlier(reading.earlier, reading.modality.value)
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
     reports = _reports(results.report, few)
-    run = Run(models, out, reports, reading.series, naming, earlier, survey, results.show_date)
+    run = Run(models, out, reports, reading.series, naming, _earlier(reading), survey, results.show_date)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
     if not quiet:
         _tell_run(run, tally, few=few, alone=len(first) == 1)
     raise typer.Exit(tally.exit_code())
+
+
+def _earlier(reading: ReadingOptions) -> Earlier | None:
+    """The CT that the only input is compared with."""
+    from pulmoscope.pipeline.change.earlier import Earlier
+
+    return None if reading.earlier is None else Earlier(reading.earlier, reading.modality.value)
 
 
 def _check_for_several(reading: ReadingOptions, results: ResultOptions) -> None:
