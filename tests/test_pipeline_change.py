@@ -357,6 +357,8 @@ def test_json_and_page_tell_the_change_and_nothing_identifying(
     assert section.count("<img") == 2 * 6
     assert "+10.8" in section
     assert "13 days" in section
+    shown = re.findall(r"slice (\d+) \(instance (\d+)\)", section.partition("<figcaption>")[2])
+    assert {int(slice_) + int(instance) for slice_, instance in shown} == {60}  # scanned from head to feet
     index = json.loads((tmp_path / "out/index.json").read_text())
     assert [entry["outcome"] for entry in index["inputs"]] == ["diagnosed"]
     for path in (tmp_path / "out").rglob("*"):

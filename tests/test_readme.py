@@ -103,6 +103,10 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("film.png", "radiograph.png"):
         shutil.copy(next((home / "drawn").rglob("*.png")), home / name)
     next((home / "scan").rglob("*.dcm")).parent.rename(home / "STUDY")
+    typed(
+        "pulmoscope datasets phantom --kind ct --classes COVID --slices 24 --size 160 --seed 1 -o later", home
+    )
+    next((home / "later").rglob("*.dcm")).parent.rename(home / "LATER")
     shutil.copytree(BUNDLE, home / "run")
     typed("pulmoscope evaluate run --data mydata -o other-test --bootstrap 0", home)
     return home

@@ -9,6 +9,7 @@ from typing import Any
 from pulmoscope.core.change import Change, MeasuredCt, Verdict
 from pulmoscope.core.files import sha256_of_all
 from pulmoscope.core.severity import SeverityMeasure
+from pulmoscope.core.types import Scan
 from pulmoscope.report.severity import PART_TITLES
 
 VERDICTS: Mapping[str, str] = {
@@ -28,13 +29,13 @@ class SlicePair:
     """Two slices at the same height of the lungs.
 
     Attributes:
-        earlier, now: their numbers.
+        earlier, now: «slice 42 (instance 58)», without the instance where the files don't say.
         earlier_picture, now_picture: with lungs and lesions drawn in, as ``data:`` addresses.
         height: 0 at the base of the lungs, 1 at their apex.
     """
 
-    earlier: int
-    now: int
+    earlier: str
+    now: str
     earlier_picture: str
     now_picture: str
     height: float
@@ -98,6 +99,12 @@ def sentence(change: Change) -> str:
         f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points; with what both measures may err, "
         f"between {low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
     ).replace("-", "−")
+
+
+def slice_title(scan: Scan, index: int) -> str:
+    """A slice as a viewer finds it."""
+    instances = scan.facts.instances if scan.facts else ()
+    return f"slice {index}" + (f" (instance {instances[index]})" if instances else "")
 
 
 def change_line(plain: Mapping[str, Any]) -> str:

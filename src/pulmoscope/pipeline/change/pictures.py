@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pulmoscope.core.change import Change, MeasuredCt
 from pulmoscope.pipeline.pictures.lesions import painted
 from pulmoscope.pipeline.pictures.xray import data_jpeg, displayed, outlined
-from pulmoscope.report.change import SlicePair
+from pulmoscope.report.change import SlicePair, slice_title
 from pulmoscope.report.slice_axis import axis_of
 
 PARTS = 6
@@ -26,7 +26,13 @@ def slice_pairs(change: Change) -> tuple[SlicePair, ...]:
     side_mm = max(_lungs_mm(one) for one in (change.earlier, change.now)) + 2 * _MARGIN_MM
     frames = [_Frame.of(one, side_mm) for one in (change.earlier, change.now)]
     return tuple(
-        SlicePair(earlier, now, frames[0].picture(earlier), frames[1].picture(now), float(height))
+        SlicePair(
+            slice_title(change.earlier.scan, earlier),
+            slice_title(change.now.scan, now),
+            frames[0].picture(earlier),
+            frames[1].picture(now),
+            height,
+        )
         for earlier, now, height in corresponding(change)
     )
 
