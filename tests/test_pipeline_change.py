@@ -26,7 +26,13 @@ from pulmoscope.core.change import Change, Verdict
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Diagnosis, Quality
-from pulmoscope.inference.change import change_of, difference_interval, measured_alone, verdict_of
+from pulmoscope.inference.change import (
+    SAME_PATIENT,
+    change_of,
+    difference_interval,
+    measured_alone,
+    verdict_of,
+)
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.change.earlier import Earlier
@@ -98,9 +104,11 @@ def codes(change: Change) -> list[str]:
     return [flag.code for flag in change.flags]
 
 
-def of(percent: float, low: float, high: float, grade: str = "CT-1") -> SeverityMeasure:
+def of(
+    percent: float, low: float, high: float, grade: str = "CT-1", volume_ml: float = 4000
+) -> SeverityMeasure:
     """A measure with its interval."""
-    return SeverityMeasure(percent, (low, high), percent, percent, grade, 3, {}, {}, {}, ())
+    return SeverityMeasure(percent, (low, high), percent, percent, grade, 3, {}, {"both": volume_ml}, {}, ())
 
 
 def test_more_is_called_and_measured_as_it_was_drawn(worse: Diagnosis) -> None:
@@ -140,19 +148,36 @@ def test_nothing_is_called_where_only_the_noise_differs(tmp_path: Path, small: P
     assert change.interval[0] < 0 < change.interval[1]
 
 
-def test_errors_of_both_measures_are_combined_in_quadrature_each_side_by_itself() -> None:
+def test_errors_of_both_measures_are_combined_each_side_by_itself() -> None:
     now, earlier = of(10, 8, 13), of(4, 3, 8)
     low, high = difference_interval(now, earlier)
-    assert low == pytest.approx(6 - np.sqrt(2**2 + 4**2))
-    assert high == pytest.approx(6 + np.sqrt(3**2 + 1**2))
+    assert low == pytest.approx(6 - np.sqrt(2**2 + 4**2 - 2 * SAME_PATIENT * 2 * 4))
+    assert high == pytest.approx(6 + np.sqrt(3**2 + 1**2 - 2 * SAME_PATIENT * 3 * 1))
+    assert 6 - np.hypot(2, 4) < low  # some of the errors is common to both
+
+
+def test_what_breathing_out_may_add_is_not_taken_for_disease() -> None:
+    now, earlier = of(10, 8, 13), of(4, 3, 8)
+    low, high = difference_interval(now, earlier)
+    out_low, out_high = difference_interval(replace(now, volumes_ml={"both": 3200}), earlier)
+    assert out_high == high
+    assert 6 - out_low == pytest.approx(
+        np.hypot(6 - low, 2.5 * 0.2 * 10)
+    )  # a fifth less, which measures 10 %
+    in_low, in_high = difference_interval(replace(now, volumes_ml={"both": 5000}), earlier)
+    assert in_low == low
+    assert in_high - 6 == pytest.approx(np.hypot(high - 6, 2.5 * 0.2 * 4))
+    assert verdict_of(now, earlier) is Verdict.MORE
+    assert verdict_of(replace(now, volumes_ml={"both": 3000}), earlier) is Verdict.UNCLEAR
     assert difference_interval(earlier, now) == pytest.approx((-high, -low))
 
 
 @pytest.mark.parametrize(
     ("now", "earlier", "verdict"),
     [
-        (of(10, 8, 13), of(4, 3, 8), "more"),  # 6, of which 4.5 may be error
-        (of(10, 8, 13), of(4, 3, 10), "no-clear-change"),  # 6, of which 6.3 may be error
+        (of(10, 8, 13), of(4, 3, 8), "more"),
+        (of(5, 1, 9), of(4, 1, 8), "no-clear-change"),
+        (of(10, 2, 13), of(4, 3, 12), "more"),  # errors of equal size are common for the most part
         (of(4, 3, 8), of(10, 8, 13), "less"),
         (of(1.6, 1.5, 1.7, "CT-0"), of(0.1, 0, 0.2, "CT-0"), "no-clear-change"),  # both measures are none
         (of(1.9, 1.8, 2.0), of(0.1, 0, 0.2, "CT-0"), "more"),

@@ -18,6 +18,12 @@ from pulmoscope.inference.missing import missing_flags
 from pulmoscope.io.patient_age import CHILD
 from pulmoscope.quality.ct_rules import LEAST_ML
 
+SAME_PATIENT = 0.8
+"""How the errors of two measures of one patient go together, as a correlation: what the measure gets wrong in a chest,
+it mostly gets wrong twice. Chosen so that no change is called where there is none: ``docs/severity.md``."""
+DENSER = 2.5
+"""By what fraction the measured percentage rises, per fraction of the lungs' volume that is breathed out: the most of
+three real series whose density was raised as by breathing out (``docs/severity.md``)."""
 BREATHING = 0.2
 """The lungs' volumes may differ by so much, as a fraction of the larger one: density depends on how deep a patient has
 breathed in."""
@@ -86,17 +92,31 @@ def verdict_of(now: SeverityMeasure, earlier: SeverityMeasure) -> Verdict:
 
 
 def difference_interval(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
-    """Between what the true difference lies, in points, as often as each truth lies within its measure's interval.
+    """Between what the true difference lies, in points, by what both measures may err and by breathing.
 
-    The errors of the two measures are combined in quadrature, each side by itself, as intervals need not be symmetric
-    (MOVER: Zou and Donner, Statistics in Medicine 27, 2008, section 2). They are taken for independent, which is
-    cautious: what the measure gets wrong in a patient, it gets wrong in both CTs.
+    The ends of both intervals are combined in quadrature, each side by itself, as intervals need not be symmetric, less
+    what the two errors have in common, :data:`SAME_PATIENT` (MOVER: Zou and Donner, Statistics in Medicine 27, 2008,
+    section 2). To the side to which breathing leads, what it may do is added in quadrature.
     """
     (now_low, now_high), (earlier_low, earlier_high) = now.interval, earlier.interval
     at_now, at_earlier = now.percent_affected, earlier.percent_affected
-    below = math.hypot(at_now - now_low, earlier_high - at_earlier)
-    above = math.hypot(now_high - at_now, at_earlier - earlier_low)
+    too_much, too_little = _by_breathing(now, earlier)
+    below = math.hypot(_together(at_now - now_low, earlier_high - at_earlier), too_much)
+    above = math.hypot(_together(now_high - at_now, at_earlier - earlier_low), too_little)
     return at_now - at_earlier - below, at_now - at_earlier + above
+
+
+def _together(one: float, other: float) -> float:
+    """How far a difference may err that two errors go into."""
+    return math.sqrt(one**2 + other**2 - 2 * SAME_PATIENT * one * other)
+
+
+def _by_breathing(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
+    """By how many points the difference may be too large, and too small: smaller lungs are denser, and measure more."""
+    now_ml, earlier_ml = now.volumes_ml["both"], earlier.volumes_ml["both"]
+    if now_ml < earlier_ml:
+        return DENSER * (1 - now_ml / earlier_ml) * now.percent_affected, 0.0
+    return 0.0, DENSER * (1 - earlier_ml / now_ml) * earlier.percent_affected
 
 
 def days_between(earlier: Scan, now: Scan) -> int | None:

@@ -122,8 +122,8 @@ def _lungs_mm(ct: MeasuredCt) -> float:
 
 def _box(ct: MeasuredCt) -> tuple[tuple[int, int], tuple[int, int]]:
     """The rows and columns that show lung: the first, and the one behind the last."""
-    seen = ct.masks.lungs.any(axis=0)
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    seen = np.asarray(ct.masks.lungs.any(axis=0))
+    rows, columns = np.flatnonzero(np.any(seen, axis=1)), np.flatnonzero(np.any(seen, axis=0))
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
 
 
