@@ -3,9 +3,9 @@
     python benchmarks/severity_change.py [--chests 4] [--csv FILE]
 
 Every chest is drawn with each disease, twice: the second time as another scanner makes it (dose, kernel, field of
-view and slice thickness are drawn anew). Each scan is measured once. Printed is how far the two scans of one chest with the
-same disease differ; then every first scan of a chest is compared with every second one, which for the same disease is no
-change at all. How deep the patient has breathed in is the same in all of them. Intervals are 95 %, by Clopper and
+view and slice thickness are drawn anew). Each scan is measured once. Printed is how far the two scans of one chest with
+the same disease differ; then every first scan of a chest is compared with every second one, which for the same disease
+is no change at all. How deep the patient has breathed in is the same in all of them. Intervals are 95 %, by Clopper and
 Pearson. ``--csv`` keeps what was measured; a study that stands in the file is not drawn again.
 """
 
