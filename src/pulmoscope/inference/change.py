@@ -20,7 +20,7 @@ from pulmoscope.quality.ct_rules import LEAST_ML
 
 SAME_PATIENT = 0.8
 """How the errors of two measures of one patient go together, as a correlation: what the measure gets wrong in a chest,
-it mostly gets wrong twice. Chosen so that no change is called where there is none: ``docs/severity.md``."""
+it mostly gets wrong twice. Cautious: of simulated chests that two scanners scan it is 0.92 (``docs/severity.md``)."""
 DENSER = 2.5
 """By what fraction the measured percentage rises, per fraction of the lungs' volume that is breathed out: the most of
 three real series whose density was raised as by breathing out (``docs/severity.md``)."""
