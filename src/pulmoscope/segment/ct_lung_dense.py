@@ -40,6 +40,7 @@ GAS_HU, ORGAN_HU = -350, 46
 """What is lighter is gas in the bowel, as aerated lung is known already. Liver, spleen and muscle are denser; airless
 lung and fluid are not, without contrast medium."""
 
+FAT_HU, FAT_PX = (-125, -65), 3
 DEEP_MM, BEYOND_MM = 65.0, 6.0
 """So far from the ribs inwards something is added; and no gap is smaller."""
 
@@ -134,6 +135,8 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
         from_mm = np.maximum(near - 2, far - DEEP_MM)
         here = towards.costal & open_ & (towards.reach > from_mm) & (towards.reach <= far)
         here &= (soft[index] > GAS_HU) & (soft[index] < ORGAN_HU) & (coarse[index] < RIB_HU)
+        fat = ((soft[index] > FAT_HU[0]) & (soft[index] < FAT_HU[1])).astype(np.uint8)
+        here &= cv2.morphologyEx(fat, cv2.MORPH_OPEN, disc(FAT_PX)) == 0
         thick = cv2.morphologyEx((here | lung[index]).astype(np.uint8), cv2.MORPH_OPEN, disc(3)) > 0
         added[index] = thick & ~lung[index]
     return lung | added
