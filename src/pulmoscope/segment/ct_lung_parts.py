@@ -19,6 +19,9 @@ LUMEN_HU = -920
 DENT_MM, DENT_DEG, DENT_DEPTH_MM = 40, 30, 50
 """The largest dent in a lung's outline that is taken for dense lung: along the body, around it, inwards."""
 
+APEX_MM = 20
+"""So far below its top a lung tapers away from the ribs, and muscle fills the gap."""
+
 FRONT_DEG = 45
 """Farther to the front than this, seen from the chest's middle and against the side, is the heart."""
 
@@ -174,6 +177,8 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
     outer = outline(lung, reach, sector)
     level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
+    apex = np.flatnonzero(outer.any(axis=1))[-1] + 1 - max(1, round(APEX_MM / voxel_mm[0]))
+    level[apex:] = outer[apex:]
     added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
     for index in np.flatnonzero(outer.any(axis=1)):
         far, end = outer[index][sector], level[index][sector]
@@ -184,6 +189,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     lung = lung | _bordering(added, lung, beyond)
     outer = outline(lung, reach, sector)
     level = _ribs(coarse > RIB_HU, outer, reach, sector, round(RIB_MM / voxel_mm[0]))
+    level[apex:] = 0
     wall = (coarse > RIB_HU) | ((coarse > FAT_HU[0]) & (coarse < FAT_HU[1]))
     added[:], beyond = False, wall
     for index in np.flatnonzero(level.any(axis=1)):
