@@ -47,8 +47,9 @@ DEEP_MM, VESSEL_MM, VESSEL_HU, VESSEL_STEP_HU = 20.0, 15.0, -550, 200
 MASS_MM, ARM_MM = 13.0, 3.0
 """A dense thing that is so thick is no vessel, nor is what hangs on to it so near."""
 
-HILUM_DEEP_MM, HILUM_MM = 40.0, 24.0
-"""Deeper than this the hilum is near: its vessels, and what joins them, are up to so wide."""
+HILUM_DEEP_MM, HILUM_MM, HILUM_CLEAR = 40.0, 24.0, 0.5
+"""Deeper than this the hilum is near: its vessels, and what joins them, are up to so wide. In a slice of which less than
+this fraction is aerated, such a thing is more likely ill."""
 
 DOME_MM, CLEAR_HU = 10.0, -750
 """So near above the diaphragm a voxel may be half of it, or moved with it; it is where the lung above holds air."""
@@ -177,7 +178,8 @@ def _without_vessels(densities: Densities, index: int) -> FloatArray:
     plane = np.where(lung, densities.hu[index], np.float32(-1000))
     depth = _depth_mm(lung, densities.voxel_mm)
     vessels = _narrow(plane, densities, VESSEL_MM, MASS_MM) & (depth > DEEP_MM)
-    if (depth > HILUM_DEEP_MM).any():
+    clear = np.mean(plane[lung] < CLEAR_HU) > HILUM_CLEAR
+    if clear and (depth > HILUM_DEEP_MM).any():
         vessels |= _narrow(plane, densities, HILUM_MM, HILUM_MM) & (depth > HILUM_DEEP_MM)
     if not vessels.any():
         return np.asarray(densities.hu[index])

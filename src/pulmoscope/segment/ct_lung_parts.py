@@ -33,6 +33,9 @@ BONE_HU, RIB_HU, FAT_HU = 250, 170, (-140, -40)
 RIB_MM, RIB_GAP_MM = 12, 4
 """How far up and down a rib goes on, and how far from ribs lung ends."""
 
+HOLE_MM2, ABOVE_DOMES = (600, 3000), 0.5
+"""The largest hole of a slice that is dense lung, where a dome of the diaphragm may be one, and above this height."""
+
 TIP_MM2 = 80
 """A smaller tip of the diaphragm does not matter."""
 
@@ -122,13 +125,15 @@ def closed(lung: BoolArray, voxel_mm: Point) -> BoolArray:
     """Close gaps that vessels and small lesions leave, and small holes of a slice; a large one may be the liver."""
     width = max(3, round(16 / voxel_mm[2]))
     room = width
-    small = 600 / (voxel_mm[1] * voxel_mm[2])
+    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    above = heights[0] + ABOVE_DOMES * len(heights) if len(heights) else 0
     out = np.zeros(lung.shape, dtype=bool)
     for index, plane in enumerate(lung):
         if plane.any():
             padded = cv2.copyMakeBorder(plane.astype(np.uint8), room, room, room, room, cv2.BORDER_CONSTANT)
             whole = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(width))
             _, holes, stats, _ = cv2.connectedComponentsWithStats(1 - whole, connectivity=4)
+            small = HOLE_MM2[int(index >= above)] / (voxel_mm[1] * voxel_mm[2])
             whole[(stats[:, cv2.CC_STAT_AREA] < small)[holes]] = 1
             out[index] = whole[room:-room, room:-room] > 0
     return out

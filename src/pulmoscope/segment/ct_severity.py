@@ -43,7 +43,7 @@ REGIONS: Mapping[str, tuple[int, float, float]] = MappingProxyType(
 )
 """The score's five regions, where lobes would be: the side, and from what fraction of that lung's height to what."""
 
-NONE_PERCENT = 1.75
+NONE_PERCENT = 1.25
 """Less than this is none, of a region and of both lungs: what vessels leave over where nothing is ill."""
 
 SCORE_STEPS = (5.0, 26.0, 50.0, 75.0)
