@@ -29,7 +29,7 @@ RIM_MM = 2.0
 AERATED_HU, GLASS_HU = (-950, -720), -570
 """Between what densities aerated lung is looked for; and ground glass, about. A lesion's border lies half way."""
 
-SURE_HU = 40
+SURE_HU = 60
 """So much denser than its border is what surely is a lesion."""
 
 THICK_MM = 7.0
@@ -62,35 +62,43 @@ class Densities:
     Attributes:
         hu: float32 (slices, rows, columns); outside the lungs that of the nearest lung.
         labels: uint8 likewise: 0 none, 1 the right lung, 2 the left.
+        outside: bool likewise: what is no lung; a voxel of lung that was not observed is neither.
         box: which of the scan's rows and columns the grid covers.
         voxel_mm: (slice, row, column).
     """
 
     hu: FloatArray
     labels: Bytes
+    outside: BoolArray
     box: tuple[slice, slice]
     voxel_mm: Point
 
 
-def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
+def densities(
+    hu: FloatArray, labels: Bytes, spacing_mm: Point, missing: BoolArray | None = None
+) -> Densities:
     """Smooth the lungs' density; what lies outside them doesn't weigh in.
 
     Args:
         hu: float32 (slices, rows, columns), feet to head.
         labels: uint8 likewise: 0 none, 1 right, 2 left; not 0 everywhere.
         spacing_mm: (slice, row, column).
+        missing: bool likewise: voxels that were not observed; they don't weigh in either.
     """
+    everywhere = labels
+    labels = labels if missing is None else np.where(missing, np.uint8(0), labels)
     box = _box(np.asarray((labels > 0).any(axis=0)), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
     rows, columns = (part.stop - part.start for part in box)
     size = grid_size(rows, columns, spacing_mm, GRID_MM)
     voxel_mm = (spacing_mm[0], spacing_mm[1] * rows / size[1], spacing_mm[2] * columns / size[0])
     total = np.zeros((len(hu), size[1], size[0]), dtype=np.float32)
     weight, smooth = np.zeros_like(total), np.zeros_like(total)
-    small = np.zeros(total.shape, dtype=np.uint8)
+    small, outside = np.zeros(total.shape, dtype=np.uint8), np.ones(total.shape, dtype=bool)
     rim = disc(2 * max(1, round(RIM_MM / spacing_mm[1])) + 1)
 
     def shrink(index: int) -> None:
         lung = labels[index][box]
+        outside[index] = cv2.resize(everywhere[index][box], size, interpolation=cv2.INTER_NEAREST) == 0
         if not lung.any():
             return
         inner = cv2.erode((lung > 0).astype(np.uint8), rim, borderType=cv2.BORDER_CONSTANT, borderValue=1)
@@ -108,7 +116,7 @@ def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
 
     each(shrink, len(hu))
     each(blur, len(hu))
-    return Densities(smooth, small, box, voxel_mm)
+    return Densities(smooth, small, outside, box, voxel_mm)
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ def border_hu(densities: Densities) -> float:
     """
     low, high = AERATED_HU
     counts, edges = np.histogram(densities.hu[densities.labels > 0], np.arange(low, high + 1, 10))
-    smooth = np.convolve(counts, np.ones(5), mode="same")
+    smooth = np.convolve(counts, (1, 2, 3, 2, 1), mode="same")
     aerated = edges[smooth.argmax()] + 5 if counts.any() else high
     return float((aerated + GLASS_HU) / 2)
 
@@ -205,7 +213,7 @@ def _narrow(plane: FloatArray, densities: Densities, vessel_mm: float, mass_mm: 
 def _diaphragm(densities: Densities, clear: FloatArray) -> BoolArray:
     """Where a voxel is partly diaphragm: none of the lung is just below it, and lung full of air just above."""
     steps = max(1, round(DOME_MM / densities.voxel_mm[0]))
-    outside, aerated = densities.labels == 0, (densities.labels > 0) & (clear < CLEAR_HU)
+    outside, aerated = densities.outside, (densities.labels > 0) & (clear < CLEAR_HU)
     below, above = np.zeros_like(outside), np.zeros_like(outside)
     for step in range(1, min(steps, len(outside) - 1) + 1):
         below[step:] |= outside[:-step]

@@ -73,7 +73,7 @@ def measure(
     lungs = labels if missing is None else np.where(missing, np.uint8(0), labels)
     if not lungs.any():
         return None
-    smooth = densities(hu, lungs, spacing_mm)
+    smooth = densities(hu, labels, spacing_mm, missing)
     mask = _on_scan(lungs, smooth, lesions(smooth))
     lung_counts, lesion_counts = _counts(lungs, mask, smooth.box)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
