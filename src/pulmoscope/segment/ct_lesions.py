@@ -48,8 +48,8 @@ MASS_MM, ARM_MM = 13.0, 3.0
 """A dense thing that is so thick is no vessel, nor is what hangs on to it so near."""
 
 HILUM_DEEP_MM, HILUM_MM, HILUM_CLEAR = 40.0, 24.0, 0.5
-"""Deeper than this the hilum is near: its vessels, and what joins them, are up to so wide. In a slice of which less than
-this fraction is aerated, such a thing is more likely ill."""
+"""Deeper than this the hilum is near: its vessels, and what joins them, are up to so wide. In a slice of which less
+than this fraction is aerated, such a thing is more likely ill."""
 
 DOME_MM, CLEAR_HU = 10.0, -750
 """So near above the diaphragm a voxel may be half of it, or moved with it; it is where the lung above holds air."""

@@ -146,8 +146,12 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
 def _fat(soft: FloatArray, here: BoolArray) -> BoolArray:
     """The fat of a slice that is not only where lung would be added: of the mediastinum, or beyond the pleura."""
     fat = ((soft > FAT_HU[0]) & (soft < FAT_HU[1])).astype(np.uint8)
-    count, parts = cv2.connectedComponents(cv2.morphologyEx(fat, cv2.MORPH_OPEN, disc(FAT_PX)), connectivity=4)
-    beyond = np.bincount(parts[~here], minlength=count) > MOSTLY_FAT * np.bincount(parts.ravel(), minlength=count)
+    count, parts = cv2.connectedComponents(
+        cv2.morphologyEx(fat, cv2.MORPH_OPEN, disc(FAT_PX)), connectivity=4
+    )
+    beyond = np.bincount(parts[~here], minlength=count) > MOSTLY_FAT * np.bincount(
+        parts.ravel(), minlength=count
+    )
     beyond[0] = False
     return np.asarray(beyond[parts])
 

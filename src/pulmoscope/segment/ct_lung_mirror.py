@@ -17,7 +17,7 @@ UPPER = 0.45
 """From this fraction of the other lung's height on there is neither heart nor liver."""
 
 LITTLE_AIR, RIM_MM = 0.5, 4.0
-"""A slice lacks lung where less than this fraction of the mirrored outline holds air; and the outline's uncertain rim."""
+"""Lung is lacking where less than this fraction of the mirrored outline holds air. The outline's rim is uncertain."""
 
 TISSUE_HU = (-30, 75)
 """Airless lung and fluid, smoothed, with some contrast medium."""
@@ -73,7 +73,11 @@ def _lacking(
         lacking[index] = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, rim) > 0
     parts, count = ndimage.label(lacking)
     ml = np.bincount(parts.ravel(), minlength=count + 1) * np.prod(voxel_mm) / 1000
-    fatty = np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1) * np.prod(voxel_mm) / 1000
+    fatty = (
+        np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1)
+        * np.prod(voxel_mm)
+        / 1000
+    )
     keep = (ml >= LEAST_ML) & (fatty < MOST_FAT * ml)
     keep[0] = False
     return np.asarray(keep[parts])
