@@ -57,7 +57,7 @@ def _lacking(
     """What a lung lacks by the other one's mirrored outline: bool (slices, rows, columns)."""
     other = labels == 3 - side
     heights = np.flatnonzero(other.any(axis=(1, 2)))
-    lacking, fat = np.zeros(labels.shape, dtype=bool), np.zeros(labels.shape, dtype=bool)
+    lacking, fat, tissue = (np.zeros(labels.shape, dtype=bool) for _ in range(3))
     flip = np.array([[-1, 0, 2 * middle], [0, 1, 0]], dtype=np.float32)
     rim = disc(2 * round(RIM_MM / voxel_mm[1]) + 1)
     size = (labels.shape[2], labels.shape[1])
@@ -69,8 +69,9 @@ def _lacking(
             continue
         soft = cv2.GaussianBlur(np.minimum(coarse[index], 150), (0, 0), 2.5 / voxel_mm[1])
         fat[index] = expected & (soft > FAT_HU[0]) & (soft < FAT_HU[1])
-        tissue = expected & (soft > TISSUE_HU[0]) & (soft < TISSUE_HU[1]) & (coarse[index] < RIB_HU)
-        lacking[index] = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, rim) > 0
+        tissue[index] = (soft > TISSUE_HU[0]) & (soft < TISSUE_HU[1]) & (coarse[index] < RIB_HU)
+        inside = (expected & tissue[index]).astype(np.uint8)
+        lacking[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, rim) > 0
     parts, count = ndimage.label(lacking)
     ml = np.bincount(parts.ravel(), minlength=count + 1) * np.prod(voxel_mm) / 1000
     fatty = (
@@ -80,4 +81,7 @@ def _lacking(
     )
     keep = (ml >= LEAST_ML) & (fatty < MOST_FAT * ml)
     keep[0] = False
-    return np.asarray(keep[parts])
+    lobe = keep[parts]
+    for index in np.flatnonzero(lobe.any(axis=(1, 2))):  # the rim that the erosion took
+        lobe[index] = (cv2.dilate(lobe[index].astype(np.uint8), rim) > 0) & tissue[index]
+    return np.asarray(lobe)
