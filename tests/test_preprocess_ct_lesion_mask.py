@@ -20,7 +20,7 @@ def box(lung_hu: float = -850.0) -> tuple[FloatArray, Labels]:
 
 def found(hu: FloatArray, labels: Labels, spacing_mm: Point = MM) -> tuple[npt.NDArray[np.bool_], float]:
     smooth = densities(hu, labels, spacing_mm)
-    kept, _ = lesions(smooth)
+    kept = lesions(smooth).mask
     return kept, 100 * kept.sum() / (smooth.labels > 0).sum()
 
 
@@ -72,3 +72,26 @@ def test_a_speck_is_no_lesion() -> None:
     hu, labels = box()
     hu[5, 60:66, 30:36] = -500  # 0.3 ml
     assert found(hu, labels)[1] == 0
+
+
+def test_the_border_lies_between_this_lung_and_ground_glass() -> None:
+    for aerated, border in ((-900.0, -732.5), (-840.0, -702.5), (-760.0, -662.5)):
+        assert lesions(densities(*box(aerated), MM)).border_hu == pytest.approx(border, abs=5)
+
+
+def test_a_dome_that_is_half_lung_is_no_lesion_but_disease_above_it_is() -> None:
+    hu, labels = box()
+    hu[:3, 20:70, 20:70] = 40  # the dome
+    labels[:3, 20:70, 20:70] = 0
+    hu[3:5, 20:70, 20:70] = -400  # 8 mm of the dome, moved while it was scanned
+    assert found(hu, labels)[1] == 0
+    hu[3:9, 20:70, 20:70] = -500  # 24 mm of ground glass on it
+    assert found(hu, labels)[1] > 100 * 3 * 50 * 50 / (10 * 100 * 100 - 3 * 50 * 50)
+
+
+def test_the_hilums_vessels_are_no_lesion_unless_the_slice_is_ill() -> None:
+    hu, labels = box()
+    hu[:, 62:76, 62:76] = 40  # 21 mm of vessels, 63 mm deep
+    assert found(hu, labels)[1] == 0
+    hu[:, 20:120, 20:120] = np.where(hu[:, 20:120, 20:120] < 0, -500, 40)
+    assert found(hu, labels)[1] == 100

@@ -11,6 +11,7 @@ from pulmoscope.phantoms.ct.draw import CtPhantom, draw
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_parts import without_domes
 from pulmoscope.segment.ct_lungs import RIGHT, lung_mask
+from pulmoscope.segment.ct_severity import measure
 
 
 @cache
@@ -71,3 +72,17 @@ def test_a_tip_of_the_diaphragm_is_no_lung() -> None:
     found = without_domes(lung, aerated & ~liver & ~nodule, (4.0, 2.0, 2.0))
     assert not found[liver].any()
     assert found[~liver].all()
+
+
+@pytest.mark.parametrize(
+    ("lobe", "least"), [("right-upper lobe", 0.75), ("left-upper lobe", 0.75), ("right-lower lobe", 0.35)]
+)
+def test_a_lobe_without_air_is_lung_and_ill(lobe: str, least: float) -> None:
+    drawn = draw(lobe, (31, 1), slices=50, size=192)
+    hu = drawn.hu.astype(np.float32)
+    labels = lung_mask(hu, drawn.spacing_mm).labels
+    assert (labels > 0)[drawn.lesions].mean() > least
+    assert (labels > 0)[drawn.lungs == 0].sum() < 0.05 * (drawn.lungs > 0).sum()
+    measured = measure(hu, labels, drawn.spacing_mm)
+    assert measured is not None
+    assert measured[0].percent_affected > 0.5 * drawn.affected

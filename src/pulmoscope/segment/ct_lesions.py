@@ -26,8 +26,11 @@ GRID_MM, SLAB_MM = 1.5, 5.0
 RIM_MM = 2.0
 """So near the outline a voxel is partly chest wall: it takes the density of the lung beside it."""
 
-LESION_HU, SURE_HU = -700, -650
-"""A lesion's border, between aerated lung (about -850) and ground glass (about -550); and what is surely one."""
+AERATED_HU, GLASS_HU = (-950, -720), -570
+"""Between what densities aerated lung is looked for; and ground glass, about. A lesion's border lies half way."""
+
+SURE_HU = 60
+"""So much denser than its border is what surely is a lesion."""
 
 THICK_MM = 7.0
 """What is nowhere so thick in a slice is no lesion."""
@@ -44,6 +47,13 @@ DEEP_MM, VESSEL_MM, VESSEL_HU, VESSEL_STEP_HU = 20.0, 15.0, -550, 200
 MASS_MM, ARM_MM = 13.0, 3.0
 """A dense thing that is so thick is no vessel, nor is what hangs on to it so near."""
 
+HILUM_DEEP_MM, HILUM_MM, HILUM_CLEAR = 40.0, 24.0, 0.5
+"""Deeper than this the hilum is near: its vessels, and what joins them, are up to so wide. In a slice of which less
+than this fraction is aerated, such a thing is more likely ill."""
+
+DOME_MM, CLEAR_HU = 10.0, -750
+"""So near above the diaphragm a voxel may be half of it, or moved with it; it is where the lung above holds air."""
+
 
 @dataclass(frozen=True)
 class Densities:
@@ -52,35 +62,43 @@ class Densities:
     Attributes:
         hu: float32 (slices, rows, columns); outside the lungs that of the nearest lung.
         labels: uint8 likewise: 0 none, 1 the right lung, 2 the left.
+        outside: bool likewise: what is no lung; a voxel of lung that was not observed is neither.
         box: which of the scan's rows and columns the grid covers.
         voxel_mm: (slice, row, column).
     """
 
     hu: FloatArray
     labels: Bytes
+    outside: BoolArray
     box: tuple[slice, slice]
     voxel_mm: Point
 
 
-def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
+def densities(
+    hu: FloatArray, labels: Bytes, spacing_mm: Point, missing: BoolArray | None = None
+) -> Densities:
     """Smooth the lungs' density; what lies outside them doesn't weigh in.
 
     Args:
         hu: float32 (slices, rows, columns), feet to head.
         labels: uint8 likewise: 0 none, 1 right, 2 left; not 0 everywhere.
         spacing_mm: (slice, row, column).
+        missing: bool likewise: voxels that were not observed; they don't weigh in either.
     """
+    everywhere = labels
+    labels = labels if missing is None else np.where(missing, np.uint8(0), labels)
     box = _box(np.asarray((labels > 0).any(axis=0)), [round(4 * GRID_MM / mm) + 1 for mm in spacing_mm[1:]])
     rows, columns = (part.stop - part.start for part in box)
     size = grid_size(rows, columns, spacing_mm, GRID_MM)
     voxel_mm = (spacing_mm[0], spacing_mm[1] * rows / size[1], spacing_mm[2] * columns / size[0])
     total = np.zeros((len(hu), size[1], size[0]), dtype=np.float32)
     weight, smooth = np.zeros_like(total), np.zeros_like(total)
-    small = np.zeros(total.shape, dtype=np.uint8)
+    small, outside = np.zeros(total.shape, dtype=np.uint8), np.ones(total.shape, dtype=bool)
     rim = disc(2 * max(1, round(RIM_MM / spacing_mm[1])) + 1)
 
     def shrink(index: int) -> None:
         lung = labels[index][box]
+        outside[index] = cv2.resize(everywhere[index][box], size, interpolation=cv2.INTER_NEAREST) == 0
         if not lung.any():
             return
         inner = cv2.erode((lung > 0).astype(np.uint8), rim, borderType=cv2.BORDER_CONSTANT, borderValue=1)
@@ -98,15 +116,27 @@ def densities(hu: FloatArray, labels: Bytes, spacing_mm: Point) -> Densities:
 
     each(shrink, len(hu))
     each(blur, len(hu))
-    return Densities(smooth, small, box, voxel_mm)
+    return Densities(smooth, small, outside, box, voxel_mm)
 
 
-def lesions(densities: Densities) -> tuple[BoolArray, FloatArray]:
-    """Where the lesions lie, on the grid of :func:`densities`.
+@dataclass(frozen=True)
+class Lesions:
+    """Where the lesions lie, on the grid of :class:`Densities`.
 
-    Returns:
-        bool (slices, rows, columns); and float32 likewise, the density without vessels, by which a lesion ends.
+    Attributes:
+        mask: bool (slices, rows, columns).
+        clear: float32 likewise, the density without vessels, HU.
+        border_hu: by which density a lesion ends.
     """
+
+    mask: BoolArray
+    clear: FloatArray
+    border_hu: float
+
+
+def lesions(densities: Densities) -> Lesions:
+    """Find the lesions."""
+    border = border_hu(densities)
     lung = densities.labels > 0
     clear = np.full_like(densities.hu, -1000)
     seeds, kept = np.zeros_like(lung), np.zeros_like(lung)
@@ -116,17 +146,32 @@ def lesions(densities: Densities) -> tuple[BoolArray, FloatArray]:
         if lung[index].any():
             clear[index] = _without_vessels(densities, index)
             inside = np.where(lung[index], clear[index], np.float32(-1000))
-            seeds[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, thick) > SURE_HU
+            seeds[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, thick) > border + SURE_HU
+
+    each(seed, len(lung))
+    blurred = _diaphragm(densities, clear)
+    seeds = _large(seeds & ~blurred, LEAST_ML, densities.voxel_mm)
 
     def regrow(index: int) -> None:
         if seeds[index].any():
             near = cv2.dilate(seeds[index].astype(np.uint8), reach) > 0
-            kept[index] = _touching((clear[index] > LESION_HU) & lung[index] & near, seeds[index])
+            wanted = (clear[index] > border) & lung[index] & near & ~blurred[index]
+            kept[index] = _touching(wanted, seeds[index])
 
-    each(seed, len(lung))
-    seeds = _large(seeds, LEAST_ML, densities.voxel_mm)
     each(regrow, len(lung))
-    return kept, clear
+    return Lesions(kept, clear, border)
+
+
+def border_hu(densities: Densities) -> float:
+    """The density of a lesion's border: half way from this patient's aerated lung to ground glass.
+
+    How dense aerated lung is depends on how deep the breath was, and on the scanner.
+    """
+    low, high = AERATED_HU
+    counts, edges = np.histogram(densities.hu[densities.labels > 0], np.arange(low, high + 1, 10))
+    smooth = np.convolve(counts, (1, 2, 3, 2, 1), mode="same")
+    aerated = edges[smooth.argmax()] + 5 if counts.any() else high
+    return float((aerated + GLASS_HU) / 2)
 
 
 def each(work: Callable[[int], None], count: int) -> None:
@@ -139,13 +184,11 @@ def _without_vessels(densities: Densities, index: int) -> FloatArray:
     """A slice's density with the vessels deep in the lung replaced by what is around them."""
     lung = densities.labels[index] > 0
     plane = np.where(lung, densities.hu[index], np.float32(-1000))
-    wide = cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(VESSEL_MM, densities))
-    dense = plane > VESSEL_HU
-    vessels = dense & (plane - wide > VESSEL_STEP_HU) & (_depth_mm(lung, densities.voxel_mm) > DEEP_MM)
-    mass = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, _disc(MASS_MM, densities))
-    if mass.any():
-        near = cv2.dilate(mass, _disc(4 * ARM_MM, densities)) > 0
-        vessels &= ~_touching(dense & near, mass > 0)
+    depth = _depth_mm(lung, densities.voxel_mm)
+    vessels = _narrow(plane, densities, VESSEL_MM, MASS_MM) & (depth > DEEP_MM)
+    clear = np.mean(plane[lung] < CLEAR_HU) > HILUM_CLEAR
+    if clear and (depth > HILUM_DEEP_MM).any():
+        vessels |= _narrow(plane, densities, HILUM_MM, HILUM_MM) & (depth > HILUM_DEEP_MM)
     if not vessels.any():
         return np.asarray(densities.hu[index])
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
@@ -153,6 +196,29 @@ def _without_vessels(densities: Densities, index: int) -> FloatArray:
     return np.asarray(
         np.where(vessels, _means(plane * rest, rest, vessels), densities.hu[index]), dtype=np.float32
     )
+
+
+def _narrow(plane: FloatArray, densities: Densities, vessel_mm: float, mass_mm: float) -> BoolArray:
+    """What is dense and narrower than ``vessel_mm``, but for what hangs on to something thicker than ``mass_mm``."""
+    wide = cv2.morphologyEx(plane, cv2.MORPH_OPEN, _disc(vessel_mm, densities))
+    dense = plane > VESSEL_HU
+    narrow = dense & (plane - wide > VESSEL_STEP_HU)
+    mass = cv2.morphologyEx(dense.astype(np.uint8), cv2.MORPH_OPEN, _disc(mass_mm, densities))
+    if mass.any():
+        near = cv2.dilate(mass, _disc(4 * ARM_MM, densities)) > 0
+        narrow &= ~_touching(dense & near, mass > 0)
+    return np.asarray(narrow)
+
+
+def _diaphragm(densities: Densities, clear: FloatArray) -> BoolArray:
+    """Where a voxel is partly diaphragm: none of the lung is just below it, and lung full of air just above."""
+    steps = max(1, round(DOME_MM / densities.voxel_mm[0]))
+    outside, aerated = densities.outside, (densities.labels > 0) & (clear < CLEAR_HU)
+    below, above = np.zeros_like(outside), np.zeros_like(outside)
+    for step in range(1, min(steps, len(outside) - 1) + 1):
+        below[step:] |= outside[:-step]
+        above[:-step] |= aerated[step:]
+    return np.asarray(below & above)
 
 
 def _disc(mm: float, densities: Densities) -> Bytes:

@@ -40,6 +40,9 @@ GAS_HU, ORGAN_HU = -350, 46
 """What is lighter is gas in the bowel, as aerated lung is known already. Liver, spleen and muscle are denser; airless
 lung and fluid are not, without contrast medium."""
 
+FAT_HU, FAT_PX, MOSTLY_FAT = (-125, -65), 3, 0.5
+"""Fat, and how thick it is; it goes on beyond what would be added by this fraction of it, dense lung doesn't."""
+
 DEEP_MM, BEYOND_MM = 65.0, 6.0
 """So far from the ribs inwards something is added; and no gap is smaller."""
 
@@ -134,9 +137,23 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
         from_mm = np.maximum(near - 2, far - DEEP_MM)
         here = towards.costal & open_ & (towards.reach > from_mm) & (towards.reach <= far)
         here &= (soft[index] > GAS_HU) & (soft[index] < ORGAN_HU) & (coarse[index] < RIB_HU)
+        here &= ~_fat(soft[index], here)
         thick = cv2.morphologyEx((here | lung[index]).astype(np.uint8), cv2.MORPH_OPEN, disc(3)) > 0
         added[index] = thick & ~lung[index]
     return lung | added
+
+
+def _fat(soft: FloatArray, here: BoolArray) -> BoolArray:
+    """The fat of a slice that is not only where lung would be added: of the mediastinum, or beyond the pleura."""
+    fat = ((soft > FAT_HU[0]) & (soft < FAT_HU[1])).astype(np.uint8)
+    count, parts = cv2.connectedComponents(
+        cv2.morphologyEx(fat, cv2.MORPH_OPEN, disc(FAT_PX)), connectivity=4
+    )
+    beyond = np.bincount(parts[~here], minlength=count) > MOSTLY_FAT * np.bincount(
+        parts.ravel(), minlength=count
+    )
+    beyond[0] = False
+    return np.asarray(beyond[parts])
 
 
 def _ill(within: BoolArray, soft: FloatArray, outer: FloatArray, towards: _Directions) -> BoolArray:

@@ -19,6 +19,9 @@ LUMEN_HU = -920
 DENT_MM, DENT_DEG, DENT_DEPTH_MM = 40, 30, 50
 """The largest dent in a lung's outline that is taken for dense lung: along the body, around it, inwards."""
 
+APEX_MM = 20
+"""So far below its top a lung tapers away from the ribs, and muscle fills the gap."""
+
 FRONT_DEG = 45
 """Farther to the front than this, seen from the chest's middle and against the side, is the heart."""
 
@@ -29,6 +32,9 @@ BONE_HU, RIB_HU, FAT_HU = 250, 170, (-140, -40)
 
 RIB_MM, RIB_GAP_MM = 12, 4
 """How far up and down a rib goes on, and how far from ribs lung ends."""
+
+HOLE_MM2, ABOVE_DOMES = (600, 3000), 0.5
+"""The largest hole of a slice that is dense lung, where a dome of the diaphragm may be one, and above this height."""
 
 TIP_MM2 = 80
 """A smaller tip of the diaphragm does not matter."""
@@ -119,13 +125,15 @@ def closed(lung: BoolArray, voxel_mm: Point) -> BoolArray:
     """Close gaps that vessels and small lesions leave, and small holes of a slice; a large one may be the liver."""
     width = max(3, round(16 / voxel_mm[2]))
     room = width
-    small = 600 / (voxel_mm[1] * voxel_mm[2])
+    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    above = heights[0] + ABOVE_DOMES * len(heights) if len(heights) else 0
     out = np.zeros(lung.shape, dtype=bool)
     for index, plane in enumerate(lung):
         if plane.any():
             padded = cv2.copyMakeBorder(plane.astype(np.uint8), room, room, room, room, cv2.BORDER_CONSTANT)
             whole = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(width))
             _, holes, stats, _ = cv2.connectedComponentsWithStats(1 - whole, connectivity=4)
+            small = HOLE_MM2[int(index >= above)] / (voxel_mm[1] * voxel_mm[2])
             whole[(stats[:, cv2.CC_STAT_AREA] < small)[holes]] = 1
             out[index] = whole[room:-room, room:-room] > 0
     return out
@@ -174,6 +182,8 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
     outer = outline(lung, reach, sector)
     level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
+    apex = np.flatnonzero(outer.any(axis=1))[-1] + 1 - max(1, round(APEX_MM / voxel_mm[0]))
+    level[apex:] = outer[apex:]
     added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
     for index in np.flatnonzero(outer.any(axis=1)):
         far, end = outer[index][sector], level[index][sector]
@@ -184,6 +194,7 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     lung = lung | _bordering(added, lung, beyond)
     outer = outline(lung, reach, sector)
     level = _ribs(coarse > RIB_HU, outer, reach, sector, round(RIB_MM / voxel_mm[0]))
+    level[apex:] = 0
     wall = (coarse > RIB_HU) | ((coarse > FAT_HU[0]) & (coarse < FAT_HU[1]))
     added[:], beyond = False, wall
     for index in np.flatnonzero(level.any(axis=1)):

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lung_dense import with_dense
+from pulmoscope.segment.ct_lung_mirror import with_mirrored
 from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
 
 RIGHT, LEFT = 1, 2
@@ -185,6 +186,7 @@ def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(find, (RIGHT, LEFT)))
+    labels[within] = with_mirrored(labels[within], coarse, airy, voxel_mm)
     fraction = (labels > 0).sum(axis=(1, 2)) / np.maximum(body.sum(axis=(1, 2)), 1)
     return labels if fraction.max() > LEAST_SHARE else np.zeros_like(labels)
 

@@ -22,7 +22,7 @@ from pulmoscope.core.severity import (
 )
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_error import interval
-from pulmoscope.segment.ct_lesions import LESION_HU, Densities, densities, each, lesions
+from pulmoscope.segment.ct_lesions import Densities, Lesions, densities, each, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 
 BAND_HU = (-950, -700, -300)
@@ -43,7 +43,7 @@ REGIONS: Mapping[str, tuple[int, float, float]] = MappingProxyType(
 )
 """The score's five regions, where lobes would be: the side, and from what fraction of that lung's height to what."""
 
-NONE_PERCENT = 1.75
+NONE_PERCENT = 1.25
 """Less than this is none, of a region and of both lungs: what vessels leave over where nothing is ill."""
 
 SCORE_STEPS = (5.0, 26.0, 50.0, 75.0)
@@ -73,8 +73,8 @@ def measure(
     lungs = labels if missing is None else np.where(missing, np.uint8(0), labels)
     if not lungs.any():
         return None
-    smooth = densities(hu, lungs, spacing_mm)
-    mask = _on_scan(lungs, smooth, *lesions(smooth))
+    smooth = densities(hu, labels, spacing_mm, missing)
+    mask = _on_scan(lungs, smooth, lesions(smooth))
     lung_counts, lesion_counts = _counts(lungs, mask, smooth.box)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     extents = {side: _extent(lung_counts[side]) for side in (RIGHT, LEFT)}
@@ -118,7 +118,7 @@ def region_score(percent: float) -> int:
     return 1 + sum(percent >= step for step in SCORE_STEPS[:-1]) + (percent > SCORE_STEPS[-1])
 
 
-def _on_scan(lungs: Bytes, smooth: Densities, kept: BoolArray, clear: FloatArray) -> Bytes:
+def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
     """The lesions on the scan's own grid: uint8, 0 none, 1 ground glass, 2 consolidation."""
     out = np.zeros(lungs.shape, dtype=np.uint8)
     rows, columns = smooth.box
@@ -126,12 +126,12 @@ def _on_scan(lungs: Bytes, smooth: Densities, kept: BoolArray, clear: FloatArray
     around = np.ones((3, 3), dtype=np.uint8)
 
     def place(index: int) -> None:
-        if kept[index].any():
+        if found.mask[index].any():
             near = cv2.resize(
-                cv2.dilate(kept[index].astype(np.uint8), around), size, interpolation=cv2.INTER_NEAREST
+                cv2.dilate(found.mask[index].astype(np.uint8), around), size, interpolation=cv2.INTER_NEAREST
             )
             inside = (lungs[index][smooth.box] > 0) & (near > 0)
-            inside &= cv2.resize(clear[index], size, interpolation=cv2.INTER_LINEAR) > LESION_HU
+            inside &= cv2.resize(found.clear[index], size, interpolation=cv2.INTER_LINEAR) > found.border_hu
             dense = cv2.resize(smooth.hu[index], size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
             out[index][smooth.box] = np.where(inside, np.where(dense, CONSOLIDATION, GLASS), 0)
 

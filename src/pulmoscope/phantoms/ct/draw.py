@@ -20,7 +20,7 @@ from pulmoscope.phantoms.ct.acquisition import Acquisition, Value, check_nuisanc
 from pulmoscope.phantoms.ct.anatomy import AIR, FAT, MUSCLE, Chest, Organs, organs
 from pulmoscope.phantoms.ct.fields import Grid, cover, smoothstep
 from pulmoscope.phantoms.ct.grades import GRADES, graded
-from pulmoscope.phantoms.ct.lesions import LABELS, Disease, Everyday, disease, everyday
+from pulmoscope.phantoms.ct.lesions import LABELS, LOBES, Disease, Everyday, disease, everyday, lobar
 from pulmoscope.phantoms.ct.tubes import Balls, Trees, bones, join, paint, trees, tube
 
 MIN_INFECTED_MM2 = 100.0
@@ -29,10 +29,17 @@ RIGHT, LEFT = 1, 2
 _SLICES = 60
 _MARGINS_MM = ((8.0, 30.0), (6.0, 22.0))
 _WIDE_MARGINS_MM = ((15.0, 60.0), (10.0, 35.0))  # where the step is given, as in a survey with thick steps
+
+
+def _lobar(lobe: str, chest: Chest, body: Organs, grid: Grid, rng: np.random.Generator) -> Disease:
+    return lobar(lobe, body, grid, rng)
+
+
 _DISEASES: Mapping[str, Callable[[Chest, Organs, Grid, np.random.Generator], Disease | None]] = (
     MappingProxyType(
         {label: partial(disease, label) for label in LABELS}
         | {grade: partial(graded, grade) for grade in GRADES}
+        | {lobe: partial(_lobar, lobe) for lobe in LOBES}
     )
 )
 
@@ -44,7 +51,7 @@ class CtPhantom:
     Attributes:
         hu: int16 (slices, rows, columns).
         spacing_mm: (slice, row, column).
-        label: ``Normal``, ``COVID`` or ``CAP``; or a grade, ``CT-0`` … ``CT-4``.
+        label: ``Normal``, ``COVID`` or ``CAP``; a grade, ``CT-0`` … ``CT-4``; or an airless lobe.
         lungs: uint8 like ``hu``: 0 outside, 1 right lung, 2 left lung; lesions belong to the lungs.
         lesions: bool like ``hu``.
         affected: how much of both lungs together is lesion, percent, counted in the masks.
@@ -79,7 +86,8 @@ def draw(
     Person, scan and noise depend on the seed only: the same seed with another label is the same chest, ill or well.
 
     Args:
-        label: see :data:`pulmoscope.phantoms.ct.lesions.LABELS` and :data:`pulmoscope.phantoms.ct.grades.GRADES`.
+        label: see :data:`pulmoscope.phantoms.ct.lesions.LABELS`, :data:`pulmoscope.phantoms.ct.grades.GRADES` and
+            :data:`pulmoscope.phantoms.ct.lesions.LOBES`.
         seed: a number, or several.
         slices: how many, 60 by default; from below the lungs to above them, so that more are nearer to each other.
         step_mm: how far apart instead; then the size of the chest says how many.

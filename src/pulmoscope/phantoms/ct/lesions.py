@@ -2,11 +2,14 @@
 
 COVID: ground glass at the periphery, at the back and the base, on both sides, patchy, with lines in it or dense cores.
 CAP: one lobe's segment, bounded by a fissure, dense, with air left in its bronchi and a little ground glass around.
+A lobe by its name: that lobe from fissure to ribs, dense throughout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,6 +21,15 @@ from pulmoscope.phantoms.ct.fields import Grid, bumps, smoothstep
 CtLabel = Literal["Normal", "COVID", "CAP"]
 LABELS: tuple[CtLabel, ...] = get_args(CtLabel)
 SIDES = (-1, 1)  # right, left
+LOBES: Mapping[str, tuple[int, str]] = MappingProxyType(
+    {
+        "right-upper lobe": (-1, "upper"),
+        "right-lower lobe": (-1, "lower"),
+        "left-upper lobe": (1, "upper"),
+        "left-lower lobe": (1, "lower"),
+    }
+)
+"""Lobes that can be drawn airless: the side, and which of its lobes."""
 _NOWHERE = -1e3
 
 
@@ -130,10 +142,25 @@ def _cap(chest: Chest, organs: Organs, grid: Grid, lung: BoolArray, rng: np.rand
     )
 
 
+def lobar(lobe: str, organs: Organs, grid: Grid, rng: np.random.Generator) -> Disease:
+    """Draw a whole lobe that holds no air but in its bronchi, from fissure to ribs: lobar pneumonia at its height."""
+    side, kind = LOBES[lobe]
+    opacity = (organs.middle * side > 0).astype(np.float32)
+    bound = np.where(opacity > 0, _bound(organs, side, kind), np.float32(-_NOWHERE))
+    hu = np.float32(rng.uniform(15, 45)) + 8 * bumps(rng, grid, 12.0)
+    return Disease(opacity, np.asarray(hu, dtype=np.float32), np.zeros_like(opacity), bound)
+
+
 def _lobe(organs: Organs, side: int, rng: np.random.Generator) -> FloatArray:
     """Distance to the border of a random lobe of one lung, negative inside."""
     kinds = ("lower", "upper", "middle") if side < 0 else ("lower", "upper")
-    kind = kinds[int(rng.choice(len(kinds), p=(0.5, 0.3, 0.2) if side < 0 else (0.6, 0.4)))]
+    return _bound(
+        organs, side, kinds[int(rng.choice(len(kinds), p=(0.5, 0.3, 0.2) if side < 0 else (0.6, 0.4)))]
+    )
+
+
+def _bound(organs: Organs, side: int, kind: str) -> FloatArray:
+    """Distance to the border of a lobe, negative inside."""
     if kind == "lower":
         return organs.oblique
     if side > 0:
