@@ -11,8 +11,9 @@ from pulmoscope.core.types import Diagnosis, SliceResult
 LUNGS_FILE, LESIONS_FILE = "lungs.nii.gz", "lesions.nii.gz"
 
 METHOD = (
-    "Counted in Hounsfield units within the lung mask, nothing is learned: lung denser than -700 HU, in places "
-    "at least 7 mm thick, without vessels; consolidation from -300 HU on."
+    "Counted in Hounsfield units within the lung mask, nothing is learned: lung denser than half way from this "
+    "patient's aerated lung to ground glass (about -700 HU), in places at least 7 mm thick, without vessels, hila and "
+    "what is half diaphragm; consolidation from -300 HU on."
 )
 
 PART_TITLES = {
