@@ -75,7 +75,7 @@ def test_a_speck_is_no_lesion() -> None:
 
 
 def test_the_border_lies_between_this_lung_and_ground_glass() -> None:
-    for aerated, border in ((-900.0, -732.5), (-840.0, -702.5), (-760.0, -662.5)):
+    for aerated, border in ((-900.0, -750.0), (-840.0, -720.0), (-760.0, -680.0)):
         assert lesions(densities(*box(aerated), MM)).border_hu == pytest.approx(border, abs=5)
 
 

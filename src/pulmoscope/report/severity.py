@@ -12,7 +12,7 @@ LUNGS_FILE, LESIONS_FILE = "lungs.nii.gz", "lesions.nii.gz"
 
 METHOD = (
     "Counted in Hounsfield units within the lung mask, nothing is learned: lung denser than half way from this "
-    "patient's aerated lung to ground glass (about -700 HU), in places at least 7 mm thick, without vessels, hila and "
+    "patient's aerated lung to ground glass (about -720 HU), in places at least 7 mm thick, without vessels, hila and "
     "what is half diaphragm; consolidation from -300 HU on."
 )
 

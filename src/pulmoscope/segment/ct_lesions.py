@@ -26,10 +26,10 @@ GRID_MM, SLAB_MM = 1.5, 5.0
 RIM_MM = 2.0
 """So near the outline a voxel is partly chest wall: it takes the density of the lung beside it."""
 
-AERATED_HU, GLASS_HU = (-950, -720), -570
+AERATED_HU, GLASS_HU = (-950, -720), -600
 """Between what densities aerated lung is looked for; and ground glass, about. A lesion's border lies half way."""
 
-SURE_HU = 60
+SURE_HU = 75
 """So much denser than its border is what surely is a lesion."""
 
 THICK_MM = 7.0
