@@ -44,12 +44,12 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """Of all slices together; NaN where both masks are empty."""
+        """Of all slices together; NaN where nothing is true."""
         return float(dice(self.both.sum(), self.true.sum(), self.measured.sum()))
 
     @property
     def slice_dice(self) -> npt.NDArray[np.float64]:
-        """Of each slice, (slices,); NaN where both masks are empty."""
+        """Of each slice, (slices,); NaN where nothing is true."""
         return dice(self.both, self.true, self.measured)
 
 
@@ -72,14 +72,15 @@ def slice_counts(mask: BoolArray) -> Counts:
     return np.count_nonzero(mask, axis=(1, 2))
 
 
-def dice(both: npt.ArrayLike, one: npt.ArrayLike, other: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Dice's coefficient from counts: what two sets share by their mean size; NaN of two that are empty.
+def dice(both: npt.ArrayLike, true: npt.ArrayLike, measured: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Dice's coefficient from counts: what two masks share by their mean size; NaN where nothing is true.
 
     >>> float(dice(3, 4, 8))
     0.5
     """
-    size = np.asarray(one, dtype=np.float64) + np.asarray(other, dtype=np.float64)
-    return np.divide(2.0 * np.asarray(both), size, out=np.full(size.shape, np.nan), where=size > 0)
+    known = np.asarray(true, dtype=np.float64)
+    size = known + np.asarray(measured)
+    return np.divide(2.0 * np.asarray(both), size, out=np.full(size.shape, np.nan), where=known > 0)
 
 
 def surface_distance(one: BoolArray, other: BoolArray, spacing_mm: Point) -> SurfaceDistance | None:

@@ -88,13 +88,14 @@ def _pictures(folder: Path, scan: Scan) -> FloatArray:
         finding = "a folder, while the scan is one file"
         raise UnsuitableError(folder, "mask-slices", finding, "the mask of a volume is a volume")
     pictures = {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".png"}
-    names = [PurePath(file.path).stem for file in scan.files]
-    without = sum(name not in pictures for name in names)
-    if without or len(set(names)) < len(names):
-        finding = f"{without} of {len(names)} slices have no PNG of their own"
+    paths = [PurePath(file.path) for file in scan.files]
+    own = {pictures.get(path.name) or pictures.get(path.stem): path for path in paths}  # without a suffix, or with one
+    without = len(paths) - len(own) + (None in own)
+    if without:
+        finding = f"{without} of {len(paths)} slices have no PNG of their own"
         raise UnsuitableError(folder, "mask-slices", finding, rule)
     _check_stored_upright(folder, scan)
-    planes = [_picture(pictures[name]) for name in names]
+    planes = [_picture(file) for file in own if file is not None]
     if sizes := {plane.shape for plane in planes} - {scan.pixels.shape[1:]}:
         shown = " x ".join(map(str, min(sizes)))
         wanted = " x ".join(map(str, scan.pixels.shape[1:]))

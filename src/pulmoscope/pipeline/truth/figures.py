@@ -88,7 +88,7 @@ def _overlaps(studies: Compared, part: str, how: Resampling) -> dict[str, Any] |
     unit = _patients(drawn)
     distances = np.array([mask.distance or (np.nan, np.nan) for mask in masks])
     columns = {
-        "dice": np.array([mask.dice if mask.true.any() else np.nan for mask in masks]),
+        "dice": np.array([mask.dice for mask in masks]),
         "surface_mm": distances[:, 0],
         "hd95_mm": distances[:, 1],
     }
