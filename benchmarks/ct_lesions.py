@@ -1,15 +1,16 @@
 """How well lungs and lesions are measured on four real CTs whose masks a radiologist drew.
 
-    python benchmarks/ct_lesions.py FOLDER [--volume v1 …] [--sheet FOLDER]
+    python benchmarks/ct_lesions.py FOLDER [--volume v1 …] [--sheets FOLDER]
 
 FOLDER is the pack ct_lesions: every second or third slice of four patients' CTs as JPEG, with masks. Its Hounsfield
-units follow from volumes.csv (``low + grey / 255 * (high - low)``), and end at the window's upper border, 150 or 250 HU.
-Such pictures are read as a CT here only: ``pulmoscope`` takes none of them for Hounsfield units.
+units follow from volumes.csv (``low + grey / 255 * (high - low)``), and end at the window's upper border of 150 or 250
+HU. Such pictures are read as a CT here only: ``pulmoscope`` takes no picture's greys for Hounsfield units.
 
-Each volume is measured as one scan, along the path of a diagnosis. Its spacing is nominal: a pixel such that the body is
-350 mm wide, the distance of slices the nominal thickness times the step of their numbers (12 or 18 mm). Percentages are
-of the slices that are there, and so is the truth that they are compared with. With ``--sheet`` a contact sheet of every
-volume shows each slice with the masks that were measured (left) and drawn (right).
+Each volume is measured as one scan, along the path of a diagnosis. Its spacing is nominal: a pixel is such that the
+body is 350 mm wide, and the slices lie the nominal thickness times the step of their numbers apart (12 or 18 mm). So
+percentages mean something, and millilitres nothing. They are of the slices that are there, as is the truth beside them.
+With ``--sheets`` a contact sheet of every volume shows each slice with the masks that were measured (left) and drawn
+(right).
 """
 
 from __future__ import annotations
@@ -24,31 +25,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pulmoscope.core.severity import SeverityMasks
-from pulmoscope.core.types import Bytes, FloatArray, Modality, Point, Scan, Units
+from pulmoscope.core.types import FloatArray, Modality, Scan, Units
+from pulmoscope.evaluation.overlap import dice
 from pulmoscope.inference.look import look_at
 from pulmoscope.inference.measure import measured
 from pulmoscope.pipeline.pictures.lesions import painted
-from pulmoscope.pipeline.pictures.xray import displayed, jpeg
+from pulmoscope.pipeline.pictures.xray import displayed
+from pulmoscope.pipeline.truth.figures import MUCH_PERCENT
+from pulmoscope.pipeline.truth.study import Truth, compared
 
 BODY_MM, BODY_HU = 350.0, -500
 """How wide the body is taken to be, and from what on it is denser than the air around."""
-MUCH = 5.0
-"""Percent of a slice's lung: lesion Dice is of the slices with more."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One patient's slices: HU and drawn masks, (slices, rows, columns), from the feet to the head."""
+    """One patient's slices from the feet to the head: their numbers in the whole scan, HU, and drawn masks."""
 
     name: str
     patient: str
     indices: tuple[int, ...]
     scan: Scan
-    lungs: Bytes
-    lesions: Bytes
+    truth: Truth
 
 
 def main() -> None:
@@ -56,32 +56,35 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("folder", type=Path)
     ask.add_argument("--volume", nargs="*")
-    ask.add_argument("--sheet", type=Path, help="a folder for the contact sheets")
+    ask.add_argument("--sheets", type=Path, help="a folder for the contact sheets, a PNG a volume")
     options = ask.parse_args()
-    say, errors = sys.stdout.write, []
+    errors, dices = [], []
     for volume in volumes(options.folder, options.volume):
-        masks = measured_masks(volume.scan)
-        true, found = percents(volume.lungs, volume.lesions), percents(masks.lungs, masks.lesions)
-        errors.append(percent(masks.lungs, masks.lesions) - percent(volume.lungs, volume.lesions))
-        ill = np.flatnonzero(true > MUCH)
-        each = [dice(volume.lesions[index], masks.lesions[index]) for index in ill]
-        per_slice = float(np.nanmean(np.abs(np.nan_to_num(found) - true)))
-        say(
-            f"{volume.name} ({volume.patient})  affected: true {percent(volume.lungs, volume.lesions):6.2f} %  "
-            f"measured {percent(masks.lungs, masks.lesions):6.2f} %  error {errors[-1]:+6.2f}  "
-            f"error of a slice {per_slice:5.2f}  "
-            f"lungs Dice {dice(volume.lungs, masks.lungs):.3f}  lesion Dice {dice(volume.lesions, masks.lesions):.3f}, "
-            f"{len(ill)} slices above {MUCH:g} %: "
-            + (
-                f"mean {np.mean(each):.3f}, pooled {dice(volume.lesions[ill], masks.lesions[ill]):.3f}\n"
-                if each
-                else "-\n"
-            )
+        study = compared(volume.scan, volume.truth)
+        assert study.true is not None
+        assert study.lungs is not None
+        assert study.lesions is not None
+        errors.append(study.measured.percent - study.true.percent)
+        much = study.true.percents > MUCH_PERCENT
+        each = study.lesions.slice_dice[much]
+        dices += each.tolist()
+        parts = (study.lesions.both, study.lesions.true, study.lesions.measured)
+        pooled = float(dice(*(counts[much].sum() for counts in parts)))
+        sys.stdout.write(
+            f"{volume.name} ({volume.patient})  affected: true {study.true.percent:5.2f} %  measured "
+            f"{study.measured.percent:5.2f} %  error {errors[-1]:+5.2f}, of a slice "
+            f"{np.nanmean(np.abs(study.measured.percents - study.true.percents)):.2f}  "
+            f"lungs Dice {study.lungs.dice:.3f}  lesion Dice {study.lesions.dice:.3f}, {len(each)} slices above "
+            f"{MUCH_PERCENT:g} %: "
+            + (f"mean {each.mean():.3f}, pooled {pooled:.3f}\n" if len(each) else "none\n")
         )
-        if options.sheet:
-            options.sheet.mkdir(parents=True, exist_ok=True)
-            (options.sheet / f"{volume.name}.jpg").write_bytes(sheet(volume, masks))
-    say(f"mean absolute error {np.mean(np.abs(errors)):.2f}, worst {max(errors, key=abs):+.2f} points\n")
+        if options.sheets:
+            options.sheets.mkdir(parents=True, exist_ok=True)
+            (options.sheets / f"{volume.name}.png").write_bytes(sheet(volume))
+    sys.stdout.write(
+        f"mean absolute error {np.mean(np.abs(errors)):.2f}, worst {max(errors, key=abs):+.2f} points; "
+        f"lesion Dice of {len(dices)} slices {np.mean(dices or [np.nan]):.3f}\n"
+    )
 
 
 def volumes(folder: Path, names: list[str] | None) -> Iterator[Volume]:
@@ -91,21 +94,18 @@ def volumes(folder: Path, names: list[str] | None) -> Iterator[Volume]:
     with (folder / "volumes.csv").open(encoding="utf-8") as stream:
         facts = [row for row in csv.DictReader(stream) if not names or row["volume"] in names]
     for row in facts:
-        own = sorted(
-            (int(one["slice_index"]), one["file"]) for one in rows if one["volume"] == row["volume"]
-        )
+        own = sorted((int(one["slice_index"]), one["file"]) for one in rows if one["volume"] == row["volume"])
         indices, files = zip(*own, strict=True)
         low, high = float(row["window_low_hu"]), float(row["window_high_hu"])
         hu = low + _stack(folder, files) / np.float32(255) * (high - low)
         masks = [file.replace("images", "{}").replace(".jpg", ".png") for file in files]
         lungs, lesions = (
-            (_stack(folder, [mask.format(kind) for mask in masks]) > 0).astype(np.uint8)
-            for kind in ("lungs", "lesions")
+            _stack(folder, [mask.format(kind) for mask in masks]) > 0 for kind in ("lungs", "lesions")
         )
         step = min(after - before for before, after in pairwise(indices))
         spacing = (step * float(row["nominal_thickness_mm"]), *2 * (BODY_MM / _body_px(hu),))
         scan = Scan(row["volume"], Modality.CT, hu, (), spacing_mm=spacing, units=Units.HU)
-        yield Volume(row["volume"], row["patient"], indices, scan, lungs, lesions & lungs)
+        yield Volume(row["volume"], row["patient"], indices, scan, Truth(lungs, lesions & lungs))
 
 
 def _stack(folder: Path, files: list[str] | tuple[str, ...]) -> FloatArray:
@@ -125,51 +125,28 @@ def _body_px(hu: FloatArray) -> float:
     return float(np.median(widths))
 
 
-def measured_masks(scan: Scan) -> SeverityMasks:
-    """What a diagnosis measures; empty where it finds no lungs."""
-    seen = look_at(scan)
+def sheet(volume: Volume, columns: int = 3, side: int = 256) -> bytes:
+    """Every slice with the masks that were measured and those that were drawn beside it, as a PNG."""
+    seen = look_at(volume.scan)
     measurement = measured(seen.scan, seen.lungs, seen.missing)
-    if measurement is None:
-        empty = np.zeros(scan.pixels.shape, dtype=np.uint8)
-        return SeverityMasks(empty, empty)
-    return measurement[1]
-
-
-def percent(lungs: Bytes, lesions: Bytes) -> float:
-    """Of lung, how much is lesion."""
-    return 100 * np.count_nonzero(lesions) / max(1, np.count_nonzero(lungs))
-
-
-def percents(lungs: Bytes, lesions: Bytes) -> npt.NDArray[np.float64]:
-    """The same of every slice; NaN without lung."""
-    counts = np.count_nonzero(lungs, axis=(1, 2))
-    ill = np.count_nonzero(lesions, axis=(1, 2))
-    return np.where(counts > 0, 100 * ill / np.maximum(counts, 1), np.nan)
-
-
-def dice(one: Bytes, other: Bytes) -> float:
-    """Dice's coefficient; 1 where both are empty."""
-    size = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero((one > 0) & (other > 0)) / size if size else 1.0
-
-
-def sheet(volume: Volume, masks: SeverityMasks, columns: int = 4, side: int = 320) -> bytes:
-    """Every slice with the masks that were measured and those that were drawn beside it."""
+    drawn = SeverityMasks(*(mask.astype(np.uint8) for mask in (volume.truth.lungs, volume.truth.lesions)))
+    shown = [drawn] if measurement is None else [measurement[1], drawn]
     pictures = []
     for at, index in enumerate(volume.indices):
         pixels = displayed(volume.scan.pixels[at], Units.HU)
         pair = []
-        for lungs, lesions in ((masks.lungs, masks.lesions), (volume.lungs, volume.lesions)):
-            picture = np.ascontiguousarray(painted(pixels, lungs[at], lesions[at], side))
-            text = f"{index}: {percent(lungs[at], lesions[at]):.1f} %"
-            cv2.putText(
-                picture, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA
-            )
+        for masks in shown:
+            lungs, lesions = masks.lungs[at], masks.lesions[at]
+            picture = np.ascontiguousarray(painted(pixels, lungs, lesions, side))
+            percent = 100 * np.count_nonzero(lesions) / max(1, np.count_nonzero(lungs))
+            text = f"{index}: {percent:.1f} %"
+            cv2.putText(picture, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3, 1, cv2.LINE_AA)
             pair.append(picture)
         pictures.append(np.hstack(pair))
     while len(pictures) % columns:
         pictures.append(np.zeros_like(pictures[0]))
-    return jpeg(np.vstack([np.hstack(pictures[at : at + columns]) for at in range(0, len(pictures), columns)]), 85)
+    rows = [np.hstack(pictures[at : at + columns]) for at in range(0, len(pictures), columns)]
+    return cv2.imencode(".png", np.vstack(rows)[..., ::-1])[1].tobytes()
 
 
 if __name__ == "__main__":

@@ -33,8 +33,6 @@ def hu(noise: float = 15.0) -> np.ndarray:
     return np.where(GLASS, drawn + 350, drawn).astype(np.int16)
 
 
-
-
 def nifti(path: Path, values: np.ndarray, *, shift_mm: float = 0.0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = SimpleITK.GetImageFromArray(values)
@@ -180,7 +178,10 @@ def one_study(root: Path, lungs: np.ndarray | None, lesions: np.ndarray | None, 
         if mask is not None:
             nifti(root / f"{name}.nii.gz", mask, **place)
         named.append("" if mask is None else f"{name}.nii.gz")
-    rows = ["file,label,split,patient,source,lung_mask,lesion_mask", f"a.nii.gz,CAP,,p1,here,{','.join(named)}"]
+    rows = [
+        "file,label,split,patient,source,lung_mask,lesion_mask",
+        f"a.nii.gz,CAP,,p1,here,{','.join(named)}",
+    ]
     (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 

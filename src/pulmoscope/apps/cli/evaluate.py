@@ -32,7 +32,7 @@ Evaluated = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A built-in model's name, a bundle's folder, or `measure`: how much of a CT's lungs is affected, by density.",
+        help="A built-in model's name, a bundle's folder, or `measure`: the measured severity of CT, without a model.",
     ),
 ]
 OwnSplit = Annotated[

@@ -89,7 +89,9 @@ def _pictures(folder: Path, scan: Scan) -> FloatArray:
         raise UnsuitableError(folder, "mask-slices", finding, "the mask of a volume is a volume")
     pictures = {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".png"}
     paths = [PurePath(file.path) for file in scan.files]
-    own = {pictures.get(path.name) or pictures.get(path.stem): path for path in paths}  # without a suffix, or with one
+    own = {
+        pictures.get(path.name) or pictures.get(path.stem): path for path in paths
+    }  # without a suffix, or with one
     without = len(paths) - len(own) + (None in own)
     if without:
         finding = f"{without} of {len(paths)} slices have no PNG of their own"

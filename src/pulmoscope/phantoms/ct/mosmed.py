@@ -190,7 +190,11 @@ def _jobs(
 def _leftovers(out: Path, jobs: Sequence[_Job]) -> Iterator[Path]:
     """Files that are laid out as this data set's and belong to none of its studies."""
     wanted = set().union(*(job.files for job in jobs))
-    for pattern in (f"{mosmed.STUDIES}/CT-*/*.nii*", f"{mosmed.MASKS}/*_mask.nii*", f"{mosmed.TRUTH}/*.nii.gz"):
+    for pattern in (
+        f"{mosmed.STUDIES}/CT-*/*.nii*",
+        f"{mosmed.MASKS}/*_mask.nii*",
+        f"{mosmed.TRUTH}/*.nii.gz",
+    ):
         for path in sorted(out.glob(pattern)):
             if path.relative_to(out).as_posix() not in wanted:
                 yield path

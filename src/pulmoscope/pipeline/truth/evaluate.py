@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.errors import DatasetError, InputError
-from pulmoscope.core.files import NOTICE, claim_folder, csv_text, shareable, write_bytes, write_json, write_text
+from pulmoscope.core.files import (
+    NOTICE,
+    claim_folder,
+    csv_text,
+    shareable,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pulmoscope.core.software import versions
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.datasets.checksum import table_checksum
