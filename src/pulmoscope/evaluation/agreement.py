@@ -98,6 +98,5 @@ def ratio(above: Floats, below: Floats, weights: Weights) -> Values:
     """
     known = ~np.isnan(above)
     total = weights[:, known] @ below[known]
-    return np.divide(
-        weights[:, known] @ above[known], total, out=np.full(len(weights), np.nan), where=total > 0
-    )
+    summed = weights[:, known] @ above[known]
+    return np.asarray(np.divide(summed, total, out=np.full(len(weights), np.nan), where=total > 0))

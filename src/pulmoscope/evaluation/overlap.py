@@ -80,7 +80,7 @@ def dice(both: npt.ArrayLike, true: npt.ArrayLike, measured: npt.ArrayLike) -> n
     """
     known = np.asarray(true, dtype=np.float64)
     size = known + np.asarray(measured)
-    return np.divide(2.0 * np.asarray(both), size, out=np.full(size.shape, np.nan), where=known > 0)
+    return np.asarray(np.divide(2 * np.asarray(both), size, out=np.full(size.shape, np.nan), where=known > 0))
 
 
 def surface_distance(one: BoolArray, other: BoolArray, spacing_mm: Point) -> SurfaceDistance | None:

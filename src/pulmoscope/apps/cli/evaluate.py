@@ -75,7 +75,8 @@ def command(
     on CT studies with masks of their lungs and lesions: measure.json, patients.csv, slices.csv, report.html with a
     Bland-Altman plot.
     """
-    from pulmoscope.pipeline.api import MEASURE, evaluate
+    from pulmoscope.pipeline.api import evaluate
+    from pulmoscope.pipeline.truth.evaluate import MEASURE
     from pulmoscope.runtime.model import Model
 
     if model == MEASURE:
@@ -107,15 +108,14 @@ def command(
 
 def _evaluate_measure(data: DataOptions, out: Path, split: str, bootstrap: int, force: bool) -> None:
     from pulmoscope.core.errors import DatasetError
-    from pulmoscope.pipeline.api import MEASURE, evaluate
+    from pulmoscope.pipeline.truth.evaluate import evaluate_measure
 
     if data.labels is not None:
         raise DatasetError(f"{data.labels}: --labels is for models; the measure has no classes")
     table = load_data(data.data, data.layout)
     table = table if split == "all" else table.split(split)
     with progress_bar("Measuring") as progress:
-        report = evaluate(
-            MEASURE,
+        report = evaluate_measure(
             table,
             out,
             split=split,
@@ -134,7 +134,7 @@ def _tell_measure(report: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     view = Table(
-        box=box.SIMPLE_HEAD, title=f"The measure beside the masks of {report['data']['compared']} studies"
+        box=box.SIMPLE_HEAD, title=f"Measured beside the truth; studies: {report['data']['compared']}"
     )
     for name in ("", "value", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)

@@ -86,11 +86,6 @@ def evaluate_measure(
         rule = "a mask of its lungs (lung_mask) or of its lesions (lesion_mask), or infected none"
         raise DatasetError(f"{table.root}: a study to compare with has {rule} (found: none of {len(every)})")
     compared, failures = _all_compared(studies, true_lungs, progress)
-    if not compared:
-        raise DatasetError(
-            f"{table.root}: no study could be compared (of {len(studies)}); "
-            f"the first, {failures[0]['file']}: {failures[0]['reason']}"
-        )
     report = {
         "schema_version": SCHEMA_VERSION,
         "data": {**_data(every, studies, compared), "split": split, "failures": failures},
@@ -115,7 +110,11 @@ def evaluate_measure(
 def _all_compared(
     studies: SampleTable, true_lungs: bool, progress: Progress | None
 ) -> tuple[list[tuple[Sample, ComparedStudy]], list[dict[str, str]]]:
-    """Every study that can be compared, and why the others can't."""
+    """Every study that can be compared, and why the others can't.
+
+    Raises:
+        DatasetError: none can.
+    """
     compared: list[tuple[Sample, ComparedStudy]] = []
     failures = []
     for done, sample in enumerate(studies, start=1):
@@ -125,6 +124,11 @@ def _all_compared(
             failures.append({"file": shareable(sample.file), "code": error.code, "reason": error.reason})
         if progress is not None:
             progress(done, len(studies))
+    if not compared:
+        raise DatasetError(
+            f"{studies.root}: no study could be compared (of {len(studies)}); "
+            f"the first, {failures[0]['file']}: {failures[0]['reason']}"
+        )
     return compared, failures
 
 

@@ -40,7 +40,7 @@ class Pairs(NamedTuple):
 
 
 def figures(studies: Compared, how: Resampling) -> dict[str, Any]:
-    """All figures, for JSON; None of what nobody has drawn."""
+    """All figures, for JSON; None where nothing was drawn."""
     return {
         "lungs": _overlaps(studies, "lungs", how),
         "lesions": _overlaps(studies, "lesions", how),
@@ -83,7 +83,7 @@ def _overlaps(studies: Compared, part: str, how: Resampling) -> dict[str, Any] |
     """Dice and surface distances of one kind of mask."""
     drawn = [(sample, study) for sample, study in studies if getattr(study, part) is not None]
     masks: list[Overlap] = [getattr(study, part) for _, study in drawn]
-    if not masks:
+    if not any(mask.true.any() for mask in masks):
         return None
     unit = _patients(drawn)
     distances = np.array([mask.distance or (np.nan, np.nan) for mask in masks])
@@ -96,11 +96,11 @@ def _overlaps(studies: Compared, part: str, how: Resampling) -> dict[str, Any] |
     found |= {name: one.plain() for name, one in means(columns, unit, *how).items()}
     much = [_counted(study, part) for _, study in drawn]
     lengths = [int(each.sum()) for each in much]
-    rows = [
+    both, true, measured = (
         np.concatenate([getattr(mask, name)[each] for mask, each in zip(masks, much, strict=True)])
         for name in ("both", "true", "measured")
-    ]
-    slices = _slice_dice(*rows, np.repeat(unit, lengths), how)
+    )
+    slices = _slice_dice(2.0 * both, 1.0 * (true + measured), np.repeat(unit, lengths), how)
     return found | {"slices": sum(lengths), **{name: one.plain() for name, one in slices.items()}}
 
 
@@ -115,21 +115,21 @@ def _counted(study: ComparedStudy, part: str) -> npt.NDArray[np.bool_]:
 
 
 def _slice_dice(
-    both: npt.NDArray[np.int64],
-    true: npt.NDArray[np.int64],
-    measured: npt.NDArray[np.int64],
-    unit: npt.NDArray[np.intp],
-    how: Resampling,
+    shared: Floats, sizes: Floats, unit: npt.NDArray[np.intp], how: Resampling
 ) -> dict[str, Estimate]:
-    """The mean of slices' Dice, and that of all of them together."""
-    if not len(both):
+    """The mean of slices' Dice, and that of all of them together.
+
+    Args:
+        shared: twice the voxels that both masks have, (slices,).
+        sizes: the voxels of the one and of the other, added.
+    """
+    if not len(sizes):
         return {"slice_dice": Estimate(None), "pooled_dice": Estimate(None)}
     _, numbered = np.unique(unit, return_inverse=True)
-    doubled, sizes = 2.0 * both, (true + measured).astype(np.float64)
-    each, ones = doubled / sizes, np.ones(len(sizes))
+    each, ones = shared / sizes, np.ones(len(sizes))
 
     def statistics(weights: Weights) -> Mapping[Hashable, Values]:
-        return {"slice_dice": ratio(each, ones, weights), "pooled_dice": ratio(doubled, sizes, weights)}
+        return {"slice_dice": ratio(each, ones, weights), "pooled_dice": ratio(shared, sizes, weights)}
 
     found = estimates(statistics, numbered.astype(np.intp), *how)
     return {"slice_dice": found["slice_dice"], "pooled_dice": found["pooled_dice"]}

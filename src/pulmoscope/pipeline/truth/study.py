@@ -59,9 +59,8 @@ class Affected:
     @property
     def percents(self) -> _Floats:
         """Of each slice, (slices,); NaN where it has no lung."""
-        return np.divide(
-            100.0 * self.lesion, self.lung, out=np.full(len(self.lung), np.nan), where=self.lung > 0
-        )
+        none = np.full(len(self.lung), np.nan)
+        return np.asarray(np.divide(100 * self.lesion, self.lung, out=none, where=self.lung > 0))
 
 
 @dataclass(frozen=True)
@@ -131,15 +130,15 @@ def read_truth(table: SampleTable, sample: Sample, scan: Scan) -> Truth:
             outside the lungs.
     """
     lungs = _read(table.root / sample.mask, scan, "lung mask") if sample.mask else None
-    lesions = None
-    if sample.lesions or sample.infected == NONE:
-        lesions = np.zeros(scan.pixels.shape, dtype=bool)
-    for name in sample.lesions:
-        lesions = lesions | _read(table.root / name, scan, "lesion mask")
-    if lungs is None or lesions is None:
-        return Truth(lungs, lesions)
-    if not lungs.any():
+    if lungs is not None and not lungs.any():
         raise UnsuitableError(table.root / sample.mask, "mask-empty", "lung mask: it marks nothing")
+    if not sample.lesions and sample.infected != NONE:
+        return Truth(lungs, None)
+    lesions = np.zeros(scan.pixels.shape, dtype=bool)
+    for name in sample.lesions:
+        lesions |= _read(table.root / name, scan, "lesion mask")
+    if lungs is None:
+        return Truth(None, lesions)
     drawn, within = np.count_nonzero(lesions), lesions & lungs
     outside = 1 - np.count_nonzero(within) / drawn if drawn else 0.0
     if outside > MOST_OUTSIDE:
