@@ -69,7 +69,7 @@ def overlap(measured: BoolArray, true: BoolArray, spacing_mm: Point) -> Overlap:
 
 def slice_counts(mask: BoolArray) -> Counts:
     """How many voxels of each slice a mask has."""
-    return np.count_nonzero(mask, axis=(1, 2))
+    return np.asarray(np.count_nonzero(mask, axis=(1, 2)), dtype=np.int64)
 
 
 def dice(both: npt.ArrayLike, true: npt.ArrayLike, measured: npt.ArrayLike) -> npt.NDArray[np.float64]:
