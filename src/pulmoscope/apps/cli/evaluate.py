@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Evaluated = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL",
         help="A built-in model's name, a bundle's folder, or `measure`: the measured severity of CT, without a model.",
     ),
 ]

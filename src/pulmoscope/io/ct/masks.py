@@ -89,15 +89,13 @@ def _pictures(folder: Path, scan: Scan) -> FloatArray:
         raise UnsuitableError(folder, "mask-slices", finding, "the mask of a volume is a volume")
     pictures = {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".png"}
     paths = [PurePath(file.path) for file in scan.files]
-    own = {
-        pictures.get(path.name) or pictures.get(path.stem): path for path in paths
-    }  # without a suffix, or with one
-    without = len(paths) - len(own) + (None in own)
-    if without:
+    named = [pictures.get(path.name) or pictures.get(path.stem) for path in paths]  # IM0001, or IM0001.dcm
+    own = [file for file in dict.fromkeys(named) if file is not None]
+    if without := len(paths) - len(own):
         finding = f"{without} of {len(paths)} slices have no PNG of their own"
         raise UnsuitableError(folder, "mask-slices", finding, rule)
     _check_stored_upright(folder, scan)
-    planes = [_picture(file) for file in own if file is not None]
+    planes = [_picture(file) for file in own]
     if sizes := {plane.shape for plane in planes} - {scan.pixels.shape[1:]}:
         shown = " x ".join(map(str, min(sizes)))
         wanted = " x ".join(map(str, scan.pixels.shape[1:]))
