@@ -233,7 +233,7 @@ def bland_altman(true: np.ndarray, measured: np.ndarray, what: str) -> bytes:
             value = line.value or 0.0
             axes.axhline(value, color=COLOURS[1], linewidth=1.6, linestyle=DASHES[dashes])
             axes.annotate(
-                f"{name} {value:+.1f}".replace("-", "−"),
+                f"{name} {round(value, 1) + 0.0:.1f}".replace("-", "−"),  # no minus before 0
                 (1, value),
                 (-2, 3),
                 xycoords=("axes fraction", "data"),

@@ -250,8 +250,10 @@ def tell_left_out(reasons: Sequence[str]) -> None:
 
 def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
     """An estimate and its interval as text."""
+    from pulmoscope.report.html import interval
+
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    return "-" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f}–{high:.3f}"
+    return "-" if value is None else f"{value:.3f}", "" if low is None else interval(low, high)
 
 
 def _tell(report: Mapping[str, Any]) -> None:
