@@ -3,7 +3,7 @@
     python benchmarks/severity_interval.py SIMULATED.csv … --real REAL.csv …
 
 Each CSV has a row a study and the columns ``percent_true`` and ``percent_measured``, of both lungs: ``patients.csv`` of
-``pulmoscope evaluate measure``, or what ``severity_phantoms.py --csv`` writes. Studies without either are left aside.
+``pulmoscope evaluate measure``. Studies without either are left aside.
 It prints the tuple ``ERRORS``, and how many studies lie within their intervals: of the simulated ones when each is left
 out of the fit (that is the honest figure), of all, and which real ones.
 

@@ -78,11 +78,14 @@ def test_so_many_are_drawn_as_are_asked_for_and_the_more_frequent_are_never_fewe
 def test_the_layout_is_mosmeddata_s_and_says_that_it_is_drawn(data: Path) -> None:
     table = load(data)
     assert table.layout == "mosmeddata"
-    assert [(sample.file, sample.mask) for sample in table] == [
-        ("studies/CT-0/study_0001.nii.gz", ""),
+    assert [(sample.file, *sample.lesions) for sample in table] == [
+        ("studies/CT-0/study_0001.nii.gz",),
         ("studies/CT-1/study_0002.nii.gz", "masks/study_0002_mask.nii.gz"),
         ("studies/CT-1/study_0003.nii.gz", "masks/study_0003_mask.nii.gz"),
         ("studies/CT-3/study_0004.nii.gz", "masks/study_0004_mask.nii.gz"),
+    ]
+    assert [sample.mask for sample in table] == [
+        f"truth/study_000{number}_lungs.nii.gz" for number in (1, 2, 3, 4)
     ]
     assert {sample.source for sample in table} == {"phantom"}
     assert {sample.patient for sample in table} == {f"study_000{number}" for number in (1, 2, 3, 4)}
@@ -104,8 +107,8 @@ def test_masks_and_truth_belong_to_the_voxels(data: Path) -> None:
     table = load(data)
     for sample, row in zip(table, truth(data), strict=True):
         assert (row["file"], row["grade"]) == (sample.file, sample.label)
-        hu, lungs = voxels(table.path(sample)), voxels(data / "truth" / f"{sample.patient}_lungs.nii.gz")
-        lesions = voxels(data / sample.mask) if sample.mask else np.zeros_like(lungs)
+        hu, lungs = voxels(table.path(sample)), voxels(data / sample.mask)
+        lesions = voxels(data / sample.lesions[0]) if sample.lesions else np.zeros_like(lungs)
         assert hu.dtype == np.int16
         assert hu.shape == lungs.shape == lesions.shape == (10, 64, 64)
         assert (set(np.unique(lungs)), set(np.unique(lesions))) <= ({0, 1, 2}, {0, 1})

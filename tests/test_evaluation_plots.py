@@ -66,6 +66,16 @@ def test_distributions_show_every_class_and_the_limit() -> None:
     assert content != plots.distributions(values, classes, "score")
 
 
+def test_bland_and_altman_s_plot_tells_different_differences_apart() -> None:
+    true, measured = np.array([0.0, 10.0, 40.0]), np.array([1.0, 9.0, 43.0])
+    content = plots.bland_altman(true, measured, "study")
+    picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 300
+    assert content == plots.bland_altman(true, measured, "study")
+    assert content != plots.bland_altman(true, np.array([1.0, 9.0, 37.0]), "study")
+    assert plots.bland_altman(true[:1], true[:1], "study").startswith(b"\x89PNG")  # has no limits
+
+
 def test_hospitals_are_a_line_each_and_those_that_do_not_count_are_hollow() -> None:
     own = predictions(("COVID", "Normal"), 120)
     named = replace(own, hospitals=tuple("abc"[index % 3] for index in range(120)))

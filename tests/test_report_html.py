@@ -42,3 +42,4 @@ def test_a_percentage_claims_neither_none_nor_all_of_what_is_nearly_so(share: fl
 def test_figures_and_intervals_have_fixed_decimals() -> None:
     assert number(0.97) == "0.970"
     assert interval(0.9123, 0.961) == "0.912–0.961"
+    assert interval(-0.12, 0.21, 2) == "-0.12 to 0.21"

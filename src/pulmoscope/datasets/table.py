@@ -25,7 +25,7 @@ class Sample:
         split: ``train``, ``val``, ``test``, ``all`` or empty.
         patient: an id that tells patients apart, empty where unknown.
         source: the hospital or collection, empty where unknown.
-        mask: a lung mask's path (MosMedData: of the infection), empty where there is none.
+        mask: a lung mask's path, empty where there is none.
         infected: of a CT study, which slices show infection, counted from 0 at the feet, e.g. ``12-40,45``;
             ``none`` where none does; empty where unknown.
         hospital: where the image was taken, as far as the hospital map knows (:mod:`pulmoscope.datasets.hospitals`).

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
+from pulmoscope.evaluation.agreement import limits_of_agreement
 from pulmoscope.evaluation.bootstrap import Estimate
 from pulmoscope.evaluation.calibration import Bin
 from pulmoscope.evaluation.hospitals import NEGATIVE, POSITIVE, HospitalFigures
@@ -207,6 +208,42 @@ def distributions(
         range(len(names)), [f"{name}\n({len(part)})" for name, part in zip(names, parts, strict=True)]
     )
     axes.set_ylabel(what)
+    _plain(axes)
+    return _png(figure)
+
+
+def bland_altman(true: np.ndarray, measured: np.ndarray, what: str) -> bytes:
+    """Differences of percentages over their means, with bias and 95 % limits of agreement.
+
+    Source: Bland and Altman, Lancet 327 (1986) 307, figure 2.
+
+    Args:
+        true, measured: percent affected, (n,) each.
+        what: each of them is: ``study``, ``slice``.
+    """
+    figure, axes = _figure(6.4, 4.4)
+    difference = measured - true
+    faint = min(1.0, 0.25 + 20 / len(true))
+    axes.scatter((true + measured) / 2, difference, s=22, alpha=faint, linewidths=0, color=COLOURS[0])
+    axes.axhline(0, color="#8b98a3", linewidth=1)
+    limits = limits_of_agreement(difference)
+    if limits is not None:
+        lines = (("upper limit", limits.high, 1), ("bias", limits.bias, 0), ("lower limit", limits.low, 1))
+        for name, line, dashes in lines:
+            value = line.value or 0.0
+            axes.axhline(value, color=COLOURS[1], linewidth=1.6, linestyle=DASHES[dashes])
+            axes.annotate(
+                f"{name} {round(value, 1) + 0.0:.1f}".replace("-", "−"),  # no minus before 0
+                (1, value),
+                (-2, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=COLOURS[1],
+            )
+    axes.set_xlabel(f"percent affected of a {what}, mean of true and measured")
+    axes.set_ylabel("measured less true, points")
+    axes.margins(y=0.15)
     _plain(axes)
     return _png(figure)
 

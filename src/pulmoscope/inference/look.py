@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pulmoscope.core.types import BoolArray, FloatArray, Scan
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import BoolArray, FloatArray, Scan, Units
 from pulmoscope.quality.filled import FilledScan, fill_missing
 from pulmoscope.segment.lungs import lungs_of
 
@@ -63,6 +64,21 @@ class SeenCt:
         other = SeenCt(raw, replace(self.search, scan=filled), self.lungs)
         vars(other)["raw_lungs"] = self.raw_lungs  # or they would be looked for again
         return other
+
+
+def in_hu(scan: Scan, wanted: str) -> Scan:
+    """The scan, where it can be measured.
+
+    Args:
+        wanted: what needs it, for the message.
+
+    Raises:
+        UnsuitableError: it is an X-ray, or its slices came as pictures, which have no HU.
+    """
+    if scan.units is not Units.HU or scan.spacing_mm is None:
+        rule = f"{wanted} needs a CT in HU with known spacing"
+        raise UnsuitableError(scan.source, "without-hu", "its values are grey levels, not HU", rule)
+    return scan
 
 
 def look_at(scan: Scan) -> SeenCt:

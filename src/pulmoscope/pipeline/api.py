@@ -10,13 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pulmoscope.core.errors import InputError, UnsuitableError
+from pulmoscope.core.errors import InputError
 from pulmoscope.core.severity import SeverityMeasure
-from pulmoscope.core.types import BoolArray, Diagnosis, Explanation, Modality, Prediction, Scan, Units
+from pulmoscope.core.types import BoolArray, Diagnosis, Explanation, Modality, Prediction, Scan
 from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.studies import holds_studies
 from pulmoscope.datasets.table import SampleTable
-from pulmoscope.inference.look import look_at
+from pulmoscope.inference.look import in_hu, look_at
 from pulmoscope.inference.measure import measured
 from pulmoscope.io import entries, read
 from pulmoscope.pipeline.choice import Models
@@ -25,6 +25,7 @@ from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.evaluate import evaluate as evaluate_images
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.pipeline.truth.evaluate import MEASURE, evaluate_measure
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.model import find_lungs as run_lung_finder
@@ -126,7 +127,7 @@ def find_lungs(scan: Scan) -> BoolArray:
         rows, columns = scan.pixels.shape[1:]
         probability = run_lung_finder(_lung_finder(), scan.pixels[0])
         return np.asarray(cv2.resize(probability, (columns, rows)) > 0.5)[None]
-    lungs = look_at(_in_hu(scan, "find-lungs")).lungs
+    lungs = look_at(in_hu(scan, "find-lungs")).lungs
     assert lungs is not None  # as there are HU
     return np.asarray(lungs.labels > 0)
 
@@ -139,7 +140,7 @@ def measure_severity(scan: Scan) -> SeverityMeasure | None:
     Raises:
         UnsuitableError: it is an X-ray, or its slices came as pictures, which have no HU.
     """
-    seen = look_at(_in_hu(scan, "severity"))
+    seen = look_at(in_hu(scan, "severity"))
     measurement = measured(seen.scan, seen.lungs, seen.missing)
     return None if measurement is None else measurement[0]
 
@@ -159,7 +160,8 @@ def evaluate(
     """Evaluate a model on labelled images or studies, with intervals and a page; gives back the written figures.
 
     Args:
-        model: a bundle's name or folder, or an opened model.
+        model: a bundle's name or folder, or an opened model; ``"measure"``: the density measure of CT, beside masks of
+            lungs and lesions.
         table: such as ``load_data("mydata").split("test")``; labels in the model's words.
         out: the folder for the results.
         options: ``split``, ``bootstrap``, ``seed``, ``command``, ``force`` and ``progress`` of
@@ -169,20 +171,14 @@ def evaluate(
         OutputExistsError: ``out`` holds results and ``force`` is not given.
         DatasetError: nothing could be read.
     """
+    if model == MEASURE:
+        return evaluate_measure(table, Path(out), **options)
     opened = open_model(model) if isinstance(model, str | Path) else model
     if opened.bundle.patient is not None:
         return evaluate_studies(opened, table, Path(out), **options)
     if opened.bundle.modality == Modality.CT and holds_studies(table):
         return evaluate_slices(opened, table, Path(out), **options)
     return evaluate_images(opened, table, Path(out), **options)
-
-
-def _in_hu(scan: Scan, wanted: str) -> Scan:
-    """The scan, where it can be measured."""
-    if scan.units is not Units.HU or scan.spacing_mm is None:
-        rule = f"{wanted} needs a CT in HU with known spacing"
-        raise UnsuitableError(scan.source, "without-hu", "its values are grey levels, not HU", rule)
-    return scan
 
 
 @cache

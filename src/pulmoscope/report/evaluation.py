@@ -36,6 +36,12 @@ PICTURES = {
     "reliability": "Reliability: on the diagonal, a stated 80 % is right in 80 % of cases. Below: images per bin.",
 }
 
+AGREEMENT = {
+    "bland_altman": "Percent affected of each study (Bland–Altman): measured less true, over the mean of both. Solid: "
+    "bias. Dashed: 95 % limits of agreement.",
+    "bland_altman_slices": "The same of each slice that has lung.",
+}
+
 RATES = [
     FIGURES[key]
     for key in (
@@ -97,6 +103,19 @@ def studies_page(metrics: Mapping[str, Any], pictures: Mapping[str, bytes], leve
         rates=RATES,
         pictures=[(data_uri(pictures[name]), text) for name, text in PICTURES.items() if name in pictures],
         map=data_uri(pictures["tsne"]) if "tsne" in pictures else "",
+    )
+
+
+def measure_page(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page ``report.html`` of the density measure, from the content of its ``measure.json``.
+
+    Args:
+        pictures: PNG by name, see :data:`AGREEMENT`; those that are missing are left out.
+    """
+    return render(
+        "measure.html",
+        found=metrics,
+        pictures=[(data_uri(pictures[name]), text) for name, text in AGREEMENT.items() if name in pictures],
     )
 
 

@@ -53,8 +53,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
-    """A 95 % interval as ``0.912–0.961``."""
-    return f"{low:.{digits}f}–{high:.{digits}f}"
+    """A 95 % interval as ``0.912–0.961``, or ``-0.120 to 0.210`` where a dash would stand beside a minus."""
+    return f"{low:.{digits}f}{' to ' if low < 0 else '–'}{high:.{digits}f}"
 
 
 def css_string(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,8 @@ from pulmoscope.apps.cli.options import (
     DataOptions,
     Device,
     Force,
-    ModelName,
     Out,
     Runtime,
-    Split,
     WithRuntime,
     grouped,
 )
@@ -29,6 +27,20 @@ if TYPE_CHECKING:
     from pulmoscope.datasets import SampleTable
     from pulmoscope.datasets.labels import LabelMap
     from pulmoscope.runtime.model import Model
+
+Evaluated = Annotated[
+    str,
+    typer.Argument(
+        help="A built-in model's name, a bundle's folder, or `measure`: the measured severity of CT, without a model.",
+    ),
+]
+OwnSplit = Annotated[
+    str,
+    typer.Option(
+        help="Which split; `all` takes every image. Default: test; of `measure`, which has learnt nothing, all.",
+        show_default=False,
+    ),
+]
 
 _SHOWN_FAILURES = 10
 _ROWS = {
@@ -44,10 +56,10 @@ _ROWS = {
 
 @grouped
 def command(
-    model: ModelName,
+    model: Evaluated,
     data: DataOptions,
     out: Out,
-    split: Split = "test",
+    split: OwnSplit = "",
     runtime: WithRuntime = Runtime.AUTO,
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
@@ -58,12 +70,18 @@ def command(
     Writes predictions.csv, metrics.json, pictures, report.html, and worst.html with the worst answers explained. A
     model of three levels or of severity, which predicts whole studies, writes slices.csv, classifiers.csv (of severity:
     the votes) and tsne.csv instead of worst.html; a model of slices on studies slices.csv and slices.json: how well it
-    tells infected from clean slices within each patient.
+    tells infected from clean slices within each patient. `measure` instead of a model's name compares what is measured
+    on CT studies with masks of their lungs and lesions: measure.json, patients.csv, slices.csv, report.html with a
+    Bland-Altman plot.
     """
     from pulmoscope.pipeline.api import evaluate
+    from pulmoscope.pipeline.truth.evaluate import MEASURE
     from pulmoscope.runtime.model import Model
 
-    opened = Model.load(model, runtime.value, device)
+    if model == MEASURE:
+        _evaluate_measure(data, out, split or "all", bootstrap, force)
+        return
+    opened, split = Model.load(model, runtime.value, device), split or "test"
     table = chosen(data, split, opened)
     with progress_bar("Evaluating") as progress:
         report = evaluate(
@@ -85,6 +103,57 @@ def command(
         _tell(report)
     page = out / "report.html"
     typer.echo(f"Report: {page}" if page.exists() else f"Figures: {out / 'slices.json'}")
+
+
+def _evaluate_measure(data: DataOptions, out: Path, split: str, bootstrap: int, force: bool) -> None:
+    from pulmoscope.core.errors import DatasetError
+    from pulmoscope.pipeline.truth.evaluate import evaluate_measure
+
+    if data.labels is not None:
+        raise DatasetError(f"{data.labels}: --labels is for models; the measure has no classes")
+    table = load_data(data.data, data.layout)
+    table = table if split == "all" else table.split(split)
+    with progress_bar("Measuring") as progress:
+        report = evaluate_measure(
+            table,
+            out,
+            split=split,
+            bootstrap=bootstrap,
+            command=as_typed(),
+            force=force,
+            progress=progress,
+        )
+    tell_failures(report)
+    _tell_measure(report)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _tell_measure(report: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    view = Table(
+        box=box.SIMPLE_HEAD, title=f"Measured beside the truth; studies: {report['data']['compared']}"
+    )
+    for name in ("", "value", "95 % interval"):
+        view.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for part, name in (("lungs", "Lungs"), ("lesions", "Lesions")):
+        if (own := report[part]) is not None:
+            view.add_row(f"{name}, Dice", *figure(own["dice"]))
+            view.add_row(f"{name}, surface distance, mm", *figure(own["surface_mm"]))
+            view.add_row(f"{name}, 95 % Hausdorff distance, mm", *figure(own["hd95_mm"]))
+            view.add_row(f"{name}, Dice of {own['slices']} slices", *figure(own["slice_dice"]))
+    if (affected := report["percent_affected"]) is not None:
+        view.add_row("Percent affected, mean absolute error", *figure(affected["mean_absolute_error"]))
+        view.add_row("Percent affected, bias", *figure(affected["bias"]))
+        for name, limit in (affected["limits_of_agreement"] or {}).items():
+            if name != "bias":
+                view.add_row(f"Percent affected, {name} limit of agreement", *figure(limit))
+    if report["grades"] is not None:
+        view.add_row("Grade as the truth's", *figure(report["grades"]["right"]))
+    show(view)
+    if report["synthetic"]:
+        _tell_synthetic({"synthetic": {"evaluated": True}})
 
 
 def _tell_slices(report: Mapping[str, Any]) -> None:
@@ -181,8 +250,10 @@ def tell_left_out(reasons: Sequence[str]) -> None:
 
 def figure(estimate: Mapping[str, Any]) -> tuple[str, str]:
     """An estimate and its interval as text."""
+    from pulmoscope.report.html import interval
+
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    return "-" if value is None else f"{value:.3f}", "" if low is None else f"{low:.3f}–{high:.3f}"
+    return "-" if value is None else f"{value:.3f}", "" if low is None else interval(low, high)
 
 
 def _tell(report: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 Morozov et al., arXiv 2005.06465. CT-0 … CT-4 is the fraction of the lungs that is affected: none, up to 25, 50, 75 %,
 or more. 50 studies of CT-1 have masks of the infection (ground glass and consolidation). ``dataset_registry.xlsx``
 repeats what the folders say and is not read. Studies that say in their header that a program drew them are phantoms,
-which :mod:`pulmoscope.phantoms.ct.mosmed` writes in this layout.
+which :mod:`pulmoscope.phantoms.ct.mosmed` writes in this layout, with masks of the lungs in ``truth/``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pulmoscope.datasets.studies import is_volume
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.io.ct.nifti import is_phantom
 
-STUDIES, MASKS = "studies", "masks"
+STUDIES, MASKS, TRUTH = "studies", "masks", "truth"
 SOURCE = "MosMedData"
 _GRADE = re.compile(r"CT-[0-4]", re.IGNORECASE)
 
@@ -32,7 +32,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path) -> SampleTable:
-    """Read one sample a study, its mask where there is one, and from the mask the infected slices.
+    """Read one sample a study, its masks where there are any, and from that of the lesions the infected slices.
 
     Of studies only the header is read; masks are few and pack to a few kB. One study is one patient. CT-0 shows no
     infection, so its slices are known, too; those of other studies without a mask are unknown. The source is
@@ -48,16 +48,17 @@ def read(path: Path) -> SampleTable:
     for folder in grades:
         for study in sorted(file for file in folder.iterdir() if is_volume(file.name)):
             name = study.name.split(".")[0]
-            mask = next((path / MASKS).glob(f"{name}_mask.nii*"), None)
-            infected = _infected(mask) if mask else ""
+            lesions = _beside(path, MASKS, f"{name}_mask.nii*")
+            infected = _infected(path / lesions[0]) if lesions else ""
             samples.append(
                 Sample(
                     file=study.relative_to(path).as_posix(),
                     label=folder.name.upper(),
                     patient=name,
                     source=SYNTHETIC_SOURCE if is_phantom(study) else SOURCE,
-                    mask=mask.relative_to(path).as_posix() if mask else "",
                     infected=infected or ("none" if folder.name.upper() == "CT-0" else ""),
+                    mask="".join(_beside(path, TRUTH, f"{name}_lungs.nii*")),
+                    lesions=lesions,
                 )
             )
     return SampleTable(path, "mosmeddata", tuple(samples), tuple(_warnings(path, samples)))
@@ -67,7 +68,7 @@ def _warnings(path: Path, samples: list[Sample]) -> list[str]:
     unknown = sum(not sample.infected for sample in samples)
     warnings = [f"no slice labels: {unknown} of {len(samples)} studies"] if unknown else []
     masks = len(list((path / MASKS).glob("*_mask.nii*")))
-    used = sum(bool(sample.mask) for sample in samples)
+    used = sum(bool(sample.lesions) for sample in samples)
     if used < masks:
         warnings.append(f"{MASKS}: {masks - used} of {masks} masks belong to no study that is there")
     return warnings
@@ -75,6 +76,12 @@ def _warnings(path: Path, samples: list[Sample]) -> list[str]:
 
 def _grades(path: Path) -> list[Path]:
     return [folder for folder in subfolders(path / STUDIES) if _GRADE.fullmatch(folder.name)]
+
+
+def _beside(root: Path, folder: str, pattern: str) -> tuple[str, ...]:
+    """The first file of this name in a folder beside the studies, relative to the data set; none where it is not."""
+    file = next((root / folder).glob(pattern), None)
+    return () if file is None else (file.relative_to(root).as_posix(),)
 
 
 def _infected(mask: Path) -> str:

@@ -43,15 +43,18 @@ class Container:
     voxel_bytes: int = 0
 
 
-def open_container(name: str, data: bytes) -> Container:
+def open_container(name: str, data: bytes, most: int | None = None) -> Container:
     """Unpack a volume's file.
+
+    Args:
+        most: to how many bytes it may unpack; default: to so many times its own as an image does.
 
     Raises:
         UnreadableError: no volume; cut short or damaged; packed in a way that is not supported, or a bomb.
         UnsuitableError: its voxels lie in another file.
         Exception: of any class, where its header is damaged.
     """
-    most = min(4 * LARGEST_FILE, max(2**20, LARGEST_RATIO * len(data)))
+    most = most or min(4 * LARGEST_FILE, max(2**20, LARGEST_RATIO * len(data)))
     plain = _unpacked(name, data, most) if data.startswith(b"\x1f\x8b") else data
     kind = format_of(plain[:HEAD])
     if kind == "NIfTI":
@@ -148,8 +151,6 @@ def _unpacked(name: str, data: bytes, most: int) -> bytes:
         if not inflating.eof and len(plain) <= most:
             raise EOFError
     if len(plain) > most:
-        rule = f"at most {LARGEST_RATIO} times the packed size, and {4 * LARGEST_FILE // 2**20} MiB"
-        raise UnreadableError(
-            name, "decompression-bomb", f"it unpacks to more than {most // 2**20} MiB", rule
-        )
+        finding = f"it unpacks to more than {most // 2**20} MiB, from {len(data) / 2**20:.2g} MiB"
+        raise UnreadableError(name, "decompression-bomb", finding)
     return plain

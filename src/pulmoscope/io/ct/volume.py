@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.synthetic import CT_DESCRIPTION
-from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, Units
+from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Geometry, Modality, Point, Scan, Units
 from pulmoscope.io.ct.container import Container, check_whole, open_container
 from pulmoscope.io.ct.content import check_hu
 from pulmoscope.io.ct.limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
@@ -38,15 +38,7 @@ def read_volume(entry: Entry) -> Scan:
         UnsuitableError: not three-dimensional, too large, too few slices, no HU, or without a sensible geometry.
     """
     data = entry.read_bytes()
-    _silence()
-    with decoding(entry.name):  # SimpleITK's own message quotes the temporary file and its C++ sources
-        container = open_container(entry.name, data)
-        with _as_file(container) as path:
-            image, remarks = _image(entry.name, path, container)
-    placed = _geometry(entry.name, image)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
-        values = sitk.GetArrayViewFromImage(image).astype(np.float32)
-    pixels, turned, _ = orient(values, placed)
+    pixels, turned, remarks = oriented_volume(entry.name, data)
     slices, rows, columns = pixels.shape
     check_size(entry.name, (slices, rows, columns), turned.spacing_mm[1:])
     check_hu(entry.name, pixels)
@@ -62,6 +54,30 @@ def read_volume(entry: Entry) -> Scan:
         z_mm=tuple(turned.origin_mm[2] + index * turned.slice_step_mm[2] for index in range(len(pixels))),
         remarks=(*remarks, *tilt_flags(turned)),
     )
+
+
+def oriented_volume(
+    name: str, data: bytes, most: int | None = None
+) -> tuple[FloatArray, Geometry, list[Flag]]:
+    """The voxels of a volume, whatever they mean, turned as all scans are; where they lie; and what its header says.
+
+    Args:
+        most: to how many bytes it may unpack; default: to so many times its own as an image does.
+
+    Raises:
+        UnreadableError: damaged, truncated, or not a volume that can be read.
+        UnsuitableError: not three-dimensional, too large, or without a sensible geometry.
+    """
+    _silence()
+    with decoding(name):  # SimpleITK's own message quotes the temporary file and its C++ sources
+        container = open_container(name, data, most)
+        with _as_file(container) as path:
+            image, remarks = _image(name, path, container)
+    placed = _geometry(name, image)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
+        values = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    pixels, turned, _ = orient(values, placed)
+    return pixels, turned, remarks
 
 
 def _image(name: str, path: Path, container: Container) -> tuple[sitk.Image, list[Flag]]:

@@ -163,8 +163,11 @@ def _sample(index: int, label: str) -> Sample:
 
 def _settled(sample: Sample, job: _Job, truth: Mapping[str, str]) -> Sample:
     """The sample as the manifest has it."""
-    mask = f"masks/{job.name}-lungs.nii.gz" if job.masks else ""
-    return dataclasses.replace(sample, file=job.file, mask=mask, infected=truth["infected"])
+    settled = dataclasses.replace(sample, file=job.file, infected=truth["infected"])
+    if not job.masks:
+        return settled
+    lungs, lesions = (f"masks/{job.name}-{kind}.nii.gz" for kind in ("lungs", "lesions"))
+    return dataclasses.replace(settled, mask=lungs, lesions=(lesions,))
 
 
 def _draw(job: _Job) -> dict[str, str]:

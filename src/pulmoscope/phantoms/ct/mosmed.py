@@ -33,7 +33,7 @@ COUNTS: Mapping[Grade, int] = MappingProxyType({"CT-0": 254, "CT-1": 684, "CT-2"
 """How many studies of each grade MosMedData has (Morozov et al., arXiv 2005.06465)."""
 STEP_MM = 8.0
 """How far MosMedData's slices are apart."""
-REGISTRY, TRUTH = "dataset_registry.xlsx", "truth"
+REGISTRY = "dataset_registry.xlsx"
 _COLUMNS = ("study_id", "category", "study_file", "mask_file")
 _DRAWN = ("slices", "infected", "affected", "affected_left", "affected_right", "damaged", "damage")
 
@@ -89,12 +89,12 @@ class _Job(Job):
     @property
     def lungs(self) -> str:
         """The lungs' file."""
-        return f"{TRUTH}/{self.name}_lungs.nii.gz"
+        return f"{mosmed.TRUTH}/{self.name}_lungs.nii.gz"
 
     @property
     def missing(self) -> str:
         """The missing voxels' file; empty where nothing is to be damaged."""
-        return f"{TRUTH}/{self.name}_missing.nii.gz" if self.damage else ""
+        return f"{mosmed.TRUTH}/{self.name}_missing.nii.gz" if self.damage else ""
 
     @property
     def files(self) -> set[str]:
@@ -142,7 +142,7 @@ def write_mosmed_phantoms(
     for path in _leftovers(out, jobs):
         path.unlink()
     truths = all_drawn(_draw, jobs, processes, progress)
-    write_text(out / f"{TRUTH}.csv", _truth_table(jobs, truths))
+    write_text(out / f"{mosmed.TRUTH}.csv", _truth_table(jobs, truths))
     write_bytes(out / REGISTRY, _registry(jobs))
     shutil.rmtree(out / RECORDS, ignore_errors=True)
     return mosmed.read(out)
@@ -190,7 +190,11 @@ def _jobs(
 def _leftovers(out: Path, jobs: Sequence[_Job]) -> Iterator[Path]:
     """Files that are laid out as this data set's and belong to none of its studies."""
     wanted = set().union(*(job.files for job in jobs))
-    for pattern in (f"{mosmed.STUDIES}/CT-*/*.nii*", f"{mosmed.MASKS}/*_mask.nii*", f"{TRUTH}/*.nii.gz"):
+    for pattern in (
+        f"{mosmed.STUDIES}/CT-*/*.nii*",
+        f"{mosmed.MASKS}/*_mask.nii*",
+        f"{mosmed.TRUTH}/*.nii.gz",
+    ):
         for path in sorted(out.glob(pattern)):
             if path.relative_to(out).as_posix() not in wanted:
                 yield path

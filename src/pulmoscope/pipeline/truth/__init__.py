@@ -1,0 +1,1 @@
+"""The density measure held to masks of lungs and lesions that others have drawn."""
