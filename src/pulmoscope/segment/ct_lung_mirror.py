@@ -62,9 +62,8 @@ def _lacking(
     rim = disc(2 * round(RIM_MM / voxel_mm[1]) + 1)
     size = (labels.shape[2], labels.shape[1])
     for index in range(heights[0] + int(UPPER * len(heights)), heights[-1] + 1):
-        expected = cv2.warpAffine(other[index].astype(np.uint8), flip, size, flags=cv2.INTER_NEAREST)
-        expected = cv2.erode(expected, rim) > 0
-        expected &= labels[index] != 3 - side
+        mirrored = cv2.warpAffine(other[index].astype(np.uint8), flip, size, flags=cv2.INTER_NEAREST)
+        expected = (cv2.erode(mirrored, rim) > 0) & ~other[index]
         if np.count_nonzero(expected & airy[index]) >= LITTLE_AIR * np.count_nonzero(expected):
             continue
         soft = cv2.GaussianBlur(np.minimum(coarse[index], 150), (0, 0), 2.5 / voxel_mm[1])
@@ -73,13 +72,9 @@ def _lacking(
         inside = (expected & tissue[index]).astype(np.uint8)
         lacking[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, rim) > 0
     parts, count = ndimage.label(lacking)
-    ml = np.bincount(parts.ravel(), minlength=count + 1) * np.prod(voxel_mm) / 1000
-    fatty = (
-        np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1)
-        * np.prod(voxel_mm)
-        / 1000
-    )
-    keep = (ml >= LEAST_ML) & (fatty < MOST_FAT * ml)
+    voxels = np.bincount(parts.ravel(), minlength=count + 1)
+    fatty = np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1)
+    keep = (voxels * np.prod(voxel_mm) / 1000 >= LEAST_ML) & (fatty < MOST_FAT * voxels)
     keep[0] = False
     lobe = keep[parts]
     for index in np.flatnonzero(lobe.any(axis=(1, 2))):  # the rim that the erosion took
