@@ -77,6 +77,6 @@ def _lacking(
     keep = (voxels * np.prod(voxel_mm) / 1000 >= LEAST_ML) & (fatty < MOST_FAT * voxels)
     keep[0] = False
     lobe = keep[parts]
-    for index in np.flatnonzero(lobe.any(axis=(1, 2))):  # the rim that the erosion took
-        lobe[index] = (cv2.dilate(lobe[index].astype(np.uint8), rim) > 0) & tissue[index]
+    for plane, around in zip(lobe, tissue, strict=True):  # the rim that the erosion took
+        plane[:] = (cv2.dilate(plane.astype(np.uint8), rim) > 0) & around
     return np.asarray(lobe)
