@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 ERRORS: tuple[tuple[float, float, float], ...] = (
-    (0.0, 2.0, 7.7),
-    (2.0, 4.0, 7.7),
-    (5.0, 7.0, 4.7),
-    (10.0, 7.0, 9.5),
-    (20.0, 1.7, 3.7),
-    (35.0, 2.7, 4.9),
-    (50.0, 4.9, 5.8),
-    (75.0, 5.0, 5.8),
-    (100.0, 2.4, 5.8),
+    (0.0, 0.7, 8.0),
+    (2.0, 0.7, 8.0),
+    (5.0, 1.9, 5.0),
+    (10.0, 1.9, 4.3),
+    (20.0, 1.8, 4.3),
+    (35.0, 1.8, 3.7),
+    (50.0, 1.8, 3.7),
+    (75.0, 1.8, 4.0),
+    (100.0, 1.8, 4.0),
 )
 """Measured percent, and how many points below and above it the truth lies at most in nine of ten studies.
 

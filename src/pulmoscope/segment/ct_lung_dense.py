@@ -130,7 +130,10 @@ def _once(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, is_left: bool) -
     start = np.where(outer > 0, outer, _inner(lung, towards))
     end = _rib_limit((coarse > RIB_HU) & towards.rib, outer, towards, round(RIB_MM / voxel_mm[0]))
     gap = ill & (end - start > BEYOND_MM)
-    gap[np.flatnonzero(lung.any(axis=(1, 2)))[-1] + 1 :] = False  # above the apex
+    heights = np.flatnonzero(lung.any(axis=(1, 2)))
+    gap[: heights[0]] = gap[heights[-1] + 1 :] = (
+        False  # below the base there is the abdomen, above the apex the neck
+    )
     added = np.zeros(lung.shape, dtype=bool)
     for index in np.flatnonzero(gap.any(axis=1)):
         near, far, open_ = (one[index][towards.sector] for one in (start, end, gap))
