@@ -187,6 +187,24 @@ def test_a_model_without_normal_has_no_auroc() -> None:
     assert found.by_label["Normal"].called["COVID"].value is not None
 
 
+def test_a_model_of_non_covid_has_an_auroc_against_it() -> None:
+    """As the model of CT slices, whose contrary of COVID is no Normal."""
+    rng, labels = np.random.default_rng(3), ("COVID",) * 12 + ("non-COVID",) * 15 + ("",) * 4
+    covid = rng.uniform(size=len(labels))
+    own = Predictions(
+        files=tuple(map(str, range(len(labels)))), labels=labels, patients=("",) * len(labels),
+        sources=("folder",) * len(labels), classes=("non-COVID", "COVID"),
+        probabilities=np.stack([1 - covid, covid], axis=1), decisions=("report",) * len(labels),
+        hospitals=("h",) * len(labels),
+    )  # fmt: skip
+    (found,) = hospital_figures(own, {"h": False}, 0)
+    assert found.auroc_within.value == pytest.approx(
+        roc_auc_score([label == "COVID" for label in labels[:27]], covid[:27])
+    )
+    assert found.calibration_error.value is not None
+    assert found.auroc_disease.value is None
+
+
 def test_hospitals_and_decisions_are_needed() -> None:
     own = drawn(1, {"COVID": 2}, "h")
     for missing in ("hospitals", "decisions"):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import BoolArray, Decision
 from pulmoscope.datasets.hospitals import PART_OF, UNIDENTIFIED
 from pulmoscope.evaluation.bootstrap import Estimate, Values, Weights, estimates, units
@@ -55,7 +56,8 @@ class HospitalFigures:
         learnt: whether the model has learnt from it; None: nobody knows.
         images, units: how many there are, and how many patients (or images) resamples are drawn from.
         by_label: the figures of each label; the only ones that count labels that are no class of the model.
-        auroc_within: AUROC of p(COVID), COVID against Normal, at least :data:`LEAST` images of each.
+        auroc_within: AUROC of p(COVID), COVID against Normal, at least :data:`LEAST` images of each; of a model that
+            knows no Normal, against its class that says that nothing was found (non-COVID).
         calibration_error: debiased, of COVID against all other labels, where ``auroc_within`` is defined.
         auroc_disease: AUROC of 1 - p(Normal), diseases other than COVID against Normal, at least LEAST of each.
         wrongly_called: fraction of the images that was called another class than its label.
@@ -215,7 +217,8 @@ class _Statistics:
                 self._shares[label, "reported", name] = (of_label & (called == name) & reported, whole)
             self._shares[label, "right"] = (of_label & (called == label), of_label & known)
             self._shares[label, "reported"] = (of_label & reported, of_label)
-        positive, negative = (labels == name if name in predictions.classes else nowhere for name in PAIR)
+        pair = (POSITIVE, _negative(predictions.classes))
+        positive, negative = (labels == name if name in predictions.classes else nowhere for name in pair)
         disease = known & ~positive & ~negative
         self._within = _ranked(predictions, POSITIVE, positive, negative)
         self._disease = _ranked(
@@ -248,6 +251,11 @@ class _Statistics:
                 rows, positive = ranked[0], ranked[2]
                 counts[name] = [pair_count(unit_of_image[rows], positive, ~positive)]
         return counts
+
+
+def _negative(classes: Sequence[str]) -> str:
+    """The class that COVID is compared with."""
+    return next((name for name in classes if NEGATIVE not in classes and not is_positive(name)), NEGATIVE)
 
 
 def _column(predictions: Predictions, name: str) -> npt.NDArray[np.float64]:

@@ -90,8 +90,8 @@ def _record(name: str, kept: Mapping[str, Any]) -> list[str]:
             mean = kept["figures"][f"{figure}_mean"]["value"]
             means.append(f"- {SUMMARY[key]}: mean {mean:.3f}, worst {cell(worst)} ({worst['hospital']})")
     return [
-        f"{name}: {kept['what']}. COVID against Normal within one hospital; all images of it, 95 % bootstrap "
-        f"intervals; {NOTHING} where there are fewer than {LEAST} of a class.",
+        f"{name}: {kept['what']}. COVID against Normal (or non-COVID) within one hospital; all images of it, "
+        f"95 % bootstrap intervals; {NOTHING} where there are fewer than {LEAST} of a class.",
         "",
         *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
         "",
