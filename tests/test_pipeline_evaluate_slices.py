@@ -14,6 +14,7 @@ import volumes
 from bundles import tiny_bundle
 from pulmoscope.core.errors import DatasetError, OutputExistsError
 from pulmoscope.datasets.checksum import table_checksum
+from pulmoscope.datasets.infected import infected_text
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
@@ -55,6 +56,9 @@ def test_scores_are_compared_within_each_patient(model: Model, table: SampleTabl
         mine = [row for row in rows if row["file"] == sample.file]
         assert [int(row["slice"]) for row in mine] == list(range(own["slices"]))
         judged = [row for row in mine if row["score"]]
+        # Too small for a chest: no lesion is measured.
+        assert own["lesion_auroc"]["value"] is None
+        assert {row["lesion_fraction"] for row in mine} == {""}
         assert own["judged"] == len(judged) > 0
         ill = [row["infected"] == "1" for row in judged]
         assert own["infected"] == sum(ill) == (0 if sample.label == "Normal" else 3)
@@ -70,6 +74,20 @@ def test_scores_are_compared_within_each_patient(model: Model, table: SampleTabl
             assert own["dense_auroc"]["value"] == pytest.approx(roc_auc_score(ill, dense), abs=1e-6)
             expected = np.mean([score for score, one in zip(scores, ill, strict=True) if one])
             assert own["mean_score"]["infected"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_measure_of_lesions_is_ranked_too(model: Model, tmp_path: Path) -> None:
+    infected = np.isin(np.arange(12), (3, 4, 5, 6))
+    # In pixels of 4.5 mm the lungs are a litre.
+    volumes.write(tmp_path / "p1.nii.gz", volumes.volume("COVID", 12, infected, 3), 4.5)
+    study = Sample("p1.nii.gz", "COVID", "all", "p1", infected=infected_text(np.flatnonzero(infected)))
+    found = evaluate_slices(model, SampleTable(tmp_path, "manifest", (study,)), tmp_path / "out", bootstrap=5)
+    with (tmp_path / "out/slices.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["score"]]
+    lesion = np.array([float(row["lesion_fraction"]) for row in rows])
+    ill = np.array([row["infected"] == "1" for row in rows])
+    assert lesion[ill].min() > 0.1 > lesion[~ill].max()
+    assert found["patients"][0]["lesion_auroc"]["value"] == 1
 
 
 def test_what_is_there_is_kept_and_what_can_not_be_read_is_told(

@@ -15,6 +15,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import changed_settings, find
 from pulmoscope.report.names import figure_name, set_title
+from pulmoscope.runtime.beside_measure import no_better_than_measure
 from pulmoscope.runtime.bundle import Bundle, Thresholds, load
 from pulmoscope.training.card import record
 from pulmoscope.training.card.record import add_metrics, key_figures
@@ -178,6 +179,63 @@ def test_an_audit_can_be_recorded(bundle: Bundle) -> None:
     assert "- good: Reads lungs." in section
 
 
+def slices(bundle: Bundle, network: float, *patients: float | None) -> dict[str, Any]:
+    """What ``slices.json`` says of patients whose lesions were measured with these AUROCs, None: has one kind only."""
+    evaluated = evaluation(bundle, {"nih": 8})
+    return {name: evaluated[name] for name in ("model", "data", "command")} | {
+        "patients": [
+            {
+                "patient": "Jane Doe",
+                "judged": 20,
+                "auroc": estimate(None if lesion is None else 0.7),
+                "network_auroc": estimate(None if lesion is None else network),
+                "dense_auroc": estimate(None if lesion is None else 0.6),
+                "lesion_auroc": estimate(lesion),
+            }
+            for lesion in patients
+        ]
+    }
+
+
+def test_slices_are_recorded_as_the_mean_of_patients_with_both_kinds(bundle: Bundle) -> None:
+    made = add_metrics(bundle.folder, "slices", slices(bundle, 0.8, 0.9, None, 0.65))
+    kept = made.metrics["slices"]
+    assert (kept["role"], kept["images"]) == ("external", 40)
+    assert {name: figure["value"] for name, figure in kept["figures"].items()} == {
+        "slices_answer": 0.7,
+        "slices_network": 0.8,
+        "slices_dense": 0.6,
+        "slices_lesion": 0.775,
+    }
+    assert "Jane" not in (bundle.folder / "bundle.json").read_text(encoding="utf-8")
+    assert all(figure_name(name).meaning for name in kept["figures"])
+    assert no_better_than_measure(made.metrics) is None
+    before = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    made = add_metrics(bundle.folder, "more", slices(bundle, 0.5, 0.75))
+    beside = no_better_than_measure(made.metrics)
+    assert beside is not None
+    assert (beside.network, beside.measure) == (0.5, 0.75)
+    limits = [
+        card.split("## Known limits\n")[1].split("\n## ")[0]
+        for card in (before, (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
+    ]
+    assert ["0.750" in text for text in limits] == [False, True]
+
+
+def test_slices_without_two_kinds_can_not_be_recorded(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="infected"):
+        add_metrics(bundle.folder, "slices", slices(bundle, 0.8, None))
+
+
+def test_pictures_have_no_measure_to_compare_a_network_with(bundle: Bundle) -> None:
+    pictures = slices(bundle, 0.5, 0.9)
+    for patient in pictures["patients"]:
+        patient |= {"dense_auroc": estimate(None), "lesion_auroc": estimate(None)}
+    made = add_metrics(bundle.folder, "slices", pictures)
+    assert set(made.metrics["slices"]["figures"]) == {"slices_answer", "slices_network"}
+    assert no_better_than_measure(made.metrics) is None
+
+
 def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:
     other = evaluation(replace(bundle, name="other"), {"here": 8})
     with pytest.raises(BundleError, match=r"only figures of this bundle .*name: tiny, found: other"):
@@ -187,7 +245,9 @@ def test_figures_of_another_model_are_refused(bundle: Bundle) -> None:
         same_name["model"][fact] = value
         with pytest.raises(BundleError, match=rf"only figures of this bundle .*{fact}: "):
             add_metrics(bundle.folder, "test", same_name)
-    with pytest.raises(BundleError, match=r"only a metrics\.json, audit\.json or hospitals\.json"):
+    with pytest.raises(
+        BundleError, match=r"only a metrics\.json, slices\.json, audit\.json or hospitals\.json"
+    ):
         add_metrics(bundle.folder, "test", {"schema_version": "1.0"})
     assert load(bundle.folder).metrics == {}
 

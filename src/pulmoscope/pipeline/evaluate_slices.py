@@ -28,12 +28,15 @@ from pulmoscope.pipeline.evaluate import data_facts, model_facts, synthetic_fact
 from pulmoscope.pipeline.predict import Failure, Progress
 from pulmoscope.runtime.model import Model
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 RUN = 10
 """Slices that are resampled together: neighbours look alike, and are no independent cases."""
 
 
-_COLUMNS = ("file", "patient", "slice", "z_mm", "infected", "score", "network_score", "dense_fraction")
+_COLUMNS = (
+    *("file", "patient", "slice", "z_mm", "infected"),
+    *("score", "network_score", "dense_fraction", "lesion_fraction"),
+)
 
 
 def evaluate_slices(
@@ -52,7 +55,8 @@ def evaluate_slices(
 
     Writes ``slices.csv`` and, last, ``slices.json``. A slice's score is what a diagnosis gives to the classes that say
     that something was found; intervals draw runs of neighbouring slices. Beside it stand its two parts: what the
-    network says by itself, and the fraction of dense lung, which knows of infection but not of its cause.
+    network says by itself, and the fraction of dense lung, which knows of infection but not of its cause; and, for
+    comparison, the measured fraction of the lung that is lesion.
 
     Args:
         table: studies, or single DICOM slices that :func:`pulmoscope.datasets.studies.as_studies` joins.
@@ -125,6 +129,10 @@ def _patient(
     ill = np.array([truth is not None and truth[result.index] for result in answered], dtype=bool)
     alone = np.array([suspicion(result.network or result.probabilities or {}) for result in answered])
     dense = np.array([result.dense_fraction for result in answered if result.dense_fraction is not None])
+    # A slice without lung holds no lesion.
+    lesion = np.array(
+        [result.lesion_fraction or 0.0 for result in answered if diagnosis.severity is not None]
+    )
     runs = [result.index // RUN for result in answered]
     prediction = diagnosis.prediction
     return {
@@ -142,6 +150,7 @@ def _patient(
         "network_auroc": _auroc(ill, alone, runs, bootstrap, seed),
         # Measured for every predicted slice or, of pictures, for none.
         "dense_auroc": _auroc(ill[: len(dense)], dense, runs[: len(dense)], bootstrap, seed),
+        "lesion_auroc": _auroc(ill[: len(lesion)], lesion, runs[: len(lesion)], bootstrap, seed),
     }
 
 
@@ -178,6 +187,7 @@ def _rows(sample: Sample, diagnosis: Diagnosis, truth: tuple[bool, ...] | None) 
             "" if row.probabilities is None else f"{suspicion(row.probabilities):.6f}",
             "" if row.probabilities is None else f"{suspicion(row.network or row.probabilities):.6f}",
             "" if row.dense_fraction is None else f"{row.dense_fraction:.6f}",
+            "" if row.lesion_fraction is None else f"{row.lesion_fraction:.6f}",
         ]
         for row in diagnosis.slices
     ]

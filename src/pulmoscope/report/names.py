@@ -125,6 +125,19 @@ FIGURES = {
         "Reported wrongly", "fraction of images that are reported, not referred, with a wrong class"
     ),
     "reported": Name("Reported", "fraction of images that are reported instead of referred to a person"),
+    **{
+        f"slices_{key}": Name(
+            f"AUROC of infected slices, {title}",
+            "infected against clean slices of the same patient, mean of the patients; 0.5 is chance",
+            "AUROC of infected slices",
+        )
+        for key, title in {
+            "answer": "the answer",
+            "network": "the network alone",
+            "dense": "fraction of dense lung",
+            "lesion": "measured fraction of lesion",
+        }.items()
+    },
 }
 """By the key in a metrics file."""
 

@@ -143,8 +143,8 @@ def record(
     metrics: Annotated[
         Path,
         typer.Option(
-            help="The metrics.json of `evaluate`, the audit.json of `audit`, of this bundle, or the hospitals.json of "
-            "`leave-out`, of this bundle or its recipe."
+            help="The metrics.json or slices.json of `evaluate`, the audit.json of `audit`, of this bundle, or the "
+            "hospitals.json of `leave-out`, of this bundle or its recipe."
         ),
     ],
     as_: Annotated[

@@ -12,6 +12,7 @@ from pulmoscope.core.files import write_text
 from pulmoscope.runtime.audited import AUDIT
 from pulmoscope.runtime.bundle import CALIBRATION, CARD, Bundle, load
 from pulmoscope.training.card.hospitals import recorded_hospitals
+from pulmoscope.training.card.slices import recorded_slices
 from pulmoscope.training.card.text import model_card
 
 NAMES = {"macro_auroc": "auroc"}
@@ -25,8 +26,8 @@ def add_metrics(folder: Path, key: str, report: Mapping[str, Any]) -> Bundle:
     Args:
         folder: the bundle's.
         key: the name of the column, e.g. ``test`` or ``external``; an older one of this name is replaced.
-        report: the content of ``metrics.json``, ``audit.json`` or ``hospitals.json``, of this bundle; the last may
-            be of its recipe instead.
+        report: the content of ``metrics.json``, ``slices.json``, ``audit.json`` or ``hospitals.json``, of this bundle;
+            the last may be of its recipe instead.
 
     Raises:
         BundleError: the bundle is damaged, or ``report`` is of another model or recipe, or holds no figures.
@@ -38,7 +39,8 @@ def add_metrics(folder: Path, key: str, report: Mapping[str, Any]) -> Bundle:
         figures = recorded(bundle, report)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(
-            f"{folder}: only a metrics.json, audit.json or hospitals.json of this version can be recorded ({error})"
+            f"{folder}: only a metrics.json, slices.json, audit.json or hospitals.json of this version can be recorded "
+            f"({error})"
         ) from error
     updated = dataclasses.replace(bundle, metrics={**bundle.metrics, key: figures}).save()
     # The card last: it follows from the manifest, which does not vouch for it. After a kill recording again makes it.
@@ -68,6 +70,7 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
     if "rows" in report:
         return recorded_hospitals(bundle, report)
     data = report["data"]
+    images, about = data["predicted"], ""
     if "parts" in report:
         role = AUDIT
         figures = {
@@ -81,26 +84,37 @@ def recorded(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
             if data.get("used_for_calibration")
             else role_of(data["sources"], bundle.training_data.get("sources", {}))
         )
-        figures = key_figures(report["overall"], report["pairwise"])
-        positive = bundle.recipe.get("positive", "") if bundle.patient is None else ""
-        for row in report["outside_classes"]:
-            if positive in row["called"]:
-                name = f"{row['source']}_{row['label']}_called_{positive}"
-                figures[name] = _estimate(row["called"][positive])
+        if "patients" in report:
+            of_slices = recorded_slices(report)
+            figures, images, about = of_slices["figures"], of_slices["images"], f"; {of_slices['what']}"
+        else:
+            figures = _of_evaluation(bundle, report)
     seen = role == "internal" and data["split"] in ("train", "val")
     return {
         "role": role,
         "what": f"split {data['split'] or 'all'} of {', '.join(map(named, data['sources']))}"
         + (", which training or its choices have seen" if seen else "")
-        + (f"; calibration used {data['used_for_calibration']} of them" if role == CALIBRATION else ""),
+        + (f"; calibration used {data['used_for_calibration']} of them" if role == CALIBRATION else "")
+        + about,
         "split": data["split"] or "all",
         "sources": sorted(data["sources"]),
-        "images": data["predicted"],
+        "images": images,
         "figures": figures,
         **({"trust": report["trust"], "verdicts": report["verdicts"]} if role == AUDIT else {}),
         "data_sha256": data["sha256"],
         "command": report["command"],
     }
+
+
+def _of_evaluation(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of ``metrics.json``, those of classes outside the model's among them."""
+    figures = key_figures(report["overall"], report["pairwise"])
+    positive = bundle.recipe.get("positive", "") if bundle.patient is None else ""
+    for row in report["outside_classes"]:
+        if positive in row["called"]:
+            name = f"{row['source']}_{row['label']}_called_{positive}"
+            figures[name] = _estimate(row["called"][positive])
+    return figures
 
 
 def named(source: str) -> str:

@@ -23,6 +23,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import as_run, changed_settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.report.names import figure_name, glossary, set_title, spelt_out
+from pulmoscope.runtime.beside_measure import no_better_than_measure
 from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, Conformal
 from pulmoscope.training.card.audit import TITLE as AUDIT
 from pulmoscope.training.card.audit import audit_section
@@ -329,9 +330,22 @@ def _limits(bundle: Bundle) -> list[str]:
         *([f"- Sources that hold a single class: {', '.join(single)}."] if single else []),
         *([] if roles & {"external", ROLE} else ["- No figure from another hospital is recorded."]),
         *(f"- Every answer is referred: {flag.message}." for flag in limits_of(bundle)),
+        *_beside_measure(bundle),
         *(f"- {warning}" for warning in data.get("warnings", ())),
         "- A heat map shows where the evidence for an answer lies, not that the answer is right.",
         *([_SHEETS] if bundle.imputer else []),
+    ]
+
+
+def _beside_measure(bundle: Bundle) -> list[str]:
+    """Whether the network finds disease no better than the measure does."""
+    beside = no_better_than_measure(bundle.metrics)
+    if beside is None:
+        return []
+    return [
+        "- Where a lung is affected, the measure of a scan in Hounsfield units tells no worse than this network: the "
+        f"AUROC of the network is {beside.network:.3f}, that of the fraction of lung that is lesion "
+        f"{beside.measure:.3f} ({spelt_out(beside.what)})."
     ]
 
 
