@@ -10,9 +10,9 @@ bundle's folder or a built-in model's name (``ct-slice-covid``).
 Of the slices that were predicted four scores are ranked: what the network says by
 itself, the fraction of dense lung, the fraction of lung that is lesion (the measure), and the answer that the product
 reports, the network held to the dense lung. A fifth is the mean of the network's rank and the measure's: if it is no
-better than the measure's alone, the network adds nothing. AUROCs are of infected against clean slices of one patient;
-``all`` compares pairs of slices of the same patient only, every pair the same. Intervals draw runs of
-neighbouring slices, 20 mm each. Of a patient without infection the slices that each score calls infected are counted.
+better than the measure's alone, the network adds nothing. AUROCs are of infected against clean slices of one patient,
+and the last lines their means over patients. Intervals draw runs of neighbouring slices, 20 mm each, within every
+patient. Of a patient without infection the slices that each score calls infected are counted.
 """
 
 from __future__ import annotations
@@ -58,25 +58,29 @@ def main() -> None:
     ask.add_argument("--lesions", type=Path, required=True)
     options = ask.parse_args()
     model = Model.load(options.model)
-    say, both = sys.stdout.write, []
+    say = sys.stdout.write
+    compared: dict[str, list[Slices]] = {"COVID, mean of patients": [], "all, mean of patients": []}
     names = (*CALLED, "both")
     say(
         f"| patient | infected / clean | {' | '.join(names)} | both − measure |\n{'|---' * (len(names) + 3)}|\n"
     )
-    for name, scan, truth in (*series(options.series), *lesions(options.lesions)):
+    for name, label, scan, truth in (*series(options.series), *lesions(options.lesions)):
         slices = scored(scan, truth, model)
         ill, scores, _ = slices
         if ill.all() or not ill.any():
             calls = [f"{np.count_nonzero(scores[key] >= least)} called" for key, least in CALLED.items()]
             say(f"| {name} | {ill.sum()} / {(~ill).sum()} | {' | '.join(calls)} | – | – |\n")
             continue
-        both.append(slices)
+        for group, patients in compared.items():
+            if group.startswith(("all", label)):
+                patients.append(slices)
         say(line(name, [slices]))
-    say(line("all", both))
+    for group, patients in compared.items():
+        say(line(group, patients))
 
 
-def series(folder: Path) -> Iterator[tuple[str, Scan, Bools]]:
-    """Patients of ct_series."""
+def series(folder: Path) -> Iterator[tuple[str, str, Scan, Bools]]:
+    """Patients of ct_series: name, label, scan, which slices are infected; a label is the folder's that they lie in."""
     patients: dict[str, list[dict[str, str]]] = defaultdict(list)
     with (folder / "slice_labels.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -84,13 +88,14 @@ def series(folder: Path) -> Iterator[tuple[str, Scan, Bools]]:
     for patient, rows in sorted(patients.items()):
         rows.sort(key=lambda row: int(row["slice_index"]))
         scan = read_scan((folder / rows[0]["file"]).parent, "ct")
-        yield patient, scan, np.array([row["infected"] == "1" for row in rows])
+        truth = np.array([row["infected"] == "1" for row in rows])
+        yield patient, rows[0]["file"].split("/")[0], scan, truth
 
 
-def lesions(folder: Path) -> Iterator[tuple[str, Scan, Bools]]:
-    """Patients of ct_lesions."""
+def lesions(folder: Path) -> Iterator[tuple[str, str, Scan, Bools]]:
+    """Patients of ct_lesions, all of whom have COVID."""
     for volume in ct_lesions.volumes(folder, None):
-        yield volume.name, volume.scan, np.asarray(volume.lesions.any(axis=(1, 2)))
+        yield volume.name, "COVID", volume.scan, np.asarray(volume.lesions.any(axis=(1, 2)))
 
 
 def scored(scan: Scan, truth: Bools, model: Model) -> Slices:
@@ -137,13 +142,14 @@ def resampled(slices: Slices, rng: np.random.Generator) -> Slices:
 
 
 def auroc(patients: list[Slices], score: str) -> float:
-    """Of all pairs of an infected and a clean slice of one patient, how many are ranked right; NaN without any."""
-    won, pairs = 0.0, 0
+    """Mean of the patients: of its pairs of an infected and a clean slice, how many are ranked right. A resample of a
+    patient may have one kind only: it counts in no mean."""
+    values = []
     for truth, scores, _ in patients:
-        ill, clean = scores[score][truth][:, None], scores[score][~truth][None]
-        won += np.count_nonzero(ill > clean) + np.count_nonzero(ill == clean) / 2
-        pairs += ill.size * clean.size
-    return won / pairs if pairs else float("nan")
+        if truth.any() and not truth.all():
+            apart = scores[score][truth][:, None] - scores[score][~truth]
+            values.append(np.mean((apart > 0) + (apart == 0) / 2))
+    return float(np.mean(values)) if values else float("nan")
 
 
 def interval(trials: Floats) -> str:

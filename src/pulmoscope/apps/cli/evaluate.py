@@ -173,13 +173,14 @@ def _tell_slices(report: Mapping[str, Any]) -> None:
         "95 % interval",
         "network",
         "dense",
+        "lesion",
     ):
         words = name in ("patient", "label", "predicted")
         view.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for patient in report["patients"]:
         known = "-" if patient["infected"] is None else str(patient["infected"])
         called = f"{patient['predicted']} ({patient['decision']})"
-        parts = (figure(patient[name])[0] for name in ("network_auroc", "dense_auroc"))
+        parts = (figure(patient[name])[0] for name in ("network_auroc", "dense_auroc", "lesion_auroc"))
         view.add_row(
             patient["patient"],
             patient["label"],
