@@ -24,11 +24,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import ct_lesions
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+import ct_lesions
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.types import Scan
 from pulmoscope.inference.ct import infer
@@ -95,7 +95,8 @@ def series(folder: Path) -> Iterator[tuple[str, str, Scan, Bools]]:
 def lesions(folder: Path) -> Iterator[tuple[str, str, Scan, Bools]]:
     """Patients of ct_lesions, all of whom have COVID."""
     for volume in ct_lesions.volumes(folder, None):
-        yield volume.name, "COVID", volume.scan, np.asarray(volume.lesions.any(axis=(1, 2)))
+        assert volume.truth.lesions is not None
+        yield volume.name, "COVID", volume.scan, np.asarray(volume.truth.lesions.any(axis=(1, 2)))
 
 
 def scored(scan: Scan, truth: Bools, model: Model) -> Slices:

@@ -106,6 +106,20 @@ def test_the_dense_part_is_of_the_slices_with_a_prediction() -> None:
     assert dense_percent([SliceResult(0, "a", -3.0, quiet, 0.1)]) is None
 
 
+@pytest.mark.parametrize(("network", "told"), [(0.4122, True), (0.95, False)])
+def test_a_network_that_is_no_better_than_the_measure_is_said_to_be(network: float, told: bool) -> None:
+    found = a_measured()
+    figures = {
+        name: {"value": value, "low": None, "high": None}
+        for name, value in (("slices_network", network), ("slices_lesion", 0.8733))
+    }
+    record = {"role": "external", "what": "split all of here", "images": 40, "figures": figures}
+    card = {**found.card, "metrics": {**found.card["metrics"], "slices": record}}
+    text = ct_page.to_html(replace(found, card=card), ct_pictures(found))
+    answer = text.split('aria-label="Answer"')[1].split("</section>")[0]
+    assert ["0.41" in answer, "0.87" in answer] == [told, told]
+
+
 def test_the_networks_grade_stands_beside_the_measured_one() -> None:
     assert beside_network(a_measured()) == ""
     graded = a_measured("CT-3")

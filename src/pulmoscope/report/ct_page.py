@@ -12,6 +12,7 @@ from pulmoscope.core.types import NOT_FILLED, Diagnosis, Imputed, Scan, SliceRes
 from pulmoscope.report import slice_plot as plot
 from pulmoscope.report.change import SlicePair, change_section
 from pulmoscope.report.html import percent, render
+from pulmoscope.report.names import spelt_out
 from pulmoscope.report.page import facts
 from pulmoscope.report.severity import (
     BAND_TITLES,
@@ -25,6 +26,7 @@ from pulmoscope.report.severity import (
     sentence,
 )
 from pulmoscope.report.slice_axis import Axis, axis_of, spread
+from pulmoscope.runtime.beside_measure import no_better_than_measure
 
 TEMPLATE = "ct_diagnosis.html"
 LEANING = 0.5
@@ -176,6 +178,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = Fal
 def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
     """What the section on severity says."""
     severity = diagnosis.severity
+    no_better = no_better_than_measure(diagnosis.card.get("metrics", {}))
     return (
         {}
         if severity is None
@@ -185,6 +188,7 @@ def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
             "grade_words": grade_words(severity),
             "sentence": sentence(severity),
             "beside": beside_network(diagnosis),
+            "no_better": no_better and no_better._replace(what=spelt_out(no_better.what)),
             "extents": extents_table(severity),
             "band_titles": BAND_TITLES,
             "bands": bands_table(severity),
