@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from ct_series import drawn_hu, item, slice_datasets, write_slices
+from ct_series import drawn_hu, enhanced, file_bytes, item, slice_datasets, write_slices
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.io import Entry, read, read_scan
 from pulmoscope.io.ct.choice import choose
@@ -69,6 +69,7 @@ def with_contrast_sequence() -> list[Dataset]:
         (series(1, 0, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), series(2, 1)),  # coronal
         (series(1, 0, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), series(2, 1)),  # sagittal
         (series(1, 0, BitsAllocated=32), series(2, 1)),
+        (series(1, 0, ImageType=["DERIVED", "PRIMARY", "AXIAL", "CT_SOM5 MIP"]), series(2, 1, **CONTRAST)),
     ],
 )
 @pytest.mark.parametrize("turned", [False, True])
@@ -197,3 +198,64 @@ def test_a_study_without_a_series_that_will_do_is_refused(
 def test_the_part_of_the_body(elements: dict[str, Any], codes: list[str], tmp_path: Path) -> None:
     scan = read_scan(written(tmp_path, series(1, **elements)))
     assert [flag.code for flag in scan.remarks] == codes
+
+
+@pytest.mark.parametrize(
+    ("image_type", "kind"),
+    [
+        ("DERIVED\\PRIMARY\\AXIAL\\CT_SOM5 MIP", "maximum"),
+        ("DERIVED\\SECONDARY\\MIP", "maximum"),
+        ("DERIVED\\PRIMARY\\VOLUME\\MAXIMUM", "maximum"),
+        ("DERIVED\\SECONDARY\\AXIAL\\MINIP", "minimum"),
+        ("DERIVED\\SECONDARY\\MIN_IP", "minimum"),
+        ("DERIVED\\SECONDARY\\MIN IP", "minimum"),
+        ("DERIVED\\SECONDARY\\REFORMATTED\\AVERAGE", "average"),
+        ("DERIVED\\PRIMARY\\VOLUME\\MEAN", "average"),
+        ("DERIVED\\PRIMARY\\AXIAL\\CT_SOM5 MPR", "reformat"),
+        ("derived\\secondary\\mpr", "reformat"),
+        ("DERIVED\\SECONDARY\\REFORMATTED", "reformat"),
+        ("DERIVED\\SECONDARY\\VRT", "rendering"),
+    ],
+)
+def test_projections_and_reformats_are_refused(image_type: str, kind: str, tmp_path: Path) -> None:
+    written(tmp_path, series(1, ImageType=image_type.split("\\")))
+    for uid in ("", "1.2.3.1"):
+        with refused(UnsuitableError, "projection") as caught:
+            read_scan(tmp_path, series=uid)
+        assert kind in caught.value.finding
+
+
+@pytest.mark.parametrize(
+    ("image_type", "codes"),
+    [
+        ("ORIGINAL\\PRIMARY\\AXIAL\\CT_SOM5 SPI", []),
+        ("ORIGINAL\\PRIMARY\\AXIAL\\HELIX", []),
+        ("DERIVED\\PRIMARY\\AXIAL", ["derived"]),
+        ("DERIVED\\SECONDARY\\AXIAL\\COMPRESSED", ["derived"]),
+        ("DERIVED\\SECONDARY\\AXIAL\\SIMPLE", ["derived"]),  # MPLE is no MIP
+    ],
+)
+def test_derived_alone_is_a_remark(image_type: str, codes: list[str], tmp_path: Path) -> None:
+    scan = read_scan(written(tmp_path, series(1, ImageType=image_type.split("\\"))))
+    assert [(flag.code, flag.level.value) for flag in scan.remarks] == [(code, "info") for code in codes]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"FrameType": ["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"]},
+        {
+            "FrameType": ["DERIVED", "PRIMARY", "VOLUME", "NONE"],
+            "VolumeBasedCalculationTechnique": "MPR",
+        },
+    ],
+)
+def test_the_frame_type_of_an_enhanced_ct(elements: dict[str, Any], tmp_path: Path) -> None:
+    dataset = enhanced(HU, range(12))
+    for groups in (dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence):
+        for group in groups:
+            if "CTImageFrameTypeSequence" in group:
+                group.CTImageFrameTypeSequence = [item(**elements)]
+    (tmp_path / "a.dcm").write_bytes(file_bytes(dataset))
+    with refused(UnsuitableError, "projection"):
+        read_scan(tmp_path / "a.dcm")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from pulmoscope.core.types import Flag, FlagLevel, Modality, Point, Scan, Units
-from pulmoscope.quality.ct_rules import check, lung_fractions
+from pulmoscope.quality.ct.rules import check, lung_fractions
 
 SPACING: Point = (5.0, 4.0, 4.0)  # 0.08 ml a voxel
 

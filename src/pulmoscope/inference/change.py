@@ -16,7 +16,7 @@ from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.measure import measured, with_limits
 from pulmoscope.inference.missing import missing_flags
 from pulmoscope.io.patient_age import CHILD
-from pulmoscope.quality.ct_rules import LEAST_ML
+from pulmoscope.quality.ct.rules import LEAST_ML
 
 SAME_PATIENT = 0.8
 """How the errors of two measures of one patient go together, as a correlation: what the measure gets wrong in a chest,

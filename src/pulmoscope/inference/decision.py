@@ -18,7 +18,8 @@ from pulmoscope.core.types import (
     Scan,
     Subject,
 )
-from pulmoscope.quality import ct_rules, rules, unproven, views
+from pulmoscope.quality import rules, unproven, views
+from pulmoscope.quality.ct import rules as ct_rules
 from pulmoscope.quality.distribution import Reference
 from pulmoscope.report.html import percent
 from pulmoscope.runtime.bundle import Bundle, Conformal, Thresholds

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.severity import GRADES, SeverityMasks, SeverityMeasure, grade_number
 from pulmoscope.core.types import Decision, Prediction, Quality, Scan
-from pulmoscope.quality.ct_rules import LEAST_ML
+from pulmoscope.quality.ct.rules import LEAST_ML
 
 if TYPE_CHECKING:  # scipy takes half a second
     from pulmoscope.segment.ct_lungs import LungMask
@@ -24,6 +24,18 @@ LIMITS = {
     "missing-slices": "Slices are missing: the percentage is of those that are there.",
     "thick-slices": "The slices lie far apart: small lesions between them are not counted.",
     "contrast": "With contrast medium, vessels and lung are denser: the percentage may be too high.",
+    "hu-shift": "The values are not Hounsfield units but shifted: the percentage is not to be relied on.",
+    "hu-scale": "The values are not Hounsfield units but stretched: the percentage is not to be relied on.",
+    "noise": "The image is very noisy: the percentage may be a little too high.",
+    "noise-slices": "Some slices are nothing but noise: the percentage counts them as lung or lesion by chance.",
+    "blurred": "The image is blurred, which draws the lungs' borders as lesion: the percentage is too high.",
+    "repeated-slices": "Slices are repeated: the percentage counts what they show more than once.",
+    "slice-order": "Slices are in the wrong order: lungs and lesions can't be followed from one to the next.",
+    "impossible-size": "The distances between voxels are wrong: volumes are, too, and the percentage may be.",
+    "orientation-turned": "The body is turned: the percentage and its regions are not to be relied on.",
+    "orientation-front-back": "Front and back are swapped: the percentage and its regions are not to be relied on.",
+    "orientation-head-feet": "Head and feet are swapped: the percentage and its regions are not to be relied on.",
+    "orientation-mirrored": "Left and right may be swapped: what is said of one lung may be true of the other.",
 }
 """Flags of the scan's quality that limit the measure."""
 

@@ -16,7 +16,7 @@ from pulmoscope.inference.look import SeenCt
 from pulmoscope.preprocess.ct import CtPreprocess
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
-from pulmoscope.quality.ct_rules import lung_fractions
+from pulmoscope.quality.ct.rules import lung_fractions
 from pulmoscope.quality.repair import repaired
 from pulmoscope.runtime.model import Model
 

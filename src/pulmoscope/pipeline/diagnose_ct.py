@@ -22,7 +22,7 @@ from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.missing import imputed
 from pulmoscope.inference.patient_rule import suspicious
 from pulmoscope.pipeline.change.earlier import about_earlier
-from pulmoscope.quality import ct_rules
+from pulmoscope.quality.ct import rules as ct_rules
 from pulmoscope.runtime.model import Model
 
 MOSTLY = 0.5

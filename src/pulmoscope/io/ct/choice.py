@@ -7,7 +7,8 @@ The rules, in this order:
 3. Axial: the normal lies within 37 degrees of the body's axis, so that a tilted gantry passes and a reformat does not.
 4. At least ten positions.
 5. Not of another part of the body, by BodyPartExamined or a description.
-6. Of several that pass: without contrast medium before with; at least 150 mm of the body; a lung kernel, then one
+6. Not projected or reformatted from other slices (MIP, MinIP, MPR, average), by ImageType or FrameType.
+7. Of several that pass: without contrast medium before with; at least 150 mm of the body; a lung kernel, then one
    that is not known, then a soft one; a distance of slices between 0.9 and 3 mm; the most slices; the lowest number.
 """
 
@@ -27,6 +28,7 @@ AXIAL = 0.8
 WHOLE_MM = 150
 """Less of the body than this is hardly a whole chest."""
 NEAREST_MM, FARTHEST_MM = 0.9, 3.0
+_PROJECTED = "projected or reformatted: "
 _KERNELS = {"lung": 2, "": 1, "soft": 0}
 
 
@@ -42,7 +44,7 @@ def choose(
         series: the SeriesInstanceUID that the user wants; empty: by the rules.
 
     Raises:
-        UnsuitableError: no series passes.
+        UnsuitableError: no series passes; ``projection`` where one would but for rule 6.
     """
     if len({header.patient for header in headers if header.patient}) > 1:
         raise UnsuitableError(name, "several-patients", "slices of several patients, by PatientID")
@@ -59,6 +61,7 @@ def choose(
             which = f"the study does not hold the series that --series names, but {len(by_series)} other CT series"
             raise UnsuitableError(name, "series-not-found", which)
         if reason := _unfit(by_series[series], anywhere=True):
+            _refuse_projection(name, [reason])
             finding = f"the series that --series names can't be read: {reason}"
             rule = f"a series is axial and has at least {FEWEST} slices"
             raise UnsuitableError(name, "no-chest-series", finding, rule)
@@ -66,6 +69,7 @@ def choose(
     reasons = {uid: _unfit(slices) for uid, slices in by_series.items()}
     fit = {uid: slices for uid, slices in by_series.items() if not reasons[uid]}
     if not fit:
+        _refuse_projection(name, list(reasons.values()))
         counted = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
         finding = f"no series of the study can be read: {counted}"
         rule = f"an axial chest CT of at least {FEWEST} slices is read"
@@ -115,11 +119,24 @@ def _unfit(slices: Sequence[SliceHeader], *, anywhere: bool = False) -> str:
         return "of too few slices"
     if not anywhere and Counter(header.part for header in slices).most_common(1)[0][0] == "elsewhere":
         return "of another part of the body"
-    return ""
+    kind = Counter(header.projection for header in slices).most_common(1)[0][0]
+    return f"{_PROJECTED}{kind}" if kind else ""
+
+
+def _refuse_projection(name: str, reasons: Sequence[str]) -> None:
+    """Refuse a study that would do, but for its slices being projected or reformatted from others.
+
+    Raises:
+        UnsuitableError: with the code ``projection``.
+    """
+    kinds = [reason.removeprefix(_PROJECTED) for reason in reasons if reason.startswith(_PROJECTED)]
+    if kinds:
+        finding = f"the slices are no slices as they were scanned but, by ImageType, a {kinds[0]}"
+        raise UnsuitableError(name, "projection", finding, "a series as it was reconstructed is read")
 
 
 def _rank(slices: Sequence[SliceHeader]) -> tuple[float, ...]:
-    """Rule 6; the greatest is the best."""
+    """Rule 7; the greatest is the best."""
     heights = _heights([header for header in slices if header.normal and header.position_mm])
     step = round(usual_step(heights), 3)
     length = heights[-1] - heights[0] if heights else 0.0

@@ -20,6 +20,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from pulmoscope.core.synthetic import CT_DESCRIPTION
 from pulmoscope.core.types import Flag, Point
+from pulmoscope.io.ct.image_type import is_derived, projection
 from pulmoscope.io.deflated import check_deflated, is_deflated
 from pulmoscope.io.dicom_rules import CHEST, ELSEWHERE, code, descriptions, values
 from pulmoscope.io.formats import HEAD
@@ -39,7 +40,7 @@ _NEEDED = """
     BodyPartExamined StudyDescription SeriesDescription ProtocolName ConvolutionKernel ContrastBolusAgent
     ContrastBolusAgentSequence RescaleSlope RescaleIntercept BitsAllocated BitsStored HighBit PixelRepresentation
     SamplesPerPixel PhotometricInterpretation NumberOfFrames ImagesInAcquisition SharedFunctionalGroupsSequence
-    PerFrameFunctionalGroupsSequence SpecificCharacterSet
+    PerFrameFunctionalGroupsSequence SpecificCharacterSet VolumeBasedCalculationTechnique
     PatientAge PatientBirthDate StudyDate SeriesDate AcquisitionDate AcquisitionDateTime ContentDate SOPInstanceUID
     Manufacturer StationName DeviceSerialNumber
 """
@@ -83,6 +84,8 @@ class SliceHeader:
         study_date: as ``2020-03-14``; empty where the file does not say. Not to be shown unless the user asks for it.
         part: ``chest``, ``elsewhere``, or empty where the file does not say.
         flat: a localizer or scout: a projection, no slice.
+        projection: what kind of projection or reformat of other slices it is, in words; empty: none.
+        derived: computed from other images' pixels.
         expected: images in the acquisition, 0 where the file does not say.
         child: a flag where the patient is one.
     """
@@ -106,6 +109,8 @@ class SliceHeader:
     study_date: str = ""
     part: str = ""
     flat: bool = False
+    projection: str = ""
+    derived: bool = False
     contrast: bool = False
     synthetic: bool = False
     expected: int = 0
@@ -189,7 +194,14 @@ def _header(
     kernel_name = _kernel_name(dataset, groups)
     words = [
         *_words(dataset, "ImageType"),
-        *_words(_first(groups[0], "CTImageFrameTypeSequence"), "FrameType"),
+        *_words(dataset, "VolumeBasedCalculationTechnique"),
+        *(
+            word
+            for group in groups
+            if (frame_type := _first(group, "CTImageFrameTypeSequence")) is not None
+            for keyword in ("FrameType", "VolumeBasedCalculationTechnique")
+            for word in _words(frame_type, keyword)
+        ),
     ]
     return SliceHeader(
         entry=entry,
@@ -211,6 +223,8 @@ def _header(
         study_date=iso_date(code(dataset, "StudyDate")),
         part=_part(dataset),
         flat=bool({"LOCALIZER", "SCOUT", "TOPOGRAM"} & set(words)),
+        projection=projection(words),
+        derived=is_derived(words),
         contrast=bool(values(dataset, "ContrastBolusAgent") or values(dataset, "ContrastBolusAgentSequence")),
         synthetic=str(dataset.get("SeriesDescription", "")).startswith(CT_DESCRIPTION),
         expected=_whole(dataset, "ImagesInAcquisition"),

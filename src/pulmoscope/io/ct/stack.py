@@ -255,6 +255,9 @@ def _tag_flags(headers: Sequence[SliceHeader]) -> list[Flag]:
     if any(header.contrast for header in headers):
         finding = "contrast medium was given, by ContrastBolusAgent: vessels and heart look denser"
         flags.append(Flag("contrast", FlagLevel.WARN, finding, "a scan without it is expected"))
+    if any(header.derived for header in headers):
+        finding = "the slices were computed from other images, by ImageType DERIVED"
+        flags.append(Flag("derived", FlagLevel.INFO, finding))
     expected = max(header.expected for header in headers)
     if expected > len(headers):
         finding = f"the series is not complete: {len(headers)} slices of {expected}, by ImagesInAcquisition"

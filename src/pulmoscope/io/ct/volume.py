@@ -23,6 +23,7 @@ from pulmoscope.io.ct.container import Container, check_whole, open_container
 from pulmoscope.io.ct.content import check_hu
 from pulmoscope.io.ct.limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
 from pulmoscope.io.ct.orient import orient
+from pulmoscope.io.ct.spacing import check_stated_spacing
 from pulmoscope.io.ct.stack import tilt_flags
 from pulmoscope.io.inputs import Entry, content_name
 from pulmoscope.io.quiet import decoding, with_complaints
@@ -71,6 +72,7 @@ def oriented_volume(
     _silence()
     with decoding(name):  # SimpleITK's own message quotes the temporary file and its C++ sources
         container = open_container(name, data, most)
+        check_stated_spacing(name, container)
         with _as_file(container) as path:
             image, remarks = _image(name, path, container)
     placed = _geometry(name, image)

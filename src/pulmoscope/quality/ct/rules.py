@@ -11,6 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.types import Bytes, Flag, FlagLevel, Quality, Scan
+from pulmoscope.quality.ct.grid import CoarseCt, coarse
+from pulmoscope.quality.ct.order import order_flags
+from pulmoscope.quality.ct.orientation import orientation_flags
+from pulmoscope.quality.ct.scale import scale_flags
+from pulmoscope.quality.ct.size import size_flags
+from pulmoscope.quality.ct.texture import texture_flags
 
 LEAST_ML = 500
 """Less air and lung than this in the whole scan: it shows no chest, or hardly any of one (adults: 2,000 to 7,000)."""
@@ -37,6 +43,7 @@ def check(scan: Scan, lungs: Labels | None) -> Quality:
     if lungs is not None and scan.spacing_mm is not None:
         flags += _lung_flags(lungs, scan.spacing_mm)
         flags += _grid_flags(scan.spacing_mm)
+        flags += _input_flags(scan, lungs, coarse(scan.pixels, scan.spacing_mm))
     return Quality(tuple(flags))
 
 
@@ -75,6 +82,19 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
     if touching > BORDER * sum(edge.size for edge in edges):
         finding = "the image's border cuts the lungs"
         yield Flag("truncated-fov", FlagLevel.WARN, finding, "the field of view holds them whole")
+
+
+def _input_flags(scan: Scan, lungs: Labels, ct: CoarseCt) -> Iterator[Flag]:
+    """What the whole of the study says against its values, slices, size and orientation."""
+    assert scan.spacing_mm is not None
+    if ct.threshold is None:
+        return
+    yield from scale_flags(ct)
+    yield from texture_flags(scan.pixels, scan.spacing_mm, ct)
+    yield from order_flags(ct)
+    lung = ct.on_grid(lungs)
+    yield from size_flags(ct, lung)
+    yield from orientation_flags(ct, lung)
 
 
 def _grid_flags(spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:

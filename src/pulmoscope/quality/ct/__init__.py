@@ -1,0 +1,1 @@
+"""What is checked of a CT before a model answers: its lungs, values, orientation, slices and size."""
