@@ -186,9 +186,9 @@ def _without_vessels(densities: Densities, index: int) -> FloatArray:
     plane = np.where(lung, densities.hu[index], np.float32(-1000))
     depth = _depth_mm(lung, densities.voxel_mm)
     vessels = _narrow(plane, densities, VESSEL_MM, MASS_MM) & (depth > DEEP_MM)
-    clear = np.mean(plane[lung] < CLEAR_HU) > HILUM_CLEAR
-    if clear and (depth > HILUM_DEEP_MM).any():
-        vessels |= _narrow(plane, densities, HILUM_MM, HILUM_MM) & (depth > HILUM_DEEP_MM)
+    hilum = (plane > VESSEL_HU) & (depth > HILUM_DEEP_MM) & ~vessels
+    if hilum.any() and np.mean(plane[lung] < CLEAR_HU) > HILUM_CLEAR:
+        vessels |= _narrow(plane, densities, HILUM_MM, HILUM_MM) & hilum
     if not vessels.any():
         return np.asarray(densities.hu[index])
     vessels = cv2.dilate(vessels.astype(np.uint8), disc(3)) > 0
