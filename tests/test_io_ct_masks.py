@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -153,6 +154,15 @@ def test_a_slice_without_its_picture_is_refused(scan: Scan, folder: Path, tmp_pa
     with refused(UnsuitableError, "mask-slices") as caught:
         read_mask(masks, scan)
     assert figures(caught.value.finding) == (1, len(HU))
+
+
+def test_pictures_of_slices_in_a_zip_are_refused(folder: Path, tmp_path: Path) -> None:
+    masks = pictures(tmp_path / "masks", folder, LUNGS)
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as packed:
+        for file in sorted(folder.iterdir()):
+            packed.write(file, file.name)
+    with refused(UnsuitableError, "mask-turned"):
+        read_mask(masks, read_scan(tmp_path / "series.zip", "ct"))
 
 
 def test_pictures_of_a_volume_are_refused(tmp_path: Path) -> None:

@@ -135,6 +135,12 @@ def test_more_is_called_and_measured_as_it_was_drawn(worse: Diagnosis) -> None:
     assert regions["left-upper"] == regions["left-lower"] == regions["right-upper"] == 0
 
 
+def test_no_difference_exceeds_100_points() -> None:
+    now, earlier = of(80, 78, 84, volume_ml=1000), of(60, 58, 64, volume_ml=4000)
+    assert difference_interval(now, earlier)[0] == -100  # 2.5 * 3/4 * 80 = 150 points by breathing alone
+    assert difference_interval(earlier, now)[1] == 100
+
+
 def test_less_is_called_the_other_way_round(tmp_path: Path, large: Path) -> None:
     change = changed(ct(tmp_path / "later", SMALL, "20200401"), large)
     assert (change.verdict, change.days) == (Verdict.LESS, 18)

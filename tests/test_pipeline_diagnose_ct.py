@@ -16,9 +16,10 @@ from bundles import quadrants, slice_model, tiny_bundle
 from chests import chest
 from ct_series import drawn_hu, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import Decision, Diagnosis, Units
+from pulmoscope.core.types import Decision, Diagnosis, Modality, Scan, SourceFile, Units
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
 from pulmoscope.io.studies import paths
+from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
@@ -170,6 +171,17 @@ def test_no_lungs_are_no_chest(model: Model, tmp_path: Path) -> None:
     with refused(UnsuitableError, "no-lungs") as caught:
         diagnose_ct(read_scan(tmp_path / "belly"), model)
     assert figures(caught.value.finding) == (0,)  # ml
+
+
+def test_a_stretch_by_which_no_lungs_are_found_is_told(model: Model) -> None:
+    drawn = draw("Normal", (4, 3), size=160, slices=48)
+    hu = np.float32(1.25) * drawn.hu.astype(np.float32)
+    scan = Scan("ct", Modality.CT, hu, (SourceFile("ct", "0"),), drawn.spacing_mm, Units.HU)
+    with refused(UnsuitableError, "no-lungs") as caught:
+        diagnose_ct(scan, model)
+    lung_ml, percent, *_ = figures(caught.value.finding)
+    assert lung_ml == 0
+    assert percent == pytest.approx(125, abs=3)
 
 
 def test_drawn_studies_and_real_models_do_not_go_together(model: Model, tmp_path: Path) -> None:

@@ -96,14 +96,15 @@ def difference_interval(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple
 
     The ends of both intervals are combined in quadrature, each side by itself, as intervals need not be symmetric, less
     what the two errors have in common, :data:`SAME_PATIENT` (MOVER: Zou and Donner, Statistics in Medicine 27, 2008,
-    section 2). To the side to which breathing leads, what it may do is added in quadrature.
+    section 2). To the side to which breathing leads, what it may do is added in quadrature. Neither end lies beyond 100
+    points, as no difference does.
     """
     (now_low, now_high), (earlier_low, earlier_high) = now.interval, earlier.interval
     at_now, at_earlier = now.percent_affected, earlier.percent_affected
     too_much, too_little = _by_breathing(now, earlier)
     below = math.hypot(_together(at_now - now_low, earlier_high - at_earlier), too_much)
     above = math.hypot(_together(now_high - at_now, at_earlier - earlier_low), too_little)
-    return at_now - at_earlier - below, at_now - at_earlier + above
+    return max(-100.0, at_now - at_earlier - below), min(100.0, at_now - at_earlier + above)
 
 
 def _together(one: float, other: float) -> float:

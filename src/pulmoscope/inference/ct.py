@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure, grade_number
-from pulmoscope.core.types import Decision, Prediction, Quality
+from pulmoscope.core.types import Decision, FlagLevel, Prediction, Quality
 from pulmoscope.inference.answer import CtAnswer
 from pulmoscope.inference.decision import ct_quality, decide
 from pulmoscope.inference.look import SeenCt
@@ -47,7 +47,8 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
         measure: measure the severity in any case; else only where the model's classes are grades, which are held to it.
 
     Raises:
-        UnsuitableError: no slice shows enough lung to be predicted, or the model can't read such a scan.
+        UnsuitableError: no slice shows enough lung to be predicted, which a wrong input may explain, or the model can't
+            read such a scan.
     """
     bundle = model.bundle
     wanted = measure or any(grade_number(name) is not None for name in bundle.classes)
@@ -57,7 +58,7 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
         reading = Reading.of(seen, model)
         answer = reading.answer()
     if not answer.patient:
-        raise _without_lungs(seen)
+        raise _without_lungs(seen, checked.result())
     missing = missing_flags(seen.search, seen.lungs, bundle.imputer)
     quality = Quality((*checked.result().all_flags, *missing, *answer.flags))
     severity, masks = with_limits(measuring.result() if measuring else None, quality)
@@ -81,8 +82,11 @@ def _decided(
     return replace(prediction, decision=Decision.REFER, reason=reason)
 
 
-def _without_lungs(seen: SeenCt) -> UnsuitableError:
-    """Why a CT of which no slice was predicted is refused."""
+def _without_lungs(seen: SeenCt, quality: Quality) -> UnsuitableError:
+    """Why a CT of which no slice was predicted is refused, with what makes it a wrong input, as that may be why."""
     lung_ml = 0 if seen.lungs is None else seen.lungs.right_ml + seen.lungs.left_ml
-    finding = f"no slice shows enough lung: {lung_ml:.0f} ml are found in all"
+    wrong = [
+        flag.finding for flag in quality.flags if flag.level is FlagLevel.REFUSE and flag.code != "no-lungs"
+    ]
+    finding = "; ".join([f"no slice shows enough lung: {lung_ml:.0f} ml are found in all", *wrong])
     return UnsuitableError(seen.scan.source, "no-lungs", finding)

@@ -16,6 +16,10 @@ from pulmoscope.segment.ct_lung_parts import FAT_HU, RIB_HU, disc
 UPPER = 0.45
 """From this fraction of the other lung's height on there is neither heart nor liver."""
 
+CUT = 0.5
+"""A lung that ends at the top of the scan with more than this fraction of its largest area is cut: what stands for its
+upper half may lie beside the liver."""
+
 LITTLE_AIR, RIM_MM = 0.5, 4.0
 """Lung is lacking where less than this fraction of the mirrored outline holds air. The outline's rim is uncertain."""
 
@@ -56,8 +60,11 @@ def _lacking(
 ) -> BoolArray:
     """What a lung lacks by the other one's mirrored outline: bool (slices, rows, columns)."""
     other = labels == 3 - side
-    heights = np.flatnonzero(other.any(axis=(1, 2)))
+    areas = np.count_nonzero(other, axis=(1, 2))
     lacking, fat, tissue = (np.zeros(labels.shape, dtype=bool) for _ in range(3))
+    if areas[-1] > CUT * areas.max():
+        return lacking
+    heights = np.flatnonzero(areas)
     flip = np.array([[-1, 0, 2 * middle], [0, 1, 0]], dtype=np.float32)
     rim = disc(2 * round(RIM_MM / voxel_mm[1]) + 1)
     size = (labels.shape[2], labels.shape[1])

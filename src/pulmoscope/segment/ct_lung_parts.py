@@ -181,11 +181,14 @@ def dents(lung: BoolArray, coarse: FloatArray, voxel_mm: Point, *, is_left: bool
     sector = ((np.degrees(np.arctan2(y, x)) + 180) / SECTOR_DEG).astype(np.int64) % (360 // SECTOR_DEG)
     costal = -y < np.abs(x) * np.tan(np.radians(FRONT_DEG))
     outer = outline(lung, reach, sector)
+    seen = np.flatnonzero(outer.any(axis=1))
+    if not len(seen):
+        return lung
     level = _levelled(outer, round(DENT_MM / voxel_mm[0]) | 1, DENT_DEG // SECTOR_DEG | 1)
-    apex = np.flatnonzero(outer.any(axis=1))[-1] + 1 - max(1, round(APEX_MM / voxel_mm[0]))
+    apex = max(0, seen[-1] + 1 - max(1, round(APEX_MM / voxel_mm[0])))
     level[apex:] = outer[apex:]
     added, beyond = np.zeros(lung.shape, dtype=bool), np.zeros(lung.shape, dtype=bool)
-    for index in np.flatnonzero(outer.any(axis=1)):
+    for index in seen:
         far, end = outer[index][sector], level[index][sector]
         within = (reach <= end) | (_hull(lung[index]) & (far > 0))
         deep = reach > np.maximum(far, end - DENT_DEPTH_MM)

@@ -105,6 +105,9 @@ def _pictures(folder: Path, scan: Scan) -> FloatArray:
 
 def _check_stored_upright(folder: Path, scan: Scan) -> None:
     """Refuse pictures of slices that are turned when they are read: nobody knows whether the pictures are, too."""
+    if not Path(scan.files[0].path).is_file():
+        finding = "the slices lie in a zip, and how they are stored is not looked up there"
+        raise UnsuitableError(folder, "mask-turned", finding, "unpack the zip, or give such a mask as NIfTI")
     first = pydicom.dcmread(
         scan.files[0].path, stop_before_pixels=True, specific_tags=["ImageOrientationPatient"]
     )

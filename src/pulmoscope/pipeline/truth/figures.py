@@ -105,13 +105,13 @@ def _overlaps(studies: Compared, part: str, how: Resampling) -> dict[str, Any] |
 
 
 def _counted(study: ComparedStudy, part: str) -> npt.NDArray[np.bool_]:
-    """Which slices of a study count: those with lung, of the lesions those of whose lung much is lesion."""
+    """Which slices that were observed count: with lung, of the lesions those of whose lung much is lesion."""
     if part == "lungs":
         assert study.lungs is not None
         return study.lungs.true > 0
-    if study.true is None:
+    if study.true is None or study.lesions is None:
         return np.zeros(len(study.measured.lung), dtype=bool)
-    return study.true.percents > MUCH_PERCENT
+    return np.asarray((study.true.percents > MUCH_PERCENT) & (study.lesions.true > 0))
 
 
 def _slice_dice(
