@@ -10,7 +10,7 @@ from diagnoses import a_ct_diagnosis, a_ct_of_pictures
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Decision, Flag, FlagLevel, FloatArray, Prediction, Quality, Scan
 from pulmoscope.inference.measure import LIMITS, held_to_measure, measured, with_limits
-from pulmoscope.segment.ct_lungs import lung_mask
+from pulmoscope.segment.ct_lungs import LungMask, lung_mask
 
 
 def a_scan(hu: FloatArray) -> Scan:
@@ -133,3 +133,17 @@ def test_what_is_referred_already_has_both_reasons() -> None:
     assert held.decision is Decision.REFER
     assert held.reason.startswith("It is sure. The network says CT-0")
     assert held_to_measure(said("CT-0"), None) == said("CT-0")
+
+
+def test_lungs_of_very_unlike_volumes_limit_the_measure() -> None:
+    def limits(left_ml: int) -> tuple[str, ...]:
+        hu = np.full((10, 100, 100), -850, dtype=np.float32)
+        labels = np.zeros(hu.shape, dtype=np.uint8)
+        labels[:, :, :50], labels[:, : left_ml // 10, 50:] = 1, 2  # a row of 50 px in 10 slices: 1 ml
+        scan = replace(a_scan(hu), spacing_mm=(2.0, 1.0, 1.0))
+        found = measured(scan, LungMask(labels, 1000.0, float(left_ml)))
+        assert found is not None
+        return found[0].limits
+
+    assert limits(900) == limits(700) == ()
+    assert len(limits(600)) == 1

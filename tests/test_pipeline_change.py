@@ -239,6 +239,7 @@ def test_lungs_that_a_scan_cuts_are_told_of(tmp_path: Path, small: Path) -> None
     for file in (cut := ct(tmp_path / "cut", SMALL, "20200314", seed=1)).iterdir():
         if dcmread(file).ImagePositionPatient[2] < -300 + 20 * STEP_MM:
             file.unlink()
+    assert slice_pairs(changed(cut, small)) == ()
     assert [code for code in codes(changed(cut, small)) if code.startswith("incomplete")] == [
         "incomplete-now"
     ]
@@ -381,12 +382,13 @@ def test_json_and_page_tell_the_change_and_nothing_identifying(
     assert change["now"]["percent_affected"] == plain["severity"]["percent_affected"]
     assert change["now"]["interval"] == plain["severity"]["interval"]
     assert len(change["earlier"]["files"]) == 60
+    now, before = (change[when]["percent_affected"] for when in ("now", "earlier"))
     assert change["earlier"]["sha256"] != plain["input"]["sha256"]
-    assert any("5.4 %" in line and "16.1 %" in line for line in summary(plain))
+    assert any("5.4 %" in line and f"{now:.1f} %" in line for line in summary(plain))
     page = (folder / "report.html").read_text()
     section = page.partition('aria-labelledby="change"')[2].partition("</section>")[0]
     assert section.count("<img") == 2 * 6
-    assert "+10.8" in section
+    assert f"{now - before:+.1f}" in section
     assert "13 days" in section
     shown = re.findall(r"slice (\d+) \(instance (\d+)\)", section.partition("<figcaption>")[2])
     assert {int(slice_) + int(instance) for slice_, instance in shown} == {60}  # scanned from head to feet

@@ -183,3 +183,14 @@ def test_a_studys_date_stands_on_its_page_alone_and_only_where_asked(tmp_path: P
         save(a_ct_diagnosis(), tmp_path / name, show_date=asked)
         told = [path.name for path in (tmp_path / name).iterdir() if b"2020-03-05" in path.read_bytes()]
         assert told == ["report.html"] * asked
+
+
+def test_a_page_with_the_date_is_kept_only_where_the_date_is_asked_for_again(tmp_path: Path) -> None:
+    found = a_study()
+    for asked in (True, False):
+        plain = save(found, tmp_path, show_date=asked)
+        sources = Sources(found.scan.files)
+        assert kept(tmp_path, sources, found.model, show_date=asked) == plain
+        assert kept(tmp_path, sources, found.model, show_date=not asked) is None
+    (tmp_path / "report.html").unlink()
+    assert kept(tmp_path, sources, found.model, show_date=True) == plain

@@ -23,6 +23,7 @@ LIMITS = {
     "truncated-fov": "The field of view cuts the lungs: the percentage is of what is seen.",
     "missing-slices": "Slices are missing: the percentage is of those that are there.",
     "thick-slices": "The slices lie far apart: small lesions between them are not counted.",
+    "coarse-pixels": "The pixels are wide and blur vessels into what looks ill: the percentage may be too high.",
     "contrast": "With contrast medium, vessels and lung are denser: the percentage may be too high.",
     "hu-shift": "The values are not Hounsfield units but shifted: the percentage is not to be relied on.",
     "hu-scale": "The values are not Hounsfield units but stretched: the percentage is not to be relied on.",
@@ -38,6 +39,9 @@ LIMITS = {
     "orientation-mirrored": "Left and right may be swapped: what is said of one lung may be true of the other.",
 }
 """Flags of the scan's quality that limit the measure."""
+
+UNEVEN = 1.6
+"""One lung may be so many times as large as the other, before it is told; healthy ones differ by a fifth."""
 
 FAR = 1
 """A network's grade may differ by so many from the measured one before a person is asked."""
@@ -56,7 +60,15 @@ def measured(
         return None
     from pulmoscope.segment.ct_severity import measure
 
+    ml = lungs.right_ml, lungs.left_ml
     measurement = measure(scan.pixels, lungs.labels, scan.spacing_mm, missing)
+    if measurement is not None and max(ml) > UNEVEN * min(ml) > 0:
+        percent = 100 * min(ml) / max(ml)
+        limit = (
+            f"One lung has {percent:.0f} % of the other's volume: a part without any air may not have been found, and "
+            "the percentage may be far too low."
+        )
+        measurement = replace(measurement[0], limits=(limit,)), measurement[1]
     if measurement is None or missing is None:
         return measurement
     lost = int(np.count_nonzero(lungs.labels[missing]))
@@ -64,7 +76,7 @@ def measured(
         return measurement
     percent = 100 * lost / int(np.count_nonzero(lungs.labels))
     limit = f"{percent:.1f} % of the lung was not observed: the percentage is of the rest."
-    return replace(measurement[0], limits=(limit,)), measurement[1]
+    return replace(measurement[0], limits=(*measurement[0].limits, limit)), measurement[1]
 
 
 def with_limits(

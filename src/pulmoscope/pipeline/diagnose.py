@@ -309,7 +309,7 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
         return None
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
-    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study), earlier)
+    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study), earlier, run.show_date)
     if plain is None:
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]

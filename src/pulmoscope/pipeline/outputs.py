@@ -110,6 +110,7 @@ def kept(
     model: Mapping[str, str],
     limits: Collection[Flag] = (),
     earlier: Sequence[str] = (),
+    show_date: bool = False,
 ) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
@@ -118,6 +119,7 @@ def kept(
         limits: of the place that they are of: one that a survey did not find before, or finds no more, is no matter of
             the files.
         earlier: the checksums of the files of the earlier CT that it is compared with; empty: with none.
+        show_date: whether a CT's page is to tell the date of the study.
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
@@ -127,6 +129,8 @@ def kept(
             == [file.sha256 for file in sources.files]
             and _earlier_sums(plain["change"]) == list(earlier)
             and plain["model"] == dict(model)
+            and _page_tells_date(folder)
+            in (None, show_date and plain["input"]["modality"] == Modality.CT.value)
             and plain["software"]["pulmoscope"] == __version__
             and {(flag.finding, flag.rule) for flag in sources.remarks}
             <= {(flag["finding"], flag["rule"]) for flag in plain["quality"]["flags"]}
@@ -139,6 +143,12 @@ def kept(
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return plain if same else None
+
+
+def _page_tells_date(folder: Path) -> bool | None:
+    """Whether the page that was left may tell the date of the study; None without a page."""
+    page = folder / REPORT
+    return ct_page.DATED in page.read_text(encoding="utf-8") if page.exists() else None
 
 
 def _earlier_sums(change: Mapping[str, Any] | None) -> list[str]:

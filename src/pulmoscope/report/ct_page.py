@@ -29,6 +29,8 @@ from pulmoscope.report.slice_axis import Axis, axis_of, spread
 from pulmoscope.runtime.beside_measure import no_better_than_measure
 
 TEMPLATE = "ct_diagnosis.html"
+DATED = "<!-- may tell the date of the study -->"
+"""Stands in such a page."""
 LEANING = 0.5
 """From this score on, a slice counts as one in which the model finds something."""
 
@@ -169,6 +171,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = Fal
         change=None if diagnosis.change is None else change_section(diagnosis.change, pictures.pairs),
         grey=pictures.grey,
         imputed=pictures.imputed,
+        dated=DATED if show_date else "",
         geometry=[*geometry(scan, axis), *acquisition(scan, show_date=show_date)],
         no_hu=scan.units is not Units.HU,
         to_scale=scan.spacing_mm is not None,

@@ -27,6 +27,7 @@ def no_better_than_measure(metrics: Mapping[str, Any]) -> Beside | None:
         Beside(figures[NETWORK]["value"], figures[LESION]["value"], record.get("what", ""))
         for record in metrics.values()
         if {NETWORK, LESION} <= (figures := record["figures"]).keys()
+        and None not in (figures[NETWORK]["value"], figures[LESION]["value"])
     ]
     worst = min(compared, key=lambda beside: beside.network - beside.measure, default=None)
     return worst if worst is not None and worst.network <= worst.measure else None

@@ -23,8 +23,8 @@ upper half may lie beside the liver."""
 LITTLE_AIR, RIM_MM = 0.5, 4.0
 """Lung is lacking where less than this fraction of the mirrored outline holds air. The outline's rim is uncertain."""
 
-TISSUE_HU = (-30, 75)
-"""Airless lung and fluid, smoothed, with some contrast medium."""
+TISSUE_HU, MEAN_HU = (-30, 75), 46
+"""Airless lung and fluid, smoothed; and its mean, which the liver, below a high dome, exceeds."""
 
 MOST_FAT, LEAST_ML = 0.1, 60.0
 """Mediastinum and shoulder hold more fat; and less is no lobe."""
@@ -81,7 +81,9 @@ def _lacking(
     parts, count = ndimage.label(lacking)
     voxels = np.bincount(parts.ravel(), minlength=count + 1)
     fatty = np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1)
-    keep = (voxels * np.prod(voxel_mm) / 1000 >= LEAST_ML) & (fatty < MOST_FAT * voxels)
+    sums = np.bincount(parts.ravel(), weights=coarse.ravel(), minlength=count + 1)
+    airless = sums <= MEAN_HU * voxels
+    keep = airless & (voxels * np.prod(voxel_mm) / 1000 >= LEAST_ML) & (fatty < MOST_FAT * voxels)
     keep[0] = False
     lobe = keep[parts]
     for plane, around in zip(lobe, tissue, strict=True):  # the rim that the erosion took

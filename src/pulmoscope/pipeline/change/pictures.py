@@ -22,7 +22,12 @@ Plane = npt.NDArray[np.generic]
 
 
 def slice_pairs(change: Change) -> tuple[SlicePair, ...]:
-    """Of each sixth of the lungs' height, from base to apex, the pair of slices with the most lesion in either CT."""
+    """Of each sixth of the lungs' height, from base to apex, the pair of slices with the most lesion in either CT.
+
+    None where a CT does not show the lungs whole: then heights of the two are no more alike.
+    """
+    if any(flag.code.startswith("incomplete-") for flag in change.flags):
+        return ()
     side_mm = max(_lungs_mm(one) for one in (change.earlier, change.now)) + 2 * _MARGIN_MM
     frames = [_Frame.of(one, side_mm) for one in (change.earlier, change.now)]
     return tuple(

@@ -21,6 +21,8 @@ from pulmoscope.quality.ct.grid import CoarseCt
 
 SPINE_HU = (-300.0, 400.0)
 """Values count within these bounds: neither lung nor metal outweighs bone."""
+LEAST_SPINE_HU = 70.0
+"""What is lighter there, mean of the slices, is no spine: it has 140 to 210 HU in the same series."""
 SPINE_MM, AROUND, OFTEN = 8.0, 0.15, 0.1
 """The spine is looked for in the mean of the slices, blurred by so much, within the lungs' box made larger by this
 part of its half sides. The box holds what is lung in at least this fraction of the slices."""
@@ -29,9 +31,10 @@ BEHIND, BESIDE, MIDDLE = 0.3, 0.4, 0.35
 series and 60 simulated ones, and at most 0.11 beside it."""
 WIDER = 1.0
 """Lungs are wider than deep, by 1.06 to 1.7 in the same series; in a body that is turned by 90 degrees they are not."""
-UPRIGHT = -1.0
+UPRIGHT, AGAINST = -1.0, 0.25
 """The sum of three signs of which end is up, each in units of its usual size; it is 1.2 to 6 in the same series, and
-the negative of that in one with head and feet swapped."""
+the negative of that in one with head and feet swapped, in which none
+speaks for the other by more than that."""
 TAPER, SOLIDITY, SULCUS = 0.30, 0.20, 0.15
 LIVER_HU, HEART = -20.0, 0.1
 """How much denser the right side is than the left at the lungs' base, 25 to 66 HU in the same series; and how far the
@@ -110,7 +113,7 @@ def orientation_flags(ct: CoarseCt, lung: BoolArray) -> Iterator[Flag]:
     chest = _Chest(ct.values, ct.body, lung, ct.voxel_mm, slices, row, column)
     if behind < 0:  # the rest is asked of the body as it should lie
         chest = chest.turned()
-    swapped = len(slices) * ct.voxel_mm[0] >= LEAST_MM and _upright(lung, slices) < UPRIGHT
+    swapped = len(slices) * ct.voxel_mm[0] >= LEAST_MM and _upside_down(chest.lung, slices)
     if swapped:
         chest = chest.swapped()
     yield from _told(behind, swapped, _mirrored(chest) if ct.cut <= MOST_CUT else "")
@@ -146,7 +149,7 @@ def _slices(lung: BoolArray) -> npt.NDArray[np.intp]:
 def _spine(
     ct: CoarseCt, lung: BoolArray, slices: npt.NDArray[np.intp]
 ) -> tuple[tuple[int, int], float, float, float] | None:
-    """The brightest place of the slices' mean, near the lungs; None where they have no extent.
+    """The brightest place of the slices' mean, near the lungs; None where they have no extent, or none is seen.
 
     Returns:
         Its row and column; how far it lies behind and left of the middle of the lungs' box, in half depths and half
@@ -164,14 +167,16 @@ def _spine(
     start = [max(0, int(at - (1 + AROUND) * reach)) for at, reach in zip(middle, half, strict=True)]
     stop = [int(at + (1 + AROUND) * reach) + 1 for at, reach in zip(middle, half, strict=True)]
     near = mean[start[0] : stop[0], start[1] : stop[1]]
+    if near.max() < LEAST_SPINE_HU:
+        return None
     row, column = (int(at) for at in np.unravel_index(int(near.argmax()), near.shape))
     row, column = row + start[0], column + start[1]
     wider = half[1] * ct.voxel_mm[2] / (half[0] * ct.voxel_mm[1])
     return (row, column), (row - middle[0]) / half[0], (column - middle[1]) / half[1], wider
 
 
-def _upright(lung: BoolArray, slices: npt.NDArray[np.intp]) -> float:
-    """How much speaks for the first slices being the lungs' lower end; negative: for the last ones."""
+def _upside_down(lung: BoolArray, slices: npt.NDArray[np.intp]) -> bool:
+    """Whether the last slices are the lungs' lower end: by all three signs, and clearly by their sum."""
     fifth = max(1, len(slices) // 5)
     low, high = slices[:fifth], slices[-fifth:]
     widths = np.array([_extent(lung[index].any(axis=0)) for index in slices])
@@ -180,7 +185,8 @@ def _upright(lung: BoolArray, slices: npt.NDArray[np.intp]) -> float:
         [_solidity(lung[index]) for index in low]
     )
     sulcus = (_height(lung[low]) - _height(lung[high])) / _extent(np.asarray(lung.any(axis=(0, 2))))
-    return float(taper / TAPER + solidity / SOLIDITY + sulcus / SULCUS)
+    signs = taper / TAPER, solidity / SOLIDITY, sulcus / SULCUS
+    return bool(max(signs) < AGAINST and sum(signs) < UPRIGHT)
 
 
 def _extent(any_there: npt.NDArray[np.bool_]) -> int:
