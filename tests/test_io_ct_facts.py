@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ def test_what_a_series_says_of_itself(tmp_path: Path) -> None:
     write_series(tmp_path / "in", ConvolutionKernel="B70f", SliceThickness="1.5", StudyDate="20200305")
     facts = read_scan(tmp_path / "in").facts
     # The drawn series is scanned from the head: its lowest slice has the highest number.
-    assert facts == CtFacts("lung", "B70F", 1.5, tuple(range(16, 0, -1)), "2020-03-05")
+    assert facts is not None
+    assert len(facts.patient) == 64  # a checksum
+    assert replace(facts, patient="") == CtFacts("lung", "B70F", 1.5, tuple(range(16, 0, -1)), "2020-03-05")
     assert "2020" not in repr(facts)
 
 
@@ -69,7 +72,9 @@ def test_frames_of_one_file_have_thickness_and_kernel_and_no_numbers(tmp_path: P
     dataset = enhanced(drawn_hu(12), range(12))
     dataset.SharedFunctionalGroupsSequence[0].CTReconstructionSequence = kernel
     (tmp_path / "enhanced").write_bytes(file_bytes(dataset))
-    assert read_scan(tmp_path / "enhanced").facts == CtFacts("lung", "FC51", 4.0)
+    facts = read_scan(tmp_path / "enhanced").facts
+    assert facts is not None
+    assert replace(facts, patient="") == CtFacts("lung", "FC51", 4.0)
 
 
 def test_a_volume_without_dicom_has_no_facts(tmp_path: Path) -> None:
