@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+from weakref import finalize
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of_all
@@ -78,6 +79,7 @@ class Archive:
         with self._lock:
             if self._open is None:
                 self._open = zipfile.ZipFile(self.path)
+                finalize(self, self._open.close)  # also where only a cycle of references is left of it
             return self._open
 
 
