@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pulmoscope.core.change import Change
 from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
+from pulmoscope.core.xray_severity import XraySeverity
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -354,6 +355,7 @@ class Diagnosis:
         explanations: heat maps.
         card: what the page says of the model.
         severity: of a CT, how much of the lungs is affected; None where that was not measured.
+        xray_severity: of an X-ray, how ill its lungs are; None where that was not estimated.
         masks: what ``severity`` was measured on.
         imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
         lungs: of an X-ray, where the lung finder sees lungs, bool over the whole image, of any size; None where it
@@ -376,3 +378,4 @@ class Diagnosis:
     imputed: Imputed | None = None
     lungs: BoolArray | None = field(default=None, repr=False)
     change: Change | None = None
+    xray_severity: XraySeverity | None = None
