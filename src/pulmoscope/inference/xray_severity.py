@@ -1,0 +1,110 @@
+"""How ill a radiograph is: the severity model on the features that the diagnosis has computed anyway."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pulmoscope.core.errors import BundleError
+from pulmoscope.core.types import Flag, FlagLevel, Scan
+from pulmoscope.core.xray_severity import ZONES, XraySeverity, Zone
+from pulmoscope.inference.image import SeenImage
+from pulmoscope.runtime.model import Model, Outputs
+from pulmoscope.runtime.xray_severity import BUILT_IN, SeverityModel, load
+from pulmoscope.segment.xray_zones import lung_zones, zone_weights
+
+
+class SeverityReader:
+    """A severity model and the X-ray model whose features it reads. Thread-safe.
+
+    The X-ray model is opened when an image comes that was diagnosed by another one: its features have to be computed
+    for the severity alone.
+    """
+
+    def __init__(self, model: SeverityModel) -> None:
+        self.model = model
+        self._identity = model.identity
+        self._lock = threading.Lock()
+        self._features: Model | None = None
+
+    @classmethod
+    def open(cls, model: str | Path = BUILT_IN) -> SeverityReader:
+        """The built-in severity model, or a folder's (errors: BundleError)."""
+        return cls(load(model))
+
+    def estimate(
+        self, scan: Scan, model: Model, seen: SeenImage, outputs: Outputs, index: int = 0
+    ) -> XraySeverity | None:
+        """The severity of a radiograph; None where :func:`why_not` forbids, or no lungs are seen.
+
+        Args:
+            model: that has diagnosed it, from ``seen``, to ``outputs``.
+            index: of the radiograph in the batch of ``outputs``.
+
+        Raises:
+            BundleError: the X-ray model whose features are read is not there.
+        """
+        if why_not(seen.flags):
+            return None
+        if self._reads(model):
+            prepared, features = seen.prepared, outputs.features[index]
+        else:
+            reader = self._opened()
+            prepared = reader.prepare(scan.pixels[0])
+            features = reader.predict(prepared.tensor[None]).features[0]
+        rows, columns = scan.pixels.shape[1:]
+        zones = None if prepared.lungs is None else lung_zones(prepared.lungs, rows, columns)
+        if zones is None:
+            return None
+        box = prepared.framed.box
+        weights = zone_weights(zones, box, (rows, columns), (features.shape[1], features.shape[2]))
+        scores = self.model.scores(np.asarray(features, dtype=np.float32), weights)
+        return XraySeverity(
+            extent=self.model.estimate("extent", scores.extent),
+            opacity=self.model.estimate("opacity", scores.opacity),
+            brixia=self.model.estimate("brixia", scores.brixia),
+            zones={
+                zone: Zone(
+                    self.model.estimate("zone", float(score)),
+                    *(zones.boxes[zone].top, zones.boxes[zone].left),
+                    *(zones.boxes[zone].height, zones.boxes[zone].width),
+                )
+                for zone, score in zip(ZONES, scores.zones, strict=True)
+            },
+            coverage=self.model.coverage,
+            model=self._identity,
+            cells=scores.cells,
+            box=(box.top, box.left, box.height, box.width),
+            limits=tuple(flag.finding for flag in seen.flags if flag.code in _LIMITING),
+        )
+
+    def _reads(self, model: Model) -> bool:
+        """Whether a model's features are those that the severity model learnt from."""
+        return model.bundle.files.get(model.bundle.network) == self.model.features["sha256"]
+
+    def _opened(self) -> Model:
+        with self._lock:
+            if self._features is None:
+                name = self.model.features["name"]
+                opened = Model.load(name)
+                if not self._reads(opened):
+                    raise BundleError(
+                        f"{self.model.folder}: reads the features of {name} {self.model.features['version']}, "
+                        f"and {name} here is {opened.bundle.version}"
+                    )
+                self._features = opened
+            return self._features
+
+
+_LIMITING = ("low-resolution", "low-contrast", "cropped", "overexposed", "underexposed")
+"""Flags of an image whose severity is estimated, but less surely."""
+
+
+def why_not(flags: Sequence[Flag]) -> Flag | None:
+    """The flag for which no severity is estimated: what is no whole, readable frontal radiograph of an adult's chest."""
+    return next(
+        (flag for flag in flags if flag.level is FlagLevel.REFUSE and flag.subject.value == "image"), None
+    )
