@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import Flag, FlagLevel, Scan
+from pulmoscope.core.types import Flag, FlagLevel, Scan, Subject
 from pulmoscope.core.xray_severity import ZONES, XraySeverity, Zone
 from pulmoscope.inference.image import SeenImage
 from pulmoscope.runtime.model import Model, Outputs
@@ -104,7 +104,6 @@ _LIMITING = ("low-resolution", "low-contrast", "cropped", "overexposed", "undere
 
 
 def why_not(flags: Sequence[Flag]) -> Flag | None:
-    """The flag for which no severity is estimated: what is no whole, readable frontal radiograph of an adult's chest."""
-    return next(
-        (flag for flag in flags if flag.level is FlagLevel.REFUSE and flag.subject.value == "image"), None
-    )
+    """The flag for which none is estimated: what is no whole, readable frontal radiograph of an adult's chest."""
+    refusing = (flag for flag in flags if flag.level is FlagLevel.REFUSE and flag.subject is Subject.IMAGE)
+    return next(refusing, None)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.recipes.archive import upgraded
-from pulmoscope.recipes.recipe import Named, Recipe, Tool
+from pulmoscope.recipes.recipe import Named, Recipe
 
 R = TypeVar("R")
 
@@ -67,7 +67,7 @@ def from_plain(plain: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def of_tool(recipe: Tool) -> dict[str, Any]:
+def of_tool(recipe: Named) -> dict[str, Any]:
     """A tool's name, title and settings as data that JSON holds."""
     untold = ("paper", "deviations", "published", "grid")
     return {name: value for name, value in to_plain(recipe).items() if name not in untold}

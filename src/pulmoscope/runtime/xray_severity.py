@@ -6,10 +6,9 @@
     severity.npz     the network's weights: ``zone`` and ``map``, each float32 (channels + 1,), the bias last
     MODEL_CARD.md    for people
 
-Features, (channels, rows, columns), are averaged over each of six zones of the lungs; one linear layer, the same for all
-zones, scores each. What lies below a threshold is 0: so a healthy lung's small values don't add up. Another linear layer
-gives each cell the probability of an opacity. Of a model with ``pooling`` ``global`` the whole image is the one zone, and
-extent and opacity are all that it gives.
+Features, (channels, rows, columns), are averaged over each of six zones of the lungs; one linear layer, the same for
+all zones, scores each. What lies below a threshold is 0, so that a healthy lung's small values don't add up. Another
+linear layer gives each cell the probability of an opacity.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from pulmoscope.recipes.published import (
     xray_covid,
     xray_covid_1,
     xray_lungs,
+    xray_severity,
+    xray_severity_densenet121,
     xray_view,
 )
 from pulmoscope.recipes.recipe import Named, Recipe
@@ -48,6 +50,8 @@ RECIPES: Mapping[str, Named] = {
         ct_severity_resnet18,
         xray_lungs,
         xray_view,
+        xray_severity,
+        xray_severity_densenet121,
     )
 }
 """All recipes by name: of systems, and of tools that they share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pulmoscope.recipes.published.xray_lungs import LungRecipe
+from pulmoscope.recipes.published.xray_severity import XraySeverityRecipe
 from pulmoscope.recipes.published.xray_view import ViewRecipe
 from pulmoscope.recipes.recipe import Named, Recipe, expected
 from pulmoscope.training.systems.base import Options as Options
@@ -11,7 +12,7 @@ from pulmoscope.training.systems.base import Told as Told
 from pulmoscope.training.systems.images import Images
 from pulmoscope.training.systems.studies import Grades as Grades
 from pulmoscope.training.systems.studies import Studies
-from pulmoscope.training.systems.tools import Lungs, Views
+from pulmoscope.training.systems.tools import Lungs, Views, XraySeverity
 
 
 def kind_of(recipe: Named) -> type[System]:
@@ -20,6 +21,8 @@ def kind_of(recipe: Named) -> type[System]:
         return Lungs
     if isinstance(recipe, ViewRecipe):
         return Views
+    if isinstance(recipe, XraySeverityRecipe):
+        return XraySeverity
     system = expected(recipe, Recipe)
     if system.slices is None:
         return Images

@@ -1,4 +1,4 @@
-"""Networks that recipes share: the lung finder and the view network."""
+"""Networks that recipes share: the lung finder and the view network; and the severity of radiographs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import check_folder
 from pulmoscope.recipes.published.xray_lungs import LungRecipe
 from pulmoscope.recipes.recipe import Named
+from pulmoscope.runtime.xray_severity import MANIFEST
 from pulmoscope.training.lung_finder import fit as lung_finder
 from pulmoscope.training.systems.base import Figures, Options, Report, System, Told
 from pulmoscope.training.view import fit as view
+from pulmoscope.training.xray_severity import fit as xray_severity
 
 
 class Lungs(System):
@@ -70,6 +72,47 @@ class Views(System):
             for kind, counts in kinds.items()
         ]
         return Told([*lines, f"View network: {out / 'view.onnx'}"])
+
+    def prepare(self, cache: Path, progress: bool) -> None:
+        """Nothing: there are no trials."""
+
+    def trained(self, recipe: Named, cache: Path, run: Path, report: Report) -> Figures:
+        """None: see the recipe's ``untunable``."""
+        raise RecipeError(f"{recipe.name}: can't be tuned: {recipe.untunable}")
+
+
+class XraySeverity(System):
+    """Radiographs with readers' scores, others without pneumonia or with boxes, from data sets read for themselves."""
+
+    @classmethod
+    def check_free(cls, out: Path, options: Options, folds: int = 0) -> None:
+        """See :meth:`System.check_free`."""
+        check_folder(out, MANIFEST, options.force)
+
+    def fit(self, out: Path) -> Told:
+        """See :meth:`System.fit`."""
+        how = self.options
+        model = xray_severity.train_xray_severity(
+            self.recipe,
+            self.tables,
+            out,
+            release=how.release,
+            terms=how.terms,
+            command=how.command,
+            force=how.force,
+            progress=how.progress,
+        )
+        figures = model.facts["figures"]
+        lines = [
+            f"{name}, patients left out: mean absolute error {row['mae']['value']:.2f} "
+            f"({row['mae']['low']:.2f}–{row['mae']['high']:.2f}); the mean of all: {row['mae_of_mean']['value']:.2f}"
+            for name, row in figures["cross_validated"].items()
+        ]
+        lines += [
+            f"no pneumonia, {name}: extent {row['left_out']['extent']['value']:.2f} where it is left out"
+            for name, row in figures["normals"].items()
+        ]
+        return Told([*lines, f"Severity model: {out}"])
 
     def prepare(self, cache: Path, progress: bool) -> None:
         """Nothing: there are no trials."""

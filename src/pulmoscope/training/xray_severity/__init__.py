@@ -1,0 +1,1 @@
+"""Fitting the severity of radiographs: a light network on the features of an X-ray model."""
