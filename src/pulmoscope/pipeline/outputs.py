@@ -272,6 +272,6 @@ def _npz(name: str, cells: FloatArray, box: Box) -> bytes:
     down, across = box.height / cells.shape[0], box.width / cells.shape[1]
     affine = [[down, 0, box.top + (down - 1) / 2], [0, across, box.left + (across - 1) / 2]]
     stream = io.BytesIO()
-    held = {name: cells.astype(np.float16), "affine": np.array(affine, dtype=np.float64)}
+    held: dict[str, Any] = {name: cells.astype(np.float16), "affine": np.array(affine, dtype=np.float64)}
     np.savez(stream, **held)
     return stream.getvalue()
