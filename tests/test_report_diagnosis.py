@@ -211,7 +211,7 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
     index = to_index([films, studies], entries, "0.1.0")
     check(index, "index")
-    assert index["schema_version"] == "3.1"
+    assert index["schema_version"] == "3.2"
     assert index["models"] == [films, studies]
     assert index["counts"] == {"inputs": 4, "diagnosed": 3, "refused": 1, "report": 2, "refer": 1}
     assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "study", "c.png"]

@@ -13,7 +13,7 @@ from pulmoscope.core.types import Diagnosis, Flag, FlagLevel
 from pulmoscope.core.xray_severity import ZONES, Estimate
 from pulmoscope.pipeline.outputs import pictures
 from pulmoscope.report.archive import read_diagnosis
-from pulmoscope.report.diagnosis import to_json
+from pulmoscope.report.diagnosis import diagnosed_entry, to_index, to_json
 from pulmoscope.report.page import brief, summary, to_html
 from pulmoscope.report.xray_severity import (
     KEYS,
@@ -147,7 +147,7 @@ def test_the_page_says_that_nothing_was_scored(flags: tuple[Flag, ...]) -> None:
         (0.0, []),
         (0.49, []),
         (0.5, ["5"]),
-        (1.0, ["10"]),  # 12.5, half way: to the even multiple of 5
+        (1.0, ["15"]),  # 12.5
         (2.0, ["25"]),
         (3.1, ["15", "40"]),
         (4.0, ["25", "50"]),
@@ -180,3 +180,11 @@ def test_scores_lie_on_their_scales() -> None:
     assert (extent.most, opacity.most, brixia.most) == (8, 6, 18)
     assert [score.percent(score.most) for score in (extent, opacity, brixia)] == [100, 100, 100]
     assert opacity.percent(opacity.estimate.high) == pytest.approx(100 * 3.1 / 6)
+
+
+def test_the_index_lists_the_scores() -> None:
+    entry = diagnosed_entry("chest", "chest", to_json(scored()), None)
+    assert entry["severity"] == {"geographic_extent": 3.1, "opacity": 2.2, "brixia": 5.5}
+    index = to_index([{**a_diagnosis().model, "modality": "XRAY"}], [entry], "0.1.0")
+    jsonschema.validate(index, json.loads((SCHEMA.parent / "index.schema.json").read_text(encoding="utf-8")))
+    assert diagnosed_entry("chest", "chest", to_json(a_diagnosis()), None)["severity"] is None

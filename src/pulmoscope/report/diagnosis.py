@@ -33,8 +33,11 @@ from pulmoscope.runtime.audited import recorded_trust
 SCHEMA_VERSION = "3.1"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
-INDEX_VERSION = "3.1"
+INDEX_VERSION = "3.2"
 """Of ``index.json``."""
+
+_LISTED = ("geographic_extent", "opacity", "brixia", "percent_affected", "grade")
+"""What ``index.json`` tells of a severity: enough to sort a list by."""
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def to_index(
 
 def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: str | None) -> dict[str, Any]:
     """An input of the index that was diagnosed; ``plain`` is its ``diagnosis.json``."""
-    prediction = plain["prediction"]
+    prediction, severity = plain["prediction"], plain["severity"] or {}
     return {
         "input": name,
         "outcome": "diagnosed",
@@ -138,6 +141,7 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
         "probability": prediction["probabilities"][prediction["label"]],
         "decision": prediction["decision"],
         "quality": plain["quality"]["verdict"],
+        "severity": {key: severity[key] for key in _LISTED if severity.get(key) is not None} or None,
         "report": report,
     }
 

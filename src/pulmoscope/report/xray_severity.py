@@ -182,11 +182,14 @@ def extent_words(value: float) -> str:
     """What a geographic extent means.
 
     Each lung gets a point for every quarter of it that disease has reached: so both together have ``value`` eighths
-    affected at most, and two eighths less at least. Percentages are rounded to 5.
+    affected at most, and two eighths less at least. Percentages are rounded to the nearest 5.
     """
     if value < _TRACE:
         return "none of the lungs affected, or hardly any"
-    least, most = (5 * round(12.5 * min(max(points, 0.0), MOST_EXTENT) / 5) for points in (value - 2, value))
+    least, most = (
+        5 * floor(100 / 5 * min(max(points, 0.0), MOST_EXTENT) / MOST_EXTENT + 0.5)
+        for points in (value - 2, value)
+    )
     return f"{'at most about' if least == 0 else f'about {least} to'} {most} % of both lungs affected"
 
 
