@@ -215,3 +215,10 @@ def test_the_map_of_opacity_is_saved_as_heat_maps_are_and_cleared(tmp_path: Path
     save(found, tmp_path / "chest")
     clear(tmp_path / "chest")
     assert not (tmp_path / "chest").exists()
+
+
+def test_the_map_of_opacity_of_a_large_image_is_saved_small(tmp_path: Path) -> None:
+    large = diagnosis_of(1707, 2049)
+    save(replace(large, xray_severity=replace(an_xray_severity(), box=(0, 0, 1707, 2049))), tmp_path)
+    assert cv2.imread(str(tmp_path / "heat-COVID.png")).shape == (1706, 2048, 3)
+    assert cv2.imread(str(tmp_path / "opacity.png")).shape == (853, 1024, 3)

@@ -8,7 +8,8 @@
     OUT/<name>/report.html
     OUT/<name>/heat-<class>.png     of an X-ray: the heat map over the image, at most 2048 px a side
     OUT/<name>/heat-<class>.npz     the heat map alone as the network gives it, and where it lies in the image
-    OUT/<name>/opacity.png, .npz    of an X-ray whose severity was estimated: likewise the probability of an opacity
+    OUT/<name>/opacity.png          of an X-ray with a severity: the map of opacity over it, at most 1024 px a side
+    OUT/<name>/opacity.npz          the map of opacity alone, likewise
     OUT/<name>/slices.csv           of a CT: what is said of every slice
     OUT/<name>/lungs.nii.gz         of a CT: the lung mask, 1 right, 2 left, in the scan's own geometry
     OUT/<name>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
@@ -58,6 +59,8 @@ _STRENGTH = 0.5
 """Of the greatest heat in a saved picture, and of the greatest opacity on the page: 0 is transparent."""
 _SAVED_SIDE = 2048
 """Longest side of a heat map over an X-ray, px."""
+_OPACITY_SIDE = 1024
+"""Likewise of the map of opacity, px: a quarter of the time, and the map is coarse."""
 _PAGE_SIDE = 768
 """Longest side of a picture within the page, px: sharp on a screen, small in the file."""
 
@@ -242,19 +245,20 @@ def _heat_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
     """Names and contents of an X-ray's heat maps and of its map of opacity: over the image, and alone."""
     pixels = shrunk(diagnosis.scan.pixels[0], _SAVED_SIDE)
 
-    def over(heat: FloatArray) -> bytes:
-        picture = overlay(pixels, shrunk(heat, _SAVED_SIDE), _STRENGTH)
+    def under(heat: FloatArray, image: FloatArray) -> bytes:
+        picture = overlay(image, shrunk(heat, max(image.shape)), _STRENGTH)
         return png(edged(picture, diagnosis.lungs, LUNGS))
 
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
         heat, box = explanation.cells, explanation.box
         if heat is None or box is None:
             heat, box = explanation.heat, Box(0, 0, *explanation.heat.shape)
-        yield f"{name}.png", over(explanation.heat)
+        yield f"{name}.png", under(explanation.heat, pixels)
         yield f"{name}.npz", _npz("heat", heat, box)
     severity = diagnosis.xray_severity
     if severity is not None and (drawn := map_files(diagnosis)) is not None:
-        yield drawn["picture"], over(_opacity(diagnosis.scan, severity))
+        small = shrunk(diagnosis.scan.pixels[0], _OPACITY_SIDE)
+        yield drawn["picture"], under(_opacity(diagnosis.scan, severity), small)
         yield drawn["array"], _npz("opacity", severity.cells, Box(*severity.box))
 
 
