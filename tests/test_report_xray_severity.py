@@ -69,8 +69,9 @@ def test_a_map_is_named_only_where_the_diagnosis_is_explained() -> None:
 
 def test_what_was_not_estimated_has_a_reason_and_nothing_else() -> None:
     for found, reason in (
-        (a_diagnosis(), "model-without-severity"),
-        (a_diagnosis(flags=(UNDEREXPOSED,)), "model-without-severity"),
+        (a_diagnosis(), "no-severity-model"),
+        (a_diagnosis(flags=(UNDEREXPOSED,)), "no-severity-model"),
+        (replace(a_diagnosis(), card={"severity": True}), "no-lungs"),
         (a_diagnosis(flags=(REFUSED,)), "image-refused"),
     ):
         assert why_not(found) == reason
@@ -101,10 +102,13 @@ def test_the_terminal_tells_scores_intervals_and_limits() -> None:
     assert "of 8" not in brief(to_json(a_diagnosis()))
 
 
-def test_the_terminal_tells_of_a_refused_image_that_it_was_not_scored() -> None:
-    told = [line for line in summary(to_json(a_diagnosis(flags=(REFUSED,)))) if line.startswith("Severity")]
-    assert len(told) == 1
-    assert not any(line.startswith("Severity") for line in summary(to_json(a_diagnosis())))
+def test_the_terminal_tells_of_an_image_that_could_not_be_scored() -> None:
+    def told(found: Diagnosis) -> int:
+        return sum(line.startswith("Severity") for line in summary(to_json(found)))
+
+    assert told(a_diagnosis(flags=(REFUSED,))) == 1
+    assert told(replace(a_diagnosis(), card={"severity": True})) == 1
+    assert told(a_diagnosis()) == 0
 
 
 def test_the_page_draws_the_zones_with_their_scores() -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from math import isfinite
 from time import perf_counter
 
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Diagnosis, Explanation, Flag, FloatArray, Prediction, Scan
+from pulmoscope.core.xray_severity import XraySeverity
 from pulmoscope.explain import gradcam
 from pulmoscope.explain.lungs import mass_within, seen_lungs
 from pulmoscope.explain.maps import Viewed, maps
 from pulmoscope.inference.decision import normal_lungs
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
-from pulmoscope.inference.xray_severity import estimate
+from pulmoscope.inference.xray_severity import SeverityReader
 from pulmoscope.pipeline.diagnose_ct import card
 from pulmoscope.runtime.model import Model, Outputs
+from pulmoscope.runtime.xray_severity import built_in_severity
 
 UNLIKE_NORMAL = "anything unlike normal lungs"
 """What the map of lungs that may show an unknown disease is evidence for."""
@@ -58,10 +61,22 @@ def diagnose_xray(
         prediction=prediction,
         timings_s=timings_s if severity is None else timings_s | {"severity": perf_counter() - predicted},
         software=versions_with(model.runtime),
-        card=card(model),
+        card=card(model) | {"severity": _severity_reader() is not None},
         xray_severity=severity,
     )
     return _explained(diagnosis, seen, answer, model) if wanted(prediction) else diagnosis
+
+
+@cache
+def _severity_reader() -> SeverityReader | None:
+    """The severity model that comes with the package; None: it comes with none."""
+    return SeverityReader.open() if built_in_severity().is_dir() else None
+
+
+def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity | None:
+    """The severity of a radiograph by the built-in model (see ``SeverityReader.estimate``)."""
+    reader = _severity_reader()
+    return None if reader is None else reader.estimate(scan, model, seen, outputs)
 
 
 def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:

@@ -121,7 +121,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
     ``thresholds``, ``wording`` (class → words), ``training_data`` (counts, sources, terms) and ``metrics``,
     which maps a data set's name to ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n,
-    "figures": {name: {"value", "low", "high"}}}``.
+    "figures": {name: {"value", "low", "high"}}}``; of an X-ray also ``severity``, whether a model estimates it.
 
     Args:
         noun, nouns: what a diagnosis is of, one and several.

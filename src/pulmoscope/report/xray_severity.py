@@ -41,13 +41,16 @@ class NotEstimated(StrEnum):
 
     IMAGE = "image-refused"
     """Its quality does not suffice for a prediction either."""
-    MODEL = "model-without-severity"
-    """The model that predicted it has no network for severity."""
+    LUNGS = "no-lungs"
+    """The six zones of the lungs were not found in it."""
+    MODEL = "no-severity-model"
+    """There is no model that estimates severity."""
 
 
 _WHY_NOT = {
     NotEstimated.IMAGE: "the quality of the image is not sufficient",
-    NotEstimated.MODEL: "this model has no network that estimates it",
+    NotEstimated.LUNGS: "the six zones of the lungs were not found",
+    NotEstimated.MODEL: "no model that estimates it is installed",
 }
 
 _LEVELS = ("upper", "middle", "lower")
@@ -88,8 +91,10 @@ class Score:
 
 
 def why_not(diagnosis: Diagnosis) -> NotEstimated:
-    """Why a radiograph without a severity has none."""
-    return NotEstimated.IMAGE if diagnosis.quality.verdict == "refuse" else NotEstimated.MODEL
+    """Why a radiograph without a severity has none; ``card`` says whether there is a severity model."""
+    if diagnosis.quality.verdict == "refuse":
+        return NotEstimated.IMAGE
+    return NotEstimated.LUNGS if diagnosis.card.get("severity") else NotEstimated.MODEL
 
 
 def xray_severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -127,11 +132,13 @@ def map_files(diagnosis: Diagnosis) -> dict[str, str] | None:
 def estimated_lines(plain: Mapping[str, Any]) -> list[str]:
     """The ``severity`` of a ``diagnosis.json`` in lines for a terminal: none where nothing was estimated.
 
-    But where the image's quality is the reason, that is said.
+    But where the image is the reason, that is said.
     """
     if plain.get("geographic_extent") is None:
-        refused = plain.get("reason") == NotEstimated.IMAGE
-        return [f"Severity        not estimated: {_WHY_NOT[NotEstimated.IMAGE]}"] if refused else []
+        reason = plain.get("reason")
+        if reason in (None, NotEstimated.MODEL):
+            return []
+        return [f"Severity        not estimated: {_WHY_NOT[NotEstimated(reason)]}"]
     scores = [
         f"{title} {plain[name]:.1f} of {most:.0f} ({low:.1f} to {high:.1f})"
         for name, title, most in (
