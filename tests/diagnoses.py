@@ -24,6 +24,7 @@ from pulmoscope.core.types import (
     Subject,
     Units,
 )
+from pulmoscope.core.xray_severity import ZONES, Estimate, XraySeverity, Zone
 
 PROBABILITIES = {"COVID": 0.912, "Normal": 0.08, "Viral Pneumonia": 0.008}
 
@@ -187,3 +188,29 @@ def a_ct_of_pictures() -> Diagnosis:
         facts=None,
     )
     return replace(found, scan=scan, slices=ct_slices(None, names))
+
+
+def an_xray_severity(limits: tuple[str, ...] = ()) -> XraySeverity:
+    """Of the drawn radiograph of 48 x 64 px: six zones of 12 x 16 px, the most in C, the base of the right lung."""
+    scores = dict(zip(ZONES, (0.25, 1.0, 2.5, 0.0, 0.5, 1.25), strict=True))
+    zones = {
+        name: Zone(
+            Estimate(score, max(0.0, score - 0.5), min(3.0, score + 0.75)),
+            top=6 + 12 * (number % 3),
+            left=16 + 16 * (number // 3),
+            height=12,
+            width=16,
+        )
+        for number, (name, score) in enumerate(scores.items())
+    }
+    return XraySeverity(
+        extent=Estimate(3.104, 1.9, 4.3),
+        opacity=Estimate(2.2, 1.25, 3.1),
+        brixia=Estimate(5.5, 2.0, 10.875),
+        zones=zones,
+        coverage=0.9,
+        model={"name": "tiny-severity", "version": "0.1", "sha256": "ef" * 32},
+        cells=np.array([[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0.5]], dtype=np.float32),
+        box=(0, 0, 48, 64),
+        limits=limits,
+    )

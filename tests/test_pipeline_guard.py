@@ -16,7 +16,8 @@ from pulmoscope.datasets.table import SampleTable
 from pulmoscope.inference.decision import normal_lungs
 from pulmoscope.inference.hospitals import hospitals_of
 from pulmoscope.io import read_pixels
-from pulmoscope.pipeline.diagnose import UNLIKE_NORMAL, diagnose
+from pulmoscope.pipeline.diagnose import diagnose
+from pulmoscope.pipeline.diagnose_xray import UNLIKE_NORMAL
 from pulmoscope.pipeline.guard import guard
 from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.quality.distribution import Reference

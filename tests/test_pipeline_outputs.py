@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diagnoses import a_ct_diagnosis, a_diagnosis
+from diagnoses import a_ct_diagnosis, a_diagnosis, an_xray_severity
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.severity import SeverityMasks
@@ -194,3 +194,31 @@ def test_a_page_with_the_date_is_kept_only_where_the_date_is_asked_for_again(tmp
         assert kept(tmp_path, sources, found.model, show_date=not asked) is None
     (tmp_path / "report.html").unlink()
     assert kept(tmp_path, sources, found.model, show_date=True) == plain
+
+
+def test_the_map_of_opacity_is_saved_as_heat_maps_are_and_cleared(tmp_path: Path) -> None:
+    found = replace(a_diagnosis(targets=("COVID",)), xray_severity=an_xray_severity())
+    named = save(found, tmp_path / "chest")["severity"]["map"]
+    with np.load(tmp_path / "chest" / named["array"], allow_pickle=False) as stored:
+        opacity, affine = stored["opacity"], stored["affine"]
+    assert opacity.dtype == np.float16
+    np.testing.assert_array_equal(opacity, an_xray_severity().cells)
+    # 3 x 4 cells of 16 x 16 px: the first one's centre lies half a px before the middle pixel's border
+    np.testing.assert_array_equal(affine, [[16, 0, 7.5], [0, 16, 7.5]])
+    shown = cv2.imread(str(tmp_path / "chest" / named["picture"]), cv2.IMREAD_COLOR)
+    assert shown.shape == (48, 64, 3)
+    grey = np.rint(found.scan.pixels[0] * 255)
+    np.testing.assert_array_equal(shown[:8], np.repeat(grey[:8, :, None], 3, axis=2))  # no opacity there
+    assert shown[47, 0].max() - shown[47, 0].min() > 20  # coloured where it is sure
+    save(replace(found, explanations=()), tmp_path / "chest", report=False)
+    assert [path.name for path in (tmp_path / "chest").iterdir()] == ["diagnosis.json"]
+    save(found, tmp_path / "chest")
+    clear(tmp_path / "chest")
+    assert not (tmp_path / "chest").exists()
+
+
+def test_the_map_of_opacity_of_a_large_image_is_saved_small(tmp_path: Path) -> None:
+    large = diagnosis_of(1707, 2049)
+    save(replace(large, xray_severity=replace(an_xray_severity(), box=(0, 0, 1707, 2049))), tmp_path)
+    assert cv2.imread(str(tmp_path / "heat-COVID.png")).shape == (1706, 2048, 3)
+    assert cv2.imread(str(tmp_path / "opacity.png")).shape == (853, 1024, 3)

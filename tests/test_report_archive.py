@@ -31,7 +31,7 @@ def written(folder: Path, plain: object) -> Path:
 def test_a_file_of_1_4_is_read_in_todays_form() -> None:
     old, found = json.loads(OLD.read_text(encoding="utf-8")), read_diagnosis(OLD)
     follows_schema(found)
-    assert found["schema_version"] == "3.0"
+    assert found["schema_version"] == "3.1"
     assert found["quality"] == {
         "verdict": "warn",
         "flags": [

@@ -148,7 +148,7 @@ def test_the_page_says_what_a_reader_needs() -> None:
         "24 files, in the order of the slices",
         "study/024.dcm",
         "read 2.5 s, prepare 800 ms, slices 41.2 s",
-        "diagnosis 3.0",
+        "diagnosis 3.1",
         NOTICE,
     ):
         assert expected in said

@@ -82,7 +82,7 @@ def test_it_says_what_was_found() -> None:
     assert flags_of(plain) == (UNDEREXPOSED, UNCHECKED)
     assert plain["slices"] == []
     assert plain["levels"] == {}
-    assert plain["severity"] == {"geographic_extent": None, "opacity": None}
+    assert (plain["severity"]["geographic_extent"], plain["severity"]["opacity"]) == (None, None)
     assert plain["explanations"][1] == {
         "kind": "grad-cam",
         "target": "Viral Pneumonia",
@@ -98,7 +98,7 @@ def test_it_says_what_was_found() -> None:
 
 def test_a_ct_has_its_slices_from_the_feet_to_the_head() -> None:
     plain = to_json(a_ct_diagnosis())
-    assert plain["schema_version"] == "3.0"
+    assert plain["schema_version"] == "3.1"
     assert plain["input"]["acquisition"] == {"kernel": "soft", "kernel_name": "D40S", "thickness_mm": 2.0}
     assert "2020-03-05" not in json.dumps(plain)
     assert [row["instance"] for row in plain["slices"]] == list(range(24, 0, -1))
@@ -211,7 +211,7 @@ def test_the_index_counts_outcomes_and_follows_its_schema() -> None:
     studies = {"name": "tiny-ct", "version": "0.2", "sha256": "ef" * 32, "modality": "CT"}
     index = to_index([films, studies], entries, "0.1.0")
     check(index, "index")
-    assert index["schema_version"] == "3.1"
+    assert index["schema_version"] == "3.2"
     assert index["models"] == [films, studies]
     assert index["counts"] == {"inputs": 4, "diagnosed": 3, "refused": 1, "report": 2, "refer": 1}
     assert [entry["input"] for entry in index["inputs"]] == ["a/chest.png", "b/chest.png", "study", "c.png"]

@@ -1,6 +1,7 @@
 """The main flow: study → scan → quality → prediction → decision → explanation; for one study and for thousands.
 
-What is done with a CT is in :mod:`pulmoscope.pipeline.diagnose_ct`.
+What is done with a CT is in :mod:`pulmoscope.pipeline.diagnose_ct`, with a radiograph in
+:mod:`pulmoscope.pipeline.diagnose_xray`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -21,35 +21,24 @@ from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import write_json
-from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import Decision, Diagnosis, Explanation, Flag, FloatArray, Modality, Scan
-from pulmoscope.explain import gradcam
-from pulmoscope.explain.lungs import mass_within, seen_lungs
-from pulmoscope.explain.maps import Viewed, maps
-from pulmoscope.inference.decision import normal_lungs
-from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
+from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Prediction, Scan
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
 from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose_ct import card, diagnose_ct
+from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.diagnose_xray import diagnose_xray
 from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
 from pulmoscope.pipeline.names import BY_CONTENT, Names, Naming, local_path, without_path, write_local_names
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.bundle import Thresholds
-from pulmoscope.runtime.model import Model, Outputs
+from pulmoscope.runtime.model import Model
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
-
-UNLIKE_NORMAL = "anything unlike normal lungs"
-"""What the map of lungs that may show an unknown disease is evidence for."""
-_UNLIKE = frozenset({"unlike-normal", "unknown-disease"})
-_SHOWN = 0.05
-"""Least probability of a class, other than the most probable one, whose evidence is shown."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +110,7 @@ def diagnose(
     before = None if earlier is None else Earlier.of(earlier, modality).read_for(scan)
     if scan.modality is Modality.CT:
         return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
-    diagnosis, seen, answer = _diagnosed(opened, scan, read_s)
-    return _explained(diagnosis, seen, answer, opened) if explain else diagnosis
+    return diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain)
 
 
 @dataclass(frozen=True)
@@ -330,69 +318,13 @@ def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) ->
 def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Flag, ...]) -> Diagnosis:
     """The diagnosis of a scan, explained where its page is wanted; ``limits``: of the place that it is of."""
     before = None if run.earlier is None else run.earlier.read_for(scan)
+
+    def wanted(prediction: Prediction) -> bool:
+        return _wanted(run.reports, prediction.label, prediction.decision)
+
     if scan.modality is Modality.CT:
-        return diagnose_ct(
-            scan,
-            model,
-            read_s=read_s,
-            wanted=lambda prediction: _wanted(run.reports, prediction.label, prediction.decision),
-            earlier=before,
-        )
-    diagnosis, seen, answer = _diagnosed(model, scan, read_s, limits)
-    if _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision):
-        return _explained(diagnosis, seen, answer, model)
-    return diagnosis
-
-
-def _diagnosed(
-    model: Model, scan: Scan, read_s: float, limits: tuple[Flag, ...] = ()
-) -> tuple[Diagnosis, SeenImage, Outputs]:
-    """Quality, prediction and decision of a scan, and what they rest on."""
-    start = perf_counter()
-    seen = look_at_image(scan, model)
-    seen = replace(seen, flags=(*seen.flags, *limits))
-    looked = perf_counter()
-    answer, ((quality, prediction),) = infer_images([seen], model)
-    diagnosis = Diagnosis(
-        scan=scan,
-        model=model.identity,
-        quality=quality,
-        prediction=prediction,
-        timings_s={"read": read_s, "look": looked - start, "predict": perf_counter() - looked},
-        software=versions_with(model.runtime),
-        card=card(model),
-    )
-    return diagnosis, seen, answer
-
-
-def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:
-    """Add the heat maps of the classes that are in play, the most probable one first."""
-    start = perf_counter()
-    label, probabilities = diagnosis.prediction.label, diagnosis.prediction.probabilities
-    targets = sorted(
-        (name for name, probability in probabilities.items() if name == label or probability >= _SHOWN),
-        key=lambda name: (name != label, -probabilities[name]),
-    )
-    classes = list(probabilities)
-    shape, box = diagnosis.scan.pixels.shape[1:], seen.prepared.framed.box
-    kind, lungs = model.bundle.explanation.kind, seen_lungs(seen.prepared, *shape)
-    numbers = [classes.index(target) for target in targets]
-    viewed = Viewed(seen.prepared.tensor, answer, 0, model.bundle.negative)
-    cell_maps = maps(kind, viewed, model.predict, numbers)
-
-    def explanation(target: str, cells: FloatArray, kind: str = kind) -> Explanation:
-        heat = gradcam.place(cells, box, *shape)
-        within = None if lungs is None else mass_within(heat, lungs)
-        known = within if within is not None and isfinite(within) else None
-        return Explanation(kind, target, heat, cells=cells, box=box, in_lungs=known)
-
-    explanations = tuple(map(explanation, targets, cell_maps))
-    strange = {flag.code for flag in diagnosis.quality.limits} & _UNLIKE
-    normal = normal_lungs(model.bundle) if strange else None
-    if normal is not None and (cells := normal.excess(answer.features[0])) is not None:
-        explanations += (explanation(UNLIKE_NORMAL, cells, "anomaly"),)
-    timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
-    return replace(diagnosis, explanations=explanations, lungs=lungs, timings_s=timings_s)
+        return diagnose_ct(scan, model, read_s=read_s, wanted=wanted, earlier=before)
+    return diagnose_xray(scan, model, read_s=read_s, limits=limits, wanted=wanted)
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:

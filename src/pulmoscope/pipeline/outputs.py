@@ -8,6 +8,8 @@
     OUT/<name>/report.html
     OUT/<name>/heat-<class>.png     of an X-ray: the heat map over the image, at most 2048 px a side
     OUT/<name>/heat-<class>.npz     the heat map alone as the network gives it, and where it lies in the image
+    OUT/<name>/opacity.png          of an X-ray with a severity: the map of opacity over it, at most 1024 px a side
+    OUT/<name>/opacity.npz          the map of opacity alone, likewise
     OUT/<name>/slices.csv           of a CT: what is said of every slice
     OUT/<name>/lungs.nii.gz         of a CT: the lung mask, 1 right, 2 left, in the scan's own geometry
     OUT/<name>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
@@ -29,7 +31,9 @@ import numpy as np
 from pulmoscope import __version__
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import sweep, write_bytes, write_json, write_text
-from pulmoscope.core.types import Box, Diagnosis, Explanation, Flag, Modality
+from pulmoscope.core.types import Box, Diagnosis, Flag, FloatArray, Modality, Scan
+from pulmoscope.core.xray_severity import XraySeverity
+from pulmoscope.explain.gradcam import place
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
@@ -42,17 +46,21 @@ from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
 from pulmoscope.report.page import Pictures
 from pulmoscope.report.slice_table import to_csv
+from pulmoscope.report.xray_severity import map_files
 
 INDEX, DIAGNOSIS, REPORT, SLICES = "index.json", "diagnosis.json", "report.html", "slices.csv"
 
 _WRITTEN = re.compile(
-    r"report\.html|slices\.csv|slice-\d+\.png|heat-[A-Za-z0-9-]+\.(png|np[yz])|(lungs|lesions)\.nii\.gz"
+    r"report\.html|slices\.csv|slice-\d+\.png|(heat-[A-Za-z0-9-]+|opacity)\.(png|np[yz])|(lungs|lesions)\.nii\.gz"
 )
 """What a run leaves beside ``diagnosis.json``."""
 
-_SAVED_OPACITY = 0.5
+_STRENGTH = 0.5
+"""Of the greatest heat in a saved picture, and of the greatest opacity on the page: 0 is transparent."""
 _SAVED_SIDE = 2048
 """Longest side of a heat map over an X-ray, px."""
+_OPACITY_SIDE = 1024
+"""Likewise of the map of opacity, px: a quarter of the time, and the map is coarse."""
 _PAGE_SIDE = 768
 """Longest side of a picture within the page, px: sharp on a screen, small in the file."""
 
@@ -207,13 +215,16 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
     """The pictures of an X-ray's page, at most 768 px a side."""
     pixels = shrunk(diagnosis.scan.pixels[0], _PAGE_SIDE)
     heats = [shrunk(explanation.heat, _PAGE_SIDE) for explanation in diagnosis.explanations]
+    severity = diagnosis.xray_severity
+    opacity = None if severity is None else shrunk(_opacity(diagnosis.scan, severity), _PAGE_SIDE)
     return Pictures(
         scan=data_jpeg(grey(pixels)),
         overlays=tuple(
             data_jpeg(edged(overlay(pixels, heat, 1.0), diagnosis.lungs, LUNGS)) for heat in heats
         ),
-        scale=colour_scale() if heats else "",
+        scale=colour_scale() if heats or severity else "",
         lungs="" if diagnosis.lungs is None else data_jpeg(edged(grey(pixels), diagnosis.lungs, LUNGS)),
+        opacity="" if opacity is None else data_jpeg(overlay(pixels, opacity, _STRENGTH)),
     )
 
 
@@ -231,25 +242,40 @@ def _folders(index: Path) -> list[str] | None:
 
 
 def _heat_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of an X-ray's heat maps: over the image, and alone."""
+    """Names and contents of an X-ray's heat maps and of its map of opacity: over the image, and alone."""
     pixels = shrunk(diagnosis.scan.pixels[0], _SAVED_SIDE)
+
+    def under(heat: FloatArray, image: FloatArray) -> bytes:
+        picture = overlay(image, shrunk(heat, max(image.shape)), _STRENGTH)
+        return png(edged(picture, diagnosis.lungs, LUNGS))
+
     for explanation, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True):
-        picture = overlay(pixels, shrunk(explanation.heat, _SAVED_SIDE), _SAVED_OPACITY)
-        yield f"{name}.png", png(edged(picture, diagnosis.lungs, LUNGS))
-        yield f"{name}.npz", _npz(explanation)
+        heat, box = explanation.cells, explanation.box
+        if heat is None or box is None:
+            heat, box = explanation.heat, Box(0, 0, *explanation.heat.shape)
+        yield f"{name}.png", under(explanation.heat, pixels)
+        yield f"{name}.npz", _npz("heat", heat, box)
+    severity = diagnosis.xray_severity
+    if severity is not None and (drawn := map_files(diagnosis)) is not None:
+        small = shrunk(diagnosis.scan.pixels[0], _OPACITY_SIDE)
+        yield drawn["picture"], under(_opacity(diagnosis.scan, severity), small)
+        yield drawn["array"], _npz("opacity", severity.cells, Box(*severity.box))
 
 
-def _npz(explanation: Explanation) -> bytes:
-    """``heat``: float16, the cells in [0, 1]; ``affine``: float64 (2, 3), from a cell to the image.
+def _opacity(scan: Scan, severity: XraySeverity) -> FloatArray:
+    """The probability of an opacity, float32 (rows, columns) at the scan's own size."""
+    return place(severity.cells, Box(*severity.box), *scan.pixels.shape[1:])
+
+
+def _npz(name: str, cells: FloatArray, box: Box) -> bytes:
+    """``name``: float16, the cells in [0, 1]; ``affine``: float64 (2, 3), from a cell to the image.
 
     ``affine @ (i, j, 1)`` is the row and column in the image, counted from the centre of its first pixel, of the
-    centre of the cell ``heat[i, j]``. Between centres the heat is bilinear, and 0 outside the cells.
+    centre of the cell (i, j). Between centres a map is bilinear, and 0 outside the cells.
     """
-    heat, box = explanation.cells, explanation.box
-    if heat is None or box is None:
-        heat, box = explanation.heat, Box(0, 0, *explanation.heat.shape)
-    down, across = box.height / heat.shape[0], box.width / heat.shape[1]
+    down, across = box.height / cells.shape[0], box.width / cells.shape[1]
     affine = [[down, 0, box.top + (down - 1) / 2], [0, across, box.left + (across - 1) / 2]]
     stream = io.BytesIO()
-    np.savez(stream, heat=heat.astype(np.float16), affine=np.array(affine, dtype=np.float64))
+    held: dict[str, Any] = {name: cells.astype(np.float16), "affine": np.array(affine, dtype=np.float64)}
+    np.savez(stream, **held)
     return stream.getvalue()

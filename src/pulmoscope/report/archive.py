@@ -10,6 +10,7 @@ from typing import Any
 from pulmoscope.core.types import Modality
 from pulmoscope.io.inputs import content_name
 from pulmoscope.report.diagnosis import SCHEMA_VERSION
+from pulmoscope.report.xray_severity import KEYS
 
 _MAJORS = ("1", "2", SCHEMA_VERSION.partition(".")[0])
 _FRACTIONS = ("lung", "dense", "lesion", "missing")
@@ -19,6 +20,7 @@ _FRACTIONS = ("lung", "dense", "lesion", "missing")
 def read_diagnosis(path: Path) -> dict[str, Any]:
     """The contents of a ``diagnosis.json`` in today's form, whichever version wrote it.
 
+    Before 3.1 a radiograph's severity was not estimated: all that ``severity`` holds of one is None, also ``reason``.
     Before 3.0 the bands of the left lung were of its thirds, which are no regions any more: ``severity.bands`` is
     without them; ``severity.interval``, ``input.acquisition``, ``change`` and a slice's ``instance`` are None. Before
     2.1 nothing was said of which classes can't be ruled out: ``prediction.set`` is None there.
@@ -39,6 +41,8 @@ def read_diagnosis(path: Path) -> dict[str, Any]:
         whole = _from_1(diagnosis) if major == "1" else dict(diagnosis)
         if major in ("1", "2"):
             whole = _from_2(whole)
+        if "geographic_extent" in (severity := whole["severity"] or {}):
+            whole["severity"] = {**dict.fromkeys(KEYS), **severity}
         return whole | {"prediction": {"set": None, **whole["prediction"]}}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: a damaged diagnosis.json of {version}") from error

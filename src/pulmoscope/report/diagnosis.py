@@ -27,13 +27,17 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.report.change import change_json
 from pulmoscope.report.severity import severity_json
+from pulmoscope.report.xray_severity import xray_severity_json
 from pulmoscope.runtime.audited import recorded_trust
 
-SCHEMA_VERSION = "3.0"
+SCHEMA_VERSION = "3.1"
 """Of ``diagnosis.json``; the first number changes when an old reader would go wrong."""
 
-INDEX_VERSION = "3.1"
+INDEX_VERSION = "3.2"
 """Of ``index.json``."""
+
+_LISTED = ("geographic_extent", "opacity", "brixia", "percent_affected", "grade")
+"""What ``index.json`` tells of a severity: enough to sort a list by."""
 
 
 def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -74,9 +78,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         },
         "slices": [_slice(one_slice) for one_slice in diagnosis.slices],
         "levels": {name: _rounded(probabilities) for name, probabilities in diagnosis.levels.items()},
-        "severity": dict.fromkeys(_MEASURED[scan.modality])
-        if diagnosis.severity is None
-        else severity_json(diagnosis),
+        "severity": _severity(diagnosis),
         "change": None if diagnosis.change is None else _change(diagnosis.change),
         "explanations": [
             _explanation(shown, name, scan.modality)
@@ -128,7 +130,7 @@ def to_index(
 
 def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: str | None) -> dict[str, Any]:
     """An input of the index that was diagnosed; ``plain`` is its ``diagnosis.json``."""
-    prediction = plain["prediction"]
+    prediction, severity = plain["prediction"], plain["severity"] or {}
     return {
         "input": name,
         "outcome": "diagnosed",
@@ -139,6 +141,7 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
         "probability": prediction["probabilities"][prediction["label"]],
         "decision": prediction["decision"],
         "quality": plain["quality"]["verdict"],
+        "severity": {key: severity[key] for key in _LISTED if severity.get(key) is not None} or None,
         "report": report,
     }
 
@@ -207,11 +210,15 @@ def slice_name(index: int) -> str:
     return f"slice-{index:03d}"
 
 
-_MEASURED = {
-    Modality.XRAY: ("geographic_extent", "opacity"),
-    Modality.CT: ("percent_affected", "interval", "left", "right", "grade"),
-}
-"""What ``severity`` holds."""
+_MEASURED = ("percent_affected", "interval", "left", "right", "grade")
+"""What ``severity`` of a CT holds where it was not measured, each None."""
+
+
+def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
+    """How ill the lungs are: of a radiograph as estimated, of a CT as measured."""
+    if diagnosis.scan.modality is Modality.XRAY:
+        return xray_severity_json(diagnosis)
+    return dict.fromkeys(_MEASURED) if diagnosis.severity is None else severity_json(diagnosis)
 
 
 def _acquisition(facts: CtFacts | None) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ from pulmoscope.report.names import (
     source_title,
     spelt_out,
 )
+from pulmoscope.report.severity import measured_lines
+from pulmoscope.report.xray_severity import estimated_lines, severity_section
 from pulmoscope.runtime.audited import recorded_trust
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
@@ -49,12 +51,14 @@ class Pictures:
         overlays: one per explanation, in their order: the image under its heat map at full strength.
         scale: the heat map's colours from no to most evidence, left to right; empty without explanations.
         lungs: the image with the outline of the lungs; empty where none are known.
+        opacity: the image under the map of opacity; empty where its severity was not estimated.
     """
 
     scan: str
     overlays: tuple[str, ...] = ()
     scale: str = ""
     lungs: str = ""
+    opacity: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         size=f"{scan.pixels.shape[2]} × {scan.pixels.shape[1]} px",
         view=scan.view,
         spacing_mm=scan.spacing_mm,
+        ill=severity_section(diagnosis),
     )
 
 
@@ -116,7 +121,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
     The model card's facts come from ``diagnosis.card``: ``classes``, ``calibration`` (temperature, fitted_on),
     ``thresholds``, ``wording`` (class → words), ``training_data`` (counts, sources, terms) and ``metrics``,
     which maps a data set's name to ``{"role": "internal" | "external" | "audit", "what": sentence, "images": n,
-    "figures": {name: {"value", "low", "high"}}}``.
+    "figures": {name: {"value", "low", "high"}}}``; of an X-ray also ``severity``, whether a model estimates it.
 
     Args:
         noun, nouns: what a diagnosis is of, one and several.
@@ -286,7 +291,8 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
             if SYNTHETIC in plain["model"]["name"]
             else []
         ),
-        *_severity_lines(plain["severity"]),
+        *measured_lines(plain["severity"] or {}),
+        *estimated_lines(plain["severity"] or {}),
         *([f"Change          {change_line(plain['change'])}"] if plain.get("change") else []),
         *_answer_lines(plain),
         f"Decision        {decision.title.lower()}: {decision.meaning}",
@@ -304,8 +310,9 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
 def brief(plain: Mapping[str, Any]) -> str:
     """The answer of a ``diagnosis.json`` in a few words, for a line among many: measured, predicted, decided."""
     prediction, severity = plain["prediction"], plain["severity"] or {}
-    measured = severity.get("percent_affected")
+    measured, estimated = severity.get("percent_affected"), severity.get("geographic_extent")
     words = [] if measured is None else [f"{measured:.1f} % affected, {severity['grade']}"]
+    words += [] if estimated is None else [f"extent {estimated:.1f} of 8"]
     label = prediction["label"]
     words.append(label if _unchecked(plain) else f"{label} {percent(prediction['probabilities'][label])}")
     return "  ".join([*words, DECISIONS[prediction["decision"]].title.lower()])
@@ -330,18 +337,6 @@ def _set_lines(prediction: Mapping[str, Any], nouns: str) -> list[str]:
         return []
     return [
         f"Not ruled out   {set_in_words(PredictionSet(fitting['coverage'], tuple(fitting['classes'])), nouns)}"
-    ]
-
-
-def _severity_lines(severity: Mapping[str, Any] | None) -> list[str]:
-    """How much of the lungs is affected, where that was measured."""
-    if not severity or severity.get("percent_affected") is None:
-        return []
-    ends = severity.get("interval")
-    between = "" if ends is None else f", between {ends[0]:.1f} and {ends[1]:.1f} %"
-    return [
-        f"Affected        {severity['percent_affected']:.1f} % of the lungs by measure{between}: {severity['grade']}, "
-        f"{severity['score']} of 25 points"
     ]
 
 

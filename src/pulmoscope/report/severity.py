@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulmoscope.core.severity import GRADES, SeverityMeasure, grade_number
@@ -78,6 +78,18 @@ def severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "geometry": "spacing only" if diagnosis.scan.geometry is None else "patient",
         },
     }
+
+
+def measured_lines(plain: Mapping[str, Any]) -> list[str]:
+    """The ``severity`` of a ``diagnosis.json`` in lines for a terminal: none where nothing was measured."""
+    if plain.get("percent_affected") is None:
+        return []
+    ends = plain.get("interval")
+    between = "" if ends is None else f", between {ends[0]:.1f} and {ends[1]:.1f} %"
+    return [
+        f"Affected        {plain['percent_affected']:.1f} % of the lungs by measure{between}: {plain['grade']}, "
+        f"{plain['score']} of 25 points"
+    ]
 
 
 def between(severity: SeverityMeasure) -> str:

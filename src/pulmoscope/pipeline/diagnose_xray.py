@@ -1,0 +1,109 @@
+"""A radiograph from the scan to its diagnosis: what is inferred, how ill its lungs are, and what it is explained by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from math import isfinite
+from time import perf_counter
+
+from pulmoscope.core.software import versions_with
+from pulmoscope.core.types import Diagnosis, Explanation, Flag, FloatArray, Prediction, Scan
+from pulmoscope.core.xray_severity import XraySeverity
+from pulmoscope.explain import gradcam
+from pulmoscope.explain.lungs import mass_within, seen_lungs
+from pulmoscope.explain.maps import Viewed, maps
+from pulmoscope.inference.decision import normal_lungs
+from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
+from pulmoscope.inference.xray_severity import SeverityReader
+from pulmoscope.pipeline.diagnose_ct import card
+from pulmoscope.runtime.model import Model, Outputs
+from pulmoscope.runtime.xray_severity import built_in_severity
+
+UNLIKE_NORMAL = "anything unlike normal lungs"
+"""What the map of lungs that may show an unknown disease is evidence for."""
+_UNLIKE = frozenset({"unlike-normal", "unknown-disease"})
+_SHOWN = 0.05
+"""Least probability of a class, other than the most probable one, whose evidence is shown."""
+
+
+def diagnose_xray(
+    scan: Scan,
+    model: Model,
+    *,
+    read_s: float = 0.0,
+    limits: tuple[Flag, ...] = (),
+    wanted: Callable[[Prediction], bool] = lambda _: True,
+) -> Diagnosis:
+    """Diagnose a radiograph.
+
+    Args:
+        scan: of one slice.
+        model: one whose bundle is of modality XRAY.
+        read_s: what reading took, for the timings.
+        limits: what there is to know of the place that it is of.
+        wanted: whether to compute heat maps.
+    """
+    start = perf_counter()
+    seen = look_at_image(scan, model)
+    seen = replace(seen, flags=(*seen.flags, *limits))
+    looked = perf_counter()
+    answer, ((quality, prediction),) = infer_images([seen], model)
+    predicted = perf_counter()
+    # What can't be predicted for its quality can't be scored either.
+    severity = None if quality.verdict == "refuse" else estimate(scan, model, seen, answer)
+    timings_s = {"read": read_s, "look": looked - start, "predict": predicted - looked}
+    diagnosis = Diagnosis(
+        scan=scan,
+        model=model.identity,
+        quality=quality,
+        prediction=prediction,
+        timings_s=timings_s if severity is None else timings_s | {"severity": perf_counter() - predicted},
+        software=versions_with(model.runtime),
+        card=card(model) | {"severity": _severity_reader() is not None},
+        xray_severity=severity,
+    )
+    return _explained(diagnosis, seen, answer, model) if wanted(prediction) else diagnosis
+
+
+@cache
+def _severity_reader() -> SeverityReader | None:
+    """The severity model that comes with the package; None: it comes with none."""
+    return SeverityReader.open() if built_in_severity().is_dir() else None
+
+
+def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity | None:
+    """The severity of a radiograph by the built-in model (see ``SeverityReader.estimate``)."""
+    reader = _severity_reader()
+    return None if reader is None else reader.estimate(scan, model, seen, outputs)
+
+
+def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:
+    """Add the heat maps of the classes that are in play, the most probable one first."""
+    start = perf_counter()
+    label, probabilities = diagnosis.prediction.label, diagnosis.prediction.probabilities
+    targets = sorted(
+        (name for name, probability in probabilities.items() if name == label or probability >= _SHOWN),
+        key=lambda name: (name != label, -probabilities[name]),
+    )
+    classes = list(probabilities)
+    shape, box = diagnosis.scan.pixels.shape[1:], seen.prepared.framed.box
+    kind, lungs = model.bundle.explanation.kind, seen_lungs(seen.prepared, *shape)
+    numbers = [classes.index(target) for target in targets]
+    viewed = Viewed(seen.prepared.tensor, answer, 0, model.bundle.negative)
+    cell_maps = maps(kind, viewed, model.predict, numbers)
+
+    def explanation(target: str, cells: FloatArray, kind: str = kind) -> Explanation:
+        heat = gradcam.place(cells, box, *shape)
+        within = None if lungs is None else mass_within(heat, lungs)
+        known = within if within is not None and isfinite(within) else None
+        return Explanation(kind, target, heat, cells=cells, box=box, in_lungs=known)
+
+    explanations = tuple(map(explanation, targets, cell_maps))
+    strange = {flag.code for flag in diagnosis.quality.limits} & _UNLIKE
+    normal = normal_lungs(model.bundle) if strange else None
+    if normal is not None and (cells := normal.excess(answer.features[0])) is not None:
+        explanations += (explanation(UNLIKE_NORMAL, cells, "anomaly"),)
+    timings_s = {**diagnosis.timings_s, "explain": perf_counter() - start}
+    return replace(diagnosis, explanations=explanations, lungs=lungs, timings_s=timings_s)

@@ -1,0 +1,100 @@
+"""How a radiograph's severity comes into its diagnosis; what estimates it is replaced by a scored drawing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import pulmoscope
+from bundles import quadrants, tiny_bundle
+from diagnoses import an_xray_severity
+from pulmoscope.core.types import Scan
+from pulmoscope.core.xray_severity import XraySeverity
+from pulmoscope.inference.image import SeenImage
+from pulmoscope.io import entries, studies
+from pulmoscope.io.studies import paths
+from pulmoscope.pipeline import diagnose_xray
+from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose_many
+from pulmoscope.runtime.model import Model, Outputs
+
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Model.load(tiny_bundle(tmp_path_factory.mktemp("bundle")).folder)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the radiographs whose severity was asked for."""
+    names: list[str] = []
+
+    def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity:
+        names.append(scan.name)
+        assert outputs.probabilities.shape[0] == 1
+        return replace(an_xray_severity(), box=(0, 0, *scan.pixels.shape[1:]))
+
+    monkeypatch.setattr(diagnose_xray, "estimate", estimate)
+    return names
+
+
+def picture(path: Path, *brightness: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.rint(quadrants(brightness, SIDE) * 255).astype(np.uint8))
+    return path
+
+
+def run(source: Path, model: Model, out: Path, reports: Reports = "all") -> list[Outcome]:
+    listed = list(entries([source]))
+    return list(diagnose_many(studies(listed), Run(Models.only(model), out, reports), paths(listed)))
+
+
+def test_a_diagnosis_has_the_severity_of_its_radiograph(
+    tmp_path: Path, model: Model, asked: list[str]
+) -> None:
+    found = pulmoscope.diagnose(picture(tmp_path / "chest.png", 0.4, 0.5, 0.7, 0.8), model, explain=False)
+    assert asked == [found.scan.name]
+    assert found.xray_severity is not None
+    assert found.xray_severity.extent.value == an_xray_severity().extent.value
+    assert "severity" in found.timings_s
+
+
+def test_what_can_not_be_predicted_is_not_scored(tmp_path: Path, model: Model, asked: list[str]) -> None:
+    found = pulmoscope.diagnose(picture(tmp_path / "dark.png", 0.02, 0.05, 0.02, 0.04), model)
+    assert found.quality.verdict == "refuse"
+    assert (found.xray_severity, asked) == (None, [])
+    assert "severity" not in found.timings_s
+
+
+def test_a_run_writes_it_and_goes_on_with_it_after_a_kill(
+    tmp_path: Path, model: Model, asked: list[str]
+) -> None:
+    source = picture(tmp_path / "in" / "chest.png", 0.4, 0.5, 0.7, 0.8)
+    (outcome,) = run(source, model, tmp_path / "out")
+    folder = tmp_path / "out" / outcome.name
+    written = json.loads((folder / "diagnosis.json").read_text(encoding="utf-8"))
+    assert written == outcome.plain
+    assert written["severity"]["geographic_extent"] == 3.1
+    assert {written["severity"]["map"][kind] for kind in ("picture", "array")} <= {
+        path.name for path in folder.iterdir()
+    }
+    (tmp_path / "out" / "index.json").unlink()  # as a kill leaves it
+    (again,) = run(source, model, tmp_path / "out")
+    assert (again.kept, again.plain) == (True, written)
+    assert len(asked) == 1
+
+
+def test_without_pages_it_is_in_the_json_alone(tmp_path: Path, model: Model, asked: list[str]) -> None:
+    source = picture(tmp_path / "in" / "chest.png", 0.4, 0.5, 0.7, 0.8)
+    (outcome,) = run(source, model, tmp_path / "out", "none")
+    assert outcome.plain is not None
+    assert (outcome.plain["severity"]["brixia"], outcome.plain["severity"]["map"]) == (5.5, None)
+    assert [path.name for path in (tmp_path / "out" / outcome.name).iterdir()] == ["diagnosis.json"]
+    assert len(asked) == 1
