@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import Flag, FlagLevel, Scan, Subject
+from pulmoscope.core.types import Scan
 from pulmoscope.core.xray_severity import ZONES, XraySeverity, Zone
 from pulmoscope.inference.image import SeenImage
 from pulmoscope.runtime.model import Model, Outputs
 from pulmoscope.runtime.xray_severity import BUILT_IN, SeverityModel, load
-from pulmoscope.segment.xray_zones import lung_zones, zone_weights
+from pulmoscope.segment.xray_zones import LungZones, lung_zones, zone_weights
 
 
 class SeverityReader:
@@ -38,7 +37,7 @@ class SeverityReader:
     def estimate(
         self, scan: Scan, model: Model, seen: SeenImage, outputs: Outputs, index: int = 0
     ) -> XraySeverity | None:
-        """The severity of a radiograph; None where :func:`why_not` forbids, or no lungs are seen.
+        """The severity of a radiograph whose quality allows a prediction; None where no lungs are seen.
 
         Args:
             model: that has diagnosed it, from ``seen``, to ``outputs``.
@@ -47,8 +46,6 @@ class SeverityReader:
         Raises:
             BundleError: the X-ray model whose features are read is not there.
         """
-        if why_not(seen.flags):
-            return None
         if self._reads(model):
             prepared, features = seen.prepared, outputs.features[index]
         else:
@@ -78,7 +75,7 @@ class SeverityReader:
             model=self._identity,
             cells=scores.cells,
             box=(box.top, box.left, box.height, box.width),
-            limits=tuple(flag.finding for flag in seen.flags if flag.code in _LIMITING),
+            limits=_limits(zones),
         )
 
     def _reads(self, model: Model) -> bool:
@@ -99,11 +96,12 @@ class SeverityReader:
             return self._features
 
 
-_LIMITING = ("low-resolution", "low-contrast", "cropped", "overexposed", "underexposed")
-"""Flags of an image whose severity is estimated, but less surely."""
-
-
-def why_not(flags: Sequence[Flag]) -> Flag | None:
-    """The flag for which none is estimated: what is no whole, readable frontal radiograph of an adult's chest."""
-    refusing = (flag for flag in flags if flag.level is FlagLevel.REFUSE and flag.subject is Subject.IMAGE)
-    return next(refusing, None)
+def _limits(zones: LungZones) -> tuple[str, ...]:
+    """What the scores of this radiograph lack."""
+    if not zones.unseen:
+        return ()
+    which = ", ".join(zones.unseen)
+    return (
+        f"In zone{'s' * (len(zones.unseen) > 1)} {which} the lung finder sees no lung, which may be dense or hidden; "
+        "what lies there was scored.",
+    )

@@ -26,10 +26,12 @@ class LungZones:
 
     Attributes:
         boxes: zone → the rectangle around it in the radiograph; those of one side lie one below the other.
+        unseen: zones in which no lung is seen; their part is the whole rectangle.
         parts: bool (zones, rows, columns) over the whole radiograph, of any size: the zones' lung.
     """
 
     boxes: Mapping[str, Box]
+    unseen: tuple[str, ...]
     parts: BoolArray = field(repr=False)
 
 
@@ -50,7 +52,7 @@ def lung_zones(lungs: FloatArray, rows: int, columns: int) -> LungZones | None:
     left, right = int(seen_columns[0]), int(seen_columns[-1]) + 1
     middle = _middle(region.sum(axis=0), left, right)
     edges = np.rint(np.linspace(seen_rows[0], seen_rows[-1] + 1, THIRDS + 1)).astype(int)
-    boxes, parts = {}, []
+    boxes, unseen, parts = {}, [], []
     for number, zone in enumerate(ZONES):
         side, third = divmod(number, THIRDS)
         across = slice(left, middle) if side == 0 else slice(middle, right)
@@ -59,11 +61,12 @@ def lung_zones(lungs: FloatArray, rows: int, columns: int) -> LungZones | None:
         frame = (down, slice(int(lung[0]), int(lung[-1]) + 1))
         part = np.zeros_like(region)
         part[frame] = region[frame]
-        if not part.any():  # lung that the finder misses: dense, or hidden by the heart
+        if not part.any():
+            unseen.append(zone)
             part[frame] = True
         parts.append(part)
         boxes[zone] = _scaled(frame, region.shape, rows, columns)
-    return LungZones(boxes, np.stack(parts))
+    return LungZones(boxes, tuple(unseen), np.stack(parts))
 
 
 def zone_weights(zones: LungZones, box: Box, shape: tuple[int, int], cells: tuple[int, int]) -> FloatArray:
