@@ -5,7 +5,8 @@
 PACKS holds the data sets xray_siim (readers' boxes) and xray_lesions (masks of lungs and lesions). Without --test: all
 kinds, on xray_siim val and xray_lesions train. With --test: those kinds on xray_siim test and xray_lesions test, and
 beside them the best constant point as it was chosen on val and train. Only images with a reader's finding are asked
-about, at most N of each set, each for the class of its label (Indeterminate: COVID). Writes OUT/evidence.json and
+about, at most N of each set, each for the class of its label (Indeterminate: COVID). With --severity, the map of
+opacities of a severity model that reads this model's features stands beside them. Writes OUT/evidence.json and
 OUT/evidence.md; means with 95 % bootstrap intervals by patient.
 """
 
@@ -23,9 +24,13 @@ from pulmoscope.datasets.layouts.detect import load
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.evaluation.audit import evidence as measure
 from pulmoscope.explain.lungs import mass_within
+from pulmoscope.inference.xray_severity import near_lungs
 from pulmoscope.pipeline.audit.located import Located, cells_of, located
 from pulmoscope.runtime.maps import MAPS
 from pulmoscope.runtime.model import Model
+from pulmoscope.runtime.xray_severity import load as load_severity
+from pulmoscope.runtime.xray_severity import opacity_map
+from pulmoscope.segment.xray_zones import lung_zones
 
 SETS = {"xray_siim": ("val", "test"), "xray_lesions": ("train", "test")}
 COLUMNS = ("in_lungs", "pointing", "overlap", "average_precision")
@@ -40,6 +45,18 @@ def images_of(model: Model, packs: Path, name: str, split: str, most: int) -> li
     order = np.random.default_rng(20).permutation(len(marked))[:most]
     chosen = table.with_samples(marked[at] for at in sorted(order))
     return [image for image in located(model, chosen) if image.finding is not None]
+
+
+def opacities(image: Located, weights: np.ndarray) -> np.ndarray:
+    """The map of opacities as a diagnosis shows it; where no lungs are seen, nothing."""
+    rows, columns = image.pixels.shape
+    cells = opacity_map(weights, image.viewed.features)
+    zones = None if image.finder is None else lung_zones(image.finder, rows, columns)
+    return (
+        np.zeros((1, 1), np.float32)
+        if zones is None
+        else near_lungs(cells, zones, image.box, (rows, columns))
+    )
 
 
 def row(title: str, values: dict[str, list[float]], images: Sequence[Located], what: str) -> Row:
@@ -87,6 +104,7 @@ def main() -> None:
     parser.add_argument("--model", default="xray-covid")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--test", nargs="*", choices=MAPS)
+    parser.add_argument("--severity", default="")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     model = Model.load(options.model)
@@ -101,6 +119,11 @@ def main() -> None:
         for kind in options.test or MAPS:
             heats = [image.placed(cells_of(model, image, kind)) for image in images]
             rows.append(row(kind, of_maps(images, heats), images, what))
+            print(json.dumps(rows[-1]), flush=True)
+        if options.severity:
+            weights = load_severity(options.severity).map_weights
+            heats = [image.placed(opacities(image, weights)) for image in images]
+            rows.append(row("map of opacities", of_maps(images, heats), images, what))
             print(json.dumps(rows[-1]), flush=True)
         rows += baselines(images, point, what)
     options.out.mkdir(parents=True, exist_ok=True)

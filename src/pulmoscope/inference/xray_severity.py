@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.types import Scan
+from pulmoscope.core.types import Box, FloatArray, Scan
 from pulmoscope.core.xray_severity import ZONES, XraySeverity, Zone
 from pulmoscope.inference.image import SeenImage
 from pulmoscope.runtime.model import Model, Outputs
 from pulmoscope.runtime.xray_severity import BUILT_IN, SeverityModel, load
-from pulmoscope.segment.xray_zones import LungZones, lung_zones, zone_weights
+from pulmoscope.segment.xray_zones import LungZones, lung_zones, nearness, zone_weights
+
+MAP_SIDE = 40
+"""Side of the map of opacities, cells: that of the network is far coarser, but the lungs' border is not."""
 
 
 class SeverityReader:
@@ -73,7 +77,7 @@ class SeverityReader:
             },
             coverage=self.model.coverage,
             model=self._identity,
-            cells=scores.cells,
+            cells=near_lungs(scores.cells, zones, box, (rows, columns)),
             box=(box.top, box.left, box.height, box.width),
             limits=_limits(zones),
         )
@@ -94,6 +98,17 @@ class SeverityReader:
                     )
                 self._features = opened
             return self._features
+
+
+def near_lungs(cells: FloatArray, zones: LungZones, box: Box, shape: tuple[int, int]) -> FloatArray:
+    """A map of opacities as far as it lies in the lungs or at their rim: float32 (MAP_SIDE, MAP_SIDE) over the box.
+
+    Args:
+        cells: float32 (rows, columns), as the severity model gives it.
+        zones: of the radiograph, whose size is ``shape``.
+    """
+    fine = cv2.resize(cells, (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(fine * nearness(zones, box, shape, MAP_SIDE), dtype=np.float32)
 
 
 def _limits(zones: LungZones) -> tuple[str, ...]:

@@ -18,6 +18,9 @@ _MIDDLE = (0.3, 0.7)
 """Between which fractions of the lungs' width the mediastinum lies."""
 _FINE = 16
 """Points a side at which a cell is asked whether it lies in a zone."""
+_RIM = 0.05
+"""How far beyond the lungs that are seen an opacity is believed, in longer sides of the radiograph: the finder leaves
+out dense borders. Chosen on ``xray_siim`` val and ``xray_lesions`` train (``docs/xray-severity.md``)."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +82,39 @@ def zone_weights(zones: LungZones, box: Box, shape: tuple[int, int], cells: tupl
         shape: of the radiograph, px.
         cells: rows and columns of the grid.
     """
-    down, across = zones.parts.shape[1] / shape[0], zones.parts.shape[2] / shape[1]
-    rows, columns = cells[0] * _FINE, cells[1] * _FINE
-    steps = box.width * across / columns, box.height * down / rows
-    start = (
-        box.left * across + steps[0] / 2 - 0.5,
-        box.top * down + steps[1] / 2 - 0.5,
-    )
-    affine = np.array([[steps[0], 0, start[0]], [0, steps[1], start[1]]], dtype=np.float32)
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     fine = np.stack(
         [
-            cv2.warpAffine(part.astype(np.float32), affine, (columns, rows), flags=flags)
-            for part in zones.parts
+            _laid(part, box, shape, (cells[0] * _FINE, cells[1] * _FINE), cv2.INTER_NEAREST)
+            for part in zones.parts.astype(np.float32)
         ]
     )
     weights = fine.reshape(len(fine), cells[0], _FINE, cells[1], _FINE).mean(axis=(2, 4))
     weights[weights.sum(axis=(1, 2)) == 0] = 1
     return np.asarray(weights / weights.sum(axis=(1, 2), keepdims=True), dtype=np.float32)
+
+
+def nearness(zones: LungZones, box: Box, shape: tuple[int, int], side: int) -> FloatArray:
+    """How near to the lungs each point of a square grid over a box is: float32 (side, side), 1 in them, 0 far away.
+
+    Args:
+        box, shape: as for :func:`zone_weights`.
+    """
+    outside = (~zones.parts.any(axis=0)).astype(np.uint8)
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, 5) / max(outside.shape)
+    near = np.exp(-((distance / _RIM) ** 2)).astype(np.float32)
+    return _laid(near, box, shape, (side, side), cv2.INTER_LINEAR)
+
+
+def _laid(
+    image: FloatArray, box: Box, shape: tuple[int, int], grid: tuple[int, int], interpolation: int
+) -> FloatArray:
+    """What of an image over the whole radiograph lies in a box, as rows and columns of a grid; 0 beyond the image."""
+    down, across = image.shape[0] / shape[0], image.shape[1] / shape[1]
+    steps = box.height * down / grid[0], box.width * across / grid[1]
+    start = box.top * down + steps[0] / 2 - 0.5, box.left * across + steps[1] / 2 - 0.5
+    affine = np.array([[steps[1], 0, start[1]], [0, steps[0], start[0]]], dtype=np.float32)
+    laid = cv2.warpAffine(image, affine, grid[::-1], flags=interpolation | cv2.WARP_INVERSE_MAP)
+    return np.asarray(laid, dtype=np.float32)
 
 
 def _middle(lung_by_column: npt.NDArray[np.integer], left: int, right: int) -> int:

@@ -36,6 +36,7 @@ class Located:
         lungs: bool (rows, columns): where a reader has drawn them, else where the model's finder, or of a CT slice the
             picture's grey, says they are; None where they were not found.
         drawn: whether a reader has drawn them.
+        finder: the lung finder's map over the whole image, of any size; None without one.
         finding: bool (rows, columns): all that readers marked as diseased; None where they marked nothing.
     """
 
@@ -47,6 +48,7 @@ class Located:
     lungs: BoolArray | None
     drawn: bool
     finding: BoolArray | None
+    finder: FloatArray | None = None
 
     def placed(self, cells: FloatArray) -> FloatArray:
         """A map of the network's region, laid over the image."""
@@ -99,6 +101,7 @@ def _located(
         lungs=None if lungs is None else _fitted(lungs, small),
         drawn=drawn,
         finding=_finding(table, sample, scan, small),
+        finder=prepared.lungs,
     )
 
 
