@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Diagnosis, Explanation, Flag, FloatArray, Prediction, Scan
@@ -61,7 +62,7 @@ def diagnose_xray(
         prediction=prediction,
         timings_s=timings_s if severity is None else timings_s | {"severity": perf_counter() - predicted},
         software=versions_with(model.runtime),
-        card=card(model) | {"severity": _severity_reader() is not None},
+        card=card(model) | {"severity": _severity_record()},
         xray_severity=severity,
     )
     return _explained(diagnosis, seen, answer, model) if wanted(prediction) else diagnosis
@@ -71,6 +72,12 @@ def diagnose_xray(
 def _severity_reader() -> SeverityReader | None:
     """The severity model that comes with the package; None: it comes with none."""
     return SeverityReader.open() if built_in_severity().is_dir() else None
+
+
+def _severity_record() -> Mapping[str, Any] | None:
+    """Score → how far the severity model was off on patients left out; None where there is no such model."""
+    reader = _severity_reader()
+    return None if reader is None else reader.model.facts["figures"]["cross_validated"]
 
 
 def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity | None:

@@ -292,12 +292,12 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
             else []
         ),
         *measured_lines(plain["severity"] or {}),
-        *estimated_lines(plain["severity"] or {}),
         *([f"Change          {change_line(plain['change'])}"] if plain.get("change") else []),
         *_answer_lines(plain),
         f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",
         *_set_lines(prediction, "studies" if noun == "study" else "images"),
+        *estimated_lines(plain["severity"] or {}),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         f"Image quality   {quality.verdict}",
@@ -312,9 +312,9 @@ def brief(plain: Mapping[str, Any]) -> str:
     prediction, severity = plain["prediction"], plain["severity"] or {}
     measured, estimated = severity.get("percent_affected"), severity.get("geographic_extent")
     words = [] if measured is None else [f"{measured:.1f} % affected, {severity['grade']}"]
-    words += [] if estimated is None else [f"extent {estimated:.1f} of 8"]
     label = prediction["label"]
     words.append(label if _unchecked(plain) else f"{label} {percent(prediction['probabilities'][label])}")
+    words += [] if estimated is None else [f"extent {estimated:.1f} of 8"]
     return "  ".join([*words, DECISIONS[prediction["decision"]].title.lower()])
 
 

@@ -165,6 +165,7 @@ def severity_section(diagnosis: Diagnosis) -> dict[str, Any]:
         "why_not": "",
         "coverage": severity.coverage,
         "limits": severity.limits,
+        "record": _record(diagnosis.card.get("severity") or {}),
         "model": severity.model,
         "zones": severity.zones,
         "table": [
@@ -174,6 +175,24 @@ def severity_section(diagnosis: Diagnosis) -> dict[str, Any]:
         "columns": columns,
         "text": _TEXT * columns,
     }
+
+
+def _record(figures: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """How far each score was off on patients whose radiographs were left out of training."""
+    return [
+        {
+            "title": title,
+            "images": figures[name]["images"],
+            "error": figures[name]["mae"]["value"],
+            "guessing": figures[name]["mae_of_mean"]["value"],
+        }
+        for name, title in (
+            ("extent", "geographic extent"),
+            ("opacity", "opacity"),
+            ("brixia", "Brixia score"),
+        )
+        if name in figures
+    ]
 
 
 def scores_of(severity: XraySeverity) -> Sequence[Score]:
