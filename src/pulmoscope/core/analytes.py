@@ -94,20 +94,23 @@ class Analyte:
         """Whether a value without a unit is unclear."""
         return len(self.kind) > 1 or self.kind[0].code != "1"
 
-    def conversion(self, form: Form, unit: str) -> Conversion | None:
-        """How values of a form in a unit become values of the analyte; ``unit``: a UCUM code, or as tables write it.
+    def conversion(self, form: Form, unit: str, *, ucum: bool = False) -> Conversion | None:
+        """How values of a form in a unit become values of the analyte.
+
+        Args:
+            unit: a UCUM code; or as tables write it, unless ``ucum``.
 
         Returns:
             None: the unit is not one of this analyte's.
         """
         canonical = find(self.kind, self.unit)
         assert canonical is not None
-        if (found := find(self.kind, unit)) is not None and (
+        if (found := find(self.kind, unit, ucum=ucum)) is not None and (
             form.molar_g is None or form is self.forms[0] or self._amounts
         ):
             return Conversion(found, found.factor / canonical.factor, found.offset / canonical.factor)
         other = MASS if self._amounts else AMOUNT
-        if form.molar_g is None or (found := find(other, unit)) is None:
+        if form.molar_g is None or (found := find(other, unit, ucum=ucum)) is None:
             return None
         weight = 1 / form.molar_g if self._amounts else form.molar_g
         return Conversion(found, found.factor * weight / canonical.factor)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pulmoscope.core.change import Change
 from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
+from pulmoscope.core.values import LinkedValues
 from pulmoscope.core.xray_severity import XraySeverity
 
 FloatArray = npt.NDArray[np.float32]
@@ -361,6 +362,7 @@ class Diagnosis:
         lungs: of an X-ray, where the lung finder sees lungs, bool over the whole image, of any size; None where it
             sees none, or there is no finder.
         change: of a CT, what has changed since an earlier one of the same patient; None where none was given.
+        values: of the patient, from a file that was given beside the image; None where none was.
     """
 
     scan: Scan
@@ -379,3 +381,4 @@ class Diagnosis:
     lungs: BoolArray | None = field(default=None, repr=False)
     change: Change | None = None
     xray_severity: XraySeverity | None = None
+    values: LinkedValues | None = None

@@ -60,17 +60,19 @@ def without_annotations(code: str) -> str:
     return bare.replace("10^", "10*").replace("1/", "/", 1) if bare else "1"
 
 
-def find(units: Kind, text: str) -> Unit | None:
-    """The unit that a text names: by its UCUM code, else as tables write it; None: none of these.
+def find(units: Kind, text: str, *, ucum: bool = False) -> Unit | None:
+    """The unit that a text names; None: none of these.
 
-    ``mg`` and ``Mg`` are one in tables, where no unit here differs by case alone.
+    Args:
+        ucum: the text is a code of UCUM, in which ``mg`` and ``Mg`` differ, and ``l`` and ``L`` do not; else it may be
+            as tables write it, as no two units of a kind differ by case alone.
     """
-    code = without_annotations(text)
+    code = re.sub(r"l\b", "L", without_annotations(text))
     for unit in units:
         if unit.code == code:
             return unit
     spelling = plain_spelling(code)
-    return next((unit for unit in units if spelling in unit.written()), None)
+    return None if ucum else next((unit for unit in units if spelling in unit.written()), None)
 
 
 def _over(amounts: dict[str, Fraction], volumes: tuple[str, ...] = ("L", "dL", "mL")) -> Kind:

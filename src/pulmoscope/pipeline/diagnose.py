@@ -28,6 +28,7 @@ from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.clinical.values import Values, of_source, of_study
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.diagnose_xray import diagnose_xray
 from pulmoscope.pipeline.drift.survey import Place, Survey
@@ -84,6 +85,7 @@ def diagnose(
     modality: Wanted = "auto",
     explain: bool = True,
     earlier: str | Path | Scan | None = None,
+    values: str | Path | Values | None = None,
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
 
@@ -96,9 +98,10 @@ def diagnose(
         explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
             CT for its most suspicious slices.
         earlier: an earlier CT of the same patient, to compare a CT with; gives ``Diagnosis.change``.
+        values: a file of the patient's values (CSV, FHIR R4 Bundle), or one that was read; gives ``Diagnosis.values``.
 
     Raises:
-        InputError: the image is refused, or the earlier one.
+        InputError: the image is refused, or the earlier one, or the values.
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
@@ -107,10 +110,13 @@ def diagnose(
     scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
     opened = models.of(scan.modality, scan.name if isinstance(source, Scan) else str(source))
+    given = of_source(source, scan, values, modality)
     before = None if earlier is None else Earlier.of(earlier, modality).read_for(scan)
     if scan.modality is Modality.CT:
-        return diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
-    return diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain)
+        found = diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
+    else:
+        found = diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain)
+    return replace(found, values=given)
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class Run:
         earlier: an earlier CT, which the run's only input is compared with.
         survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
         show_date: pages of CTs tell the date of the study, which may identify a patient.
+        values: the patients' values that are linked to the inputs.
         answers: of each study of several radiographs one, once the run is complete.
     """
 
@@ -137,6 +144,7 @@ class Run:
     earlier: Earlier | None = None
     survey: Survey | None = None
     show_date: bool = False
+    values: Values | None = None
     answers: list[StudyAnswer] = field(default_factory=list)
 
     @property
@@ -297,7 +305,8 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
         return None
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
-    plain = files.kept(run.out / name, study_files, model.identity, run.limits(study), earlier, run.show_date)
+    limits, folder = run.limits(study), run.out / name
+    plain = files.kept(folder, study_files, model.identity, limits, earlier, run.show_date, run.values)
     if plain is None:
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
@@ -309,7 +318,8 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
 def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) -> Outcome:
     """Diagnose a study's scan and write its files."""
     folder = run.out / scan.name
-    diagnosis = _answer(run, scan, model, read_s, run.limits(study))
+    given = of_study(run.values, scan, study)
+    diagnosis = replace(_answer(run, scan, model, read_s, run.limits(study)), values=given)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted, show_date=run.show_date)
     return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)

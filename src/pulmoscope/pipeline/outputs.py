@@ -37,6 +37,7 @@ from pulmoscope.explain.gradcam import place
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
+from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
@@ -119,6 +120,7 @@ def kept(
     limits: Collection[Flag] = (),
     earlier: Sequence[str] = (),
     show_date: bool = False,
+    values: Values | None = None,
 ) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
@@ -128,6 +130,7 @@ def kept(
             the files.
         earlier: the checksums of the files of the earlier CT that it is compared with; empty: with none.
         show_date: whether a CT's page is to tell the date of the study.
+        values: what the patient's values are to be linked from; None: from nothing.
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
@@ -137,6 +140,11 @@ def kept(
             == [file.sha256 for file in sources.files]
             and _earlier_sums(plain["change"]) == list(earlier)
             and plain["model"] == dict(model)
+            and (
+                values is None
+                if plain.get("values") is None
+                else values is not None and values.same_as(plain["values"])
+            )
             and _page_tells_date(folder)
             in (None, show_date and plain["input"]["modality"] == Modality.CT.value)
             and plain["software"]["pulmoscope"] == __version__

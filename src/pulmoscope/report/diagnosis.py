@@ -28,6 +28,7 @@ from pulmoscope.core.types import (
 from pulmoscope.report.change import change_json
 from pulmoscope.report.severity import severity_json
 from pulmoscope.report.xray_severity import xray_severity_json
+from pulmoscope.report.values import values_json
 from pulmoscope.runtime.audited import recorded_trust
 
 SCHEMA_VERSION = "3.1"
@@ -84,6 +85,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             _explanation(shown, name, scan.modality)
             for shown, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True)
         ],
+        **({} if diagnosis.values is None else {"values": values_json(diagnosis.values)}),
         "timings_s": {step: round(seconds, 4) for step, seconds in diagnosis.timings_s.items()},
         "software": dict(diagnosis.software),
         "notice": NOTICE,

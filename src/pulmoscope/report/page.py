@@ -26,6 +26,7 @@ from pulmoscope.report.names import (
 )
 from pulmoscope.report.severity import measured_lines
 from pulmoscope.report.xray_severity import estimated_lines, severity_section
+from pulmoscope.report.values import value_lines, values_shown
 from pulmoscope.runtime.audited import recorded_trust
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
@@ -162,6 +163,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "training": training_facts(card.get("training_data", {}), counted),
         "figures": figure_table(card.get("metrics", {}), audit=False),
         "audits": figure_table(card.get("metrics", {}), audit=True),
+        "values": values_shown(diagnosis.values),
         "model": diagnosis.model,
         "files": scan.files,
         "sha256": input_sha256(scan),
@@ -300,6 +302,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *estimated_lines(plain["severity"] or {}),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
+        *value_lines(plain.get("values")),
         f"Image quality   {quality.verdict}",
         *_flag_lines(quality.flags),
         *(["Limits of this model", *_flag_lines(quality.limits)] if quality.limits else []),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pulmoscope.apps.cli.clinical.options import ClinicalOptions, read_given
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime, grouped
 
@@ -117,6 +118,7 @@ def command(
     out: Out,
     reading: ReadingOptions,
     results: ResultOptions,
+    clinical: ClinicalOptions,
     model: Annotated[
         str,
         typer.Option(
@@ -158,7 +160,9 @@ def command(
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
     reports = _reports(results.report, few)
-    run = Run(models, out, reports, reading.series, naming, _earlier(reading), survey, results.show_date)
+    values = read_given(clinical, only=len(first) == 1, quiet=quiet)
+    earlier = _earlier(reading)
+    run = Run(models, out, reports, reading.series, naming, earlier, survey, results.show_date, values)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)
     stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
     tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)

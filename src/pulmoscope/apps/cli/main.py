@@ -25,6 +25,7 @@ from pulmoscope.apps.cli import (
     train,
     tune,
 )
+from pulmoscope.apps.cli.clinical import values
 from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130
@@ -60,6 +61,7 @@ app.command("stress")(severity.stress_command)
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(values.app, name="values")
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 

@@ -143,12 +143,13 @@ def is_ct(dataset: Dataset) -> bool:
     )
 
 
-def read_dataset(stream: IO[bytes], name: str) -> tuple[Dataset, int]:
+def read_dataset(stream: IO[bytes], name: str, tags: Sequence[str] = ()) -> tuple[Dataset, int]:
     """The tags that matter of a DICOM file, without pixels, and where PixelData begins.
 
     Args:
         stream: the file, at its beginning.
         name: the file, for messages.
+        tags: keywords of those that matter; empty: those that tell what a file is, and how a slice lies.
 
     Raises:
         UnreadableError: it is deflated, and a decompression bomb.
@@ -161,7 +162,7 @@ def read_dataset(stream: IO[bytes], name: str) -> tuple[Dataset, int]:
         check_deflated(stream.getvalue(), name)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     quieten_decoders()
-    dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+    dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=list(tags) or _TAGS)
     return dataset, stream.tell()
 
 

@@ -1,0 +1,115 @@
+"""Of several values of an analyte the one that counts: the nearest to the image, within a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pulmoscope.core.analytes import ANALYTES
+from pulmoscope.core.types import Flag, FlagLevel
+from pulmoscope.core.values import ClinicalValue, Moment
+from pulmoscope.values.records import Given, left_out
+
+LASTING = frozenset({"age", "sex"})
+"""What does not change within days: no window applies."""
+
+_NAMED = 3
+"""So many analytes are named in a flag; more are counted."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How long before and after an image values count, h."""
+
+    before: float = 48.0
+    after: float = 24.0
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A value and how far from the image it was taken, h; None: not known."""
+
+    given: Given
+    hours: float | None
+
+
+def chosen(
+    given: Sequence[Given], taken: Moment | None, window: Window
+) -> tuple[list[ClinicalValue], list[Flag]]:
+    """One value an analyte, in the order of the catalogue, and what was left out.
+
+    Of two that are equally near the earlier counts; two different ones of one time are none.
+
+    Args:
+        taken: when the image was made; None: not known.
+    """
+    by_name: dict[str, list[_Timed]] = {}
+    for one in given:
+        by_name.setdefault(one.name, []).append(_Timed(one, _hours(one, taken)))
+    values, flags, timeless = [], [], []
+    for name in ANALYTES:
+        found = _nearest(name, by_name.get(name, []), window)
+        if isinstance(found, Flag):
+            flags.append(found)
+        elif found is not None:
+            values.append(_clinical(found))
+            timeless += [name] if found.hours is None and name not in LASTING else []
+    if timeless:
+        which = ", ".join(timeless) if len(timeless) <= _NAMED else f"{len(timeless)} values"
+        finding = f"of {which} it is not known how long before or after the image they were taken"
+        flags.append(Flag("no-time", FlagLevel.WARN, finding))
+    return values, flags
+
+
+def _hours(given: Given, taken: Moment | None) -> float | None:
+    if given.hours is not None:
+        return given.hours
+    return None if taken is None or given.taken is None else taken.until(given.taken)
+
+
+def _nearest(name: str, timed: Sequence[_Timed], window: Window) -> _Timed | Flag | None:
+    """The value that counts; why none does; None where there is none."""
+    if not timed:
+        return None
+    near = [
+        (abs(one.hours), one.hours, one)
+        for one in timed
+        if one.hours is not None and (name in LASTING or -window.before <= one.hours <= window.after)
+    ]
+    if near:
+        nearest = min(pair[:2] for pair in near)
+        candidates = [one for *pair, one in near if tuple(pair) == nearest]
+        # On the day of an image whose hour is not known the first of several counts.
+        stamps = [one.given.taken.start for one in candidates if one.given.taken is not None]
+        if stamps and len(stamps) == len(candidates):
+            candidates = [
+                one for one in candidates if one.given.taken and one.given.taken.start == min(stamps)
+            ]
+        return _only(name, candidates)
+    untimed = [one for one in timed if one.hours is None]
+    if untimed:
+        return _only(name, untimed)
+    closest = min(
+        (one.hours for one in timed if one.hours is not None), key=lambda hours: (abs(hours), hours)
+    )
+    finding = f"{name}: the nearest value was taken {_words(closest)} the image"
+    return left_out("too-far", finding, f"{window.before:g} h before to {window.after:g} h after it")
+
+
+def _words(hours: float) -> str:
+    return f"{abs(hours):.0f} h {'before' if hours < 0 else 'after'}"
+
+
+def _only(name: str, candidates: Sequence[_Timed]) -> _Timed | Flag:
+    """The value that all candidates have; where it is given in several ways, the first of these as they sort."""
+    if len({(one.given.value, one.given.bound) for one in candidates}) > 1:
+        places = sorted({one.given.where for one in candidates}, key=lambda place: (len(place), place))
+        finding = f"{name}: {len(candidates)} values at one time that differ ({', '.join(places[:3])})"
+        return left_out("conflicting-values", finding, "left out")
+    return min(candidates, key=lambda one: (one.given.text, str(one.given.low), str(one.given.high)))
+
+
+def _clinical(timed: _Timed) -> ClinicalValue:
+    one = timed.given
+    hours = None if one.name in LASTING else timed.hours
+    return ClinicalValue(one.name, one.value, one.text, hours, one.bound, one.low, one.high)

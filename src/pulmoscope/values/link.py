@@ -1,0 +1,179 @@
+"""Which values of a file are of an image, and which of several times count: by patient, file and time.
+
+What makes that unsafe refuses the image; what can't be used of one analyte is left out and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from pulmoscope.core.analytes import ANALYTES, MALE
+from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.types import Flag, FlagLevel
+from pulmoscope.core.values import ClinicalValue, Link, LinkedValues, Moment
+from pulmoscope.values.choose import Window, chosen
+from pulmoscope.values.consistent import without_contradictions
+from pulmoscope.values.records import Given, Record, ValuesFile, left_out
+
+_YEARS = 2
+"""How far the age in a file may be from the header's: one is often a year old, the other rounded."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is known of an image that values are linked to.
+
+    Attributes:
+        name: for messages.
+        paths: as the user named its files and their folder.
+        sums: checksums of its files, and of all together.
+        patient: a checksum of PatientID; empty where there is none.
+        taken: when it was made.
+        age, sex: as its header says: whole years; ``M``, ``F`` or empty.
+        only: it is the only image that is asked about.
+    """
+
+    name: str
+    paths: frozenset[str] = field(default=frozenset(), repr=False)
+    sums: frozenset[str] = frozenset()
+    patient: str = field(default="", repr=False)
+    taken: Moment | None = None
+    age: int | None = None
+    sex: str = ""
+    only: bool = False
+
+
+def linked(file: ValuesFile, image: Image, window: Window, *, header: bool = False) -> LinkedValues:
+    """The values of a file that are of an image and near it in time.
+
+    Args:
+        window: how long before and after the image values may have been taken.
+        header: age and sex may come from the image's header where the file does not give them.
+
+    Raises:
+        UnsuitableError: the values are another patient's, or nothing tells whose of several they are.
+    """
+    link, records = _of_image(file, image)
+    given = [value for record in records for value in (*record.values, *_age(record, image))]
+    values, flags = chosen(given, image.taken, window)
+    values, contradictions = without_contradictions(values)
+    flags = [*(flag for record in records for flag in record.flags), *flags, *contradictions]
+    flags += _beside_header(values, image, link)
+    if not records:
+        flags.append(left_out("no-values", "the file has no values of this image"))
+    elif not values:
+        flags.append(left_out("no-values", "none of the values of this image's patient is used"))
+    found = {value.name: value for value in values}
+    if header:
+        found = {**{value.name: value for value in _from_header(image)}, **found}
+    listed = tuple(found[name] for name in ANALYTES if name in found)
+    return LinkedValues(listed, tuple(sorted(flags, key=lambda flag: flag.code)), link)
+
+
+def _of_image(file: ValuesFile, image: Image) -> tuple[Link, Sequence[Record]]:
+    """The records of an image's patient, and what tells that they are.
+
+    Raises:
+        UnsuitableError: they are another patient's, or nothing tells whose of several they are.
+    """
+    named = _named(file.records, image)
+    if named:
+        _check_patient(named, image)
+        return "file", named
+    free = [record for record in file.records if not record.file and not record.sha256]
+    own = [record for record in free if image.patient and image.patient in record.patients]
+    if own:
+        return "patient", own
+    if not image.only:
+        return "none", ()
+    if image.patient and any(record.patients for record in free):
+        _check_patient(free, image)
+    patients = {record.patients for record in free}
+    if len(patients) > 1 or (patients == {frozenset()} and len(free) > 1):
+        finding = "the values are of several patients, or nothing says that they are of one"
+        rule = "columns patient, file or sha256 say which are of this image"
+        raise UnsuitableError(image.name, "values-ambiguous", finding, rule)
+    return ("only", free) if free else ("none", ())
+
+
+def _named(records: Sequence[Record], image: Image) -> list[Record]:
+    """The records that name the image's file: by its checksum, or by the path that agrees with its own the longest.
+
+    Raises:
+        UnsuitableError: two paths agree as well.
+    """
+    by_sum = [record for record in records if record.sha256 and record.sha256 in image.sums]
+    agreed = {record.file: _agreeing(record.file, image.paths) for record in records if record.file}
+    most = max(agreed.values(), default=0)
+    paths = [path for path, parts in agreed.items() if parts == most and most > 0]
+    if len(paths) > 1 and not by_sum:
+        finding = f"{len(paths)} files of the table have this image's name"
+        raise UnsuitableError(image.name, "values-ambiguous", finding, "paths that differ, or checksums")
+    return by_sum or [record for record in records if record.file and record.file in paths]
+
+
+def _agreeing(path: str, own: Iterable[str]) -> int:
+    """How many last parts of a path are those of an image's; 0 where they differ before one of them ends."""
+    best = 0
+    parts = PurePosixPath(path.replace("\\", "/")).parts[::-1]
+    for one in own:
+        others = PurePosixPath(one).parts[::-1]
+        count = min(len(parts), len(others))
+        if parts[:count] == others[:count]:
+            best = max(best, count)
+    return best
+
+
+def _check_patient(records: Iterable[Record], image: Image) -> None:
+    """Refuse values that are said to be of another patient than the image.
+
+    Raises:
+        UnsuitableError: they are.
+    """
+    if image.patient and any(record.patients and image.patient not in record.patients for record in records):
+        finding = "the values are of another patient, by PatientID"
+        raise UnsuitableError(image.name, "values-patient", finding, "both are of one patient")
+
+
+def _age(record: Record, image: Image) -> list[Given]:
+    """The age at the image of a patient whose date of birth is given."""
+    if record.born is None or image.taken is None:
+        return []
+    day = image.taken.start.date()
+    years = day.year - record.born.year - ((day.month, day.day) < (record.born.month, record.born.day))
+    possible = ANALYTES["age"].low <= years <= ANALYTES["age"].high
+    return [Given("age", float(years), f"{years} a", "the date of birth")] if possible else []
+
+
+def _beside_header(values: Sequence[ClinicalValue], image: Image, link: Link) -> list[Flag]:
+    """Flags where age or sex differ from what the image's header says.
+
+    Raises:
+        UnsuitableError: they do, and nothing else tells that the values are of this image's patient.
+    """
+    given = {value.name: value.value for value in values}
+    wrong = []
+    if image.sex and "sex" in given and (given["sex"] == MALE) != (image.sex == "M"):
+        wrong.append("sex")
+    if image.age is not None and abs(given.get("age", image.age) - image.age) > _YEARS:
+        wrong.append("age")
+    if wrong and link == "only":
+        finding = f"{' and '.join(wrong)} of the values and of the image's header differ"
+        raise UnsuitableError(image.name, "values-patient", finding, "both are of one patient")
+    return [
+        Flag("differs-from-header", FlagLevel.WARN, f"{name} is not what the image's header says")
+        for name in wrong
+    ]
+
+
+def _from_header(image: Image) -> list[ClinicalValue]:
+    """Age and sex by the image's header."""
+    found = []
+    if image.age is not None and ANALYTES["age"].low <= image.age <= ANALYTES["age"].high:
+        found.append(ClinicalValue("age", float(image.age), f"{image.age} a", from_header=True))
+    if image.sex:
+        male = image.sex == "M"
+        found.append(ClinicalValue("sex", float(male), "male" if male else "female", from_header=True))
+    return found

@@ -1,0 +1,100 @@
+"""What a file of values holds, whatever its format: records of values, each with whose they are.
+
+Ids are kept as checksums: they are compared and told nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+from pulmoscope.core.files import sha256_of
+from pulmoscope.core.types import Flag, FlagLevel
+from pulmoscope.core.values import Moment
+
+
+@dataclass(frozen=True)
+class Given:
+    """One value of a file, in the unit of its analyte.
+
+    Attributes:
+        name: of the analyte.
+        value: a number.
+        text: as the file has it, with its unit.
+        where: the row or resource, for messages.
+        bound: ``<``, ``<=``, ``>=`` or ``>`` where the value is only a bound.
+        taken: when; None where the file does not say.
+        hours: from the image, where the file says that instead.
+        low, high: the laboratory's reference range.
+    """
+
+    name: str
+    value: float
+    text: str
+    where: str
+    bound: str = ""
+    taken: Moment | None = None
+    hours: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Values of one patient that the file keeps together.
+
+    Attributes:
+        patients: checksums of the ids that the patient has; empty where the file gives none.
+        file: of which image the values are, by its path or name; empty where the file does not say.
+        sha256: the same by the checksum of its file.
+        born: the patient's date of birth, from which the age at the image follows.
+        values: what is given.
+        flags: what was left out of it.
+    """
+
+    patients: frozenset[str] = field(default=frozenset(), repr=False)
+    file: str = field(default="", repr=False)
+    sha256: str = ""
+    born: date | None = field(default=None, repr=False)
+    values: tuple[Given, ...] = field(default=(), repr=False)
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True)
+class ValuesFile:
+    """A file of values, read and checked.
+
+    Attributes:
+        name: its path as the user gave it, for messages to the user.
+        sha256: of its content.
+        records: what it holds.
+        remarks: about the file as a whole: what is not read of it.
+    """
+
+    name: str = field(repr=False)
+    sha256: str
+    records: tuple[Record, ...]
+    remarks: tuple[Flag, ...] = ()
+
+    @property
+    def patients(self) -> int | None:
+        """How many patients there are; None where a record does not say whose it is, and there are several."""
+        known = {record.patients for record in self.records}
+        return len(known) if frozenset() not in known or len(self.records) <= 1 else None
+
+    def flags(self) -> Iterator[Flag]:
+        """What was left out, first of the file as a whole."""
+        yield from self.remarks
+        for record in self.records:
+            yield from record.flags
+
+
+def id_sum(text: str) -> str:
+    """An id as its checksum, for comparing only."""
+    return sha256_of(text.strip().encode())
+
+
+def left_out(code: str, finding: str, rule: str = "") -> Flag:
+    """A flag about what is not used."""
+    return Flag(code, FlagLevel.WARN, finding, rule)
