@@ -67,7 +67,7 @@ def find(units: Kind, text: str, *, ucum: bool = False) -> Unit | None:
         ucum: the text is a code of UCUM, in which ``mg`` and ``Mg`` differ, and ``l`` and ``L`` do not; else it may be
             as tables write it, as no two units of a kind differ by case alone.
     """
-    code = re.sub(r"l\b", "L", without_annotations(text))
+    code = re.sub(r"(^|/)([dmuf]?)l$", r"\1\2L", without_annotations(text))
     for unit in units:
         if unit.code == code:
             return unit

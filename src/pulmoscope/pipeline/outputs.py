@@ -37,7 +37,7 @@ from pulmoscope.explain.gradcam import place
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
-from pulmoscope.pipeline.clinical.values import Values
+from pulmoscope.pipeline.clinical.values import Values, same_values
 from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
@@ -140,11 +140,7 @@ def kept(
             == [file.sha256 for file in sources.files]
             and _earlier_sums(plain["change"]) == list(earlier)
             and plain["model"] == dict(model)
-            and (
-                values is None
-                if plain.get("values") is None
-                else values is not None and values.same_as(plain["values"])
-            )
+            and same_values(values, plain.get("values"))
             and _page_tells_date(folder)
             in (None, show_date and plain["input"]["modality"] == Modality.CT.value)
             and plain["software"]["pulmoscope"] == __version__

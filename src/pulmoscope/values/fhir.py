@@ -144,7 +144,7 @@ def _patient(entry: _Entry) -> Record:
 def _observation(entry: _Entry, unknown: Counter[str]) -> Iterator[Given | Flag]:
     """The values of an Observation and of its components; codes that nobody knows are counted."""
     resource = entry.resource
-    if resource.get("status") not in _USED:
+    if str(resource.get("status")) not in _USED:
         yield left_out("not-valid", f"{entry.where}: by its status no valid result; left out")
         return
     if "modifierExtension" in resource:

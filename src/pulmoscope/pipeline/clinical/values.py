@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Values:
     """
 
     file: ValuesFile
-    window: Window = Window()
+    window: Window = field(default_factory=Window)
     header: bool = False
     only: bool = True
 
@@ -71,9 +71,8 @@ class Values:
 
     def same_as(self, plain: Mapping[str, Any]) -> bool:
         """Whether what ``diagnosis.json`` says under ``values`` was linked from the same file in the same way."""
-        return all(plain.get(key) == value for key, value in self._settings.items()) and (
-            self.only or plain.get("link") != "only"
-        )
+        same = all(plain.get(key) == value for key, value in self._settings.items())
+        return same and (self.only or plain.get("link") != "only")
 
     @property
     def _settings(self) -> dict[str, str | float | bool]:
@@ -83,6 +82,11 @@ class Values:
             "hours_after": self.window.after,
             "age_and_sex_from_header": self.header,
         }
+
+
+def same_values(values: Values | None, plain: Mapping[str, Any] | None) -> bool:
+    """Whether ``diagnosis.json`` has, under ``values``, what would be linked now; None: nothing."""
+    return plain is None if values is None else plain is not None and values.same_as(plain)
 
 
 def of_source(
