@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.values import LinkedValues, Moment
 from pulmoscope.values.choose import Window
-from pulmoscope.values.link import Image, linked
+from pulmoscope.values.link import Image, linked, shared_names
 from pulmoscope.values.records import id_sum
 from refusals import refused
 from values import read_text
 
 TAKEN = Moment.of("2020-03-14T12:00")
-IMAGE = Image("image.dcm", frozenset({"data/a/image.dcm"}), frozenset({"ab" * 32}), id_sum("A"), TAKEN)
+IMAGE = Image("image.dcm", "/data/a/image.dcm", frozenset({"ab" * 32}), id_sum("A"), TAKEN)
 
 
 def link(folder: Path, text: str, image: Image = IMAGE, window: Window | None = None) -> LinkedValues:
@@ -37,25 +37,22 @@ def test_by_the_patients_id(tmp_path: Path) -> None:
     assert (none.link, none.numbers, flags(none)) == ("none", {}, ["no-values"])
 
 
-@pytest.mark.parametrize(
-    "whose", ["file,image.dcm", "file,a/image.dcm", "file,C:\\data\\a\\image.dcm", f"sha256,{'AB' * 32}"]
-)
+@pytest.mark.parametrize("whose", ["file,image.dcm", "image,a\\image.dcm", f"sha256,{'AB' * 32}"])
 def test_by_the_images_file(tmp_path: Path, whose: str) -> None:
     column, cell = whose.split(",")
-    text = f"{column},crp_mg_l\n{cell},5\nb/other.dcm,6"
-    found = link(
-        tmp_path,
-        text,
-        replace(IMAGE, patient="", paths=frozenset({"data/a/image.dcm", "C:/data/a/image.dcm"})),
-    )
+    found = link(tmp_path, f"{column},crp_mg_l\n{cell},5\nb/image.dcm,6\nother.dcm,7")
     assert (found.link, found.numbers) == ("file", {"crp": 5})
+    assert link(tmp_path, "file,patient,crp_mg_l\nmage.dcm,A,5").link == "none"
 
 
 def test_of_two_files_of_one_name_the_path_tells(tmp_path: Path) -> None:
-    text = "file,crp_mg_l\na/image.dcm,5\nb/image.dcm,6"
-    assert link(tmp_path, text).numbers == {"crp": 5}
+    file = read_text(tmp_path, "file,crp_mg_l\na/image.dcm,5\nimage.dcm,6\nother.dcm,7")
+    shared = shared_names(file, ["/data/a/image.dcm", "/data/b/image.dcm", "/data/other.dcm", "/data"])
+    assert shared == {"image.dcm"}
+    first = replace(IMAGE, shared=shared)
+    assert linked(file, first, Window()).numbers == {"crp": 5}
     with refused(UnsuitableError, "values-ambiguous"):
-        link(tmp_path, text, replace(IMAGE, paths=frozenset({"image.dcm"})))
+        linked(file, replace(first, path="/data/b/image.dcm"), Window())
 
 
 def test_another_patients_values_refuse_the_image(tmp_path: Path) -> None:

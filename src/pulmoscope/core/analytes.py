@@ -249,7 +249,7 @@ _CATALOGUE = (
     # coagulation
     _one("d_dimer", "D-dimer (FEU)", "mg/L", (0, 1000), MASS, "ddimer", "48065-7"),
     _one("fibrinogen", "Fibrinogen", "g/L", (0.05, 30), MASS, "", "3255-7"),
-    _one("prothrombin_time", "Prothrombin time", "s", (3, 400), SECONDS, "pt", "5902-2"),
+    _one("prothrombin_time", "Prothrombin time", "s", (3, 400), SECONDS, "", "5902-2"),
     _one("inr", "Prothrombin time, INR", "1", (0.3, 40), NUMBER, "", "6301-6 34714-6"),
     _one("aptt", "Activated partial thromboplastin time", "s", (5, 600), SECONDS, "", "14979-9 3173-2"),
     # heart, liver, kidney, metabolism

@@ -27,22 +27,24 @@ class Image:
 
     Attributes:
         name: for messages.
-        paths: as the user named its files and their folder.
+        path: of its file or folder, from the root; empty where there is none.
         sums: checksums of its files, and of all together.
         patient: a checksum of PatientID; empty where there is none.
         taken: when it was made.
         age, sex: as its header says: whole years; ``M``, ``F`` or empty.
         only: it is the only image that is asked about.
+        shared: names in the file of values that several images have.
     """
 
     name: str
-    paths: frozenset[str] = field(default=frozenset(), repr=False)
+    path: str = field(default="", repr=False)
     sums: frozenset[str] = frozenset()
     patient: str = field(default="", repr=False)
     taken: Moment | None = None
     age: int | None = None
     sex: str = ""
     only: bool = False
+    shared: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def linked(file: ValuesFile, image: Image, window: Window, *, header: bool = False) -> LinkedValues:
@@ -78,7 +80,7 @@ def _of_image(file: ValuesFile, image: Image) -> tuple[Link, Sequence[Record]]:
     Raises:
         UnsuitableError: they are another patient's, or nothing tells whose of several they are.
     """
-    named = _named(file.records, image)
+    named = _named(file, image)
     if named:
         _check_patient(named, image)
         return "file", named
@@ -98,32 +100,44 @@ def _of_image(file: ValuesFile, image: Image) -> tuple[Link, Sequence[Record]]:
     return ("only", free) if free else ("none", ())
 
 
-def _named(records: Sequence[Record], image: Image) -> list[Record]:
-    """The records that name the image's file: by its checksum, or by the path that agrees with its own the longest.
+def _named(file: ValuesFile, image: Image) -> list[Record]:
+    """The records that name the image's file: by its checksum, or by the longest path that its own ends in.
 
     Raises:
-        UnsuitableError: two paths agree as well.
+        UnsuitableError: other images have that name, too.
     """
-    by_sum = [record for record in records if record.sha256 and record.sha256 in image.sums]
-    agreed = {record.file: _agreeing(record.file, image.paths) for record in records if record.file}
-    most = max(agreed.values(), default=0)
-    paths = [path for path, parts in agreed.items() if parts == most and most > 0]
-    if len(paths) > 1 and not by_sum:
-        finding = f"{len(paths)} files of the table have this image's name"
+    by_sum = [record for record in file.records if record.sha256 and record.sha256 in image.sums]
+    if by_sum:
+        return by_sum
+    paths = {record.file for record in file.records if record.file and _ends_in(image.path, record.file)}
+    longest = max(paths, key=len, default="")
+    if longest in image.shared:
+        finding = "the file of values names it, and other images of this name"
         raise UnsuitableError(image.name, "values-ambiguous", finding, "paths that differ, or checksums")
-    return by_sum or [record for record in records if record.file and record.file in paths]
+    return [record for record in file.records if longest and record.file == longest]
 
 
-def _agreeing(path: str, own: Iterable[str]) -> int:
-    """How many last parts of a path are those of an image's; 0 where they differ before one of them ends."""
-    best = 0
-    parts = PurePosixPath(path.replace("\\", "/")).parts[::-1]
-    for one in own:
-        others = PurePosixPath(one).parts[::-1]
-        count = min(len(parts), len(others))
-        if parts[:count] == others[:count]:
-            best = max(best, count)
-    return best
+def shared_names(file: ValuesFile, paths: Iterable[str]) -> frozenset[str]:
+    """The names of images in a file of values that several of these paths end in."""
+    by_name: dict[str, list[str]] = {}
+    for path in paths:
+        by_name.setdefault(PurePosixPath(path).name, []).append(path)
+    return frozenset(
+        name
+        for name in {record.file for record in file.records if record.file}
+        if sum(_ends_in(path, name) for path in by_name.get(_parts(name)[-1], ())) > 1
+    )
+
+
+def _ends_in(path: str, name: str) -> bool:
+    """Whether the last parts of a path are a name, which may be a path itself."""
+    parts = _parts(name)
+    return PurePosixPath(path).parts[-len(parts) :] == parts
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Of a path in a table, whichever way its slashes lean."""
+    return PurePosixPath(name.replace("\\", "/")).parts or ("",)
 
 
 def _check_patient(records: Iterable[Record], image: Image) -> None:

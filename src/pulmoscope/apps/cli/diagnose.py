@@ -160,7 +160,7 @@ def command(
     few = len(first) <= FEW
     survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
     reports = _reports(results.report, few)
-    values = read_given(clinical, only=len(first) == 1, quiet=quiet)
+    values = read_given(clinical, paths(listed), only=len(first) == 1, quiet=quiet)
     earlier = _earlier(reading)
     run = Run(models, out, reports, reading.series, naming, earlier, survey, results.show_date, values)
     shown = _Shown(len(listed), silent=quiet or len(first) == 1)

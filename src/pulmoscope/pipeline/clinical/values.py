@@ -29,12 +29,14 @@ class Values:
         window: how long before and after an image values count.
         header: age and sex may come from an image's header where the file does not give them.
         only: there is one image, so that one patient's values without an id may be its patient's.
+        shared: names of images in the file that several images have.
     """
 
     file: ValuesFile
     window: Window = field(default_factory=Window)
     header: bool = False
     only: bool = True
+    shared: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, source: str | Path | Values) -> Values:
@@ -45,7 +47,7 @@ class Values:
         """
         return source if isinstance(source, Values) else cls(read_values(Path(source)))
 
-    def linked(self, scan: Scan, entries: Sequence[Entry], path: str = "") -> LinkedValues:
+    def linked(self, scan: Scan, entries: Sequence[Entry], path: str) -> LinkedValues:
         """The values of a scan's patient.
 
         Args:
@@ -56,16 +58,16 @@ class Values:
             UnsuitableError: the values are another patient's, or nothing tells whose of several they are.
         """
         subject = subject_of(entries[0]) if entries else Subject()
-        own = {path, scan.source, *(file.path for file in scan.files), *(entry.name for entry in entries)}
         image = Image(
-            path or scan.source,
-            frozenset(own - {""}),
+            path,
+            str(Path(path).absolute()) if path else "",
             frozenset({input_sha256(scan), *(file.sha256 for file in scan.files)}),
             subject.patient,
             subject.taken,
             subject.age,
             subject.sex,
             self.only,
+            self.shared,
         )
         return replace(linked(self.file, image, self.window, header=self.header), settings=self._settings)
 
@@ -99,11 +101,12 @@ def of_source(
     """
     if values is None:
         return None
-    if isinstance(source, Scan):
-        files = [Path(file.path) for file in scan.files if file.path]
-        entries = [Entry(str(path), "", path) for path in files[:1]]
-        return Values.of(values).linked(scan, entries)
-    return Values.of(values).linked(scan, only_study(Path(source), modality).entries, str(source))
+    opened = Values.of(values)
+    if not isinstance(source, Scan):
+        return opened.linked(scan, only_study(Path(source), modality).entries, str(source))
+    files = [Path(file.path) for file in scan.files if file.path]
+    path = "" if not files else str(files[0] if len(files) == 1 else files[0].parent)
+    return opened.linked(scan, [Entry(str(file), "", file) for file in files[:1]], path)
 
 
 def of_study(values: Values | None, scan: Scan, study: Study) -> LinkedValues | None:

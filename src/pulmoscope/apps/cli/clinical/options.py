@@ -41,8 +41,12 @@ class ClinicalOptions:
     ] = False
 
 
-def read_given(options: ClinicalOptions, *, only: bool, quiet: bool) -> Values | None:
+def read_given(options: ClinicalOptions, inputs: Iterable[str], *, only: bool, quiet: bool) -> Values | None:
     """The file of values that is given; what is not read of it is told. None without one.
+
+    Args:
+        inputs: the paths of all images.
+        only: there is one image.
 
     Raises:
         PulmoscopeError: there is none, and an option is about one.
@@ -56,13 +60,15 @@ def read_given(options: ClinicalOptions, *, only: bool, quiet: bool) -> Values |
         return None
     from pulmoscope.pipeline.clinical.values import Values
     from pulmoscope.values.choose import Window
+    from pulmoscope.values.link import shared_names
     from pulmoscope.values.read import read_values
 
     file = read_values(options.values)
     if not quiet:
         for line in remark_lines(file.remarks):
             typer.echo(f"pulmoscope: {options.values}: {line}", err=True)
-    return Values(file, Window(options.values_before, options.values_after), options.header_age_sex, only)
+    window = Window(options.values_before, options.values_after)
+    return Values(file, window, options.header_age_sex, only, shared_names(file, inputs))
 
 
 def remark_lines(flags: Iterable[Flag]) -> list[str]:
