@@ -102,6 +102,7 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders_of_classes(home / "drawn", home / "INBOX", {"": 4})
     for name in ("film.png", "radiograph.png"):
         shutil.copy(next((home / "drawn").rglob("*.png")), home / name)
+    (home / "values.csv").write_text("age_years,sex,crp_mg_l\n61,f,43.1\n", encoding="utf-8")
     next((home / "scan").rglob("*.dcm")).parent.rename(home / "STUDY")
     typed(
         "pulmoscope datasets phantom --kind ct --classes COVID --slices 24 --size 160 --seed 1 -o later", home

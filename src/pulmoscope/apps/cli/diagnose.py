@@ -17,7 +17,7 @@ from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime, grouped
 
 if TYPE_CHECKING:
-    from pulmoscope.io import Study
+    from pulmoscope.io import Entry, Study
     from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.diagnose import Outcome, Reports, Run
     from pulmoscope.pipeline.drift.survey import Place
@@ -135,8 +135,7 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
-    from pulmoscope.core.errors import PulmoscopeError
-    from pulmoscope.io import entries, studies
+    from pulmoscope.io import studies
     from pulmoscope.io.studies import is_of_ct, paths
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
@@ -144,12 +143,7 @@ def command(
     from pulmoscope.pipeline.names import Naming
 
     naming = Naming(results.name, results.keep_names)
-    if any(source.is_dir() and source.resolve() == out.resolve() for source in inputs):
-        raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
-    passed_over: list[str] = []
-    listed = list(entries(inputs, out, passed_over.append))
-    if passed_over and not quiet:
-        typer.echo(f"pulmoscope: {_left_out(passed_over)}", err=True)
+    listed = _listed(inputs, out, quiet)
     models = Models(model, runtime.value, device)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
@@ -169,6 +163,24 @@ def command(
     if not quiet:
         _tell_run(run, tally, few=few, alone=len(first) == 1)
     raise typer.Exit(tally.exit_code())
+
+
+def _listed(inputs: Sequence[Path], out: Path, quiet: bool) -> list[Entry]:
+    """The files of the inputs; what is left out of them is told.
+
+    Raises:
+        PulmoscopeError: the results would lie among them.
+    """
+    from pulmoscope.core.errors import PulmoscopeError
+    from pulmoscope.io import entries
+
+    if any(source.is_dir() and source.resolve() == out.resolve() for source in inputs):
+        raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
+    passed_over: list[str] = []
+    listed = list(entries(inputs, out, passed_over.append))
+    if passed_over and not quiet:
+        typer.echo(f"pulmoscope: {_left_out(passed_over)}", err=True)
+    return listed
 
 
 def _earlier(reading: ReadingOptions) -> Earlier | None:
