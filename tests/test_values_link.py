@@ -61,6 +61,7 @@ def test_another_patients_values_refuse_the_image(tmp_path: Path) -> None:
     assert "B" not in caught.value.reason
     with refused(UnsuitableError, "values-patient"):
         link(tmp_path, "patient,crp_mg_l\nB,5", replace(IMAGE, only=True))
+    assert link(tmp_path, "patient,crp_mg_l\nB,5\nC,6", replace(IMAGE, only=True)).link == "none"
 
 
 def test_one_patient_and_one_image_belong_together_unless_something_speaks_against_it(tmp_path: Path) -> None:

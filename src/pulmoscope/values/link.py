@@ -5,6 +5,7 @@ What makes that unsafe refuses the image; what can't be used of one analyte is l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -15,7 +16,7 @@ from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.core.values import ClinicalValue, Link, LinkedValues, Moment
 from pulmoscope.values.choose import Window, chosen
 from pulmoscope.values.consistent import without_contradictions
-from pulmoscope.values.records import Given, Record, ValuesFile, left_out
+from pulmoscope.values.records import Given, Record, ValuesFile, left_out, path_parts
 
 _YEARS = 2
 """How far the age in a file may be from the header's: one is often a year old, the other rounded."""
@@ -84,15 +85,15 @@ def _of_image(file: ValuesFile, image: Image) -> tuple[Link, Sequence[Record]]:
     if named:
         _check_patient(named, image)
         return "file", named
-    free = [record for record in file.records if not record.file and not record.sha256]
-    own = [record for record in free if image.patient and image.patient in record.patients]
-    if own:
-        return "patient", own
+    if image.patient in file.by_patient:
+        return "patient", file.by_patient[image.patient]
+    free, patients = file.free, {record.patients for record in file.free}
     if not image.only:
         return "none", ()
-    if image.patient and any(record.patients for record in free):
-        _check_patient(free, image)
-    patients = {record.patients for record in free}
+    if image.patient and frozenset() not in patients:
+        if len(patients) == 1:
+            _check_patient(free, image)
+        return "none", ()
     if len(patients) > 1 or (patients == {frozenset()} and len(free) > 1):
         finding = "the values are of several patients, or nothing says that they are of one"
         rule = "columns patient, file or sha256 say which are of this image"
@@ -106,38 +107,33 @@ def _named(file: ValuesFile, image: Image) -> list[Record]:
     Raises:
         UnsuitableError: other images have that name, too.
     """
-    by_sum = [record for record in file.records if record.sha256 and record.sha256 in image.sums]
-    if by_sum:
-        return by_sum
-    paths = {record.file for record in file.records if record.file and _ends_in(image.path, record.file)}
-    longest = max(paths, key=len, default="")
+    own = [record for one in image.sums for record in file.by_sum.get(one, ())]
+    if own:
+        return own
+    alike = file.by_file_name.get(PurePosixPath(image.path).name, ())
+    named = [record for record in alike if _ends_in(image.path, record.file)]
+    longest = max((record.file for record in named), key=len, default="")
     if longest in image.shared:
         finding = "the file of values names it, and other images of this name"
         raise UnsuitableError(image.name, "values-ambiguous", finding, "paths that differ, or checksums")
-    return [record for record in file.records if longest and record.file == longest]
+    return [record for record in named if record.file == longest]
 
 
 def shared_names(file: ValuesFile, paths: Iterable[str]) -> frozenset[str]:
     """The names of images in a file of values that several of these paths end in."""
-    by_name: dict[str, list[str]] = {}
-    for path in paths:
-        by_name.setdefault(PurePosixPath(path).name, []).append(path)
-    return frozenset(
-        name
-        for name in {record.file for record in file.records if record.file}
-        if sum(_ends_in(path, name) for path in by_name.get(_parts(name)[-1], ())) > 1
+    counts = Counter(
+        record_file
+        for path in paths
+        for record_file in {record.file for record in file.by_file_name.get(PurePosixPath(path).name, ())}
+        if _ends_in(path, record_file)
     )
+    return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def _ends_in(path: str, name: str) -> bool:
     """Whether the last parts of a path are a name, which may be a path itself."""
-    parts = _parts(name)
+    parts = path_parts(name)
     return PurePosixPath(path).parts[-len(parts) :] == parts
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """Of a path in a table, whichever way its slashes lean."""
-    return PurePosixPath(name.replace("\\", "/")).parts or ("",)
 
 
 def _check_patient(records: Iterable[Record], image: Image) -> None:

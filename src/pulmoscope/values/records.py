@@ -5,9 +5,11 @@ Ids are kept as checksums: they are compared and told nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
+from pathlib import PurePosixPath
 
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FlagLevel
@@ -83,11 +85,43 @@ class ValuesFile:
         known = {record.patients for record in self.records}
         return len(known) if frozenset() not in known or len(self.records) <= 1 else None
 
+    @cached_property
+    def by_sum(self) -> Mapping[str, Sequence[Record]]:
+        """The records that name an image by its checksum."""
+        return _grouped((record.sha256, record) for record in self.records if record.sha256)
+
+    @cached_property
+    def by_file_name(self) -> Mapping[str, Sequence[Record]]:
+        """The records that name an image by its path, by the last part of it."""
+        return _grouped((path_parts(record.file)[-1], record) for record in self.records if record.file)
+
+    @cached_property
+    def free(self) -> Sequence[Record]:
+        """The records that name no image."""
+        return [record for record in self.records if not record.file and not record.sha256]
+
+    @cached_property
+    def by_patient(self) -> Mapping[str, Sequence[Record]]:
+        """The records that name no image, by every id of their patient."""
+        return _grouped((patient, record) for record in self.free for patient in record.patients)
+
     def flags(self) -> Iterator[Flag]:
         """What was left out, first of the file as a whole."""
         yield from self.remarks
         for record in self.records:
             yield from record.flags
+
+
+def _grouped(pairs: Iterable[tuple[str, Record]]) -> Mapping[str, Sequence[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for key, record in pairs:
+        groups.setdefault(key, []).append(record)
+    return groups
+
+
+def path_parts(name: str) -> tuple[str, ...]:
+    """The parts of a path in a table, whichever way its slashes lean."""
+    return PurePosixPath(name.replace("\\", "/")).parts or ("",)
 
 
 def id_sum(text: str) -> str:
