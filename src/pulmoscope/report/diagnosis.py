@@ -27,8 +27,8 @@ from pulmoscope.core.types import (
 )
 from pulmoscope.report.change import change_json
 from pulmoscope.report.severity import severity_json
-from pulmoscope.report.xray_severity import xray_severity_json
 from pulmoscope.report.values import values_json
+from pulmoscope.report.xray_severity import xray_severity_json
 from pulmoscope.runtime.audited import recorded_trust
 
 SCHEMA_VERSION = "3.1"

@@ -25,8 +25,8 @@ from pulmoscope.report.names import (
     spelt_out,
 )
 from pulmoscope.report.severity import measured_lines
-from pulmoscope.report.xray_severity import estimated_lines, severity_section
 from pulmoscope.report.values import value_lines, values_shown
+from pulmoscope.report.xray_severity import estimated_lines, severity_section
 from pulmoscope.runtime.audited import recorded_trust
 
 IN_THE_CARD_ONLY = frozenset({"balanced_accuracy", "mcc", "macro_f1", "brier"})
