@@ -83,6 +83,20 @@ def test_every_spelling_of_a_unit_means_one(analyte: Analyte, form: Form) -> Non
             assert (found.factor, found.offset) == (conversion.factor, conversion.offset)
 
 
+@pytest.mark.parametrize("text", ["x10^9/L", "×10⁹/l", "10*9/L", "10E9/L", "G/L", "10³/µL", "K/uL"])
+def test_the_ways_to_write_a_billion_cells(text: str) -> None:
+    leukocytes = ANALYTES["leukocytes"]
+    found = leukocytes.conversion(leukocytes.forms[0], text)
+    assert found is not None
+    assert found.factor == 1
+
+
+def test_d_dimer_units_are_not_fibrinogen_equivalent_units() -> None:
+    d_dimer = ANALYTES["d_dimer"]
+    assert d_dimer.conversion(d_dimer.forms[0], "ng/mL{DDU}") is None
+    assert d_dimer.conversion(d_dimer.forms[0], "ng/mL{FEU}") is not None
+
+
 def test_units_of_other_quantities_are_none() -> None:
     crp, leukocytes = ANALYTES["crp"], ANALYTES["leukocytes"]
     assert crp.conversion(crp.forms[0], "mmol/L") is None  # of no known molecule
@@ -116,6 +130,7 @@ def test_annotations_change_nothing() -> None:
     assert without_annotations("mL/min/{1.73_m2}") == "mL/min"
     assert without_annotations("{INR}") == "1"
     assert without_annotations("1/min") == "/min"
+    assert without_annotations("ug{FEU}/mL") == "ug/mL"
     assert plain_spelling("µg/ml") == "ug_ml"
     found = find(ANALYTES["leukocytes"].kind, "10^9/l")
     assert found is not None

@@ -14,13 +14,14 @@ from typer.testing import CliRunner, Result
 
 import pulmoscope
 from bundles import tiny_bundle
+from ct_series import drawn_hu, write_series
 from pulmoscope.apps.cli.main import app
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.values import ClinicalValue, LinkedValues
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.clinical.values import Values
+from pulmoscope.pipeline.clinical.values import Values, of_source
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.report.page import summary
@@ -175,6 +176,19 @@ def test_one_of_several_images_without_values_is_said_to_have_none(
     assert sorted((one["link"], len(one["used"])) for one in found) == [("none", 0), ("patient", 4)]
     (none,) = (one for one in found if one["link"] == "none")
     assert [flag["code"] for flag in none["flags"]] == ["no-values"]
+
+
+def test_a_ct_by_the_header_of_its_slices(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", drawn_hu(12), PatientID="SECRET-ID", StudyDate="20200314", StudyTime="1200")
+    text = "patient,time,crp_mg_l\nSECRET-ID,2020-03-14T09:00,5\nOTHER,2020-03-14T09:00,6"
+    scan = pulmoscope.read_scan(tmp_path / "ct")
+    for source in (scan, tmp_path / "ct"):
+        found = of_source(source, scan, table(tmp_path, text))
+        assert found is not None
+        assert (found.link, found.numbers, found.values[0].hours) == ("patient", {"crp": 5}, -3)
+    by_name = of_source(scan, scan, table(tmp_path, "file,crp_mg_l\nct,5\nother/ct,6"))
+    assert by_name is not None
+    assert (by_name.link, by_name.numbers) == ("file", {"crp": 5})
 
 
 def outcomes(source: Path, out: Path, model: Path, values: Values | None) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pulmoscope.core.analytes import ANALYTES
 from pulmoscope.core.errors import UnreadableError
 from pulmoscope.values.read import read_values
+from pulmoscope.values.table import read_table
 from refusals import refused
 from values import codes, numbers, only, read_text, table
 
@@ -166,6 +168,13 @@ def test_more_lymphocytes_than_neutrophils_in_most_patients(
     lines = "\n".join(f"p{number},{60 + number},{30 - number}" for number in range(rows))
     assert codes(read_text(tmp_path, f"patient,lymphocytes_pct,neutrophils_pct\n{lines}")) == found
     assert codes(read_text(tmp_path, f"patient,neutrophils_pct,lymphocytes_pct\n{lines}")) == []
+
+
+@given(st.text(st.sampled_from('crp_mg_l,;"\n\t 019.<e-'), max_size=60))
+def test_whatever_a_table_holds_is_read_or_refused_in_one_line(text: str) -> None:
+    with suppress(UnreadableError):  # quotes that don't fit
+        records, _ = read_table("t.csv", "patient,crp_mg_l\n" + text)
+        assert all(0 <= value.value <= 1000 for record in records for value in record.values)
 
 
 HEADERS = {f"{name} [{analyte.unit}]": analyte for name, analyte in ANALYTES.items() if name != "sex"}

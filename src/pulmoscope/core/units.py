@@ -38,25 +38,30 @@ Kind = tuple[Unit, ...]
 """Units of one quantity; the first is what the others are converted to."""
 
 
+_SIGNS = {"µ": "u", "μ": "u", "¹²": "*12", "²": "2", "³": "*3", "⁶": "*6", "⁹": "*9", "%": "pct", "°": "deg_"}
+"""How tables write what UCUM writes in ASCII; both signs for micro."""
+
+
 def plain_spelling(text: str) -> str:
     """A unit as tables write it, in one way: lower case, µ as u, every run of other signs as ``_``.
 
-    >>> plain_spelling("µg/mL"), plain_spelling("10*9/L"), plain_spelling("mm[Hg]"), plain_spelling("%")
+    >>> plain_spelling("µg/mL"), plain_spelling("x 10^9/L"), plain_spelling("mm[Hg]"), plain_spelling("%")
     ('ug_ml', '10_9_l', 'mm_hg', 'pct')
     """
-    text = (
-        text.replace("µ", "u").replace("μ", "u").replace("⁹", "*9").replace("%", "pct").replace("°", "deg_")
-    )
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    for sign, plain in _SIGNS.items():
+        text = text.replace(sign, plain)
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"^\s*[x×]\s*(?=10)", "", text.lower())).strip("_")
 
 
 def without_annotations(code: str) -> str:
     """A UCUM code without what stands in curly brackets, which says what was counted and changes no value.
 
+    But for ``{DDU}``, a unit of D-dimer about half as large as ``{FEU}``: with it a code is none of these units.
+
     >>> without_annotations("10*3/uL{cells}"), without_annotations("{beats}/min"), without_annotations("{INR}")
     ('10*3/uL', '/min', '1')
     """
-    bare = re.sub(r"[/.]?\{[^}]*\}$|\{[^}]*\}", "", code.strip())
+    bare = re.sub(r"[/.]?\{(?!DDU)[^}]*\}$|\{(?!DDU)[^}]*\}", "", code.strip())
     return bare.replace("10^", "10*").replace("1/", "/", 1) if bare else "1"
 
 
@@ -141,7 +146,7 @@ RATE = (
     Unit("/s", Fraction(60), spellings=("per_s",)),
 )
 """Events in a minute."""
-SEDIMENTATION = (Unit("mm/h", Fraction(1)),)
+SEDIMENTATION = (Unit("mm/h", Fraction(1), spellings=("mm/hr", "mm/1h")),)
 """Fall of cells, mm/h."""
 SECONDS = (
     Unit("s", Fraction(1), spellings=("sec", "seconds")),
@@ -153,7 +158,7 @@ CELL_VOLUME = (Unit("fL", Fraction(1)), Unit("um3", Fraction(1)))
 CELL_MASS = (Unit("pg", Fraction(1)),)
 """Mass in a cell, pg."""
 FILTRATION = (
-    Unit("mL/min", Fraction(1), spellings=("ml/min/1.73", "ml/min/1.73m2", "ml/min/173", "ml/min/1.73.m2")),
+    Unit("mL/min", Fraction(1), spellings=("ml/min/1.73", "ml/min/173", "ml/min/1.73m2", "ml/min/1.73 m2")),
 )
 """Filtration of a body of 1.73 m², mL/min."""
 AGE = (
