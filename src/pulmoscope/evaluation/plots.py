@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -122,6 +122,21 @@ def reliability_curve(bins: Sequence[Bin], error: float) -> bytes:
     below.set_xlabel("probability of the called class")
     below.set_ylabel("images")
     _plain(below)
+    return _png(figure)
+
+
+def outcome_calibration(groups: Sequence[Mapping[str, float]]) -> bytes:
+    """How often an outcome happened over its mean predicted probability, in groups of equal size.
+
+    Args:
+        groups: each with ``predicted``, ``observed`` and ``patients``.
+    """
+    figure, axes = _figure(5.6, 4.8)
+    axes.plot([0, 1], [0, 1], color="#8b98a3", linewidth=1)
+    predicted = [group["predicted"] for group in groups]
+    observed = [group["observed"] for group in groups]
+    axes.plot(predicted, observed, color=COLOURS[0], marker="o", linewidth=1.8)
+    _unit_square(axes, "mean predicted probability", "fraction with the outcome")
     return _png(figure)
 
 

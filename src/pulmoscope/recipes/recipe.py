@@ -76,6 +76,8 @@ class Named:
     """Why its settings can't be compared; empty: they can."""
     joins_data: ClassVar = True
     """Whether it learns from several data sets as from one, in which no image is twice."""
+    tabular: ClassVar = False
+    """Whether it learns from a table of patients' values instead of images."""
 
     @property
     def refused_options(self) -> tuple[tuple[str, ...], str]:

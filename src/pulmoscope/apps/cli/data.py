@@ -27,8 +27,19 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
     return table
 
 
-def load_for(recipe: Named, data: Sequence[Path], layout: str | None = None) -> list[SampleTable]:
-    """The data sets that a recipe learns from: as one, or one by one where it does not join them."""
+def load_for(recipe: Named, data: Sequence[Path], layout: str | None = None) -> list[Any]:
+    """The data sets that a recipe learns from: as one, or one by one where it does not join them; or tables of patients.
+
+    Raises:
+        RecipeError: a layout is given, and the recipe learns from tables of patients.
+    """
+    if recipe.tabular:
+        from pulmoscope.core.errors import RecipeError
+
+        if layout is not None:
+            raise RecipeError(f"{recipe.name}: --layout can't be given; it learns from a table of values")
+        table_of: Any = recipe
+        return [table_of.patients_in(folder) for folder in data]
     if recipe.joins_data:
         return [load_data(data, layout)]
     return [load_data([folder], layout) for folder in data]

@@ -20,6 +20,7 @@ from pulmoscope.apps.cli import (
     evaluate,
     leave_out,
     models,
+    outcome,
     recipes,
     severity,
     train,
@@ -58,6 +59,7 @@ app.command("audit")(audit.command)
 app.command("tune")(tune.command)
 app.command("ablate")(severity.ablate_command)
 app.command("stress")(severity.stress_command)
+app.add_typer(outcome.app, name="outcome")
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")

@@ -13,6 +13,7 @@ from pulmoscope.recipes.published import (
     ct_slice_inception,
     ct_three_level,
     ct_three_level_light,
+    outcome_clinical,
     xray_4class_densenet121,
     xray_4class_efficientnet,
     xray_4class_mobilenetv2,
@@ -52,6 +53,7 @@ RECIPES: Mapping[str, Named] = {
         xray_view,
         xray_severity,
         xray_severity_densenet121,
+        outcome_clinical,
     )
 }
 """All recipes by name: of systems, and of tools that they share."""

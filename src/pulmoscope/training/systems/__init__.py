@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pulmoscope.recipes.published.outcome_clinical import OutcomeRecipe
 from pulmoscope.recipes.published.xray_lungs import LungRecipe
 from pulmoscope.recipes.published.xray_severity import XraySeverityRecipe
 from pulmoscope.recipes.published.xray_view import ViewRecipe
@@ -10,6 +11,7 @@ from pulmoscope.training.systems.base import Options as Options
 from pulmoscope.training.systems.base import System as System
 from pulmoscope.training.systems.base import Told as Told
 from pulmoscope.training.systems.images import Images
+from pulmoscope.training.systems.outcomes import Outcomes
 from pulmoscope.training.systems.studies import Grades as Grades
 from pulmoscope.training.systems.studies import Studies
 from pulmoscope.training.systems.tools import Lungs, Views, XraySeverity
@@ -23,6 +25,8 @@ def kind_of(recipe: Named) -> type[System]:
         return Views
     if isinstance(recipe, XraySeverityRecipe):
         return XraySeverity
+    if isinstance(recipe, OutcomeRecipe):
+        return Outcomes
     system = expected(recipe, Recipe)
     if system.slices is None:
         return Images

@@ -1,0 +1,1 @@
+"""Simulated records of patients, whose truth is known."""

@@ -1,0 +1,1 @@
+"""Models of an outcome from values: evaluated, and applied to tables."""

@@ -1,0 +1,89 @@
+"""A predicted outcome as plain data and on pages: of one patient, and of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulmoscope.core.outcome import Outcome, Part
+from pulmoscope.evaluation.outcome import FIGURES
+from pulmoscope.report.html import data_uri, render
+
+TRUTHS = {
+    "true_probability": "known values and image, all that the record has",
+    "true_probability_values": "known values, without the image",
+    "true_probability_complete": "every value and the image, none missing",
+}
+"""Of simulated records: which probability it is, in words."""
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """What ``diagnosis.json`` holds of a predicted outcome."""
+    return {
+        "outcome": outcome.outcome,
+        "title": outcome.title,
+        "hospital": outcome.hospital,
+        "probability": outcome.probability.value,
+        "interval": [outcome.probability.low, outcome.probability.high],
+        "log_odds": outcome.log_odds,
+        "base": outcome.base,
+        "parts": [
+            {
+                "name": part.name,
+                "value": part.value,
+                "unit": part.unit,
+                "log_odds": part.log_odds,
+                "range": [part.low, part.high],
+            }
+            for part in outcome.parts
+        ],
+        "missing": list(outcome.missing),
+        "threshold": outcome.threshold,
+        "called": outcome.probability.value >= outcome.threshold,
+        "synthetic": outcome.synthetic,
+        "model": dict(outcome.model),
+        "limits": list(outcome.limits),
+    }
+
+
+def part_words(part: Part) -> str:
+    """What a value adds, in words."""
+    size = abs(part.log_odds)
+    if size < 0.05:
+        return "changes hardly anything"
+    strength = "a little" if size < 0.3 else "clearly" if size < 1 else "strongly"
+    return f"{'raises' if part.log_odds > 0 else 'lowers'} it {strength}"
+
+
+def parts_shown(outcome: Outcome) -> list[tuple[Part, str]]:
+    """The parts of known values with their words, the largest first."""
+    known = [part for part in outcome.parts if part.value is not None]
+    return [(part, part_words(part)) for part in sorted(known, key=lambda part: -abs(part.log_odds))]
+
+
+def outcome_section(outcome: Outcome) -> str:
+    """The section of a diagnosis's page, as HTML."""
+    missing = [part for part in outcome.parts if part.value is None]
+    return render(
+        "outcome.html",
+        outcome=outcome,
+        parts=parts_shown(outcome),
+        missing=missing,
+        absent=sum(part.log_odds for part in missing),
+    )
+
+
+def evaluation_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page ``report.html`` of an evaluation.
+
+    Args:
+        report: the content of ``metrics.json``.
+        pictures: ``roc`` and ``calibration``, PNG.
+    """
+    return render(
+        "outcome_evaluation.html",
+        found=report,
+        figures_of=FIGURES,
+        truths=TRUTHS,
+        pictures={name: data_uri(picture) for name, picture in pictures.items()},
+    )

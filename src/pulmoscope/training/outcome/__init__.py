@@ -1,0 +1,1 @@
+"""Models of an outcome from values: fitted, chosen by cross-validation, calibrated, fused, written."""
