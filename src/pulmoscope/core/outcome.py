@@ -17,9 +17,7 @@ SEVERITY = {
 """What an image adds to a patient's values: name → title and unit."""
 
 
-def severity_values(
-    xray: XraySeverity | None = None, ct: SeverityMeasure | None = None
-) -> dict[str, float]:
+def severity_values(xray: XraySeverity | None = None, ct: SeverityMeasure | None = None) -> dict[str, float]:
     """The values of :data:`SEVERITY` that are known of a patient's images."""
     values: dict[str, float] = {}
     if xray is not None:

@@ -7,8 +7,7 @@
 
 A column is named by an analyte of :mod:`pulmoscope.core.analytes`, with its unit behind it where it is another than the
 catalogue's. Columns ``xray_extent``, ``xray_opacity``, ``xray_brixia`` and ``ct_percent`` are what an image shows.
-Columns of a table whose values were scaled, which have no unit any more, are called ``scaled_…``, so that they join with
-nothing.
+Columns of a table whose values were scaled have no unit any more; they are called ``scaled_…`` and join with nothing.
 """
 
 from __future__ import annotations
@@ -38,16 +37,67 @@ SCALED = "scaled_"
 SCALED_TABLES: Mapping[str, tuple[str, ...]] = {
     "sirio_libanes": (
         *("age_above65", "age_percentil", "gender", "htn", "immunocompromised", "other"),
-        *("bloodpressure_diastolic", "bloodpressure_sistolic", "heart_rate", "respiratory_rate", "temperature"),
-        *("oxygen_saturation", "albumin", "be_arterial", "be_venous", "bic_arterial", "bic_venous", "billirubin"),
-        *("blast", "calcium", "creatinin", "ffa", "ggt", "glucose", "hematocrite", "hemoglobin", "inr", "lactate"),
-        *("leukocytes", "linfocitos", "neutrophiles", "p02_arterial", "p02_venous", "pc02_arterial", "pc02_venous"),
-        *("pcr", "ph_arterial", "ph_venous", "platelets", "potassium", "sat02_arterial", "sat02_venous", "sodium"),
+        *(
+            "bloodpressure_diastolic",
+            "bloodpressure_sistolic",
+            "heart_rate",
+            "respiratory_rate",
+            "temperature",
+        ),
+        *(
+            "oxygen_saturation",
+            "albumin",
+            "be_arterial",
+            "be_venous",
+            "bic_arterial",
+            "bic_venous",
+            "billirubin",
+        ),
+        *(
+            "blast",
+            "calcium",
+            "creatinin",
+            "ffa",
+            "ggt",
+            "glucose",
+            "hematocrite",
+            "hemoglobin",
+            "inr",
+            "lactate",
+        ),
+        *(
+            "leukocytes",
+            "linfocitos",
+            "neutrophiles",
+            "p02_arterial",
+            "p02_venous",
+            "pc02_arterial",
+            "pc02_venous",
+        ),
+        *(
+            "pcr",
+            "ph_arterial",
+            "ph_venous",
+            "platelets",
+            "potassium",
+            "sat02_arterial",
+            "sat02_venous",
+            "sodium",
+        ),
         *("tgo", "tgp", "ttpa", "urea", "dimer", *(f"disease_grouping_{number}" for number in range(1, 7))),
     )
 }
 """Tables of scaled values by their names: their columns of values."""
-_SEXES = {"m": MALE, "male": MALE, "1": MALE, "1.0": MALE, "f": FEMALE, "female": FEMALE, "0": FEMALE, "0.0": FEMALE}
+_SEXES = {
+    "m": MALE,
+    "male": MALE,
+    "1": MALE,
+    "1.0": MALE,
+    "f": FEMALE,
+    "female": FEMALE,
+    "0": FEMALE,
+    "0.0": FEMALE,
+}
 _DECILES = {"above 90th": 95.0, **{f"{decile}0th": 10.0 * decile for decile in range(1, 10)}}
 
 Row = Mapping[str, str]
@@ -227,7 +277,9 @@ def _table(file: Path, rows: Sequence[Row], outcome: str) -> PatientTable:
             values[:, index] = values[:, index] * float(conversion.factor) + float(conversion.offset)
     names = tuple(name for name, _ in columns.values())
     impossible = _without_impossible(names, values)
-    happened = np.array([_happened(row[outcome], file, outcome) if outcome else False for row in rows], dtype=bool)
+    happened = np.array(
+        [_happened(row[outcome], file, outcome) if outcome else False for row in rows], dtype=bool
+    )
     sources = {row.get(SOURCE, "") for row in rows} - {""}
     truth = [name for name in (rows[0] if rows else ()) if name.startswith(TRUTH)]
     return PatientTable(

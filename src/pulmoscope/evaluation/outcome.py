@@ -15,13 +15,22 @@ from pulmoscope.evaluation.metrics import Ranked
 Floats = npt.NDArray[np.float64]
 
 FIGURES = {
-    "auroc": ("AUROC", "the chance that a patient with the outcome has a higher probability than one without"),
-    "average_precision": ("Average precision", "mean precision over all thresholds; by chance the prevalence"),
+    "auroc": (
+        "AUROC",
+        "the chance that a patient with the outcome has a higher probability than one without",
+    ),
+    "average_precision": (
+        "Average precision",
+        "mean precision over all thresholds; by chance the prevalence",
+    ),
     "calibration_error": (
         "Calibration error",
         "root mean square of predicted minus observed over ten groups of probability, what chance adds taken off",
     ),
-    "predicted_minus_observed": ("Mean predicted minus observed", "0 where the outcome is predicted as often as it happens"),
+    "predicted_minus_observed": (
+        "Mean predicted minus observed",
+        "0 where the outcome is predicted as often as it happens",
+    ),
     "brier": ("Brier score", "mean squared error of the probability; less is better"),
     "sensitivity": ("Sensitivity", "of patients with the outcome, the fraction called, at the threshold"),
     "specificity": ("Specificity", "of patients without it, the fraction not called"),
@@ -86,7 +95,11 @@ def outcome_figures(
     well = len(happened) - ill
     trials = {"auroc": [min(ill, well)], "sensitivity": [ill], "specificity": [well]}
     found = estimates(
-        OutcomeStatistics(probabilities, happened, threshold), np.arange(len(happened)), bootstrap, seed, trials
+        OutcomeStatistics(probabilities, happened, threshold),
+        np.arange(len(happened)),
+        bootstrap,
+        seed,
+        trials,
     )
     return {str(name): estimate for name, estimate in found.items()}
 
@@ -103,7 +116,9 @@ def auroc_difference(
     return estimates(difference, np.arange(len(happened)), bootstrap, seed)["difference"]
 
 
-def calibration_groups(probabilities: Floats, happened: BoolArray, groups: int = 10) -> list[dict[str, float]]:
+def calibration_groups(
+    probabilities: Floats, happened: BoolArray, groups: int = 10
+) -> list[dict[str, float]]:
     """Patients in groups of equal size by their probability: how many, mean predicted, fraction observed."""
     order = np.argsort(probabilities, kind="stable")
     return [

@@ -59,8 +59,8 @@ def predict_outcome(
 
 def _limits(model: OutcomeModel, parts: tuple[Part, ...], missing: tuple[str, ...]) -> tuple[str, ...]:
     limits = [
-        f"This is predicted as of the patients of {model.hospital}, for the outcome {model.title}. At another hospital, "
-        "and of another outcome, it need not hold."
+        f"The model is of the patients of {model.hospital} and of one outcome, {model.title}. At another hospital, and "
+        "of another outcome, it need not hold."
     ]
     if model.synthetic:
         limits.append("The model learnt from simulated records: it says nothing about patients.")
@@ -72,7 +72,7 @@ def _limits(model: OutcomeModel, parts: tuple[Part, ...], missing: tuple[str, ..
     ]
     if len(missing) > (1 - FEW) * len(parts):
         limits.append(
-            f"Of the model's {len(parts)} values {len(missing)} are missing, so that it says little more than how often "
-            "the outcome is in its hospital."
+            f"Of the model's {len(parts)} values {len(missing)} are missing, so that it says little more than how "
+            "often the outcome is in its hospital."
         )
     return tuple(limits)

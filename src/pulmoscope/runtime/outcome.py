@@ -79,7 +79,9 @@ class Steps:
 
     def __call__(self, values: Floats) -> Floats:
         """The parts of values (patients,), NaN where missing."""
-        parts = np.array(self.heights)[np.searchsorted(self.edges, values, side="left").clip(max=len(self.edges))]
+        parts = np.array(self.heights)[
+            np.searchsorted(self.edges, values, side="left").clip(max=len(self.edges))
+        ]
         return np.where(np.isnan(values), self.missing, parts)
 
     def scaled(self, factor: float) -> Steps:
@@ -200,9 +202,12 @@ class OutcomeModel:
         return tuple(value.name for value in self.inputs)
 
     def probabilities(self, values: Floats) -> tuple[Floats, Floats, Floats]:
-        """Probability and the ends of its interval, each (patients,), from values (patients, inputs), NaN where missing.
+        """Probability and the ends of its interval, each (patients,).
 
         The interval holds the probabilities of 95 % of the models of the bootstrap, and the probability itself.
+
+        Args:
+            values: (patients, inputs), NaN where missing.
         """
         log_odds = self.additive.log_odds(values)
         members = np.stack([member.parts(values).sum(axis=1) + member.intercept for member in self.bootstrap])
@@ -215,10 +220,16 @@ class OutcomeModel:
         write_text(self.folder / BOOTSTRAP, members + "\n")
         content = {
             "schema_version": SCHEMA_VERSION,
-            **{name: getattr(self, name) for name in ("name", "version", "outcome", "title", "hospital", "synthetic")},
+            **{
+                name: getattr(self, name)
+                for name in ("name", "version", "outcome", "title", "hospital", "synthetic")
+            },
             "inputs": [asdict(value) for value in self.inputs],
             "model": self.additive.plain(),
-            **{name: getattr(self, name) for name in ("calibration", "threshold", "recipe", "training_data", "metrics")},
+            **{
+                name: getattr(self, name)
+                for name in ("calibration", "threshold", "recipe", "training_data", "metrics")
+            },
             "software": dict(self.software),
             "files": {BOOTSTRAP: sha256_of_file(self.folder / BOOTSTRAP)},
         }
@@ -237,13 +248,17 @@ def load_outcome(folder: Path) -> OutcomeModel:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         if str(content["schema_version"]).partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-            raise BundleError(f"{manifest}: has schema {content['schema_version']}; this version reads {SCHEMA_VERSION}")
+            raise BundleError(
+                f"{manifest}: has schema {content['schema_version']}; this version reads {SCHEMA_VERSION}"
+            )
         checksum = content.pop("sha256")
         if checksum != _checksum(content):
             raise BundleError(f"{manifest}: was changed since it was written (its checksum differs)")
         return _model(folder, content, checksum)
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{manifest}: is not a valid model of an outcome ({' '.join(str(error).split())})") from error
+        raise BundleError(
+            f"{manifest}: is not a valid model of an outcome ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _model(folder: Path, content: Mapping[str, Any], checksum: str) -> OutcomeModel:

@@ -28,7 +28,7 @@ def load_data(data: Sequence[Path], layout: str | None = None) -> SampleTable:
 
 
 def load_for(recipe: Named, data: Sequence[Path], layout: str | None = None) -> list[Any]:
-    """The data sets that a recipe learns from: as one, or one by one where it does not join them; or tables of patients.
+    """The data sets that a recipe learns from: as one, or one by one; or tables of patients.
 
     Raises:
         RecipeError: a layout is given, and the recipe learns from tables of patients.

@@ -20,13 +20,12 @@ from pulmoscope.apps.cli import (
     evaluate,
     leave_out,
     models,
-    outcome,
     recipes,
     severity,
     train,
     tune,
 )
-from pulmoscope.apps.cli.clinical import values
+from pulmoscope.apps.cli.clinical import outcome, values
 from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130

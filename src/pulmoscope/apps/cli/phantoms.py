@@ -1,4 +1,4 @@
-"""``pulmoscope datasets phantom``: draw synthetic radiographs and synthetic chest CT."""
+"""``pulmoscope datasets phantom``: draw synthetic radiographs, synthetic chest CT, and records of no patient."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LAYOUTS = ("manifest", "mosmed", "mosmeddata")
 
 @dataclass(frozen=True)
 class Drawing:
-    """How many pictures or studies of what to simulate, and where they go."""
+    """How many pictures, studies or records to simulate, and where they go."""
 
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and manifest.csv.")]
     count: Annotated[
         int,
         typer.Option(
             min=1,
-            help="How many pictures, or CT studies, in all. The classes take turns; in the layout mosmed they have "
+            help="How many pictures, CT studies or records. The classes take turns; in the layout mosmed they have "
             "MosMedData's proportions.",
         ),
     ] = 1
@@ -99,16 +99,24 @@ def phantom(
     drawing: Drawing,
     ct: CtOptions,
     mosmed: MosmedOptions,
-    kind: Annotated[str, typer.Option(help="What to draw: xray or ct.")] = "xray",
+    kind: Annotated[str, typer.Option(help="What to draw: xray, ct, or records.")] = "xray",
 ) -> None:
-    """Draw synthetic radiographs or synthetic chest CT: of no patient, for trying things out."""
-    if kind not in ("xray", "ct"):
-        raise typer.BadParameter(f"must be xray or ct (found: {kind})", param_hint="--kind")
+    """Draw synthetic radiographs, chest CT, or records of values: of no patient, for trying things out.
+
+    Records are a table of patients with values, what images show, and an outcome whose true probability is known.
+    """
+    if kind not in ("xray", "ct", "records"):
+        raise typer.BadParameter(f"must be xray, ct or records (found: {kind})", param_hint="--kind")
     if mosmed.layout not in LAYOUTS:
         raise typer.BadParameter(
             f"must be manifest or mosmed (found: {mosmed.layout})", param_hint="--layout"
         )
     typed = _typed(context)
+    if kind == "records":
+        others = typed - {"kind", "out", "count", "seed", "force"}
+        _refuse(others, tuple(sorted(others)), "is of no use for records")
+        _records(drawing)
+        return
     if mosmed.layout != "manifest":
         if kind != "ct":
             raise typer.BadParameter("the layout mosmed is of CT: give --kind ct", param_hint="--layout")
@@ -124,6 +132,14 @@ def phantom(
         _ct_phantoms(drawing, ct)
     else:
         _radiographs(drawing)
+
+
+def _records(drawing: Drawing) -> None:
+    """Simulate records of patients."""
+    from pulmoscope.phantoms.records.folder import write_records
+
+    table = write_records(drawing.out, drawing.count, drawing.seed, drawing.force)
+    typer.echo(f"{table}: {drawing.count} simulated records, no patients")
 
 
 def _radiographs(drawing: Drawing) -> None:

@@ -35,7 +35,7 @@ class Source:
         folder: the data set, or the table itself.
         table, outcome, outcomes: as in :class:`~pulmoscope.recipes.published.outcome_clinical.OutcomeRecipe`.
         hours: likewise.
-        split: which split; ``all`` takes every patient.
+        split: which split, or several with commas between them; ``all`` takes every patient.
     """
 
     folder: Path
@@ -45,7 +45,9 @@ class Source:
     hours: float | None = None
     split: str = "test"
 
-    def patients(self, model: OutcomeModel, window: Window | None = None, labelled: bool = True) -> PatientTable:
+    def patients(
+        self, model: OutcomeModel, window: Window | None = None, labelled: bool = True
+    ) -> PatientTable:
         """The table's patients of the split.
 
         Args:
@@ -64,7 +66,7 @@ class Source:
             self.outcomes or str(recipe["outcomes"]),
             window or Window(hours),
         )
-        return table.split(self.split)
+        return table.split(*self.split.split(","))
 
 
 def evaluate_outcome(
@@ -91,7 +93,9 @@ def evaluate_outcome(
     """
     table = source.patients(model)
     if table.happened.all() or not table.happened.any():
-        raise DatasetError(f"{table.name}: the split {source.split} has one outcome alone; nothing can be evaluated")
+        raise DatasetError(
+            f"{table.name}: the split {source.split} has one outcome alone; nothing can be evaluated"
+        )
     claim_folder(out, METRICS, force)
     values = table.columns(model.names)
     predicted = model.probabilities(values)
@@ -158,7 +162,7 @@ def _data(
         "events": int(table.happened.sum()),
         "same_hospital": table.hospital == model.hospital or table.name == trained,
         "same_outcome": table.outcome == model.outcome,
-        "learnt_from": table.name == trained and split in ("train", "all"),
+        "learnt_from": table.name == trained and not {"train", "all"}.isdisjoint(split.split(",")),
         "absent": [name for name, gone in zip(model.names, missing.all(axis=0), strict=True) if gone],
         "missing_fraction": float(missing.mean()),
         "impossible": dict(table.impossible),
@@ -241,12 +245,22 @@ def _predictions(
     labelled: bool = True,
 ) -> str:
     """A row a patient; a local file, as it names patients as the table does."""
-    header = ["patient", "split", *([table.outcome] if labelled else []), "probability", "low", "high", "log_odds"]
+    header = [
+        "patient",
+        "split",
+        *([table.outcome] if labelled else []),
+        "probability",
+        "low",
+        "high",
+        "log_odds",
+    ]
     rows = []
     for index, (patient, split) in enumerate(zip(table.patients, table.splits, strict=True)):
         probability, low, high = (float(ends[index]) for ends in predicted)
         odds = math.log(probability) - math.log1p(-probability) if 0 < probability < 1 else math.nan
         outcome = [int(table.happened[index])] if labelled else []
         missing = int(np.isnan(values[index]).sum())
-        rows.append([patient, split, *outcome, *(f"{one:.6g}" for one in (probability, low, high, odds)), missing])
+        rows.append(
+            [patient, split, *outcome, *(f"{one:.6g}" for one in (probability, low, high, odds)), missing]
+        )
     return csv_text([*header, "missing"], rows)

@@ -61,7 +61,7 @@ class OutcomeRecipe(Named):
         return names, "it learns from a table of values in seconds"
 
     def patients_in(self, folder: Path) -> PatientTable:
-        """The recipe's table in a data set's folder (errors: see :func:`~pulmoscope.datasets.patients.read_patients`)."""
+        """The recipe's table in a folder (errors: see :func:`~pulmoscope.datasets.patients.read_patients`)."""
         return read_patients(folder, self.table, self.outcome, self.outcomes, Window(self.hours))
 
 

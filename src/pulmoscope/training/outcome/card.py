@@ -14,9 +14,7 @@ def outcome_card(model: OutcomeModel) -> str:
     """The card, as Markdown."""
     synthetic = ["**Synthetic: it learnt from simulated records, and says nothing about patients.**", ""]
     data = model.training_data
-    counts = [
-        f"| {split} | {row['patients']} | {row['events']} |" for split, row in data["counts"].items()
-    ]
+    counts = [f"| {split} | {row['patients']} | {row['events']} |" for split, row in data["counts"].items()]
     inputs = [
         f"| {value.title} (`{value.name}`) | {value.unit or '–'} | {value.low:g} – {value.high:g} | {value.median:g} | "
         f"{100 * value.known:.0f} % |"
@@ -29,14 +27,14 @@ def outcome_card(model: OutcomeModel) -> str:
         "",
         *(synthetic if model.synthetic else []),
         f"Predicts **{model.title}** (`{model.outcome}`) of patients like those of {model.hospital}. Kind of model: "
-        f"{model.recipe['model']}; a sum of one function a value, so that any value may be missing and each value's part "
-        "is exact.",
+        f"{model.recipe['model']}; a sum of one function a value, so that any value may be missing and each value's "
+        "part is exact.",
         "",
         "## What it is not",
         "",
-        f"It is of one collection ({model.hospital}) and one outcome. Elsewhere patients, treatment, tests and the time at "
-        "which values are taken differ, and its probabilities need not hold. It is no medical device, and no reason to treat "
-        "or not to treat anybody.",
+        f"It is of one collection ({model.hospital}) and one outcome. Elsewhere patients, treatment, tests and the "
+        "time at which values are taken differ, and its probabilities need not hold. It is no medical device, and no "
+        "reason to treat or not to treat anybody.",
         "",
         "## Data",
         "",
@@ -56,10 +54,10 @@ def outcome_card(model: OutcomeModel) -> str:
         "",
         "## Calibration and threshold",
         "",
-        f"Calibrated by {model.calibration['method']}. The outcome is called from a probability of {model.threshold:.3f} "
-        f"on, which reaches a sensitivity of {model.recipe['sensitivity']:g} on the validation patients. The interval of a "
-        f"prediction holds 95 % of {len(model.bootstrap)} models that were trained on patients drawn again; it tells how "
-        "sure the model is of itself, not how it does at another hospital.",
+        f"Calibrated by {model.calibration['method']}. The outcome is called from a probability of "
+        f"{model.threshold:.3f} on, which reaches a sensitivity of {model.recipe['sensitivity']:g} on the validation "
+        f"patients. The interval of a prediction holds 95 % of {len(model.bootstrap)} models that were trained on "
+        "patients drawn again; it tells how sure the model is of itself, not how it does at another hospital.",
         "",
         "## Figures",
         "",

@@ -157,7 +157,10 @@ def _described(name: str) -> tuple[str, str]:
 def _calibration(fitted: Fitted, recipe: OutcomeRecipe) -> dict[str, Any]:
     return {
         "method": f"logistic regression of the log-odds held out in {recipe.folds} folds of the split train (Platt)",
-        "base": {"strength": fitted.strength, "losses": {str(key): loss for key, loss in fitted.losses.items()}},
+        "base": {
+            "strength": fitted.strength,
+            "losses": {str(key): loss for key, loss in fitted.losses.items()},
+        },
         "second_level": fitted.second.plain(),
         "input": BASE,
     }

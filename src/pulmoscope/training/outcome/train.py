@@ -59,7 +59,9 @@ def chosen_inputs(recipe: OutcomeRecipe, table: PatientTable) -> tuple[str, ...]
     known = ~np.isnan(table.values).all(axis=0)
     present = [name for name, some in zip(table.names, known, strict=True) if some]
     if missing := [name for name in recipe.inputs if name not in present]:
-        raise DatasetError(f"{table.name}: no patient has {', '.join(missing)} (there are: {', '.join(present)})")
+        raise DatasetError(
+            f"{table.name}: no patient has {', '.join(missing)} (there are: {', '.join(present)})"
+        )
     names = recipe.inputs or tuple(present)
     if not set(names) - set(SEVERITY):
         raise DatasetError(f"{table.name}: has no column of a value that is known")

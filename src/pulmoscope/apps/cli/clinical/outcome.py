@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Evaluate models of `train outcome-clinical`, and apply them to tables.", no_args_is_help=True
 )
-Run = Annotated[Path, typer.Argument(help="A model's folder, of `train outcome-clinical`.", show_default=False)]
+Run = Annotated[
+    Path, typer.Argument(help="A model's folder, of `train outcome-clinical`.", show_default=False)
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def evaluate(
     run: Run,
     patients: Patients,
     out: Out,
-    split: Annotated[str, typer.Option(help="Which split; `all` takes every patient.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Which split, or several as val,test; `all` takes every patient.")
+    ] = "test",
     beside: Annotated[
         Path | None, typer.Option(help="Another model's folder, compared on the same patients.")
     ] = None,
@@ -84,7 +88,9 @@ def predict(
     run: Run,
     patients: Patients,
     out: Out,
-    split: Annotated[str, typer.Option(help="Which split; `all` takes every patient.")] = "all",
+    split: Annotated[
+        str, typer.Option(help="Which split, or several as val,test; `all` takes every patient.")
+    ] = "all",
     force: Force = False,
 ) -> None:
     """The probability of every patient of a table, whose outcome need not be known, in predictions.csv."""
