@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -234,9 +234,11 @@ def _one_a_patient(
     """A row a patient of those that have a value in the window: the first, or the last before the end of the stay."""
     last = window.before_end_hours is not None
     times = [_number(row[HOURS], file, HOURS) for row in rows]
+    kept = _lasting(next(iter(statics.values()), {}), outcome)
     found: dict[str, dict[str, str]] = {}
     for index in sorted(range(len(rows)), key=lambda index: -times[index] if last else times[index]):
-        row, own = rows[index], _lasting(statics.get(rows[index][PATIENT], {}), outcome)
+        row = rows[index]
+        own = {header: statics[row[PATIENT]][header] for header in kept} if row[PATIENT] in statics else {}
         if window.before_end_hours is not None:
             end = 24 * _number(own.get(STAY, ""), file, STAY)
             if not times[index] <= end - window.before_end_hours:
@@ -253,14 +255,14 @@ def _one_a_patient(
     return [found[name] for name in sorted(found)]
 
 
-def _lasting(row: Row, outcome: str) -> dict[str, str]:
-    """Of a patient's row what is the same at all times: no values but age and sex."""
+def _lasting(headers: Iterable[str], outcome: str) -> list[str]:
+    """Columns of what is the same at all times: no values but age and sex."""
     kept = {PATIENT, SPLIT, STAY, SOURCE, outcome}
-    return {
-        header: text
-        for header, text in row.items()
+    return [
+        header
+        for header in headers
         if header in kept or ((found := _analyte(header)) is not None and found[0] in ("age", "sex"))
-    }
+    ]
 
 
 def _table(file: Path, rows: Sequence[Row], outcome: str) -> PatientTable:

@@ -216,8 +216,8 @@ class OutcomeModel:
 
     def save(self) -> None:
         """Write ``bootstrap.json``, then ``outcome.json``."""
-        members = json.dumps([member.plain() for member in self.bootstrap], allow_nan=False)
-        write_text(self.folder / BOOTSTRAP, members + "\n")
+        members = {"schema_version": SCHEMA_VERSION, "models": [member.plain() for member in self.bootstrap]}
+        write_text(self.folder / BOOTSTRAP, json.dumps(members, allow_nan=False) + "\n")
         content = {
             "schema_version": SCHEMA_VERSION,
             **{
@@ -276,7 +276,9 @@ def _model(folder: Path, content: Mapping[str, Any], checksum: str) -> OutcomeMo
         folder=folder,
         inputs=tuple(Input(**value) for value in content["inputs"]),
         additive=Additive.of(content["model"]),
-        bootstrap=tuple(Additive.of(member) for member in json.loads(drawn.read_text(encoding="utf-8"))),
+        bootstrap=tuple(
+            Additive.of(member) for member in json.loads(drawn.read_text(encoding="utf-8"))["models"]
+        ),
         sha256=checksum,
         **own,
     )
