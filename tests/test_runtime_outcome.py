@@ -127,9 +127,13 @@ def test_any_subset_of_values_gives_a_probability_whose_parts_sum(
 def test_what_limits_a_prediction_is_told(model: OutcomeModel) -> None:
     whole = {"age": 50.0, "ldh": 300.0, "crp": 5.0, "xray_extent": 1.0}
     assert len(predict_outcome(model, whole).limits) == 1  # of one hospital and one outcome
-    assert len(predict_outcome(model, whole | {"ldh": 2500.0, "age": 95.0}).limits) == 3
+    assert len(predict_outcome(model, whole | {"ldh": 2500.0, "age": 15.0}).limits) == 3
     assert len(predict_outcome(model, {"age": 50.0}).limits) == 2
     assert len(predict_outcome(replace(model, synthetic=True), whole).limits) == 2
+
+
+def test_the_oldest_are_not_told_apart(model: OutcomeModel) -> None:
+    assert predict_outcome(model, {"age": 97.0}) == predict_outcome(model, {"age": 90.0})
 
 
 def test_the_section_of_a_page_and_the_json_hold_it(model: OutcomeModel) -> None:

@@ -17,6 +17,11 @@ SEVERITY = {
 """What an image adds to a patient's values: name → title and unit."""
 
 
+OLDEST = 90.0
+"""Years; older patients count as of this age, in training and in predictions: their age identifies them (HIPAA Safe
+Harbor, 45 CFR 164.514(b)(2)(i)(C))."""
+
+
 def severity_values(xray: XraySeverity | None = None, ct: SeverityMeasure | None = None) -> dict[str, float]:
     """The values of :data:`SEVERITY` that are known of a patient's images."""
     values: dict[str, float] = {}

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.analytes import ANALYTES, FEMALE, MALE, Conversion
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.outcome import SEVERITY
+from pulmoscope.core.outcome import OLDEST, SEVERITY
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import BoolArray
 from pulmoscope.datasets.splits import assign_splits
@@ -301,13 +301,18 @@ def _table(file: Path, rows: Sequence[Row], outcome: str) -> PatientTable:
 
 
 def _without_impossible(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, int]:
-    """Make values beyond the limits of their analyte missing, in place; how many there were of each."""
+    """Make values beyond the limits of their analyte missing, in place; how many there were of each.
+
+    The oldest patients become of the age :data:`~pulmoscope.core.outcome.OLDEST`.
+    """
     counts = {}
     for index, name in enumerate(names):
         if (analyte := ANALYTES.get(name)) is None:
             continue
         beyond = (values[:, index] < analyte.low) | (values[:, index] > analyte.high)
         values[beyond, index] = np.nan
+        if name == "age":
+            values[:, index] = np.minimum(values[:, index], OLDEST)
         if beyond.any():
             counts[name] = int(beyond.sum())
     return counts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pulmoscope.core.outcome import Outcome, Part
+from pulmoscope.core.outcome import OLDEST, Outcome, Part
 from pulmoscope.core.xray_severity import Estimate
 from pulmoscope.runtime.outcome import OutcomeModel
 
@@ -25,6 +25,8 @@ def predict_outcome(
         severity: what the patient's images show, as :func:`pulmoscope.core.outcome.severity_values` gives it.
     """
     known = {**values, **(severity or {})}
+    if "age" in known:
+        known["age"] = min(known["age"], OLDEST)
     row = np.array([[known.get(name, math.nan) for name in model.names]], dtype=np.float64)
     probability, low, high = (float(ends[0]) for ends in model.probabilities(row))
     added = model.additive.parts(row)[0]
