@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, roc_auc_score
 
-from pulmoscope.evaluation.outcome import FIGURES, auroc_difference, calibration_groups, outcome_figures
+from pulmoscope.evaluation.outcome import auroc_difference, calibration_groups, outcome_figures
+from pulmoscope.report.outcome import OUTCOME_FIGURES
 
 RANDOM = np.random.default_rng(3)
 PROBABILITIES = RANDOM.random(300).round(2)
@@ -15,7 +16,7 @@ HAPPENED = RANDOM.random(300) < PROBABILITIES
 
 def test_figures_are_those_of_scikit_learn() -> None:
     found = outcome_figures(PROBABILITIES, HAPPENED, 0.4, bootstrap=200)
-    assert list(found) == list(FIGURES)
+    assert list(found) == list(OUTCOME_FIGURES)
     called = PROBABILITIES >= 0.4
     expected = {
         "auroc": roc_auc_score(HAPPENED, PROBABILITIES),

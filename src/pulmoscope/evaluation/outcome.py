@@ -14,30 +14,6 @@ from pulmoscope.evaluation.metrics import Ranked
 
 Floats = npt.NDArray[np.float64]
 
-FIGURES = {
-    "auroc": (
-        "AUROC",
-        "the chance that a patient with the outcome has a higher probability than one without",
-    ),
-    "average_precision": (
-        "Average precision",
-        "mean precision over all thresholds; by chance the prevalence",
-    ),
-    "calibration_error": (
-        "Calibration error",
-        "root mean square of predicted minus observed over ten groups of probability, what chance adds taken off",
-    ),
-    "predicted_minus_observed": (
-        "Mean predicted minus observed",
-        "0 where the outcome is predicted as often as it happens",
-    ),
-    "brier": ("Brier score", "mean squared error of the probability; less is better"),
-    "sensitivity": ("Sensitivity", "of patients with the outcome, the fraction called, at the threshold"),
-    "specificity": ("Specificity", "of patients without it, the fraction not called"),
-    "mcc": ("MCC", "Matthews' correlation of call and outcome; 0 by chance"),
-}
-"""Name → title and meaning, in the order in which they are shown."""
-
 
 class OutcomeStatistics:
     """Every figure of every resample.
@@ -84,7 +60,7 @@ def _ratio(part: Values, whole: Values) -> Values:
 def outcome_figures(
     probabilities: Floats, happened: BoolArray, threshold: float, bootstrap: int = 1000, seed: int = 20
 ) -> dict[str, Estimate]:
-    """The figures of :data:`FIGURES`, with 95 % intervals from patients drawn again.
+    """Discrimination, calibration and calls by name, with 95 % intervals from patients drawn again.
 
     Args:
         probabilities, happened: (patients,), one row a patient.

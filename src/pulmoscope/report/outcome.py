@@ -6,8 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from pulmoscope.core.outcome import Outcome, Part
-from pulmoscope.evaluation.outcome import FIGURES
 from pulmoscope.report.html import data_uri, render
+
+OUTCOME_FIGURES = {
+    "auroc": (
+        "AUROC",
+        "the chance that a patient with the outcome has a higher probability than one without",
+    ),
+    "average_precision": (
+        "Average precision",
+        "mean precision over all thresholds; by chance the prevalence",
+    ),
+    "calibration_error": (
+        "Calibration error",
+        "root mean square of predicted minus observed over ten groups of probability, what chance adds taken off",
+    ),
+    "predicted_minus_observed": (
+        "Mean predicted minus observed",
+        "0 where the outcome is predicted as often as it happens",
+    ),
+    "brier": ("Brier score", "mean squared error of the probability; less is better"),
+    "sensitivity": ("Sensitivity", "of patients with the outcome, the fraction called, at the threshold"),
+    "specificity": ("Specificity", "of patients without it, the fraction not called"),
+    "mcc": ("MCC", "Matthews' correlation of call and outcome; 0 by chance"),
+}
+"""Name → title and meaning, in the order in which they are shown."""
 
 TRUTHS = {
     "true_probability": "known values and image, all that the record has",
@@ -83,7 +106,7 @@ def evaluation_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) ->
     return render(
         "outcome_evaluation.html",
         found=report,
-        figures_of=FIGURES,
+        figures_of=OUTCOME_FIGURES,
         truths=TRUTHS,
         pictures={name: data_uri(picture) for name, picture in pictures.items()},
     )

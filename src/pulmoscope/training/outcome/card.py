@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pulmoscope.core.files import NOTICE
-from pulmoscope.evaluation.outcome import FIGURES
+from pulmoscope.report.outcome import OUTCOME_FIGURES
 from pulmoscope.runtime.outcome import OutcomeModel
 
 
@@ -76,7 +76,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
             "| figure | value | 95 % interval |",
             "|---|---|---|",
         ]
-        for name, (title, _) in FIGURES.items():
+        for name, (title, _) in OUTCOME_FIGURES.items():
             figure = own["figures"][name]
             low, high = figure["low"], figure["high"]
             span = "–" if low is None else f"{low:.3f} to {high:.3f}"

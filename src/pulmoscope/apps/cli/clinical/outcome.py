@@ -106,7 +106,7 @@ def _tell(report: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     from pulmoscope.apps.cli.evaluate import figure
-    from pulmoscope.evaluation.outcome import FIGURES
+    from pulmoscope.report.outcome import OUTCOME_FIGURES
 
     data, model = report["data"], report["model"]
     view = Table(
@@ -116,7 +116,7 @@ def _tell(report: Mapping[str, Any]) -> None:
     )
     for name in ("", "value", "95 % interval"):
         view.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, (title, _) in FIGURES.items():
+    for name, (title, _) in OUTCOME_FIGURES.items():
         view.add_row(title, *figure(report["figures"][name]))
     for key, words in (("by_time", "before the end"), ("by_stay", "of stay or more")):
         for row in report[key]:
