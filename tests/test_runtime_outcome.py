@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.outcome import severity_values
 from pulmoscope.inference.outcome import predict_outcome
-from pulmoscope.report.outcome import outcome_json, outcome_section, parts_shown
+from pulmoscope.report.html import render
+from pulmoscope.report.outcome import outcome_json, outcome_lines, outcome_shown, parts_shown
 from pulmoscope.runtime.outcome import (
     BOOTSTRAP,
     MANIFEST,
@@ -142,9 +143,12 @@ def test_the_section_of_a_page_and_the_json_hold_it(model: OutcomeModel) -> None
     assert json.loads(json.dumps(plain)) == plain
     assert plain["called"] is (outcome.probability.value >= 0.4)
     assert plain["missing"] == ["crp", "xray_extent"]
-    section = outcome_section(outcome)
+    section = render("outcome.html", outcome=outcome_shown(outcome))
     assert section.count("<tr>") == 1 + 2 + 1  # heading, two known, what is missing
     assert outcome.model["sha256"] in section
+    assert render("outcome.html", outcome=outcome_shown(None)).strip() == ""
+    assert len(outcome_lines(plain)) == 1 + len(outcome.limits)
+    assert outcome_lines(None) == []
 
 
 def test_no_image_adds_nothing() -> None:

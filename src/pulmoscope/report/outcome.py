@@ -84,16 +84,30 @@ def parts_shown(outcome: Outcome) -> list[tuple[Part, str]]:
     return [(part, part_words(part)) for part in sorted(known, key=lambda part: -abs(part.log_odds))]
 
 
-def outcome_section(outcome: Outcome) -> str:
-    """The section of a diagnosis's page, as HTML."""
+def outcome_shown(outcome: Outcome | None) -> dict[str, Any] | None:
+    """What ``outcome.html`` needs; None where no outcome was predicted."""
+    if outcome is None:
+        return None
     missing = [part for part in outcome.parts if part.value is None]
-    return render(
-        "outcome.html",
-        outcome=outcome,
-        parts=parts_shown(outcome),
-        missing=missing,
-        absent=sum(part.log_odds for part in missing),
-    )
+    return {
+        "predicted": outcome,
+        "parts": parts_shown(outcome),
+        "missing": missing,
+        "absent": sum(part.log_odds for part in missing),
+    }
+
+
+def outcome_lines(plain: Mapping[str, Any] | None) -> list[str]:
+    """The outcome of a ``diagnosis.json`` for a terminal."""
+    if plain is None:
+        return []
+    low, high = (f"{100 * end:.0f}" for end in plain["interval"])
+    known = len(plain["parts"]) - len(plain["missing"])
+    line = f"Outcome         {plain['title']}: {100 * plain['probability']:.0f} % ({low} to {high}), as of the patients "
+    return [
+        f"{line}of {plain['hospital']}, from {known} of {len(plain['parts'])} values",
+        *(f"                {limit}" for limit in plain["limits"]),
+    ]
 
 
 def evaluation_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
