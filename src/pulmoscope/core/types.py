@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.change import Change
 from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.outcome import Outcome
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 from pulmoscope.core.values import LinkedValues
 from pulmoscope.core.xray_severity import XraySeverity
@@ -363,6 +364,7 @@ class Diagnosis:
             sees none, or there is no finder.
         change: of a CT, what has changed since an earlier one of the same patient; None where none was given.
         values: of the patient, from a file that was given beside the image; None where none was.
+        outcome: that ``values`` and the image predict; None where no model of one was given.
     """
 
     scan: Scan
@@ -382,3 +384,4 @@ class Diagnosis:
     change: Change | None = None
     xray_severity: XraySeverity | None = None
     values: LinkedValues | None = None
+    outcome: Outcome | None = None

@@ -28,6 +28,7 @@ from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
+from pulmoscope.pipeline.clinical.outcome import with_values
 from pulmoscope.pipeline.clinical.values import Values, of_source, of_study
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.diagnose_xray import diagnose_xray
@@ -116,7 +117,7 @@ def diagnose(
         found = diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
     else:
         found = diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain)
-    return replace(found, values=given)
+    return with_values(found, given, values)
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) ->
     """Diagnose a study's scan and write its files."""
     folder = run.out / scan.name
     given = of_study(run.values, scan, study)
-    diagnosis = replace(_answer(run, scan, model, read_s, run.limits(study)), values=given)
+    diagnosis = with_values(_answer(run, scan, model, read_s, run.limits(study)), given, run.values)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted, show_date=run.show_date)
     return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)

@@ -37,7 +37,8 @@ from pulmoscope.explain.gradcam import place
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
-from pulmoscope.pipeline.clinical.values import Values, same_values
+from pulmoscope.pipeline.clinical.outcome import same_beside
+from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
@@ -140,7 +141,7 @@ def kept(
             == [file.sha256 for file in sources.files]
             and _earlier_sums(plain["change"]) == list(earlier)
             and plain["model"] == dict(model)
-            and same_values(values, plain.get("values"))
+            and same_beside(values, plain)
             and _page_tells_date(folder)
             in (None, show_date and plain["input"]["modality"] == Modality.CT.value)
             and plain["software"]["pulmoscope"] == __version__

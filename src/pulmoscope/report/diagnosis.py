@@ -26,6 +26,7 @@ from pulmoscope.core.types import (
     Subject,
 )
 from pulmoscope.report.change import change_json
+from pulmoscope.report.outcome import outcome_json
 from pulmoscope.report.severity import severity_json
 from pulmoscope.report.values import values_json
 from pulmoscope.report.xray_severity import xray_severity_json
@@ -86,6 +87,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             for shown, name in zip(diagnosis.explanations, heat_names(diagnosis), strict=True)
         ],
         **({} if diagnosis.values is None else {"values": values_json(diagnosis.values)}),
+        **({} if diagnosis.outcome is None else {"outcome": outcome_json(diagnosis.outcome)}),
         "timings_s": {step: round(seconds, 4) for step, seconds in diagnosis.timings_s.items()},
         "software": dict(diagnosis.software),
         "notice": NOTICE,

@@ -103,7 +103,7 @@ def outcome_lines(plain: Mapping[str, Any] | None) -> list[str]:
         return []
     low, high = (f"{100 * end:.0f}" for end in plain["interval"])
     known = len(plain["parts"]) - len(plain["missing"])
-    line = f"Outcome         {plain['title']}: {100 * plain['probability']:.0f} % ({low} to {high}), as of the patients "
+    line = f"Outcome         {plain['title']}: {100 * plain['probability']:.0f} % ({low} to {high}), as of patients "
     return [
         f"{line}of {plain['hospital']}, from {known} of {len(plain['parts'])} values",
         *(f"                {limit}" for limit in plain["limits"]),

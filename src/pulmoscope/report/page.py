@@ -24,6 +24,7 @@ from pulmoscope.report.names import (
     source_title,
     spelt_out,
 )
+from pulmoscope.report.outcome import outcome_lines, outcome_shown
 from pulmoscope.report.severity import measured_lines
 from pulmoscope.report.values import value_lines, values_shown
 from pulmoscope.report.xray_severity import estimated_lines, severity_section
@@ -164,6 +165,7 @@ def facts(diagnosis: Diagnosis, noun: str, nouns: str) -> dict[str, Any]:
         "figures": figure_table(card.get("metrics", {}), audit=False),
         "audits": figure_table(card.get("metrics", {}), audit=True),
         "values": values_shown(diagnosis.values),
+        "outcome": outcome_shown(diagnosis.outcome),
         "model": diagnosis.model,
         "files": scan.files,
         "sha256": input_sha256(scan),
@@ -303,6 +305,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         *value_lines(plain.get("values")),
+        *outcome_lines(plain.get("outcome")),
         f"Image quality   {quality.verdict}",
         *_flag_lines(quality.flags),
         *(["Limits of this model", *_flag_lines(quality.limits)] if quality.limits else []),

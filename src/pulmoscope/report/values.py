@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulmoscope.core.analytes import ANALYTES, MALE
+from pulmoscope.core.outcome import OLDEST
 from pulmoscope.core.values import ClinicalValue, LinkedValues
-
-OLDEST = 90.0
-"""Years; all who are older are told as of this age."""
 
 LINKS = {
     "patient": "by the patient's id",

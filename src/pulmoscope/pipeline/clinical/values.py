@@ -14,6 +14,7 @@ from pulmoscope.io.reading import only_study
 from pulmoscope.io.studies import Wanted
 from pulmoscope.io.subject import Subject, subject_of
 from pulmoscope.report.diagnosis import input_sha256
+from pulmoscope.runtime.outcome import OutcomeModel, load_outcome
 from pulmoscope.values.choose import Window
 from pulmoscope.values.link import Image, linked
 from pulmoscope.values.read import read_values
@@ -30,6 +31,7 @@ class Values:
         header: age and sex may come from an image's header where the file does not give them.
         only: there is one image, so that one patient's values without an id may be its patient's.
         shared: names of images in the file that several images have.
+        outcome: a model that is applied to them; None: none.
     """
 
     file: ValuesFile
@@ -37,15 +39,21 @@ class Values:
     header: bool = False
     only: bool = True
     shared: frozenset[str] = frozenset()
+    outcome: OutcomeModel | None = None
 
     @classmethod
-    def of(cls, source: str | Path | Values) -> Values:
+    def of(cls, source: str | Path | Values, outcome: str | Path | None = None) -> Values:
         """The same, of a file's path.
 
+        Args:
+            outcome: the folder of a model of an outcome that is applied to them.
+
         Raises:
+            BundleError: there is no such model, or it is damaged.
             UnreadableError: it can't be read, or what it means is unclear.
         """
-        return source if isinstance(source, Values) else cls(read_values(Path(source)))
+        values = source if isinstance(source, Values) else cls(read_values(Path(source)))
+        return values if outcome is None else replace(values, outcome=load_outcome(Path(outcome)))
 
     def linked(self, scan: Scan, entries: Sequence[Entry], path: str) -> LinkedValues:
         """The values of a scan's patient.

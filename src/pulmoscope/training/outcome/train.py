@@ -56,7 +56,7 @@ def chosen_inputs(recipe: OutcomeRecipe, table: PatientTable) -> tuple[str, ...]
     Raises:
         DatasetError: no patient has one of the recipe's, or there is none, or none but what images show.
     """
-    known = ~np.isnan(table.values).all(axis=0)
+    known = (~np.isnan(table.values)).any(axis=0).tolist()
     present = [name for name, some in zip(table.names, known, strict=True) if some]
     if missing := [name for name in recipe.inputs if name not in present]:
         raise DatasetError(
@@ -93,7 +93,7 @@ def fit(recipe: OutcomeRecipe, table: PatientTable, names: Sequence[str]) -> Fit
     second = _second(held_out, images, shown, happened)
     whole = _combined(how.fit(own, base, happened, strength), second)
     generator = np.random.default_rng(recipe.seed)
-    members = []
+    members: list[Additive] = []
     while len(members) < recipe.bootstrap:
         drawn = generator.integers(0, len(table), len(table))
         if happened[drawn].all() or not happened[drawn].any():

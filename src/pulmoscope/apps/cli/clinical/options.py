@@ -39,6 +39,12 @@ class ClinicalOptions:
             "--header-age-sex", help="Take age and sex from the DICOM header where --values has none of them."
         ),
     ] = False
+    outcome: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model of an outcome (a folder of `train outcome-clinical`), applied to the values and the image."
+        ),
+    ] = None
 
 
 def read_given(options: ClinicalOptions, inputs: Iterable[str], *, only: bool, quiet: bool) -> Values | None:
@@ -51,12 +57,14 @@ def read_given(options: ClinicalOptions, inputs: Iterable[str], *, only: bool, q
     Raises:
         PulmoscopeError: there is none, and an option is about one.
         UnreadableError: it can't be read, or what it means is unclear.
+        BundleError: there is no model of an outcome where one is named, or it is damaged.
     """
     if options.values is None:
-        if options.header_age_sex:
+        wrong = {"--header-age-sex": options.header_age_sex, "--outcome": options.outcome is not None}
+        for option in (option for option, given in wrong.items() if given):
             from pulmoscope.core.errors import PulmoscopeError
 
-            raise PulmoscopeError("--header-age-sex is about the patient's values, and --values gives none")
+            raise PulmoscopeError(f"{option} is about the patient's values, and --values gives none")
         return None
     from pulmoscope.pipeline.clinical.values import Values
     from pulmoscope.values.choose import Window
@@ -68,7 +76,8 @@ def read_given(options: ClinicalOptions, inputs: Iterable[str], *, only: bool, q
         for line in remark_lines(file.remarks):
             typer.echo(f"pulmoscope: {options.values}: {line}", err=True)
     window = Window(options.values_before, options.values_after)
-    return Values(file, window, options.header_age_sex, only, shared_names(file, inputs))
+    values = Values(file, window, options.header_age_sex, only, shared_names(file, inputs))
+    return Values.of(values, options.outcome)
 
 
 def remark_lines(flags: Iterable[Flag]) -> list[str]:
