@@ -17,7 +17,7 @@ def table(folder: Path, text: str, name: str = "t.csv") -> Path:
 
 
 def test_columns_are_named_by_the_catalogue_and_come_in_its_units(tmp_path: Path) -> None:
-    header = "patient,split,age_years,sex,haemoglobin_g_dl,hs_crp_mg_l,neutrophils_pct,d-dimer_ug_ml,shoe_size,died"
+    header = "patient,split,age_years,sex,haemoglobin_g_dl,hs_crp_mg_l,neutrophils_pct,d-dimer [ug/mL],shoe_size,died"
     found = read_patients(
         table(tmp_path, f"{header}\na,train,70,M,13.1,40,81,0.5,42,1\nb,test,60,f,,,,,,0\n"), "t.csv", "died"
     )
@@ -30,7 +30,7 @@ def test_columns_are_named_by_the_catalogue_and_come_in_its_units(tmp_path: Path
 
 
 def test_values_beyond_what_is_possible_are_missing_and_counted(tmp_path: Path) -> None:
-    rows = "patient,platelets_g_l,po2_val,died\na,-1,80,1\nb,200,-inf,0\n"
+    rows = "patient,platelets_g_l,po2_mmhg,died\na,-1,80,1\nb,200,-inf,0\n"
     found = read_patients(table(tmp_path, rows), "t.csv", "died")
     assert found.impossible == {"platelets": 1}
     np.testing.assert_array_equal(
@@ -44,7 +44,7 @@ a,2,300,
 a,5,320,50
 b,40,250,10
 """
-STAYS = "patient,split,age,ldh_u_l,died,stay_days\na,train,70,999,1,2\nb,val,50,999,0,4\n"
+STAYS = "patient,split,age_years,ldh_u_l,died,stay_days\na,train,70,999,1,2\nb,val,50,999,0,4\n"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_scaled_values_join_with_nothing(tmp_path: Path) -> None:
 
 def test_splits_that_a_table_lacks_are_drawn(tmp_path: Path) -> None:
     rows = "".join(f"p{number},{number % 40 + 30},{number % 3 == 0:d}\n" for number in range(200))
-    found = read_patients(table(tmp_path, "patient,age,died\n" + rows), "t.csv", "died")
+    found = read_patients(table(tmp_path, "patient,age_years,died\n" + rows), "t.csv", "died")
     assert {name: found.splits.count(name) for name in ("train", "val", "test")} == {
         "train": 140,
         "val": 30,
@@ -87,12 +87,14 @@ def test_splits_that_a_table_lacks_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("patient,age,died\n", "rows"),
-        ("age,died\n50,1\n", "patient"),
-        ("patient,age\na,50\n", "died"),
-        ("patient,age,died\na,old,1\n", "age"),
+        ("patient,age_years,died\n", "rows"),
+        ("age_years,died\n50,1\n", "patient"),
+        ("patient,age_years\na,50\n", "died"),
+        ("patient,age_years,died\na,old,1\n", "age"),
         ("patient,sex,died\na,x,1\n", "sex"),
-        ("patient,age,died\na,50,2\n", "died"),
+        ("patient,age_years,died\na,50,2\n", "died"),
+        ("patient,crp,died\na,5,1\n", "crp"),
+        ("patient,crp_u_l,died\na,5,1\n", "crp"),
         ("patient,crp_mg_l,hs_crp_mg_l,died\na,5,5,1\n", "crp"),
     ],
 )

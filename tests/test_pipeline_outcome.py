@@ -22,7 +22,7 @@ SCHEMA = json.loads(
 def folder_of(folder: Path) -> Path:
     """A course of LDH that tells of the outcome in the last day alone, and a table of another outcome."""
     random = np.random.default_rng(0)
-    course, stays = ["patient,hours_from_admission,ldh_u_l"], ["patient,split,age,died,icu,stay_days"]
+    course, stays = ["patient,hours_from_admission,ldh_u_l"], ["patient,split,age_years,died,icu,stay_days"]
     for number in range(120):
         died, days = number % 2, int(random.integers(2, 20))
         stays.append(f"p{number},test,{random.integers(30, 80)},{died},{number % 3 == 0:d},{days}")
@@ -83,7 +83,7 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path: Path, source: Source) -> 
     model = model_in(tmp_path / "run")
     with pytest.raises(DatasetError):
         evaluate_outcome(model, Source(source.folder, "t.csv", split="val"), tmp_path / "out")
-    (tmp_path / "one.csv").write_text("patient,split,age,died\na,test,50,1\nb,test,60,1\n")
+    (tmp_path / "one.csv").write_text("patient,split,age_years,died\na,test,50,1\nb,test,60,1\n")
     with pytest.raises(DatasetError):
         evaluate_outcome(model, Source(tmp_path, "one.csv"), tmp_path / "out")
     evaluate_outcome(model, source, tmp_path / "out", bootstrap=0)

@@ -5,9 +5,9 @@
     patient, split, age, sex, ldh_u_l, crp_mg_l, …, died        a row a patient
     patient, hours_from_admission, ldh_u_l, …                   a row a time; the outcome stands in a second table
 
-A column is named by an analyte of :mod:`pulmoscope.core.analytes`, with its unit behind it where it is another than the
-catalogue's. Columns ``xray_extent``, ``xray_opacity``, ``xray_brixia`` and ``ct_percent`` are what an image shows.
-Columns of a table whose values were scaled have no unit any more; they are called ``scaled_…`` and join with nothing.
+A column is an analyte of :mod:`pulmoscope.core.analytes` with its unit behind it, as in a file of values. Columns
+``xray_extent``, ``xray_opacity``, ``xray_brixia`` and ``ct_percent`` are what an image shows. Columns of a table whose
+values were scaled have no unit any more; they are called ``scaled_…`` and join with nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.analytes import ANALYTES, FEMALE, MALE, Conversion
 from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.headers import in_a_header, is_unit
 from pulmoscope.core.outcome import OLDEST, SEVERITY
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import BoolArray
@@ -88,6 +89,18 @@ SCALED_TABLES: Mapping[str, tuple[str, ...]] = {
     )
 }
 """Tables of scaled values by their names: their columns of values."""
+HEADERS: Mapping[str, Mapping[str, str]] = {
+    "hannover": {
+        "crp_val": "crp_mg_l",
+        "d-dimer_val": "d_dimer_mg_l",
+        "ldh_val": "ldh_u_l",
+        "lymphocytes_val": "lymphocytes_g_l",
+        "neutrophils_val": "neutrophils_g_l",
+        "po2_val": "po2_mmhg",
+        "pco2_val": "pco2_mmhg",
+    }
+}
+"""Published tables whose headers have no units: what they stand for."""
 _SEXES = {
     "m": MALE,
     "male": MALE,
@@ -320,7 +333,7 @@ def _without_impossible(names: Sequence[str], values: npt.NDArray[np.float64]) -
 
 def _columns(headers: Row, file: Path, outcome: str) -> Iterator[tuple[str, tuple[str, Conversion | None]]]:
     """Each header of a value with the value's name and how it becomes one of the catalogue's unit."""
-    scaled = SCALED_TABLES.get(file.stem, ())
+    scaled, names = SCALED_TABLES.get(file.stem, ()), HEADERS.get(file.stem, {})
     known: set[str] = set()
     for header in headers:
         if header == outcome or header in (PATIENT, SPLIT, HOURS, STAY, SOURCE):
@@ -330,7 +343,7 @@ def _columns(headers: Row, file: Path, outcome: str) -> Iterator[tuple[str, tupl
         elif scaled:
             continue
         else:
-            found = (header, None) if header in SEVERITY else _analyte(header)
+            found = (header, None) if header in SEVERITY else _analyte(names.get(header, header), file)
         if found is None:
             continue
         if found[0] in known:
@@ -339,19 +352,20 @@ def _columns(headers: Row, file: Path, outcome: str) -> Iterator[tuple[str, tupl
         yield header, found
 
 
-def _analyte(header: str) -> tuple[str, Conversion | None] | None:
-    """The analyte that a header names, and its unit's conversion; None where it names none."""
-    text = header.strip().lower().replace("-", "_").removesuffix("_val")
-    for name, analyte in ANALYTES.items():
-        for form in analyte.forms:
-            for spelling in form.names:
-                if text == spelling:
-                    return name, None
-                unit = text.removeprefix(f"{spelling}_")
-                if unit != text and (conversion := analyte.conversion(form, unit)) is not None:
-                    return name, conversion
-    stem, percent, _ = text.rpartition("_pct")
-    return (f"{stem}_fraction", None) if percent and f"{stem}_fraction" in ANALYTES else None
+def _analyte(header: str, file: Path | None = None) -> tuple[str, Conversion] | None:
+    """The analyte that a header names, and its unit's conversion; None where it names none.
+
+    Raises:
+        DatasetError: it names one without its unit, or with one that it is not measured in; where ``file`` is given.
+    """
+    forms, unit = in_a_header(header)
+    for analyte, form in forms:
+        conversion = analyte.conversion(form, unit or "1") if unit or not analyte.needs_unit else None
+        if conversion is not None:
+            return analyte.name, conversion
+    if file is not None and forms and (not unit or is_unit(unit)):
+        raise DatasetError(f"{file}: {header} needs a unit that {forms[0][0].name} is measured in")
+    return None
 
 
 def _value(text: str, header: str, name: str, file: Path) -> float:

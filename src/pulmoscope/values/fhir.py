@@ -15,9 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.headers import Forms, coded
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
-from pulmoscope.values.measures import Forms, Measure, coded, measure, parsed, sex_of, without_unit
+from pulmoscope.values.measures import Measure, measure, parsed, sex_of, without_unit
 from pulmoscope.values.records import Given, Record, id_sum, left_out
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"

@@ -9,21 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.headers import coded, in_a_header, is_unit, named, plain_name
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
 from pulmoscope.values.columns import Column, swapped
-from pulmoscope.values.measures import (
-    coded,
-    in_a_header,
-    is_missing,
-    is_unit,
-    measure,
-    named,
-    parsed,
-    plain_name,
-    sex_of,
-    without_unit,
-)
+from pulmoscope.values.measures import is_missing, measure, parsed, sex_of, without_unit
 from pulmoscope.values.records import Given, Record, id_sum, left_out
 
 _PATIENT, _FILE, _SHA256, _TIME, _HOURS = "patient", "file", "sha256", "time", "hours_from_image"

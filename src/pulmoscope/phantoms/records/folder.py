@@ -12,6 +12,15 @@ from pulmoscope.datasets.table import Sample
 from pulmoscope.phantoms.records.draw import draw_records
 
 TABLE, NOTE = "records.csv", "README.txt"
+HEADERS = {
+    "age": "age_years",
+    "spo2": "spo2_pct",
+    "crp": "crp_mg_l",
+    "ldh": "ldh_u_l",
+    "lymphocytes": "lymphocytes_g_l",
+    "d_dimer": "d_dimer_mg_l",
+}
+"""Values whose columns have the unit behind their name."""
 _TEXT = (
     "Simulated records, drawn by Pulmoscope. No patients. Figures on them say nothing about patients.\n"
     "true_probability: of the outcome, given all that the record holds; true_probability_values: without what images\n"
@@ -37,7 +46,7 @@ def write_records(out: Path, count: int, seed: int = 0, force: bool = False) -> 
         ],
         seed=seed,
     )
-    columns = {**records.values, **records.true}
+    columns = {HEADERS.get(name, name): values for name, values in {**records.values, **records.true}.items()}
     rows = (
         [
             name,
