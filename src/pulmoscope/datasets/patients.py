@@ -28,79 +28,13 @@ from pulmoscope.core.headers import in_a_header, is_unit
 from pulmoscope.core.outcome import OLDEST, SEVERITY
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import BoolArray
+from pulmoscope.datasets.published_tables import HEADERS, SCALED, SCALED_TABLES
 from pulmoscope.datasets.splits import assign_splits
 from pulmoscope.datasets.table import Sample
 
 PATIENT, SPLIT, HOURS, STAY, SOURCE = "patient", "split", "hours_from_admission", "stay_days", "source"
 TRUTH = "true_probability"
 """How columns begin that only simulated records have: the probability that the outcome was drawn with."""
-SCALED = "scaled_"
-SCALED_TABLES: Mapping[str, tuple[str, ...]] = {
-    "sirio_libanes": (
-        *("age_above65", "age_percentil", "gender", "htn", "immunocompromised", "other"),
-        *(
-            "bloodpressure_diastolic",
-            "bloodpressure_sistolic",
-            "heart_rate",
-            "respiratory_rate",
-            "temperature",
-        ),
-        *(
-            "oxygen_saturation",
-            "albumin",
-            "be_arterial",
-            "be_venous",
-            "bic_arterial",
-            "bic_venous",
-            "billirubin",
-        ),
-        *(
-            "blast",
-            "calcium",
-            "creatinin",
-            "ffa",
-            "ggt",
-            "glucose",
-            "hematocrite",
-            "hemoglobin",
-            "inr",
-            "lactate",
-        ),
-        *(
-            "leukocytes",
-            "linfocitos",
-            "neutrophiles",
-            "p02_arterial",
-            "p02_venous",
-            "pc02_arterial",
-            "pc02_venous",
-        ),
-        *(
-            "pcr",
-            "ph_arterial",
-            "ph_venous",
-            "platelets",
-            "potassium",
-            "sat02_arterial",
-            "sat02_venous",
-            "sodium",
-        ),
-        *("tgo", "tgp", "ttpa", "urea", "dimer", *(f"disease_grouping_{number}" for number in range(1, 7))),
-    )
-}
-"""Tables of scaled values by their names: their columns of values."""
-HEADERS: Mapping[str, Mapping[str, str]] = {
-    "hannover": {
-        "crp_val": "crp_mg_l",
-        "d-dimer_val": "d_dimer_mg_l",
-        "ldh_val": "ldh_u_l",
-        "lymphocytes_val": "lymphocytes_g_l",
-        "neutrophils_val": "neutrophils_g_l",
-        "po2_val": "po2_mmhg",
-        "pco2_val": "pco2_mmhg",
-    }
-}
-"""Published tables whose headers have no units: what they stand for."""
 _SEXES = {
     "m": MALE,
     "male": MALE,
