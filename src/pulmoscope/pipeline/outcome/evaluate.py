@@ -163,9 +163,7 @@ def _data(
         "same_hospital": table.hospital == model.hospital or table.name == trained,
         "same_outcome": table.outcome == model.outcome,
         "learnt_from": table.name == trained and not {"train", "all"}.isdisjoint(split.split(",")),
-        "absent": [
-            name for name, gone in zip(model.names, missing.all(axis=0).tolist(), strict=True) if gone
-        ],
+        "absent": [name for index, name in enumerate(model.names) if missing[:, index].all()],
         "missing_fraction": float(missing.mean()),
         "impossible": dict(table.impossible),
         "sha256": table.fingerprint,

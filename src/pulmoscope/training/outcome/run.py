@@ -10,7 +10,7 @@ import numpy as np
 
 from pulmoscope.core.analytes import ANALYTES
 from pulmoscope.core.errors import DatasetError
-from pulmoscope.core.files import claim_folder, write_json, write_text
+from pulmoscope.core.files import claim_folder, sha256_of, write_json, write_text
 from pulmoscope.core.outcome import SEVERITY
 from pulmoscope.core.software import versions
 from pulmoscope.datasets.patients import PatientTable
@@ -62,7 +62,7 @@ def train_outcome(
     model = OutcomeModel(
         folder=out,
         name=recipe.name,
-        version=release or table.fingerprint[:12],
+        version=release or sha256_of(repr(fitted.additive).encode())[:12],
         outcome=recipe.outcome,
         title=recipe.happens or recipe.outcome,
         hospital=recipe.hospital or table.hospital,

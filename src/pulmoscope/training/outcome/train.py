@@ -56,8 +56,7 @@ def chosen_inputs(recipe: OutcomeRecipe, table: PatientTable) -> tuple[str, ...]
     Raises:
         DatasetError: no patient has one of the recipe's, or there is none, or none but what images show.
     """
-    known = (~np.isnan(table.values)).any(axis=0).tolist()
-    present = [name for name, some in zip(table.names, known, strict=True) if some]
+    present = [name for name in table.names if not np.isnan(table.columns([name])).all()]
     if missing := [name for name in recipe.inputs if name not in present]:
         raise DatasetError(
             f"{table.name}: no patient has {', '.join(missing)} (there are: {', '.join(present)})"
