@@ -67,6 +67,14 @@ def test_of_a_table_with_times_the_window_says_which_values_count(
     assert found.timed
 
 
+def test_patients_without_an_outcome_or_a_time_are_left_out(tmp_path: Path) -> None:
+    table(tmp_path, STAYS + "c,test,60,999,,5\n", "stays.csv")
+    course = COURSE + "b,,999,\nc,1,300,\nd,1,300,\n"
+    found = read_patients(table(tmp_path, course, "course.csv"), "course.csv", "died", "stays.csv")
+    assert found.patients == ("a", "b")
+    np.testing.assert_allclose(found.columns(["ldh"]), [[300], [250]])
+
+
 def test_scaled_values_join_with_nothing(tmp_path: Path) -> None:
     rows = "patient,age_percentil,albumin,icu_later\na,Above 90th,0.6,1\nb,10th,-1,0\n"
     found = read_patients(table(tmp_path, rows, "sirio_libanes.csv"), "sirio_libanes.csv", "icu_later")
@@ -93,6 +101,9 @@ def test_splits_that_a_table_lacks_are_drawn(tmp_path: Path) -> None:
         ("patient,age_years,died\na,old,1\n", "age"),
         ("patient,sex,died\na,x,1\n", "sex"),
         ("patient,age_years,died\na,50,2\n", "died"),
+        ("patient,age_years,died\na,50,1\na,60,0\n", "1 patients"),
+        ("patient,age_years,died\na,50,1,7\n", "row 2"),
+        ("patient,age_years,age_years,died\na,50,50,1\n", "age_years"),
         ("patient,crp,died\na,5,1\n", "crp"),
         ("patient,crp_u_l,died\na,5,1\n", "crp"),
         ("patient,crp_mg_l,hs_crp_mg_l,died\na,5,5,1\n", "crp"),

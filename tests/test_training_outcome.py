@@ -23,7 +23,7 @@ from pulmoscope.recipes.published.outcome_clinical import RECIPE, OutcomeRecipe
 from pulmoscope.runtime.outcome import CARD, MANIFEST, load_outcome
 from pulmoscope.training.outcome.fit import fit_boosting, fit_logistic
 from pulmoscope.training.outcome.run import SUMMARY, cross_validate_outcome, train_outcome
-from pulmoscope.training.outcome.train import chosen_inputs, threshold
+from pulmoscope.training.outcome.train import chosen_inputs, fit, threshold
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schemas"
 NAMES = ("crp", "ldh", "sodium")
@@ -72,6 +72,29 @@ def test_steps_are_exactly_what_boosting_without_interactions_gives() -> None:
     same = np.isclose(model.log_odds(new), boosted.decision_function(new), atol=1e-9)
     assert same.mean() > 0.9
     np.testing.assert_allclose(model.parts(values).mean(axis=0), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("model", ["logistic", "boosting"])
+def test_any_value_may_be_missing_in_training_and_after(model: str) -> None:
+    values, happened = patients(200)
+    values = np.column_stack([values, np.full(len(values), np.nan), np.full(len(values), 7.0)])
+    values[:3, 3] = [1.0, 2.0, 3.0]  # hardly anybody has it, and no resample or fold need have it
+    names = (*NAMES, "rare", "constant")
+    splits, nothing = ("train",) * len(values), np.full(len(values), np.nan)
+    table = PatientTable("t", "t", "died", names, splits, splits, values, happened, nothing)
+    fitted = fit(replace(OWN, model=model), table, names)
+    random = np.random.default_rng(2)
+    asked = np.where(random.random((500, len(names))) < 0.5, np.nan, random.normal(0, 100, (500, len(names))))
+    for additive in (fitted.additive, *fitted.members):
+        log_odds = additive.log_odds(asked)
+        assert np.isfinite(log_odds).all()
+        np.testing.assert_allclose(additive.parts(asked).sum(axis=1) + additive.intercept, log_odds)
+
+
+def test_of_values_that_are_all_one_nothing_is_learnt() -> None:
+    values, happened = np.full((40, 1), 7.0), np.arange(40) < 10
+    model = fit_boosting(["constant"], values, happened, 20, RECIPE)
+    np.testing.assert_allclose(model.log_odds(np.array([[7.0], [1.0], [np.nan]])), np.log(1 / 3))
 
 
 def test_the_threshold_is_the_highest_that_reaches_the_sensitivity() -> None:

@@ -9,12 +9,12 @@ from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.xray_severity import MOST_BRIXIA, MOST_EXTENT, MOST_OPACITY, Estimate, XraySeverity
 
 SEVERITY = {
-    "xray_extent": ("Radiograph, geographic extent", f"of {MOST_EXTENT:g}"),
-    "xray_opacity": ("Radiograph, opacity", f"of {MOST_OPACITY:g}"),
-    "xray_brixia": ("Radiograph, Brixia score", f"of {MOST_BRIXIA:g}"),
-    "ct_percent": ("CT, lung affected", "%"),
+    "xray_extent": ("Radiograph, geographic extent", f"of {MOST_EXTENT:g}", MOST_EXTENT),
+    "xray_opacity": ("Radiograph, opacity", f"of {MOST_OPACITY:g}", MOST_OPACITY),
+    "xray_brixia": ("Radiograph, Brixia score", f"of {MOST_BRIXIA:g}", MOST_BRIXIA),
+    "ct_percent": ("CT, lung affected", "%", 100.0),
 }
-"""What an image adds to a patient's values: name → title and unit."""
+"""What an image adds to a patient's values: name → title, unit and highest value."""
 
 
 OLDEST = 90.0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,11 +168,17 @@ def read_patients(
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            table = csv.DictReader(stream, restval="")
+            rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: is not a table of patients ({error})") from error
     if not rows or PATIENT not in rows[0]:
         raise DatasetError(f"{file}: a table of patients has rows and a column {PATIENT}")
+    headers = list(table.fieldnames or ())
+    if again := [header for index, header in enumerate(headers) if header in headers[:index]]:
+        raise DatasetError(f"{file}: two columns are called {again[0]}")
+    if ragged := [number for number, row in enumerate(rows, start=2) if None in row]:
+        raise DatasetError(f"{file}: row {ragged[0]} has more cells than the header")
     return rows
 
 
@@ -183,9 +190,11 @@ def _one_a_patient(
     times = [_number(row[HOURS], file, HOURS) for row in rows]
     kept = _lasting(next(iter(statics.values()), {}), outcome)
     found: dict[str, dict[str, str]] = {}
-    for index in sorted(range(len(rows)), key=lambda index: -times[index] if last else times[index]):
+    timed = [index for index in range(len(rows)) if not math.isnan(times[index])]
+    for index in sorted(timed, key=lambda index: -times[index] if last else times[index]):
         row = rows[index]
-        own = {header: statics[row[PATIENT]][header] for header in kept} if row[PATIENT] in statics else {}
+        static = statics.get(row[PATIENT], {})
+        own = {header: static.get(header, "") for header in kept}
         if window.before_end_hours is not None:
             end = 24 * _number(own.get(STAY, ""), file, STAY)
             if not times[index] <= end - window.before_end_hours:
@@ -217,6 +226,11 @@ def _table(file: Path, rows: Sequence[Row], outcome: str) -> PatientTable:
         if outcome not in rows[0]:
             raise DatasetError(f"{file}: has no column {outcome} for the outcome")
         rows = [row for row in rows if row[outcome].strip()]
+        several = [name for name, count in Counter(row[PATIENT] for row in rows).items() if count > 1]
+        if several:
+            raise DatasetError(
+                f"{file}: has several rows for {len(several)} patients; one row a patient, or a column {HOURS}"
+            )
     columns = dict(_columns(rows[0] if rows else {}, file, outcome))
     values = np.array(
         [[_value(row[header], header, name, file) for header, (name, _) in columns.items()] for row in rows]
@@ -254,9 +268,13 @@ def _without_impossible(names: Sequence[str], values: npt.NDArray[np.float64]) -
     """
     counts = {}
     for index, name in enumerate(names):
-        if (analyte := ANALYTES.get(name)) is None:
+        if name in ANALYTES:
+            low, high = ANALYTES[name].low, ANALYTES[name].high
+        elif name in SEVERITY:
+            low, high = 0.0, SEVERITY[name][2]
+        else:
             continue
-        beyond = (values[:, index] < analyte.low) | (values[:, index] > analyte.high)
+        beyond = (values[:, index] < low) | (values[:, index] > high)
         values[beyond, index] = np.nan
         if name == "age":
             values[:, index] = np.minimum(values[:, index], OLDEST)

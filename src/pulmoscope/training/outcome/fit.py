@@ -110,6 +110,15 @@ def fit_boosting(
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    levels = {
+        name: np.unique(column[~np.isnan(column)]) for name, column in zip(names, values.T, strict=True)
+    }
+    told = [
+        index for index, name in enumerate(names) if len(levels[name]) > 1
+    ]  # of others nothing can be learnt
+    terms = dict.fromkeys(names, Steps((), (0.0,), 0.0))
+    if not told:
+        return Additive(float(np.log(happened.mean()) - np.log1p(-happened.mean())), terms)
     model = HistGradientBoostingClassifier(
         learning_rate=recipe.learning_rate,
         max_iter=rounds,
@@ -118,18 +127,17 @@ def fit_boosting(
         interaction_cst="no_interactions",
         early_stopping=False,
         random_state=recipe.seed,
-    ).fit(values, happened)
-    nothing = float(model.decision_function(np.full((1, len(names)), np.nan))[0])
-    intercept, terms = nothing, {}
-    for index, name in enumerate(names):
-        levels = np.unique(values[~np.isnan(values[:, index]), index])
-        asked = np.full((len(levels), len(names)), np.nan)
-        asked[:, index] = levels
-        heights = model.decision_function(asked) - nothing if len(levels) else np.zeros(1)
-        step = _steps(levels, heights)
+    ).fit(values[:, told], happened)
+    nothing = float(model.decision_function(np.full((1, len(told)), np.nan))[0])
+    intercept = nothing
+    for column, index in enumerate(told):
+        known = levels[names[index]]
+        asked = np.full((len(known), len(told)), np.nan)
+        asked[:, column] = known
+        step = _steps(known, model.decision_function(asked) - nothing)
         mean = float(step(values[:, index]).mean())
         intercept += mean
-        terms[name] = Steps(step.edges, tuple(height - mean for height in step.heights), -mean)
+        terms[names[index]] = Steps(step.edges, tuple(height - mean for height in step.heights), -mean)
     return Additive(intercept, terms)
 
 

@@ -148,7 +148,7 @@ def _inputs(names: tuple[str, ...], table: PatientTable) -> tuple[Input, ...]:
 def _described(name: str) -> tuple[str, str]:
     """Title and unit of a value; a scaled one has its name and no unit."""
     if name in SEVERITY:
-        return SEVERITY[name]
+        return SEVERITY[name][:2]
     if (analyte := ANALYTES.get(name)) is not None:
         return analyte.title, "" if analyte.unit == "1" else analyte.unit
     return name, ""
