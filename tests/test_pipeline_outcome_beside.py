@@ -33,7 +33,7 @@ TABLE = """
     patient,time,age_years,ldh_u_l
     SECRET-ID,2020-03-14T09:00,70,600
 """
-PARTS = {"age": 0.5, "ldh": 2 * math.log(2), "crp": 0.25, "xray_extent": -0.1}
+PARTS = {"age": 0.5, "ldh": 2 * math.log(2), "crp": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,14 @@ def test_an_outcome_stands_in_the_result_on_the_page_and_on_the_terminal(
     plain = json.loads(path.read_text(encoding="utf-8"))
     jsonschema.validate(plain, SCHEMA, jsonschema.Draft202012Validator)
     found = plain["outcome"]
-    assert {part["name"]: part["log_odds"] for part in found["parts"]} == pytest.approx(PARTS)
-    assert found["log_odds"] == pytest.approx(-1 + sum(PARTS.values()))
-    assert found["missing"] == ["crp", "xray_extent"]
-    assert re.search(r"^Outcome .* 74 %", done.output, re.MULTILINE)
+    extent = found["parts"][-1]["value"]
+    assert round(extent, 2) == plain["severity"]["geographic_extent"]
+    parts = PARTS | {"xray_extent": 0.3 * (extent - 2)}
+    assert {part["name"]: part["log_odds"] for part in found["parts"]} == pytest.approx(parts)
+    assert found["log_odds"] == pytest.approx(-1 + sum(parts.values()))
+    assert found["missing"] == ["crp"]
+    percent = 100 / (1 + math.exp(-found["log_odds"]))
+    assert re.search(rf"^Outcome .* {percent:.0f} %", done.output, re.MULTILINE)
     assert 'id="outcome"' in (path.parent / "report.html").read_text(encoding="utf-8")
     assert "SECRET" not in path.read_text(encoding="utf-8")
 
