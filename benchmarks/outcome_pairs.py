@@ -3,8 +3,8 @@
 python benchmarks/outcome_pairs.py DATA RUN -o pairs.csv
 
 DATA holds ``clinical/hannover.csv`` and the radiographs that it names; RUN is a model of ``train outcome-clinical``.
-A row a radiograph: its estimated severity, its values, and the outcome that RUN predicts of both. Nothing is learnt, and
-the outcome is not evaluated: of the 25 patients one died.
+A row a radiograph: its estimated severity, its values, and the outcome that RUN predicts of both. Nothing is learnt,
+and the outcome is not evaluated: of the 25 patients one died.
 """
 
 from __future__ import annotations
