@@ -74,7 +74,7 @@ def _limits(model: OutcomeModel, parts: tuple[Part, ...], missing: tuple[str, ..
     ]
     if len(missing) > (1 - FEW) * len(parts):
         limits.append(
-            f"Of the model's {len(parts)} values {len(missing)} are missing, so that it says little more than how "
-            "often the outcome is in its hospital."
+            f"Of the model's {len(parts)} values {len(missing)} are missing. Its figures were measured on patients who "
+            "have most of them; with so few they are worse."
         )
     return tuple(limits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pulmoscope.core.outcome import Outcome, Part
 from pulmoscope.report.html import data_uri, render
+from pulmoscope.report.values import UNITS
 
 OUTCOME_FIGURES = {
     "auroc": (
@@ -91,6 +92,7 @@ def outcome_shown(outcome: Outcome | None) -> dict[str, Any] | None:
     missing = [part for part in outcome.parts if part.value is None]
     return {
         "predicted": outcome,
+        "units": UNITS,
         "parts": parts_shown(outcome),
         "missing": missing,
         "absent": sum(part.log_odds for part in missing),

@@ -103,7 +103,7 @@ def _rounded(number: float) -> float:
 
 def _shown(value: ClinicalValue) -> Shown:
     analyte = ANALYTES[value.name]
-    unit = "" if analyte.unit == "1" else f" {_UNITS.get(analyte.unit, analyte.unit)}"
+    unit = "" if analyte.unit == "1" else f" {UNITS.get(analyte.unit, analyte.unit)}"
     text = f"{value.bound} {_digits(value.value)}{unit}".strip()
     if value.name == "sex":
         text = "male" if value.value == MALE else "female"
@@ -112,7 +112,7 @@ def _shown(value: ClinicalValue) -> Shown:
     return Shown(analyte.title, text, known, _mark(value), source, _when(value))
 
 
-_UNITS = {
+UNITS = {
     "a": "years",
     "10*9/L": "10⁹/L",
     "10*12/L": "10¹²/L",
