@@ -229,7 +229,7 @@ _CATALOGUE = (
         "706-2 30180-4",
     ),
     _one("erythrocytes", "Erythrocytes", "10*12/L", (0.2, 12), CELLS, "rbc", "789-8 26453-1"),
-    _one("haemoglobin", "Haemoglobin", "g/L", (10, 300), MASS, "hemoglobin hgb hb", "718-7 59260-0", "16114"),
+    _one("haemoglobin", "Haemoglobin", "g/L", (20, 300), MASS, "hemoglobin hgb hb", "718-7 59260-0", "16114"),
     _one("haematocrit", "Haematocrit", "%", (3, 90), FRACTION, "hematocrit hct", "4544-3 20570-8 71833-8"),
     _one("mcv", "Mean corpuscular volume", "fL", (30, 200), CELL_VOLUME, "", "787-2 30428-7"),
     _one("mch", "Mean corpuscular haemoglobin", "pg", (8, 70), CELL_MASS, "", "785-6 28539-5"),
