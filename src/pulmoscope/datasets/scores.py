@@ -51,12 +51,23 @@ def read_scores(root: Path) -> list[Scored]:
     """The scored radiographs of a data set's folder; empty where it has no ``scores.csv``.
 
     Raises:
-        DatasetError: a column is missing, a score is none or beyond its limits, a patient or a file is not known.
+        DatasetError: a column is missing, a score is none or beyond its limits, a patient or a file is not known, a
+            file is named twice, or a reader has scored some of the six zones only.
     """
     table = root / NAME
     if not table.is_file():
         return []
-    return [_scored(table, line, row) for line, row in read_csv(table, ("file", "patient"))]
+    seen: dict[Path, int] = {}
+    scored = []
+    for line, row in read_csv(table, ("file", "patient")):
+        one = _scored(table, line, row)
+        if one.path in seen:
+            raise DatasetError(
+                f"{table}, line {line}: a file is named once (found: {one.file} also in line {seen[one.path]})"
+            )
+        seen[one.path] = line
+        scored.append(one)
+    return scored
 
 
 def together(scored: Sequence[Scored]) -> list[Scored]:
@@ -94,26 +105,28 @@ def _scored(table: Path, line: int, row: Mapping[str, str]) -> Scored:
         raise DatasetError(f"{where}: {row['file']}: is neither in the table's folder nor in the one above")
     if not row["patient"]:
         raise DatasetError(f"{where}: column patient must not be empty: folds are drawn by patient")
-    readers = {}
-    names = [column[: -len("a")] for column in row if column == "a" or column.endswith("_a")]
-    for name in names:
-        scores = [_score(where, row, f"{name}{zone.lower()}", MOST_ZONE) for zone in ZONES]
-        if all(score is not None for score in scores):
-            readers[name.rstrip("_") or "reader"] = tuple(
-                float(score) for score in scores if score is not None
-            )
-        elif any(score is not None for score in scores):
-            raise DatasetError(
-                f"{where}: either all six zones have a score or none (reader {name.rstrip('_')})"
-            )
     return Scored(
         path.resolve(),
         row["file"],
         row["patient"],
         _score(where, row, EXTENT, MOST_EXTENT),
         _score(where, row, OPACITY, MOST_OPACITY),
-        readers,
+        _readers(where, row),
     )
+
+
+def _readers(where: str, row: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    """Every reader's six zones; a reader without a name is ``reader``."""
+    readers = {}
+    for prefix in (column.removesuffix("a") for column in row if column == "a" or column.endswith("_a")):
+        name = prefix.removesuffix("_") or "reader"
+        scores = [_score(where, row, f"{prefix}{zone.lower()}", MOST_ZONE) for zone in ZONES]
+        known = tuple(score for score in scores if score is not None)
+        if known and len(known) < len(ZONES):
+            raise DatasetError(f"{where}: {name}: all six zones have a score, or none (found: {len(known)})")
+        if known:
+            readers[name] = known
+    return readers
 
 
 def _score(where: str, row: Mapping[str, str], column: str, most: float) -> float | None:

@@ -17,10 +17,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pulmoscope.core.errors import BundleError
 from pulmoscope.core.files import sha256_of_file
@@ -41,7 +43,7 @@ class Hinge:
     slope: float
     threshold: float
 
-    def __call__(self, raw: FloatArray) -> FloatArray:
+    def __call__(self, raw: npt.NDArray[np.floating]) -> FloatArray:
         """Scores, as many as there are raw sums."""
         return np.asarray(self.slope * np.maximum(0, raw - self.threshold), dtype=np.float32)
 
@@ -150,7 +152,8 @@ def linear(weights: FloatArray, features: FloatArray) -> FloatArray:
 def opacity_map(weights: FloatArray, features: FloatArray) -> FloatArray:
     """The probability of an opacity in each cell: (channels + 1,) and (channels, rows, columns) → (rows, columns)."""
     logits = np.einsum("c,cij->ij", weights[:-1], features) + weights[-1]
-    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+    # The logistic function, without an exponential that may overflow.
+    return np.asarray((1 + np.tanh(logits / 2)) / 2, dtype=np.float32)
 
 
 def manifest(model: SeverityModel, sha256: str) -> dict[str, Any]:
@@ -202,14 +205,11 @@ def load(model: str | Path) -> SeverityModel:
         raise BundleError(f"{file}: is not a valid severity model ({error})") from error
 
 
-_READ = (
-    "schema_version",
-    "name",
-    "version",
-    "features",
-    *("zone", "extent", "opacity"),
-    "coverage",
-    "widths",
+_READ = frozenset(
+    {
+        *("schema_version", "name", "version", "features", "coverage", "widths", "files"),
+        *("zone", "extent", "opacity"),
+    }
 )
 """What of a manifest is no other fact."""
 
@@ -223,19 +223,28 @@ def _model(folder: Path, plain: Mapping[str, Any], zone: FloatArray, cells: Floa
         name=plain["name"],
         version=plain["version"],
         features={key: str(plain["features"][key]) for key in ("name", "version", "sha256")},
-        zone=Hinge(**plain["zone"]),
-        extent=Hinge(**plain["extent"]),
-        opacity=Hinge(**plain["opacity"]),
+        zone=_hinge(plain["zone"]),
+        extent=_hinge(plain["extent"]),
+        opacity=_hinge(plain["opacity"]),
         widths=widths,
         coverage=float(plain["coverage"]),
         zone_weights=np.asarray(zone, dtype=np.float32),
         map_weights=np.asarray(cells, dtype=np.float32),
-        facts={name: value for name, value in plain.items() if name not in (*_READ, "files")},
+        facts={name: value for name, value in plain.items() if name not in _READ},
     )
 
 
+def _hinge(plain: Mapping[str, float]) -> Hinge:
+    slope, threshold = float(plain["slope"]), float(plain["threshold"])
+    if not (slope >= 0 and isfinite(slope) and isfinite(threshold)):
+        raise ValueError("a slope must not be below 0, and a threshold must be a number")
+    return Hinge(slope, threshold)
+
+
 def _widths(plain: Mapping[str, Sequence[float]]) -> Widths:
-    edges, widths = tuple(plain["edges"]), tuple(plain["widths"])
+    edges, widths = tuple(map(float, plain["edges"])), tuple(map(float, plain["widths"]))
     if len(widths) != len(edges) + 1 or list(edges) != sorted(edges):
         raise ValueError("widths must be one more than edges, which must increase")
+    if not all(width >= 0 for width in widths):
+        raise ValueError("a width must not be below 0")
     return Widths(edges, widths)

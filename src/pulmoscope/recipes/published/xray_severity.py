@@ -59,7 +59,7 @@ PUBLISHED = {"mae_extent": 1.14, "mae_opacity": 0.78}
 RECIPE = XraySeverityRecipe(
     name="xray-severity",
     title="How ill a radiograph is: extent, opacity and Brixia score from the features of xray-covid",
-    paper="systems D; the scores: Cohen et al., arXiv 2005.11856; Borghesi and Maroldi, La Radiologia Medica 125, 2020",
+    paper="system D; the scores: Cohen et al., arXiv 2005.11856; Borghesi and Maroldi, La Radiologia Medica 125, 2020",
     deviations="A linear layer on six zones of the lungs instead of one on the whole image; radiographs without "
     "pneumonia are learnt from, too; Brixia zones and a map of opacities besides.",
     published=PUBLISHED,

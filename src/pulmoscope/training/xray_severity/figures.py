@@ -69,15 +69,14 @@ def cross_validated(recipe: XraySeverityRecipe, material: Material, extra: Float
 
 def widths_of(recipe: XraySeverityRecipe, held: HeldOut, scored: ScoredImages) -> dict[str, Widths]:
     """The intervals' half widths: conformal (Vovk et al. 2005), by thirds of the score (Mondrian)."""
-    everyone = np.ones(len(scored.known), dtype=bool)
     return {
-        name: _widths(recipe, held.scores[name], true, everyone) for name, true in true_scores(scored).items()
+        name: _widths(recipe, name, held.scores[name], true) for name, true in true_scores(scored).items()
     }
 
 
-def _widths(recipe: XraySeverityRecipe, scores: Floats, truth: Floats, used: npt.NDArray[np.bool_]) -> Widths:
+def _widths(recipe: XraySeverityRecipe, name: str, scores: Floats, truth: Floats) -> Widths:
+    """Where too few are scored to promise an interval, it is the whole scale."""
     known = ~np.isnan(truth)
-    known[~used] = False
     given, errors = scores[known], np.abs(truth[known] - scores[known])
     edges = np.unique(np.quantile(given, (1 / 3, 2 / 3)))
     edges = edges[(edges > given.min()) & (edges <= given.max())]
@@ -86,8 +85,7 @@ def _widths(recipe: XraySeverityRecipe, scores: Floats, truth: Floats, used: npt
     ends = regressor.predict_int(
         np.zeros(len(edges) + 1), bins=np.arange(len(edges) + 1), confidence=recipe.coverage
     )
-    most = max(errors.max(), 1e-3)
-    widths = [float(high) if math.isfinite(high) else float(most) for _, high in ends]
+    widths = [float(high) if math.isfinite(high) else MOST[name] for _, high in ends]
     return Widths(tuple(float(edge) for edge in edges), tuple(widths))
 
 
@@ -139,11 +137,11 @@ def _intervals(
 ) -> tuple[Floats, Floats]:
     """Whether each true score lies in the interval that the other folds give, and how wide that is; as ``truth``."""
     inside, width = np.zeros_like(truth), np.zeros_like(truth)
+    known = [tuple(index) for index in np.argwhere(~np.isnan(truth))]
     for fold in np.unique(held.folds):
         rest = held.folds != fold
-        widths = _widths(recipe, held.scores[name], truth, rest)
-        for index in np.argwhere(~rest[(...,) + (None,) * (truth.ndim - 1)] & ~np.isnan(truth)):
-            at = tuple(index)
+        widths = _widths(recipe, name, held.scores[name][rest], truth[rest])
+        for at in (at for at in known if not rest[at[0]]):
             estimate = widths.around(float(held.scores[name][at]), MOST[name])
             inside[at] = estimate.low - 1e-6 <= truth[at] <= estimate.high + 1e-6
             width[at] = estimate.high - estimate.low
@@ -179,9 +177,10 @@ def _correlation(weights: Weights, first: Floats, second: Floats) -> Values:
 
 
 def normal_figures(recipe: XraySeverityRecipe, material: Material, extra: FloatArray) -> dict[str, Any]:
-    """Hospital → mean scores of its radiographs without pneumonia: known to the network, and left out of it.
+    """Hospital → mean scores of its radiographs without pneumonia, where the network knows it, and where it does not.
 
-    Known: those of its splits val and test, which are not learnt from; where there are none, cross-validated.
+    ``left_out``: by a network that has learnt nothing from the hospital. ``known``: by the one that has, of those
+    radiographs that it has not learnt from; None where it has learnt from none, or from all.
     """
     normals = material.normals
     whole = fit_network(recipe, material.scored, _learnt(normals), extra)
@@ -190,11 +189,10 @@ def normal_figures(recipe: XraySeverityRecipe, material: Material, extra: FloatA
         there = normals.hospitals == hospital
         without = fit_network(recipe, material.scored, _learnt(normals[~there]), extra)
         unseen = there & ~normals.learnt
+        is_known = unseen.any() and (there & normals.learnt).any()
         figures[str(hospital)] = {
             "left_out": _means(without.scores(normals.seen.straight[there]), recipe.seed),
-            "known": _means(whole.scores(normals.seen.straight[unseen]), recipe.seed)
-            if unseen.any()
-            else None,
+            "known": _means(whole.scores(normals.seen.straight[unseen]), recipe.seed) if is_known else None,
         }
     return figures
 

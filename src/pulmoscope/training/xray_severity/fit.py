@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pulmoscope.core.files import (
     write_json,
     write_text,
 )
+from pulmoscope.core.types import FloatArray
 from pulmoscope.core.version import VERSION
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes import settings
@@ -65,7 +65,7 @@ def train_xray_severity(
         DatasetError: too few radiographs have scores, or several images can't be read.
         InputError: an image can't be read.
         OutputExistsError: ``run`` holds a severity model already.
-        RecipeError: no X-ray model is named.
+        RecipeError: no X-ray model is named, or one without a lung finder.
         ResourceError: memory or disk ran out.
     """
     if not recipe.features:
@@ -114,10 +114,11 @@ def train_xray_severity(
     write_text(run / PREDICTIONS, csv_text(columns, rows))
     write_text(run / CARD, severity_card(model))
     write_json(run / MANIFEST, manifest(model, sha256_of_file(run / WEIGHTS)))
-    return replace(load(run))
+    return load(run)
 
 
-def _packed(zone: np.ndarray, cells: np.ndarray) -> bytes:
+def _packed(zone: FloatArray, cells: FloatArray) -> bytes:
+    """The contents of ``severity.npz``."""
     packed = io.BytesIO()
     np.savez(packed, zone=zone.astype(np.float32), map=cells.astype(np.float32))
     return packed.getvalue()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.errors import DatasetError
+from pulmoscope.core.errors import DatasetError, RecipeError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, mapped
 from pulmoscope.datasets.scores import Scored, read_scores, together
@@ -139,7 +139,13 @@ def read_material(
     Raises:
         DatasetError: too few are scored, or no lungs are seen on a scored one, or several images can't be read.
         InputError: an image can't be read.
+        RecipeError: the model has no features of the lungs' zones to read.
     """
+    if not model.finds_lungs:
+        raise RecipeError(
+            f"{recipe.name}: features={recipe.features}: must be an X-ray model with a lung finder "
+            "(preprocess.region=lungs)"
+        )
     known = together([one for table in tables for one in read_scores(table.root)])
     patients = {one.patient for one in known}
     if len(known) < LEAST or len(patients) < LEAST:
@@ -148,14 +154,14 @@ def read_material(
             f"{', '.join(str(table.root) for table in tables)}: {rule} "
             f"(found: {len(known)} of {len(patients)})"
         )
-    tables = mapped(tables)
-    scored_paths = {one.path for one in known}
+    tables = [_without(table, known) for table in mapped(tables)]
     rows = _read(model, [(one.path, ()) for one in known], progress)
     if missing := [one.file for one, row in zip(known, rows, strict=True) if row.zones is None]:
         raise DatasetError(
             f"{missing[0]}: no lungs are seen on it, and it has scores; leave it out of scores.csv"
         )
-    normals = _normals(recipe, tables, scored_paths)
+    seen = _zones(rows)
+    normals = _normals(recipe, tables)
     healthy = _read(model, [(path, ()) for path, _ in normals], progress)
     boxed = [(path, sample.boxes) for path, sample in _boxed(recipe, tables)]
     marked = _read(model, boxed, progress, cells=True)
@@ -163,15 +169,15 @@ def read_material(
     return Material(
         ScoredImages(
             tuple(known),
-            _zones(rows),
+            seen,
             np.array([_number(one.extent) for one in known]),
             np.array([_number(one.opacity) for one in known]),
             np.array([(np.nan,) * 6 if one.zones is None else one.zones for one in known]),
         ),
         Normals(
-            _zones([healthy[index] for index in usable]),
-            np.array([hospital_of(normals[index][1]) for index in usable]),
-            np.array([normals[index][1].split in LEARNT for index in usable]),
+            _zones([healthy[index] for index in usable]) if usable else seen[np.arange(0)],
+            np.array([hospital_of(normals[index][1]) for index in usable], dtype=np.str_),
+            np.array([normals[index][1].split in LEARNT for index in usable], dtype=bool),
         ),
         _cells(marked),
     )
@@ -181,17 +187,27 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _normals(
-    recipe: XraySeverityRecipe, tables: Sequence[SampleTable], scored: set[Path]
-) -> list[tuple[Path, Sample]]:
+def _without(table: SampleTable, known: Sequence[Scored]) -> SampleTable:
+    """A data set without the radiographs that are scored, and without others of these patients.
+
+    What is not scored is learnt from in every fold: it may show no patient whom a fold holds out.
+    """
+    paths, patients = {one.path for one in known}, {one.patient for one in known}
+    return table.with_samples(
+        sample
+        for sample in table
+        if sample.patient not in patients and table.path(sample).resolve() not in paths
+    )
+
+
+def _normals(recipe: XraySeverityRecipe, tables: Sequence[SampleTable]) -> list[tuple[Path, Sample]]:
     """Of each hospital as many as are asked for, of what is learnt from and of what is not."""
     found: dict[tuple[str, bool], list[tuple[Path, Sample]]] = {}
     for table in tables:
         for sample in table:
-            path = table.path(sample).resolve()
-            if sample.label and not is_positive(sample.label) and not sample.unread and path not in scored:
+            if sample.label and not is_positive(sample.label) and not sample.unread:
                 key = (hospital_of(sample), sample.split in LEARNT)
-                found.setdefault(key, []).append((path, sample))
+                found.setdefault(key, []).append((table.path(sample).resolve(), sample))
     return [one for key in sorted(found) for one in _some(found[key], recipe.most_normals, recipe.seed)]
 
 
@@ -240,8 +256,9 @@ def _look(model: Model, path: Path, boxes: Boxes, keep_cells: bool) -> _Features
     if not keep_cells:
         return _Features(zones)
     covered = np.zeros(pixels.shape, dtype=np.float32)
-    for left, top, right, bottom in boxes:
-        covered[round(top) : round(bottom), round(left) : round(right)] = 1
+    for corners in boxes:
+        left, top, right, bottom = (max(0, round(corner)) for corner in corners)
+        covered[top:bottom, left:right] = 1
     covered = cv2.resize(crop(covered, box), cells[::-1], interpolation=cv2.INTER_AREA)
     return _Features(zones, maps[0], np.asarray(covered, dtype=np.float32))
 

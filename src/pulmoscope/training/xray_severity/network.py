@@ -47,11 +47,12 @@ class Fitted:
 
 
 def fit_map(cells: Cells, channels: int) -> FloatArray:
-    """The layer that gives each cell the probability of an opacity: float32 (channels + 1,); all 0 without boxes.
+    """The layer that gives each cell the probability of an opacity: float32 (channels + 1,).
 
-    Logistic regression on the fraction of a cell that lies in readers' boxes.
+    Logistic regression on the fraction of a cell that lies in readers' boxes. All 0, where there are no boxes, or
+    nothing beside them.
     """
-    if not cells.images:
+    if not cells.images or not 0 < cells.covered.mean() < 1:
         return np.zeros(channels + 1, dtype=np.float32)
     mean = cells.features.mean(axis=0)
     features = np.concatenate([cells.features - mean] * 2)
@@ -65,7 +66,7 @@ def fit_map(cells: Cells, channels: int) -> FloatArray:
 
 def map_feature(recipe: XraySeverityRecipe, layer: FloatArray, cells: Cells) -> FloatArray:
     """The map as one more feature of a zone, so large that the penalty hardly touches it: float32 (channels + 1,)."""
-    if not cells.images or not recipe.map_factor:
+    if not layer.any() or not recipe.map_factor:
         return np.zeros_like(layer)
     return np.asarray(layer * np.float32(recipe.map_factor / linear(layer, cells.features).std()))
 
@@ -169,7 +170,9 @@ def _hinge(inputs: Floats, scores: Floats, weights: Floats) -> Hinge:
     best = (np.inf, 0.0, 0.0)
     for threshold in np.quantile(inputs, np.linspace(0.02, 0.9, _THRESHOLDS)):
         over = np.maximum(0, inputs - threshold)
-        slope = float((weights * over * scores).sum() / (weights * over * over).sum())
+        if not (squares := float((weights * over * over).sum())):
+            continue
+        slope = float((weights * over * scores).sum()) / squares
         error = float((weights * (scores - slope * over) ** 2).sum())
         best = min(best, (error, slope, float(threshold)))
     return Hinge(best[1], best[2])
