@@ -80,4 +80,6 @@ def _normal_row(name: str, row: Mapping[str, Any]) -> str:
 def _figure(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–"
+    if estimate["low"] is None or estimate["high"] is None:
+        return f"{estimate['value']:.2f}"
     return f"{estimate['value']:.2f} ({estimate['low']:.2f}–{estimate['high']:.2f})"

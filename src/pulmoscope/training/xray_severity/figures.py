@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from crepes import ConformalRegressor
 
 from pulmoscope.core.types import FloatArray
 from pulmoscope.core.xray_severity import ZONES
@@ -75,18 +75,27 @@ def widths_of(recipe: XraySeverityRecipe, held: HeldOut, scored: ScoredImages) -
 
 
 def _widths(recipe: XraySeverityRecipe, name: str, scores: Floats, truth: Floats) -> Widths:
-    """Where too few are scored to promise an interval, it is the whole scale."""
+    """Half widths of one score; where too few are scored for thirds of it, the same for all, or the whole scale."""
     known = ~np.isnan(truth)
     given, errors = scores[known], np.abs(truth[known] - scores[known])
-    edges = np.unique(np.quantile(given, (1 / 3, 2 / 3)))
-    edges = edges[(edges > given.min()) & (edges <= given.max())]
-    bins = np.searchsorted(edges, given, side="right")
-    regressor = ConformalRegressor().fit(errors, bins=bins)
-    ends = regressor.predict_int(
-        np.zeros(len(edges) + 1), bins=np.arange(len(edges) + 1), confidence=recipe.coverage
-    )
-    widths = [float(high) if math.isfinite(high) else MOST[name] for _, high in ends]
-    return Widths(tuple(float(edge) for edge in edges), tuple(widths))
+    thirds = np.unique(np.quantile(given, (1 / 3, 2 / 3)))
+    for edges in (thirds[(thirds > given.min()) & (thirds <= given.max())], np.empty(0)):
+        widths = _half_widths(errors, np.searchsorted(edges, given, side="right"), recipe.coverage)
+        if np.isfinite(widths).all():
+            return Widths(tuple(edges.tolist()), tuple(widths.tolist()))
+    return Widths((), (MOST[name],))
+
+
+def _half_widths(errors: Floats, bins: npt.NDArray[np.intp], coverage: float) -> Floats:
+    """How far a score of each bin may be off; infinitely far where too few errors are known."""
+    from crepes import ConformalRegressor  # brings pandas, and changes how warnings are shown
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that too few are known
+        regressor = ConformalRegressor().fit(errors, bins=bins)
+        known = np.unique(bins)
+        ends = regressor.predict_int(np.zeros(len(known)), bins=known, confidence=coverage)
+    return np.asarray(ends[:, 1], dtype=np.float64)
 
 
 def scored_figures(recipe: XraySeverityRecipe, held: HeldOut, scored: ScoredImages) -> dict[str, Any]:
