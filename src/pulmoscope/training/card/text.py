@@ -29,7 +29,7 @@ from pulmoscope.training.card.audit import TITLE as AUDIT
 from pulmoscope.training.card.audit import audit_section
 from pulmoscope.training.card.hospitals import ROLE, TITLE, left_out_section
 
-_SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
+SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
 _OF_GRADES = (
     "- A grade is the readers' impression of how much of the lungs is affected; the measured percentage stands beside "
     "it in every diagnosis, and a grade that differs from the measured one by more than one is referred."
@@ -100,7 +100,7 @@ def _what(bundle: Bundle, recipe: Recipe) -> list[str]:
     if bundle.imputer:
         text += f" Missing regions are filled by: {bundle.imputer}."
     synthetic = SYNTHETIC_SOURCE in bundle.training_data.get("sources", ())
-    return [f"{recipe.title}. {text}", *(["", _SYNTHETIC] if synthetic else [])]
+    return [f"{recipe.title}. {text}", *(["", SYNTHETIC] if synthetic else [])]
 
 
 def _use(bundle: Bundle) -> list[str]:

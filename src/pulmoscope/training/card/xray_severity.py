@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.xray_severity import MOST_BRIXIA, MOST_EXTENT, MOST_OPACITY, MOST_ZONE
 from pulmoscope.runtime.xray_severity import SeverityModel
+from pulmoscope.training.card.text import SYNTHETIC
 
 _TITLES = {
     "extent": f"Geographic extent, 0 to {MOST_EXTENT:.0f}",
@@ -22,11 +24,15 @@ def severity_card(model: SeverityModel) -> str:
     data, figures = facts["training_data"], facts["figures"]
     normal = ", ".join(f"{name} {count}" for name, count in data["normal"].items()) or "none"
     reads = f"{model.features['name']} {model.features['version']}"
+    of = ", ".join(
+        f"{name} {count}" for group in ("labels", "sources") for name, count in data.get(group, {}).items()
+    )
     lines = [
         f"# {model.name} {model.version}",
         "",
         "> Research use only; not a medical device. A physician must read the image.",
         "",
+        *([SYNTHETIC, ""] if SYNTHETIC_SOURCE in data.get("sources", ()) else []),
         "How ill the lungs of a frontal chest radiograph look: geographic extent, opacity and the Brixia score of six "
         "zones, as readers score them, and a map of opacities.",
         "",
@@ -38,7 +44,7 @@ def severity_card(model: SeverityModel) -> str:
         f"{normal}; {data['boxed']} radiographs with readers' boxes, or none to draw, for the map.",
         f"- **Intervals** are conformal: {model.coverage:.0%} of scores of radiographs like these lie within. On "
         "radiographs of other hospitals nobody has scored any: there the intervals are not checked.",
-        "- **Limits**: nearly all scored radiographs are of COVID-19, of one collection of journal figures. A score "
+        f"- **Limits**: it has learnt from scored radiographs of few kinds and places ({of or 'not stated'}). A score "
         "says how a radiograph looks, not how the patient is; effusion, collapse and devices may count as opacity. "
         "Zones are thirds of the lungs' height, not cut at vessels.",
         f"- **Terms**: {facts['terms'] or 'of the data: not stated'}.",

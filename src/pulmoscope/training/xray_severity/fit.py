@@ -141,6 +141,8 @@ def _counts(material: Material) -> dict[str, Any]:
         "with_zones": int((~np.isnan(scored.zones[:, 0])).sum()),
         "normal": {str(name): int(count) for name, count in zip(hospitals, counts, strict=True)},
         "boxed": material.cells.images,
+        "labels": dict(material.labels),
+        "sources": dict(material.sources),
         "fingerprint": sha256_of(
             "\n".join(sorted(sha256_of_file(one.path) for one in scored.known)).encode()
         ),

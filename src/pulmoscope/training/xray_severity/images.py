@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,11 +110,17 @@ class Cells:
 
 @dataclass(frozen=True)
 class Material:
-    """All that there is to learn from, and by."""
+    """All that there is to learn from, and by.
+
+    Attributes:
+        labels, sources: of scored radiographs that a manifest names: how many of each.
+    """
 
     scored: ScoredImages
     normals: Normals
     cells: Cells
+    labels: Mapping[str, int]
+    sources: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,7 @@ def read_material(
             f"{', '.join(str(table.root) for table in tables)}: {rule} "
             f"(found: {len(known)} of {len(patients)})"
         )
+    named = _named(tables, known)
     tables = [_without(table, known) for table in mapped(tables)]
     rows = _read(model, [(one.path, ()) for one in known], progress)
     if missing := [one.file for one, row in zip(known, rows, strict=True) if row.zones is None]:
@@ -180,7 +188,20 @@ def read_material(
             np.array([normals[index][1].split in LEARNT for index in usable], dtype=bool),
         ),
         _cells(marked),
+        labels=_counted(sample.label for sample in named),
+        sources=_counted(sample.source for sample in named),
     )
+
+
+def _named(tables: Sequence[SampleTable], known: Sequence[Scored]) -> list[Sample]:
+    """What manifests say of the scored radiographs; of each once."""
+    said = {table.path(sample).resolve(): sample for table in tables for sample in table}
+    return [said[one.path] for one in known if one.path in said]
+
+
+def _counted(words: Iterable[str]) -> dict[str, int]:
+    """How often each word occurs, the empty one left out."""
+    return dict(sorted(Counter(word for word in words if word).items()))
 
 
 def _number(value: float | None) -> float:
