@@ -89,12 +89,12 @@ class SeverityReader:
     def _opened(self) -> Model:
         with self._lock:
             if self._features is None:
-                name = self.model.features["name"]
+                name, version, sha256 = (self.model.features[key] for key in ("name", "version", "sha256"))
                 opened = Model.load(name)
                 if not self._reads(opened):
                     raise BundleError(
-                        f"{self.model.folder}: reads the features of {name} {self.model.features['version']}, "
-                        f"and {name} here is {opened.bundle.version}"
+                        f"{self.model.folder}: reads the features of {name} {version} (network {sha256[:12]}); "
+                        f"{name} {opened.bundle.version} here has another network"
                     )
                 self._features = opened
             return self._features
