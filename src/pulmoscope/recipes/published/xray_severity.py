@@ -37,7 +37,7 @@ class XraySeverityRecipe(Named):
     )
     joins_data: ClassVar = False
     features: str = "xray-covid"
-    penalty: Annotated[float, Limits(0)] = 300.0
+    penalty: Annotated[float, Limits(1)] = 300.0
     map_factor: Annotated[float, Limits(0)] = 10.0
     normals: Annotated[float, Limits(0)] = 0.3
     normal_scores: Annotated[float, Limits(0)] = 1.0
