@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
-from pulmoscope.runtime import bundle
+from pulmoscope.runtime import bundle, xray_severity
 
 RUNNER = CliRunner()
 
@@ -45,6 +46,20 @@ def test_a_library_that_can_not_be_loaded_is_one_line(
     broken = [line for line in ended.stdout.splitlines() if line.startswith("broken")]
     assert [line.split()[1] for line in broken] == ["versions", "runtimes"]
     assert all("libGL.so.1" in line for line in broken)
+
+
+def test_a_damaged_severity_model_is_broken(
+    built_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(xray_severity.built_in_severity(), tmp_path / "severity")
+    monkeypatch.setattr(xray_severity, "built_in_severity", lambda: copy)
+    assert RUNNER.invoke(app, ["doctor"]).exit_code == 0
+    (copy / "severity.npz").write_bytes(b"damaged")
+    ended = RUNNER.invoke(app, ["doctor"])
+    assert ended.exit_code == 1
+    (broken,) = [line for line in ended.stdout.splitlines() if line.startswith("broken")]
+    assert "model xray-severity" in broken
+    assert "severity.npz" in broken
 
 
 def test_a_damaged_built_in_model_is_broken(built_in: Path) -> None:

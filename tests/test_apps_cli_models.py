@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.runtime.audited import UNAUDITED
 from pulmoscope.runtime.bundle import Bundle, built_in, load
 from pulmoscope.runtime.model import Model, calibrated
+from pulmoscope.runtime.xray_severity import built_in_severity
 from study_bundles import tiny_study_bundle
 
 RUNNER = CliRunner()
@@ -108,6 +110,22 @@ def test_the_view_network_is_named_and_its_card_shown() -> None:
     ended = RUNNER.invoke(app, ["models", "show", "xray-view"])
     assert ended.exit_code == 0
     assert ended.stdout.startswith("# xray-view")
+
+
+def test_the_severity_model_is_named_shown_and_checked(tmp_path: Path) -> None:
+    assert "models show xray-severity" in RUNNER.invoke(app, ["models", "list"]).stdout
+    reads = load("xray-covid")
+    for name in ("xray-severity", str(shutil.copytree(built_in_severity(), tmp_path / "copy"))):
+        ended = RUNNER.invoke(app, ["models", "show", name])
+        assert ended.exit_code == 0
+        assert reads.files[reads.network] in ended.stdout
+        assert (built_in_severity() / "MODEL_CARD.md").read_text(encoding="utf-8") in ended.stdout
+        ended = RUNNER.invoke(app, ["models", "check", name])
+        assert ended.exit_code == 0
+        assert f"{reads.name} {reads.version}" in ended.stdout
+    (tmp_path / "copy" / "severity.npz").write_bytes(b"another")
+    ended = RUNNER.invoke(app, ["models", "check", str(tmp_path / "copy")])
+    assert isinstance(ended.exception, BundleError)
 
 
 def test_check_passes_a_whole_bundle_and_refuses_a_changed_one(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class SeverityReader:
         if self._reads(model):
             prepared, features = seen.prepared, outputs.features[index]
         else:
-            reader = self._opened()
+            reader = self.open_features()
             prepared = reader.prepare(scan.pixels[0])
             features = reader.predict(prepared.tensor[None]).features[0]
         rows, columns = scan.pixels.shape[1:]
@@ -86,7 +86,12 @@ class SeverityReader:
         """Whether a model's features are those that the severity model learnt from."""
         return model.bundle.files.get(model.bundle.network) == self.model.features["sha256"]
 
-    def _opened(self) -> Model:
+    def open_features(self) -> Model:
+        """The X-ray model whose features are read, opened when it is first asked for.
+
+        Raises:
+            BundleError: it is not there, or another network is.
+        """
         with self._lock:
             if self._features is None:
                 name, version, sha256 = (self.model.features[key] for key in ("name", "version", "sha256"))

@@ -87,14 +87,18 @@ def _packages() -> Iterator[Check]:
 def _versions() -> Iterator[Check]:
     """Package, models and schemas, as ``--version`` tells them; of each model also whether it is whole."""
     from pulmoscope.core.errors import BundleError
+    from pulmoscope.runtime import xray_severity
     from pulmoscope.runtime.bundle import built_in, load
+
+    def version(model: str) -> str:
+        return (xray_severity.load(model) if model == xray_severity.BUILT_IN else load(model)).version
 
     if not built_in():
         yield Check("built-in models", "missing", "none")
     for what, number in versions().items():
         kind, _, name = what.partition(" ")
         try:
-            checked = f"{load(name).version}, all checksums right" if kind == "model" else number
+            checked = f"{version(name)}, all checksums right" if kind == "model" else number
             yield Check(what, "ok", checked)
         except BundleError as error:
             yield Check(what, "broken", str(error))

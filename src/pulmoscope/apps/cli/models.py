@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, check and calibrate models.", no_args_is_help=True)
 
-LUNGS, VIEW = "xray-lungs", "xray-view"
+LUNGS, VIEW, SEVERITY = "xray-lungs", "xray-view", "xray-severity"
 
 
 class HeatMap(StrEnum):
@@ -63,6 +63,9 @@ def list_models() -> None:
     show_table(table)
     typer.echo(f"{LUNGS}: no model, but the lung finder that they use; `pulmoscope models show {LUNGS}`")
     typer.echo(f"{VIEW}: no model, but what says which pictures they refuse; `pulmoscope models show {VIEW}`")
+    typer.echo(
+        f"{SEVERITY}: how ill a radiograph is, from the features of a model; `pulmoscope models show {SEVERITY}`"
+    )
 
 
 @app.command("show")
@@ -73,6 +76,9 @@ def show(model: Name) -> None:
     if model in (LUNGS, VIEW):
         folder = built_in_lung_finder() if model == LUNGS else built_in_view_network()
         typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
+        return
+    if _is_severity(model):
+        _show_severity(model)
         return
     bundle = load(model)
     calibration, thresholds = bundle.calibration, bundle.thresholds
@@ -108,6 +114,16 @@ def check(model: Name) -> None:
     from pulmoscope.runtime.bundle import load
     from pulmoscope.runtime.model import Model
 
+    if _is_severity(model):
+        from pulmoscope.inference.xray_severity import SeverityReader
+
+        reader = SeverityReader.open(model)
+        reads, found = reader.open_features().bundle, reader.model
+        typer.echo(
+            f"{model}: {found.name} {found.version} is whole, and so is {reads.name} {reads.version}, "
+            "whose features it reads"
+        )
+        return
     bundle = load(model)
     answers, is_fit = _black(Model(bundle))
     for name, classes in answers.items():
@@ -116,6 +132,29 @@ def check(model: Name) -> None:
     if not is_fit:
         raise BundleError(f"{model}: the network's gradients do not fit its features and classes")
     typer.echo(f"{model}: {bundle.name} {bundle.version} is whole, {len(bundle.files)} files verified")
+
+
+def _is_severity(model: str) -> bool:
+    """Whether this is a severity model of radiographs: the built-in one, or a run's folder."""
+    from pulmoscope.runtime.xray_severity import MANIFEST
+
+    return model == SEVERITY or (Path(model) / MANIFEST).is_file()
+
+
+def _show_severity(model: str) -> None:
+    """What a severity model reads, and its card, which has its figures."""
+    from pulmoscope.runtime.xray_severity import CARD, load
+
+    found = load(model)
+    reads = found.features
+    lines = {
+        "name": f"{found.name} {found.version}",
+        "sha256": found.identity["sha256"],
+        "reads": f"the features of {reads['name']} {reads['version']} (network {reads['sha256']})",
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:<12} {value}")
+    typer.echo("\n" + (found.folder / CARD).read_text(encoding="utf-8"))
 
 
 def _black(opened: Model) -> tuple[dict[str, int], bool]:
