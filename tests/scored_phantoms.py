@@ -32,7 +32,7 @@ def write(folder: Path, patients: int = 32, normals: int = 10, boxed: int = 4) -
         manifest.append(f"{file},COVID,train,{patient},phantom")
     for number in range(normals):
         file, split = f"well-{number}.png", "train" if number % 2 else "val"
-        _save(folder / file, draw_xray(1000 + number, "Normal", SIZE).image)
+        save(folder / file, draw_xray(1000 + number, "Normal", SIZE).image)
         manifest.append(f"{file},Normal,{split},n{number},{'north' if number < normals // 2 else 'south'}")
     for number in range(boxed):
         file = f"boxed-{number}.png"
@@ -47,7 +47,7 @@ def write(folder: Path, patients: int = 32, normals: int = 10, boxed: int = 4) -
 def _ill(path: Path, seed: int, strength: float) -> tuple[FloatArray, BoolArray]:
     """Draw disease so strongly over a chest; how dense it is at each pixel, and the lungs."""
     ill, well = (draw_xray(seed, finding, SIZE) for finding in ("COVID", "Normal"))
-    _save(path, well.image + strength * (ill.image - well.image))
+    save(path, well.image + strength * (ill.image - well.image))
     return np.asarray(strength * ill.lesions, dtype=np.float32), ill.lungs
 
 
@@ -60,5 +60,5 @@ def _scores(dense: FloatArray, lungs: BoolArray) -> list[float]:
     return [extent, opacity, *(min(3.0, 9 * float(dense[part].mean())) for part in zones.parts)]
 
 
-def _save(path: Path, pixels: FloatArray) -> None:
+def save(path: Path, pixels: FloatArray) -> None:
     Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)).save(path)

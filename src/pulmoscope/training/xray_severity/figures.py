@@ -17,7 +17,7 @@ from pulmoscope.core.xray_severity import ZONES
 from pulmoscope.evaluation.bootstrap import Values, Weights, estimates, units
 from pulmoscope.recipes.published.xray_severity import XraySeverityRecipe
 from pulmoscope.runtime.xray_severity import MOST, Widths
-from pulmoscope.training.xray_severity.images import Material, Normals, ScoredImages
+from pulmoscope.training.xray_severity.images import Material, ScoredImages
 from pulmoscope.training.xray_severity.network import dealt, fit_network
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ def true_scores(scored: ScoredImages) -> dict[str, Floats]:
 
 def cross_validated(recipe: XraySeverityRecipe, material: Material, extra: FloatArray) -> HeldOut:
     """Leave each fold of patients out once."""
-    scored, normals = material.scored, _learnt(material.normals)
+    scored, normals = material.scored, material.normals.of_training
     truth = true_scores(scored)
     folds = np.zeros(len(scored.known), dtype=np.intp)
     scores = {name: np.full_like(values, np.nan) for name, values in truth.items()}
@@ -192,11 +192,11 @@ def normal_figures(recipe: XraySeverityRecipe, material: Material, extra: FloatA
     radiographs that it has not learnt from; None where it has learnt from none, or from all.
     """
     normals = material.normals
-    whole = fit_network(recipe, material.scored, _learnt(normals), extra)
+    whole = fit_network(recipe, material.scored, normals.of_training, extra)
     figures = {}
     for hospital in np.unique(normals.hospitals):
         there = normals.hospitals == hospital
-        without = fit_network(recipe, material.scored, _learnt(normals[~there]), extra)
+        without = fit_network(recipe, material.scored, normals[~there].of_training, extra)
         unseen = there & ~normals.learnt
         is_known = unseen.any() and (there & normals.learnt).any()
         figures[str(hospital)] = {
@@ -214,10 +214,6 @@ def _means(scores: Mapping[str, Floats], seed: int) -> dict[str, Any]:
 
     found = estimates(statistics, np.arange(count, dtype=np.intp), RESAMPLES, seed)
     return {"images": count, **{str(name): estimate.plain() for name, estimate in found.items()}}
-
-
-def _learnt(normals: Normals) -> Normals:
-    return normals[normals.learnt]
 
 
 def prediction_rows(held: HeldOut, scored: ScoredImages) -> tuple[list[str], list[list[object]]]:

@@ -75,21 +75,16 @@ def train_xray_severity(
     claim_folder(run, MANIFEST, force)
     reader = Model.load(recipe.features)
     material = read_material(recipe, tables, reader, progress)
-    learnt = material.normals[material.normals.learnt]
     layer = fit_map(material.cells, material.scored.seen.straight.shape[2])
     extra = map_feature(recipe, layer, material.cells)
     held = cross_validated(recipe, material, extra)
-    fitted = fit_network(recipe, material.scored, learnt, extra)
+    fitted = fit_network(recipe, material.scored, material.normals.of_training, extra)
     weights = _packed(fitted.zone_weights, layer)
     model = SeverityModel(
         folder=run,
         name=recipe.name,
         version=release or sha256_of(weights)[:12],
-        features={
-            "name": reader.bundle.name,
-            "version": reader.bundle.version,
-            "sha256": reader.bundle.files[reader.bundle.network],
-        },
+        features=_identity(reader),
         zone=fitted.zone,
         extent=fitted.extent,
         opacity=fitted.opacity,
@@ -109,12 +104,22 @@ def train_xray_severity(
             "software": {"pulmoscope": VERSION},
         },
     )
-    write_bytes(run / WEIGHTS, weights)
-    columns, rows = prediction_rows(held, material.scored)
-    write_text(run / PREDICTIONS, csv_text(columns, rows))
-    write_text(run / CARD, severity_card(model))
-    write_json(run / MANIFEST, manifest(model, sha256_of_file(run / WEIGHTS)))
+    _write(model, weights, csv_text(*prediction_rows(held, material.scored)))
     return load(run)
+
+
+def _write(model: SeverityModel, weights: bytes, predictions: str) -> None:
+    """Write a model's files, the manifest last."""
+    write_bytes(model.folder / WEIGHTS, weights)
+    write_text(model.folder / PREDICTIONS, predictions)
+    write_text(model.folder / CARD, severity_card(model))
+    write_json(model.folder / MANIFEST, manifest(model, sha256_of(weights)))
+
+
+def _identity(reader: Model) -> dict[str, str]:
+    """Which X-ray model's features are read."""
+    bundle = reader.bundle
+    return {"name": bundle.name, "version": bundle.version, "sha256": bundle.files[bundle.network]}
 
 
 def _packed(zone: FloatArray, cells: FloatArray) -> bytes:

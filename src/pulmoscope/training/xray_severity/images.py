@@ -89,6 +89,11 @@ class Normals:
     hospitals: npt.NDArray[np.str_]
     learnt: npt.NDArray[np.bool_]
 
+    @property
+    def of_training(self) -> Normals:
+        """Those that the network may learn from."""
+        return self[self.learnt]
+
     def __getitem__(self, chosen: npt.NDArray[np.generic]) -> Normals:
         return Normals(self.seen[chosen], self.hospitals[chosen], self.learnt[chosen])
 
