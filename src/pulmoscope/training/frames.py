@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import DatasetError, InputError, RecipeError
 from pulmoscope.core.files import write_bytes
-from pulmoscope.core.types import Box, FloatArray
+from pulmoscope.core.types import Box, FloatArray, Scan
 from pulmoscope.datasets.hospitals import hospital_of, without
 from pulmoscope.datasets.labels import LabelMap, learnable, mapped_labels, soft_labels, targets
 from pulmoscope.datasets.table import Sample, SampleTable
@@ -252,6 +252,11 @@ def read_all(table: SampleTable, read: Callable[[Sample], T], progress: bool) ->
     return [item for item in items if not isinstance(item, InputError)]
 
 
+def as_stored(scan: Scan) -> bool:
+    """Whether a radiograph's pixels lie where its file has them, so that a reader's boxes fit."""
+    return not any(flag.code in ("turned", "resampled") for flag in scan.remarks)
+
+
 def lung_finder() -> Path:
     """The lung finder that comes with the package.
 
@@ -287,12 +292,12 @@ class _Framer:
             return image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8), False
         rows, columns = pixels.shape
         opacities = np.zeros((rows, columns), dtype=np.float32)
-        as_stored = not any(flag.code in ("turned", "resampled") for flag in scan.remarks)
-        for left, top, right, bottom in sample.boxes if as_stored else ():
+        stored = as_stored(scan)
+        for left, top, right, bottom in sample.boxes if stored else ():
             down, across = (max(0, int(first)) for first in (top, left))
             opacities[down : max(0, int(np.ceil(bottom))), across : max(0, int(np.ceil(right)))] = 1
         whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
-        boxed = as_stored and bool(sample.boxes)
+        boxed = stored and bool(sample.boxes)
         return image, _map(whole, framed.box), _map(opacities, framed.box), boxed
 
 

@@ -39,7 +39,8 @@ def command(
 
     The folder of the run is then a model that `diagnose` and `evaluate` take. A run that was killed goes on with
     --resume and ends with the same weights. `xray-lungs` trains the lung finder, on radiographs with masks, `xray-view`
-    the view network, on pictures of every kind; the recipes of three levels and of severity learn from CT studies.
+    the view network, on pictures of every kind, `xray-severity` how ill a radiograph is, on radiographs with readers'
+    scores; the recipes of three levels and of `ct-severity` learn from CT studies.
     """
     typed: dict[str, object] = {"--folds": folds, "--resume": resume, "--terms": terms, "--release": release}
     typed |= {"--workers": machine.workers, "--processes": machine.processes > 1}

@@ -17,13 +17,13 @@ from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.hospitals import hospital_of, mapped
 from pulmoscope.datasets.scores import Scored, read_scores, together
 from pulmoscope.datasets.table import Boxes, Sample, SampleTable
-from pulmoscope.io import read_pixels
+from pulmoscope.io import read_xray
 from pulmoscope.preprocess.framing import crop
 from pulmoscope.recipes.published.xray_severity import XraySeverityRecipe
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.xray_severity import pooled
 from pulmoscope.segment.xray_zones import lung_zones, zone_weights
-from pulmoscope.training.frames import read_all
+from pulmoscope.training.frames import as_stored, read_all
 
 LEAST = 30
 """Fewer scored radiographs, or patients with them, are too few."""
@@ -134,7 +134,7 @@ class _Features:
 
     Attributes:
         zones: float32 (2, 6, channels), of itself and mirrored; None where no lungs are seen.
-        maps: float32 (channels, rows, columns).
+        maps: float32 (channels, rows, columns); None where nobody asked, or boxes don't fit.
         covered: float32 (rows, columns), the fraction of each cell that lies in boxes.
     """
 
@@ -269,7 +269,8 @@ def _read(
 
 
 def _look(model: Model, path: Path, boxes: Boxes, keep_cells: bool) -> _Features:
-    pixels = read_pixels(path)
+    scan = read_xray(path)
+    pixels = scan.pixels[0]
     prepared = model.prepare(pixels)
     maps = model.predict(np.stack([prepared.tensor, prepared.tensor[:, :, ::-1]])).features
     cells = (maps.shape[2], maps.shape[3])
@@ -279,7 +280,7 @@ def _look(model: Model, path: Path, boxes: Boxes, keep_cells: bool) -> _Features
     if found is not None:
         weights = zone_weights(found, box, (pixels.shape[0], pixels.shape[1]), cells)
         zones = np.stack([pooled(maps[0], weights), pooled(maps[1], weights[:, :, ::-1])])
-    if not keep_cells:
+    if not keep_cells or (boxes and not as_stored(scan)):
         return _Features(zones)
     covered = np.zeros(pixels.shape, dtype=np.float32)
     for corners in boxes:
@@ -295,9 +296,9 @@ def _zones(rows: Sequence[_Features]) -> Zones:
 
 
 def _cells(rows: Sequence[_Features]) -> Cells:
-    if not rows:
-        return Cells(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32), 0)
     maps = [row.maps for row in rows if row.maps is not None]
+    if not maps:
+        return Cells(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32), 0)
     features = np.concatenate([one.reshape(one.shape[0], -1).T for one in maps])
     covered = np.concatenate([row.covered.ravel() for row in rows if row.covered is not None])
-    return Cells(features, covered, len(rows))
+    return Cells(features, covered, len(maps))
