@@ -29,6 +29,7 @@ from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.xray_severity import CARD, MANIFEST, WEIGHTS, SeverityModel, load, manifest
 from pulmoscope.training.card.xray_severity import severity_card
 from pulmoscope.training.xray_severity.figures import (
+    HeldOut,
     cross_validated,
     normal_figures,
     prediction_rows,
@@ -95,17 +96,22 @@ def train_xray_severity(
         facts={
             "recipe": _recipe(recipe),
             "training_data": _counts(material),
-            "figures": {
-                "cross_validated": scored_figures(recipe, held, material.scored),
-                "normals": normal_figures(recipe, material, extra),
-            },
-            "terms": terms,
-            "command": command,
-            "software": {"pulmoscope": VERSION},
+            "figures": _figures(recipe, material, extra, held),
+            **{"terms": terms, "command": command, "software": {"pulmoscope": VERSION}},
         },
     )
     _write(model, weights, csv_text(*prediction_rows(held, material.scored)))
     return load(run)
+
+
+def _figures(
+    recipe: XraySeverityRecipe, material: Material, extra: FloatArray, held: HeldOut
+) -> dict[str, Any]:
+    """What the model is worth."""
+    return {
+        "cross_validated": scored_figures(recipe, held, material.scored),
+        "normals": normal_figures(recipe, material, extra),
+    }
 
 
 def _write(model: SeverityModel, weights: bytes, predictions: str) -> None:
