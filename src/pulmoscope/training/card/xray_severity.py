@@ -24,8 +24,10 @@ def severity_card(model: SeverityModel) -> str:
     data, figures = facts["training_data"], facts["figures"]
     normal = ", ".join(f"{name} {count}" for name, count in data["normal"].items()) or "none"
     reads = f"{model.features['name']} {model.features['version']}"
-    of = ", ".join(
-        f"{name} {count}" for group in ("labels", "sources") for name, count in data.get(group, {}).items()
+    kinds = "; ".join(
+        ", ".join(f"{name} {count}" for name, count in data[group].items())
+        for group in ("labels", "sources")
+        if data.get(group)
     )
     lines = [
         f"# {model.name} {model.version}",
@@ -44,7 +46,7 @@ def severity_card(model: SeverityModel) -> str:
         f"{normal}; {data['boxed']} radiographs with readers' boxes, or none to draw, for the map.",
         f"- **Intervals** are conformal: {model.coverage:.0%} of scores of radiographs like these lie within. On "
         "radiographs of other hospitals nobody has scored any: there the intervals are not checked.",
-        f"- **Limits**: it has learnt from scored radiographs of few kinds and places ({of or 'not stated'}). A score "
+        f"- **Limits**: it has learnt from scored radiographs of few kinds ({kinds or 'not stated'}). A score "
         "says how a radiograph looks, not how the patient is; effusion, collapse and devices may count as opacity. "
         "Zones are thirds of the lungs' height, not cut at vessels.",
         f"- **Terms**: {facts['terms'] or 'of the data: not stated'}.",
