@@ -11,7 +11,7 @@ from pulmoscope.core.errors import BundleError
 from pulmoscope.core.types import Modality, Scan, SourceFile
 from pulmoscope.core.xray_severity import ZONES, XraySeverity
 from pulmoscope.inference.image import look_at_image
-from pulmoscope.inference.xray_severity import SeverityReader
+from pulmoscope.inference.xray_severity import MAP_SIDE, SeverityReader
 from pulmoscope.runtime.model import Model
 from pulmoscope.segment.xray_zones import lung_zones
 from xray_severity_models import write
@@ -62,9 +62,23 @@ def test_the_features_of_the_diagnosis_are_used_again(read: Model, tmp_path: Pat
     assert (found.extent.low, found.extent.high) == pytest.approx((3, 7))
     assert found.coverage == 0.9
     assert found.model["name"] == "tiny-severity"
-    assert found.cells.shape == (4, 4)
-    np.testing.assert_allclose(found.cells, 1 / (1 + np.exp(-1)), atol=1e-6)
     assert found.limits == ()
+
+
+def test_the_map_is_what_the_features_say_in_the_lungs_and_nothing_far_from_them(
+    read: Model, tmp_path: Path
+) -> None:
+    found = known(estimated(SeverityReader(write(tmp_path, read.bundle)), read, scan(), 1.0))
+    assert found.cells.shape == (MAP_SIDE, MAP_SIDE)
+    top, left, height, width = found.box
+    down = top + (np.arange(MAP_SIDE) + 0.5) * height / MAP_SIDE
+    across = left + (np.arange(MAP_SIDE) + 0.5) * width / MAP_SIDE
+    inside = found.cells[np.ix_((down > 50) & (down < 150), (across > 40) & (across < 70))]
+    assert inside.size
+    np.testing.assert_allclose(inside, 1 / (1 + np.exp(-1)), atol=1e-4)
+    between = found.cells[np.ix_((down > 50) & (down < 150), (across > 98) & (across < 102))]
+    assert between.size
+    assert between.max() < 0.03  # 18 px and more away, of 200: less than e^-3.2 of it
 
 
 def test_of_a_model_with_other_features_those_of_the_right_one_are_computed(

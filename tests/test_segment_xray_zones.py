@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.core.xray_severity import ZONES
-from pulmoscope.segment.xray_zones import LungZones, lung_zones, zone_weights
+from pulmoscope.segment.xray_zones import LungZones, lung_zones, nearness, zone_weights
 
 OTHER_SIDE = dict(zip("ABCDEF", "DEFABC", strict=True))
 
@@ -102,6 +102,17 @@ def test_weights_by_hand() -> None:
 def test_a_zone_beyond_what_the_network_saw_counts_alike_in_all_cells() -> None:
     weights = zone_weights(zones_of(two_lungs()), Box(0, 0, 100, 50), (100, 100), (4, 4))
     np.testing.assert_allclose(weights[ZONES.index("E")], 1 / 16, atol=1e-6)
+
+
+def test_nearness_by_hand() -> None:
+    """1 in the lungs; 5 columns beside them, of 100, 1/e, and 10 columns, e to the minus 4."""
+    found = nearness(zones_of(two_lungs()), Box(0, 0, 100, 100), (100, 100), 100)
+    np.testing.assert_allclose(found[20:80, 15:40], 1, atol=1e-6)
+    np.testing.assert_allclose(found[30:70, [44, 55]], np.exp(-1), atol=0.02)
+    np.testing.assert_allclose(found[30:70, 49], np.exp(-4), atol=0.01)
+    assert found[:, 99].max() < 1e-3
+    half = nearness(zones_of(two_lungs()), Box(0, -100, 100, 100), (100, 100), 10)
+    assert not half.any()  # beyond the radiograph
 
 
 @given(
