@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 from pulmoscope.core.change import Verdict
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Modality, Scan, SourceFile, Units
-from pulmoscope.inference.change import measured_alone, verdict_of
+from pulmoscope.inference.change.ct import measured_alone, verdict_of
 from pulmoscope.phantoms.ct.acquisition import draw_nuisances
 from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.phantoms.ct.grades import GRADES

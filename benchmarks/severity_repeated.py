@@ -19,7 +19,7 @@ import numpy as np
 
 from pulmoscope.core.change import MeasuredCt
 from pulmoscope.core.types import Scan
-from pulmoscope.inference.change import change_of, measured_alone
+from pulmoscope.inference.change.ct import change_of, measured_alone
 from pulmoscope.io import read_scan
 
 NOISE_HU, LIGHT_HU, BREATHED_OUT = 20.0, -300.0, (0.1, 0.2)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.facts import Facts
 from pulmoscope.core.types import (
     Decision,
     Diagnosis,
@@ -153,7 +153,7 @@ def a_ct_diagnosis(
         Units.HU,
         Geometry((-173.0, -151.0, CT_BOTTOM_MM), (0, 0, CT_STEP_MM), (0, 5.5, 0), (5.5, 0, 0)),
         z_mm,
-        facts=CtFacts("soft", "D40S", 2.0, CT_INSTANCES, "2020-03-05"),
+        facts=Facts("soft", "D40S", 2.0, CT_INSTANCES, "2020-03-05"),
     )
     return replace(
         a_diagnosis(flags=flags, decision=decision),

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from ct_series import drawn_hu, enhanced, file_bytes, item, slice_datasets, write_series, write_slices
-from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.facts import Facts
 from pulmoscope.io import read_scan
 
 
@@ -17,7 +17,7 @@ def test_what_a_series_says_of_itself(tmp_path: Path) -> None:
     # The drawn series is scanned from the head: its lowest slice has the highest number.
     assert facts is not None
     assert len(facts.patient) == 64  # a checksum
-    assert replace(facts, patient="") == CtFacts("lung", "B70F", 1.5, tuple(range(16, 0, -1)), "2020-03-05")
+    assert replace(facts, patient="") == Facts("lung", "B70F", 1.5, tuple(range(16, 0, -1)), "2020-03-05")
     assert "2020" not in repr(facts)
 
 
@@ -74,7 +74,7 @@ def test_frames_of_one_file_have_thickness_and_kernel_and_no_numbers(tmp_path: P
     (tmp_path / "enhanced").write_bytes(file_bytes(dataset))
     facts = read_scan(tmp_path / "enhanced").facts
     assert facts is not None
-    assert replace(facts, patient="") == CtFacts("lung", "FC51", 4.0)
+    assert replace(facts, patient="") == Facts("lung", "FC51", 4.0)
 
 
 def test_a_volume_without_dicom_has_no_facts(tmp_path: Path) -> None:

@@ -432,3 +432,15 @@ def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_picture_renamed_dicom_is_no_dicom() -> None:
     with pytest.raises(InputError):
         decode(encoded(RAMP, "PNG"), "x.dcm")
+
+
+def test_whose_and_when_a_radiograph_is_can_be_compared_and_not_read() -> None:
+    one, same = made(StudyDate="20200314"), made(StudyDate="20200401")
+    other, unknown = made(PatientID="ANOTHER"), made(PatientID=None)
+    facts = [picture.facts for picture in (one, same, other, unknown)]
+    assert None not in facts
+    assert [known and known.study_date for known in facts] == ["2020-03-14", "2020-04-01", "", ""]
+    ids = [known and known.patient for known in facts]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[3] == ""
+    assert not any(word in f"{facts} {ids}" for word in ("SECRET", "ANOTHER", "2020"))

@@ -22,11 +22,11 @@ import pulmoscope
 from bundles import slice_model, tiny_bundle
 from chests import chest
 from ct_series import write_series
-from pulmoscope.core.change import Change, Verdict
+from pulmoscope.core.change import CtChange, Verdict
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Diagnosis, Quality
-from pulmoscope.inference.change import (
+from pulmoscope.inference.change.ct import (
     SAME_PATIENT,
     change_of,
     difference_interval,
@@ -35,8 +35,8 @@ from pulmoscope.inference.change import (
 )
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
+from pulmoscope.pipeline.change.ct_pictures import corresponding, slice_pairs
 from pulmoscope.pipeline.change.earlier import Earlier
-from pulmoscope.pipeline.change.pictures import corresponding, slice_pairs
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose, diagnose_many
 from pulmoscope.report.page import summary
@@ -95,12 +95,12 @@ def worse(model: Model, small: Path, large: Path) -> Diagnosis:
     return diagnose(large, model, earlier=small, explain=False)
 
 
-def changed(now: Path, earlier: Path) -> Change:
+def changed(now: Path, earlier: Path) -> CtChange:
     """The change by the measures alone."""
     return change_of(*(measured_alone(read_scan(folder)) for folder in (now, earlier)))
 
 
-def codes(change: Change) -> list[str]:
+def codes(change: CtChange) -> list[str]:
     return [flag.code for flag in change.flags]
 
 

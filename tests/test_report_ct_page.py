@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diagnoses import CARD, SYNTHETIC, UNCHECKED, UNDEREXPOSED, a_ct_diagnosis, a_ct_of_pictures, a_diagnosis
-from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.facts import Facts
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.types import Decision, Diagnosis, SliceResult
 from pulmoscope.report.ct_page import CtPictures, Cut, acquisition, cut_marks, findings, geometry, to_html
@@ -300,12 +300,12 @@ def test_how_a_series_was_made_is_told_and_its_date_only_where_asked() -> None:
     assert "2020-03-05" not in page_of(a_ct_diagnosis())
     assert "2020-03-05" in dict(acquisition(scan, show_date=True)).values()
     assert acquisition(replace(scan, facts=None), show_date=True) == []
-    assert acquisition(replace(scan, facts=CtFacts()), show_date=True) == []
+    assert acquisition(replace(scan, facts=Facts()), show_date=True) == []
 
 
 def test_slices_that_touch_overlap_or_leave_gaps_are_told_apart() -> None:
     scan = a_ct_diagnosis().scan  # slices are 5 mm apart
-    said = [dict(acquisition(replace(scan, facts=CtFacts(thickness_mm=mm)))) for mm in (2.0, 5.0, 7.5)]
+    said = [dict(acquisition(replace(scan, facts=Facts(thickness_mm=mm)))) for mm in (2.0, 5.0, 7.5)]
     assert len({words["Thickness of a slice"].partition("mm, ")[2] for words in said}) == 3
 
 

@@ -1,4 +1,4 @@
-"""How a CT differs from an earlier one of the same patient."""
+"""How a scan differs from an earlier one of the same patient: a CT by what was measured, a radiograph by its scores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.severity import CONSOLIDATION, GLASS, SeverityMasks, SeverityMeasure
+from pulmoscope.core.xray_severity import Estimate, XraySeverity
 
 if TYPE_CHECKING:
     from pulmoscope.core.types import Flag, Quality, Scan
@@ -25,12 +26,12 @@ LESIONS: Mapping[str, tuple[int, ...]] = {
 
 
 class Verdict(StrEnum):
-    """Whether more or less of the lungs is affected than in the earlier CT."""
+    """Whether the lungs are more or less affected than in the earlier scan."""
 
     MORE = "more"
     LESS = "less"
     UNCLEAR = "no-clear-change"
-    """The difference lies within what the measure may err by."""
+    """The difference lies within what both measures or estimates may err by."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class MeasuredCt:
 
 
 @dataclass(frozen=True)
-class Change:
+class CtChange:
     """A CT beside an earlier one of the same patient.
 
     Attributes:
@@ -79,3 +80,56 @@ class Change:
     interval: tuple[float, float]
     days: int | None
     flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredXray:
+    """One of two radiographs that are compared.
+
+    Attributes:
+        scan, quality: as they were diagnosed.
+        severity: how ill its lungs are.
+    """
+
+    scan: Scan
+    quality: Quality
+    severity: XraySeverity
+
+    @cached_property
+    def lungs(self) -> tuple[int, int, int, int]:
+        """The box around all zones: top, left, height, width in px of the scan."""
+        zones = self.severity.zones.values()
+        top, left = min(zone.top for zone in zones), min(zone.left for zone in zones)
+        bottom = max(zone.top + zone.height for zone in zones)
+        right = max(zone.left + zone.width for zone in zones)
+        return top, left, bottom - top, right - left
+
+
+@dataclass(frozen=True)
+class XrayChange:
+    """A radiograph beside an earlier one of the same patient.
+
+    Each difference is now less then, in points, with between what the difference of the readers' own scores lies.
+
+    Attributes:
+        earlier, now: both, with their scores.
+        verdict: whether the lungs are more or less affected.
+        extent, opacity, brixia: the differences of the scores of the whole radiograph.
+        zones: one of :data:`~pulmoscope.core.xray_severity.ZONES` → the difference of its score.
+        days: between the two studies; None where a date is not known.
+        flags: why the two can't be compared well; empty where nothing speaks against it.
+    """
+
+    earlier: ScoredXray
+    now: ScoredXray
+    verdict: Verdict
+    extent: Estimate
+    opacity: Estimate
+    brixia: Estimate
+    zones: Mapping[str, Estimate]
+    days: int | None
+    flags: tuple[Flag, ...] = ()
+
+
+Change = CtChange | XrayChange
+"""What has changed, by the kind of both scans."""

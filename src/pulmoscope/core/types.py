@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.change import Change
-from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.facts import Facts
 from pulmoscope.core.outcome import Outcome
 from pulmoscope.core.severity import SeverityMasks, SeverityMeasure
 from pulmoscope.core.values import LinkedValues
@@ -176,7 +176,7 @@ class Scan:
             two. None where the files don't say.
         view: ``PA``, ``AP``, ``LL`` … where the file says, else None.
         remarks: what the reader had to do or noticed, as flags.
-        facts: of a DICOM series, how it was made; None for anything else.
+        facts: of DICOM, how and when it was made; None for anything else.
     """
 
     name: str
@@ -189,7 +189,7 @@ class Scan:
     z_mm: tuple[float, ...] | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
-    facts: CtFacts | None = None
+    facts: Facts | None = None
 
     @property
     def source(self) -> str:
@@ -362,7 +362,7 @@ class Diagnosis:
         imputed: of a CT, what was missing; the scan's pixels are filled in there. None where nothing was.
         lungs: of an X-ray, where the lung finder sees lungs, bool over the whole image, of any size; None where it
             sees none, or there is no finder.
-        change: of a CT, what has changed since an earlier one of the same patient; None where none was given.
+        change: what has changed since an earlier scan of the same patient and kind; None where none was given.
         values: of the patient, from a file that was given beside the image; None where none was.
         outcome: that ``values`` and the image predict; None where no model of one was given.
     """

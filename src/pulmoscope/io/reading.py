@@ -205,4 +205,5 @@ def _scan(entry: Entry) -> Scan:
         spacing_mm=picture.spacing_mm and (0.0, *picture.spacing_mm),
         view=picture.view,
         remarks=picture.remarks,
+        facts=picture.facts,
     )

@@ -9,13 +9,13 @@ from datetime import timedelta
 from pydicom.dataset import Dataset
 
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.files import sha256_of
 from pulmoscope.core.values import Moment
 from pulmoscope.io.ct.header import read_dataset
 from pulmoscope.io.dicom_rules import code
 from pulmoscope.io.formats import HEAD, format_of
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.patient_age import age, iso_date
+from pulmoscope.io.patient_facts import patient_sum
 
 _KINDS = ("Acquisition", "Content", "Series", "Study")
 """Of dates and times, the nearest to the exposure first."""
@@ -59,9 +59,9 @@ def subject_of(entry: Entry) -> Subject:
         return Subject()
     except Exception:  # damaged bytes raise errors of any class; what reads the image says what is wrong
         return Subject()
-    years, sex, patient = age(dataset), code(dataset, "PatientSex"), str(dataset.get("PatientID", "")).strip()
+    years, sex = age(dataset), code(dataset, "PatientSex")
     return Subject(
-        sha256_of(patient.encode()) if patient else "",
+        patient_sum(str(dataset.get("PatientID", ""))),
         _taken(dataset),
         None if years is None else years[0],
         sex if sex in ("M", "F") else "",

@@ -98,7 +98,8 @@ def diagnose(
         modality: what pictures are: ``ct``: a folder's are the slices of one CT; else each is a radiograph.
         explain: also compute heat maps: of an X-ray for the most probable class and every other of at least 5 %, of a
             CT for its most suspicious slices.
-        earlier: an earlier CT of the same patient, to compare a CT with; gives ``Diagnosis.change``.
+        earlier: an earlier CT of the same patient, to compare a CT with; an earlier radiograph, to compare a
+            radiograph with; gives ``Diagnosis.change``.
         values: a file of the patient's values (CSV, FHIR R4 Bundle), or one that was read; gives ``Diagnosis.values``.
 
     Raises:
@@ -116,7 +117,7 @@ def diagnose(
     if scan.modality is Modality.CT:
         found = diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
     else:
-        found = diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain)
+        found = diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
     return with_values(found, given, values)
 
 
@@ -130,7 +131,7 @@ class Run:
         reports: whose page is written.
         series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
         naming: what the inputs are called in the results.
-        earlier: an earlier CT, which the run's only input is compared with.
+        earlier: an earlier scan, which the run's only input is compared with.
         survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
         show_date: pages of CTs tell the date of the study, which may identify a patient.
         values: the patients' values that are linked to the inputs.
@@ -335,7 +336,7 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Fla
 
     if scan.modality is Modality.CT:
         return diagnose_ct(scan, model, read_s=read_s, wanted=wanted, earlier=before)
-    return diagnose_xray(scan, model, read_s=read_s, limits=limits, wanted=wanted)
+    return diagnose_xray(scan, model, read_s=read_s, limits=limits, wanted=wanted, earlier=before)
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:

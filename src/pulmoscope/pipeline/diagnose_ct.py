@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.change import Change
+from pulmoscope.core.change import CtChange
 from pulmoscope.core.classes import is_positive, suspicion
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.software import versions_with
 from pulmoscope.core.types import Diagnosis, Explanation, FloatArray, Prediction, Scan, SliceResult
 from pulmoscope.inference.answer import CtAnswer, named
-from pulmoscope.inference.change import change_of, measured_alone, to_compare
+from pulmoscope.inference.change.ct import change_of, measured_alone, to_compare
 from pulmoscope.inference.ct import CtResult, infer
 from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.missing import imputed
@@ -83,7 +83,7 @@ def diagnose_ct(
     return replace(diagnosis, explanations=tuple(maps), timings_s=timings_s)
 
 
-def _change(seen: SeenCt, result: CtResult, earlier: Scan) -> Change:
+def _change(seen: SeenCt, result: CtResult, earlier: Scan) -> CtChange:
     """What has changed since an earlier CT, which is measured as this one was."""
     now = to_compare(seen, result.quality, result.severity, result.masks)
     with about_earlier(seen.scan):

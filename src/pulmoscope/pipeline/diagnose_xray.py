@@ -18,6 +18,7 @@ from pulmoscope.explain.maps import Viewed, maps
 from pulmoscope.inference.decision import normal_lungs
 from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.inference.xray_severity import SeverityReader
+from pulmoscope.pipeline.change.xray import compared
 from pulmoscope.pipeline.diagnose_ct import card
 from pulmoscope.runtime.model import Model, Outputs
 from pulmoscope.runtime.xray_severity import built_in_severity
@@ -36,6 +37,7 @@ def diagnose_xray(
     read_s: float = 0.0,
     limits: tuple[Flag, ...] = (),
     wanted: Callable[[Prediction], bool] = lambda _: True,
+    earlier: Scan | None = None,
 ) -> Diagnosis:
     """Diagnose a radiograph.
 
@@ -45,6 +47,10 @@ def diagnose_xray(
         read_s: what reading took, for the timings.
         limits: what there is to know of the place that it is of.
         wanted: whether to compute heat maps.
+        earlier: an earlier radiograph of the same patient, to compare this one with.
+
+    Raises:
+        UnsuitableError: one of the two can't be compared.
     """
     start = perf_counter()
     seen = look_at_image(scan, model)
@@ -65,6 +71,8 @@ def diagnose_xray(
         card=card(model) | {"severity": _severity_record()},
         xray_severity=severity,
     )
+    if earlier is not None:
+        diagnosis = compared(diagnosis, lambda: diagnose_xray(earlier, model, wanted=lambda _: False))
     return _explained(diagnosis, seen, answer, model) if wanted(prediction) else diagnosis
 
 

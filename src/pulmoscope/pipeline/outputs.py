@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from pulmoscope import __version__
+from pulmoscope.core.change import XrayChange
 from pulmoscope.core.errors import OutputExistsError, ResourceError
 from pulmoscope.core.files import sweep, write_bytes, write_json, write_text
 from pulmoscope.core.types import Box, Diagnosis, Flag, FloatArray, Modality, Scan
@@ -37,6 +38,7 @@ from pulmoscope.explain.gradcam import place
 from pulmoscope.explain.overlay import overlay, png
 from pulmoscope.io.inputs import Sources
 from pulmoscope.io.slice_pictures import SLICE
+from pulmoscope.pipeline.change.xray import xray_pair
 from pulmoscope.pipeline.clinical.outcome import same_beside
 from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import STRANGE
@@ -129,7 +131,7 @@ def kept(
         sources: the files, and what there was to remark about them without decoding any.
         limits: of the place that they are of: one that a survey did not find before, or finds no more, is no matter of
             the files.
-        earlier: the checksums of the files of the earlier CT that it is compared with; empty: with none.
+        earlier: the checksums of the files of the earlier scan that it is compared with; empty: with none.
         show_date: whether a CT's page is to tell the date of the study.
         values: what the patient's values are to be linked from; None: from nothing.
     """
@@ -165,7 +167,7 @@ def _page_tells_date(folder: Path) -> bool | None:
 
 
 def _earlier_sums(change: Mapping[str, Any] | None) -> list[str]:
-    """The checksums of the earlier CT's files that a ``diagnosis.json`` names."""
+    """The checksums of the earlier scan's files that a ``diagnosis.json`` names."""
     return [] if change is None else [file["sha256"] for file in change["earlier"]["files"]]
 
 
@@ -230,6 +232,7 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
         scale=colour_scale() if heats or severity else "",
         lungs="" if diagnosis.lungs is None else data_jpeg(edged(grey(pixels), diagnosis.lungs, LUNGS)),
         opacity="" if opacity is None else data_jpeg(overlay(pixels, opacity, _STRENGTH)),
+        change=xray_pair(diagnosis.change) if isinstance(diagnosis.change, XrayChange) else None,
     )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from pulmoscope.core.change import CtChange
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.types import NOT_FILLED, Diagnosis, Imputed, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
-from pulmoscope.report.change import SlicePair, change_section
+from pulmoscope.report.change.ct import SlicePair, change_section
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import spelt_out
 from pulmoscope.report.page import facts
@@ -168,7 +169,9 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = Fal
         unlike=any(one.kind == "anomaly" for one in diagnosis.explanations),
         severity=None if diagnosis.severity is None else _severity(diagnosis),
         affected=[(slices[index], *pair) for index, pair in pictures.affected.items()],
-        change=None if diagnosis.change is None else change_section(diagnosis.change, pictures.pairs),
+        change=change_section(diagnosis.change, pictures.pairs)
+        if isinstance(diagnosis.change, CtChange)
+        else None,
         grey=pictures.grey,
         imputed=pictures.imputed,
         dated=DATED if show_date else "",

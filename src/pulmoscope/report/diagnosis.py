@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.change import Change
-from pulmoscope.core.ct_facts import CtFacts
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import NOTICE, sha256_of_all
 from pulmoscope.core.types import (
@@ -25,7 +24,7 @@ from pulmoscope.core.types import (
     SliceResult,
     Subject,
 )
-from pulmoscope.report.change import change_json
+from pulmoscope.report.change.plain import change_json
 from pulmoscope.report.outcome import outcome_json
 from pulmoscope.report.severity import severity_json
 from pulmoscope.report.values import values_json
@@ -61,7 +60,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "slices": int(scan.pixels.shape[0]),
             "spacing_mm": None if scan.spacing_mm is None else [round(step, 6) for step in scan.spacing_mm],
             "units": scan.units.value,
-            "acquisition": _acquisition(scan.facts),
+            "acquisition": _acquisition(scan),
         },
         "model": {key: diagnosis.model[key] for key in ("name", "version", "sha256")},
         "quality": {
@@ -225,9 +224,10 @@ def _severity(diagnosis: Diagnosis) -> dict[str, Any]:
     return dict.fromkeys(_MEASURED) if diagnosis.severity is None else severity_json(diagnosis)
 
 
-def _acquisition(facts: CtFacts | None) -> dict[str, Any] | None:
+def _acquisition(scan: Scan) -> dict[str, Any] | None:
     """How a CT was made, but for its date; None where its files don't say."""
-    if facts is None:
+    facts = scan.facts
+    if facts is None or scan.modality is not Modality.CT:
         return None
     return {
         "kernel": facts.kernel or None,
@@ -258,7 +258,7 @@ def _set(fitting: PredictionSet | None) -> dict[str, Any] | None:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    """What has changed since an earlier CT."""
+    """What has changed since an earlier scan."""
     return {**change_json(change), "flags": [_flag(flag) for flag in change.flags]}
 
 

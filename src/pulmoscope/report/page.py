@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from pulmoscope.core.change import XrayChange
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, PredictionSet, Quality
-from pulmoscope.report.change import change_line
+from pulmoscope.report.change.plain import change_line
+from pulmoscope.report.change.xray import XrayPair, change_section
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import (
@@ -54,6 +56,7 @@ class Pictures:
         scale: the heat map's colours from no to most evidence, left to right; empty without explanations.
         lungs: the image with the outline of the lungs; empty where none are known.
         opacity: the image under the map of opacity; empty where its severity was not estimated.
+        change: it beside an earlier one; None where none was given.
     """
 
     scan: str
@@ -61,6 +64,7 @@ class Pictures:
     scale: str = ""
     lungs: str = ""
     opacity: str = ""
+    change: XrayPair | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         view=scan.view,
         spacing_mm=scan.spacing_mm,
         ill=severity_section(diagnosis),
+        change=change_section(diagnosis.change, pictures.change)
+        if isinstance(diagnosis.change, XrayChange)
+        else None,
     )
 
 
@@ -288,6 +295,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
     decision = DECISIONS[prediction["decision"]]
     synthetic = any(flag.code == SYNTHETIC for flag in quality.all_flags)
     noun = "study" if plain["input"]["modality"] == Modality.CT else "image"
+    change = [f"Change          {change_line(plain)}"] if plain.get("change") else []
     return [
         *([f"Synthetic {noun}: a program made it, there is no patient."] if synthetic else []),
         *(
@@ -296,12 +304,13 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
             else []
         ),
         *measured_lines(plain["severity"] or {}),
-        *([f"Change          {change_line(plain['change'])}"] if plain.get("change") else []),
+        *(change if noun == "study" else []),
         *_answer_lines(plain),
         f"Decision        {decision.title.lower()}: {decision.meaning}",
         f"Reason          {prediction['reason']}",
         *_set_lines(prediction, "studies" if noun == "study" else "images"),
         *estimated_lines(plain["severity"] or {}),
+        *(change if noun == "image" else []),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         *value_lines(plain.get("values")),

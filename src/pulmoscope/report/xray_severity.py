@@ -102,6 +102,11 @@ def xray_severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
     severity = diagnosis.xray_severity
     if severity is None:
         return {**dict.fromkeys(KEYS), "reason": why_not(diagnosis).value}
+    return {**estimates_json(severity), "map": map_files(diagnosis), "reason": None}
+
+
+def estimates_json(severity: XraySeverity) -> dict[str, Any]:
+    """What was estimated of a radiograph, as plain data."""
     scores = {
         "geographic_extent": severity.extent,
         "opacity": severity.opacity,
@@ -112,10 +117,8 @@ def xray_severity_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "intervals": {name: _ends(score) for name, score in scores.items()},
         "coverage": severity.coverage,
         "zones": {name: _zone(severity.zones[name]) for name in ZONES},
-        "map": map_files(diagnosis),
         "model": {key: severity.model[key] for key in ("name", "version", "sha256")},
         "limits": list(severity.limits),
-        "reason": None,
     }
 
 

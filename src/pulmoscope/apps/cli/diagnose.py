@@ -63,7 +63,7 @@ class ReadingOptions:
     ] = ""
     earlier: Annotated[
         Path | None,
-        typer.Option(help="An earlier CT of the same patient: what has changed since is measured and shown."),
+        typer.Option(help="An earlier CT, or X-ray, of the same patient: what has changed since is shown."),
     ] = None
 
 
@@ -184,7 +184,7 @@ def _listed(inputs: Sequence[Path], out: Path, quiet: bool) -> list[Entry]:
 
 
 def _earlier(reading: ReadingOptions) -> Earlier | None:
-    """The CT that the only input is compared with."""
+    """The scan that the only input is compared with."""
     from pulmoscope.pipeline.change.earlier import Earlier
 
     return None if reading.earlier is None else Earlier(reading.earlier, reading.modality.value)
@@ -203,7 +203,7 @@ def _check_for_several(reading: ReadingOptions, results: ResultOptions) -> None:
             "--name names one input, and there are several; --keep-names names them after their files"
         )
     if reading.earlier is not None:
-        raise PulmoscopeError("--earlier compares one CT with an earlier one, and there are several inputs")
+        raise PulmoscopeError("--earlier compares one scan with an earlier one, and there are several inputs")
 
 
 def _left_out(folders: Sequence[str]) -> str:

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from pulmoscope.core.ct_facts import CtFacts
-from pulmoscope.core.files import sha256_of
+from pulmoscope.core.facts import Facts
 from pulmoscope.io.ct.header import SliceHeader
+from pulmoscope.io.patient_facts import patient_sum
 
 _KERNELS = re.compile(
     r"LUNG|CHEST|BONE(PLUS)?|SOFT|STANDARD|STND|DETAIL|EDGE|ULTRA"  # GE
@@ -19,7 +19,7 @@ _KERNELS = re.compile(
 """Vendors' names of kernels; nothing else is shown of an element that may hold any text."""
 
 
-def series_facts(headers: Sequence[SliceHeader]) -> CtFacts:
+def series_facts(headers: Sequence[SliceHeader]) -> Facts:
     """The facts of a series' slices, from the feet to the head; of what differs, what most slices say."""
     kernel, name, thickness_mm, date = Counter(
         (header.kernel, header.kernel_name, header.thickness_mm, header.study_date) for header in headers
@@ -27,11 +27,11 @@ def series_facts(headers: Sequence[SliceHeader]) -> CtFacts:
     instances = tuple(header.instance for header in headers)
     frames = any(header.storage is not None and header.storage.frames > 1 for header in headers)
     numbered = not frames and min(instances) > 0 and len(set(instances)) == len(instances)
-    return CtFacts(
+    return Facts(
         kernel,
         name if _KERNELS.fullmatch(name) else "",
         thickness_mm,
         instances if numbered else (),
         date,
-        next((sha256_of(header.patient.encode()) for header in headers if header.patient), ""),
+        next(filter(None, (patient_sum(header.patient) for header in headers)), ""),
     )

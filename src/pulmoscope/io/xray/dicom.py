@@ -9,6 +9,7 @@ has both say the same of one image (PS3.3 C.8.11.3.1.2). Padding becomes black.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from io import BytesIO
 
 import gdcm
@@ -32,10 +33,12 @@ from pydicom.uid import (
 )
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
+from pulmoscope.core.facts import Facts
 from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
-from pulmoscope.io.patient_age import child_flags
+from pulmoscope.io.patient_age import child_flags, iso_date
+from pulmoscope.io.patient_facts import patient_sum
 from pulmoscope.io.quiet import decoding, quieten_decoders, with_complaints
 from pulmoscope.io.xray.grey import robust_range, stretch, window
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, grey_of_colour
@@ -82,7 +85,14 @@ def decode(data: bytes, name: str) -> Picture:
         view, sideways = rules.check_view(dataset)
         check_size(name, int(dataset.Rows), int(dataset.Columns), rules.pixel_shape(dataset))
         pixels, noticed = grey_pixels(dataset, stored_values(dataset, data, name), name)
-        return upright(dataset, pixels, view, (*remarks, *child_flags(dataset), *sideways, *noticed), name)
+        remarks = (*remarks, *child_flags(dataset), *sideways, *noticed)
+        return replace(upright(dataset, pixels, view, remarks, name), facts=facts_of(dataset))
+
+
+def facts_of(dataset: Dataset) -> Facts:
+    """When the radiograph was made and whose it is, for comparing."""
+    date, patient = iso_date(rules.code(dataset, "StudyDate")), str(dataset.get("PatientID") or "")
+    return Facts(study_date=date, patient=patient_sum(patient))
 
 
 @functools.cache

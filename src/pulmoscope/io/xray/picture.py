@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.facts import Facts
 from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
 
 SMALLEST_SIDE = 64
@@ -35,12 +36,14 @@ class Picture:
         spacing_mm: (row, column) distance of the pixels, None where the file does not say.
         view: the projection, where the file says.
         remarks: what was done or noticed.
+        facts: of a DICOM file, what it says of the patient and the date, for comparing; None for anything else.
     """
 
     pixels: FloatArray
     spacing_mm: tuple[float, float] | None = None
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
+    facts: Facts | None = None
 
 
 def check_size(name: str, rows: int, columns: int, ratio: float = 1.0) -> None:

@@ -1,1 +1,1 @@
-"""A CT beside an earlier one of the same patient: how the earlier one is read, and what is drawn of both."""
+"""A scan beside an earlier one of the same patient: how the earlier one is read, and what is drawn of both."""

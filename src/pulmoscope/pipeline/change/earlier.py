@@ -1,4 +1,4 @@
-"""The earlier CT that one is compared with: read when it is needed, and refused where the two are no pair."""
+"""The earlier scan that one is compared with: read when it is needed, and refused where the two are no pair."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 
 from pulmoscope.core.errors import InputError, UnsuitableError
-from pulmoscope.core.types import Modality, Scan
-from pulmoscope.inference.change import days_between
+from pulmoscope.core.types import Scan
+from pulmoscope.inference.change.pair import TITLES, days_between
 from pulmoscope.io import Study, read_study, sources
 from pulmoscope.io.reading import only_study
 from pulmoscope.io.studies import Wanted
-from pulmoscope.report.diagnosis import input_sha256
+from pulmoscope.report.diagnosis import input_sha256, pixels_sha256
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier CT of the same patient.
+    """An earlier scan of the same patient: a CT for a CT, a radiograph for a radiograph.
 
     Attributes:
         source: a file, a folder or zip of one study; or a scan that was already read.
@@ -53,14 +53,16 @@ class Earlier:
 
         Raises:
             InputError: it can't be read.
-            UnsuitableError: the scan is no CT; or this is none, or the same, of another patient, or the later one.
+            UnsuitableError: this is of another kind, or the same, of another patient, or the later one.
         """
-        if scan.modality is not Modality.CT:
-            raise UnsuitableError(scan.source, "other-modality", "the image is an X-ray", _CT)
         with about_earlier(scan):
             earlier = self._read()
-            if earlier.modality is not Modality.CT:
-                raise UnsuitableError(earlier.source, "other-modality", "the image is an X-ray", _CT)
+            if earlier.modality is not scan.modality:
+                title = TITLES[scan.modality]
+                rule = f"a {title} is compared with an earlier {title}"
+                raise UnsuitableError(
+                    earlier.source, "other-modality", f"it is a {TITLES[earlier.modality]}", rule
+                )
         _check_pair(scan, earlier)
         return earlier
 
@@ -74,32 +76,37 @@ class Earlier:
         return result.scan
 
 
-_CT = "a CT is compared with an earlier CT"
-
-
 @contextmanager
 def about_earlier(scan: Scan) -> Iterator[None]:
-    """A refusal of the earlier CT as one of the scan that was to be compared with it: what was found says of which."""
+    """A refusal of the earlier scan as one of the scan that is compared with it: what was found says of which."""
     try:
         yield
     except InputError as error:
-        raise type(error)(scan.source, error.code, f"the earlier CT: {error.finding}", error.rule) from error
+        finding = f"the earlier {TITLES[scan.modality]}: {error.finding}"
+        raise type(error)(scan.source, error.code, finding, error.rule) from error
 
 
 def _check_pair(scan: Scan, earlier: Scan) -> None:
-    """Refuse what is known to be no earlier CT of the same patient; ids are compared, and told nowhere.
+    """Refuse what is known to be no earlier scan of the same patient; ids are compared, and told nowhere.
 
     Raises:
         UnsuitableError: the same scan, another patient's, or a later one.
     """
-    if input_sha256(scan) == input_sha256(earlier):
-        rule = "a CT is compared with another one"
-        raise UnsuitableError(scan.source, "same-scan", "the earlier CT is the same CT", rule)
+    title = TITLES[scan.modality]
+    if input_sha256(scan) == input_sha256(earlier) or _same_pixels(scan, earlier):
+        rule = f"a {title} is compared with another one"
+        raise UnsuitableError(scan.source, "same-scan", f"the earlier {title} is the same {title}", rule)
     patients = {one.facts.patient for one in (scan, earlier) if one.facts and one.facts.patient}
     if len(patients) > 1:
-        finding = "the earlier CT is of another patient, by PatientID"
+        finding = f"the earlier {title} is of another patient, by PatientID"
         raise UnsuitableError(scan.source, "other-patient", finding, "both are of one patient")
     days = days_between(earlier, scan)
     if days is not None and days < 0:
-        finding = f"the CT that should be the earlier one was made {-days} day{'s' * (days < -1)} later"
+        finding = f"the {title} that should be the earlier one was made {-days} day{'s' * (days < -1)} later"
         raise UnsuitableError(scan.source, "not-earlier", finding, "the two are given the other way round")
+
+
+def _same_pixels(scan: Scan, earlier: Scan) -> bool:
+    """Whether two radiographs have the same pixels, whatever files they are in."""
+    pixels = pixels_sha256(scan)
+    return pixels is not None and pixels == pixels_sha256(earlier)

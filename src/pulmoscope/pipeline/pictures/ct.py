@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from pulmoscope.core.change import CtChange
 from pulmoscope.core.types import (
     NOT_FILLED,
     BoolArray,
@@ -19,7 +20,7 @@ from pulmoscope.core.types import (
     Units,
 )
 from pulmoscope.explain.overlay import overlay, png
-from pulmoscope.pipeline.change.pictures import slice_pairs
+from pulmoscope.pipeline.change.ct_pictures import slice_pairs
 from pulmoscope.pipeline.pictures.lesions import affected_pictures
 from pulmoscope.pipeline.pictures.xray import colour_scale, data_jpeg, displayed, grey, outlined, shrunk
 from pulmoscope.report.ct_page import CtPictures, Cut
@@ -84,7 +85,7 @@ def ct_pictures(diagnosis: Diagnosis) -> CtPictures:
         cuts=tuple(_cuts(scan, mask)),
         affected={} if diagnosis.masks is None else affected_pictures(scan, diagnosis.masks, mask),
         imputed=_outline(diagnosis.imputed),
-        pairs=() if diagnosis.change is None else slice_pairs(diagnosis.change),
+        pairs=slice_pairs(diagnosis.change) if isinstance(diagnosis.change, CtChange) else (),
         grey="Greys: a lung window, centre −600 HU, width 1500 HU."
         if scan.units is Units.HU
         else "Greys are those of the pictures as they came.",

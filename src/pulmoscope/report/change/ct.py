@@ -1,4 +1,4 @@
-"""What has changed since an earlier CT: as plain data, and in words and tables."""
+"""A CT beside an earlier one: as plain data, and in words and tables."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pulmoscope.core.change import Change, MeasuredCt, Verdict
-from pulmoscope.core.files import sha256_of_all
+from pulmoscope.core.change import CtChange, MeasuredCt, Verdict
 from pulmoscope.core.severity import SeverityMeasure
 from pulmoscope.core.types import Scan
+from pulmoscope.report.change.words import signed, since
 from pulmoscope.report.severity import PART_TITLES
 
 VERDICTS: Mapping[str, str] = {
@@ -61,24 +61,17 @@ class Row:
         return None if self.earlier is None or self.now is None else self.now - self.earlier
 
 
-def change_json(change: Change) -> dict[str, Any]:
-    """What ``diagnosis.json`` holds of a change, but for its flags."""
-    files = change.earlier.scan.files
+def change_json(change: CtChange) -> dict[str, Any]:
+    """What is measured of both, and the difference."""
     return {
-        "verdict": change.verdict.value,
         "difference": round(change.difference, 2),
         "interval": [round(end, 2) for end in change.interval],
-        "days": change.days,
-        "earlier": {
-            "sha256": sha256_of_all([file.sha256 for file in files]),
-            "files": [{"name": file.name, "sha256": file.sha256} for file in files],
-            **_measured_json(change.earlier),
-        },
+        "earlier": _measured_json(change.earlier),
         "now": _measured_json(change.now),
     }
 
 
-def change_section(change: Change, pairs: Sequence[SlicePair]) -> dict[str, Any]:
+def change_section(change: CtChange, pairs: Sequence[SlicePair]) -> dict[str, Any]:
     """What the page's section on a change says."""
     return {
         "title": VERDICTS[change.verdict],
@@ -90,15 +83,15 @@ def change_section(change: Change, pairs: Sequence[SlicePair]) -> dict[str, Any]
     }
 
 
-def sentence(change: Change) -> str:
+def sentence(change: CtChange) -> str:
     """The change in a few words for someone who sees one for the first time."""
     then, now = change.earlier.severity, change.now.severity
     low, high = change.interval
-    return (
-        f"{then.percent_affected:.1f} % of the lungs was affected in the earlier CT{_since(change.days)}, "
+    return signed(
+        f"{then.percent_affected:.1f} % of the lungs was affected in the earlier CT{since(change.days)}, "
         f"{now.percent_affected:.1f} % is now: {change.difference:+.1f} points; with what both measures may err, "
         f"between {low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
-    ).replace("-", "−")
+    )
 
 
 def slice_title(scan: Scan, index: int) -> str:
@@ -108,22 +101,18 @@ def slice_title(scan: Scan, index: int) -> str:
 
 
 def change_line(plain: Mapping[str, Any]) -> str:
-    """The change of a ``diagnosis.json`` in a line for a terminal."""
+    """The change of a ``diagnosis.json`` in a few words."""
     then, now = plain["earlier"]["percent_affected"], plain["now"]["percent_affected"]
-    codes = ", ".join(flag["code"] for flag in plain["flags"])
-    return (
-        f"{VERDICTS[plain['verdict']]}: {now:.1f} % after {then:.1f} % in the earlier CT{_since(plain['days'])}"
-        f"{f' (mind: {codes})' if codes else ''}"
-    )
+    return f"{VERDICTS[plain['verdict']]}: {now:.1f} % after {then:.1f} % in the earlier CT{since(plain['days'])}"
 
 
-def percents_table(change: Change) -> list[Row]:
+def percents_table(change: CtChange) -> list[Row]:
     """Percent affected of both lungs, of each one and of each region."""
     then, now = _percents(change.earlier.severity), _percents(change.now.severity)
     return [Row(title, then[part], now[part], inner="-" in part) for part, title in PART_TITLES.items()]
 
 
-def volumes_table(change: Change) -> list[Row]:
+def volumes_table(change: CtChange) -> list[Row]:
     """Volumes of both lungs and of the lesions, ml."""
     then, now = change.earlier, change.now
     return [
@@ -146,11 +135,6 @@ _MEANING = {
     Verdict.LESS: "That is more than the measure errs: less of the lungs is affected.",
     Verdict.UNCLEAR: "Within that lies no change at all: the measure can't tell whether anything has changed.",
 }
-
-
-def _since(days: int | None) -> str:
-    """How long ago; empty where that is not known."""
-    return "" if days is None else f", {days} day{'s' * (days != 1)} before"
 
 
 def _measured_json(ct: MeasuredCt) -> dict[str, Any]:

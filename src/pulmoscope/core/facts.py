@@ -1,4 +1,4 @@
-"""What the files of a CT say of how it was made."""
+"""What the files of a scan say of how and when it was made."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class CtFacts:
-    """What a DICOM series says of itself.
+class Facts:
+    """What a DICOM series, or a DICOM radiograph, says of itself.
 
     Attributes:
-        kernel: what the reconstruction kernel is made for: ``lung``, ``soft``, or empty where its name says neither.
+        kernel: of a CT, what the reconstruction kernel is made for: ``lung``, ``soft``, or empty where its name says
+            neither.
         kernel_name: what the vendor calls it; empty for anything that no vendor calls a kernel, as the element is free
             text and may hold anything.
         thickness_mm: how thick a slice is; None where the files don't say.

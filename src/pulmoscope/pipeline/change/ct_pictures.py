@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.change import Change, MeasuredCt
+from pulmoscope.core.change import CtChange, MeasuredCt
 from pulmoscope.pipeline.pictures.lesions import painted
 from pulmoscope.pipeline.pictures.xray import data_jpeg, displayed, outlined
-from pulmoscope.report.change import SlicePair, slice_title
+from pulmoscope.report.change.ct import SlicePair, slice_title
 from pulmoscope.report.slice_axis import axis_of
 
 PARTS = 6
@@ -21,7 +21,7 @@ _SIDE, _MARGIN_MM = 320, 10.0
 Plane = npt.NDArray[np.generic]
 
 
-def slice_pairs(change: Change) -> tuple[SlicePair, ...]:
+def slice_pairs(change: CtChange) -> tuple[SlicePair, ...]:
     """Of each sixth of the lungs' height, from base to apex, the pair of slices with the most lesion in either CT.
 
     None where a CT does not show the lungs whole: then heights of the two are no more alike.
@@ -42,7 +42,7 @@ def slice_pairs(change: Change) -> tuple[SlicePair, ...]:
     )
 
 
-def corresponding(change: Change) -> list[tuple[int, int, float]]:
+def corresponding(change: CtChange) -> list[tuple[int, int, float]]:
     """Pairs of slices, earlier and now, at the same height of the lungs: 0 at their base, 1 at their apex.
 
     Heights are fractions, as a chest is higher when breathed in. Without any lesion in a part of the height, its middle

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import date
 
-from pulmoscope.core.change import Change, MeasuredCt, Verdict
-from pulmoscope.core.ct_facts import CtFacts
+from pulmoscope.core.change import CtChange, MeasuredCt, Verdict
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.severity import GRADES, SeverityMasks, SeverityMeasure
 from pulmoscope.core.types import Flag, FlagLevel, Quality, Scan, Units
+from pulmoscope.inference.change.pair import (
+    Found,
+    check_quality,
+    days_between,
+    errs,
+    facts_of,
+    unknown_flags,
+)
 from pulmoscope.inference.decision import ct_quality
 from pulmoscope.inference.look import SeenCt, look_at
 from pulmoscope.inference.measure import measured, with_limits
@@ -31,8 +37,6 @@ THICKER = 1.5
 """Slices may be so many times thicker in one CT than in the other."""
 INCOMPLETE = ("one-lung", "lungs-cut", "truncated-fov", "missing-slices", "missing-data")
 """Flags of a scan that shows not all of the lungs."""
-FIRST_CT = date(1971, 10, 1)
-"""The day of the first scan of a patient; an earlier date is a placeholder."""
 
 
 def measured_alone(scan: Scan) -> MeasuredCt:
@@ -63,16 +67,14 @@ def to_compare(
         rule = f"at least {LEAST_ML} ml are compared"
         raise UnsuitableError(source, "no-lungs", "the scan shows hardly any lung", rule)
     # A child is referred because no model was checked on children; the measure has no model.
-    against = [flag for flag in quality.flags if flag.level is FlagLevel.REFUSE and flag.code != CHILD]
-    if against:
-        raise UnsuitableError(source, "not-comparable", against[0].finding, against[0].rule)
+    check_quality(source, quality, (CHILD,))
     return MeasuredCt(seen.scan, quality, severity, masks, seen.missing)
 
 
-def change_of(now: MeasuredCt, earlier: MeasuredCt) -> Change:
+def change_of(now: MeasuredCt, earlier: MeasuredCt) -> CtChange:
     """What has changed from the earlier CT to the one now."""
     days = days_between(earlier.scan, now.scan)
-    return Change(
+    return CtChange(
         earlier,
         now,
         verdict_of(now.severity, earlier.severity),
@@ -94,22 +96,18 @@ def verdict_of(now: SeverityMeasure, earlier: SeverityMeasure) -> Verdict:
 def difference_interval(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
     """Between what the true difference lies, in points, by what both measures may err and by breathing.
 
-    The ends of both intervals are combined in quadrature, each side by itself, as intervals need not be symmetric, less
-    what the two errors have in common, :data:`SAME_PATIENT` (MOVER: Zou and Donner, Statistics in Medicine 27, 2008,
-    section 2). To the side to which breathing leads, what it may do is added in quadrature. Neither end lies beyond 100
-    points, as no difference does.
+    To the side to which breathing leads, what it may do is added in quadrature to what the measures err. Neither end
+    lies beyond 100 points, as no difference does.
     """
-    (now_low, now_high), (earlier_low, earlier_high) = now.interval, earlier.interval
-    at_now, at_earlier = now.percent_affected, earlier.percent_affected
+    err = errs(_found(now), _found(earlier), SAME_PATIENT)
     too_much, too_little = _by_breathing(now, earlier)
-    below = math.hypot(_together(at_now - now_low, earlier_high - at_earlier), too_much)
-    above = math.hypot(_together(now_high - at_now, at_earlier - earlier_low), too_little)
-    return max(-100.0, at_now - at_earlier - below), min(100.0, at_now - at_earlier + above)
+    difference = now.percent_affected - earlier.percent_affected
+    low, high = difference - math.hypot(err.below, too_much), difference + math.hypot(err.above, too_little)
+    return max(-100.0, low), min(100.0, high)
 
 
-def _together(one: float, other: float) -> float:
-    """How far a difference may err that two errors go into."""
-    return math.sqrt(one**2 + other**2 - 2 * SAME_PATIENT * one * other)
+def _found(severity: SeverityMeasure) -> Found:
+    return Found(severity.percent_affected, *severity.interval)
 
 
 def _by_breathing(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float, float]:
@@ -120,24 +118,9 @@ def _by_breathing(now: SeverityMeasure, earlier: SeverityMeasure) -> tuple[float
     return 0.0, DENSER * (1 - earlier_ml / now_ml) * earlier.percent_affected
 
 
-def days_between(earlier: Scan, now: Scan) -> int | None:
-    """Days from one study to the other, negative where the first is the later one; None where a date is not known."""
-    dates = [_facts(scan).study_date for scan in (earlier, now)]
-    if not all(dates):
-        return None
-    first, last = map(date.fromisoformat, dates)
-    return (last - first).days if min(first, last) >= FIRST_CT else None
-
-
 def _flags(now: MeasuredCt, earlier: MeasuredCt, days: int | None) -> Iterator[Flag]:
     """Why two CTs can't be compared well."""
-    facts = [_facts(one.scan) for one in (now, earlier)]
-    if not all(known.patient for known in facts):
-        finding = "the files do not say that both CTs are of one patient"
-        yield Flag("patient-unknown", FlagLevel.WARN, finding, "PatientID is the same in both")
-    if days is None:
-        finding = "the files do not say how many days lie between the CTs, nor which one is the earlier"
-        yield Flag("dates-unknown", FlagLevel.INFO, finding)
+    yield from unknown_flags(now.scan, earlier.scan, days)
     yield from _breathing(now.severity.volumes_ml["both"], earlier.severity.volumes_ml["both"])
     yield from _acquisition(now, earlier)
     for which, title, one in (("now", "the CT now", now), ("earlier", "the earlier CT", earlier)):
@@ -168,7 +151,7 @@ def _acquisition(now: MeasuredCt, earlier: MeasuredCt) -> Iterator[Flag]:
         finding = f"slices are {thick_now:.3g} mm thick now and {thick_earlier:.3g} mm in the earlier CT"
         rule = f"at most {THICKER:.3g} times as thick: thick slices blur small lesions"
         yield Flag("slice-thickness", FlagLevel.WARN, finding, rule)
-    kernels = [_facts(one.scan).kernel for one in (now, earlier)]
+    kernels = [facts_of(one.scan).kernel for one in (now, earlier)]
     if all(kernels) and kernels[0] != kernels[1]:
         finding = (
             f"the reconstruction kernel is one for {kernels[0]} tissue now and for {kernels[1]} tissue before"
@@ -182,13 +165,9 @@ def _acquisition(now: MeasuredCt, earlier: MeasuredCt) -> Iterator[Flag]:
 
 def _thicknesses_mm(now: Scan, earlier: Scan) -> tuple[float, float]:
     """How thick the slices are; how far they lie apart, where the files of either don't say."""
-    known = [_facts(scan).thickness_mm for scan in (now, earlier)]
+    known = [facts_of(scan).thickness_mm for scan in (now, earlier)]
     if known[0] and known[1]:
         return known[0], known[1]
     assert now.spacing_mm is not None  # as both were measured
     assert earlier.spacing_mm is not None
     return now.spacing_mm[0], earlier.spacing_mm[0]
-
-
-def _facts(scan: Scan) -> CtFacts:
-    return scan.facts or CtFacts()
