@@ -42,6 +42,8 @@ def diagnosed(path: Path, model: str, modality: str = "auto") -> Answer:
         "flags": sorted([flag.code, str(_of(flag, "level", "severity"))] for flag in flags),
         "heat_maps": [_heat(own) for own in found.explanations],
     }
+    if getattr(found, "xray_severity", None) is not None:
+        answer["severity"] = _xray_severity(found.xray_severity)
     if found.slices:
         answer |= {
             "levels": {name: _plain(shares) for name, shares in found.levels.items()},
@@ -181,6 +183,17 @@ def _slices(slices: Sequence[Any]) -> Answer:
 
 def _rows(shares: Iterable[Mapping[str, float] | None]) -> list[list[float] | None]:
     return [None if own is None else [float(share) for share in own.values()] for own in shares]
+
+
+def _xray_severity(found: Any) -> Answer:
+    return {
+        "scores": [[own.value, own.low, own.high] for own in (found.extent, found.opacity, found.brixia)],
+        "zones": {
+            name: [own.score.value, own.top, own.left, own.height, own.width]
+            for name, own in sorted(found.zones.items())
+        },
+        "map": [float(found.cells.mean()), float(found.cells.max())],
+    }
 
 
 def _severity(found: Any) -> Answer | None:
