@@ -190,9 +190,33 @@ def test_references_by_full_address(tmp_path: Path) -> None:
         assert [one.name for one in measured(read_values(path))] == ["crp"]
 
 
+def test_a_patient_whom_references_call_in_two_ways_is_read_once(tmp_path: Path) -> None:
+    full = {"fullUrl": "urn:uuid:3f1ad6ef", "resource": patient()}
+    references = ("Patient/p1", "urn:uuid:3f1ad6ef")
+    values = [
+        {"resource": observation("1988-5", quantity(number, "mg/L"), subject={"reference": reference})}
+        for number, reference in enumerate(references, start=5)
+    ]
+    (record,) = read_values(write_bundle(tmp_path, [full, *values])).records
+    assert [(value.name, value.value) for value in record.values] == [("sex", 0), ("crp", 5), ("crp", 6)]
+
+
+def test_half_of_a_character_in_an_id_is_only_compared() -> None:
+    text = '{"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient", "id": "\\ud83d"}}]}'
+    ((record,), remarks) = read_bundle("b.json", text)
+    assert (len(record.patients), remarks) == (1, [])
+
+
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"resourceType": "Observation"}', '{"resourceType": "Bundle", "entry": 3}', '{"a": NaN}'],
+    [
+        "{",
+        "[]",
+        '{"a": 1e99999999999999999999}',
+        '{"resourceType": "Observation"}',
+        '{"resourceType": "Bundle", "entry": 3}',
+        '{"a": NaN}',
+    ],
 )
 def test_what_is_no_bundle_is_refused(text: str) -> None:
     with refused(UnreadableError, "values-file"):

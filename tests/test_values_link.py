@@ -15,7 +15,8 @@ from pulmoscope.values.choose import Window
 from pulmoscope.values.link import Image, linked, shared_names
 from pulmoscope.values.records import id_sum
 from refusals import refused
-from values import read_text
+from pulmoscope.values.read import read_values
+from values import patient, read_text, write_bundle
 
 TAKEN = Moment.of("2020-03-14T12:00")
 IMAGE = Image("image.dcm", "/data/a/image.dcm", frozenset({"ab" * 32}), id_sum("A"), TAKEN)
@@ -62,6 +63,21 @@ def test_another_patients_values_refuse_the_image(tmp_path: Path) -> None:
     with refused(UnsuitableError, "values-patient"):
         link(tmp_path, "patient,crp_mg_l\nB,5", replace(IMAGE, only=True))
     assert link(tmp_path, "patient,crp_mg_l\nB,5\nC,6", replace(IMAGE, only=True)).link == "none"
+
+
+def test_an_id_that_several_patients_of_a_file_have_refuses_the_image(tmp_path: Path) -> None:
+    both = [patient(id="one", identifier=[{"value": "A"}]), patient(id="A", identifier=[{"value": "two"}])]
+    file = read_values(write_bundle(tmp_path, [{"resource": resource} for resource in both]))
+    with refused(UnsuitableError, "values-ambiguous") as caught:
+        linked(file, IMAGE, Window())
+    assert "two" not in caught.value.reason
+
+
+def test_a_cell_that_says_that_nothing_is_known_is_no_patient_and_no_file(tmp_path: Path) -> None:
+    alone = replace(IMAGE, only=True, patient=id_sum("NA"))
+    with refused(UnsuitableError, "values-ambiguous"):
+        link(tmp_path, "patient,file,crp_mg_l\nNA,unknown,5\nNA,-,6", alone)
+    assert link(tmp_path, "patient,file,crp_mg_l\nNA,unknown,5", alone).link == "only"
 
 
 def test_one_patient_and_one_image_belong_together_unless_something_speaks_against_it(tmp_path: Path) -> None:

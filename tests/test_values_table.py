@@ -139,13 +139,21 @@ def test_a_bound_is_kept_as_one(tmp_path: Path, cell: str, bound: str, value: fl
     assert (found.bound, found.value) == (bound, value)
 
 
+def test_a_comma_in_a_number_is_explained(tmp_path: Path) -> None:
+    flags = list(read_text(tmp_path, "patient;crp_mg_l\na;43,1\nb;high").flags())
+    assert [(flag.code, bool(flag.rule)) for flag in flags] == [
+        ("not-a-number", True),
+        ("not-a-number", False),
+    ]
+
+
 @pytest.mark.parametrize("cell", ["", "NA", "nan", "-", "null"])
 def test_missing_cells_are_no_values(tmp_path: Path, cell: str) -> None:
     file = read_text(tmp_path, f"patient,crp_mg_l,ldh_u_l\na,{cell},250")
     assert (numbers(file), codes(file)) == ([{"ldh": 250}], [])
 
 
-@pytest.mark.parametrize("time", ["yesterday", "14.3.2020", "2020-13-40", "2020-03"])
+@pytest.mark.parametrize("time", ["yesterday", "14.3.2020", "2020-13-40", "2020-03", "9999-12-31"])
 def test_a_time_that_is_none_is_said(tmp_path: Path, time: str) -> None:
     file = read_text(tmp_path, f"patient,time,crp_mg_l\na,{time},5")
     assert codes(file) == ["not-a-time"]

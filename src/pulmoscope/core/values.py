@@ -19,6 +19,9 @@ _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?", re.IGNORECASE
 )
 
+_YEARS = 1850, 2200
+"""Of dates; others are placeholders, such as 9999-12-31."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -35,11 +38,13 @@ class Moment:
 
     @classmethod
     def of(cls, text: str) -> Moment | None:
-        """A date or time of ISO 8601, as tables and FHIR write it; None: it is none, or only a month or a year."""
+        """A date or time of ISO 8601, as tables and FHIR write it; None: it is none, only a month or a year, or a placeholder."""
         match = _ISO.fullmatch(text.strip())
         if match is None:
             return None
         year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+        if not _YEARS[0] <= year <= _YEARS[1]:
+            return None
         try:
             start = datetime(year, month, day, hour, minute, min(second, 59))
             zone = _zone(match[7])

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pulmoscope.core.errors import UnreadableError
@@ -55,8 +55,7 @@ def read_bundle(name: str, text: str) -> tuple[list[Record], list[Flag]]:
     remarks: list[Flag] = []
     for entry in entries:
         if entry.resource["resourceType"] == "Patient":
-            for key in _keys(entry):
-                records[key] = _patient(entry)
+            records |= dict.fromkeys(_keys(entry), _patient(entry))
     held: dict[int, tuple[list[Given], list[Flag]]] = {id(one): ([], []) for one in records.values()}
     unknown: Counter[str] = Counter()
     for entry in entries:
@@ -91,7 +90,7 @@ def _entries(name: str, text: str) -> Iterator[_Entry]:
     """
     try:
         bundle = json.loads(text, parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, InvalidOperation):  # the last: a number beyond what Decimal holds
         raise UnreadableError(name, "values-file", "damaged: it is no JSON") from None
     entries = bundle.get("entry", []) if isinstance(bundle, dict) else None
     if entries is None or bundle.get("resourceType") != "Bundle" or not isinstance(entries, list):

@@ -86,7 +86,11 @@ def _of_image(file: ValuesFile, image: Image) -> tuple[Link, Sequence[Record]]:
         _check_patient(named, image)
         return "file", named
     if image.patient in file.by_patient:
-        return "patient", file.by_patient[image.patient]
+        own = file.by_patient[image.patient]
+        if len({record.patients for record in own}) > 1:
+            finding = "several patients of the file of values have the image's PatientID among their ids"
+            raise UnsuitableError(image.name, "values-ambiguous", finding, "an id is of one patient")
+        return "patient", own
     free, patients = file.free, {record.patients for record in file.free}
     if not image.only:
         return "none", ()

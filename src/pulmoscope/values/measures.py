@@ -38,7 +38,8 @@ class Measure:
         name, unit = self.analyte.name, self.conversion.unit.code
         read = parsed(number)
         if read is None:
-            return left_out("not-a-number", f"{where}: {name} is no number")
+            rule = "the decimal sign is a point" if "," in number else ""
+            return left_out("not-a-number", f"{where}: {name} is no number", rule)
         bound, value = read
         text = f"{bound}{_plain(number)}{'' if unit == '1' else f' {unit}'}"
         if not self.fits(value):

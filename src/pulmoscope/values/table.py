@@ -158,20 +158,21 @@ def _whose(
 ) -> tuple[Record, Moment | None, float | None, list[Flag]]:
     """Whose a row is, when it was taken, how far from the image, and what of that is no time."""
     flags: list[Flag] = []
-    patient, taken, hours = (table.cell(row, meaning) for meaning in (_PATIENT, _TIME, _HOURS))
-    moment = None if is_missing(taken) else Moment.of(taken)
-    if moment is None and not is_missing(taken):
+    patient, file, sha256, taken, hours = (_known(table.cell(row, meaning)) for meaning in _LINKS)
+    moment = Moment.of(taken)
+    if moment is None and taken:
         rule = "such as 2020-03-14 or 2020-03-14T10:30"
         flags.append(left_out("not-a-time", f"row {number}: its time is none", rule))
     from_image = parsed(hours)
-    if from_image is None and not is_missing(hours):
+    if from_image is None and hours:
         flags.append(left_out("not-a-time", f"row {number}: hours_from_image is no number"))
-    record = Record(
-        frozenset({id_sum(patient)} if patient else ()),
-        table.cell(row, _FILE),
-        table.cell(row, _SHA256).lower(),
-    )
+    record = Record(frozenset({id_sum(patient)} if patient else ()), file, sha256.lower())
     return record, moment, None if from_image is None else float(from_image[1]), flags
+
+
+def _known(cell: str) -> str:
+    """A cell; empty where it says that there is nothing: «NA» is no patient."""
+    return "" if is_missing(cell) else cell
 
 
 def _long(table: _Table) -> list[Record]:
