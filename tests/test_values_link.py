@@ -13,9 +13,9 @@ from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.values import LinkedValues, Moment
 from pulmoscope.values.choose import Window
 from pulmoscope.values.link import Image, linked, shared_names
+from pulmoscope.values.read import read_values
 from pulmoscope.values.records import id_sum
 from refusals import refused
-from pulmoscope.values.read import read_values
 from values import patient, read_text, write_bundle
 
 TAKEN = Moment.of("2020-03-14T12:00")

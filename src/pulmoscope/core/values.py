@@ -38,7 +38,10 @@ class Moment:
 
     @classmethod
     def of(cls, text: str) -> Moment | None:
-        """A date or time of ISO 8601, as tables and FHIR write it; None: it is none, only a month or a year, or a placeholder."""
+        """A date or time of ISO 8601, as tables and FHIR write it.
+
+        None: it is none, only a month or a year, or a placeholder.
+        """
         match = _ISO.fullmatch(text.strip())
         if match is None:
             return None
