@@ -92,6 +92,13 @@ def test_splits_that_a_table_lacks_are_drawn(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("row", ["a,SECRET,m,1", "a,50,SECRET,1", "a,50,m,SECRET"])
+def test_what_a_cell_holds_is_not_told(tmp_path: Path, row: str) -> None:
+    with pytest.raises(DatasetError) as refused:
+        read_patients(table(tmp_path, f"patient,age_years,sex,died\n{row}\n"), "t.csv", "died")
+    assert "SECRET" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

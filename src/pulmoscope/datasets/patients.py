@@ -324,24 +324,27 @@ def _value(text: str, header: str, name: str, file: Path) -> float:
     cell = text.strip().lower()
     if name == "sex" and cell:
         if cell not in _SEXES:
-            raise DatasetError(f"{file}: {header} is M or F (found: {text})")
+            raise DatasetError(f"{file}: {header} is M or F, and in a cell it is neither")
         return _SEXES[cell]
     return _DECILES[cell] if cell in _DECILES else _number(text, file, header)
 
 
 def _number(text: str, file: Path, header: str) -> float:
-    """NaN of an empty cell, and of infinity: beyond what the test measures."""
+    """NaN of an empty cell, and of infinity: beyond what the test measures.
+
+    What a cell holds instead of a number is not told: where cells have moved, it may be a name.
+    """
     try:
         value = float(text) if text.strip() else math.nan
     except ValueError as error:
-        raise DatasetError(f"{file}: {header} is a number (found: {text})") from error
+        raise DatasetError(f"{file}: {header} is a number, and a cell holds none") from error
     return value if math.isfinite(value) else math.nan
 
 
 def _happened(text: str, file: Path, header: str) -> bool:
     value = _number(text, file, header)
     if value not in (0, 1):
-        raise DatasetError(f"{file}: {header} is 0 or 1, as it is what is predicted (found: {text})")
+        raise DatasetError(f"{file}: {header} is what is predicted, 0 or 1, and a cell holds neither")
     return bool(value)
 
 
