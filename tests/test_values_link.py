@@ -153,6 +153,11 @@ def test_hours_from_the_image_need_no_date(tmp_path: Path) -> None:
     ("row", "kept"),
     [
         ("neutrophils_pct 80,lymphocytes_pct 30,ldh_u_l 300", {"ldh"}),
+        ("neutrophils_pct 0.7,lymphocytes_pct 0.25,ldh_u_l 300", {"ldh"}),
+        (
+            "neutrophils_pct 0.7,monocytes_pct 0.2,ldh_u_l 300",
+            {"neutrophils_fraction", "monocytes_fraction", "ldh"},
+        ),
         ("leukocytes_g_l 5,neutrophils_g_l 4,lymphocytes_g_l 3,ldh_u_l 300", {"ldh"}),
         (
             "leukocytes_g_l 5,neutrophils_g_l 4,lymphocytes_g_l 1",

@@ -336,8 +336,8 @@ def _number(text: str, file: Path, header: str) -> float:
     """
     try:
         value = float(text) if text.strip() else math.nan
-    except ValueError as error:
-        raise DatasetError(f"{file}: {header} is a number, and a cell holds none") from error
+    except ValueError:
+        raise DatasetError(f"{file}: {header} is a number, and a cell holds none") from None
     return value if math.isfinite(value) else math.nan
 
 

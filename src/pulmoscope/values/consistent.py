@@ -29,7 +29,7 @@ def without_contradictions(values: Sequence[ClinicalValue]) -> tuple[list[Clinic
     """
     held = list(values)
     flags = []
-    for rule in (_pressures, _exchanged, _too_much, _too_many):
+    for rule in (_pressures, _exchanged, _too_little, _too_much, _too_many):
         for names, flag in _found(rule, held):
             held = [value for value in held if value.name not in names]
             flags.append(flag)
@@ -73,6 +73,15 @@ def _off(numbers: Numbers, count: str, fraction: str) -> float:
     if min(counted, expected) <= 0:
         return 1.0 if counted == expected else float("inf")
     return max(counted / expected, expected / counted)
+
+
+def _too_little(numbers: Numbers) -> Iterator[tuple[frozenset[str], str, str]]:
+    """Neutrophils and lymphocytes, most of the leukocytes, that come to 1 % at most: fractions of 1 by all appearance."""
+    known = [name for name in _FRACTIONS if name in numbers]
+    total = sum(numbers[name] for name in known)
+    if {"neutrophils_fraction", "lymphocytes_fraction"} <= set(known) and 0 < total <= _MOST_PERCENT / 100:
+        finding = f"{', '.join(known)} come to {total:.2f} %, which look like fractions of 1"
+        yield frozenset(known), finding, "neutrophils and lymphocytes are most of the leukocytes"
 
 
 def _too_much(numbers: Numbers) -> Iterator[tuple[frozenset[str], str, str]]:
