@@ -137,6 +137,20 @@ def test_the_oldest_are_not_told_apart(model: OutcomeModel) -> None:
     assert predict_outcome(model, {"age": 97.0}) == predict_outcome(model, {"age": 90.0})
 
 
+def test_values_stand_on_the_page_as_people_write_them(model: OutcomeModel) -> None:
+    sex = Input("sex", "Sex", "", 0, 1, 1, 1.0)
+    asked = replace(
+        model,
+        inputs=(sex, *model.inputs[1:]),
+        additive=Additive(-1.0, dict(zip("abcd", TERMS.values(), strict=True))),
+    )
+    texts = [
+        text for _, text, _ in parts_shown(predict_outcome(model, {"age": 97.0, "xray_extent": 6.450625}))
+    ]
+    texts += [text for _, text, _ in parts_shown(predict_outcome(asked, {"sex": 0.0, "ldh": 12345.0}))]
+    assert sorted(texts) == ["12,340 U/L", "6.451 of 8", "90 years or more", "female"]
+
+
 def test_the_section_of_a_page_and_the_json_hold_it(model: OutcomeModel) -> None:
     outcome = predict_outcome(model, {"age": 70.0, "ldh": 600.0})
     plain = outcome_json(outcome)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pulmoscope.core.outcome import Outcome, Part
+from pulmoscope.core.outcome import OLDEST, Outcome, Part
 from pulmoscope.report.html import data_uri, render
-from pulmoscope.report.values import UNITS
+from pulmoscope.report.values import UNITS, value_words
 
 OUTCOME_FIGURES = {
     "auroc": (
@@ -79,10 +79,20 @@ def part_words(part: Part) -> str:
     return f"{'raises' if part.log_odds > 0 else 'lowers'} it {strength}"
 
 
-def parts_shown(outcome: Outcome) -> list[tuple[Part, str]]:
-    """The parts of known values with their words, the largest first."""
-    known = [part for part in outcome.parts if part.value is not None]
-    return [(part, part_words(part)) for part in sorted(known, key=lambda part: -abs(part.log_odds))]
+def parts_shown(outcome: Outcome) -> list[tuple[Part, str, str]]:
+    """The parts of known values, the largest first: each with the value and with what it adds, for readers."""
+    return [
+        (part, _value_words(part.name, part.value, part.unit), part_words(part))
+        for part in sorted(outcome.parts, key=lambda part: -abs(part.log_odds))
+        if part.value is not None
+    ]
+
+
+def _value_words(name: str, value: float, unit: str) -> str:
+    """A value with its unit; ages of 90 and more are all 90 to a model (``core.outcome.OLDEST``)."""
+    known = f" {UNITS.get(unit, unit)}" if unit else ""
+    words = value_words(name, value, known)
+    return f"{words} or more" if name == "age" and value >= OLDEST else words
 
 
 def outcome_shown(outcome: Outcome | None) -> dict[str, Any] | None:
@@ -92,7 +102,6 @@ def outcome_shown(outcome: Outcome | None) -> dict[str, Any] | None:
     missing = [part for part in outcome.parts if part.value is None]
     return {
         "predicted": outcome,
-        "units": UNITS,
         "parts": parts_shown(outcome),
         "missing": missing,
         "absent": sum(part.log_odds for part in missing),

@@ -104,9 +104,7 @@ def _rounded(number: float) -> float:
 def _shown(value: ClinicalValue) -> Shown:
     analyte = ANALYTES[value.name]
     unit = "" if analyte.unit == "1" else f" {UNITS.get(analyte.unit, analyte.unit)}"
-    text = f"{value.bound} {_digits(value.value)}{unit}".strip()
-    if value.name == "sex":
-        text = "male" if value.value == MALE else "female"
+    text = f"{value.bound} {value_words(value.name, value.value, unit)}".strip()
     known = "" if value.low is None and value.high is None else f"{_range(value)}{unit}"
     source = "the image's header" if value.from_header else value.given
     return Shown(analyte.title, text, known, _mark(value), source, _when(value))
@@ -124,6 +122,13 @@ UNITS = {
     "mL/min": "mL/min/1.73 m²",
 }
 """UCUM's codes as people write them."""
+
+
+def value_words(name: str, number: float, unit: str) -> str:
+    """A value with its unit, which begins with a space where there is one."""
+    if name == "sex":
+        return "male" if number == MALE else "female"
+    return f"{_digits(number)}{unit}"
 
 
 def _digits(number: float) -> str:

@@ -76,7 +76,7 @@ def _off(numbers: Numbers, count: str, fraction: str) -> float:
 
 
 def _too_little(numbers: Numbers) -> Iterator[tuple[frozenset[str], str, str]]:
-    """Neutrophils and lymphocytes, most of the leukocytes, that come to 1 % at most: fractions of 1 by all appearance."""
+    """Neutrophils and lymphocytes, most of the leukocytes, that come to 1 % at most, as fractions of 1 do."""
     known = [name for name in _FRACTIONS if name in numbers]
     total = sum(numbers[name] for name in known)
     if {"neutrophils_fraction", "lymphocytes_fraction"} <= set(known) and 0 < total <= _MOST_PERCENT / 100:
