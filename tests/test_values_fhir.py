@@ -42,6 +42,7 @@ def measured(file: ValuesFile) -> list[Given]:
         ("48065-7", quantity(500, "ng/mL{FEU}"), "d_dimer", 0.5),
         ("2532-0", quantity(306, "U/L"), "ldh", 306.0),
         ("2532-0", quantity(306, "U/l"), "ldh", 306.0),  # UCUM knows l and L
+        ("2532-0", quantity(306, "[iU]/L"), "ldh", 306.0),
         ("59408-5", quantity(93, "%"), "spo2", 93.0),
         ("6301-6", quantity(1.06, "{INR}"), "inr", 1.06),
         ("8310-5", quantity(38.2, "Cel"), "temperature", 38.2),

@@ -14,10 +14,10 @@ from pulmoscope.core.outcome import OLDEST
 from pulmoscope.core.values import ClinicalValue, LinkedValues
 
 LINKS = {
-    "patient": "by the patient's id",
-    "file": "by the image's file",
-    "only": "as the only patient of the file, beside the only image",
-    "none": "to none",
+    "patient": "Linked by the patient's id",
+    "file": "Linked by the image's file",
+    "only": "Linked as the only patient of the file, beside the only image",
+    "none": "Nothing of the file is linked to this image",
 }
 
 
