@@ -2,7 +2,7 @@
 
 ::
 
-    patient, split, age_years, sex, ldh_u_l, crp_mg_l, …, died        a row a patient
+    patient, split, age_years, sex, ldh_u_l, crp_mg_l, …, died  a row a patient
     patient, hours_from_admission, ldh_u_l, …                   a row a time; the outcome stands in a second table
 
 A column is an analyte of :mod:`pulmoscope.core.analytes` with its unit behind it, as in a file of values. Columns
