@@ -104,7 +104,9 @@ AMOUNT = _over(_prefixed("mol"))
 IONS = (*AMOUNT, Unit("meq/L", Fraction(1, 1000)))
 """Ions of one charge in a volume, mol/L."""
 ENZYME = (
-    *_over({"U": Fraction(1), "[IU]": Fraction(1), "[iU]": Fraction(1), "mU": Fraction(1, 1000)}, ("L", "mL")),
+    *_over(
+        {"U": Fraction(1), "[IU]": Fraction(1), "[iU]": Fraction(1), "mU": Fraction(1, 1000)}, ("L", "mL")
+    ),
     Unit("kat/L", Fraction(60 * 10**6)),
     Unit("ukat/L", Fraction(60)),
     Unit("nkat/L", Fraction(60, 1000)),
