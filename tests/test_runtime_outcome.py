@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pulmoscope.core.errors import BundleError
-from pulmoscope.core.outcome import severity_values
+from pulmoscope.core.outcome import Part, severity_values
 from pulmoscope.inference.outcome import predict_outcome
 from pulmoscope.report.html import render
 from pulmoscope.report.outcome import outcome_json, outcome_lines, outcome_shown, parts_shown
@@ -123,6 +123,12 @@ def test_any_subset_of_values_gives_a_probability_whose_parts_sum(
     assert math.fsum([outcome.base, *(part.log_odds for part in outcome.parts)]) == outcome.log_odds
     assert set(outcome.missing) == set(model.names) - set(values)
     assert len(parts_shown(outcome)) == len(model.names) - len(outcome.missing)
+
+
+def test_the_page_says_the_sex_and_the_unit_of_a_value(model: OutcomeModel) -> None:
+    parts = (Part("sex", "Sex", "1", 1.0, 0.2, 0.0, 1.0), Part("ldh", "LDH", "U/L", 420.0, -0.5, 90.0, 900.0))
+    outcome = replace(predict_outcome(model, {}), parts=parts)
+    assert [text for _, text, _ in parts_shown(outcome)] == ["420 U/L", "male"]
 
 
 def test_what_limits_a_prediction_is_told(model: OutcomeModel) -> None:

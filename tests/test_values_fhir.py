@@ -59,6 +59,16 @@ def test_values_in_the_unit_of_the_analyte(
     assert codes(file) == []
 
 
+def test_a_patient_with_a_full_url_and_an_id_is_one_record(tmp_path: Path) -> None:
+    by_id = observation("1988-5", quantity(43.1, "mg/L"))
+    by_url = observation("2532-0", quantity(306, "U/L"), subject={"reference": "urn:uuid:1"})
+    path = write_bundle(
+        tmp_path,
+        [{"resource": by_id}, {"resource": by_url}, {"fullUrl": "urn:uuid:1", "resource": patient()}],
+    )
+    assert numbers(read_values(path)) == [{"sex": 0, "crp": 43.1, "ldh": 306.0}]
+
+
 def test_whose_they_are_is_compared_and_not_told(tmp_path: Path) -> None:
     file = read(tmp_path, observation("1988-5", quantity(43.1, "mg/L")))
     (record,) = file.records

@@ -62,7 +62,7 @@ def predict_outcome(
 def _limits(model: OutcomeModel, parts: tuple[Part, ...], missing: tuple[str, ...]) -> tuple[str, ...]:
     limits = [
         f"The model is of the patients of {model.hospital} and of one outcome, {model.title}. At another hospital, and "
-        "of another outcome, it need not hold."
+        "of another outcome, it may not hold."
     ]
     if model.synthetic:
         limits.append("The model learnt from simulated records: it says nothing about patients.")

@@ -50,8 +50,10 @@ def values_shown(linked: LinkedValues | None) -> dict[str, Any] | None:
     """What ``values.html`` needs; None where no values were asked about."""
     if linked is None:
         return None
+    rows = [_shown(value) for value in map(_shareable, linked.values)]
     return {
-        "rows": [_shown(value) for value in map(_shareable, linked.values)],
+        "rows": rows,
+        "ranges": any(row.range for row in rows),
         "flags": linked.flags,
         "link": LINKS[linked.link],
         "before": linked.settings["hours_before"],

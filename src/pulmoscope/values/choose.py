@@ -104,7 +104,10 @@ def _only(name: str, candidates: Sequence[_Timed]) -> _Timed | Flag:
     """The value that all candidates have; where it is given in several ways, the first of these as they sort."""
     if len({(one.given.value, one.given.bound) for one in candidates}) > 1:
         places = sorted({one.given.where for one in candidates}, key=lambda place: (len(place), place))
-        finding = f"{name}: {len(candidates)} values at one time that differ ({', '.join(places[:3])})"
+        near = "nobody knows which is nearest" if candidates[0].hours is None else "equally near"
+        finding = (
+            f"{name}: {len(candidates)} values that differ ({', '.join(places[:3])}), {near} to the image"
+        )
         return left_out("conflicting-values", finding, "left out")
     return min(candidates, key=lambda one: (one.given.text, str(one.given.low), str(one.given.high)))
 

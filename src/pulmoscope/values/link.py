@@ -148,7 +148,7 @@ def _check_patient(records: Iterable[Record], image: Image) -> None:
     """
     if image.patient and any(record.patients and image.patient not in record.patients for record in records):
         finding = "the values are of another patient, by PatientID"
-        raise UnsuitableError(image.name, "values-patient", finding, "both are of one patient")
+        raise UnsuitableError(image.name, "values-patient", finding, "both must be of one patient")
 
 
 def _age(record: Record, image: Image) -> list[Given]:
@@ -175,7 +175,7 @@ def _beside_header(values: Sequence[ClinicalValue], image: Image, link: Link) ->
         wrong.append("age")
     if wrong and link == "only":
         finding = f"{' and '.join(wrong)} of the values and of the image's header differ"
-        raise UnsuitableError(image.name, "values-patient", finding, "both are of one patient")
+        raise UnsuitableError(image.name, "values-patient", finding, "both must be of one patient")
     return [
         Flag("differs-from-header", FlagLevel.WARN, f"{name} is not what the image's header says")
         for name in wrong

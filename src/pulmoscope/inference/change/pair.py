@@ -85,7 +85,7 @@ def unknown_flags(now: Scan, earlier: Scan, days: int | None) -> Iterator[Flag]:
     title = TITLES[now.modality]
     if not all(facts_of(scan).patient for scan in (now, earlier)):
         finding = f"the files do not say that both {title}s are of one patient"
-        yield Flag("patient-unknown", FlagLevel.WARN, finding, "PatientID is the same in both")
+        yield Flag("patient-unknown", FlagLevel.WARN, finding, "PatientID must be the same in both")
     if days is None:
         finding = f"the files do not say how many days lie between the {title}s, nor which one is the earlier"
         yield Flag("dates-unknown", FlagLevel.INFO, finding)

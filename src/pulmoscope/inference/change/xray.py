@@ -97,7 +97,7 @@ def _flags(now: ScoredXray, earlier: ScoredXray, days: int | None) -> Iterator[F
     """Why two radiographs can't be compared well."""
     yield from unknown_flags(now.scan, earlier.scan, days)
     views = now.scan.view, earlier.scan.view
-    rule = "one projection: lying down (mostly AP), lungs are less filled and look worse"
+    rule = "both should have the same one: lying down, mostly AP, lungs are less filled and look worse"
     if None in views:
         finding = "the files do not say the projection of both radiographs, PA or AP"
         yield Flag("projection-unknown", FlagLevel.INFO, finding, rule)

@@ -99,7 +99,7 @@ def _check_pair(scan: Scan, earlier: Scan) -> None:
     patients = {one.facts.patient for one in (scan, earlier) if one.facts and one.facts.patient}
     if len(patients) > 1:
         finding = f"the earlier {title} is of another patient, by PatientID"
-        raise UnsuitableError(scan.source, "other-patient", finding, "both are of one patient")
+        raise UnsuitableError(scan.source, "other-patient", finding, "both must be of one patient")
     days = days_between(earlier, scan)
     if days is not None and days < 0:
         finding = f"the {title} that should be the earlier one was made {-days} day{'s' * (days < -1)} later"

@@ -121,8 +121,8 @@ def sentence(change: XrayChange) -> str:
     low, high = change.brixia.low, change.brixia.high
     return signed(
         f"The Brixia score was {then.value:.1f} of {MOST_BRIXIA:.0f} in the earlier radiograph{since(change.days)}, "
-        f"and is {now.value:.1f} now: {change.brixia.value:+.1f} points; with what both estimates may err, between "
-        f"{low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
+        f"and is {now.value:.1f} now: {change.brixia.value:+.1f} points. As both estimates may err, the readers' own "
+        f"difference can be expected between {low:+.1f} and {high:+.1f}. {_MEANING[change.verdict]}"
     )
 
 

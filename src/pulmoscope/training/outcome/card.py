@@ -33,7 +33,7 @@ def outcome_card(model: OutcomeModel) -> str:
         "## What it is not",
         "",
         f"It is of one collection ({model.hospital}) and one outcome. Elsewhere patients, treatment, tests and the "
-        "time at which values are taken differ, and its probabilities need not hold. It is no medical device, and no "
+        "time at which values are taken differ, and its probabilities may not hold. It is no medical device, and no "
         "reason to treat or not to treat anybody.",
         "",
         "## Data",
