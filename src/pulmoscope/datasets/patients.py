@@ -170,7 +170,9 @@ def _rows(file: Path) -> list[dict[str, str]]:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream, restval="")
             rows = list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise DatasetError(f"{file}: the table of patients could not be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: is not a table of patients ({error})") from error
     if not rows or PATIENT not in rows[0]:
         raise DatasetError(f"{file}: a table of patients has rows and a column {PATIENT}")

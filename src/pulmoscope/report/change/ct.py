@@ -133,7 +133,7 @@ def _percents(severity: SeverityMeasure) -> dict[str, float | None]:
 _MEANING = {
     Verdict.MORE: "That is more than the measure errs: more of the lungs is affected.",
     Verdict.LESS: "That is more than the measure errs: less of the lungs is affected.",
-    Verdict.UNCLEAR: "Within that lies no change at all: the measure can't tell whether anything has changed.",
+    Verdict.UNCLEAR: "No change at all lies within that range: the measure can't tell whether anything has changed.",
 }
 
 

@@ -164,7 +164,7 @@ def rows(change: XrayChange) -> Sequence[ScoreRow]:
 _MEANING = {
     Verdict.MORE: "That is more than the estimates err: the lungs are more affected.",
     Verdict.LESS: "That is more than the estimates err: the lungs are less affected.",
-    Verdict.UNCLEAR: "Within that lies no change at all: the estimates can't tell whether anything has changed.",
+    Verdict.UNCLEAR: "No change at all lies within that range: the estimates can't tell whether anything has changed.",
 }
 
 
