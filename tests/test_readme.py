@@ -15,6 +15,8 @@ from textwrap import dedent
 
 import pytest
 
+from values import bundle, observation, quantity
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *(f"docs/tutorials/{name}.md" for name in ("newcomer", "researcher", "integrator")))
 BUNDLE = ROOT / "tests" / "data" / "old_bundles" / "0.1" / "xray"
@@ -36,6 +38,7 @@ NOT_RUN: Mapping[str, str] = {
     "pulmoscope models calibrate xray-covid --data mydata -o mine": "needs more images; the integrator's page runs it",
     "python -c": "asks a hub for pretrained weights",
     "pulmoscope leave-out": "is a command's name",
+    "pulmoscope diagnose NOW.dcm --earlier BEFORE.dcm -o CHANGE": "drawn lungs have no severity to compare",
     "pulmoscope recipes show NAME": PLACEHOLDERS,
     "pulmoscope tune NAME --data DATA -o OUT": PLACEHOLDERS,
 }
@@ -103,6 +106,7 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("film.png", "radiograph.png"):
         shutil.copy(next((home / "drawn").rglob("*.png")), home / name)
     (home / "values.csv").write_text("age_years,sex,crp_mg_l\n61,f,43.1\n", encoding="utf-8")
+    bundle(home, observation("1988-5", quantity(43.1, "mg/L"))).rename(home / "LAB.json")
     next((home / "scan").rglob("*.dcm")).parent.rename(home / "STUDY")
     typed(
         "pulmoscope datasets phantom --kind ct --classes COVID --slices 24 --size 160 --seed 1 -o later", home
