@@ -13,10 +13,10 @@ import pytest
 import pulmoscope
 from bundles import quadrants, tiny_bundle
 from diagnoses import an_xray_severity
-from pulmoscope.core.types import Scan
+from pulmoscope.core.types import Flag, FlagLevel, Scan, Subject
 from pulmoscope.core.xray_severity import XraySeverity
 from pulmoscope.inference.image import SeenImage
-from pulmoscope.io import entries, studies
+from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline import diagnose_xray
 from pulmoscope.pipeline.choice import Models
@@ -71,6 +71,20 @@ def test_what_can_not_be_predicted_is_not_scored(tmp_path: Path, model: Model, a
     assert found.quality.verdict == "refuse"
     assert (found.xray_severity, asked) == (None, [])
     assert "severity" not in found.timings_s
+
+
+def test_scores_of_what_the_model_refers_as_unknown_say_so(
+    tmp_path: Path, model: Model, asked: list[str]
+) -> None:
+    scan = read_scan(picture(tmp_path / "chest.png", 0.4, 0.5, 0.7, 0.8))
+    known = diagnose_xray.diagnose_xray(scan, model, wanted=lambda _: False).xray_severity
+    strange = Flag("strange-place", FlagLevel.REFUSE, "unlike all that it knows", "", Subject.MODEL)
+    found = diagnose_xray.diagnose_xray(scan, model, limits=(strange,), wanted=lambda _: False).xray_severity
+    assert known is not None
+    assert found is not None
+    assert found.extent == known.extent
+    (limit,) = set(found.limits) - set(known.limits)
+    assert "unlike all that it knows" in limit
 
 
 def test_a_run_writes_it_and_goes_on_with_it_after_a_kill(

@@ -10,7 +10,16 @@ from time import perf_counter
 from typing import Any
 
 from pulmoscope.core.software import versions_with
-from pulmoscope.core.types import Diagnosis, Explanation, Flag, FloatArray, Prediction, Scan
+from pulmoscope.core.types import (
+    Diagnosis,
+    Explanation,
+    Flag,
+    FlagLevel,
+    FloatArray,
+    Prediction,
+    Quality,
+    Scan,
+)
 from pulmoscope.core.xray_severity import XraySeverity
 from pulmoscope.explain import gradcam
 from pulmoscope.explain.lungs import mass_within, seen_lungs
@@ -60,6 +69,8 @@ def diagnose_xray(
     predicted = perf_counter()
     # What can't be predicted for its quality can't be scored either.
     severity = None if quality.verdict == "refuse" else estimate(scan, model, seen, answer)
+    if severity is not None:
+        severity = replace(severity, limits=(*severity.limits, *_unfamiliar(quality)))
     timings_s = {"read": read_s, "look": looked - start, "predict": predicted - looked}
     diagnosis = Diagnosis(
         scan=scan,
@@ -80,6 +91,17 @@ def diagnose_xray(
 def _severity_reader() -> SeverityReader | None:
     """The severity model that comes with the package; None: it comes with none."""
     return SeverityReader.open() if built_in_severity().is_dir() else None
+
+
+def _unfamiliar(quality: Quality) -> tuple[str, ...]:
+    """Why the scores are worth less where the model refers the image as it knows nothing like it."""
+    findings = [flag.finding for flag in quality.limits if flag.level is FlagLevel.REFUSE]
+    if not findings:
+        return ()
+    return (
+        "The model's answer can't be relied on for this image, and the scores rest on what the same network sees: "
+        f"{'; '.join(findings)}.",
+    )
 
 
 def _severity_record() -> Mapping[str, Any] | None:
