@@ -96,6 +96,8 @@ def test_whose_they_are_is_compared_and_not_told(tmp_path: Path) -> None:
             datetime(2020, 3, 14, 8),
             datetime(2020, 3, 14, 20),
         ),
+        ({"effectiveDateTime": "2020-12"}, datetime(2020, 12, 1), datetime(2021, 1, 1)),
+        ({"effectiveDateTime": "2015"}, datetime(2015, 1, 1), datetime(2016, 1, 1)),
     ],
 )
 def test_when_they_were_taken(
@@ -106,10 +108,23 @@ def test_when_they_were_taken(
     assert (value.taken.start, value.taken.end) == (start, end)
 
 
-@pytest.mark.parametrize("time", ["2020-03", "2020", None])
-def test_a_month_is_no_time(tmp_path: Path, time: str | None) -> None:
-    (value,) = measured(read(tmp_path, observation("1988-5", quantity(5, "mg/L"), effectiveDateTime=time)))
-    assert value.taken is None
+def test_an_observation_need_not_say_when(tmp_path: Path) -> None:
+    file = read(tmp_path, observation("1988-5", quantity(5, "mg/L"), effectiveDateTime=None))
+    assert [value.taken for value in measured(file)] == [None]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"effectiveDateTime": "14.03.2018"},
+        {"effectiveDateTime": None, "effectivePeriod": {"start": "2020-03-14", "end": "later"}},
+        {"effectiveDateTime": None, "effectivePeriod": {"start": "2020-03-14", "end": "2020-03-12"}},
+        {"effectiveDateTime": None, "effectiveTiming": {"event": ["2020-03-14"]}},
+    ],
+)
+def test_a_value_whose_time_cant_be_read_is_left_out(tmp_path: Path, elements: dict[str, Any]) -> None:
+    file = read(tmp_path, observation("1988-5", quantity(5, "mg/L"), **elements))
+    assert (measured(file), codes(file)) == ([], ["not-a-time"])
 
 
 def test_a_zone_counts_where_both_clocks_have_one() -> None:

@@ -120,6 +120,25 @@ def test_the_window(tmp_path: Path, time: str, used: bool, hours: float | None) 
     assert wider.numbers == {"crp": 5}
 
 
+@pytest.mark.parametrize(
+    ("time", "window", "hours"),
+    [
+        ("2020-03", Window(), None),
+        ("2020-03", Window(13.5 * 24, 17.5 * 24), 17.5 * 24),
+        ("2020-03", Window(13.5 * 24, 17.5 * 24 - 1), None),
+        ("2020-03", Window(13.5 * 24 - 1, 17.5 * 24), None),
+        ("2015", Window(), None),
+        ("2019", Window(439 * 24, 0), -438.5 * 24),
+    ],
+)
+def test_of_a_month_or_a_year_all_days_lie_in_the_window(
+    tmp_path: Path, time: str, window: Window, hours: float | None
+) -> None:
+    found = link(tmp_path, f"patient,time,crp_mg_l\nA,{time},5", window=window)
+    assert [value.hours for value in found.values] == ([] if hours is None else [hours])
+    assert flags(found) == (["no-values", "too-far"] if hours is None else [])
+
+
 def test_the_nearest_wins_and_of_equals_the_earlier(tmp_path: Path) -> None:
     header = "patient,time,crp_mg_l"
     rows = ["A,2020-03-14T06:00,1", "A,2020-03-14T11:00,2", "A,2020-03-14T13:00,3", "A,2020-03-13,4"]

@@ -153,11 +153,21 @@ def test_missing_cells_are_no_values(tmp_path: Path, cell: str) -> None:
     assert (numbers(file), codes(file)) == ([{"ldh": 250}], [])
 
 
-@pytest.mark.parametrize("time", ["yesterday", "14.3.2020", "2020-13-40", "2020-03", "9999-12-31"])
-def test_a_time_that_is_none_is_said(tmp_path: Path, time: str) -> None:
-    file = read_text(tmp_path, f"patient,time,crp_mg_l\na,{time},5")
+@pytest.mark.parametrize("time", ["yesterday", "14.3.2020", "2020-13-40", "2020-3", "9999-12-31"])
+@pytest.mark.parametrize(("header", "cells"), [("crp_mg_l", "5"), ("name,value,unit", "crp,5,mg/L")])
+def test_values_whose_time_cant_be_read_are_left_out(
+    tmp_path: Path, time: str, header: str, cells: str
+) -> None:
+    file = read_text(tmp_path, f"patient,time,{header}\na,{time},{cells}\na,2020-03-14,{cells}")
     assert codes(file) == ["not-a-time"]
-    assert only(file).taken is None
+    (value,) = (value for record in file.records for value in record.values)
+    assert value.where == "row 3"
+
+
+@pytest.mark.parametrize("hours", ["soon", "<-48"])
+def test_hours_from_the_image_are_a_number(tmp_path: Path, hours: str) -> None:
+    file = read_text(tmp_path, f"file,hours_from_image,crp_mg_l\na,{hours},5")
+    assert (numbers(file), codes(file)) == ([{}], ["not-a-time"])
 
 
 def test_columns_whose_values_are_each_others_are_left_out(tmp_path: Path) -> None:

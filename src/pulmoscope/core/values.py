@@ -16,7 +16,8 @@ Link = Literal["patient", "file", "only", "none"]
 one image, and nothing speaks against it; nothing does."""
 
 _ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?", re.IGNORECASE
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?)?)?)?",
+    re.IGNORECASE,
 )
 
 _YEARS = 1850, 2200
@@ -25,10 +26,11 @@ _YEARS = 1850, 2200
 
 @dataclass(frozen=True)
 class Moment:
-    """When something was, as a clock on the wall there showed it; of a day without a time, from midnight to midnight.
+    """When something was, as a clock on the wall there showed it.
 
     Attributes:
-        start, end: the same, where the time is known.
+        start, end: the same, where the time is known; else the first and the last that it can be, of a day from
+            midnight to midnight.
         zone: what that clock was ahead of UTC; None: not known.
     """
 
@@ -38,14 +40,13 @@ class Moment:
 
     @classmethod
     def of(cls, text: str) -> Moment | None:
-        """A date or time of ISO 8601, as tables and FHIR write it.
-
-        None: it is none, only a month or a year, or a placeholder.
-        """
+        """A time, day, month or year of ISO 8601, as tables and FHIR write it; None: it is none, or a placeholder."""
         match = _ISO.fullmatch(text.strip())
         if match is None:
             return None
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+        year, month, day, hour, minute, second = (
+            int(part or least) for part, least in zip(match.groups()[:6], (0, 1, 1, 0, 0, 0), strict=True)
+        )
         if not _YEARS[0] <= year <= _YEARS[1]:
             return None
         try:
@@ -53,6 +54,10 @@ class Moment:
             zone = _zone(match[7])
         except ValueError:
             return None
+        if match[2] is None:
+            return cls(start, start.replace(year=year + 1))
+        if match[3] is None:
+            return cls(start, datetime(year + month // 12, month % 12 + 1, 1))
         return cls(start, start + timedelta(days=0 if match[4] else 1), zone)
 
     @property
@@ -76,6 +81,18 @@ class Moment:
         else:
             between = min(timedelta(), end - self.start)
         return between / timedelta(hours=1)
+
+    def reach(self, other: Moment) -> tuple[float, float]:
+        """Hours from this to the first and to the last that another can be.
+
+        Of a time or a day both are those of :meth:`until`; of what is longer, a month, its ends'.
+        """
+        if other.end - other.start <= timedelta(days=1):
+            return self.until(other), self.until(other)
+        return (
+            self.until(Moment(other.start, other.start, other.zone)),
+            self.until(Moment(other.end, other.end, other.zone)),
+        )
 
 
 def _zone(text: str | None) -> timedelta | None:

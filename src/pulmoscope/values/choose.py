@@ -27,10 +27,19 @@ class Window:
 
 @dataclass(frozen=True)
 class _Timed:
-    """A value and how far from the image it was taken, h; None: not known."""
+    """A value and how far from the image it was taken, h: the first and the last that it can be; None: not known."""
 
     given: Given
-    hours: float | None
+    reach: tuple[float, float] | None
+
+    @property
+    def hours(self) -> float | None:
+        """The farther of both."""
+        return None if self.reach is None else max(self.reach, key=abs)
+
+    def within(self, window: Window) -> bool:
+        """Whether the whole of the time that it can have been taken lies in a window."""
+        return self.reach is not None and -window.before <= self.reach[0] and self.reach[1] <= window.after
 
 
 def chosen(
@@ -45,7 +54,7 @@ def chosen(
     """
     by_name: dict[str, list[_Timed]] = {}
     for one in given:
-        by_name.setdefault(one.name, []).append(_Timed(one, _hours(one, taken)))
+        by_name.setdefault(one.name, []).append(_Timed(one, _reach(one, taken)))
     values, flags, timeless = [], [], []
     for name in ANALYTES:
         found = _nearest(name, by_name.get(name, []), window)
@@ -61,10 +70,10 @@ def chosen(
     return values, flags
 
 
-def _hours(given: Given, taken: Moment | None) -> float | None:
+def _reach(given: Given, taken: Moment | None) -> tuple[float, float] | None:
     if given.hours is not None:
-        return given.hours
-    return None if taken is None or given.taken is None else taken.until(given.taken)
+        return given.hours, given.hours
+    return None if taken is None or given.taken is None else taken.reach(given.taken)
 
 
 def _nearest(name: str, timed: Sequence[_Timed], window: Window) -> _Timed | Flag | None:
@@ -74,7 +83,7 @@ def _nearest(name: str, timed: Sequence[_Timed], window: Window) -> _Timed | Fla
     near = [
         (abs(one.hours), one.hours, one)
         for one in timed
-        if one.hours is not None and (name in LASTING or -window.before <= one.hours <= window.after)
+        if one.hours is not None and (name in LASTING or one.within(window))
     ]
     if near:
         nearest = min(pair[:2] for pair in near)
@@ -90,14 +99,16 @@ def _nearest(name: str, timed: Sequence[_Timed], window: Window) -> _Timed | Fla
     if untimed:
         return _only(name, untimed)
     closest = min(
-        (one.hours for one in timed if one.hours is not None), key=lambda hours: (abs(hours), hours)
+        (one.reach for one in timed if one.reach is not None),
+        key=lambda reach: (max(map(abs, reach)), reach),
     )
-    finding = f"{name}: the nearest value was taken {_words(closest)} the image"
+    finding = f"{name}: the nearest value was taken {_words(*closest)} the image"
     return left_out("too-far", finding, f"{window.before:g} h before to {window.after:g} h after it")
 
 
-def _words(hours: float) -> str:
-    return f"{abs(hours):.0f} h {'before' if hours < 0 else 'after'}"
+def _words(first: float, last: float) -> str:
+    words = [f"{abs(hours):.0f} h {'before' if hours < 0 else 'after'}" for hours in (first, last)]
+    return words[0] if first == last else f"between {words[0]} and {words[1]}"
 
 
 def _only(name: str, candidates: Sequence[_Timed]) -> _Timed | Flag:

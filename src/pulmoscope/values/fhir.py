@@ -150,27 +150,29 @@ def _observation(entry: _Entry, unknown: Counter[str]) -> Iterator[Given | Flag]
     if "modifierExtension" in resource:
         yield left_out("modified-meaning", f"{entry.where}: a modifierExtension that is not known; left out")
         return
-    taken = _taken(resource)
+    taken = _taken(entry)
     for part in (resource, *map(_dict, _list(resource.get("component")))):
         if "dataAbsentReason" in part or not any(key.startswith("value") for key in part):
             continue
         found = _value(entry.where, part, unknown)
         if isinstance(found, Given):
-            yield replace(found, taken=taken)
+            yield taken if isinstance(taken, Flag) else replace(found, taken=taken)
         elif found is not None:
             yield found
 
 
-def _taken(resource: Plain) -> Moment | None:
-    """When an Observation was made; of a period from its start to its end."""
-    for key in ("effectiveDateTime", "effectiveInstant"):
-        if isinstance(resource.get(key), str):
-            return Moment.of(resource[key])
-    period = _dict(resource.get("effectivePeriod"))
-    start, end = (Moment.of(str(period.get(key, ""))) for key in ("start", "end"))
-    if start is None or end is None or end.end < start.start:
-        return start or end
-    return Moment(start.start, end.end, start.zone)
+def _taken(entry: _Entry) -> Moment | None | Flag:
+    """When an Observation was made, of a period from its start to its end; None where it does not say."""
+    given = [value for key, value in entry.resource.items() if key.startswith("effective")]
+    if not given:
+        return None
+    period = _dict(given[0])
+    texts = [period[key] for key in ("start", "end") if key in period] if period else given
+    moments = [moment for text in texts if (moment := Moment.of(str(text))) is not None]
+    if len(given) > 1 or not moments or len(moments) < len(texts) or moments[-1].end < moments[0].start:
+        rule = "a date or time, or a period of them"
+        return left_out("not-a-time", f"{entry.where}: its time can't be read; left out", rule)
+    return Moment(moments[0].start, moments[-1].end, moments[0].zone)
 
 
 def _value(where: str, part: Plain, unknown: Counter[str]) -> Given | Flag | None:

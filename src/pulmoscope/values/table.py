@@ -138,7 +138,7 @@ def _wide(table: _Table, columns: Sequence[Column], number: int, row: Sequence[s
     """The record of a row."""
     record, taken, hours, flags = _whose(table, number, row)
     values: list[Given] = []
-    for column in columns:
+    for column in () if flags else columns:
         cell = row[column.place].strip()
         if is_missing(cell):
             continue
@@ -156,16 +156,16 @@ def _wide(table: _Table, columns: Sequence[Column], number: int, row: Sequence[s
 def _whose(
     table: _Table, number: int, row: Sequence[str]
 ) -> tuple[Record, Moment | None, float | None, list[Flag]]:
-    """Whose a row is, when it was taken, how far from the image, and what of that is no time."""
+    """Whose a row is, when it was taken, how far from the image, and what of that is no time: then it can't be used."""
     flags: list[Flag] = []
     patient, file, sha256, taken, hours = (_known(table.cell(row, meaning)) for meaning in _LINKS)
     moment = Moment.of(taken)
     if moment is None and taken:
         rule = "such as 2020-03-14 or 2020-03-14T10:30"
-        flags.append(left_out("not-a-time", f"row {number}: its time is none", rule))
+        flags.append(left_out("not-a-time", f"row {number}: its time can't be read; left out", rule))
     from_image = parsed(hours)
-    if from_image is None and hours:
-        flags.append(left_out("not-a-time", f"row {number}: hours_from_image is no number"))
+    if hours and (from_image is None or from_image[0]):
+        flags.append(left_out("not-a-time", f"row {number}: hours_from_image is no number; left out"))
     record = Record(frozenset({id_sum(patient)} if patient else ()), file, sha256.lower())
     return record, moment, None if from_image is None else float(from_image[1]), flags
 
@@ -182,7 +182,7 @@ def _long(table: _Table) -> list[Record]:
         record, taken, hours, flags = _whose(table, number, row)
         values, all_flags = held.setdefault(record, ([], []))
         all_flags += flags
-        if is_missing(table.cell(row, _VALUE)):
+        if flags or is_missing(table.cell(row, _VALUE)):
             continue
         found = _value(table, number, row)
         if isinstance(found, Flag):
