@@ -163,6 +163,25 @@ def test_values_without_a_time_are_used_and_said(tmp_path: Path) -> None:
     assert (timed.numbers, flags(timed)) == ({"crp": 6}, [])
 
 
+@pytest.mark.parametrize(
+    ("age", "value", "text"),
+    [
+        ("61.87,a", 61, "61 a"),
+        ("22645,d", 61, "61 a"),  # 61.9986 years of 365.25 days
+        ("22280.25,d", 61, "61 a"),
+        ("<18.5,a", 18, "<18 a"),
+        ("17.5,a", 17.5, "210 mo"),
+        ("100,d", 0.25, "3 mo"),  # 3.3 months
+        ("731,d", 2, "2 a"),
+    ],
+)
+def test_an_age_is_kept_in_years_and_of_children_in_months(
+    tmp_path: Path, age: str, value: float, text: str
+) -> None:
+    (found,) = link(tmp_path, f"patient,name,value,unit\nA,age,{age}").values
+    assert (found.value, found.given) == (value, text)
+
+
 def test_hours_from_the_image_need_no_date(tmp_path: Path) -> None:
     found = link(tmp_path, "file,hours_from_image,crp_mg_l\nimage.dcm,-24,5", replace(IMAGE, taken=None))
     assert [value.hours for value in found.values] == [-24]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor
 
 from pulmoscope.core.analytes import ANALYTES
 from pulmoscope.core.types import Flag, FlagLevel
@@ -12,6 +13,9 @@ from pulmoscope.values.records import Given, left_out
 
 LASTING = frozenset({"age", "sex"})
 """What does not change within days: no window applies."""
+
+_ADULT = 18.0
+"""a: from this age on only whole years are kept, below it months."""
 
 _NAMED = 3
 """So many analytes are named in a flag; more are counted."""
@@ -124,6 +128,16 @@ def _only(name: str, candidates: Sequence[_Timed]) -> _Timed | Flag:
 
 
 def _clinical(timed: _Timed) -> ClinicalValue:
-    one = timed.given
+    one = _coarse(timed.given) if timed.given.name == "age" else timed.given
     hours = None if one.name in LASTING else timed.hours
     return ClinicalValue(one.name, one.value, one.text, hours, one.bound, one.low, one.high)
+
+
+def _coarse(age: Given) -> Given:
+    """An age in whole years, of children in months: a finer one and the image's date would tell the date of birth."""
+    if age.value >= _ADULT:
+        years = floor(age.value + 1e-9)  # 61 years in days, divided, may be a little less than 61
+        return replace(age, value=float(years), text=f"{age.bound}{years} a")
+    months = round(12 * age.value)
+    text = f"{months // 12} a" if months % 12 == 0 else f"{months} mo"
+    return replace(age, value=months / 12, text=f"{age.bound}{text}")

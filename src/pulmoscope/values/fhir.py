@@ -161,7 +161,7 @@ def _observation(entry: _Entry, unknown: Counter[str]) -> Iterator[Given | Flag]
             yield found
 
 
-def _taken(entry: _Entry) -> Moment | None | Flag:
+def _taken(entry: _Entry) -> Moment | Flag | None:
     """When an Observation was made, of a period from its start to its end; None where it does not say."""
     given = [value for key, value in entry.resource.items() if key.startswith("effective")]
     if not given:
