@@ -213,6 +213,32 @@ def test_a_killed_run_keeps_what_has_the_same_values(tmp_path: Path, model: Path
         before = after
 
 
+@pytest.mark.parametrize(
+    ("text", "before", "after", "refused_now"),
+    [
+        ("file,crp_mg_l\na.dcm,5", {"only": False}, {"only": False, "shared": frozenset({"a.dcm"})}, True),
+        ("patient,crp_mg_l\nOTHER-ID,5", {"only": False}, {"only": True}, True),
+        ("file,crp_mg_l\na.dcm,5", {"only": False}, {"only": True}, False),
+    ],
+)
+def test_a_result_is_kept_only_where_other_images_link_it_as_before(
+    tmp_path: Path,
+    model: Path,
+    radiograph: Path,
+    text: str,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    refused_now: bool,
+) -> None:
+    values, out = Values.of(table(tmp_path, text)), tmp_path / "out"
+    (first,) = outcomes(radiograph, out, model, replace(values, **before))
+    assert first.error is None
+    (out / "index.json").unlink()
+    (again,) = outcomes(radiograph, out, model, replace(values, **after))
+    assert again.kept is not refused_now
+    assert (again.error is not None) is refused_now
+
+
 def test_the_page_and_the_terminal_say_bounds_and_ranges() -> None:
     linked = LinkedValues(
         (

@@ -80,9 +80,13 @@ class Values:
         return replace(linked(self.file, image, self.window, header=self.header), settings=self._settings)
 
     def same_as(self, plain: Mapping[str, Any]) -> bool:
-        """Whether what ``diagnosis.json`` says under ``values`` was linked from the same file in the same way."""
+        """Whether what ``diagnosis.json`` says under ``values`` was linked from the same file in the same way.
+
+        Other images beside it may link otherwise: the only one by less, and one whose name another has not by its name.
+        """
         same = all(plain.get(key) == value for key, value in self._settings.items())
-        return same and (self.only or plain.get("link") != "only")
+        unsafe = {"none" if self.only else "only", *(["file"] if self.shared else [])}
+        return same and plain.get("link") not in unsafe
 
     @property
     def _settings(self) -> dict[str, str | float | bool]:
