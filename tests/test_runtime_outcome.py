@@ -72,6 +72,7 @@ def model_in(folder: Path) -> OutcomeModel:
             "counts": {"train": {"patients": 3, "events": 1}},
             "impossible": {},
             "fingerprint": "0" * 64,
+            "sums": dict.fromkeys(("all", "train", "val"), "0" * 64),
             "terms": "",
             "command": "",
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,44 @@ def test_fusion_gains_what_the_truth_allows(records: Path, tmp_path: Path) -> No
     allowed = truth["true_probability"]["auroc"]["value"] - truth["true_probability_values"]["auroc"]["value"]
     assert allowed > 0.03
     assert 0 < gain["low"] < allowed < gain["high"]
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "seen"),
+    [
+        ("test", "", (False, False)),
+        ("test", "other splits", (True, True)),
+        ("train", "order", (True, False)),
+        ("val", "order", (False, True)),
+        ("all", "only train", (True, False)),
+        ("val,test", "", (False, True)),
+        ("all", "", (True, True)),
+        ("all", "other patients", (False, False)),
+    ],
+)
+def test_patients_that_a_model_has_seen_are_told_whatever_their_table_is_called(
+    records: Path, tmp_path: Path, split: str, change: str, seen: tuple[bool, bool]
+) -> None:
+    with (records / TABLE).open(newline="") as stream:
+        header, *rows = list(csv.reader(stream))
+    place = header.index("split")
+    if change == "other splits":
+        moved = {"train": "test", "val": "train", "test": "train"}
+        rows = [[*row[:place], moved[row[place]], *row[place + 1 :]] for row in rows]
+    elif change == "order":
+        rows = rows[::-1]
+    elif change == "only train":
+        rows = [[*row[:place], "mine", *row[place + 1 :]] for row in rows if row[place] == "train"]
+    elif change == "other patients":
+        rows = [row for row in rows if row[place] == "test"]
+    with (tmp_path / "new.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    model = train_outcome(replace(OWN, bootstrap=2, penalties=(0.1,)), table_of(records), tmp_path / "run")
+    source = Source(tmp_path, "new.csv", split=split)
+    report = evaluate_outcome(model, source, tmp_path / "out", beside=model, bootstrap=0)
+    keeps("outcome-metrics", report)
+    assert (report["data"]["learnt_from"], report["data"]["threshold_from"]) == seen
+    assert (report["beside"]["learnt_from"], report["beside"]["threshold_from"]) == seen
 
 
 def test_a_cross_validation_predicts_every_patient_once(records: Path, tmp_path: Path) -> None:

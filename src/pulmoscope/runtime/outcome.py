@@ -172,7 +172,7 @@ class OutcomeModel:
         threshold: from which probability on the outcome is called.
         bootstrap: the models that the interval is made of.
         recipe: the resolved recipe, as plain data.
-        training_data: table, patients and events per split, fingerprint.
+        training_data: table, patients and events per split, fingerprint, and sums that tell the same patients.
         metrics: figures of held-out patients of the training and of the validation split.
         software: versions.
         sha256: of all this.

@@ -45,28 +45,36 @@ class Source:
     hours: float | None = None
     split: str = "test"
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits' names."""
+        return tuple(self.split.split(","))
+
     def patients(
         self, model: OutcomeModel, window: Window | None = None, labelled: bool = True
     ) -> PatientTable:
-        """The table's patients of the split.
+        """The table's patients of the split; what :meth:`whole` raises, or DatasetError where nobody is in it."""
+        return self.whole(model, window, labelled).split(*self.splits)
+
+    def whole(self, model: OutcomeModel, window: Window | None = None, labelled: bool = True) -> PatientTable:
+        """All patients of the table.
 
         Args:
             window: other than the first values within ``hours``.
             labelled: whether the outcome is read.
 
         Raises:
-            DatasetError: see :func:`~pulmoscope.datasets.patients.read_patients`; or nobody is in the split.
+            DatasetError: see :func:`~pulmoscope.datasets.patients.read_patients`.
         """
         recipe = model.recipe
         hours = self.hours if self.hours is not None else float(recipe["hours"])
-        table = read_patients(
+        return read_patients(
             self.folder,
             self.table or str(recipe["table"]),
             (self.outcome or model.outcome) if labelled else "",
             self.outcomes or str(recipe["outcomes"]),
             window or Window(hours),
         )
-        return table.split(*self.split.split(","))
 
 
 def evaluate_outcome(
@@ -91,7 +99,8 @@ def evaluate_outcome(
         DatasetError: the table is not as it should be, or has one outcome alone.
         OutputExistsError: ``out`` holds figures, and ``force`` is not given.
     """
-    table = source.patients(model)
+    whole = source.whole(model)
+    table = whole.split(*source.splits)
     if table.happened.all() or not table.happened.any():
         raise DatasetError(
             f"{table.name}: the split {source.split} has one outcome alone; nothing can be evaluated"
@@ -104,14 +113,16 @@ def evaluate_outcome(
     report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "model": _model(model),
-        "data": _data(model, table, source.split, values),
+        "data": _data(model, table, source.split, values) | _seen(model, whole, source.splits),
         "threshold": model.threshold,
         "figures": {name: estimate.plain() for name, estimate in found.items()},
         "calibration": calibration_groups(probabilities, happened),
         "by_stay": _by_stay(table, probabilities, model.threshold, bootstrap, seed),
         "by_time": _by_time(model, source, bootstrap, seed) if table.timed else [],
         "truth": _truth(table, probabilities, bootstrap, seed),
-        "beside": None if beside is None else _beside(beside, table, probabilities, bootstrap, seed),
+        "beside": None
+        if beside is None
+        else _beside(beside, table, probabilities, bootstrap, seed) | _seen(beside, whole, source.splits),
         "synthetic": table.synthetic or model.synthetic,
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
         "command": command,
@@ -152,7 +163,6 @@ def _data(
     model: OutcomeModel, table: PatientTable, split: str, values: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     missing = np.isnan(values)
-    trained = str(model.training_data["table"])
     return {
         "table": table.name,
         "hospital": table.hospital,
@@ -160,14 +170,34 @@ def _data(
         "split": split,
         "patients": len(table),
         "events": int(table.happened.sum()),
-        "same_hospital": table.hospital == model.hospital or table.name == trained,
+        "same_hospital": table.hospital == model.hospital or table.name == model.training_data["table"],
         "same_outcome": table.outcome == model.outcome,
-        "learnt_from": table.name == trained and not {"train", "all"}.isdisjoint(split.split(",")),
         "absent": [name for index, name in enumerate(model.names) if missing[:, index].all()],
         "missing_fraction": float(missing.mean()),
         "impossible": dict(table.impossible),
         "sha256": table.fingerprint,
     }
+
+
+def _seen(model: OutcomeModel, table: PatientTable, splits: tuple[str, ...]) -> dict[str, bool]:
+    """Whether a model may have learnt from some of these patients, and its threshold been chosen on some.
+
+    So it is where a table of the training's name is asked about that split; and, whatever its name, where the values of
+    what is asked about are those of that split, or where all values are the training's and its splits are others.
+
+    Args:
+        table: all patients, before ``splits`` are taken.
+    """
+    before, now = model.training_data["sums"], table.sums(model.names)
+    chosen = set(now) if "all" in splits else {"all", *splits}
+    named = table.name == model.training_data["table"]
+
+    def seen(split: str) -> bool:
+        same = before[split] in [now[part] for part in chosen & set(now)]
+        drawn_again = before["all"] == now["all"] and before[split] != now.get(split)
+        return same or drawn_again or (named and (split in splits or "all" in splits))
+
+    return {"learnt_from": seen("train"), "threshold_from": seen("val")}
 
 
 def _by_stay(

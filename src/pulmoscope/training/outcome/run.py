@@ -73,7 +73,7 @@ def train_outcome(
         threshold=limit,
         bootstrap=fitted.members,
         recipe=of_tool(recipe),
-        training_data=_training_data(table) | {"terms": terms, "command": command},
+        training_data=_training_data(table) | {"sums": table.sums(names), "terms": terms, "command": command},
         metrics=metrics,
         software=versions("scikit-learn"),
     )

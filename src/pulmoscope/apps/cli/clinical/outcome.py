@@ -134,7 +134,10 @@ def _tell(report: Mapping[str, Any]) -> None:
             f"Another outcome: the model predicts {model['outcome']}, these patients are known by {data['outcome']}; "
             "calibration and calls mean nothing here."
         )
-    if data["learnt_from"]:
-        typer.echo("The model learnt from some of these patients.")
+    for what, seen in (("model", data), ("other model", report["beside"] or {})):
+        if seen.get("learnt_from"):
+            typer.echo(f"The {what} has learnt from some of these patients.")
+        if seen.get("threshold_from"):
+            typer.echo(f"The {what}'s threshold was chosen on some of these patients.")
     if report["synthetic"]:
         typer.echo("Synthetic: the figures say nothing about patients.")
