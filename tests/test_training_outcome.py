@@ -133,6 +133,7 @@ def test_a_run_is_a_model_with_a_card_that_keeps_its_schema(
     card = (tmp_path / CARD).read_text()
     assert "none needed" in card
     assert loaded.version in card
+    assert f"strength {loaded.calibration['base']['strength']:g} " in card
     assert "Synthetic" in card
     assert all(f"`{name}`" in card for name in loaded.names)
     with pytest.raises(OutputExistsError):

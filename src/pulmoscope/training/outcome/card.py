@@ -57,11 +57,16 @@ def outcome_card(model: OutcomeModel) -> str:
         f"Calibrated by {model.calibration['method']}. The outcome is called from a probability of "
         f"{model.threshold:.3f} on, which reaches a sensitivity of {model.recipe['sensitivity']:g} on the validation "
         f"patients. The interval of a prediction holds 95 % of {len(model.bootstrap)} models that were trained on "
-        "patients drawn again; it tells how sure the model is of itself, not how it does at another hospital.",
+        "patients drawn again; it tells how sure the model is of itself, not how it does at another hospital. All of "
+        f"these have the strength {model.calibration['base']['strength']:g} that was chosen once, so the interval is "
+        "rather too narrow.",
         "",
         "## Figures",
         "",
         *_figures(model.metrics),
+        "Those of patients held out from the split train are slightly too good: the strength was chosen, and the second "
+        "level fitted, on the same held-out log-odds. Those of val at the threshold are too, as it was chosen there.",
+        "",
         "Figures of the split test, and of other hospitals, come from `pulmoscope outcome evaluate`.",
     ]
     return "\n".join(lines) + "\n"
