@@ -76,7 +76,7 @@ def test_predictions_are_rows_of_patients(tmp_path: Path, source: Source) -> Non
     applied = apply_outcome(model, source, tmp_path / "applied")
     assert len(applied) == 120
     header = (tmp_path / "applied" / "predictions.csv").read_text().partition("\n")[0]
-    assert "died" not in header
+    assert header == "patient,probability,low,high,log_odds,missing"
 
 
 def test_what_cannot_be_evaluated_is_refused(tmp_path: Path, source: Source) -> None:

@@ -274,11 +274,14 @@ def _predictions(
     values: npt.NDArray[np.float64],
     labelled: bool = True,
 ) -> str:
-    """A row a patient; a local file, as it names patients as the table does."""
+    """A row a patient; a local file, as it names patients as the table does.
+
+    Args:
+        labelled: whether the outcome is known. Where it is not, splits mean nothing, and may have been drawn.
+    """
     header = [
         "patient",
-        "split",
-        *([table.outcome] if labelled else []),
+        *(["split", table.outcome] if labelled else []),
         "probability",
         "low",
         "high",
@@ -288,9 +291,7 @@ def _predictions(
     for index, (patient, split) in enumerate(zip(table.patients, table.splits, strict=True)):
         probability, low, high = (float(ends[index]) for ends in predicted)
         odds = math.log(probability) - math.log1p(-probability) if 0 < probability < 1 else math.nan
-        outcome = [int(table.happened[index])] if labelled else []
+        known = [split, int(table.happened[index])] if labelled else []
         missing = int(np.isnan(values[index]).sum())
-        rows.append(
-            [patient, split, *outcome, *(f"{one:.6g}" for one in (probability, low, high, odds)), missing]
-        )
+        rows.append([patient, *known, *(f"{one:.6g}" for one in (probability, low, high, odds)), missing])
     return csv_text([*header, "missing"], rows)
