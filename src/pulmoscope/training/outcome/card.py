@@ -64,8 +64,8 @@ def outcome_card(model: OutcomeModel) -> str:
         "## Figures",
         "",
         *_figures(model.metrics),
-        "Those of patients held out from the split train are slightly too good: the strength was chosen, and the second "
-        "level fitted, on the same held-out log-odds. Those of val at the threshold are too, as it was chosen there.",
+        "Those of patients held out from the split train are slightly too good: the strength was chosen and the second "
+        "level fitted on the same held-out log-odds. Those of val at the threshold are too, as it was chosen there.",
         "",
         "Figures of the split test, and of other hospitals, come from `pulmoscope outcome evaluate`.",
     ]
