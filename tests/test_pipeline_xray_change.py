@@ -311,6 +311,7 @@ def test_json_and_page_tell_the_change_and_nothing_identifying(tmp_path: Path, m
     assert section.count("<image ") == 2
     assert section.count("<rect ") == 2 * len(ZONES)
     assert section.count('<th scope="row"') == 3 + len(ZONES)
+    assert "90 %" in section.partition("<caption>")[2].partition("</caption>")[0]
     assert "+10.0" in section
     assert "13 days" in section
     for path in (tmp_path / "out").rglob("*"):

@@ -111,6 +111,7 @@ def change_section(change: XrayChange, pair: XrayPair | None) -> dict[str, Any]:
         "flags": change.flags,
         "limits": change.earlier.severity.limits,
         "rows": rows(change),
+        "coverage": change.now.severity.coverage,
         "pair": pair,
     }
 
