@@ -108,6 +108,16 @@ def test_when_they_were_taken(
     assert (value.taken.start, value.taken.end) == (start, end)
 
 
+def test_ldh_by_the_other_method_is_told(tmp_path: Path) -> None:
+    file = read(
+        tmp_path,
+        observation("14804-9", quantity(200, "U/L")),
+        observation("14805-6", quantity(400, "U/L")),
+    )
+    assert [value.value for value in measured(file)] == [200, 400]
+    assert codes(file) == ["other-method"]
+
+
 def test_an_observation_need_not_say_when(tmp_path: Path) -> None:
     file = read(tmp_path, observation("1988-5", quantity(5, "mg/L"), effectiveDateTime=None))
     assert [value.taken for value in measured(file)] == [None]

@@ -170,6 +170,12 @@ def test_hours_from_the_image_are_a_number(tmp_path: Path, hours: str) -> None:
     assert (numbers(file), codes(file)) == ([{}], ["not-a-time"])
 
 
+def test_ldh_by_the_other_method_is_told(tmp_path: Path) -> None:
+    file = read_text(tmp_path, "code,value,unit\n14804-9,200,U/L\n14805-6,400,U/L")
+    assert [value.where for value in file.records[0].values] == ["row 2", "row 3"]
+    assert codes(file) == ["other-method"]
+
+
 def test_columns_whose_values_are_each_others_are_left_out(tmp_path: Path) -> None:
     rows = "\n".join(f"p{number},{130 + number},{38 + number / 10},250" for number in range(5))
     right = read_text(tmp_path, f"patient,sodium_mmol_l,temperature_cel,ldh_u_l\n{rows}")

@@ -18,7 +18,7 @@ from pulmoscope.core.errors import UnreadableError
 from pulmoscope.core.headers import Forms, coded
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
-from pulmoscope.values.measures import Measure, measure, parsed, sex_of, without_unit
+from pulmoscope.values.measures import Measure, measure, method_flags, parsed, sex_of, without_unit
 from pulmoscope.values.records import Given, Record, id_sum, left_out
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -157,6 +157,7 @@ def _observation(entry: _Entry, unknown: Counter[str]) -> Iterator[Given | Flag]
         found = _value(entry.where, part, unknown)
         if isinstance(found, Given):
             yield taken if isinstance(taken, Flag) else replace(found, taken=taken)
+            yield from method_flags(_codes(part), entry.where)
         elif found is not None:
             yield found
 
@@ -177,11 +178,7 @@ def _taken(entry: _Entry) -> Moment | Flag | None:
 
 def _value(where: str, part: Plain, unknown: Counter[str]) -> Given | Flag | None:
     """The value of an Observation or a component; None where its code is none of the catalogue."""
-    codes = [
-        str(one.get("code", ""))
-        for one in map(_dict, _list(_dict(part.get("code")).get("coding")))
-        if one.get("system") == LOINC
-    ]
+    codes = _codes(part)
     forms = {pairs[0][0].name: pairs for code in codes if (pairs := coded(code))}
     if not forms:
         unknown[codes[0] if codes else ""] += 1
@@ -198,6 +195,15 @@ def _value(where: str, part: Plain, unknown: Counter[str]) -> Given | Flag | Non
         return left_out("wrong-unit", f"{where}: {name} has no unit that it is measured in", unit)
     given = found.given(f"{quantity.get('comparator', '')}{quantity['value']}", where)
     return _with_range(given, found, pairs, part) if isinstance(given, Given) else given
+
+
+def _codes(part: Plain) -> list[str]:
+    """The LOINC codes of an Observation or a component."""
+    return [
+        str(one.get("code", ""))
+        for one in map(_dict, _list(_dict(part.get("code")).get("coding")))
+        if one.get("system") == LOINC
+    ]
 
 
 def _measure(pairs: Forms, quantity: Plain) -> Measure | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from pulmoscope.core.analytes import FEMALE, MALE, Analyte, Conversion
 from pulmoscope.core.headers import Forms
-from pulmoscope.core.types import Flag
+from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.values.records import Given, left_out
 
 _NUMBER = re.compile(r"([<>]=?|[≤≥])?\s*([+-]?\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,2})?)")
 _BOUNDS = {"≤": "<=", "≥": ">="}
 _SEX = {"m": MALE, "male": MALE, "f": FEMALE, "female": FEMALE}
+_OTHER_METHODS = {"14805-6": "by pyruvate to lactate, about twice what lactate to pyruvate gives"}
+"""LOINC codes whose values are not those of their analyte's usual method, and how they differ."""
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", ".", "?", "unknown"})
 
 
@@ -78,6 +81,15 @@ def sex_of(text: str, where: str) -> Given | Flag:
     if value is None:
         return left_out("not-a-sex", f"{where}: sex is neither male nor female", "m, male, f or female")
     return Given("sex", value, "male" if value == MALE else "female", where)
+
+
+def method_flags(codes: Iterable[str], where: str) -> list[Flag]:
+    """What to mind of a value with these LOINC codes: how it was measured."""
+    return [
+        Flag("other-method", FlagLevel.WARN, f"{where}: measured {_OTHER_METHODS[code]}; used as it is")
+        for code in codes
+        if code in _OTHER_METHODS
+    ]
 
 
 def measure(forms: Forms, unit: str, *, ucum: bool = False) -> Measure | None:

@@ -13,7 +13,7 @@ from pulmoscope.core.headers import coded, in_a_header, is_unit, named, plain_na
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
 from pulmoscope.values.columns import Column, swapped
-from pulmoscope.values.measures import is_missing, measure, parsed, sex_of, without_unit
+from pulmoscope.values.measures import is_missing, measure, method_flags, parsed, sex_of, without_unit
 from pulmoscope.values.records import Given, Record, id_sum, left_out
 
 _PATIENT, _FILE, _SHA256, _TIME, _HOURS = "patient", "file", "sha256", "time", "hours_from_image"
@@ -189,6 +189,7 @@ def _long(table: _Table) -> list[Record]:
             all_flags.append(found)
         else:
             values.append(replace(found, taken=taken, hours=hours))
+            all_flags += method_flags([table.cell(row, _CODE)], f"row {number}")
     return [
         replace(record, values=tuple(values), flags=tuple(flags)) for record, (values, flags) in held.items()
     ]
