@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.values import Moment
 from pulmoscope.values.fhir import read_bundle
 from pulmoscope.values.read import read_values
-from pulmoscope.values.records import Given, ValuesFile, id_sum
+from pulmoscope.values.records import Given, ValuesFile
 from refusals import refused
 from values import bundle, codes, coding, numbers, observation, patient, quantity, write_bundle
 
@@ -72,7 +73,7 @@ def test_a_patient_with_a_full_url_and_an_id_is_one_record(tmp_path: Path) -> No
 def test_whose_they_are_is_compared_and_not_told(tmp_path: Path) -> None:
     file = read(tmp_path, observation("1988-5", quantity(43.1, "mg/L")))
     (record,) = file.records
-    assert record.patients == {id_sum("SECRET-ID"), id_sum("p1")}
+    assert record.patients == {patient_sum("SECRET-ID"), patient_sum("p1")}
     assert numbers(file) == [{"sex": 0, "crp": 43.1}]
     for secret in ("SECRET", "Secret", "1951"):
         assert secret not in repr(file)
@@ -235,6 +236,12 @@ def test_a_patient_whom_references_call_in_two_ways_is_read_once(tmp_path: Path)
     ]
     (record,) = read_values(write_bundle(tmp_path, [full, *values])).records
     assert [(value.name, value.value) for value in record.values] == [("sex", 0), ("crp", 5), ("crp", 6)]
+
+
+def test_an_empty_identifier_is_no_id(tmp_path: Path) -> None:
+    nobody = patient(id=" ", identifier=[{"value": "  "}])
+    (record,) = read_values(write_bundle(tmp_path, [{"resource": nobody}])).records
+    assert record.patients == frozenset()
 
 
 def test_half_of_a_character_in_an_id_is_only_compared() -> None:

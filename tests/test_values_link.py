@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.values import LinkedValues, Moment
 from pulmoscope.values.choose import Window
 from pulmoscope.values.link import Image, linked, shared_names
 from pulmoscope.values.read import read_values
-from pulmoscope.values.records import id_sum
 from refusals import refused
 from values import patient, read_text, write_bundle
 
 TAKEN = Moment.of("2020-03-14T12:00")
-IMAGE = Image("image.dcm", "/data/a/image.dcm", frozenset({"ab" * 32}), id_sum("A"), TAKEN)
+IMAGE = Image("image.dcm", "/data/a/image.dcm", frozenset({"ab" * 32}), patient_sum("A"), TAKEN)
 
 
 def link(folder: Path, text: str, image: Image = IMAGE, window: Window | None = None) -> LinkedValues:
@@ -74,7 +74,7 @@ def test_an_id_that_several_patients_of_a_file_have_refuses_the_image(tmp_path: 
 
 
 def test_a_cell_that_says_that_nothing_is_known_is_no_patient_and_no_file(tmp_path: Path) -> None:
-    alone = replace(IMAGE, only=True, patient=id_sum("NA"))
+    alone = replace(IMAGE, only=True, patient=patient_sum("NA"))
     with refused(UnsuitableError, "values-ambiguous"):
         link(tmp_path, "patient,file,crp_mg_l\nNA,unknown,5\nNA,-,6", alone)
     assert link(tmp_path, "patient,file,crp_mg_l\nNA,unknown,5", alone).link == "only"
@@ -94,7 +94,7 @@ def test_one_patient_and_one_image_belong_together_unless_something_speaks_again
         by_id = link(
             tmp_path,
             text.replace(",crp", ",patient,crp").replace(",5", ",A,5"),
-            replace(alone, patient=id_sum("A")),
+            replace(alone, patient=patient_sum("A")),
         )
         assert flags(by_id) == ["differs-from-header", "no-time"]
     assert link(tmp_path, "file,crp_mg_l\nother.dcm,5", alone).link == "none"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pulmoscope.core.files import sha256_of
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -28,3 +30,11 @@ class Facts:
     instances: tuple[int, ...] = ()
     study_date: str = field(default="", repr=False)
     patient: str = field(default="", repr=False)
+
+
+def patient_sum(patient_id: str) -> str:
+    """A checksum of a patient's id, which tells patients apart and names none; empty for an empty id."""
+    plain = patient_id.strip()
+    return (
+        sha256_of(plain.encode(errors="surrogatepass")) if plain else ""
+    )  # JSON may hold half of a character

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pulmoscope.core.files import sha256_of
 from pulmoscope.io.dicom_rules import check_view, code
 from pulmoscope.io.patient_age import age
 from pulmoscope.io.quiet import quieten_decoders
@@ -30,11 +29,6 @@ class PatientFacts(NamedTuple):
     age: float | None = None
     sex: str = ""
     view: str = ""
-
-
-def patient_sum(patient_id: str) -> str:
-    """A checksum of a PatientID, which tells patients apart and names none; empty for an empty id."""
-    return sha256_of(patient_id.strip().encode()) if patient_id.strip() else ""
 
 
 def patient_facts(path: Path) -> PatientFacts:

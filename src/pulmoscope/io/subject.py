@@ -9,13 +9,13 @@ from datetime import timedelta
 from pydicom.dataset import Dataset
 
 from pulmoscope.core.errors import InputError
+from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.values import Moment
 from pulmoscope.io.ct.header import read_dataset
 from pulmoscope.io.dicom_rules import code
 from pulmoscope.io.formats import HEAD, format_of
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.patient_age import age, iso_date
-from pulmoscope.io.patient_facts import patient_sum
 
 _KINDS = ("Acquisition", "Content", "Series", "Study")
 """Of dates and times, the nearest to the exposure first."""

@@ -15,11 +15,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.headers import Forms, coded
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
 from pulmoscope.values.measures import Measure, measure, method_flags, parsed, sex_of, without_unit
-from pulmoscope.values.records import Given, Record, id_sum, left_out
+from pulmoscope.values.records import Given, Record, left_out
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 _USED = frozenset({"final", "amended", "corrected", "preliminary"})
@@ -137,7 +138,7 @@ def _patient(entry: _Entry) -> Record:
     if "modifierExtension" in resource:
         flags.append(left_out("modified-meaning", f"{entry.where}: a modifierExtension that is not known"))
         values, born = [], None
-    known = frozenset(id_sum(str(one)) for one in ids if one)
+    known = frozenset(found for one in ids if one and (found := patient_sum(str(one))))
     return Record(known, born=born, values=tuple(values), flags=tuple(flags))
 
 

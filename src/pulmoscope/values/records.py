@@ -11,7 +11,6 @@ from datetime import date
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.core.values import Moment
 
@@ -122,11 +121,6 @@ def _grouped(pairs: Iterable[tuple[str, Record]]) -> Mapping[str, Sequence[Recor
 def path_parts(name: str) -> tuple[str, ...]:
     """The parts of a path in a table, whichever way its slashes lean."""
     return PurePosixPath(name.replace("\\", "/")).parts or ("",)
-
-
-def id_sum(text: str) -> str:
-    """An id as its checksum, for comparing only."""
-    return sha256_of(text.strip().encode(errors="surrogatepass"))  # JSON may hold half of a character
 
 
 def left_out(code: str, finding: str, rule: str = "") -> Flag:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.headers import coded, in_a_header, is_unit, named, plain_name
 from pulmoscope.core.types import Flag
 from pulmoscope.core.values import Moment
 from pulmoscope.values.columns import Column, swapped
 from pulmoscope.values.measures import is_missing, measure, method_flags, parsed, sex_of, without_unit
-from pulmoscope.values.records import Given, Record, id_sum, left_out
+from pulmoscope.values.records import Given, Record, left_out
 
 _PATIENT, _FILE, _SHA256, _TIME, _HOURS = "patient", "file", "sha256", "time", "hours_from_image"
 _NAME, _CODE, _VALUE, _UNIT = "name", "code", "value", "unit"
@@ -166,7 +167,7 @@ def _whose(
     from_image = parsed(hours)
     if hours and (from_image is None or from_image[0]):
         flags.append(left_out("not-a-time", f"row {number}: hours_from_image is no number; left out"))
-    record = Record(frozenset({id_sum(patient)} if patient else ()), file, sha256.lower())
+    record = Record(frozenset({patient_sum(patient)} if patient else ()), file, sha256.lower())
     return record, moment, None if from_image is None else float(from_image[1]), flags
 
 

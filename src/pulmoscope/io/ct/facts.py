@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from pulmoscope.core.facts import Facts
+from pulmoscope.core.facts import Facts, patient_sum
 from pulmoscope.io.ct.header import SliceHeader
-from pulmoscope.io.patient_facts import patient_sum
 
 _KERNELS = re.compile(
     r"LUNG|CHEST|BONE(PLUS)?|SOFT|STANDARD|STND|DETAIL|EDGE|ULTRA"  # GE

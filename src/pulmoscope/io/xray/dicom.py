@@ -33,12 +33,11 @@ from pydicom.uid import (
 )
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
-from pulmoscope.core.facts import Facts
+from pulmoscope.core.facts import Facts, patient_sum
 from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 from pulmoscope.io import dicom_rules as rules
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.patient_age import child_flags, iso_date
-from pulmoscope.io.patient_facts import patient_sum
 from pulmoscope.io.quiet import decoding, quieten_decoders, with_complaints
 from pulmoscope.io.xray.grey import robust_range, stretch, window
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, grey_of_colour

@@ -120,9 +120,7 @@ def evaluate_outcome(
         "by_stay": _by_stay(table, probabilities, model.threshold, bootstrap, seed),
         "by_time": _by_time(model, source, bootstrap, seed) if table.timed else [],
         "truth": _truth(table, probabilities, bootstrap, seed),
-        "beside": None
-        if beside is None
-        else _beside(beside, table, probabilities, bootstrap, seed) | _seen(beside, whole, source.splits),
+        "beside": None if beside is None else _beside(beside, whole, source, probabilities, bootstrap, seed),
         "synthetic": table.synthetic or model.synthetic,
         "method": {"bootstrap": bootstrap, "seed": seed, "interval": INTERVAL},
         "command": command,
@@ -254,17 +252,20 @@ def _truth(
 
 def _beside(
     other: OutcomeModel,
-    table: PatientTable,
+    whole: PatientTable,
+    source: Source,
     probabilities: npt.NDArray[np.float64],
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
+    table = whole.split(*source.splits)
     scores = other.probabilities(table.columns(other.names))[0]
     figures = outcome_figures(scores, table.happened, other.threshold, bootstrap, seed)
     return {
         "model": _model(other),
         "figures": {name: estimate.plain() for name, estimate in figures.items()},
         "difference": auroc_difference(probabilities, scores, table.happened, bootstrap, seed).plain(),
+        **_seen(other, whole, source.splits),
     }
 
 
