@@ -265,6 +265,8 @@ def _model(folder: Path, content: Mapping[str, Any], checksum: str) -> OutcomeMo
     drawn = folder / BOOTSTRAP
     if not drawn.is_file() or sha256_of_file(drawn) != content["files"][BOOTSTRAP]:
         raise BundleError(f"{drawn}: is missing or was changed since it was written")
+    if "sums" not in content["training_data"]:
+        raise ValueError("training_data.sums is missing")
     own = {
         name: content[name]
         for name in (
