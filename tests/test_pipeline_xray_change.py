@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pulmoscope.core.xray_severity import ZONES, Estimate, XraySeverity, Zone
 from pulmoscope.inference.change.pair import Found, errs
 from pulmoscope.inference.change.xray import SAME_PATIENT, change_of, difference, verdict_of
 from pulmoscope.inference.image import SeenImage
+from pulmoscope.inference.xray_severity import SeverityReader
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline import diagnose_xray
@@ -196,9 +198,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def scorer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A radiograph's Brixia score is 20 times how bright its first pixel is; none where that is black."""
 
-    def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity | None:
+    def estimate(
+        severity: SeverityReader | None, scan: Scan, model: Model, seen: SeenImage, outputs: Outputs
+    ) -> XraySeverity | None:
         bright = float(scan.pixels[0, 0, 0])
-        return scores(20 * bright, extent=8 * bright) if bright else None
+        assert severity is not None
+        found = scores(20 * bright, extent=8 * bright)
+        return replace(found, model=severity.model.identity) if bright else None
 
     monkeypatch.setattr(diagnose_xray, "estimate", estimate)
 

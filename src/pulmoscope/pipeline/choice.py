@@ -6,13 +6,16 @@ import importlib
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality
+from pulmoscope.inference.xray_severity import SeverityReader
 from pulmoscope.report import ct_page
 from pulmoscope.report.html import compile_page
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.network import Runtime
+from pulmoscope.runtime.xray_severity import built_in_severity
 
 BUILT_IN = {Modality.XRAY: "xray-covid", Modality.CT: "ct-slice-covid"}
 """What ``auto`` stands for."""
@@ -26,23 +29,33 @@ class Models:
         model: a built-in bundle's name or a bundle's folder, opened at once; ``auto``: the built-in ones, each opened
             when the first image of its kind comes.
         runtime, device: see :func:`pulmoscope.runtime.network.open_network`.
+        severity: what scores radiographs: a severity model's folder, opened at once; ``auto``: the built-in one;
+            ``none``: nothing.
 
     Raises:
         BundleError, ResourceError: as :meth:`Model.load`.
     """
 
-    def __init__(self, model: str = "auto", runtime: Runtime = "auto", device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: str = "auto",
+        runtime: Runtime = "auto",
+        device: str = "auto",
+        severity: str | Path = "auto",
+    ) -> None:
         self._runtime, self._device = runtime, device
         self._lock = threading.Lock()
         self._only = None if model == "auto" else Model.load(model, runtime, device)
         self._opened: dict[Modality, Model] = {}
         self._used: dict[Modality, Model] = {}
         self._expecting = False
+        self._scorer = None if severity in ("auto", "none") else SeverityReader.open(severity)
+        self._scores = severity != "none"
 
     @classmethod
-    def only(cls, model: Model) -> Models:
+    def only(cls, model: Model, severity: str | Path = "auto") -> Models:
         """One opened model for everything that it can read."""
-        models = cls()
+        models = cls(severity=severity)
         models._only = model
         return models
 
@@ -67,6 +80,14 @@ class Models:
         if self._only is None:
             return self._built_in(modality)
         return self._only if self._only.bundle.modality == modality else None
+
+    @property
+    def severity(self) -> SeverityReader | None:
+        """What scores radiographs; None: nothing does."""
+        with self._lock:
+            if self._scores and self._scorer is None and built_in_severity().is_dir():
+                self._scorer = SeverityReader.open()
+            return self._scorer
 
     def expect_ct(self) -> None:
         """Begin to load what a CT needs, in a thread, while its files are read."""

@@ -31,7 +31,7 @@ from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.clinical.outcome import with_values
 from pulmoscope.pipeline.clinical.values import Values, of_source, of_study
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
-from pulmoscope.pipeline.diagnose_xray import diagnose_xray
+from pulmoscope.pipeline.diagnose_xray import diagnose_xray, scored_alike
 from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
 from pulmoscope.pipeline.names import BY_CONTENT, Names, Naming, local_path, without_path, write_local_names
@@ -87,6 +87,7 @@ def diagnose(
     explain: bool = True,
     earlier: str | Path | Scan | None = None,
     values: str | Path | Values | None = None,
+    severity: str | Path = "auto",
 ) -> Diagnosis:
     """Diagnose one X-ray or CT.
 
@@ -101,13 +102,18 @@ def diagnose(
         earlier: an earlier CT of the same patient, to compare a CT with; an earlier radiograph, to compare a
             radiograph with; gives ``Diagnosis.change``.
         values: a file of the patient's values (CSV, FHIR R4 Bundle), or one that was read; gives ``Diagnosis.values``.
+        severity: what scores a radiograph: ``auto``: the built-in model; a severity model's folder; ``none``: nothing.
 
     Raises:
         InputError: the image is refused, or the earlier one, or the values.
         BundleError: there is no such bundle, or it is damaged.
         ResourceError: the runtime is not there.
     """
-    models = Models(str(model)) if isinstance(model, str | Path) else Models.only(model)
+    models = (
+        Models(str(model), severity=severity)
+        if isinstance(model, str | Path)
+        else Models.only(model, severity)
+    )
     start = perf_counter()
     scan = source if isinstance(source, Scan) else read_scan(Path(source), modality, series)
     read_s = perf_counter() - start
@@ -117,7 +123,10 @@ def diagnose(
     if scan.modality is Modality.CT:
         found = diagnose_ct(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
     else:
-        found = diagnose_xray(scan, opened, read_s=read_s, wanted=lambda _: explain, earlier=before)
+        scorer = models.severity
+        found = diagnose_xray(
+            scan, opened, severity=scorer, read_s=read_s, wanted=lambda _: explain, earlier=before
+        )
     return with_values(found, given, values)
 
 
@@ -309,7 +318,7 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
     limits, folder = run.limits(study), run.out / name
     plain = files.kept(folder, study_files, model.identity, limits, earlier, run.show_date, run.values)
-    if plain is None:
+    if plain is None or (modality is Modality.XRAY and not scored_alike(plain, run.models.severity)):
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
     if not report.exists() and _wanted(run.reports, prediction["label"], prediction["decision"]):
@@ -336,7 +345,10 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Fla
 
     if scan.modality is Modality.CT:
         return diagnose_ct(scan, model, read_s=read_s, wanted=wanted, earlier=before)
-    return diagnose_xray(scan, model, read_s=read_s, limits=limits, wanted=wanted, earlier=before)
+    scorer = run.models.severity
+    return diagnose_xray(
+        scan, model, severity=scorer, read_s=read_s, limits=limits, wanted=wanted, earlier=before
+    )
 
 
 def _wanted(reports: Reports, label: str, decision: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
 from math import isfinite
 from time import perf_counter
 from typing import Any
@@ -29,8 +28,8 @@ from pulmoscope.inference.image import SeenImage, infer_images, look_at_image
 from pulmoscope.inference.xray_severity import SeverityReader
 from pulmoscope.pipeline.change.xray import compared
 from pulmoscope.pipeline.diagnose_ct import card
+from pulmoscope.report.xray_severity import NotEstimated
 from pulmoscope.runtime.model import Model, Outputs
-from pulmoscope.runtime.xray_severity import built_in_severity
 
 UNLIKE_NORMAL = "anything unlike normal lungs"
 """What the map of lungs that may show an unknown disease is evidence for."""
@@ -43,6 +42,7 @@ def diagnose_xray(
     scan: Scan,
     model: Model,
     *,
+    severity: SeverityReader | None,
     read_s: float = 0.0,
     limits: tuple[Flag, ...] = (),
     wanted: Callable[[Prediction], bool] = lambda _: True,
@@ -53,6 +53,7 @@ def diagnose_xray(
     Args:
         scan: of one slice.
         model: one whose bundle is of modality XRAY.
+        severity: what scores it; None: nothing.
         read_s: what reading took, for the timings.
         limits: what there is to know of the place that it is of.
         wanted: whether to compute heat maps.
@@ -68,29 +69,25 @@ def diagnose_xray(
     answer, ((quality, prediction),) = infer_images([seen], model)
     predicted = perf_counter()
     # What can't be predicted for its quality can't be scored either.
-    severity = None if quality.verdict == "refuse" else estimate(scan, model, seen, answer)
-    if severity is not None:
-        severity = replace(severity, limits=(*severity.limits, *_unfamiliar(quality)))
+    found = None if quality.verdict == "refuse" else estimate(severity, scan, model, seen, answer)
+    if found is not None:
+        found = replace(found, limits=(*found.limits, *_unfamiliar(quality)))
     timings_s = {"read": read_s, "look": looked - start, "predict": predicted - looked}
     diagnosis = Diagnosis(
         scan=scan,
         model=model.identity,
         quality=quality,
         prediction=prediction,
-        timings_s=timings_s if severity is None else timings_s | {"severity": perf_counter() - predicted},
+        timings_s=timings_s if found is None else timings_s | {"severity": perf_counter() - predicted},
         software=versions_with(model.runtime),
-        card=card(model) | {"severity": _severity_record()},
-        xray_severity=severity,
+        card=card(model) | {"severity": _record(severity)},
+        xray_severity=found,
     )
     if earlier is not None:
-        diagnosis = compared(diagnosis, lambda: diagnose_xray(earlier, model, wanted=lambda _: False))
+        diagnosis = compared(
+            diagnosis, lambda: diagnose_xray(earlier, model, severity=severity, wanted=lambda _: False)
+        )
     return _explained(diagnosis, seen, answer, model) if wanted(prediction) else diagnosis
-
-
-@cache
-def _severity_reader() -> SeverityReader | None:
-    """The severity model that comes with the package; None: it comes with none."""
-    return SeverityReader.open() if built_in_severity().is_dir() else None
 
 
 def _unfamiliar(quality: Quality) -> tuple[str, ...]:
@@ -104,16 +101,25 @@ def _unfamiliar(quality: Quality) -> tuple[str, ...]:
     )
 
 
-def _severity_record() -> Mapping[str, Any] | None:
+def _record(severity: SeverityReader | None) -> Mapping[str, Any] | None:
     """Score → how far the severity model was off on patients left out; None where there is no such model."""
-    reader = _severity_reader()
-    return None if reader is None else reader.model.facts["figures"]["cross_validated"]
+    return None if severity is None else severity.model.facts["figures"]["cross_validated"]
 
 
-def estimate(scan: Scan, model: Model, seen: SeenImage, outputs: Outputs) -> XraySeverity | None:
-    """The severity of a radiograph by the built-in model (see ``SeverityReader.estimate``)."""
-    reader = _severity_reader()
-    return None if reader is None else reader.estimate(scan, model, seen, outputs)
+def estimate(
+    severity: SeverityReader | None, scan: Scan, model: Model, seen: SeenImage, outputs: Outputs
+) -> XraySeverity | None:
+    """The severity of a radiograph, where there is a model for it (see ``SeverityReader.estimate``)."""
+    return None if severity is None else severity.estimate(scan, model, seen, outputs)
+
+
+def scored_alike(plain: Mapping[str, Any], severity: SeverityReader | None) -> bool:
+    """Whether an X-ray's ``diagnosis.json`` says of its severity what this model would say."""
+    written = plain["severity"]
+    if written["model"] is not None:
+        return severity is not None and written["model"] == severity.model.identity
+    refused = written["reason"] == NotEstimated.IMAGE
+    return refused or (written["reason"] == NotEstimated.MODEL) == (severity is None)
 
 
 def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:

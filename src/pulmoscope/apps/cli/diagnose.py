@@ -61,6 +61,12 @@ class ReadingOptions:
     series: Annotated[
         str, typer.Option(help="SeriesInstanceUID of the CT series to read; default: chosen by stated rules.")
     ] = ""
+    severity: Annotated[
+        str,
+        typer.Option(
+            help="What scores how ill an X-ray is: a folder of `train xray-severity`; auto: the built-in; none."
+        ),
+    ] = "auto"
     earlier: Annotated[
         Path | None,
         typer.Option(help="An earlier CT, or X-ray, of the same patient: what has changed since is shown."),
@@ -144,7 +150,7 @@ def command(
 
     naming = Naming(results.name, results.keep_names)
     listed = _listed(inputs, out, quiet)
-    models = Models(model, runtime.value, device)
+    models = Models(model, runtime.value, device, reading.severity)
     if listed and is_of_ct(listed[0]):
         models.expect_ct()  # loads while headers are read
     hinted = _hinted(studies(listed, reading.modality.value), silent=quiet)
