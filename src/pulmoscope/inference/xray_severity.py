@@ -95,7 +95,13 @@ class SeverityReader:
         with self._lock:
             if self._features is None:
                 name, version, sha256 = (self.model.features[key] for key in ("name", "version", "sha256"))
-                opened = Model.load(name)
+                try:
+                    opened = Model.load(name)
+                except BundleError as error:
+                    raise BundleError(
+                        f"{self.model.folder}: reads the features of {name} {version}, by which the radiographs "
+                        f"must be diagnosed, too (--model): {error}"
+                    ) from error
                 if not self._reads(opened):
                     raise BundleError(
                         f"{self.model.folder}: reads the features of {name} {version} (network {sha256[:12]}); "
