@@ -115,11 +115,11 @@ def estimate(
 
 def scored_alike(plain: Mapping[str, Any], severity: SeverityReader | None) -> bool:
     """Whether an X-ray's ``diagnosis.json`` says of its severity what this model would say."""
-    written = plain["severity"]
-    if written["model"] is not None:
-        return severity is not None and written["model"] == severity.model.identity
-    refused = written["reason"] == NotEstimated.IMAGE
-    return refused or (written["reason"] == NotEstimated.MODEL) == (severity is None)
+    identity: Mapping[str, str] | None = plain["severity"]["model"]
+    reason: str | None = plain["severity"]["reason"]
+    if identity is not None:
+        return severity is not None and identity == severity.model.identity
+    return reason == NotEstimated.IMAGE or (reason == NotEstimated.MODEL) == (severity is None)
 
 
 def _explained(diagnosis: Diagnosis, seen: SeenImage, answer: Outputs, model: Model) -> Diagnosis:
