@@ -33,6 +33,9 @@ from values import bundle, observation, quantity, table
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs/schemas/diagnosis.schema.json").read_text(encoding="utf-8")
 )
+INDEX_SCHEMA = json.loads(
+    (Path(__file__).parents[1] / "docs/schemas/index.schema.json").read_text(encoding="utf-8")
+)
 TABLE = """
     patient,time,age_years,sex,crp_mg_l,haemoglobin_g_dl,ldh_u_l
     SECRET-ID,2020-03-14T09:00,93,f,43.1,13.1,5000000
@@ -176,6 +179,10 @@ def test_one_of_several_images_without_values_is_said_to_have_none(
     assert sorted((one["link"], len(one["used"])) for one in found) == [("none", 0), ("patient", 4)]
     (none,) = (one for one in found if one["link"] == "none")
     assert [flag["code"] for flag in none["flags"]] == ["no-values"]
+    index = json.loads((tmp_path / "out/index.json").read_text(encoding="utf-8"))
+    jsonschema.validate(index, INDEX_SCHEMA)
+    assert sorted(entry["values"] for entry in index["inputs"]) == [0, 4]
+    assert re.search(r"\b1 of them without", done.output)
 
 
 def test_a_ct_by_the_header_of_its_slices(tmp_path: Path) -> None:

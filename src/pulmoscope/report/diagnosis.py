@@ -145,6 +145,7 @@ def diagnosed_entry(name: str, folder: str, plain: Mapping[str, Any], report: st
         "decision": prediction["decision"],
         "quality": plain["quality"]["verdict"],
         "severity": {key: severity[key] for key in _LISTED if severity.get(key) is not None} or None,
+        **({"values": len(plain["values"]["used"])} if plain.get("values") else {}),
         "report": report,
     }
 

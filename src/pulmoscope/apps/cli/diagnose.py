@@ -252,7 +252,7 @@ class _Tally:
     """How many inputs came to what, and which path each name stands for."""
 
     def __init__(self) -> None:
-        self.diagnosed = self.referred = self.refused = self.kept = 0
+        self.diagnosed = self.referred = self.refused = self.kept = self.unlinked = 0
         self.paths: dict[str, str] = {}
 
     def add(self, outcome: Outcome) -> None:
@@ -263,11 +263,14 @@ class _Tally:
         if outcome.plain is not None:
             self.diagnosed += 1
             self.referred += outcome.plain["prediction"]["decision"] == "refer"
+            values = outcome.plain.get("values")
+            self.unlinked += bool(values) and not values["used"]
 
     def line(self) -> str:
         """For people."""
         before = f" ({self.kept} by the interrupted run)" if self.kept else ""
-        return f"{self.diagnosed} diagnosed{before}, {self.referred} of them referred; {self.refused} refused"
+        values = f"; {self.unlinked} of them without any of the values" if self.unlinked else ""
+        return f"{self.diagnosed} diagnosed{before}, {self.referred} of them referred{values}; {self.refused} refused"
 
     def exit_code(self) -> int:
         """0: all diagnosed; 3: some refused; 4: all refused."""
