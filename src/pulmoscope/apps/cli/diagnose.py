@@ -264,7 +264,7 @@ class _Tally:
             self.diagnosed += 1
             self.referred += outcome.plain["prediction"]["decision"] == "refer"
             values = outcome.plain.get("values")
-            self.unlinked += bool(values) and not values["used"]
+            self.unlinked += values is not None and not values["used"]
 
     def line(self) -> str:
         """For people."""
