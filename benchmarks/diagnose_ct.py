@@ -1,21 +1,21 @@
 """A CT study from its DICOM folder to the report, beside the same network in a plain MONAI + torch pipeline.
 
-    python benchmarks/diagnose_ct.py STUDY [--model NAME|DIR]      (needs monai, and pulmoscope[torch])
+    python benchmarks/diagnose_ct.py STUDY [--model NAME|DIR]      (needs pulmoscope[bench])
 
 Both as whole processes, by turns in one run; the first round, which warms the disk cache, is not counted. Figures are
-medians of five; the ratio is that of the medians.
+medians of five; the ratio is that of the medians. The whole suite, several studies included: make bench.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from measured import Measured, measured, pulmoscope
-from pulmoscope.runtime.bundle import load
+from bench.figures import Spread
+from bench.parts import ct
+from bench.sides import run
 
 RUNS = 5
 
@@ -25,23 +25,21 @@ def main() -> None:
     ask.add_argument("study", type=Path)
     ask.add_argument("--model", default="ct-slice-covid")
     given = ask.parse_args()
-    bundle = load(given.model).folder
-    plain = [sys.executable, str(Path(__file__).with_name("plain_ct.py")), str(given.study), str(bundle)]
-    ours = [pulmoscope(), "diagnose", str(given.study), "--model", given.model, "-o"]
-    found: dict[str, list[Measured]] = {"pulmoscope": [], "MONAI + torch": []}
+    part = ct([given.study], len([*given.study.rglob("*.dcm")]) or 1, given.model)
+    if lacks := [side.missing() for side in part.sides if side.missing()]:
+        sys.exit(f"{'; '.join(lacks)}: pip install 'pulmoscope[bench]', or make bench")
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(RUNS + 1):
-            found["pulmoscope"].append(measured([*ours, f"{folder}/ours{number}"]))
-            found["MONAI + torch"].append(measured([*plain, f"{folder}/plain{number}"]))
-    medians = {}
-    for name, runs in found.items():
-        walls = [run.wall_s for run in runs[1:]]
-        medians[name] = statistics.median(walls)
-        peak = statistics.median(run.peak_mib for run in runs[1:])
+        found = run(part, RUNS, Path(folder), lambda _: None)
+    if failed := [one.side.name for one in found if one.skipped]:
+        sys.exit(f"{', '.join(failed)}: failed")
+    walls = {one.side.name: Spread.of(measure.wall_s for measure in one.runs) for one in found}
+    for one in found:
+        wall, peak = walls[one.side.name], Spread.of(measure.peak_mib for measure in one.runs)
         print(
-            f"{name:14}  {medians[name]:6.2f} s ({min(walls):.2f} to {max(walls):.2f})  peak RSS {peak:.0f} MiB"
+            f"{one.side.name:14}  {wall.median:6.2f} s ({wall.low:.2f} to {wall.high:.2f})  "
+            f"peak RSS {peak.median:.0f} MiB"
         )
-    print(f"ratio           {medians['MONAI + torch'] / medians['pulmoscope']:.1f}")
+    print(f"ratio           {walls['MONAI + torch'].median / walls['pulmoscope'].median:.1f}")
 
 
 if __name__ == "__main__":

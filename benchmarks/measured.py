@@ -1,4 +1,4 @@
-"""A child process measured as a whole: wall time, time of processors, and peak memory."""
+"""Child processes measured as a whole: wall time, time of processors, peak memory, and energy where it can be read."""
 
 from __future__ import annotations
 
@@ -6,30 +6,71 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from bench.energy import used_j, zones
 
 
 @dataclass(frozen=True)
 class Measured:
+    """Of one process, or of several that ran at once.
+
+    Attributes:
+        wall_s: from the start of the first to the end of the last.
+        cpu_s: of all processors, in user and system mode.
+        peak_mib: the largest resident set; of several processes the sum of theirs.
+        energy_j: of the processor packages, whoever used them; None where it can't be read.
+        output: what was printed.
+    """
+
     wall_s: float
     cpu_s: float
     peak_mib: float
+    energy_j: float | None = None
+    output: str = field(default="", repr=False)
 
 
 def measured(command: list[str], environment: Mapping[str, str] | None = None) -> Measured:
     """Run a command to its end; one that fails ends the benchmark with what it said."""
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-    assert child.stdout is not None
-    said = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall_s = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode not in (0, 3):
-        sys.exit(f"{' '.join(command)}: exit {child.returncode}\n{said.decode(errors='replace')}")
-    return Measured(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return measured_together([command], environment)
+
+
+def measured_together(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None
+) -> Measured:
+    """Run commands at once, to the end of all; one that fails ends the benchmark with what it said."""
+    with ExitStack() as opened:
+        outputs = [opened.enter_context(TemporaryFile()) for _ in commands]
+        before, start = zones(), time.perf_counter()
+        children = [
+            subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            for command, output in zip(commands, outputs, strict=True)
+        ]
+        usages = []
+        for child in children:
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            usages.append(usage)
+        wall_s = time.perf_counter() - start
+        energy = used_j(before, zones())
+        printed = []
+        for output in outputs:
+            output.seek(0)
+            printed.append(output.read().decode(errors="replace"))
+    for child, command, text in zip(children, commands, printed, strict=True):
+        if child.returncode not in (0, 3):  # 3: some inputs were refused, the others done
+            sys.exit(f"{' '.join(command)}: exit {child.returncode}\n{text}")
+    return Measured(
+        wall_s,
+        sum(usage.ru_utime + usage.ru_stime for usage in usages),
+        sum(usage.ru_maxrss for usage in usages) / 1024,
+        energy,
+        "".join(printed),
+    )
 
 
 def pulmoscope() -> str:
