@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs schemas clean
+.PHONY: demo test check docs schemas bench bench-compare clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
@@ -26,6 +26,15 @@ docs: $(VENV)-docs/.done
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	@echo "Site: out/site/index.html"
 
+# Ours and others by turns, in one run: figures in out/bench. BENCH=--quick tries it; docs/speed.md says more.
+bench: $(VENV)-bench/.done
+	$(VENV)-bench/bin/python benchmarks/suite.py $(BENCH)
+
+# The last run, or a new one where there is none, beside what is stored. Fails where a ratio is worse beyond noise.
+bench-compare: $(VENV)-bench/.done
+	test -f out/bench/bench.json || $(MAKE) bench
+	$(VENV)-bench/bin/python benchmarks/compare.py
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -46,5 +55,11 @@ $(VENV)-docs/.done: pyproject.toml
 		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	touch $@
 
+# What ours is compared with has no business beside it either.
+$(VENV)-bench/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet -e '.[bench]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-docs build out
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-bench build out

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.comparison import compared, entry
-from bench.machine import kind
+from bench.machine import commit, kind
 from bench.written import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +46,8 @@ def main() -> None:
     if before["inputs"] != document["inputs"]:
         print("the stored run had other inputs, so nothing is compared.")
         return
+    if document["commit"] != commit(ROOT)["commit"]:
+        print("the run is of another commit than this source: make bench measures it.")
     found = compared(before, document)
     print(f"{here}: commit {short(document['commit'])} beside {short(before['commit'])}")
     for one in found:

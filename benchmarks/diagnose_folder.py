@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,9 +36,12 @@ def main() -> None:
         files = files[: given.count]
         whole = linked(files, Path(scratch) / "whole")
         quarter = linked(files[: len(files) // 4], Path(scratch) / "quarter")
+        beside = eager(whole, None, given.model)
+        if lacks := beside.missing():
+            sys.exit(f"{lacks}: pip install 'pulmoscope[train]'")
         less = run(ours_of_folder(quarter, None, given.model, given.report), f"{quarter}-out")
         more = run(ours_of_folder(whole, None, given.model, given.report), f"{whole}-out")
-        other = run(eager(whole, None, given.model), f"{scratch}/eager")
+        other = run(beside, f"{scratch}/eager")
         index = json.loads(Path(f"{whole}-out/index.json").read_text(encoding="utf-8"))
         pages = sum(entry.get("report") is not None for entry in index["inputs"])
     print(f"{len(files)} images on {os.cpu_count()} cores; {index['counts']}; {pages} pages with heat maps")

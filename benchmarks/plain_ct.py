@@ -33,7 +33,6 @@ from monai.transforms import (  # noqa: E402
 
 from pulmoscope.runtime.torch_backend import TorchNetwork  # noqa: E402
 
-
 READ = Compose(
     [
         LoadImage(reader="PydicomReader", image_only=True),

@@ -1,4 +1,4 @@
-"""A DICOM series made ready for a network: read, turned, slices of 8 mm, 128 x 128 px, window -1000 to 200 HU in [0, 1].
+"""A DICOM series made ready for a network: read, turned, slices of 8 mm, 128 x 128 px, window -1000 to 200 HU.
 
     python benchmarks/prepare_ct.py STUDY --by pulmoscope|lungs|torchio
 

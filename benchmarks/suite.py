@@ -15,7 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from bench.figures import percentile, ratio
 from bench.latency import latencies
 from bench.limit import limit
 from bench.picture import draw
-from bench.sides import Found, Part, described, ratios, run
+from bench.sides import Found, Part, described, plain, ratios, run
 from bench.written import markdown, write
 from pulmoscope.runtime.bundle import load
 
@@ -41,7 +41,7 @@ class Sizes:
 
     folder: int = 1000
     few: int = 24
-    densenet: int = 100
+    densenet: int = 50
     study: tuple[int, int] = (150, 512)
     studies: tuple[int, int, int] = (20, 60, 256)
     radiographs: tuple[int, ...] = (1, 10, 100, 1000, 10_000)
@@ -50,7 +50,7 @@ class Sizes:
     limit_s: int = 2
 
 
-QUICK = Sizes(16, 4, 4, (24, 128), (2, 24, 128), (1, 8, 32), (24, 48), (1, 2), 1)
+QUICK = Sizes(24, 24, 4, (24, 128), (2, 24, 128), (1, 8, 32), (24, 48), (1, 2), 1)
 
 
 class Inputs:
@@ -168,10 +168,10 @@ class Suite:
 
     def _studies(self) -> None:
         count, slices, side = self.sizes.studies
-        self._part(parts.ct(self.inputs.studies(count, slices, side), slices), 1)
+        self._part(parts.ct(self.inputs.studies(count, slices, side), slices))
 
     def _prepare(self) -> None:
-        self._part(parts.prepare(*self.inputs.study))
+        self._part(parts.prepare(*self.inputs.study), min(3, self.rounds))
 
     def _limit(self) -> None:
         for key, model in (("folder", parts.XRAY), ("ct", parts.CT)):
@@ -187,11 +187,11 @@ class Suite:
                         if side.side.role == "ours"
                     ]
                     self.document["ratios"].append(
-                        {"part": name, "against": "benchmark_app", "of": "rate"} | vars(ratio(ours, rates))
+                        {"part": name, "against": "benchmark_app", "of": "rate"} | plain(ratio(ours, rates))
                     )
 
     def _growth(self) -> None:
-        whole = self.sizes.folder
+        half = self.sizes.folder // 2
         self._part(parts.radiographs([self.inputs.folder(count) for count in self.sizes.radiographs]))
         side = self.sizes.study[1]
         self._part(
@@ -201,7 +201,7 @@ class Suite:
             parts.processes(
                 {
                     number: [
-                        self.inputs.folder(whole // number, whole // number * part) for part in range(number)
+                        self.inputs.folder(half // number, half // number * part) for part in range(number)
                     ]
                     for number in self.sizes.processes
                 }

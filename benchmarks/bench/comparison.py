@@ -59,12 +59,7 @@ def compared(stored: Mapping[str, Any], document: Mapping[str, Any]) -> list[Com
 def entry(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a baseline keeps of a run."""
     kept = {name: document[name] for name in ("commit", "versions", "inputs")}
-    return kept | {
-        "ratios": {
-            name: {key: value if key == "rounds" else round(value, 4) for key, value in asdict(found).items()}
-            for name, found in ratios(document).items()
-        }
-    }
+    return kept | {"ratios": {name: asdict(found) for name, found in ratios(document).items()}}
 
 
 def ratios(document: Mapping[str, Any]) -> dict[str, Spread]:

@@ -1,4 +1,4 @@
-"""How quick a bundle's networks could be at best: OpenVINO's own ``benchmark_app``, one image at a time, at full load."""
+"""How quick a bundle's networks could be: OpenVINO's own ``benchmark_app``, one image at a time, at full load."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ def folder(images: Path, few: Path, model: str = XRAY, report: str = "none", com
                 "python benchmarks/plain_xray.py FOLDER OUT.csv --compile",
                 f"{RANDOM}; what the first, uncounted run compiled is kept on disk",
                 warm,
+                most=3,
                 needs=NEEDED_BY_TIMM,
                 lacks="" if _compiler() else "torch.compile needs a C++ compiler, and there is none",
             )
@@ -101,8 +102,12 @@ def one(image: Path) -> Part:
 
 
 def ct(studies: Sequence[Path], slices: int, model: str = CT) -> Part:
-    """CTs from their DICOM folders to reports, in one process, beside MONAI + torch with the same network."""
+    """CTs from their DICOM folders to reports, in one process, beside MONAI + torch with the same network.
+
+    Several are run once, and nothing warms up: they take minutes.
+    """
     many = len(studies) > 1
+    warm, most = ([], 1) if many else (None, None)
     paths = [str(study) for study in studies]
     bundle = load(model).folder
     count = slices * len(studies)
@@ -113,6 +118,8 @@ def ct(studies: Sequence[Path], slices: int, model: str = CT) -> Part:
         [[pulmoscope(), "diagnose", *paths, "--model", model, "-o", OUT]],
         f"pulmoscope diagnose STUDY{' ...' * many} --model {_name(model)} -o OUT",
         "with lungs, quality, severity and page",
+        warm,
+        most,
     )
     peer = Side(
         "MONAI + torch",
@@ -121,6 +128,8 @@ def ct(studies: Sequence[Path], slices: int, model: str = CT) -> Part:
         [[sys.executable, str(HERE / "plain_ct.py"), *paths, str(bundle), OUT]],
         f"python benchmarks/plain_ct.py STUDY{' ...' * many} BUNDLE OUT",
         "the same network; no lungs, no severity, no page",
+        warm,
+        most,
         needs=NEEDED_BY_MONAI,
     )
     if many:

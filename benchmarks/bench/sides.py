@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -134,9 +134,14 @@ def _described(found: Found) -> dict[str, Any]:
     }
 
 
-def spread(values: Any) -> dict[str, float]:
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """The spread of a figure's rounds in JSON."""
+    return plain(Spread.of(values))
+
+
+def plain(found: Spread) -> dict[str, float]:
     """A spread in JSON, rounded to what can be measured."""
-    return {name: round(value, 4) for name, value in asdict(Spread.of(values)).items()}
+    return {name: round(value, 4) for name, value in asdict(found).items()}
 
 
 def ratios(part: Part, found: Sequence[Found]) -> list[dict[str, Any]]:
@@ -149,7 +154,7 @@ def ratios(part: Part, found: Sequence[Found]) -> list[dict[str, Any]]:
     }
     return [
         {"part": part.key, "against": peer.side.name, "of": name}
-        | asdict(ratio([cost(run) for run in peer.runs], [cost(run) for run in ours[0].runs]))
+        | plain(ratio([cost(run) for run in peer.runs], [cost(run) for run in ours[0].runs]))
         for peer in found
         if ours and peer.side.role == "peer" and peer.runs
         for name, cost in measures.items()

@@ -85,7 +85,7 @@ def _energy(side: Plain) -> str:
 def _limits(document: Plain) -> Iterator[str]:
     if not document["limits"]:
         return
-    yield "| limit of the networks (OpenVINO's `benchmark_app`, float32) | each, images/s | all, images/s | ours / limit |"
+    yield "| limit, by OpenVINO's `benchmark_app` | each network, images/s | all, images/s | ours / limit |"
     yield "|---|---|---|---|"
     for one in document["limits"]:
         each = ", ".join(
