@@ -65,7 +65,7 @@ class Inputs:
     def files(self) -> list[Path]:
         """The radiographs."""
         if self._given.images:
-            return inputs.listed(self._given.images)
+            return inputs.listed(self._given.images) or sys.exit("--images has no JPEG or PNG")
         count = self._sizes.folder
         return inputs.listed(
             inputs.kept(self._kept / f"radiographs-{count}", lambda folder: inputs.drawn(folder, count))
@@ -79,6 +79,11 @@ class Inputs:
         if first + count <= len(self.files) or self._given.images:
             return inputs.linked(self.files[first : first + count], folder)
         return inputs.repeated(self.files, count, folder)
+
+    def counts(self) -> list[int]:
+        """How many radiographs growth is measured with: of one's own, those that there are."""
+        most = len(self.files) if self._given.images else None
+        return [count for count in self._sizes.radiographs if most is None or count <= most]
 
     def studies(self, count: int, slices: int, side: int) -> list[Path]:
         """Drawn CTs."""
@@ -178,21 +183,21 @@ class Suite:
             found = limit(key, load(model).folder, self.rounds, self.sizes.limit_s, self._say)
             rates = found.pop("rounds")
             self.document["limits"].append(found)
-            for name, sides in self._found.items():
-                if name.partition("-")[0] == key:
-                    ours = [
-                        side.side.count / ran.wall_s
-                        for side in sides
-                        for ran in side.runs
-                        if side.side.role == "ours"
-                    ]
-                    self.document["ratios"].append(
-                        {"part": name, "against": "benchmark_app", "of": "rate"} | plain(ratio(ours, rates))
-                    )
+            self.document["ratios"] += [
+                {"part": part, "against": "benchmark_app", "of": "rate"} | plain(ratio(ours, rates))
+                for part, ours in self._rates(key)
+            ]
+
+    def _rates(self, key: str) -> Iterator[tuple[str, list[float]]]:
+        """Of each part of this kind, how many units ours did in a second, round by round."""
+        for part, found in self._found.items():
+            if part.partition("-")[0] == key:
+                (ours,) = (one for one in found if one.side.role == "ours")
+                yield part, [ours.side.count / ran.wall_s for ran in ours.runs]
 
     def _growth(self) -> None:
         half = self.sizes.folder // 2
-        self._part(parts.radiographs([self.inputs.folder(count) for count in self.sizes.radiographs]))
+        self._part(parts.radiographs([self.inputs.folder(count) for count in self.inputs.counts()]))
         side = self.sizes.study[1]
         self._part(
             parts.slices({count: self.inputs.studies(1, count, side)[0] for count in self.sizes.slices})

@@ -22,10 +22,11 @@ def draw(document: Mapping[str, Any], file: Path) -> None:
     panels = [*([bars] if bars else []), *growths]
     if not panels:
         return
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(4 * len(panels) + 2, 4), squeeze=False, layout="constrained"
-    )
-    for axis, panel in zip(axes[0], panels, strict=True):
+    rows = -(-len(panels) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(11, 3.6 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
         if panel is bars:
             _ratios(axis, bars, titles)
         else:
@@ -53,6 +54,7 @@ def _growth(axis: Any, part: Mapping[str, Any]) -> None:
     axis.set_ylabel(f"{part['unit']} a second (bars)", fontsize=8)
     axis.set_xlabel(part["title"].removeprefix("more "))
     memory = axis.twinx()
-    memory.plot(names, [side["peak_mib"]["median"] for side in part["sides"]], color=OURS, marker="o")
-    memory.set_ylim(bottom=0)
+    peaks = [side["peak_mib"]["median"] for side in part["sides"]]
+    memory.plot(names, peaks, color=OURS, marker="o")
+    memory.set_ylim(0, 1.15 * max(peaks))
     memory.set_ylabel("peak memory, MiB (line)", fontsize=8)

@@ -29,57 +29,52 @@ def markdown(document: Plain) -> str:
 
 
 def _head(document: Plain) -> Iterator[str]:
-    facts, packages = document["machine"], document["versions"]
-    changed = " with changes" if document["changed"] else ""
+    """What must be known to read the tables."""
+    facts, packages, given = document["machine"], document["versions"], document["inputs"]
     wanted = ("python", "openvino", "torch", "timm", "monai", "torchio", "torchxrayvision")
-    yield f"Machine: {kind(facts)}; {facts['memory_gib']:.0f} GiB; OpenVINO: {', '.join(facts['openvino'])}."
-    yield f"Versions: {', '.join(f'{name} {packages[name]}' for name in wanted if name in packages)}."
-    yield f"Commit: {(document['commit'] or 'unknown')[:7]}{changed}. Command: `{document['command']}`, "
-    yield f"{document['seconds'] / 60:.0f} minutes. Inputs: radiographs {document['inputs']['radiographs']}, CTs "
-    yield f"{document['inputs']['ct']}. Processes that waited before, for each core: {document['busy_before']:.1f}."
-    energy = any(side["energy_j"] for part in document["parts"] for side in part["sides"])
-    if not energy:
-        yield "Energy: not readable here."
-    for one in [*document["skipped"], *(one for part in document["parts"] for one in part["skipped"])]:
-        yield f"Left out: {one['name']} ({one['reason']})."
+    changed = " with changes" if document["changed"] else ""
+    left_out = [*document["skipped"], *(one for part in document["parts"] for one in part["skipped"])]
+    yield f"- Machine: {kind(facts)}; {facts['memory_gib']:.0f} GiB; OpenVINO: {', '.join(facts['openvino'])}"
+    yield f"- Versions: {', '.join(f'{name} {packages[name]}' for name in wanted if name in packages)}"
+    yield (
+        f"- Commit {(document['commit'] or 'unknown')[:7]}{changed}; `{document['command']}`: "
+        f"{document['seconds'] / 60:.0f} minutes; {document['busy_before']:.1f} processes a core before it"
+    )
+    yield f"- Inputs: radiographs {given['radiographs']}, CTs {given['ct']}"
+    if not _has_energy(document):
+        yield "- Energy: not readable here"
+    yield from (f"- Left out: {one['name']} ({one['reason']})" for one in left_out)
     yield ""
 
 
+def _has_energy(document: Plain) -> bool:
+    return any(side["energy_j"] for part in document["parts"] for side in part["sides"])
+
+
 def _beside(document: Plain) -> Iterator[str]:
-    """A row for each peer: seconds, ratio, memory, processors."""
-    rows = []
-    for part in document["parts"]:
-        sides = {side["role"]: side for side in part["sides"]}
-        for side in part["sides"]:
-            own = sides.get("ours")
-            if side["role"] == "also" and part["key"].startswith("growth"):
-                continue
+    """A row for each side of a comparison."""
+    energy = _has_energy(document)
+    heads = ["what, as a whole process", "by", "wall time, s", "a second", "its time / ours", "peak, MiB"]
+    heads += ["its peak / ours", "processors, s", *(["energy, J"] if energy else [])]
+    parts = [part for part in document["parts"] if not part["key"].startswith("growth")]
+    if parts:
+        yield f"| {' | '.join(heads)} |"
+        yield "|---" * len(heads) + "|"
+    for part in parts:
+        for place, side in enumerate(part["sides"]):
             found = {
                 one["of"]: spread(one)
                 for one in document["ratios"]
                 if (one["part"], one["against"]) == (part["key"], side["name"])
             }
-            faster = f"{found['wall time']:.1f}" if found else ""
-            lighter = f"{found['peak memory']:.1f}" if found else ""
-            title = part["title"] if side is own else ""
-            cells = [
-                title,
-                side["name"],
-                f"{spread(side['wall_s']):.2f}",
-                faster,
-                f"{side['peak_mib']['median']:,.0f}",
-            ]
-            cells += [lighter, f"{side['cpu_s']['median']:.1f}", _energy(side)]
-            rows.append(f"| {' | '.join(cells)} |")
-    if rows:
-        yield "| what, as a whole process | by | wall time, s | its time / ours | peak, MiB | its peak / ours "
-        yield "| processors, s | energy, J |"
-        yield "|---|---|---|---|---|---|---|---|"
-        yield from [*rows, ""]
-
-
-def _energy(side: Plain) -> str:
-    return f"{side['energy_j']['median']:.0f}" if side["energy_j"] else "–"
+            cells = [part["title"] if place == 0 else "", side["name"], f"{spread(side['wall_s']):.2f}"]
+            cells += [f"{side['per_second']['median']:,.1f} {part['unit']}"]
+            cells += [f"{found['wall time']:.1f}" if found else "", f"{side['peak_mib']['median']:,.0f}"]
+            cells += [f"{found['peak memory']:.1f}" if found else "", f"{side['cpu_s']['median']:.1f}"]
+            cells += ([f"{side['energy_j']['median']:.0f}" if side["energy_j"] else "–"]) if energy else []
+            yield f"| {' | '.join(cells)} |"
+    if parts:
+        yield ""
 
 
 def _limits(document: Plain) -> Iterator[str]:
