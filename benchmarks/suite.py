@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import inputs, machine, parts
-from bench.figures import percentile, ratio
-from bench.latency import latencies
+from bench.figures import ratio
+from bench.latency import latencies, summary
 from bench.limit import limit
 from bench.picture import draw
 from bench.sides import Found, Part, described, plain, ratios, run
@@ -50,7 +50,7 @@ class Sizes:
     limit_s: int = 2
 
 
-QUICK = Sizes(24, 24, 4, (24, 128), (2, 24, 128), (1, 8, 32), (24, 48), (1, 2), 1)
+QUICK = Sizes(24, 24, 6, (24, 128), (2, 24, 128), (1, 8, 32), (24, 48), (1, 2), 1)
 
 
 class Inputs:
@@ -150,17 +150,11 @@ class Suite:
         )
 
     def _one(self) -> None:
-        for one in self._part(parts.one(self.inputs.folder(1)), 2 * self.rounds):
-            if one.runs:
-                times = [ran.wall_s for ran in one.runs]
-                self.document["latency"].append(
-                    {
-                        "name": f"{one.side.name}, a process for each",
-                        "images": len(times),
-                        "p50_ms": round(percentile(times, 50) * 1000, 2),
-                        "p95_ms": round(percentile(times, 95) * 1000, 2),
-                    }
-                )
+        self.document["latency"] += [
+            {"name": f"{one.side.name}, a process for each", **summary([ran.wall_s for ran in one.runs])}
+            for one in self._part(parts.one(self.inputs.folder(1)), 2 * self.rounds)
+            if one.runs and one.side.role != "also"
+        ]
 
     def _latency(self) -> None:
         found, skipped = latencies(self.inputs.folder(self.sizes.densenet), self.scratch, self._say)

@@ -39,7 +39,10 @@ def latencies(
             continue
         file = scratch / "times.json"
         measured([sys.executable, str(HERE / script), *arguments, str(file)])
-        found.append({"name": name} | summary(json.loads(file.read_text(encoding="utf-8"))[FIRST:]))
+        found.append(
+            {"name": f"{name}, in a running process"}
+            | summary(json.loads(file.read_text(encoding="utf-8"))[FIRST:])
+        )
         progress(f"latency  {name}: median {found[-1]['p50_ms']:.0f} ms")
     return found, skipped
 

@@ -97,7 +97,7 @@ def one(image: Path) -> Part:
         "pulmoscope diagnose FILE -o OUT",
         "with its page and heat map",
     )
-    start = Side("pulmoscope --help", "also", 1, [[pulmoscope(), "--help"]], "pulmoscope --help")
+    start = Side("pulmoscope --help", "also", 0, [[pulmoscope(), "--help"]], "pulmoscope --help")
     return Part("one", "one radiograph, as a process", "radiographs", [ours, eager(image, image), start])
 
 

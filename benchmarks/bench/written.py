@@ -23,8 +23,15 @@ def write(file: Path, document: Plain) -> None:
 
 def markdown(document: Plain) -> str:
     """All tables of a run; parts that were not run are left out."""
-    return "\n".join(
-        [*_head(document), *_beside(document), *_limits(document), *_latency(document), *_growth(document)]
+    return "".join(
+        f"{line}\n"
+        for line in [
+            *_head(document),
+            *_beside(document),
+            *_limits(document),
+            *_latency(document),
+            *_growth(document),
+        ]
     )
 
 
@@ -68,7 +75,7 @@ def _beside(document: Plain) -> Iterator[str]:
                 if (one["part"], one["against"]) == (part["key"], side["name"])
             }
             cells = [part["title"] if place == 0 else "", side["name"], f"{spread(side['wall_s']):.2f}"]
-            cells += [f"{side['per_second']['median']:,.1f} {part['unit']}"]
+            cells += [f"{side['per_second']['median']:,.1f} {part['unit']}" if side["count"] else ""]
             cells += [f"{found['wall time']:.1f}" if found else "", f"{side['peak_mib']['median']:,.0f}"]
             cells += [f"{found['peak memory']:.1f}" if found else "", f"{side['cpu_s']['median']:.1f}"]
             cells += ([f"{side['energy_j']['median']:.0f}" if side["energy_j"] else "–"]) if energy else []
