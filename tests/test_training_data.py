@@ -11,7 +11,7 @@ import drawn
 from pulmoscope.core.errors import DatasetError, UnreadableError
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.training.data import EpochOrder, FramedImages, Painting, balanced, loader
+from pulmoscope.training.data import EpochOrder, FramedImages, Loader, Painting, balanced
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from refusals import refused
 
@@ -141,7 +141,7 @@ def test_workers_change_nothing(frames: Frames) -> None:
 
     def batches(workers: int) -> list[torch.Tensor]:
         order = EpochOrder(frames.places("train"), 8, phase=0, seed=1, shuffle=True)
-        return [batch.image for batch in loader(images, order, workers)]
+        return [batch.image for batch in Loader(images, order, workers).epoch()]
 
     for alone, helped in zip(batches(0), batches(1), strict=True):
         assert torch.equal(alone, helped)

@@ -105,14 +105,14 @@ def test_a_run_takes_no_list_of_images_that_is_not_its_own(films: SampleTable, t
 
 
 def test_the_network_kept_gives_the_figures_reported(films: SampleTable, tmp_path: Path) -> None:
-    from pulmoscope.training.data import EpochOrder, FramedImages, loader
+    from pulmoscope.training.data import EpochOrder, FramedImages, Loader
     from pulmoscope.training.frames import load_frames
 
     run = train(TINY, films, tmp_path / "run", "precision=32", "phases.train.epochs=4")
     frames = load_frames(films.split("val"), run.recipe.preprocess, run.recipe.classes, progress=False)
     images = FramedImages(frames, run.recipe.preprocess, None, 0)
     order = EpochOrder(frames.places("val"), 8, 0, 0, shuffle=False)
-    (batch, target, *_), *rest = loader(images, order, 0)
+    (batch, target, *_), *rest = Loader(images, order).epoch()
     labels = target.argmax(dim=1)
     with torch.no_grad():
         logits = run.network()(batch)[:, 0]

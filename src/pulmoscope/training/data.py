@@ -7,9 +7,10 @@ workers, or how often a run was interrupted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pulmoscope.core.ahead import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.kinds import ImagePreprocess
@@ -32,7 +34,7 @@ class Example(NamedTuple):
     """An image as a network learns from it; a batch has a first axis more.
 
     Attributes:
-        image: float32 (channels, size, size).
+        image: float32 (channels, size, size); a batch's lie in memory as convolutions want them (channels last).
         target: float32 (classes,), the fraction of each class.
         opacities: float32 (MAP_SIDE, MAP_SIDE) in [0, 1]: where they are; NaN where nobody knows, empty where nobody
             asked.
@@ -87,6 +89,30 @@ class FramedImages(Dataset[Example]):
         self.classes = int(frames.labels.max()) + 1 if frames.targets is None else frames.targets.shape[1]
 
     def __getitem__(self, key: Key) -> Example:
+        return Example(*(field[0] for field in self.batch([key])))
+
+    def batch(self, keys: Sequence[Key]) -> Example:
+        """The images of these keys as one batch."""
+        size = self.preprocess.size
+        images = np.empty((len(keys), size, size, self.preprocess.channels), dtype=np.float32)
+        targets, opacities = [], []
+        for place, key in enumerate(keys):
+            tensor, target, where = self._example(key)
+            cv2.merge(list(tensor), images[place])
+            targets.append(target)
+            opacities.append(self._unknown() if where is None else where)
+        return Example(
+            torch.from_numpy(images).permute(0, 3, 1, 2),
+            torch.from_numpy(np.stack(targets)),
+            torch.from_numpy(np.stack(opacities)),
+            torch.tensor([index for *_, index in keys]),
+        )
+
+    __getitems__ = batch
+    """What torch's loaders ask for."""
+
+    def _example(self, key: Key) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Of one image: the input (channels, size, size), the target, and where opacities are, if that is known."""
         index = key[2]
         image, target, opacities = self._raw(index), self._target(index), self._opacities(index)
         factor = 1.0
@@ -97,15 +123,7 @@ class FramedImages(Dataset[Example]):
             image, opacities = self.augment(image, rng, another, opacities)
             factor = self.augment.contrast_factor(rng)
         # The one place that says what comes first: augment the raw image, then harmonise what came out.
-        tensor = self.preprocess.tensor(self.preprocess.tone(image, factor))
-        if opacities is None:
-            opacities = self._unknown()
-        return Example(
-            torch.from_numpy(np.require(tensor, requirements="W")),
-            torch.from_numpy(target),
-            torch.from_numpy(opacities),
-            torch.tensor(index),
-        )
+        return self.preprocess.tensor(self.preprocess.tone(image, factor)), target, opacities
 
     def __len__(self) -> int:
         return len(self.frames.labels)
@@ -216,12 +234,42 @@ class EpochOrder(Sampler[list[Key]]):
             yield [(self.phase, self.epoch, int(index)) for index in batch]
 
 
-def loader(images: FramedImages, order: EpochOrder, workers: int) -> DataLoader[Any]:
-    """Batches in the given order; ``workers`` processes prepare them, 0: the training process itself."""
-    return DataLoader(
-        images,
-        batch_sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        multiprocessing_context="spawn" if workers else None,  # forking a process that has threads can hang
-    )
+class Loader:
+    """Batches in the given order, prepared while the network learns from those before.
+
+    What they are does not depend on who prepares them.
+
+    Args:
+        workers: processes of their own that prepare them; 0: threads of this one.
+        threads: how many, where there are no such processes.
+    """
+
+    def __init__(self, images: FramedImages, order: EpochOrder, workers: int = 0, threads: int = 1) -> None:
+        self.images, self.order, self.threads = images, order, threads
+        self._processes: DataLoader[Example] | None = None
+        if workers:
+            self._processes = DataLoader(
+                images,
+                batch_sampler=order,
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                persistent_workers=True,
+                multiprocessing_context="spawn",  # forking a process that has threads can hang
+            )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int = 0) -> Iterator[Example]:
+        """The batches of this epoch."""
+        self.order.set_epoch(number)
+        # What torch draws for its processes is drawn now, before the first batch's seed.
+        return self._in_threads() if self._processes is None else iter(self._processes)
+
+    def _in_threads(self) -> Iterator[Example]:
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from ahead(pool, self.images.batch, self.order, 1 + self.threads)
+
+
+def _as_it_is(batch: Example) -> Example:
+    return batch

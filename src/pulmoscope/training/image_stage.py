@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader
 
 from pulmoscope.models.backbone import early_layers
 from pulmoscope.models.classifier import Classifier
@@ -23,7 +22,7 @@ from pulmoscope.training.classification import (
     by_loss,
     loss_for,
 )
-from pulmoscope.training.data import EpochOrder, Example, FramedImages, balanced, loader
+from pulmoscope.training.data import EpochOrder, Example, FramedImages, Loader, balanced
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.loop import Stage, Validation, part_of
 from pulmoscope.training.opacities import painting_of, where_known
@@ -105,7 +104,7 @@ def _loader(
     learn: bool,
     workers: int,
     fabric: Fabric,
-) -> DataLoader[Any]:
+) -> Loader:
     """Batches of these splits: augmented and shuffled to learn from, else as diagnosis sees them."""
     indices = frames.places(*splits)
     if learn:
@@ -119,16 +118,13 @@ def _loader(
     weights = balanced(frames.groups, indices, recipe.balance) if learn and recipe.balance else None
     part = partial(part_of, fabric=fabric)
     order = EpochOrder(indices, recipe.batch_size, number, recipe.seed, learn, weights, part)
-    return loader(images, order, workers)
+    # Beside a network on the CPU more threads would only take its cores.
+    threads = 1 if fabric.device.type == "cpu" else min(4, os.cpu_count() or 1)
+    return Loader(images, order, workers, threads)
 
 
-def _batches(images: DataLoader[Any], epoch: int = 0) -> Iterator[Batch]:
-    order = images.batch_sampler
-    assert isinstance(order, EpochOrder)
-    order.set_epoch(epoch)
-    return (
-        _batch(example) for example in images
-    )  # the loader's own draw comes now, before the first batch's seed
+def _batches(images: Loader, epoch: int = 0) -> Iterator[Batch]:
+    return map(_batch, images.epoch(epoch))
 
 
 def _batch(example: Example) -> Batch:

@@ -142,6 +142,7 @@ class _Fit:
         self.state = PhaseState() if self.file is None else PhaseState.load(self.file)
         stage.network.to(fabric.device)
         self.average = average_of(stage.network, stage.average) if stage.average else None
+        self.waited = 0.0  # for batches, in this epoch; s
         if self.state.epochs:
             self._restore(self.average)
 
@@ -183,7 +184,7 @@ class _Fit:
         self._schedule(stage.done(epoch, 0))  # also of an epoch without a batch
         stage.mode(stage.network)
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-        figures = _Means()
+        figures, self.waited = _Means(), 0.0
         batches = self._seeded(stage.batches(epoch), epoch)
         for number, batch in enumerate(self.reporter.track(batches, title, stage.steps)):
             done = stage.done(epoch, number)
@@ -201,6 +202,7 @@ class _Fit:
         if stage.schedule is not None:
             row["learning_rate"] = next(iter(stage.optimizers.values())).param_groups[0]["lr"]
         row |= figures.of_all(self.fabric)
+        row["waited"] = round(self.waited / (time.perf_counter() - began), 4)
         if stage.validation is not None:
             row |= self._validate(stage.validation)
         return row | {"seconds": round(time.perf_counter() - began, 3)}
@@ -212,10 +214,13 @@ class _Fit:
         for number in itertools.count():
             parts = [*self.stage.seed, epoch, number, *([rank] if rank else [])]
             torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
+            began = time.perf_counter()
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
+            finally:
+                self.waited += time.perf_counter() - began
             yield batch
 
     def _schedule(self, done: float) -> None:

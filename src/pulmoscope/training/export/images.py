@@ -112,7 +112,7 @@ def _check_inputs(images: FramedImages) -> FloatArray:
 
 
 def _tensors(images: FramedImages, indices: npt.NDArray[np.int64]) -> FloatArray:
-    return torch.stack([images[0, 0, int(index)].image for index in indices]).numpy()
+    return np.ascontiguousarray(images.batch([(0, 0, int(index)) for index in indices]).image.numpy())
 
 
 def _answers(network: Network, images: FramedImages, split: str) -> _Answers:

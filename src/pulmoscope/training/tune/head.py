@@ -22,7 +22,7 @@ from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.training.classification import Batch, Classification, class_weights, cross_entropy
-from pulmoscope.training.data import EpochOrder, FramedImages, loader
+from pulmoscope.training.data import EpochOrder, FramedImages, Loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import fabric_of, find_precision
 from pulmoscope.training.image_stage import monitor_of
@@ -69,11 +69,10 @@ def write_features(recipe: Recipe, frames: Frames, folder: Path, progress: bool 
     def pooled(split: str, variants: int, augmented: bool) -> np.ndarray[Any, Any]:
         images = FramedImages(frames, recipe.framing, recipe.augmentation if augmented else None, recipe.seed)
         order = EpochOrder(frames.places(split), recipe.batch_size, 0, recipe.seed, shuffle=False)
-        passes = []
+        prepared, passes = Loader(images, order), []
         for variant in range(variants):
-            order.set_epoch(variant)
             title = f"features of {split}, variant {variant + 1} of {variants}"
-            batches = Reporter.of(progress).track(loader(images, order, workers=0), title, len(order))
+            batches = Reporter.of(progress).track(prepared.epoch(variant), title, len(order))
             passes.append(torch.cat([_features(network, batch.image, half) for batch in batches]).numpy())
         return np.stack(passes)
 
