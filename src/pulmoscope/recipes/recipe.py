@@ -37,7 +37,7 @@ P = TypeVar("P")
 Grid = Mapping[str, tuple[float | int | str, ...]]
 
 
-_OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble", "cache")
+_OF_STUDIES = ("normal", "drop", "quality", "patient", "ensemble")
 _OF_GRADES = ("drop", "quality")
 _OF_IMAGES = (
     "positive",
@@ -174,8 +174,8 @@ class Recipe(Named):
         quality: quality control of studies; None: none.
         patient: how a patient's slices become one answer.
         ensemble: what learns from several votes; None: one of them decides.
-        cache: a folder for prepared slices, features and quality networks, which several runs of studies may share;
-            empty: the run's own, removed when it is done.
+        cache: a folder for framed images, or for prepared slices, features and quality networks, which several runs may
+            share; empty: the run's own, removed when it is done. ``none``: of single images nothing is kept.
         precision: ``auto`` takes bf16 where the hardware has it, else fp32.
     """
 

@@ -215,6 +215,8 @@ def _check_studies(recipe: Recipe) -> None:
     graded = recipe.grades
     if soft := soft_labels(recipe.labels):
         raise RecipeError(f"labels: a study is of one class (found: shares for {', '.join(soft)})")
+    if recipe.cache == "none":
+        raise RecipeError("cache=none: is for single images; studies are always prepared in a folder")
     _check_parts(recipe, Standardisation if graded else CtPreprocess, CtAugmentation)
     if recipe.model.output != "softmax":
         raise RecipeError("model.output: must be softmax for studies (found: sigmoid)")

@@ -27,6 +27,7 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import find_lungs
 from pulmoscope.runtime.network import Network, open_network
+from pulmoscope.training.frame_cache import FrameCache, FramedSample
 from pulmoscope.training.progress import Reporter
 
 T = TypeVar("T")
@@ -153,8 +154,8 @@ def prepared(recipe: Recipe, table: SampleTable) -> SampleTable:
     return learnable(table, recipe.labels, recipe.classes) if recipe.classes else table
 
 
-def frames_of(recipe: Recipe, table: SampleTable, progress: bool = True) -> Frames:
-    """Everything of train and val that a resolved recipe learns from (errors: see :func:`load_frames`)."""
+def frames_of(recipe: Recipe, table: SampleTable, progress: bool = True, cache: Path | None = None) -> Frames:
+    """Everything of train and val that a resolved recipe learns from (see :func:`load_frames`)."""
     return load_frames(
         learnt_from(recipe, table),
         recipe.framing,
@@ -163,6 +164,7 @@ def frames_of(recipe: Recipe, table: SampleTable, progress: bool = True) -> Fram
         labels=recipe.labels,
         unread=recipe.unread,
         maps=bool(recipe.locate or recipe.augmentation.opacities),
+        cache=cache,
     )
 
 
@@ -191,12 +193,15 @@ def load_frames(
     labels: LabelMap | None = None,
     unread: Mapping[str, float] | None = None,
     maps: bool = False,
+    cache: Path | None = None,
 ) -> Frames:
     """Read and frame every image of the table that is of one of the classes, in parallel threads.
 
     Args:
         labels, unread: of labels that are not one class for sure (see :func:`pulmoscope.datasets.labels.targets`).
         maps: also give the maps of lungs and opacities.
+        cache: a folder of framed images, where those that were framed before are taken from and the others kept; None:
+            every image is read.
 
     Raises:
         DatasetError: a class has no image.
@@ -207,7 +212,7 @@ def load_frames(
     table.with_labels(classes)
     known = {*classes, *soft_labels(labels)}
     chosen = table.with_samples(sample for sample in table if sample.label in known)
-    framed = read_all(chosen, _Framer(preprocess, chosen, maps), progress)
+    framed = _framed(chosen, preprocess, maps, progress, cache)
     soft_targets = targets(chosen, labels, classes, unread)
     soft = bool((soft_targets.max(axis=1) < 1).any())
     numbers = soft_targets.argmax(axis=1).astype(np.int64)
@@ -269,7 +274,18 @@ def lung_finder() -> Path:
     return network
 
 
-_Framed = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], bool]
+def _framed(
+    table: SampleTable, preprocess: ImagePreprocess, maps: bool, progress: bool, cache: Path | None
+) -> list[FramedSample]:
+    """Every sample framed, or taken from the cache."""
+    framer = _Framer(preprocess, table, maps)
+    if cache is None:
+        return read_all(table, framer, progress)
+    kept = FrameCache(cache, preprocess, maps, lung_finder() if framer.finds else None)
+    try:
+        return read_all(table, kept.through(table, framer), progress)
+    finally:  # also of a data set with bad images: the others need not be framed again
+        kept.close()
 
 
 class _Framer:
@@ -278,18 +294,17 @@ class _Framer:
 
     def __init__(self, preprocess: ImagePreprocess, table: SampleTable, maps: bool) -> None:
         self._preprocess, self._table, self._maps = preprocess, table, maps
-        self._finder: Network | None = (
-            open_network(lung_finder()) if preprocess.needs_finder or maps else None
-        )
+        self.finds = preprocess.needs_finder or maps
+        self._finder: Network | None = open_network(lung_finder()) if self.finds else None
 
-    def __call__(self, sample: Sample) -> _Framed:
+    def __call__(self, sample: Sample) -> FramedSample:
         scan = read_xray(self._table.path(sample))
         pixels = scan.pixels[0]
         lungs = None if self._finder is None else find_lungs(self._finder, pixels)
         framed = self._preprocess.frame(pixels, lungs if self._preprocess.needs_finder else None)
         image = _bytes(framed.image)
         if not self._maps or lungs is None:
-            return image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8), False
+            return FramedSample(image, np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8), False)
         rows, columns = pixels.shape
         opacities = np.zeros((rows, columns), dtype=np.float32)
         stored = as_stored(scan)
@@ -298,7 +313,7 @@ class _Framer:
             opacities[down : max(0, int(np.ceil(bottom))), across : max(0, int(np.ceil(right)))] = 1
         whole = np.asarray(cv2.resize(lungs, (columns, rows)), dtype=np.float32)
         boxed = stored and bool(sample.boxes)
-        return image, _map(whole, framed.box), _map(opacities, framed.box), boxed
+        return FramedSample(image, _map(whole, framed.box), _map(opacities, framed.box), boxed)
 
 
 def _map(whole: FloatArray, box: Box) -> npt.NDArray[np.uint8]:
@@ -309,7 +324,7 @@ def _bytes(image: FloatArray) -> npt.NDArray[np.uint8]:
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def _maps(table: SampleTable, framed: Sequence[_Framed], classes: Sequence[str]) -> Maps:
+def _maps(table: SampleTable, framed: Sequence[FramedSample], classes: Sequence[str]) -> Maps:
     _, lungs, opacities, boxed = zip(*framed, strict=True)
     known = [
         has or not (sample.boxes or is_positive(name))

@@ -18,6 +18,7 @@ from pulmoscope.recipes import rules, settings
 from pulmoscope.recipes.recipe import Recipe, travelling
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export.bundle import export_bundle
+from pulmoscope.training.frame_cache import frame_cache_of
 from pulmoscope.training.frames import Frames, frames_of, prepared
 from pulmoscope.training.run import fit, settled
 from pulmoscope.training.systems import Options, kind_of
@@ -98,7 +99,7 @@ class LeaveOut:
     @cached_property
     def _frames(self) -> Frames:
         """All images of train and val, of every hospital."""
-        return frames_of(self.recipe, self._all)
+        return frames_of(self.recipe, self._all, cache=frame_cache_of(self.recipe, None))
 
     def _why_not(self, hospital: str) -> str:
         """Why nothing can be learnt without a hospital; empty: it can."""

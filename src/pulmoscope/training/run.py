@@ -7,7 +7,7 @@ A run is a folder::
     run.json               phases, epochs, best epoch, seconds, data, versions (written last: the run is whole)
     weights.safetensors    the network that was kept
     curves.csv, curves.png, tensorboard/
-    checkpoints/           while it is under way
+    checkpoints/, prepared/  while it is under way
 
 ``images.csv``, and ``predictions.csv`` where a hospital was left out, name files and patients as the data do. They are
 no part of the model: whoever hands it on leaves them out.
@@ -40,6 +40,7 @@ from pulmoscope.recipes import archive, rules, settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import CARD, MANIFEST, PARTS
 from pulmoscope.training import curves
+from pulmoscope.training.frame_cache import frame_cache_of
 from pulmoscope.training.frames import Frames, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.hardware import (
     Precision,
@@ -60,7 +61,7 @@ RECIPE = "recipe.json"
 SHARED = "checkpoints/frames"
 """Framed images that several processes share."""
 PREPARED = "prepared"
-"""Standardised slices and networks of quality control, until the run is exported."""
+"""Images that were framed; or standardised slices and networks of quality control, until the run is exported."""
 TEMPORARY = ("checkpoints", "cache", PREPARED)
 """Folders of a run under way; they hold patients' slices."""
 SHEETS = "sheets"
@@ -185,7 +186,12 @@ def fit(
         table.split("train").with_labels(recipe.classes)
         table.split("val")
         network = _untrained(recipe)
-        frames = frames_of(recipe, table, progress) if frames is None else frames
+        if frames is None:
+            done = (
+                run / "run.json"
+            ).is_file() and not force  # then nothing is trained, and nothing needs keeping
+            own = None if done else run / PREPARED
+            frames = frames_of(recipe, table, progress, frame_cache_of(recipe, own))
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
@@ -199,6 +205,7 @@ def fit(
         fabric, reporter = fabric_of(where, _precision(recipe, where)), Reporter.of(progress, after_epoch)
         states = _run_phases(network, recipe, frames, run, fabric, workers, reporter)
         save_weights(network, run / "weights.safetensors")
+        _remove(run, PREPARED)
         finish(run, recipe, states, where, data)
     return load_run(run)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.files import write_bytes
@@ -26,6 +25,7 @@ from pulmoscope.runtime.model import Model, calibrated
 from pulmoscope.runtime.network import Network, open_network
 from pulmoscope.training.data import FramedImages
 from pulmoscope.training.export.common import drafted, validated
+from pulmoscope.training.frame_cache import frame_cache_of
 from pulmoscope.training.frames import Frames, frames_of, learnt_from, lung_finder, prepared
 from pulmoscope.training.onnx.file import write_onnx
 from pulmoscope.training.run import TrainedRun
@@ -55,7 +55,8 @@ def of_images(
     """The bundle, calibrated, and its networks in the run's folder (see :func:`export_bundle`)."""
     run, recipe = trained.folder, trained.recipe
     known = learnt_from(recipe, prepared(recipe, table))
-    frames = frames_of(recipe, prepared(recipe, table), progress) if frames is None else frames
+    if frames is None:
+        frames = frames_of(recipe, prepared(recipe, table), progress, frame_cache_of(recipe, None))
     images = FramedImages(frames, recipe.framing, None, recipe.seed)
     verified = write_onnx(trained.network(), run / NETWORK, _check_inputs(images))
     if recipe.framing.needs_finder:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +20,9 @@ from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
+from pulmoscope.training.frame_cache import frame_cache_of
 from pulmoscope.training.frames import IMAGES, frames_of, prepared, read_frames, write_frames
-from pulmoscope.training.run import TrainedRun, check_free, fit, measured, settled
+from pulmoscope.training.run import PREPARED, TrainedRun, check_free, fit, measured, settled
 from pulmoscope.training.systems.base import (
     Figures,
     Options,
@@ -70,7 +73,7 @@ class Images(System):
 
     def fit(self, out: Path) -> Told:
         """See :meth:`System.fit`."""
-        run = self._fitted(self.table, out)
+        run = self._fitted(self.recipe, self.table, out)
         summary, warnings = run.summary, []
         # It is a bundle only where a finished run was resumed: exporting again would drop its figures.
         if not is_bundle(out):
@@ -87,12 +90,16 @@ class Images(System):
 
     def cross_validate(self, folds: int, out: Path) -> Told:
         """See :meth:`System.cross_validate`."""
-        return report_of_folds(cross_validate(self.recipe, self.table, folds, out, self._fitted), out)
+        shared = out / PREPARED  # each image is in every fold
+        recipe = dataclasses.replace(self.recipe, cache=self.recipe.cache or str(shared))
+        done = cross_validate(recipe, self.table, folds, out, partial(self._fitted, recipe))
+        shutil.rmtree(shared, ignore_errors=True)
+        return report_of_folds(done, out)
 
-    def _fitted(self, table: SampleTable, out: Path) -> TrainedRun:
+    def _fitted(self, recipe: Recipe, table: SampleTable, out: Path) -> TrainedRun:
         how = self.options
         return fit(
-            self.recipe,
+            recipe,
             table,
             out,
             device=how.device,
@@ -137,7 +144,9 @@ class Images(System):
     def prepare(self, cache: Path, progress: bool) -> None:
         """Read and frame the images; for cached features run the backbone over them, too."""
         if not (cache / IMAGES).is_file():
-            write_frames(frames_of(self.framed or self.recipe, self.table, progress), cache)
+            framed = self.framed or self.recipe
+            kept = frame_cache_of(framed, None)
+            write_frames(frames_of(framed, self.table, progress, kept), cache)
         if self.cached and not (cache / FEATURES).is_file():
             frames = read_frames(cache)
             write_features(measured(self.recipe, frames), frames, cache, progress)
@@ -148,7 +157,7 @@ class Images(System):
             return fit_head(recipe, cache, report)
         shared = _framing(recipe) == _framing(self.framed or self.recipe)
         run_done = fit(
-            recipe,
+            dataclasses.replace(recipe, cache=recipe.cache or str(cache / PREPARED)),
             self.table,
             run,
             device=self.options.device,
