@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from pulmoscope.core.errors import ResourceError
-from pulmoscope.training.hardware import clear_about_resources, find_device, find_precision
+from pulmoscope.training.hardware import (
+    clear_about_resources,
+    find_device,
+    find_precision,
+    gpu_busy,
+    told_precision,
+)
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -18,6 +24,26 @@ def test_the_cpu_is_always_there() -> None:
 def test_a_device_that_is_not_there_is_told(name: str) -> None:
     with pytest.raises(ResourceError, match=f"device {name}: "):
         find_device(name)
+
+
+def test_without_bf16_it_computes_in_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False)
+    assert find_precision("auto", cpu) == "32-true"
+    without = told_precision("32-true", cpu)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert find_precision("auto", cpu) == "bf16-mixed"
+    with_it = told_precision("32-true", cpu)  # as was asked
+    assert "fp32" in without
+    assert "fp32" in with_it
+    assert "bf16" in without
+    assert "bf16" not in with_it
+    assert "bf16" in told_precision("bf16-mixed", cpu)
+
+
+def test_a_cpu_is_no_busy_gpu() -> None:
+    assert gpu_busy(torch.device("cpu")) is None
 
 
 def test_precision_is_as_asked() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pulmoscope.core.errors import RecipeError, ResourceError
+from pulmoscope.training import loop
 from pulmoscope.training.classification import (
     Batch,
     Classification,
@@ -71,6 +72,32 @@ def test_it_learns_and_ends_with_the_best_epoch(tmp_path: Path) -> None:
     assert best["val_loss"] == min(row["val_loss"] for row in state.rows if row["val_accuracy"] == 1)
     assert (network(POINTS).argmax(dim=1) == LABELS).all()
     assert not network.training
+
+
+def test_waiting_for_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    learning = Classification(cross_entropy(None))
+
+    def slow(_: int) -> Iterator[Batch]:
+        for seconds in (1.0, 2.0):
+            now[0] += seconds
+            yield Batch((POINTS,), LABELS)
+
+    def step(network: nn.Module, batch: Batch, done: float) -> Outcome:
+        now[0] += 4.5
+        return learning.step(network, batch, done)
+
+    state = trained(stage_of(layer(), epochs=2, batches=slow, step=step))
+    assert [(row["waited"], row["seconds"]) for row in state.rows] == [(0.25, 12.0)] * 2  # 3 s of 3 + 9
+    assert "gpu_busy" not in state.rows[0]
+
+
+def test_how_busy_a_gpu_is_is_told_where_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([0.5, 1.0])  # of batches 0 and 10
+    monkeypatch.setattr(loop, "gpu_busy", lambda device: next(said))
+    many = stage_of(layer(), epochs=1, batches=lambda _: [Batch((POINTS,), LABELS)] * 15)
+    assert trained(many).rows[0]["gpu_busy"] == 0.75
 
 
 def test_the_first_step_is_that_of_adam_on_loss_and_penalties() -> None:

@@ -49,6 +49,25 @@ def find_precision(asked: str, device: torch.device) -> Precision:
     return "bf16-mixed" if asked == "bf16" else "32-true"
 
 
+def told_precision(precision: Precision, device: torch.device) -> str:
+    """In what a run computes, and why not in bf16."""
+    if precision == "bf16-mixed":
+        return "bf16 where that is safe, else fp32"
+    kind = "GPU" if device.type == "cuda" else "CPU"
+    return "fp32" if _computes_in_bf16(device) else f"fp32: this {kind} does not compute in bf16"
+
+
+def gpu_busy(device: torch.device) -> float | None:
+    """The fraction of the last moments in which a GPU computed; None on a CPU, or where NVIDIA's library for it
+    (``nvidia-ml-py``) is not installed."""
+    if device.type != "cuda":
+        return None
+    try:
+        return torch.cuda.utilization(device) / 100
+    except (ModuleNotFoundError, RuntimeError):
+        return None
+
+
 def fabric_of(device: torch.device, precision: Precision = "32-true") -> Fabric:
     """What the training loop runs on: one device, in this process."""
     cuda = device.type == "cuda"

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from pulmoscope.core.errors import RecipeError
+from pulmoscope.training.hardware import gpu_busy
 from pulmoscope.training.optimizers import average_of
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row
@@ -184,7 +185,7 @@ class _Fit:
         self._schedule(stage.done(epoch, 0))  # also of an epoch without a batch
         stage.mode(stage.network)
         title = f"{stage.name} {epoch + 1}/{stage.epochs}"
-        figures, self.waited = _Means(), 0.0
+        figures, self.waited, busy = _Means(), 0.0, list[float]()
         batches = self._seeded(stage.batches(epoch), epoch)
         for number, batch in enumerate(self.reporter.track(batches, title, stage.steps)):
             done = stage.done(epoch, number)
@@ -198,11 +199,15 @@ class _Fit:
                 for value in stage.memory.buffers():
                     value.copy_(_reduced(value, self.fabric, "mean"))
             figures.add(outcome)
+            if number % 10 == 0 and (now := gpu_busy(self.fabric.device)) is not None:
+                busy.append(now)
         row: Row = {"phase": stage.name, "epoch": epoch + 1}
         if stage.schedule is not None:
             row["learning_rate"] = next(iter(stage.optimizers.values())).param_groups[0]["lr"]
         row |= figures.of_all(self.fabric)
         row["waited"] = round(self.waited / (time.perf_counter() - began), 4)
+        if busy:
+            row["gpu_busy"] = round(sum(busy) / len(busy), 4)
         if stage.validation is not None:
             row |= self._validate(stage.validation)
         return row | {"seconds": round(time.perf_counter() - began, 3)}

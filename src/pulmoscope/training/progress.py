@@ -13,7 +13,7 @@ from pulmoscope.training.state import PhaseState, Row
 
 T = TypeVar("T")
 
-NO_FIGURES = ("phase", "epoch", "learning_rate", "seconds")
+NO_FIGURES = ("phase", "epoch", "learning_rate", "waited", "gpu_busy", "seconds")
 MANY = 50
 """A line for each of more epochs than this would hide the others: every twentieth is reported."""
 
@@ -60,10 +60,17 @@ class Reporter:
             learnt = {name: value for name, value in known.items() if name not in held_out}
             text = f"{row['phase']} {row['epoch']}/{epochs}: {_list(learnt)}"
             text += f" | held out: {_list(held_out)}" if held_out else ""
-            text += f"  ({row['seconds']:.0f} s)"
+            text += f"  ({', '.join(_cost(row))})"
             self.line(text + ("  best" if best and state.best_epoch == row["epoch"] else ""))
         if self.after_epoch is not None:
             self.after_epoch(row)
+
+
+def _cost(row: Row) -> Iterator[str]:
+    yield f"{row['seconds']:.0f} s"
+    yield f"waited for data {row['waited']:.0%}"
+    if "gpu_busy" in row:
+        yield f"GPU busy {row['gpu_busy']:.0%}"
 
 
 def _list(figures: Row) -> str:

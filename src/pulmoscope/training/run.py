@@ -43,13 +43,13 @@ from pulmoscope.training import curves
 from pulmoscope.training.frame_cache import frame_cache_of
 from pulmoscope.training.frames import Frames, frames_of, prepared, read_frames, write_frames
 from pulmoscope.training.hardware import (
-    Precision,
     clear_about_resources,
     fabric_of,
     find_device,
     find_precision,
     keep_freed_memory,
     launched,
+    told_precision,
 )
 from pulmoscope.training.image_stage import image_stage
 from pulmoscope.training.loop import fit as fit_stage
@@ -161,10 +161,9 @@ def fit(
     The same recipe, data, seed, device and number of threads give the same weights on a CPU, interrupted or not.
 
     Args:
-        recipe: with its settings; see :func:`resolve`.
-        run: the folder of the run.
+        recipe, run: with its settings (see :func:`resolve`); the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: processes that prepare data; 0: the training process itself.
+        workers: processes that prepare data; 0: a thread of the training process.
         processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
         resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force, progress: replace a run that is in this folder; show bars and figures on standard error.
@@ -185,13 +184,8 @@ def fit(
         recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
-        network = _untrained(recipe)
-        if frames is None:
-            done = (
-                run / "run.json"
-            ).is_file() and not force  # then nothing is trained, and nothing needs keeping
-            own = None if done else run / PREPARED
-            frames = frames_of(recipe, table, progress, frame_cache_of(recipe, own))
+        network, precision = _untrained(recipe), find_precision(recipe.precision, where)
+        frames = _framed(recipe, table, run, force, progress) if frames is None else frames
         recipe = measured(recipe, frames)
         data = describe_data(frames, table, recipe.classes)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
@@ -201,8 +195,8 @@ def fit(
         if processes > 1:
             write_frames(frames, run / SHARED)
             part = partial(_run_part, recipe=recipe, run=run, workers=workers, progress=progress)
-            launched(where, _precision(recipe, where), processes, part)
-        fabric, reporter = fabric_of(where, _precision(recipe, where)), Reporter.of(progress, after_epoch)
+            launched(where, precision, processes, part)
+        fabric, reporter = fabric_of(where, precision), Reporter.of(progress, after_epoch)
         states = _run_phases(network, recipe, frames, run, fabric, workers, reporter)
         save_weights(network, run / "weights.safetensors")
         _remove(run, PREPARED)
@@ -326,15 +320,17 @@ def _difference(one: Any, other: Any, path: str = "") -> str:
     return "" if one == other else f"{path} ({one}, now {other})"
 
 
+def _framed(recipe: Recipe, table: SampleTable, run: Path, force: bool, progress: bool) -> Frames:
+    """The images; kept in the run's folder, unless it is finished, where none may stay."""
+    own = run / PREPARED if force or not (run / "run.json").is_file() else None
+    return frames_of(recipe, table, progress, frame_cache_of(recipe, own))
+
+
 def _untrained(recipe: Recipe) -> Classifier:
     torch.manual_seed(recipe.seed)
     network = network_of(recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
-
-
-def _precision(recipe: Recipe, device: torch.device) -> Precision:
-    return find_precision(recipe.precision, device)
 
 
 def _run_part(fabric: Fabric, recipe: Recipe, run: Path, workers: int, progress: bool) -> None:
@@ -355,6 +351,9 @@ def _run_phases(
     reporter: Reporter,
 ) -> dict[str, PhaseState]:
     """Train ``network`` through all phases; phase name → how it went."""
+    reporter.line(
+        f"computing in {told_precision(find_precision(recipe.precision, fabric.device), fabric.device)}"
+    )
     initial = {name: value.clone() for name, value in network.state_dict().items()}
     states: dict[str, PhaseState] = {}
     for number, phase in enumerate(recipe.phases):

@@ -17,7 +17,8 @@ from pulmoscope.core.errors import RecipeError
 from pulmoscope.core.files import write_bytes, write_json
 
 Row = dict[str, Any]
-"""One epoch: phase, epoch (from 1), learning_rate where it moves, figures (train_loss, val_accuracy, …), seconds."""
+"""One epoch: phase, epoch (from 1), learning_rate where it moves, figures (train_loss, val_accuracy, …), what fraction
+of the time of learning it ``waited`` for data, what fraction a GPU was busy (``gpu_busy``), seconds."""
 
 
 @dataclass

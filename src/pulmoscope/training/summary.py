@@ -20,7 +20,7 @@ from pulmoscope.training import curves
 from pulmoscope.training.card.record import named
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import find_precision
-from pulmoscope.training.state import PhaseState
+from pulmoscope.training.state import PhaseState, Row
 
 
 class Study(Protocol):
@@ -47,7 +47,7 @@ class Study(Protocol):
         ...
 
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 SUMMARY = ("val_accuracy", "val_loss", "best_epoch", "epochs", "seconds", "val_held_out", "data")
 """What other modules read of ``run.json``."""
 NEEDED = ("epochs", "seconds", "data")
@@ -137,6 +137,16 @@ def _phase(name: str, state: PhaseState) -> dict[str, Any]:
         "best_epoch": state.best_epoch,
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         **{key: best.get(key) for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+        **_mean(state.rows, "waited", "gpu_busy"),
+    }
+
+
+def _mean(rows: Sequence[Row], *names: str) -> dict[str, float]:
+    """Of what was measured in every epoch."""
+    return {
+        name: round(sum(row[name] for row in rows) / len(rows), 4)
+        for name in names
+        if all(name in row for row in rows)
     }
 
 
