@@ -109,7 +109,11 @@ class Classifier(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (batch, logits)."""
-        logits: Tensor = self.head(self.pooled(image))
+        return self.of_pooled(self.pooled(image))
+
+    def of_pooled(self, pooled: Tensor) -> Tensor:
+        """Logits (batch, logits) of what :meth:`pooled` gave."""
+        logits: Tensor = self.head(pooled)
         return logits
 
     def located(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ PHASES_OF_IMAGES: Mapping[str, tuple[Any, ...]] = {
     "monitor": ("loss", "accuracy"),
 }
 PHASES_OF_ENSEMBLES: Mapping[str, tuple[Any, ...]] = {
+    "variants": (0,),
     "epochs_of": ("",),
     "train_on": (("train",),),
     "restart": (False,),
@@ -36,6 +37,7 @@ PHASES_OF_ENSEMBLES: Mapping[str, tuple[Any, ...]] = {
     "monitor": ("loss", "accuracy"),
 }
 PHASES_OF_GRADES: Mapping[str, tuple[Any, ...]] = {
+    "variants": (0,),
     "epochs_of": ("",),
     "patience": (0,),
     "train_on": (("train",),),
@@ -116,6 +118,7 @@ def _check_images(recipe: Recipe) -> None:
         _check_phase(phase, earlier)
         earlier.append(phase.name)
     _check_frozen(recipe)
+    _check_variants(recipe)
 
 
 def _check_parts(recipe: Recipe, preprocess: type[Any], augment: type[Any]) -> None:
@@ -183,6 +186,17 @@ def _check_frozen(recipe: Recipe) -> None:
                 f"no model.weights are given; set phases.{phase.name}.frozen=none"
             )
         learnt = True
+
+
+def _check_variants(recipe: Recipe) -> None:
+    """Is what a backbone makes of images kept only where it stays the same?"""
+    for phase in recipe.phases:
+        if phase.variants and (phase.frozen != "backbone" or recipe.mixup or recipe.locate):
+            raise RecipeError(
+                f"phases.{phase.name}.variants={phase.variants}: needs a frozen backbone, and no mixup and no locate, "
+                f"which change what it sees (found: frozen={phase.frozen}, mixup={recipe.mixup:g}, "
+                f"locate={recipe.locate:g})"
+            )
 
 
 def _check_phase(phase: Phase, earlier: list[str]) -> None:

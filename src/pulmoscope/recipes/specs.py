@@ -77,6 +77,8 @@ class Phase:
         frozen: ``none``; ``backbone`` (its BatchNorm statistics too); ``early``: likewise, but only the layers up to
             the stage that shrinks a side to an eighth, which take most of the time and see edges and textures alone;
             ``norm``: BatchNorm, statistics and weights.
+        variants: with a frozen backbone, so many augmented variants of each image go through it, once, and the epochs
+            take what it made of them by turns; 0: new variants in every epoch.
         patience: epochs without a better ``monitor`` before stopping; 0: no early stopping.
         monitor: the figure of the validation split whose best epoch is kept: ``loss`` or ``accuracy``; ``none``: the
             last epoch is kept, as what is held out chooses nothing.
@@ -96,6 +98,7 @@ class Phase:
     momentum: Annotated[float, Limits(0, 0.9999)] = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     frozen: Literal["none", "norm", "early", "backbone"] = "none"
+    variants: Annotated[int, Limits(0)] = 0
     patience: Annotated[int, Limits(0)] = 0
     monitor: Literal["loss", "accuracy", "none"] = "loss"
     train_on: tuple[str, ...] = ("train",)

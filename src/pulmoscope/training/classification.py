@@ -129,6 +129,7 @@ class Classification:
         mixup: of inputs and targets (see :func:`mixing_fraction`); 0: none.
         groups: group DRO with the plain cross-entropy instead of ``loss``.
         locate: weight of the second task, where opacities are; 0: none.
+        pooled: batches have what a frozen backbone made of the images, not the images.
     """
 
     loss: Loss
@@ -136,6 +137,7 @@ class Classification:
     mixup: float = 0.0
     groups: Groups | None = None
     locate: float = 0.0
+    pooled: bool = False
 
     def step(self, network: Any, batch: Batch, done: float) -> Outcome:
         """The loss of one batch, and the figures train_loss and train_accuracy.
@@ -149,7 +151,7 @@ class Classification:
             if fraction < 1
             else batch.inputs
         )
-        logits, opacity = network.located(*inputs) if self.locate else (network(*inputs), None)
+        logits, opacity = network.located(*inputs) if self.locate else (self._logits(network, inputs), None)
         labels = _labels(batch)
         loss = self._mixed(logits, batch.target if self.shares else labels, batch.sample, fraction, done)
         count = len(labels)
@@ -165,12 +167,16 @@ class Classification:
     def check(self, network: nn.Module, batch: Batch) -> Outcome:
         """The figures val_loss, all classes weighted alike, and val_accuracy."""
         labels = _labels(batch)
-        logits, count = network(*batch.inputs), len(labels)
+        logits, count = self._logits(network, batch.inputs), len(labels)
         figures = {
             "val_loss": float(loss_of(logits, labels)) * count,
             "val_accuracy": correct(logits, labels),
         }
         return Outcome(figures, count)
+
+    def _logits(self, network: Any, inputs: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = network.of_pooled(*inputs) if self.pooled else network(*inputs)
+        return logits
 
     def _mixed(
         self, logits: Tensor, targets: Tensor, sample: Tensor | None, fraction: float, done: float

@@ -260,6 +260,11 @@ class Loader:
     def __len__(self) -> int:
         return len(self.order)
 
+    def keys(self, number: int = 0) -> list[list[Key]]:
+        """What the batches of this epoch are made of."""
+        self.order.set_epoch(number)
+        return list(self.order)
+
     def epoch(self, number: int = 0) -> Iterator[Example]:
         """The batches of this epoch."""
         self.order.set_epoch(number)

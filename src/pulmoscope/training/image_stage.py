@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -58,17 +59,25 @@ def image_stage(
     phase = recipe.phases[number]
     network.requires_grad_(True)
     frozen = [layer.requires_grad_(False) for layer in _frozen(network, phase)]
-    learnt = _loader(recipe, number, frames, phase.train_on, True, workers, fabric)
+
+    def prepared(splits: Sequence[str], learn: bool) -> Loader | PooledBatches:
+        images = _loader(recipe, number, frames, splits, learn, workers, fabric)
+        if not phase.variants:
+            return images
+        return PooledBatches(network, images, phase.variants if learn else 1, fabric)
+
+    learnt = prepared(phase.train_on, True)
     learning = Classification(
         loss_for(recipe, frames.labels[frames.places(*phase.train_on)], weighted=recipe.class_weights),
         shares=frames.targets is not None,
         mixup=recipe.mixup,
         groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
         locate=recipe.locate,
+        pooled=bool(phase.variants),
     )
     validation = None
     if "val" not in phase.train_on:
-        held_out = _loader(recipe, number, frames, ("val",), False, workers, fabric)
+        held_out = prepared(("val",), False)
         validation = Validation(lambda: _batches(held_out), learning.check, monitor_of(phase))
     return Stage(
         name=phase.name,
@@ -86,7 +95,7 @@ def image_stage(
         mode=partial(_mode, frozen=frozen),
         average=recipe.average,
         memory=learning.groups,
-        methods=("located",) if recipe.locate else (),
+        methods=("of_pooled",) if phase.variants else ("located",) if recipe.locate else (),
         after=after,
     )
 
@@ -123,13 +132,58 @@ def _loader(
     return Loader(images, order, workers, threads)
 
 
-def _batches(images: Loader, epoch: int = 0) -> Iterator[Batch]:
+class PooledBatches:
+    """Batches of what a frozen backbone makes of images, computed when the first one is asked for.
+
+    Args:
+        network: whose backbone does not move.
+        images: its batches are those that come, with features (batch, maps) in the images' place.
+        variants: epoch n has the images of epoch n modulo this number.
+        fabric: that trains.
+    """
+
+    def __init__(self, network: Classifier, images: Loader, variants: int, fabric: Fabric) -> None:
+        self._network, self._images, self._variants, self._fabric = network, images, variants, fabric
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def epoch(self, number: int = 0) -> Iterator[Example]:
+        """The batches of this epoch."""
+        variant = self._pooled[number % self._variants]
+        for keys in self._images.keys(number):
+            at = np.searchsorted(variant.place.numpy(), [index for *_, index in keys])
+            yield Example(*(field[at] for field in variant))
+
+    @cached_property
+    def _pooled(self) -> list[Example]:
+        """Of each variant all images, in the order of their places."""
+        order = self._images.order
+        whole = EpochOrder(np.sort(order.places), order.batch_size, order.phase, order.seed, shuffle=False)
+        images = Loader(self._images.images, whole, threads=self._images.threads)
+        return [
+            Example(
+                *map(torch.cat, zip(*(self._features(batch) for batch in images.epoch(variant)), strict=True))
+            )
+            for variant in range(self._variants)
+        ]
+
+    def _features(self, batch: Example) -> Example:
+        with torch.no_grad(), self._fabric.autocast():
+            image = batch.image.contiguous(memory_format=torch.channels_last)
+            features = self._network.pooled(image.to(self._fabric.device))
+        return batch._replace(image=features.float().cpu())
+
+
+def _batches(images: Loader | PooledBatches, epoch: int = 0) -> Iterator[Batch]:
     return map(_batch, images.epoch(epoch))
 
 
 def _batch(example: Example) -> Batch:
-    inputs = (example.image.contiguous(memory_format=torch.channels_last),)
-    return Batch(inputs, example.target, example.opacities, example.place)
+    image = example.image
+    if image.ndim == 4:
+        image = image.contiguous(memory_format=torch.channels_last)
+    return Batch((image,), example.target, example.opacities, example.place)
 
 
 def _mode(network: nn.Module, frozen: Sequence[nn.Module]) -> None:
