@@ -88,10 +88,10 @@ def test_the_backbone_sees_each_variant_once(frames: Frames, monkeypatch: pytest
 
 
 def test_epochs_take_variants_by_turns(frames: Frames) -> None:
-    stage = image_stage(
-        recipe_network := network_of(recipe_of()), recipe_of("phases.frozen.variants=2"), 0, 5, frames, CPU
-    )
-    recipe_network.eval()
+    recipe = recipe_of("phases.frozen.variants=2")
+    network = network_of(recipe)
+    stage = image_stage(network, recipe, 0, 5, frames, CPU)
+    network.eval()
 
     def inputs(epoch: int) -> dict[int, torch.Tensor]:
         return {

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -276,5 +276,5 @@ class Loader:
             yield from ahead(pool, self.images.batch, self.order, 1 + self.threads)
 
 
-def _as_it_is(batch: Example) -> Example:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -24,7 +24,7 @@ class Options:
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: processes that prepare images; 0: the training process itself.
+        workers: processes that prepare images; 0: a thread of the training process.
         processes: that share every batch.
         resume: go on where the run in the folder stopped.
         force: replace a run that is in the folder.

@@ -1,8 +1,7 @@
 """What the trials of a search share: framed images, and features of a frozen backbone, read and computed once.
 
 Training a head on such features takes minutes instead of hours for a grid. It is the frozen phase of a recipe with
-one difference: an image has :data:`VARIANTS` augmented variants, which the epochs take in turn, instead of a new one
-every epoch.
+``variants`` = :data:`VARIANTS`: the augmented variants of an image, which the epochs take in turn.
 """
 
 from __future__ import annotations
