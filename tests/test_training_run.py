@@ -323,9 +323,12 @@ def test_progress_is_told_on_standard_error(
     said = capfd.readouterr()
     assert said.out == ""
     lines = [line for line in said.err.splitlines() if line.strip()]
-    assert [line.split(":")[0] for line in lines] == ["train 1/2", "train 2/2"]
-    assert "held out: loss" in lines[0]
-    assert lines[0].endswith("best")
+    precision, *epochs = lines
+    assert "fp32" in precision
+    assert [line.split(":")[0] for line in epochs] == ["train 1/2", "train 2/2"]
+    assert "held out: loss" in epochs[0]
+    assert "waited for data" in epochs[0]
+    assert epochs[0].endswith("best")
 
 
 def test_data_without_a_validation_split_are_refused(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-import pulmoscope
 from pulmoscope.core.errors import ResourceError
 from pulmoscope.core.files import sha256_of, sha256_of_all, sha256_of_file, write_bytes
 from pulmoscope.core.software import versions
@@ -167,7 +166,7 @@ def _settings_folders(folder: Path) -> list[Path]:
 @cache
 def _code() -> str:
     """The checksum of the package's own code that reads and frames."""
-    root = Path(pulmoscope.__file__).parent
+    root = Path(__file__).parents[1]
     parts = [root / name for name in _CODE]
     files = [file for part in parts for file in ([part] if part.is_file() else part.rglob("*.py"))]
     return sha256_of_all([sha256_of_file(file) for file in sorted(files)])

@@ -63,9 +63,7 @@ class Machine:
     """What it runs on."""
 
     device: Device = "auto"
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare images; 0: a thread does.")
-    ] = 0
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare images; 0: a thread does.")] = 0
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share every batch, on a GPU each or on the CPU.")
     ] = 1
