@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import drawn
 from pulmoscope.core.errors import DatasetError, UnreadableError
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.xray import XrayPreprocess
-from pulmoscope.training.data import EpochOrder, FramedImages, Loader, Painting, balanced
+from pulmoscope.training.data import EpochOrder, Example, FramedImages, Key, Loader, Painting, balanced
 from pulmoscope.training.frames import MAP_SIDE, Frames, Maps, load_frames
 from refusals import refused
 
@@ -139,12 +140,36 @@ def test_batches_are_of_nearly_one_size() -> None:
 def test_workers_change_nothing(frames: Frames) -> None:
     images = FramedImages(frames, SMALL, AUGMENT, seed=1)
 
-    def batches(workers: int) -> list[torch.Tensor]:
-        order = EpochOrder(frames.places("train"), 8, phase=0, seed=1, shuffle=True)
-        return [batch.image for batch in Loader(images, order, workers).epoch()]
+    order = EpochOrder(frames.places("train"), 8, phase=0, seed=1, shuffle=True)
+    plain = [images.batch(keys) for keys in order]
+    for loader in (Loader(images, order), Loader(images, order, threads=3), Loader(images, order, workers=1)):
+        for batch, expected in zip(loader.epoch(), plain, strict=True):
+            assert all(torch.equal(own, other) for own, other in zip(batch, expected, strict=True))
+            assert batch.image.is_contiguous(memory_format=torch.channels_last)
 
-    for alone, helped in zip(batches(0), batches(1), strict=True):
-        assert torch.equal(alone, helped)
+
+def test_preparing_stops_where_no_one_takes_any_more(frames: Frames) -> None:
+    class Counted(FramedImages):
+        asked = 0
+
+        def batch(self, keys: Sequence[Key]) -> Example:
+            Counted.asked += 1
+            return super().batch(keys)
+
+    order = EpochOrder(frames.places("train"), 2, phase=0, seed=1, shuffle=True)
+    batches = Loader(Counted(frames, SMALL, AUGMENT, seed=1), order).epoch()
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert len(order) == 10
+    assert Counted.asked <= 3
+
+
+def test_an_image_that_cannot_be_prepared_is_told(frames: Frames) -> None:
+    order = EpochOrder(np.array([0, 999]), 1, phase=0, seed=1, shuffle=False)
+    batches = Loader(FramedImages(frames, SMALL, None, seed=1), order).epoch()
+    assert next(batches).place.tolist() == [0]
+    with pytest.raises(IndexError):
+        next(batches)
 
 
 def mapped(frames: Frames, known: bool = True) -> Frames:

@@ -129,7 +129,7 @@ def _loader(
     order = EpochOrder(indices, recipe.batch_size, number, recipe.seed, learn, weights, part)
     # Beside a network on the CPU more threads would only take its cores.
     threads = 1 if fabric.device.type == "cpu" else min(4, os.cpu_count() or 1)
-    return Loader(images, order, workers, threads)
+    return Loader(images, order, workers if learn else 0, threads)  # what is not augmented is soon prepared
 
 
 class PooledBatches:
