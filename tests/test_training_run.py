@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import drawn
 from pulmoscope.core.errors import DatasetError, OutputExistsError, RecipeError, ResourceError
+from pulmoscope.core.types import Scan
 from pulmoscope.datasets.labels import targets
 from pulmoscope.datasets.several import load_all
 from pulmoscope.datasets.table import SampleTable
@@ -21,6 +22,7 @@ from pulmoscope.recipes.published import find
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.specs import Phase
 from pulmoscope.runtime.bundle import MANIFEST, PARTS
+from pulmoscope.training import frames as framing
 from pulmoscope.training.classification import Batch, Classification
 from pulmoscope.training.loop import Outcome
 from pulmoscope.training.run import TrainedRun, claim, fit, load_run, resolve, settled
@@ -292,6 +294,33 @@ def test_an_interrupt_stays_an_interrupt(
     monkeypatch.setattr(Classification, "step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, films, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("cache", "kept"), [("", True), ("none", False)])
+def test_a_run_that_goes_on_decodes_nothing_again(
+    films: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str, kept: bool
+) -> None:
+    read: list[Path] = []
+    real, recipe = framing.read_xray, settings.apply(TINY, [f"cache={cache}"])
+
+    def counted(path: Path) -> Scan:
+        read.append(path)
+        return real(path)
+
+    def stopped(*_: object) -> Outcome:
+        raise ConnectionAbortedError("stopped")
+
+    monkeypatch.setattr(framing, "read_xray", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classification, "step", stopped)
+        with pytest.raises(ConnectionAbortedError):
+            fit(recipe, films, tmp_path, device="cpu", progress=False)
+    assert (tmp_path / "prepared").exists() == kept
+    fit(recipe, films, tmp_path, device="cpu", resume=True, progress=False)
+    assert len(read) == (1 if kept else 2) * 32
+    assert not (tmp_path / "prepared").exists()
+    fit(recipe, films, tmp_path, device="cpu", resume=True, progress=False)
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_a_run_goes_on_alike_with_worker_processes(
