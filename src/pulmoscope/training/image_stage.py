@@ -67,14 +67,7 @@ def image_stage(
         return PooledBatches(network, images, phase.variants if learn else 1, fabric)
 
     learnt = prepared(phase.train_on, True)
-    learning = Classification(
-        loss_for(recipe, frames.labels[frames.places(*phase.train_on)], weighted=recipe.class_weights),
-        shares=frames.targets is not None,
-        mixup=recipe.mixup,
-        groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
-        locate=recipe.locate,
-        pooled=bool(phase.variants),
-    )
+    learning = _learning(recipe, phase, frames)
     validation = None
     if "val" not in phase.train_on:
         held_out = prepared(("val",), False)
@@ -97,6 +90,18 @@ def image_stage(
         memory=learning.groups,
         methods=("of_pooled",) if phase.variants else ("located",) if recipe.locate else (),
         after=after,
+    )
+
+
+def _learning(recipe: Recipe, phase: Phase, frames: Frames) -> Classification:
+    """What a phase makes small."""
+    return Classification(
+        loss_for(recipe, frames.labels[frames.places(*phase.train_on)], weighted=recipe.class_weights),
+        shares=frames.targets is not None,
+        mixup=recipe.mixup,
+        groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
+        locate=recipe.locate,
+        pooled=bool(phase.variants),
     )
 
 
