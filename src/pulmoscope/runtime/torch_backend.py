@@ -27,13 +27,15 @@ class TorchNetwork:
     Args:
         path: the ONNX file.
         device: ``auto`` (CUDA where it is), ``cpu``, ``cuda`` or ``cuda:N``.
+        bf16: convolutions and matrices are multiplied in bfloat16, as a CPU that has it does; on any CPU, slowly.
 
     Raises:
         ResourceError: the device is not there.
         BundleError: the file can't be read, or has an operator that onnx2torch does not know.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(self, path: Path, device: str = "auto", *, bf16: bool = False) -> None:
+        self._bf16 = bf16
         index = cuda_index(device)
         if device == "auto" and torch.cuda.is_available():
             index = 0
@@ -57,10 +59,12 @@ class TorchNetwork:
 
     def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
         """Outputs by name for float32 batches, one per input."""
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             outputs = self._module(*(torch.from_numpy(batch).to(self._device) for batch in batches))
             tensors = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-            return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
+            return {
+                name: tensor.float().cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)
+            }
 
 
 def widen_stored_weights(graph: onnx.GraphProto) -> None:
