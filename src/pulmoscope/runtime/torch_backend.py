@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.runtime.network import cuda_index
+from pulmoscope.runtime.onnx_weights import widen_stored_weights
 from pulmoscope.runtime.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()
@@ -65,16 +65,3 @@ class TorchNetwork:
             return {
                 name: tensor.float().cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)
             }
-
-
-def widen_stored_weights(graph: onnx.GraphProto) -> None:
-    """Replace each weight that is stored as float16 and cast to float32 by the float32 weight, in place.
-
-    Bundles store weights so to halve their size; onnx2torch wants a layer's weights as such, not as a cast's result.
-    """
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in stored]:
-        if node.attribute[0].i == onnx.TensorProto.FLOAT:
-            wide = onnx.numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
-            graph.initializer.append(onnx.numpy_helper.from_array(wide, node.output[0]))
-            graph.node.remove(node)
