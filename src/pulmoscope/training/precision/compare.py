@@ -134,7 +134,7 @@ def outputs(exact: Network, other: Network, inputs: FloatArray) -> Figures:
 
 
 def lungs_alike(exact: Network, other: Network, inputs: FloatArray) -> float:
-    """Mean Dice of the lung masks of two lung finders, of images in which the first finds lungs; 1 where it finds none."""
+    """Mean Dice of the masks of two lung finders, of images in which the first finds lungs; 1 where there is none."""
 
     def masks(network: Network) -> FloatArray:
         return np.concatenate([network(inputs[at : at + 1])["logits"] > 0 for at in range(len(inputs))])

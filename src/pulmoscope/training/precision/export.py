@@ -1,4 +1,4 @@
-"""A bundle at another precision or in another format: made in a folder of its own, verified, and only then put in place."""
+"""A bundle at another precision or in another format: made in a folder of its own, verified, then put in place."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _made(
         or (name not in compare.ALIKE and name != onnx_name(bundle.network))
     ):
         return single
-    reasons: list[str] = []
+    reasons = ["no layer could be changed"]
     for made in _tried(path, name, precision, images):
         assert made.network is not None
         if name in compare.ALIKE:
@@ -191,7 +191,7 @@ def _made(
     if name in compare.ALIKE:
         return single
     raise BundleError(
-        f"{bundle.folder}: {precision} refused on {len(images.seen)} images: {'; '.join(reasons)}"
+        f"{bundle.name} {bundle.version}: {precision} refused on {len(images.seen)} images: {'; '.join(reasons)}"
     )
 
 
@@ -216,7 +216,7 @@ def _tried(path: Path, name: str, precision: Precision, images: _Images) -> Iter
         layers, inputs = len(layers_of(path)), stacked(images.calibration, name)
         for kept in tries(layers):
             file.write_bytes(quantised(path, inputs, kept))
-            facts = {"layers": layers, "in_single_precision": min(kept + 1, layers)}
+            facts = {"layers": layers, "in_single_precision": kept + 1}
             yield _Made(file.read_bytes(), precision, facts, open_network(file))
 
 
@@ -319,7 +319,9 @@ def _verify(
         reasons = compare.failures(figures, limits)
     if reasons:
         precision = "" if draft.export is None else draft.export.precision
-        raise BundleError(f"{model.bundle.folder}: {precision} refused: {'; '.join(reasons)}")
+        raise BundleError(
+            f"{model.bundle.name} {model.bundle.version}: {precision} refused: {'; '.join(reasons)}"
+        )
     return figures
 
 

@@ -25,13 +25,13 @@ from pulmoscope.runtime.onnx_weights import drop_unused, widen_stored_weights
 from pulmoscope.runtime.openvino_backend import import_quietly
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-STEPS = (0, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3)
+STEPS = (0, 1 / 6, 1 / 3, 1 / 2)
 """Which part of the layers, the first ones, stays in single precision, one try after the other."""
 
 
 def tries(layers: int) -> list[int]:
-    """How many of a network's first layers stay in single precision, one try after the other."""
-    return list(dict.fromkeys(round(step * layers) for step in STEPS))
+    """How many of a network's first layers stay in single precision, one try after the other; one layer is left."""
+    return [kept for kept in dict.fromkeys(round(step * layers) for step in STEPS) if kept + 1 < layers]
 
 
 def layers_of(path: Path) -> list[str]:
