@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pulmoscope.core.types import Decision, FloatArray
+from pulmoscope.core.types import BoolArray, Decision, FloatArray
 from pulmoscope.datasets.table import Sample
 from pulmoscope.evaluation.metrics import Predictions, evaluate
 from pulmoscope.explain.gradcam import grad_cam
@@ -136,7 +136,7 @@ def outputs(exact: Network, other: Network, inputs: FloatArray) -> Figures:
 def lungs_alike(exact: Network, other: Network, inputs: FloatArray) -> float:
     """Mean Dice of the masks of two lung finders, of images in which the first finds lungs; 1 where there is none."""
 
-    def masks(network: Network) -> FloatArray:
+    def masks(network: Network) -> BoolArray:
         return np.concatenate([network(inputs[at : at + 1])["logits"] > 0 for at in range(len(inputs))])
 
     one, two = masks(exact), masks(other)

@@ -277,8 +277,8 @@ def _draft(
         calibration=calibration,
     )
     version = bundle.version if precision == "fp32" else f"{bundle.version}-{precision}"
-    network = stored(onnx_name(bundle.network), format)[0]
-    return dataclasses.replace(bundle, folder=folder, version=version, network=network, export=export)
+    image = stored(onnx_name(bundle.network), format)[0]
+    return dataclasses.replace(bundle, folder=folder, version=version, network=image, export=export)
 
 
 def _convert(file: Path, precision: Precision) -> None:
@@ -306,8 +306,8 @@ def _verify(
     if images is None:
         shape = (compare.NOISE, *_shape(draft))
         noise = np.random.default_rng(compare.SEED).standard_normal(shape, dtype=np.float32)
-        files = [one.folder / one.network for one in (model.bundle, draft)]
-        figures = compare.outputs(*map(open_network, files), noise)
+        one, other = (open_network(bundle.folder / bundle.network) for bundle in (model.bundle, draft))
+        figures = compare.outputs(one, other, noise)
         reasons = compare.failures(figures, limits)
     else:
         if draft.export is not None and draft.export.verified["emulated"]:
