@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,11 +27,11 @@ from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
 from pulmoscope.runtime import openvino_backend
-from pulmoscope.runtime.bundle import CARD, MANIFEST, load
+from pulmoscope.runtime.bundle import CARD, MANIFEST, Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.precision import Format, Precision
 from pulmoscope.training.precision import export
-from pulmoscope.training.precision.compare import Answers, compared, failures
+from pulmoscope.training.precision.compare import Answers, Figures, compared, failures
 from pulmoscope.training.precision.export import export_bundle
 from study_bundles import tiny_study_bundle
 
@@ -138,6 +139,26 @@ def test_bfloat16_is_emulated_for_the_proof_and_runs_in_single_precision_where_t
     before, _ = predict_table(model, table)
     after, _ = predict_table(other, table)
     assert (after.probabilities == before.probabilities).all()
+
+
+def test_where_all_networks_together_go_too_far_those_beside_the_image_network_stay_as_they_are(
+    model: Model, table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify, tried = export._verify, []
+
+    def first_refused(source: Model, draft: Bundle, *others: Any) -> Figures:
+        assert draft.export is not None
+        tried.append(draft.export.networks["view.onnx"])
+        if tried == ["fp16"]:
+            raise BundleError("too far")
+        return verify(source, draft, *others)
+
+    monkeypatch.setattr(export, "_verify", first_refused)
+    made = exported(model, tmp_path / "new", table, "fp16").bundle
+    assert tried == ["fp16", "fp32"]
+    assert made.precision_of("model.onnx") == "fp16"
+    assert made.precision_of("view.onnx") == "fp32"
+    assert made.files["view.onnx"] == model.bundle.files["view.onnx"]
 
 
 @needs_nncf
