@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.ct_standard import Standardisation
-from pulmoscope.runtime.bundle import Bundle, PatientLevel, Thresholds
-from pulmoscope.runtime.votes import DENSITIES, VOTES
+from pulmoscope.runtime.bundle import Bundle, Thresholds
+from pulmoscope.runtime.votes import DENSITIES, VOTES, PatientLevel
 
 CLASSES = ("CT-0", "CT-1", "CT-2", "CT-3")
 SIZE = 32

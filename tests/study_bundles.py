@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pulmoscope.preprocess.ct import CtPreprocess
-from pulmoscope.runtime.bundle import Bundle, Calibration, PatientLevel, Thresholds
+from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
+from pulmoscope.runtime.votes import PatientLevel
 
 CLASSES = ("CAP", "COVID", "Normal")
 VOTES = ("maxpool", "maxpool-weighted")

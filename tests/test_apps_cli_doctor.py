@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from typer.testing import CliRunner
 
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
-from pulmoscope.runtime import bundle, xray_severity
+from pulmoscope.runtime import bundle, openvino_backend, xray_severity
+from pulmoscope.runtime.precision import Export, Precision
 
 RUNNER = CliRunner()
 
@@ -34,6 +36,24 @@ def test_a_sound_installation_passes_and_every_runtime_is_tried(built_in: Path) 
         assert "an image takes" in line
 
 
+@pytest.mark.parametrize(
+    ("pinned", "able", "runs"),
+    [("bf16", ("FP32", "INT8"), "fp32"), ("bf16", ("FP32", "BF16"), "bf16"), ("fp32", ("FP32",), "fp32")],
+)
+def test_it_says_at_which_precision_a_built_in_model_runs(
+    built_in: Path, monkeypatch: pytest.MonkeyPatch, pinned: Precision, able: tuple[str, ...], runs: str
+) -> None:
+    made = bundle.load(built_in)
+    export = Export(
+        pinned, "onnx", {"model.onnx": pinned}, {"name": "tiny", "version": "0", "sha256": "0" * 64}
+    )
+    replace(made, export=export).save()
+    monkeypatch.setattr(openvino_backend, "capabilities", lambda: able)
+    ended = RUNNER.invoke(app, ["doctor"])
+    (line,) = [line for line in ended.stdout.splitlines() if "precision of tiny" in line]
+    assert f"{pinned} in the bundle; runs {runs} " in line
+
+
 def test_a_library_that_can_not_be_loaded_is_one_line(
     built_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,7 +64,7 @@ def test_a_library_that_can_not_be_loaded_is_one_line(
     ended = RUNNER.invoke(app, ["doctor"])
     assert ended.exit_code == 1
     broken = [line for line in ended.stdout.splitlines() if line.startswith("broken")]
-    assert [line.split()[1] for line in broken] == ["versions", "runtimes"]
+    assert [line.split()[1] for line in broken] == ["versions", "precisions", "runtimes"]
     assert all("libGL.so.1" in line for line in broken)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import volumes
 from bundles import tiny_bundle
 from pulmoscope.apps.cli.main import app
-from pulmoscope.apps.cli.models import _referred
+from pulmoscope.apps.cli.models.commands import _referred
 from pulmoscope.core.errors import BundleError
 from pulmoscope.datasets.manifest import write_table
 from pulmoscope.evaluation.calibration import fit_temperature

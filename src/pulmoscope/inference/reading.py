@@ -21,8 +21,8 @@ from pulmoscope.inference.look import SeenCt
 from pulmoscope.inference.shown import Indices, ShownCt, shown
 from pulmoscope.quality.anomaly import AnomalyThreshold, study_flags
 from pulmoscope.quality.repair import anomalies_of
-from pulmoscope.runtime.bundle import PatientLevel
 from pulmoscope.runtime.model import BATCH, LAST_STAGE, Model
+from pulmoscope.runtime.votes import PatientLevel
 
 
 class _Read(NamedTuple):

@@ -13,6 +13,7 @@
     ensemble.onnx        scores (1, votes x classes) -> logits: from several votes to one answer
     imputer.onnx         fills what a study lacks
     anomaly.onnx         slices (batch, 1, size, size) -> score, residual
+    *.xml, *.bin         an ``.onnx`` of these in OpenVINO's format, in a bundle that was exported to it
     MODEL_CARD.md        for people; not under checksum, as it is only written from the manifest
 
 The image network takes ``image`` float32 (batch, channels, size, size) and gives
@@ -34,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import BundleError
@@ -44,15 +45,15 @@ from pulmoscope.preprocess import kinds
 from pulmoscope.preprocess.kinds import Preprocess
 from pulmoscope.runtime.archive import upgraded
 from pulmoscope.runtime.maps import Maps
-from pulmoscope.runtime.votes import CLASSIFIERS, VOTES, learnt
+from pulmoscope.runtime.precision import OPENVINO, Export, Precision, onnx_name, stored
+from pulmoscope.runtime.votes import CLASSIFIERS, ENSEMBLE, VOTES, PatientLevel, learnt
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
 CALIBRATION = "calibration"
 """The role of recorded figures of images that calibration used."""
 NETWORK = "model.onnx"
-ENSEMBLE = "ensemble"
 IMPUTER, ANOMALY = "imputer.onnx", "anomaly.onnx"
 MISGAN = "misgan"
 """The imputer that is a network of the bundle's own."""
@@ -60,7 +61,7 @@ HOSPITALS = "hospitals.npz"
 """What the hospitals that a model knows look like (``quality.drift``)."""
 OPTIONAL = (HOSPITALS, "normal.npz", "reference.npz", "view.onnx")
 """Parts that a bundle has where they lie in its folder."""
-PARTS = (
+_PARTS = (
     NETWORK,
     "slice.onnx",
     "lungs.onnx",
@@ -70,6 +71,7 @@ PARTS = (
     IMPUTER,
     ANOMALY,
 )
+PARTS = tuple(file for part in _PARTS for file in dict.fromkeys((part, *stored(part, OPENVINO))))
 """The files that ``bundle.json`` may vouch for; a training run has others beside them, which are not the bundle's."""
 
 
@@ -165,42 +167,6 @@ class Validation:
     held_out: bool = True
 
 
-@dataclass(frozen=True)
-class PatientLevel:
-    """How the slices of a study become the patient's answer.
-
-    Attributes:
-        votes: the ways from slices to the patient, all of which are computed (see :mod:`pulmoscope.runtime.votes`).
-        decides: the vote that the model goes by, or ``ensemble``.
-        ensemble: the votes whose probabilities the ensemble's network gets, in this order; empty: there is none.
-        vectors: what a learnt vote gets of each slice: ``vector``, which the image network gives, or ``densities``: its
-            pooled features and how much of the lung is how dense.
-    """
-
-    votes: tuple[str, ...]
-    decides: str
-    ensemble: tuple[str, ...] = ()
-    vectors: Literal["vector", "densities"] = "vector"
-
-    def __post_init__(self) -> None:
-        """Check that the answer is among the votes (errors: ValueError), and make tuples of JSON's lists."""
-        object.__setattr__(self, "votes", tuple(self.votes))
-        object.__setattr__(self, "ensemble", tuple(self.ensemble))
-        if missing := [name for name in self.ensemble if name not in self.votes]:
-            raise ValueError(
-                f"patient.votes must name what the ensemble gets (missing: {', '.join(missing)})"
-            )
-        possible = (*self.votes, *((ENSEMBLE,) if self.ensemble else ()))
-        if self.decides not in possible:
-            raise ValueError(f"patient.decides must be one of {', '.join(possible)} (found: {self.decides})")
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The networks that it needs."""
-        networks = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
-        return (*networks, f"{ENSEMBLE}.onnx") if self.ensemble else networks
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """What ``bundle.json`` holds, and the folder that it stands in.
@@ -228,6 +194,8 @@ class Bundle:
             ``figures``.
         verified: runtime → largest difference of an output from the trained network's, in standard deviations; where
             there are several networks, file → these.
+        export: at which precision it computes and in which format; None: it was not exported, and computes in single
+            precision.
         files: name → sha256.
     """
 
@@ -251,7 +219,21 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verified: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
+    export: Export | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> Mapping[str, str]:
+        """The networks: as they are called in ONNX (``lungs.onnx``) → the file that holds each."""
+        named = sorted({*self.files, *self.needed})
+        return {onnx_name(name): name for name in named if name.endswith((".onnx", ".xml"))}
+
+    def precision_of(self, network: str) -> Precision:
+        """At which precision a network computes, named as in :attr:`networks`."""
+        return "fp32" if self.export is None else self.export.networks.get(network, "fp32")
+
+    def _stored(self, part: str) -> tuple[str, ...]:
+        return stored(part, "onnx" if self.export is None else self.export.format)
 
     @property
     def sha256(self) -> str:
@@ -267,21 +249,23 @@ class Bundle:
     def needed(self) -> tuple[str, ...]:
         """The files without which it can't answer."""
         parts = {
-            self.network: True,
+            onnx_name(self.network): True,
             "lungs.onnx": self.preprocess.needs_finder,
             "reference.npz": self.thresholds.distance is not None,
             "normal.npz": self.thresholds.normal_distance is not None,
             IMPUTER: self.imputer == MISGAN,
             ANOMALY: self.anomaly is not None,
         }
-        return (
+        needed = (
             *(name for name, is_needed in parts.items() if is_needed),
             *(() if self.patient is None else self.patient.files),
         )
+        return tuple(file for part in needed for file in self._stored(part))
 
     def sealed(self) -> Bundle:
         """The bundle with the checksums of its parts as they lie in the folder."""
-        parts = sorted(name for name in {*self.needed, *OPTIONAL} if (self.folder / name).is_file())
+        known = {*self.needed, *(file for part in OPTIONAL for file in self._stored(part))}
+        parts = sorted(name for name in known if (self.folder / name).is_file())
         return dataclasses.replace(self, files={name: sha256_of_file(self.folder / name) for name in parts})
 
     def save(self) -> Bundle:
@@ -342,7 +326,7 @@ def is_bundle(folder: Path) -> bool:
 def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
     """The bundle that the contents of a manifest describe (errors: of any class, where it is wrong)."""
     patient, validation, conformal = plain.get("patient"), plain.get("validation"), plain.get("conformal")
-    calibration = plain["calibration"]
+    calibration, export = plain["calibration"], plain.get("export")
     tuples = {name: tuple(calibration.get(name, ())) for name in ("images", "bias")}
     return Bundle(
         folder=folder,
@@ -356,6 +340,7 @@ def _bundle(folder: Path, plain: dict[str, Any]) -> Bundle:
             "conformal": None if conformal is None else Conformal(**conformal),
             "explanation": Maps(**plain.get("explanation", {})),
             "validation": None if validation is None else Validation(**validation),
+            "export": None if export is None else Export(**export),
         },
     )
 

@@ -15,9 +15,10 @@ import numpy as np
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.framing import Framed
 from pulmoscope.preprocess.views import View, view_input, view_of
-from pulmoscope.runtime.bundle import ANOMALY, ENSEMBLE, IMPUTER, Bundle, Calibration, load
+from pulmoscope.runtime.bundle import ANOMALY, IMPUTER, Bundle, Calibration, load
 from pulmoscope.runtime.network import Network, Runtime, open_network, resolved
-from pulmoscope.runtime.votes import DENSITIES, WEIGHTED, counted, learnt, weighted, with_densities
+from pulmoscope.runtime.precision import onnx_name
+from pulmoscope.runtime.votes import DENSITIES, ENSEMBLE, WEIGHTED, counted, learnt, weighted, with_densities
 from pulmoscope.segment.xray_lungs import finder_input, finder_map
 
 BATCH = 16
@@ -112,19 +113,21 @@ class Model:
         self.bundle = bundle
         self.runtime = resolved(runtime, device)
         small: Runtime = "onnx" if self.runtime == "onnx" else "openvino"
-        as_asked = {bundle.network, "lungs.onnx", "view.onnx"}
+        image = onnx_name(bundle.network)
+        as_asked = {image, "lungs.onnx", "view.onnx"}
+        networks = bundle.networks
 
         def opened(name: str) -> Network:
+            path, precision = bundle.folder / networks[name], bundle.precision_of(name)
             if name in as_asked:
-                return open_network(bundle.folder / name, runtime, device)
-            return open_network(bundle.folder / name, small, "cpu")
+                return open_network(path, runtime, device, precision)
+            return open_network(path, small, "cpu", precision)
 
-        networks = sorted(name for name in {*bundle.files, *bundle.needed} if name.endswith(".onnx"))
         with (
             ThreadPoolExecutor() as threads
         ):  # compiling takes a fifth of a second, and lets others run meanwhile
             loaded = dict(zip(networks, threads.map(opened, networks), strict=True))
-        self._network = loaded.pop(bundle.network)
+        self._network = loaded.pop(image)
         self._lungs, self._view = loaded.pop("lungs.onnx", None), loaded.pop("view.onnx", None)
         self.imputer, self.anomaly = loaded.pop(IMPUTER, None), loaded.pop(ANOMALY, None)
         self._patient = loaded
@@ -134,10 +137,16 @@ class Model:
         """Load, verify and open a bundle by name or folder (errors: see :func:`bundle.load`)."""
         return cls(load(model), runtime, device)
 
-    def with_network(self, network: Network) -> Model:
-        """The same model, but for its image network, in whose place another of the same outputs is run."""
+    def with_network(
+        self, network: Network, *, lungs: Network | None = None, view: Network | None = None
+    ) -> Model:
+        """The same model, but for its image network, in whose place another of the same outputs is run.
+
+        Args:
+            lungs, view: networks in place of those that find lungs and tell views; None: as before.
+        """
         other = copy(self)
-        other._network = network
+        other._network, other._lungs, other._view = network, lungs or self._lungs, view or self._view
         return other
 
     @cached_property

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pulmoscope.core.errors import ResourceError
+from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import FloatArray
+from pulmoscope.runtime.precision import Precision
 
 Runtime = Literal["auto", "openvino", "onnx", "torch"]
 
 
 class Network(Protocol):
-    """An opened ONNX file."""
+    """An opened ONNX file, or one in OpenVINO's format."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -25,18 +26,30 @@ class Network(Protocol):
         ...
 
 
-def open_network(path: Path, runtime: Runtime = "auto", device: str = "auto") -> Network:
+def open_network(
+    path: Path, runtime: Runtime = "auto", device: str = "auto", precision: Precision = "fp32"
+) -> Network:
     """Open an ONNX file; ``auto`` is OpenVINO on a CPU, and torch where a CUDA device is asked for.
+
+    Args:
+        path: the file; one in OpenVINO's format (``.xml``) is for OpenVINO alone.
+        precision: ``bf16`` is computed by OpenVINO on a CPU that has it; whatever else runs the network computes in
+            single precision what the file does not have in integers.
 
     Raises:
         ResourceError: the runtime is not installed or can't be loaded, or the device is not there.
+        BundleError: the runtime can't read the file.
     """
     runtime = resolved(runtime, device)
+    if path.suffix == ".xml" and runtime != "openvino":
+        raise BundleError(
+            f"{path}: is in OpenVINO's format, which runtime {runtime} can't read (export --to onnx writes one for all)"
+        )
     try:
         if runtime == "openvino":
             from pulmoscope.runtime.openvino_backend import OpenVinoNetwork
 
-            return OpenVinoNetwork(path, device)
+            return OpenVinoNetwork(path, device, precision=precision)
         if runtime == "onnx":
             from pulmoscope.runtime.onnx_backend import OnnxNetwork
 

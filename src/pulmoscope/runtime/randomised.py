@@ -95,11 +95,11 @@ def _depends_on_image(order: list[Any]) -> set[str]:
 
 
 def _holds_weights(node: Any) -> bool:
-    return (
-        node.get_type_name() == "Constant"
-        and node.get_output_element_type(0).is_real()
-        and int(np.prod(node.get_output_shape(0))) > 1
-    )
+    """Whether it is a constant of numbers; those of a network in integers are matrices of bytes."""
+    if node.get_type_name() != "Constant" or int(np.prod(node.get_output_shape(0))) <= 1:
+        return False
+    kind = node.get_output_element_type(0)
+    return bool(kind.is_real() or (kind.size == 1 and len(node.get_output_shape(0)) > 1))
 
 
 def _layer_of(node: Any, moving: set[str], number: dict[str, int], known: set[str]) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.runtime.network import cuda_index
+from pulmoscope.runtime.onnx_weights import widen_stored_weights
 from pulmoscope.runtime.torchvision_shim import declare_missing_operators
 
 declare_missing_operators()
@@ -27,13 +27,15 @@ class TorchNetwork:
     Args:
         path: the ONNX file.
         device: ``auto`` (CUDA where it is), ``cpu``, ``cuda`` or ``cuda:N``.
+        bf16: convolutions and matrices are multiplied in bfloat16, as a CPU that has it does; on any CPU, slowly.
 
     Raises:
         ResourceError: the device is not there.
         BundleError: the file can't be read, or has an operator that onnx2torch does not know.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(self, path: Path, device: str = "auto", *, bf16: bool = False) -> None:
+        self._bf16 = bf16
         index = cuda_index(device)
         if device == "auto" and torch.cuda.is_available():
             index = 0
@@ -57,20 +59,9 @@ class TorchNetwork:
 
     def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
         """Outputs by name for float32 batches, one per input."""
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             outputs = self._module(*(torch.from_numpy(batch).to(self._device) for batch in batches))
             tensors = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-            return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
-
-
-def widen_stored_weights(graph: onnx.GraphProto) -> None:
-    """Replace each weight that is stored as float16 and cast to float32 by the float32 weight, in place.
-
-    Bundles store weights so to halve their size; onnx2torch wants a layer's weights as such, not as a cast's result.
-    """
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Cast" and node.input[0] in stored]:
-        if node.attribute[0].i == onnx.TensorProto.FLOAT:
-            wide = onnx.numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
-            graph.initializer.append(onnx.numpy_helper.from_array(wide, node.output[0]))
-            graph.node.remove(node)
+            return {
+                name: tensor.float().cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)
+            }

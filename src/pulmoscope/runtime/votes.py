@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from pulmoscope.core.types import FloatArray
@@ -10,6 +13,8 @@ VOTES = ("majority", "mean", "attention", "regression")
 """The votes of system A; the last two are learnt (:mod:`pulmoscope.models.patient`)."""
 CLASSIFIERS = ("maxpool", "maxpool-weighted", "bilstm", "bilstm-weighted", "attention", "attention-max")
 """All learnt votes that there are, but for system A's regression."""
+ENSEMBLE = "ensemble"
+"""The network that puts several votes together."""
 WEIGHTED = "-weighted"
 """How the name of a learnt vote ends that takes the slices' vectors once for every class, times its probability."""
 DENSITIES = 11
@@ -19,6 +24,42 @@ DENSITIES = 11
 def learnt(vote: str) -> bool:
     """Whether a vote is a network."""
     return vote not in _COUNTED
+
+
+@dataclass(frozen=True)
+class PatientLevel:
+    """How the slices of a study become the patient's answer.
+
+    Attributes:
+        votes: the ways from slices to the patient, all of which are computed (see :mod:`pulmoscope.runtime.votes`).
+        decides: the vote that the model goes by, or ``ensemble``.
+        ensemble: the votes whose probabilities the ensemble's network gets, in this order; empty: there is none.
+        vectors: what a learnt vote gets of each slice: ``vector``, which the image network gives, or ``densities``: its
+            pooled features and how much of the lung is how dense.
+    """
+
+    votes: tuple[str, ...]
+    decides: str
+    ensemble: tuple[str, ...] = ()
+    vectors: Literal["vector", "densities"] = "vector"
+
+    def __post_init__(self) -> None:
+        """Check that the answer is among the votes (errors: ValueError), and make tuples of JSON's lists."""
+        object.__setattr__(self, "votes", tuple(self.votes))
+        object.__setattr__(self, "ensemble", tuple(self.ensemble))
+        if missing := [name for name in self.ensemble if name not in self.votes]:
+            raise ValueError(
+                f"patient.votes must name what the ensemble gets (missing: {', '.join(missing)})"
+            )
+        possible = (*self.votes, *((ENSEMBLE,) if self.ensemble else ()))
+        if self.decides not in possible:
+            raise ValueError(f"patient.decides must be one of {', '.join(possible)} (found: {self.decides})")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The networks that it needs."""
+        networks = tuple(f"{name}.onnx" for name in self.votes if learnt(name))
+        return (*networks, f"{ENSEMBLE}.onnx") if self.ensemble else networks
 
 
 def majority(slices: FloatArray) -> FloatArray:

@@ -48,6 +48,7 @@ def _checks() -> Iterator[Check]:
         ("machine", _machine),
         ("packages", _packages),
         ("versions", _versions),
+        ("precisions", _precisions),
         ("runtimes", _runtimes),
     ):
         try:
@@ -102,6 +103,39 @@ def _versions() -> Iterator[Check]:
             yield Check(what, "ok", checked)
         except BundleError as error:
             yield Check(what, "broken", str(error))
+
+
+def _precisions() -> Iterator[Check]:
+    """What this CPU computes with, and at which precision each built-in model runs here."""
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.runtime.bundle import built_in, load
+    from pulmoscope.runtime.openvino_backend import capabilities
+
+    able = [name for name in capabilities() if name in ("FP32", "BF16", "FP16", "INT8")]
+    has = _instructions()
+    instructions = f"; instructions: {', '.join(sorted(has))}" if has else ""
+    yield Check("CPU", "ok", f"OpenVINO computes in {', '.join(able)}{instructions}")
+    for name in built_in():
+        try:
+            export = load(name).export
+        except BundleError:
+            continue  # the versions say so
+        pinned = "fp32" if export is None else export.precision
+        runs, why = pinned, "as it was made"
+        if pinned == "bf16" and "BF16" not in able:
+            runs, why = "fp32", "this CPU has no bf16"
+        elif pinned == "int8" and not has & {"avx_vnni", "avx512_vnni", "amx_int8"}:
+            why = "this CPU has no VNNI or AMX: hardly quicker than fp32"
+        yield Check(f"precision of {name}", "ok", f"{pinned} in the bundle; runs {runs} ({why})")
+
+
+def _instructions() -> set[str]:
+    """Which of the instructions that networks gain by this CPU has; empty where that can't be known."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return set()
+    return flags & {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
 
 
 def _runtimes() -> Iterator[Check]:

@@ -19,13 +19,14 @@ from pulmoscope.apps.cli import (
     doctor,
     evaluate,
     leave_out,
-    models,
     recipes,
     severity,
     train,
     tune,
 )
 from pulmoscope.apps.cli.clinical import outcome, values
+from pulmoscope.apps.cli.models import commands as models
+from pulmoscope.apps.cli.models import export
 from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130
@@ -56,6 +57,7 @@ app.command("compare")(compare.command)
 app.command("leave-out")(leave_out.command)
 app.command("audit")(audit.command)
 app.command("tune")(tune.command)
+app.command("export")(export.command)
 app.command("ablate")(severity.ablate_command)
 app.command("stress")(severity.stress_command)
 app.add_typer(outcome.app, name="outcome")

@@ -27,6 +27,8 @@ from pulmoscope.runtime.beside_measure import no_better_than_measure
 from pulmoscope.runtime.bundle import SCHEMA_VERSION, Bundle, Conformal
 from pulmoscope.training.card.audit import TITLE as AUDIT
 from pulmoscope.training.card.audit import audit_section
+from pulmoscope.training.card.export import TITLE as EXPORT
+from pulmoscope.training.card.export import export_section
 from pulmoscope.training.card.hospitals import ROLE, TITLE, left_out_section
 
 SYNTHETIC = "**It has learnt from simulated images, of no patient. It knows nothing about people.**"
@@ -57,6 +59,7 @@ def model_card(bundle: Bundle) -> str:
     sections = {
         "What it is": _what(bundle, recipe),
         "Intended use": _use(bundle),
+        **({} if bundle.export is None else {EXPORT: export_section(bundle.export)}),
         AUDIT: audit_section(bundle.metrics),
         "Recipe": _recipe(recipe),
         "Training data": _data(bundle),

@@ -19,9 +19,9 @@ from pulmoscope.io import read_scan
 from pulmoscope.quality.anomaly import FALSE_ALARMS, AnomalyThreshold
 from pulmoscope.recipes.recipe import Recipe, expected
 from pulmoscope.recipes.specs import VoteSpec
-from pulmoscope.runtime.bundle import ENSEMBLE, Bundle, Calibration, PatientLevel, Thresholds
+from pulmoscope.runtime.bundle import Bundle, Calibration, Thresholds
 from pulmoscope.runtime.model import Model, calibrated
-from pulmoscope.runtime.votes import VOTES
+from pulmoscope.runtime.votes import ENSEMBLE, VOTES, PatientLevel
 from pulmoscope.training.export.common import drafted, validated
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.run import TrainedRun

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from pulmoscope.runtime.bundle import Bundle
+
+FORMAT = {"onnx": "ONNX", "openvino": "OpenVINO's format"}
 Row = tuple[str, ...]
 
 
@@ -34,6 +38,18 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
             *_aligned(facts),
         ]
     return lines
+
+
+def precision_line(bundle: Bundle) -> str:
+    """At which precision a bundle computes, in which format, and what it was exported from, in a line."""
+    export = bundle.export
+    if export is None:
+        return "fp32, ONNX"
+    others = ", ".join(f"{name} {one}" for name, one in export.networks.items() if one != export.precision)
+    source = f"{export.source['name']} {export.source['version']}"
+    return (
+        f"{export.precision}{f' ({others})' * bool(others)}, {FORMAT[export.format]}, exported from {source}"
+    )
 
 
 def audit_lines(metrics: Mapping[str, Any]) -> list[str]:

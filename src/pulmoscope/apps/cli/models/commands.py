@@ -12,7 +12,7 @@ import typer
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
 from pulmoscope.apps.cli.evaluate import chosen, tell_left_out
-from pulmoscope.apps.cli.model_facts import audit_lines, data_lines, figure_lines
+from pulmoscope.apps.cli.models.facts import audit_lines, data_lines, figure_lines, precision_line
 from pulmoscope.apps.cli.options import DataOptions, Split, grouped
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def show(model: Name) -> None:
         "classes": ", ".join(bundle.classes),
         "input": _input(bundle),
         **_levels(bundle),
+        "precision": precision_line(bundle),
         "calibration": f"temperature {calibration.temperature:g}"
         + (f", fitted on {calibration.fitted_on}" if calibration.fitted_on else ""),
         "referred": _referred(thresholds),

@@ -1,0 +1,1 @@
+"""The commands about models: list, show, check, calibrate, export."""
