@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.limits import Limits
+from pulmoscope.core.order import percentiles
 from pulmoscope.core.types import Box, FloatArray
 from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
 from pulmoscope.segment.xray_lungs import lung_box, lung_hull
@@ -86,7 +87,7 @@ class XrayPreprocess:
         """
         if self.contrast == "none":
             return image
-        low, high = np.percentile(image[::2, ::2], (1, 99))
+        low, high = percentiles(image[::2, ::2], (1, 99))
         grey = np.clip((image - low) * (255 / max(high - low, 0.03)), 0, 255).astype(np.uint8)
         if self.contrast == "clahe" and factor > 0:
             tiles = (self.clahe_grid, self.clahe_grid)

@@ -9,10 +9,13 @@ out.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from pulmoscope.core.order import medians, percentiles
 from pulmoscope.core.types import BoolArray, Flag, FlagLevel, FloatArray
 
 LEAST_SHARPNESS = 0.145
@@ -34,13 +37,15 @@ _NOISE_SIDE = 512
 _MOST_BLACK = 0.02
 """Largest fraction of a tile that may be as black as the darkest 2 % of the picture."""
 
+Value = TypeVar("Value", np.float32, np.bool_)
+
 
 def check(pixels: FloatArray) -> tuple[Flag, ...]:
     """The flags of an X-ray's pixels, float32 (rows, columns) in [0, 1]: ``blurred``, ``noise-band``."""
-    low, high = np.percentile(
+    low, high = percentiles(
         pixels[:: max(1, pixels.shape[0] // 128), :: max(1, pixels.shape[1] // 128)], (2, 98)
     )
-    spread = max(float(high - low), 0.02)
+    spread = max(high - low, 0.02)
     return (*_blurred(pixels, spread), *_noise_band(pixels, spread))
 
 
@@ -63,34 +68,44 @@ def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | 
         rows, columns = (max(_TILE, round(side * scale)) for side in pixels.shape)
         pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
     strengths = _strengths(pixels)
-    if len(strengths) < _LEAST_TILES:
-        return None
-    strengths = strengths[strengths[:, 4] >= np.quantile(strengths[:, 4], 0.4)]
-    if float(np.median(strengths[:, 3])) < LEAST_STRUCTURE * spread:
+    if not len(strengths) or float(medians(strengths[:, 3])) < LEAST_STRUCTURE * spread:
         return None
     strengths = np.maximum(strengths, 1e-6)
     noise = strengths[:, 0] / _NOISE_GAINS[0]
     fine = np.sqrt(np.maximum(strengths[:, 1] ** 2 - (_NOISE_GAINS[1] * noise) ** 2, 0))
-    return float(np.median(fine / strengths[:, 3])), float(np.median(strengths[:, 0] / strengths[:, 2]))
+    return float(medians(fine / strengths[:, 3])), float(medians(strengths[:, 0] / strengths[:, 2]))
 
 
 def _strengths(pixels: FloatArray) -> FloatArray:
-    """Median strength of five bands of detail, the finest first, in every tile without black: float32 (tiles, 5)."""
+    """Median strength of five bands of detail, the finest first, in the tiles that tell: float32 (tiles, 5).
+
+    These are, of the tiles without black, the three fifths with the most of the coarsest band; none where there are too
+    few without black.
+    """
     smooth = [pixels, *(cv2.GaussianBlur(pixels, (0, 0), width) for width in _BLURS)]
-    bands = np.abs(np.stack([one - other for one, other in pairwise(smooth)]))
-    rows, columns = (side // _TILE for side in pixels.shape)
-    cut = bands[:, : rows * _TILE, : columns * _TILE].reshape(len(bands), rows, _TILE, columns, _TILE)
-    tiles = cut.transpose(1, 3, 0, 2, 4).reshape(rows * columns, len(bands), _TILE * _TILE)
-    return np.asarray(np.median(tiles, axis=2)[_lit(pixels)], dtype=np.float32)
+    tiles = [_tiles(cv2.absdiff(one, other)) for one, other in pairwise(smooth)]
+    lit = _lit(pixels)
+    coarsest = medians(tiles[-1][lit].reshape(-1, _TILE * _TILE))
+    if len(coarsest) < _LEAST_TILES:
+        return np.empty((0, len(tiles)), dtype=np.float32)
+    structured = coarsest >= percentiles(coarsest, (40,))[0]
+    lit[lit] = structured
+    finer = [medians(band[lit].reshape(-1, _TILE * _TILE)) for band in tiles[:-1]]
+    return np.stack([*finer, coarsest[structured]], axis=1)
+
+
+def _tiles(image: npt.NDArray[Value]) -> npt.NDArray[Value]:
+    """An image, (rows, columns), as tiles: (rows of tiles, columns of tiles, ``_TILE``, ``_TILE``), without the rest."""
+    rows, columns = (side // _TILE for side in image.shape)
+    cut = image[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
+    return cut.transpose(0, 2, 1, 3)
 
 
 def _lit(pixels: FloatArray) -> BoolArray:
-    """Which tiles (tiles,) hold next to no black: the edge of a dark frame would pass for coarse structure."""
-    low, high = np.percentile(pixels, (2, 98))
-    black = pixels <= low + 0.01 * (high - low)
-    rows, columns = (side // _TILE for side in pixels.shape)
-    cut = black[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
-    return np.asarray(cut.mean(axis=(1, 3)).ravel() <= _MOST_BLACK)
+    """Which tiles hold next to no black: the edge of a dark frame would pass for coarse structure."""
+    low, high = percentiles(pixels, (2, 98))
+    black = _tiles(pixels <= low + 0.01 * (high - low))
+    return np.asarray(black.sum(axis=(2, 3)) <= _MOST_BLACK * _TILE**2)
 
 
 def _blurred(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
@@ -114,9 +129,14 @@ def _noise_band(pixels: FloatArray, spread: float) -> tuple[Flag, ...]:
     step = -(-max(pixels.shape) // _NOISE_SIDE)
     sample = pixels[::step, ::step]  # not averaged, which would take the noise away
     fraction = 0.0
-    for lying in (sample, sample.T):
-        noise = np.median(np.abs(np.diff(lying, 2, axis=1)), axis=1)
-        limit = max(NOISIER * float(np.median(noise)), LEAST_NOISE * spread)
+    for axis in (1, 0):
+        differences = np.abs(np.diff(sample, 2, axis=axis))
+        # A median beyond a limit takes half of the numbers beyond it: counting tells most images quickly.
+        loud = 2 * np.count_nonzero(differences > LEAST_NOISE * spread, axis=axis) >= differences.shape[axis]
+        if float(loud.mean()) <= MOST_NOISE:
+            continue
+        noise = medians(np.moveaxis(differences, axis, -1))
+        limit = max(NOISIER * float(medians(noise)), LEAST_NOISE * spread)
         fraction = max(fraction, float((noise > limit).mean()))
     if fraction <= MOST_NOISE:
         return ()

@@ -36,6 +36,7 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
+from pulmoscope.core.order import percentiles
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Quality, Scan, Subject
 from pulmoscope.preprocess.views import View
@@ -166,7 +167,7 @@ def _exposure(pixels: FloatArray) -> list[Flag]:
     flags = []
     step = max(1, min(pixels.shape) // _SAMPLES)
     sample = pixels[::step, ::step]  # percentiles of every pixel would take longer than the network
-    low, high, bright = (float(value) for value in np.percentile(sample, (2, 95, 98)))
+    low, high, bright = (float(value) for value in percentiles(sample, (2, 95, 98)))
     saturated = float((sample >= SATURATED).mean())
     if high < DARK:
         finding = f"the image is too dark: its bright parts reach {in_percent(high)} of full brightness"
@@ -211,7 +212,7 @@ def _torn(pixels: FloatArray) -> tuple[Flag, ...]:
 def _position(pixels: FloatArray, lungs: FloatArray | None) -> tuple[Flag, ...]:
     """At most one flag: spine, abdomen and lungs say how the radiograph lies, and whether it is a negative."""
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    low, high = np.percentile(small, (2, 98))
+    low, high = percentiles(small, (2, 98))
     small = np.clip((small - low) / max(high - low, 0.02), 0, 1)
     upright, lying = _spine(small), _spine(small.T)
     if lying - upright > STRIPS and lying + upright > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from pulmoscope.core.order import percentiles
 from pulmoscope.core.types import BoolArray, Box, FloatArray
 
 FINDER_SIZE = 80
@@ -30,7 +31,7 @@ def squared(pixels: FloatArray, side: int) -> FloatArray:
     rows, columns = pixels.shape
     top, left, height, width = _letterbox(rows, columns, side)
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    low, high = np.percentile(small, (1, 99))
+    low, high = percentiles(small, (1, 99))
     canvas = np.zeros((1, side, side), dtype=np.float32)
     canvas[0, top : top + height, left : left + width] = np.clip((small - low) / max(high - low, 0.03), 0, 1)
     return canvas
