@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
-
-from pydicom.dataset import Dataset
-from pydicom.uid import UID, UID_dictionary
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Flag, FlagLevel
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pydicom.dataset import Dataset
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Computed Radiography, Digital X-Ray (for presentation, for processing), Secondary Capture of any kind.
@@ -28,7 +29,6 @@ ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 _LATERAL = re.compile(r"\b(LAT|LATERAL)\b", re.IGNORECASE)
-_STANDARD_NAMES = {entry[0] for entry in UID_dictionary.values()}
 # Defined terms of Modality (PS3.3 C.7.3.1.1.1), Body Part Examined (PS3.16 annex L) and Photometric Interpretation
 # (PS3.3 C.7.6.3.1.2).
 _LISTED = """
@@ -59,8 +59,16 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 def shown(text: str) -> str:
     """A term, name or UID of the standard for a message; for anything else, that it is none."""
-    known = text in _TERMS or text in _STANDARD_NAMES or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
+    known = text in _TERMS or text in _standard_names() or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
     return text if known else "no term of the standard"
+
+
+@cache
+def _standard_names() -> frozenset[str]:
+    """The names that the standard has for its UIDs."""
+    from pydicom.uid import UID_dictionary
+
+    return frozenset(entry[0] for entry in UID_dictionary.values())
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
@@ -85,6 +93,8 @@ def check_kind(dataset: Dataset, name: str) -> None:
             raise UnsuitableError(name, "lone-ct-object", "a single object of a CT study", rule)
         finding = f"Modality is {shown(modality)}" if modality else "the file names no Modality"
         raise UnsuitableError(name, "unsupported-modality", finding, "CR, DX, RG and CT are read")
+    from pydicom.uid import UID
+
     kind = UID(str(dataset.get("SOPClassUID", "")))
     if kind and kind not in [_STORAGE + known for known in _SOP_CLASSES]:
         finding = f"SOPClassUID is {shown(kind.name)}"

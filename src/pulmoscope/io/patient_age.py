@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import datetime
 import re
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from pulmoscope.core.types import Flag, FlagLevel
 from pulmoscope.io.dicom_rules import code
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pydicom.dataset import Dataset
 
 CHILD = "child"
 """The flag's code."""

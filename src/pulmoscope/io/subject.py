@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.values import Moment
-from pulmoscope.io.ct.header import read_dataset
 from pulmoscope.io.dicom_rules import code
 from pulmoscope.io.formats import HEAD, format_of
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.patient_age import age, iso_date
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pydicom.dataset import Dataset
 
 _KINDS = ("Acquisition", "Content", "Series", "Study")
 """Of dates and times, the nearest to the exposure first."""
@@ -54,6 +55,8 @@ def subject_of(entry: Entry) -> Subject:
             if format_of(stream.read(HEAD)) != "DICOM":
                 return Subject()
             stream.seek(0)
+            from pulmoscope.io.ct.header import read_dataset
+
             dataset, _ = read_dataset(stream, entry.name, _TAGS)
     except (InputError, OSError):
         return Subject()

@@ -48,7 +48,7 @@ class Models:
         self._only = None if model == "auto" else Model.load(model, runtime, device)
         self._opened: dict[Modality, Model] = {}
         self._used: dict[Modality, Model] = {}
-        self._expecting = False
+        self._expected: set[Modality] = set()
         self._scorer = None if severity in ("auto", "none") else SeverityReader.open(severity)
         self._scores = severity != "none"
 
@@ -89,19 +89,21 @@ class Models:
                 self._scorer = SeverityReader.open()
             return self._scorer
 
-    def expect_ct(self) -> None:
-        """Begin to load what a CT needs, in a thread, while its files are read."""
+    def expect(self, modality: Modality) -> None:
+        """Begin to load what images of a kind need, in a thread, while the first is read."""
         with self._lock:
-            begun, self._expecting = self._expecting, True
+            begun = modality in self._expected
+            self._expected.add(modality)
         if not begun:
-            threading.Thread(target=self._load_for_ct, name="for-ct", daemon=True).start()
+            threading.Thread(target=self._load_for, args=(modality,), daemon=True).start()
 
-    def _load_for_ct(self) -> None:
-        importlib.import_module("pulmoscope.segment.ct_lungs")  # with scipy, half a second
-        compile_page(ct_page.TEMPLATE)
+    def _load_for(self, modality: Modality) -> None:
+        if modality is Modality.CT:
+            importlib.import_module("pulmoscope.segment.ct_lungs")  # with scipy, half a second
+            compile_page(ct_page.TEMPLATE)
         if self._only is None:
             with suppress(PulmoscopeError):  # :meth:`of` tells it
-                self._built_in(Modality.CT)
+                self._built_in(modality)
 
     def _built_in(self, modality: Modality) -> Model:
         with self._lock:

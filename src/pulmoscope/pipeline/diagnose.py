@@ -271,7 +271,7 @@ def _one(job: _Job, turn: _Turn) -> tuple[_Turn, Outcome]:
             job.named(turn, content_of(held))
             return turn, _read_and_diagnosed(job, replace(turn, study=held))
         turn.before.wait()
-        job.run.models.expect_ct()
+        job.run.models.expect(Modality.CT)
         return turn, _read_and_diagnosed(job, turn)
     finally:
         turn.done.set()

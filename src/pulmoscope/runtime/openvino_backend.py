@@ -102,6 +102,7 @@ class OpenVinoNetwork:
         self._names = [output.any_name for output in self._compiled.outputs]
         self._streams = ThreadPoolExecutor(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._local = threading.local()
+        self._tensor = openvino.Tensor
 
     def __call__(self, *batches: FloatArray) -> Mapping[str, FloatArray]:
         """Outputs by name for float32 batches, one per input."""
@@ -117,5 +118,10 @@ class OpenVinoNetwork:
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
         request = self._local.request
-        request.infer(image)
+        # Not request.infer, which also copies every input, and every output into a dictionary of its own.
+        shared = [np.ascontiguousarray(part, dtype=np.float32) for part in image]
+        for index, part in enumerate(shared):
+            request.set_input_tensor(index, self._tensor(part, shared_memory=True))
+        request.start_async()
+        request.wait()
         return [np.array(request.get_output_tensor(index).data) for index in range(len(self._names))]

@@ -141,18 +141,23 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
+    from pulmoscope.core.process import keep_freed_memory
+    from pulmoscope.core.types import Modality as Kind
     from pulmoscope.io import studies
     from pulmoscope.io.studies import is_of_ct, paths
     from pulmoscope.pipeline.choice import Models
+
+    listed = _listed(inputs, out, quiet)
+    models = Models(model, runtime.value, device, reading.severity)
+    keep_freed_memory()
+    if listed:  # loads while the rest is imported and headers are read
+        models.expect(Kind.CT if is_of_ct(listed[0]) else Kind.XRAY)
+
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.drift.survey import Survey
     from pulmoscope.pipeline.names import Naming
 
     naming = Naming(results.name, results.keep_names)
-    listed = _listed(inputs, out, quiet)
-    models = Models(model, runtime.value, device, reading.severity)
-    if listed and is_of_ct(listed[0]):
-        models.expect_ct()  # loads while headers are read
     hinted = _hinted(studies(listed, reading.modality.value), silent=quiet)
     first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
     if len(first) > 1:
