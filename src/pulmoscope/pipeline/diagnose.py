@@ -20,7 +20,6 @@ from pulmoscope import __version__
 from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
-from pulmoscope.core.files import write_json
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Prediction, Scan
 from pulmoscope.io import Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
@@ -242,7 +241,7 @@ def diagnose_many(
     answers = [answer.entry() for answer in run.answers]
     write_local_names(run.out, local, [(place.name, place.folder) for place in run.places])
     places = [place.entry() for place in run.places]
-    write_json(run.out / files.INDEX, to_index(run.models.used, listed, __version__, answers, places))
+    files.complete(run.out, to_index(run.models.used, listed, __version__, answers, places))
 
 
 def _thresholds(run: Run) -> Thresholds:
@@ -330,14 +329,14 @@ def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) ->
     """Diagnose a study's scan and write its files."""
     folder = run.out / scan.name
     given = of_study(run.values, scan, study)
-    diagnosis = with_values(_answer(run, scan, model, read_s, run.limits(study)), given, run.values)
+    diagnosis = with_values(_answer(run, scan, study, model, read_s), given, run.values)
     wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
     plain = files.save(diagnosis, folder, wanted, show_date=run.show_date)
     return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)
 
 
-def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Flag, ...]) -> Diagnosis:
-    """The diagnosis of a scan, explained where its page is wanted; ``limits``: of the place that it is of."""
+def _answer(run: Run, scan: Scan, study: Study, model: Model, read_s: float) -> Diagnosis:
+    """The diagnosis of a study's scan, explained where its page is wanted."""
     before = None if run.earlier is None else run.earlier.read_for(scan)
 
     def wanted(prediction: Prediction) -> bool:
@@ -345,9 +344,15 @@ def _answer(run: Run, scan: Scan, model: Model, read_s: float, limits: tuple[Fla
 
     if scan.modality is Modality.CT:
         return diagnose_ct(scan, model, read_s=read_s, wanted=wanted, earlier=before)
-    scorer = run.models.severity
     return diagnose_xray(
-        scan, model, severity=scorer, read_s=read_s, limits=limits, wanted=wanted, earlier=before
+        scan,
+        model,
+        severity=run.models.severity,
+        read_s=read_s,
+        limits=run.limits(study),
+        seen=None if run.survey is None else run.survey.seen(study, scan),
+        wanted=wanted,
+        earlier=before,
     )
 
 

@@ -45,6 +45,7 @@ def diagnose_xray(
     severity: SeverityReader | None,
     read_s: float = 0.0,
     limits: tuple[Flag, ...] = (),
+    seen: SeenImage | None = None,
     wanted: Callable[[Prediction], bool] = lambda _: True,
     earlier: Scan | None = None,
 ) -> Diagnosis:
@@ -56,6 +57,7 @@ def diagnose_xray(
         severity: what scores it; None: nothing.
         read_s: what reading took, for the timings.
         limits: what there is to know of the place that it is of.
+        seen: what :func:`pulmoscope.inference.image.look_at_image` has said of it; None: nobody has looked.
         wanted: whether to compute heat maps.
         earlier: an earlier radiograph of the same patient, to compare this one with.
 
@@ -63,7 +65,7 @@ def diagnose_xray(
         UnsuitableError: one of the two can't be compared.
     """
     start = perf_counter()
-    seen = look_at_image(scan, model)
+    seen = seen or look_at_image(scan, model)
     seen = replace(seen, flags=(*seen.flags, *limits))
     looked = perf_counter()
     answer, ((quality, prediction),) = infer_images([seen], model)

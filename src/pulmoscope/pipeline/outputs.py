@@ -31,7 +31,7 @@ import numpy as np
 from pulmoscope import __version__
 from pulmoscope.core.change import XrayChange
 from pulmoscope.core.errors import OutputExistsError, ResourceError
-from pulmoscope.core.files import sweep, write_bytes, write_json, write_text
+from pulmoscope.core.files import settle, sweep, write_bytes, write_json, write_text
 from pulmoscope.core.types import Box, Diagnosis, Flag, FloatArray, Modality, Scan
 from pulmoscope.core.xray_severity import XraySeverity
 from pulmoscope.explain.gradcam import place
@@ -86,7 +86,8 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
         ResourceError: the folder can't be made or cleared.
     """
     index = out / INDEX
-    complete, folders = index.exists(), _folders(index)
+    complete = index.exists() and index.stat().st_size > 0  # an empty one is of a power cut
+    folders = _folders(index)
     if complete and not force and folders != []:
         raise OutputExistsError(index)
     paths = {name: path for name, path in read_local_names(out).items() if is_plain(name)}
@@ -137,6 +138,8 @@ def kept(
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
+        if not all(path.stat().st_size for path in folder.iterdir()):
+            return None  # as a power cut leaves files that were not settled
         same = (
             plain["schema_version"] == SCHEMA_VERSION
             and [file["sha256"] for file in plain["input"]["files"]]
@@ -198,6 +201,17 @@ def save(
     plain = to_json(diagnosis)
     write_json(folder / DIAGNOSIS, plain)
     return plain
+
+
+def complete(out: Path, index: Mapping[str, Any]) -> None:
+    """Write ``index.json``, when the disk holds everything that it vouches for.
+
+    Raises:
+        ResourceError: the disk is full or broken.
+    """
+    settle(out)
+    write_json(out / INDEX, index)
+    settle(out)
 
 
 def clear(folder: Path) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import InputError
-from pulmoscope.core.types import Flag, FlagLevel, Modality, Subject
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Scan, Subject
 from pulmoscope.inference.hospitals import Looked, hospitals_of, look, see
+from pulmoscope.inference.image import SeenImage
 from pulmoscope.io import Study, read_study
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.studies import Wanted
@@ -26,7 +27,7 @@ from pulmoscope.runtime.model import Model
 STRANGE = "strange-hospital"
 """The code of the flag."""
 SAMPLE = 64
-"""Images of a place that are compared, at most."""
+"""Images of a place that are compared, at most; so many of a run are kept for their diagnosis."""
 
 Verdict = Literal["known", "strange", "not-told"]
 
@@ -117,6 +118,7 @@ class Survey:
     ) -> None:
         self._entries, self._wanted, self._strict, self._progress = entries, wanted, strict, progress
         self._flags: dict[str, tuple[Flag, ...]] = {}
+        self._seen: dict[str, tuple[str, SeenImage]] = {}
         self.places: tuple[Place, ...] = ()
 
     def take(self, models: Models) -> None:
@@ -134,7 +136,7 @@ class Survey:
         chosen = [_chosen(part) for part in parts]
         total, done, places = sum(map(len, chosen)), 0, []
         for number, (part, sample) in enumerate(zip(parts, chosen, strict=True), start=1):
-            place = _place(f"place-{number}", part, sample, model, known)
+            place = self._place(f"place-{number}", part, sample, model, known)
             if place.verdict == "strange":
                 self._flags |= dict.fromkeys((study.name for study in part), (self._flag(place),))
             places.append(place)
@@ -146,6 +148,39 @@ class Survey:
     def flags(self, study: Study) -> tuple[Flag, ...]:
         """What there is to know of the place that an input is of."""
         return self._flags.get(study.name, ())
+
+    def seen(self, study: Study, scan: Scan) -> SeenImage | None:
+        """What the model was shown of an input, for its diagnosis, once; None where nobody has looked.
+
+        Nor where the file has changed since.
+        """
+        sha256, seen = self._seen.pop(study.name, ("", None))
+        return seen if sha256 == scan.files[0].sha256 else None
+
+    def _place(
+        self, name: str, images: Sequence[Study], sample: Sequence[Study], model: Model, known: KnownHospitals
+    ) -> Place:
+        """What the chosen images say of a place."""
+        seen = see(self._looked(sample, model), model)
+        sampled = 0 if seen is None else len(seen)
+        comparison = None if seen is None or sampled < LEAST_IMAGES else known.compare(seen)
+        return Place(name, folder_of(images), len(images), sampled, comparison)
+
+    def _looked(self, sample: Sequence[Study], model: Model) -> Iterator[Looked]:
+        """The images that can be compared, read ahead in threads."""
+
+        def one(study: Study) -> Looked | None:
+            with suppress(InputError, MemoryError):  # the diagnosis says what is wrong
+                scan = read_study(study).scan
+                looked = None if scan is None else look(scan, model)
+                if scan is not None and looked is not None and len(self._seen) < SAMPLE:
+                    self._seen[study.name] = scan.files[0].sha256, looked.seen
+                return looked
+            return None
+
+        workers = (os.cpu_count() or 1) + 1
+        with ThreadPoolExecutor(workers) as threads:
+            yield from filter(None, ahead(threads, one, sample, 4 * workers))
 
     def _flag(self, place: Place) -> Flag:
         level = FlagLevel.REFUSE if self._strict else FlagLevel.WARN
@@ -160,27 +195,3 @@ def _chosen(images: Sequence[Study]) -> list[Study]:
     if len(images) <= SAMPLE:
         return list(images)
     return [images[round(index)] for index in np.linspace(0, len(images) - 1, SAMPLE)]
-
-
-def _place(
-    name: str, images: Sequence[Study], sample: Sequence[Study], model: Model, known: KnownHospitals
-) -> Place:
-    """What the chosen images say of a place."""
-    seen = see(_looked(sample, model), model)
-    sampled = 0 if seen is None else len(seen)
-    comparison = None if seen is None or sampled < LEAST_IMAGES else known.compare(seen)
-    return Place(name, folder_of(images), len(images), sampled, comparison)
-
-
-def _looked(sample: Sequence[Study], model: Model) -> Iterator[Looked]:
-    """The images that can be compared, read ahead in threads."""
-
-    def one(study: Study) -> Looked | None:
-        with suppress(InputError, MemoryError):  # the diagnosis says what is wrong
-            scan = read_study(study).scan
-            return None if scan is None else look(scan, model)
-        return None
-
-    workers = (os.cpu_count() or 1) + 1
-    with ThreadPoolExecutor(workers) as threads:
-        yield from filter(None, ahead(threads, one, sample, 4 * workers))
