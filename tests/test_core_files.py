@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pulmoscope.core.errors import OutputExistsError, ResourceError
-from pulmoscope.core.files import claim_folder, csv_text
+from pulmoscope.core.files import claim_folder, csv_text, settle
 
 
 def test_a_complete_result_is_kept_until_forced(tmp_path: Path) -> None:
@@ -46,6 +46,12 @@ def test_a_folder_is_made_and_one_that_can_not_be_is_told_in_one_line(tmp_path: 
         claim_folder(tmp_path / "file" / "out", "done.json", force=True)
     with pytest.raises(ResourceError, match=r"file: results need a folder \(found: a file\)$"):
         claim_folder(tmp_path / "file", "done.json", force=True)
+
+
+def test_only_a_folder_that_is_there_can_be_settled(tmp_path: Path) -> None:
+    settle(tmp_path)
+    with pytest.raises(ResourceError, match=r"^[^\n]*none: could not be written[^\n]*$"):
+        settle(tmp_path / "none")
 
 
 def test_a_table_is_quoted_where_it_must_be() -> None:

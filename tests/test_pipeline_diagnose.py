@@ -24,6 +24,7 @@ from pulmoscope.inference.decision import decide
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.xray.folder import write_phantoms
+from pulmoscope.pipeline import outputs
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
 from pulmoscope.pipeline.names import BY_CONTENT, Naming
@@ -347,6 +348,27 @@ def test_a_damaged_result_of_a_killed_run_is_done_anew(tmp_path: Path, model: Mo
     (out / "index.json").unlink()
     (out / done.name / "diagnosis.json").write_text("[1, 2", encoding="utf-8")
     assert [outcome.kept for outcome in run(images, model, out)] == [False]
+
+
+def test_files_that_a_power_cut_left_empty_are_written_anew(tmp_path: Path, model: Model) -> None:
+    images, out = folder_of(tmp_path / "in", 3), tmp_path / "out"
+    first, second, _ = run(images, model, out)
+    (out / "index.json").write_bytes(b"")
+    (out / first.name / "report.html").write_bytes(b"")
+    (out / second.name / "diagnosis.json").write_bytes(b"")
+    outcomes = run(images, model, out)
+    assert [outcome.kept for outcome in outcomes] == [False, False, True]
+    assert all(path.stat().st_size for path in out.rglob("*.*"))
+
+
+def test_the_disk_holds_all_results_before_the_index_vouches_for_them(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, held = tmp_path / "out", []
+    monkeypatch.setattr(outputs, "settle", lambda folder: held.append(sorted(folder.rglob("*.json"))))
+    outcomes = run(folder_of(tmp_path / "in", 3), model, out)
+    results = sorted(out / outcome.name / "diagnosis.json" for outcome in outcomes)
+    assert held == [results, [out / "index.json", *results]]
 
 
 def test_a_refused_input_keeps_no_older_diagnosis(tmp_path: Path, model: Model) -> None:

@@ -15,7 +15,8 @@ import pytest
 import pulmoscope
 from pulmoscope.core.errors import BundleError
 from pulmoscope.inference.hospitals import hospitals_of
-from pulmoscope.io import entries, studies
+from pulmoscope.inference.image import look_at_image
+from pulmoscope.io import entries, read_study, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
@@ -177,6 +178,25 @@ def test_a_killed_run_says_the_same_when_it_goes_on(tmp_path: Path, model: Model
     (tmp_path / "out/index.json").unlink()
     strict = run(tmp_path / "in", model, tmp_path / "out", strict=True)
     assert [outcome.kept for outcome in strict] == [False] * 32
+
+
+def test_what_was_seen_of_an_image_serves_its_diagnosis_once(tmp_path: Path, model: Model) -> None:
+    station(tmp_path / "in", range(500, 532))
+    listed = list(entries([tmp_path / "in"]))
+    looked = Survey(listed)
+    looked.take(Models.only(model))
+    first, second, *_ = studies(listed)
+    scan = read_study(first).scan
+    assert scan is not None
+    seen, again = looked.seen(first, scan), look_at_image(scan, model)
+    assert seen is not None
+    assert np.array_equal(seen.prepared.tensor, again.prepared.tensor)
+    assert seen.flags == again.flags
+    assert looked.seen(first, scan) is None
+    shutil.copy(first.name, second.name)  # another image since then
+    changed = read_study(second).scan
+    assert changed is not None
+    assert looked.seen(second, changed) is None
 
 
 def test_the_images_of_a_device_are_one_place_wherever_they_lie(tmp_path: Path, model: Model) -> None:

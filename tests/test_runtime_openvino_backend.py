@@ -34,6 +34,20 @@ def test_outputs_by_their_names_in_the_onnx_file(tmp_path: Path) -> None:
     assert found["gradients"][0] == pytest.approx(np.eye(2) * 40 / 16)
 
 
+def test_a_batch_may_lie_in_memory_as_it_likes(tmp_path: Path) -> None:
+    network = open_network(tiny_bundle(tmp_path).folder / "model.onnx")
+    batch = np.random.default_rng(2).random((3, 3, 32, 32)).astype(np.float32)
+    expected = network(batch)["features"]
+    assert np.array_equal(network(np.asfortranarray(batch))["features"], expected)
+    assert np.array_equal(network(batch.astype(np.float64))["features"], expected)
+    read_only = batch.copy()
+    read_only.flags.writeable = False
+    assert np.array_equal(network(read_only)["features"], expected)
+    mirrored = network(batch[..., ::-1])["features"]
+    assert np.array_equal(mirrored, network(np.ascontiguousarray(batch[..., ::-1]))["features"])
+    assert not np.array_equal(mirrored, expected)
+
+
 def test_threads_that_share_a_network_each_get_their_own_answer(tmp_path: Path) -> None:
     network = open_network(tiny_bundle(tmp_path).folder / "model.onnx")
     wrong: list[float] = []

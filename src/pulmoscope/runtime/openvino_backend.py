@@ -119,7 +119,7 @@ class OpenVinoNetwork:
             self._local.request = self._compiled.create_infer_request()
         request = self._local.request
         # Not request.infer, which also copies every input, and every output into a dictionary of its own.
-        shared = [np.ascontiguousarray(part, dtype=np.float32) for part in image]
+        shared = [np.require(part, np.float32, ("C", "W")) for part in image]
         for index, part in enumerate(shared):
             request.set_input_tensor(index, self._tensor(part, shared_memory=True))
         request.start_async()
