@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from hypothesis import settings
 # How long one example takes depends on what else the machine does; it says nothing about the code.
 settings.register_profile("pulmoscope", deadline=None)
 settings.load_profile("pulmoscope")
+
+# Tests keep no compiled networks in the user's own folder, nor do the processes that they start.
+os.environ["PULMOSCOPE_CACHE"] = "off"
 
 
 class _SignalStack(ctypes.Structure):

@@ -14,6 +14,7 @@ import numpy as np
 
 from pulmoscope.core.errors import BundleError, ResourceError
 from pulmoscope.core.types import FloatArray
+from pulmoscope.runtime.compiled_cache import cached, keep
 from pulmoscope.runtime.precision import Precision
 
 _importing = threading.Lock()
@@ -52,7 +53,7 @@ def capabilities() -> tuple[str, ...]:
 
 
 class OpenVinoNetwork:
-    """An ONNX file, or one in OpenVINO's format, compiled for the CPU. Thread-safe.
+    """An ONNX file, or one in OpenVINO's format, compiled for the CPU, or taken from the cache. Thread-safe.
 
     Computes in float32, also where the CPU has bfloat16, unless the bundle was verified with it: an answer must not
     depend on the machine more than was measured. Images are run
@@ -84,18 +85,8 @@ class OpenVinoNetwork:
         hint = "bf16" if precision == "bf16" and "BF16" in capabilities() else "f32"
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
         try:
-            core = openvino.Core()
-            model = core.read_model(path)
-            if change is not None:
-                change(model)
-            shapes = {}
-            for index, port in enumerate(model.inputs):
-                shape = port.partial_shape
-                shape[0] = 1
-                shapes[index] = shape
-            model.reshape(shapes)
-            self._compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
+            self._compiled = _compiled(openvino, path, settings, change)
+        except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise BundleError(f"{path}: OpenVINO can't read this network ({reason})") from error
         self.inputs = tuple(port.any_name for port in self._compiled.inputs)
@@ -125,3 +116,31 @@ class OpenVinoNetwork:
         request.start_async()
         request.wait()
         return [np.array(request.get_output_tensor(index).data) for index in range(len(self._names))]
+
+
+def _compiled(
+    openvino: Any, path: Path, settings: Mapping[str, str], change: Callable[[Any], None] | None
+) -> Any:
+    """A network compiled for one image at a time; from the cache where it may be.
+
+    Raises:
+        OSError, RuntimeError: it can't be read or compiled.
+    """
+    core, weights = openvino.Core(), path.with_suffix(".bin")  # which OpenVINO's own format has beside it
+    content = path.read_bytes() + (weights.read_bytes() if path.suffix == ".xml" else b"")
+    kind = core, content, "CPU", settings, openvino.get_version()
+    if change is None and (known := cached(*kind)) is not None:
+        return known
+    model = core.read_model(path)
+    if change is not None:
+        change(model)
+    shapes = {}
+    for index, port in enumerate(model.inputs):
+        shape = port.partial_shape
+        shape[0] = 1
+        shapes[index] = shape
+    model.reshape(shapes)
+    compiled = core.compile_model(model, "CPU", dict(settings))
+    if change is None:
+        keep(compiled, *kind)
+    return compiled

@@ -1,0 +1,99 @@
+"""Compiled networks are kept and used again, and whatever is wrong with the cache changes no answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import tiny_bundle
+from pulmoscope.runtime import compiled_cache
+from pulmoscope.runtime.compiled_cache import SWITCH
+from pulmoscope.runtime.network import open_network
+
+GAINS = (10.0, 40.0)
+BATCH = np.full((1, 3, 32, 32), 0.5, dtype=np.float32)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(SWITCH, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [
+        tiny_bundle(tmp_path_factory.mktemp("bundle"), gain=gain).folder / "model.onnx" for gain in GAINS
+    ]
+
+
+def logit(model: Path) -> float:
+    return float(open_network(model)(BATCH)["logits"][0, 0])
+
+
+def kept(cache: Path, model: Path) -> Path:
+    """The file that a network's first opening has left."""
+    before = set(cache.glob("*"))
+    logit(model)
+    (file,) = set(cache.glob("*")) - before
+    return file
+
+
+def test_what_is_kept_is_what_answers(cache: Path, models: list[Path]) -> None:
+    weak, strong = (kept(cache, model) for model in models)
+    assert [logit(model) for model in models] == pytest.approx([5 / 4, 20 / 4], abs=1e-5)
+    assert len(list(cache.iterdir())) == 2
+    assert cache.stat().st_mode & 0o777 == 0o700
+    shutil.copy(strong, weak)  # so that it shows which of the two is read
+    assert [logit(model) for model in models] == pytest.approx([20 / 4, 20 / 4], abs=1e-5)
+
+
+@pytest.mark.parametrize("at", [0, 40, -1, None])
+def test_a_damaged_file_is_written_anew(cache: Path, models: list[Path], at: int | None) -> None:
+    """In the checksum of the answer, in that of the network, in the network; empty."""
+    file = kept(cache, models[0])
+    damaged = bytearray() if at is None else bytearray(file.read_bytes())
+    if at is not None:
+        damaged[at] ^= 1
+    file.write_bytes(damaged)
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+    assert file.read_bytes() != damaged
+
+
+def test_a_folder_that_others_may_read_is_left_alone(cache: Path, models: list[Path]) -> None:
+    cache.mkdir()
+    cache.chmod(0o755)
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_in_its_place_or_off_keeps_nothing(
+    tmp_path: Path, cache: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_bytes(b"mine")
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+    assert cache.read_bytes() == b"mine"
+    monkeypatch.setenv(SWITCH, "off")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    logit(models[0])
+    assert not (tmp_path / "home").exists()
+    monkeypatch.delenv(SWITCH)
+    logit(models[0])
+    assert len(list((tmp_path / "home/pulmoscope/compiled").iterdir())) == 1
+
+
+def test_what_was_not_used_for_longest_goes_first(
+    cache: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kept(cache, models[0])
+    (cache / ".pulmoscope-killed.part").write_bytes(b"half")
+    for number, file in enumerate((cache / ".pulmoscope-killed.part", first)):
+        os.utime(file, (number, number))
+    monkeypatch.setattr(compiled_cache, "MOST_FILES", 2)
+    second = kept(cache, models[1])
+    assert set(cache.iterdir()) == {first, second}
