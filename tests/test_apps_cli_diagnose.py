@@ -189,7 +189,9 @@ def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, model: Pa
     assert done.stderr.count("\n") == 1
 
 
-def test_it_opens_no_network_no_torch_and_for_a_picture_no_pydicom(tmp_path: Path, model: Path, film: Path) -> None:
+def test_it_opens_no_network_no_torch_and_for_a_picture_no_pydicom(
+    tmp_path: Path, model: Path, film: Path
+) -> None:
     program = (
         "import sys\n"
         "from pulmoscope.apps.cli.main import main\n"

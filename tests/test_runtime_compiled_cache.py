@@ -27,9 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return [
-        tiny_bundle(tmp_path_factory.mktemp("bundle"), gain=gain).folder / "model.onnx" for gain in GAINS
-    ]
+    return [tiny_bundle(tmp_path_factory.mktemp("bundle"), gain=gain).folder / "model.onnx" for gain in GAINS]
 
 
 def logit(model: Path) -> float:

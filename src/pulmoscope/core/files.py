@@ -27,7 +27,9 @@ _UNFINISHED = ".pulmoscope-", ".part"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write atomically: a reader sees the old file or the whole new one, also after a kill (power cuts: :func:`settle`).
+    """Write atomically: a reader sees the old file or the whole new one, also after a kill.
+
+    What a power cut loses, :func:`settle` guards.
 
     Raises:
         ResourceError: the disk is full or the folder can't be written.
@@ -58,7 +60,9 @@ def settle(folder: Path) -> None:
         ResourceError: the disk is full or broken.
     """
     try:
-        flush = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+        flush = (
+            getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+        )
         if flush is None:
             getattr(os, "sync", lambda: None)()
             return

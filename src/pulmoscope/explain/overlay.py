@@ -26,11 +26,17 @@ def overlay(pixels: FloatArray, heat: FloatArray, opacity: float = 0.45) -> Byte
     Returns:
         uint8 (rows, columns, 3), red, green, blue.
     """
-    levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
-    colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    grey = np.clip(pixels, 0, 1)[..., None] * np.float32(255)
-    weight = (np.clip(heat, 0, 1) * np.float32(opacity))[..., None]
-    return np.asarray(np.rint(grey + weight * (colour - grey)), dtype=np.uint8)
+    heat = np.clip(heat, 0, 1)
+    levels = np.rint(heat * 255).astype(np.uint8)
+    colour = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    grey, weight = np.clip(pixels, 0, 1) * np.float32(255), heat * np.float32(opacity)
+    mixed = np.empty(colour.shape, dtype=np.uint8)
+    for channel in range(3):  # one by one: a third of the memory at a time
+        one = colour[..., 2 - channel] - grey  # OpenCV has blue first
+        one *= weight
+        one += grey
+        mixed[..., channel] = np.rint(one, out=one)
+    return mixed
 
 
 _HEADER_ENDS = 33

@@ -59,7 +59,9 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 def shown(text: str) -> str:
     """A term, name or UID of the standard for a message; for anything else, that it is none."""
-    known = text in _TERMS or text in _standard_names() or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
+    known = (
+        text in _TERMS or text in _standard_names() or re.fullmatch(r"1\.2\.840\.10008\.[0-9.]{1,50}", text)
+    )
     return text if known else "no term of the standard"
 
 

@@ -95,7 +95,7 @@ def _strengths(pixels: FloatArray) -> FloatArray:
 
 
 def _tiles(image: npt.NDArray[Value]) -> npt.NDArray[Value]:
-    """An image, (rows, columns), as tiles: (rows of tiles, columns of tiles, ``_TILE``, ``_TILE``), without the rest."""
+    """The whole tiles of an image (rows, columns): (rows of tiles, columns of tiles, ``_TILE``, ``_TILE``)."""
     rows, columns = (side // _TILE for side in image.shape)
     cut = image[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
     return cut.transpose(0, 2, 1, 3)

@@ -73,10 +73,14 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         if image.info.get(RESULT_KEY) == RESULT:
             finding = "a picture that Pulmoscope itself has made"
             raise UnsuitableError(name, "own-result", finding, "an input shows a patient")
-        check_whole(data, name, kind, image)
+        decoded = check_whole(data, name, kind, image)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
-        image.load()
-        grey, remarks = to_grey(image, data, name, orientation)
+        remarks: tuple[Flag, ...] = ()
+        if decoded is not None and image.mode == "L" and orientation == 1:
+            grey: Bytes | npt.NDArray[np.uint16] = decoded[..., 0]  # as Pillow would decode it once more
+        else:
+            image.load()
+            grey, remarks = to_grey(image, data, name, orientation)
     if orientation in range(2, 9):
         finding = f"turned upright, as EXIF's orientation {orientation} says"
         remarks = (*remarks, Flag("turned", FlagLevel.INFO, finding))
@@ -125,10 +129,13 @@ def scale(grey: Bytes | npt.NDArray[np.uint16]) -> FloatArray:
     return np.divide(grey, np.float32(2**bits - 1), dtype=np.float32)
 
 
-def check_jpeg(data: bytes, name: str, mode: str) -> None:
-    """Decode once more with libjpeg's warnings taken for what they mostly are: bits that have flipped.
+def check_jpeg(data: bytes, name: str, mode: str) -> Bytes:
+    """Decode with libjpeg's warnings taken for what they mostly are: bits that have flipped.
 
     A JPEG has no checksum; Pillow passes over codes that make no sense and shows whatever comes out.
+
+    Returns:
+        The pixels, uint8 (rows, columns, channels): 1 where the mode is L, else 3.
 
     Raises:
         UnreadableError: libjpeg warns of damaged data.
@@ -136,11 +143,15 @@ def check_jpeg(data: bytes, name: str, mode: str) -> None:
     import simplejpeg
 
     with decoding(name):
-        simplejpeg.decode_jpeg(data, colorspace="GRAY" if mode == "L" else "RGB", strict=True)
+        pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY" if mode == "L" else "RGB", strict=True)
+    return np.asarray(pixels)
 
 
-def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
+def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> Bytes | None:
     """Find the damage that Pillow would overlook.
+
+    Returns:
+        The pixels of :func:`check_jpeg`; None of other kinds, which need not be decoded for it.
 
     Raises:
         UnreadableError: a PNG breaks a rule of :func:`check_png`; a JPEG has no end, or breaks
@@ -153,12 +164,13 @@ def check_whole(data: bytes, name: str, kind: str, image: ImageFile) -> None:
             finding = "the file ends before its image does: no end marker"
             raise UnreadableError(name, "truncated", finding)
         if image.mode in ("L", "RGB"):
-            check_jpeg(data, name, image.mode)
+            return check_jpeg(data, name, image.mode)
     elif isinstance(image, TiffImageFile):
         check_tiff(data, name, image)
     elif kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
         stated = int.from_bytes(data[4:8], "little") + 8
         raise _truncated(name, len(data), stated)
+    return None
 
 
 def check_tiff(data: bytes, name: str, image: TiffImageFile) -> None:
