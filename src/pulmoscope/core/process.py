@@ -10,6 +10,16 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT, _OWN_MAPPING = 64 * 2**20, 8 * 2**20
 
 
+def one_thread_in_opencv() -> None:
+    """Have OpenCV compute in the thread that calls it, where images are read in several threads at once.
+
+    Its own threads would only wait for processors that are busy.
+    """
+    import cv2  # a twentieth of a second
+
+    cv2.setNumThreads(1)
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed, up to 64 MiB a thread, for whoever allocates next.
 

@@ -112,7 +112,9 @@ def partly_veiled(tensor: FloatArray, hidden: FloatArray) -> FloatArray:
     height, width = tensor.shape[1:]
     difference = veiled(tensor) - tensor
     images = np.empty((len(hidden), *tensor.shape), dtype=np.float32)
-    for image, mask in zip(images, hidden, strict=True):  # one by one, so that all of it stays in the processor's cache
+    for image, mask in zip(
+        images, hidden, strict=True
+    ):  # one by one, so that all of it stays in the processor's cache
         np.multiply(difference, cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR), out=image)
         image += tensor
     return images

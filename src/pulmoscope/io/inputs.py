@@ -12,12 +12,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from weakref import finalize
 
 from pulmoscope.core.errors import InputError, UnreadableError
-from pulmoscope.core.files import sha256_of_all
+from pulmoscope.core.files import sha256_of, sha256_of_all
 from pulmoscope.core.results import RESULT_FILES
 from pulmoscope.core.types import Flag, Modality, SourceFile
 from pulmoscope.io import dicomdir
@@ -153,6 +154,19 @@ class Entry:
         if isinstance(self.source, bytes):
             return self.source
         return _file_bytes(self.name, self.source)
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of :meth:`read_bytes`; of an entry that is :meth:`held` computed once.
+
+        Raises:
+            UnreadableError: as :meth:`read_bytes`.
+        """
+        return self._sha256_held if isinstance(self.source, bytes) else sha256_of(self.read_bytes())
+
+    @cached_property
+    def _sha256_held(self) -> str:
+        return sha256_of(self.read_bytes())
 
     def held(self) -> Entry:
         """The same with its bytes, or with why they can't be read: whoever reads it again needs no disk."""

@@ -141,7 +141,7 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
-    from pulmoscope.core.process import keep_freed_memory
+    from pulmoscope.core.process import keep_freed_memory, one_thread_in_opencv
     from pulmoscope.core.types import Modality as Kind
     from pulmoscope.io import studies
     from pulmoscope.io.studies import is_of_ct, paths
@@ -150,8 +150,10 @@ def command(
     listed = _listed(inputs, out, quiet)
     models = Models(model, runtime.value, device, reading.severity)
     keep_freed_memory()
-    if listed:  # loads while the rest is imported and headers are read
-        models.expect(Kind.CT if is_of_ct(listed[0]) else Kind.XRAY)
+    kind = Kind.CT if listed and is_of_ct(listed[0]) else Kind.XRAY
+    models.expect(kind)  # loads while the rest is imported and headers are read
+    if kind is Kind.XRAY:
+        one_thread_in_opencv()
 
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.drift.survey import Survey
