@@ -31,24 +31,11 @@ DIGITS = 12
 LARGEST_RATIO = 200
 """Unpacked / packed bytes of a member above 1 MiB, and of a whole zip: more is a decompression bomb."""
 
-_IMAGES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".bmp",
-    ".dcm",
-    ".dicom",
-    ".ima",
-    ".nii",
-    ".mha",
-    ".nrrd",
-    ".zip",
-}
 # fmt: off
+_IMAGES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp", ".bmp",
+    ".dcm", ".dicom", ".ima", ".nii", ".mha", ".nrrd", ".zip",
+}
 _SIDE_FILES = {
     ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".rst",
     ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt",
@@ -155,25 +142,17 @@ class Entry:
             return self.source
         return _file_bytes(self.name, self.source)
 
-    @property
-    def sha256(self) -> str:
-        """The checksum of :meth:`read_bytes`; of an entry that is :meth:`held` computed once.
-
-        Raises:
-            UnreadableError: as :meth:`read_bytes`.
-        """
-        return self._sha256_held if isinstance(self.source, bytes) else sha256_of(self.read_bytes())
-
-    @cached_property
-    def _sha256_held(self) -> str:
-        return sha256_of(self.read_bytes())
-
     def held(self) -> Entry:
         """The same with its bytes, or with why they can't be read: whoever reads it again needs no disk."""
         try:
             return replace(self, source=self.read_bytes())
         except InputError as error:
             return replace(self, source=error)
+
+    @cached_property
+    def held_sha256(self) -> str:
+        """The checksum of an entry that is :meth:`held`; computed once, as its bytes stay the same."""
+        return sha256_of(self.read_bytes())
 
     def file(self, sha256: str) -> SourceFile:
         """What results say of it: a name by its content, so that no path gets out, which may name a patient."""

@@ -68,7 +68,7 @@ def content_of(study: Study) -> str:
     """
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     try:
-        return content_name(modality, [entry.sha256 for entry in study.entries])
+        return content_name(modality, [_sha256(entry) for entry in study.entries])
     except InputError:
         return ""
 
@@ -84,8 +84,13 @@ def sources(study: Study, series: str = "") -> Sources:
 
         return series_sources(study.name, *_chosen(study, series))
     files = in_order(study.entries) if study.kind == "pictures" else study.entries
-    sums = tuple(entry.file(entry.sha256) for entry in files)
+    sums = tuple(entry.file(_sha256(entry)) for entry in files)
     return Sources(sums, study.remarks)
+
+
+def _sha256(entry: Entry) -> str:
+    """The checksum of a file as it is now."""
+    return entry.held_sha256 if isinstance(entry.source, bytes) else sha256_of(entry.read_bytes())
 
 
 def read_scan(path: Path, wanted: Wanted = "auto", series: str = "") -> Scan:
@@ -196,7 +201,7 @@ def _scan(entry: Entry) -> Scan:
     """
     data = entry.read_bytes()
     picture = _decode(data, entry.name)
-    file = entry.file(entry.sha256 if data is entry.source else sha256_of(data))
+    file = entry.file(_sha256(entry) if data is entry.source else sha256_of(data))
     return Scan(
         name=content_name(Modality.XRAY, [file.sha256]),
         modality=Modality.XRAY,

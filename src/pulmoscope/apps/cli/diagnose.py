@@ -19,6 +19,7 @@ from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime
 if TYPE_CHECKING:
     from pulmoscope.io import Entry, Study
     from pulmoscope.pipeline.change.earlier import Earlier
+    from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.diagnose import Outcome, Reports, Run
     from pulmoscope.pipeline.drift.survey import Place
     from pulmoscope.pipeline.film_studies import StudyAnswer
@@ -141,19 +142,13 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
-    from pulmoscope.core.process import keep_freed_memory, one_thread_in_opencv
-    from pulmoscope.core.types import Modality as Kind
     from pulmoscope.io import studies
-    from pulmoscope.io.studies import is_of_ct, paths
+    from pulmoscope.io.studies import paths
     from pulmoscope.pipeline.choice import Models
 
     listed = _listed(inputs, out, quiet)
     models = Models(model, runtime.value, device, reading.severity)
-    keep_freed_memory()
-    kind = Kind.CT if listed and is_of_ct(listed[0]) else Kind.XRAY
-    models.expect(kind)  # loads while the rest is imported and headers are read
-    if kind is Kind.XRAY:
-        one_thread_in_opencv()
+    _prepare(listed, models)
 
     from pulmoscope.pipeline.diagnose import Run, diagnose_many
     from pulmoscope.pipeline.drift.survey import Survey
@@ -194,6 +189,20 @@ def _listed(inputs: Sequence[Path], out: Path, quiet: bool) -> list[Entry]:
     if passed_over and not quiet:
         typer.echo(f"pulmoscope: {_left_out(passed_over)}", err=True)
     return listed
+
+
+def _prepare(listed: Sequence[Entry], models: Models) -> None:
+    """Begin to load what the first input needs, while the rest is imported and headers are read."""
+    from pulmoscope.core.types import Modality as Kind
+    from pulmoscope.io.studies import is_of_ct
+    from pulmoscope.runtime.process import keep_freed_memory, one_thread_in_opencv
+
+    keep_freed_memory()
+    if listed and is_of_ct(listed[0]):
+        models.expect(Kind.CT)
+    else:
+        models.expect(Kind.XRAY)
+        one_thread_in_opencv()
 
 
 def _earlier(reading: ReadingOptions) -> Earlier | None:
