@@ -73,7 +73,8 @@ def sharpness(pixels: FloatArray, spread: float = 1.0) -> tuple[float, float] | 
     strengths = np.maximum(strengths, 1e-6)
     noise = strengths[:, 0] / _NOISE_GAINS[0]
     fine = np.sqrt(np.maximum(strengths[:, 1] ** 2 - (_NOISE_GAINS[1] * noise) ** 2, 0))
-    return float(medians(fine / strengths[:, 3])), float(medians(strengths[:, 0] / strengths[:, 2]))
+    sharp = np.asarray(fine / strengths[:, 3], dtype=np.float32)
+    return float(medians(sharp)), float(medians(strengths[:, 0] / strengths[:, 2]))
 
 
 def _strengths(pixels: FloatArray) -> FloatArray:
