@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, FloatArray, Scan, Units
 from pulmoscope.quality.filled import FilledScan, fill_missing
@@ -57,10 +59,10 @@ class SeenCt:
 
     def changed(self, change: Callable[[FloatArray], FloatArray]) -> SeenCt:
         """The same CT with other values; its lungs, and what is missing, are where they were found before."""
-        raw = replace(self.raw, pixels=change(self.raw.pixels))
+        raw = replace(self.raw, pixels=change(np.asarray(self.raw.pixels, dtype=np.float32)))
         filled = raw
         if self.scan is not self.raw:
-            filled = replace(self.scan, pixels=change(self.scan.pixels))
+            filled = replace(self.scan, pixels=change(np.asarray(self.scan.pixels, dtype=np.float32)))
         other = SeenCt(raw, replace(self.search, scan=filled), self.lungs)
         vars(other)["raw_lungs"] = self.raw_lungs  # or they would be looked for again
         return other

@@ -91,7 +91,7 @@ class _Framed:
         scan, lungs, preprocess = self.seen.scan, self.seen.lungs, self.model.bundle.preprocess
         ready = []
         for index in slices:
-            pixels = scan.pixels[index]
+            pixels = scan.plane(index)
             if scan.units is Units.HU and isinstance(preprocess, SlicePreprocess):
                 pixels = preprocess.render(pixels)
             mask = None if lungs is None else (lungs.labels[index] > 0).astype(np.float32)

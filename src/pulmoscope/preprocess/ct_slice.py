@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.limits import Limits
-from pulmoscope.core.types import BoolArray, Box, FloatArray
+from pulmoscope.core.types import BoolArray, Box, FloatArray, Voxels
 from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
 from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
 
@@ -73,7 +73,7 @@ class SlicePreprocess:
         """False: the lungs of a slice are found by grey alone, or given."""
         return False
 
-    def render(self, hu: FloatArray) -> FloatArray:
+    def render(self, hu: Voxels) -> FloatArray:
         """A slice of a volume as a picture: HU in a fixed lung window, float32 [0, 1], shape kept."""
         low = np.float32(WINDOW_LEVEL - WINDOW_WIDTH / 2)
         return np.asarray(np.clip((hu - low) / np.float32(WINDOW_WIDTH), 0, 1), dtype=np.float32)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_parts import disc, grid_size
 
 GRID_MM, SLAB_MM = 1.5, 5.0
@@ -75,12 +75,12 @@ class Densities:
 
 
 def densities(
-    hu: FloatArray, labels: Bytes, spacing_mm: Point, missing: BoolArray | None = None
+    hu: Voxels, labels: Bytes, spacing_mm: Point, missing: BoolArray | None = None
 ) -> Densities:
     """Smooth the lungs' density; what lies outside them doesn't weigh in.
 
     Args:
-        hu: float32 (slices, rows, columns), feet to head.
+        hu: float32 or int16 (slices, rows, columns), feet to head.
         labels: uint8 likewise: 0 none, 1 right, 2 left; not 0 everywhere.
         spacing_mm: (slice, row, column).
         missing: bool likewise: voxels that were not observed; they don't weigh in either.

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
 from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
@@ -63,17 +63,17 @@ class LungMask:
         return self.right_ml + self.left_ml > 0
 
 
-LungFinder = Callable[[FloatArray, Point], LungMask]
-"""Finds the lungs in HU, float32 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with spacing
+LungFinder = Callable[[Voxels, Point], LungMask]
+"""Finds the lungs in HU, float32 or int16 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with spacing
 (slice, row, column) in mm. Never raises for want of lungs: the mask is empty then. :func:`lung_mask` is one; a learned
 one takes its place wherever a ``LungFinder`` is asked for."""
 
 
-def lung_mask(hu: FloatArray, spacing_mm: Point) -> LungMask:
+def lung_mask(hu: Voxels, spacing_mm: Point) -> LungMask:
     """Find the lungs of a chest CT, dense disease in them included.
 
     Args:
-        hu: float32 (slices, rows, columns), slices from feet to head, rows to the back, columns to the patient's left.
+        hu: float32 or int16 (slices, rows, columns), slices from feet to head, rows to the back, columns to the patient's left.
         spacing_mm: (slice, row, column).
 
     Returns:
@@ -142,7 +142,7 @@ def _reduction(spacing_mm: Point) -> tuple[int, float]:
     return max(1, int(COARSE_SLICE_MM / spacing_mm[0] + 1e-6)), max(1.0, COARSE_MM / min(spacing_mm[1:]))
 
 
-def _coarse(hu: FloatArray, depth: int, factor: float) -> FloatArray:
+def _coarse(hu: Voxels, depth: int, factor: float) -> FloatArray:
     """Means of ``depth`` slices and ``factor``² pixels."""
     slices, rows, columns = hu.shape
     size = (max(1, round(columns / factor)), max(1, round(rows / factor)))
@@ -216,7 +216,7 @@ def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     return np.asarray(keep[parts])
 
 
-def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
+def _refined(labels: Bytes, hu: Voxels) -> tuple[Bytes, dict[int, int]]:
     """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
@@ -234,7 +234,7 @@ def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
             max(0, int((top - 2) * down)) : int((top + height + 2) * down) + 1,
             max(0, int((left - 2) * across)) : int((left + width + 2) * across) + 1,
         ]
-        airy = cv2.GaussianBlur(hu[index][around], (3, 3), 0) < DENSE_HU
+        airy = cv2.GaussianBlur(np.asarray(hu[index][around], dtype=np.float32), (3, 3), 0) < DENSE_HU
         lung = full[index][around]
         for label in (RIGHT, LEFT):
             weights = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))

@@ -20,7 +20,7 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_error import interval
 from pulmoscope.segment.ct_lesions import Densities, Lesions, densities, each, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
@@ -54,7 +54,7 @@ GRADE_STEPS = (25.0, 50.0, 75.0)
 
 
 def measure(
-    hu: FloatArray,
+    hu: Voxels,
     labels: Bytes,
     spacing_mm: Point,
     missing: BoolArray | None = None,
@@ -62,7 +62,7 @@ def measure(
     """Measure how much of the lungs is affected.
 
     Args:
-        hu: float32 (slices, rows, columns), feet to head.
+        hu: float32 or int16 (slices, rows, columns), feet to head.
         labels: uint8 likewise: 0 none, 1 the right lung, 2 the left.
         spacing_mm: (slice, row, column).
         missing: bool likewise: voxels that were not observed; they count neither as lung nor as lesion.

@@ -9,10 +9,10 @@ from itertools import permutations
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray, Geometry, Point
+from pulmoscope.core.types import Geometry, Point, Voxels
 
 
-def orient(pixels: FloatArray, geometry: Geometry) -> tuple[FloatArray, Geometry, bool]:
+def orient(pixels: Voxels, geometry: Geometry) -> tuple[Voxels, Geometry, bool]:
     """Bring a volume to the orientation that all scans have (LPS, slices axial).
 
     Args:

@@ -12,7 +12,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 
 PIXEL_MM = 3.0
 """A pixel of the grid is about as wide."""
@@ -122,11 +122,11 @@ class CoarseCt:
         return np.asarray(mask[:, down // 2 :: down, across // 2 :: across][:, :rows, :columns] > 0)
 
 
-def coarse(pixels: FloatArray, spacing_mm: Point) -> CoarseCt:
+def coarse(pixels: Voxels, spacing_mm: Point) -> CoarseCt:
     """A scan on the coarse grid.
 
     Args:
-        pixels: float32 (slices, rows, columns).
+        pixels: float32 or int16 (slices, rows, columns).
         spacing_mm: (slice, row, column).
     """
     _, rows, columns = pixels.shape
@@ -135,7 +135,8 @@ def coarse(pixels: FloatArray, spacing_mm: Point) -> CoarseCt:
     within = pixels[:, : rows * step, : columns * step]
     values = np.empty((len(pixels), rows, columns), dtype=np.float32)
     for index, plane in enumerate(within):
-        values[index] = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
+        exact = np.asarray(plane, dtype=np.float32)
+        values[index] = cv2.resize(exact, (columns, rows), interpolation=cv2.INTER_AREA)
     # Two of a cell's pixels that equal its mean: measured values hardly ever do.
     corner, middle = within[:, ::step, ::step], within[:, step // 2 :: step, step // 2 :: step]
     constant = (np.abs(values - corner) < _ROUNDING) & (np.abs(values - middle) < _ROUNDING)
