@@ -22,7 +22,8 @@ from pulmoscope.core.severity import (
 )
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_error import interval
-from pulmoscope.segment.ct_lesions import Densities, Lesions, densities, each, lesions
+from pulmoscope.segment.ct_density import Densities, densities, each
+from pulmoscope.segment.ct_lesions import Lesions, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 
 BAND_HU = (-950, -700, -300)
@@ -126,13 +127,14 @@ def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
     around = np.ones((3, 3), dtype=np.uint8)
 
     def place(index: int) -> None:
-        if found.mask[index].any():
+        clear, hu = found.clear[index], smooth.hu[index]
+        if clear is not None and hu is not None and found.mask[index].any():
             near = cv2.resize(
                 cv2.dilate(found.mask[index].astype(np.uint8), around), size, interpolation=cv2.INTER_NEAREST
             )
             inside = (lungs[index][smooth.box] > 0) & (near > 0)
-            inside &= cv2.resize(found.clear[index], size, interpolation=cv2.INTER_LINEAR) > found.border_hu
-            dense = cv2.resize(smooth.hu[index], size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
+            inside &= cv2.resize(smooth.whole(index, clear), size, interpolation=cv2.INTER_LINEAR) > found.border_hu
+            dense = cv2.resize(smooth.whole(index, hu), size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
             out[index][smooth.box] = np.where(inside, np.where(dense, CONSOLIDATION, GLASS), 0)
 
     each(place, len(lungs))
@@ -192,7 +194,7 @@ def _bands(
 
     def sort(index: int) -> None:
         for side, counts in histograms.items():
-            inside = smooth.hu[index][smooth.labels[index] == side]
+            inside = smooth.side(index, side)
             if len(inside):
                 bands = np.searchsorted(BAND_HU, inside, side="right")
                 counts[index] = np.bincount(bands, minlength=len(BANDS))
