@@ -15,12 +15,12 @@ from functools import partial
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
 from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
+from pulmoscope.segment.parts import numbered
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
@@ -199,7 +199,7 @@ def _extent(any_there: BoolArray | np.bool_) -> slice:
 
 def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     """One side's aerated lung: its largest connected part that is no gas, and smaller ones like it."""
-    parts, count = ndimage.label(airy)
+    parts, count = numbered(airy)
     if not count:
         return airy
     ml = np.bincount(parts.ravel())[1:] * (np.prod(voxel_mm) / 1000)
