@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -11,91 +11,88 @@ import numpy.typing as npt
 from pulmoscope.core.types import BoolArray
 
 _Numbers = npt.NDArray[np.int64]
+_Plane = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Joined:
-    """How the parts of single slices make up those of the whole mask.
-
-    Attributes:
-        first: int64 (slices + 1,): a slice's parts have the numbers from here on, the first of them 1.
-        part: int64, a slice's part → the whole one that it belongs to, from 1 on; 0 → 0.
-        sizes: int64, a whole part → its voxels; of 0, 0.
-    """
-
-    first: _Numbers
-    part: _Numbers
-    sizes: _Numbers
-
-
-def in_slice(plane: BoolArray) -> npt.NDArray[np.int32]:
+def in_slice(plane: BoolArray) -> _Plane:
     """The connected parts of one slice, numbered from 1 (neighbours share an edge)."""
     return np.asarray(cv2.connectedComponents(plane.view(np.uint8), connectivity=4)[1])
 
 
-def joined(mask: BoolArray) -> Joined:
-    """Join the parts of slices, bool (slices, rows, columns), to whole ones (neighbours share a face)."""
-    first = np.ones(len(mask) + 1, dtype=np.int64)
-    sizes: list[_Numbers] = [np.zeros(1, dtype=np.int64)]
-    pairs: list[_Numbers] = []
-    below = None
-    for index, plane in enumerate(mask):
-        labels = None
-        if plane.any():
-            count, labels, stats, _ = cv2.connectedComponentsWithStats(plane.view(np.uint8), connectivity=4)
-            sizes.append(stats[1:, cv2.CC_STAT_AREA].astype(np.int64))
-            if below is not None:
-                both = mask[index - 1] & plane
-                keys = np.unique(below[both].astype(np.int64) * count + labels[both])
-                pairs.append(np.stack((keys // count + first[index - 1], keys % count + first[index]), 1) - 1)
-        first[index + 1] = first[index] + (0 if labels is None else count - 1)
-        below = labels
-    roots = _roots(int(first[-1]), np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64))
-    part = np.unique(roots, return_inverse=True)[1]
-    return Joined(first, part, np.bincount(part, weights=np.concatenate(sizes)).astype(np.int64))
-
-
-def _roots(count: int, pairs: _Numbers) -> _Numbers:
-    """Of each of so many numbers the lowest that pairs lead to (union and find, each with the lower as its parent)."""
-    parent = list(range(count))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
-
-    for one, other in pairs.tolist():
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return np.array([root(number) for number in range(count)], dtype=np.int64)
-
-
 def numbered(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:
-    """The connected parts, numbered from 1, int32 (slices, rows, columns); and how many there are."""
-    whole = joined(mask)
-    parts = np.zeros(mask.shape, dtype=np.int32)
-    for index, plane in enumerate(mask):
-        if whole.first[index + 1] > whole.first[index]:
-            parts[index] = _lookup(whole, index).astype(np.int32)[in_slice(plane)]
-    return parts, len(whole.sizes) - 1
+    """The connected parts of a mask, bool (slices, rows, columns), numbered from 1 (neighbours share a face).
+
+    Returns:
+        int32 (slices, rows, columns), and how many parts there are.
+    """
+    join, parts = _Join(), np.zeros(mask.shape, dtype=np.int32)
+    for index, first, labels in join.slices(mask):
+        np.add(labels, first, out=parts[index], where=mask[index])
+    part = join.parts()
+    return part.astype(np.int32)[parts], int(part.max())
 
 
 def large(mask: BoolArray, least: float) -> BoolArray:
-    """The connected parts of at least so many voxels; no more memory than the mask has."""
-    whole = joined(mask)
-    keep = whole.sizes >= least
+    """The connected parts of at least so many voxels; takes no more memory than the mask does."""
+    join, sizes = _Join(), [np.zeros(1, dtype=np.int64)]
+    firsts: dict[int, tuple[int, int]] = {}
+    for index, first, labels in join.slices(mask):
+        sizes.append(np.bincount(labels.ravel())[1:])
+        firsts[index] = first, len(sizes[-1])
+    part = join.parts()
+    keep = np.bincount(part, weights=np.concatenate(sizes)) >= least
     keep[0] = False
     kept = np.zeros(mask.shape, dtype=np.bool_)
-    for index, plane in enumerate(mask):
-        wanted = keep[_lookup(whole, index)]
+    for index, (first, count) in firsts.items():
+        wanted = keep[part[first : first + count + 1]]
+        wanted[0] = False
         if wanted[1:].all():
-            kept[index] = plane
+            kept[index] = mask[index]
         elif wanted.any():
-            kept[index] = wanted[in_slice(plane)]
+            kept[index] = wanted[in_slice(mask[index])]
     return kept
 
 
-def _lookup(whole: Joined, index: int) -> _Numbers:
-    """A slice's part → the whole one; 0 → 0."""
-    own = whole.part[whole.first[index] : whole.first[index + 1]]
-    return np.concatenate((np.zeros(1, dtype=np.int64), own))
+class _Join:
+    """Which parts of single slices belong together; all slices' parts are numbered one after the other, from 1.
+
+    Attributes:
+        parent: of each number one that it belongs to, never a higher one (union and find); 0 is no part.
+    """
+
+    def __init__(self) -> None:
+        self.parent = [0]
+
+    def slices(self, mask: BoolArray) -> Iterator[tuple[int, int, _Plane]]:
+        """Of every slice that has any: its index, the number before its first part, and its parts by themselves."""
+        below: tuple[int, int, _Plane] | None = None
+        for index, plane in enumerate(mask):
+            if not plane.any():
+                continue
+            count, labels = cv2.connectedComponents(plane.view(np.uint8), connectivity=4)
+            first = len(self.parent) - 1
+            self.parent.extend(range(first + 1, first + count))
+            if below is not None and below[0] == index - 1:
+                both = mask[index - 1] & plane
+                self._join(below[1] + below[2][both].astype(np.int64), first + labels[both].astype(np.int64))
+            below = index, first, labels
+            yield below
+
+    def parts(self) -> _Numbers:
+        """Of each number the part that it belongs to, numbered from 1; 0 → 0."""
+        roots = np.array([self._root(number) for number in range(len(self.parent))], dtype=np.int64)
+        return np.asarray(np.unique(roots, return_inverse=True)[1], dtype=np.int64)
+
+    def _join(self, ones: _Numbers, others: _Numbers) -> None:
+        """Join two numbers each, of pixels in order: neighbours mostly are the same two."""
+        changes = np.flatnonzero((np.diff(ones) != 0) | (np.diff(others) != 0)) + 1
+        at = np.concatenate(([0], changes)) if len(ones) else changes
+        for one, other in set(zip(ones[at].tolist(), others[at].tolist(), strict=True)):
+            low, high = sorted((self._root(one), self._root(other)))
+            self.parent[high] = low
+
+    def _root(self, number: int) -> int:
+        parent = self.parent
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
