@@ -91,10 +91,10 @@ class _Framed:
         scan, lungs, preprocess = self.seen.scan, self.seen.lungs, self.model.bundle.preprocess
         ready = []
         for index in slices:
-            pixels = scan.plane(index)
+            pixels = scan.pixels[index]
             if scan.units is Units.HU and isinstance(preprocess, SlicePreprocess):
                 pixels = preprocess.render(pixels)
-            mask = None if lungs is None else (lungs.labels[index] > 0).astype(np.float32)
+            mask = None if lungs is None else lungs.labels[index] > 0
             prepared = self.model.prepare(pixels, mask)
             if prepared.framed.lungs_found:
                 ready.append((index, prepared))

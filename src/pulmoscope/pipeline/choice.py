@@ -94,10 +94,11 @@ class Models:
         with self._lock:
             begun, self._expecting = self._expecting, True
         if not begun:
-            for load in (self._load_for_ct, _import_for_ct):
-                threading.Thread(target=load, name="for-ct", daemon=True).start()
+            threading.Thread(target=self._load_for_ct, name="for-ct", daemon=True).start()
 
     def _load_for_ct(self) -> None:
+        importlib.import_module("pulmoscope.segment.ct_lungs")  # with scipy, half a second
+        compile_page(ct_page.TEMPLATE)
         if self._only is None:
             with suppress(PulmoscopeError):  # :meth:`of` tells it
                 self._built_in(Modality.CT)
@@ -113,9 +114,3 @@ class Models:
         """Name, version, sha256 and modality of each model that read something, or was asked for."""
         models = [self._only] if self._only is not None else list(self._used.values())
         return [{**model.identity, "modality": model.bundle.modality} for model in models]
-
-
-def _import_for_ct() -> None:
-    for module in ("ct_lungs", "ct_severity"):
-        importlib.import_module(f"pulmoscope.segment.{module}")
-    compile_page(ct_page.TEMPLATE)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment import filters
-from pulmoscope.segment.parts import numbered
+from pulmoscope.segment.parts import areas_in_slice, numbered
 
 Millimetres = npt.NDArray[np.floating[Any]]
 
@@ -63,9 +63,8 @@ def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Poin
     lumen = airy[strip] & (coarse[strip] < LUMEN_HU)
     seeds = np.zeros(lumen.shape, dtype=bool)
     for index in np.flatnonzero(lumen.any(axis=(1, 2))):
-        _, parts, stats, _ = cv2.connectedComponentsWithStats(airy[index].astype(np.uint8), connectivity=4)
-        inside = np.bincount(parts[:, strip[2]][lumen[index]], minlength=len(stats))
-        area = stats[:, cv2.CC_STAT_AREA]
+        parts, area = areas_in_slice(airy[index])
+        inside = np.bincount(parts[:, strip[2]][lumen[index]], minlength=len(area))
         size_mm2 = area * row_mm * column_mm
         seed = (size_mm2 > 30) & (size_mm2 < 1200) & (inside > area / 4)
         seeds[index] = seed[parts[:, strip[2]]]
@@ -134,9 +133,9 @@ def closed(lung: BoolArray, voxel_mm: Point) -> BoolArray:
         if plane.any():
             padded = cv2.copyMakeBorder(plane.astype(np.uint8), room, room, room, room, cv2.BORDER_CONSTANT)
             whole = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(width))
-            _, holes, stats, _ = cv2.connectedComponentsWithStats(1 - whole, connectivity=4)
+            holes, areas = areas_in_slice(1 - whole)
             small = HOLE_MM2[int(index >= above)] / (voxel_mm[1] * voxel_mm[2])
-            whole[(stats[:, cv2.CC_STAT_AREA] < small)[holes]] = 1
+            whole[(areas < small)[holes]] = 1
             out[index] = whole[room:-room, room:-room] > 0
     return out
 
@@ -160,9 +159,9 @@ def without_domes(lung: BoolArray, airy: BoolArray, voxel_mm: Point) -> BoolArra
         below = ~out[index - 1]
         if not (dense.any() and lung[index - 1].any()):
             continue
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(dense, connectivity=4)
-        for part in range(1, count):
-            if stats[part, cv2.CC_STAT_AREA] * voxel_mm[1] * voxel_mm[2] < TIP_MM2:
+        parts, areas = areas_in_slice(dense)
+        for part in range(1, len(areas)):
+            if areas[part] * voxel_mm[1] * voxel_mm[2] < TIP_MM2:
                 continue
             here = parts == part
             around = cv2.dilate(here.astype(np.uint8), disc(3)) > 0

@@ -20,7 +20,7 @@ from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
 from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
-from pulmoscope.segment.parts import numbered
+from pulmoscope.segment.parts import areas_in_slice, numbered
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
@@ -119,9 +119,9 @@ def _cut_lungs(blurred: FloatArray, tissue: Bytes, padded: BoolArray) -> Bytes:
         return cut  # the whole body is seen
     within = cv2.fillConvexPoly(np.zeros_like(tissue), hull, 1)
     air = ((tissue == 0) & ~padded).astype(np.uint8)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(air, connectivity=4)
-    for part in range(1, count):
-        if stats[part, cv2.CC_STAT_AREA] > 0.004 * tissue.size:
+    parts, areas = areas_in_slice(air)
+    for part in range(1, len(areas)):
+        if areas[part] > 0.004 * tissue.size:
             here = parts == part
             if within[here].mean() > 0.8 and np.median(blurred[here]) > OPEN_AIR_HU:
                 cut[here] = 1

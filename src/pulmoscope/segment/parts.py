@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray
+from pulmoscope.core.types import BoolArray, Bytes
 
 _Numbers = npt.NDArray[np.int64]
 _Plane = npt.NDArray[np.int32]
@@ -17,6 +17,12 @@ _Plane = npt.NDArray[np.int32]
 def in_slice(plane: BoolArray) -> _Plane:
     """The connected parts of one slice, numbered from 1 (neighbours share an edge)."""
     return np.asarray(cv2.connectedComponents(plane.view(np.uint8), connectivity=4)[1])
+
+
+def areas_in_slice(plane: BoolArray | Bytes) -> tuple[_Plane, _Numbers]:
+    """The same, of bool or 0 and 1; and how many pixels each has, 0 (none of them) included."""
+    count, labels = cv2.connectedComponents(plane.view(np.uint8), connectivity=4)
+    return labels, np.bincount(labels.ravel(), minlength=count)
 
 
 def numbered(mask: BoolArray) -> tuple[npt.NDArray[np.int32], int]:

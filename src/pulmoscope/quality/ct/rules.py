@@ -56,7 +56,8 @@ def lung_fractions(lungs: Labels) -> npt.NDArray[np.float64]:
 
 def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    right, left = (float(np.count_nonzero(lungs == side)) * voxel_ml for side in (1, 2))
+    counts = (sum(int(np.count_nonzero(plane == side)) for plane in lungs) for side in (1, 2))
+    right, left = (float(count) * voxel_ml for count in counts)
     if right + left < LEAST_ML:
         finding = f"the scan shows {right + left:.0f} ml of lung"
         yield Flag("no-lungs", FlagLevel.REFUSE, finding, f"at least {LEAST_ML} ml in a chest CT")
