@@ -20,9 +20,9 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
-from pulmoscope.segment.ct_error import interval
+from pulmoscope.core.types import BoolArray, Bytes, Point, Voxels
 from pulmoscope.segment.ct_density import Densities, densities, each
+from pulmoscope.segment.ct_error import interval
 from pulmoscope.segment.ct_lesions import Lesions, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
 

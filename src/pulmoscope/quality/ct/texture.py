@@ -55,12 +55,14 @@ def texture_flags(pixels: Voxels, spacing_mm: Point, ct: CoarseCt) -> Iterator[F
 
 def noise_slices(ct: CoarseCt) -> list[int]:
     """The slices whose neighbouring pixels have nothing in common."""
-    values = np.clip(ct.values, -1100, 400)
-    one, other = (part.reshape(len(values), -1) for part in (values[:, :, 1:], values[:, :, :-1]))
-    one, other = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
-    lengths = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
-    like = (one * other).sum(axis=1)
-    return [int(index) for index in np.flatnonzero((lengths > 0) & (like < LEAST_LIKE * lengths))]
+    found = []
+    for index, plane in enumerate(ct.values):
+        values = np.clip(plane, -1100, 400)
+        one, other = (part.ravel() - part.mean() for part in (values[:, 1:], values[:, :-1]))
+        length = np.sqrt(np.square(one).sum() * np.square(other).sum())
+        if length > 0 and (one * other).sum() < LEAST_LIKE * length:
+            found.append(index)
+    return found
 
 
 def noise_hu(pixels: Voxels, ct: CoarseCt, looked_at: Sequence[int]) -> float | None:
