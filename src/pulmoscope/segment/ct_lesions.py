@@ -67,39 +67,40 @@ class Lesions:
 def lesions(densities: Densities) -> Lesions:
     """Find the lesions."""
     border = border_hu(densities)
-    lung = densities.labels > 0
-    seeds, aerated = np.zeros_like(lung), np.zeros_like(lung)
-    clear: list[FloatArray | None] = [None] * len(lung)
+    seeds, aerated = (np.zeros(densities.labels.shape, dtype=bool) for _ in range(2))
+    clear: list[FloatArray | None] = [None] * len(seeds)
     thick, reach = _disc(THICK_MM, densities.voxel_mm), _disc(2 * REACH_MM + GRID_MM, densities.voxel_mm)
 
     def seed(index: int) -> None:
         hu, at = densities.hu[index], densities.at[index]
         if hu is None:
             return
-        without = _without_vessels(densities, hu, index)
-        inside = np.where(lung[index][at], without, np.float32(-1000))
-        aerated[index][at] = lung[index][at] & (without < CLEAR_HU)
+        lung, without = densities.labels[index][at] > 0, _without_vessels(densities, hu, index)
+        aerated[index][at] = lung & (without < CLEAR_HU)
+        inside = np.where(lung, without, np.float32(-1000))
         seeds[index][at] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, thick) > border + SURE_HU
         clear[index] = without if seeds[index].any() else None
 
-    each(seed, len(lung))
-    blurred = _diaphragm(densities, aerated)
-    voxel_ml = np.prod(densities.voxel_mm) / 1000
-    seeds = large(seeds & ~blurred, LEAST_ML / voxel_ml)
-    kept = aerated  # of no more use, and as large
-    kept[:] = False
+    def clear_of_diaphragm(index: int) -> None:
+        if seeds[index].any():
+            seeds[index] &= ~_diaphragm(densities, aerated, index)
 
     def regrow(index: int) -> None:
+        """Seeds become lesions, in their place: of a thousand slices every mask takes some 40 MB."""
         without, at = clear[index], densities.at[index]
         if without is None or not seeds[index].any():
             clear[index] = None
             return
         near = cv2.dilate(seeds[index][at].view(np.uint8), reach) > 0
-        wanted = (without > border) & lung[index][at] & near & ~blurred[index][at]
-        kept[index][at] = _touching(wanted, seeds[index][at])
+        wanted = (without > border) & (densities.labels[index][at] > 0) & near
+        wanted &= ~_diaphragm(densities, aerated, index)[at]
+        seeds[index][at] = _touching(wanted, seeds[index][at])
 
-    each(regrow, len(lung))
-    return Lesions(kept, clear, border)
+    each(seed, len(seeds))
+    each(clear_of_diaphragm, len(seeds))
+    seeds = large(seeds, LEAST_ML / (np.prod(densities.voxel_mm) / 1000))
+    each(regrow, len(seeds))
+    return Lesions(seeds, clear, border)
 
 
 def border_hu(densities: Densities) -> float:
@@ -150,16 +151,12 @@ def _narrow(plane: FloatArray, voxel_mm: Point, vessel_mm: float, mass_mm: float
     return np.asarray(narrow)
 
 
-def _diaphragm(densities: Densities, aerated: BoolArray) -> BoolArray:
+def _diaphragm(densities: Densities, aerated: BoolArray, index: int) -> BoolArray:
     """Where a voxel is partly diaphragm: none of the lung is just below it, and lung full of air just above."""
     steps = max(1, round(DOME_MM / densities.voxel_mm[0]))
-    outside = densities.outside
-    below, above = np.zeros_like(outside), np.zeros_like(outside)
-    for step in range(1, min(steps, len(outside) - 1) + 1):
-        below[step:] |= outside[:-step]
-        above[:-step] |= aerated[step:]
-    below &= above
-    return below
+    below = densities.outside[max(0, index - steps) : index].any(axis=0)
+    above = aerated[index + 1 : index + 1 + steps].any(axis=0)
+    return np.asarray(below & above)
 
 
 def _disc(mm: float, voxel_mm: Point) -> Bytes:

@@ -64,16 +64,17 @@ class LungMask:
 
 
 LungFinder = Callable[[Voxels, Point], LungMask]
-"""Finds the lungs in HU, float32 or int16 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with spacing
-(slice, row, column) in mm. Never raises for want of lungs: the mask is empty then. :func:`lung_mask` is one; a learned
-one takes its place wherever a ``LungFinder`` is asked for."""
+"""Finds the lungs in HU, float32 or int16 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with
+spacing (slice, row, column) in mm. Never raises for want of lungs: the mask is empty then. :func:`lung_mask` is one; a
+learned one takes its place wherever a ``LungFinder`` is asked for."""
 
 
 def lung_mask(hu: Voxels, spacing_mm: Point) -> LungMask:
     """Find the lungs of a chest CT, dense disease in them included.
 
     Args:
-        hu: float32 or int16 (slices, rows, columns), slices from feet to head, rows to the back, columns to the patient's left.
+        hu: float32 or int16 (slices, rows, columns), slices from feet to head, rows to the back, columns to the
+            patient's left.
         spacing_mm: (slice, row, column).
 
     Returns:

@@ -135,7 +135,8 @@ def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
             inside = (lungs[index][smooth.box] > 0) & (near > 0)
             inside &= cv2.resize(smooth.whole(index, clear), size, interpolation=cv2.INTER_LINEAR) > found.border_hu
             dense = cv2.resize(smooth.whole(index, hu), size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
-            out[index][smooth.box] = np.where(inside, np.where(dense, CONSOLIDATION, GLASS), 0)
+            part = out[index][smooth.box]  # written only where there is something: the rest takes no memory
+            part[inside] = np.where(dense[inside], CONSOLIDATION, GLASS)
 
     each(place, len(lungs))
     return out
