@@ -47,7 +47,9 @@ def test_lungs_lesions_and_flags(exact: np.ndarray) -> None:
 def test_missing_data_whose_steps_16_bits_do_not_hold(exact: np.ndarray) -> None:
     damaged = exact.copy()
     rows, columns = damaged.shape[1:]
-    damaged[5, rows // 2 - rows // 8 : rows // 2 + rows // 8, columns // 2 - columns // 8 : columns // 2] = 32767
+    damaged[5, rows // 2 - rows // 8 : rows // 2 + rows // 8, columns // 2 - columns // 8 : columns // 2] = (
+        32767
+    )
     expected, found = (find_missing(hu, SPACING_MM) for hu in (damaged, damaged.astype(np.int16)))
     assert expected.slices == (5,)
     assert found.kinds == expected.kinds

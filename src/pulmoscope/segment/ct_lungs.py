@@ -16,6 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 
+from pulmoscope.core.sparse import sparse_zeros
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
@@ -221,7 +222,7 @@ def _refined(labels: Bytes, hu: Voxels) -> tuple[Bytes, dict[int, int]]:
     """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
-    full = np.zeros(hu.shape, dtype=np.uint8)
+    full = sparse_zeros(hu.shape)
 
     def refine(index: int) -> tuple[int, int]:
         at = min(max((index + 0.5) / depth - 0.5, 0), len(labels) - 1)  # between the middles of coarse slices

@@ -20,6 +20,7 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
+from pulmoscope.core.sparse import sparse_zeros
 from pulmoscope.core.types import BoolArray, Bytes, Point, Voxels
 from pulmoscope.segment.ct_density import Densities, densities, each
 from pulmoscope.segment.ct_error import interval
@@ -121,7 +122,7 @@ def region_score(percent: float) -> int:
 
 def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
     """The lesions on the scan's own grid: uint8, 0 none, 1 ground glass, 2 consolidation."""
-    out = np.zeros(lungs.shape, dtype=np.uint8)
+    out = sparse_zeros(lungs.shape)
     rows, columns = smooth.box
     size = (columns.stop - columns.start, rows.stop - rows.start)
     around = np.ones((3, 3), dtype=np.uint8)
@@ -133,7 +134,9 @@ def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
                 cv2.dilate(found.mask[index].astype(np.uint8), around), size, interpolation=cv2.INTER_NEAREST
             )
             inside = (lungs[index][smooth.box] > 0) & (near > 0)
-            inside &= cv2.resize(smooth.whole(index, clear), size, interpolation=cv2.INTER_LINEAR) > found.border_hu
+            inside &= (
+                cv2.resize(smooth.whole(index, clear), size, interpolation=cv2.INTER_LINEAR) > found.border_hu
+            )
             dense = cv2.resize(smooth.whole(index, hu), size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
             part = out[index][smooth.box]  # written only where there is something: the rest takes no memory
             part[inside] = np.where(dense[inside], CONSOLIDATION, GLASS)

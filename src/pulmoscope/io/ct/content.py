@@ -82,7 +82,9 @@ def strangers(volume: Voxels, known: set[int]) -> tuple[list[int], int]:
 def _small(pixels: Voxels) -> FloatArray:
     """A slice as a vector of mean 0 and length 1; all 0 where it is constant."""
     size = (min(SAMPLED, pixels.shape[1]), min(SAMPLED, pixels.shape[0]))
-    shrunk = cv2.resize(np.clip(pixels, -1000, 400).astype(np.float32), size, interpolation=cv2.INTER_AREA).ravel()
+    shrunk = cv2.resize(
+        np.clip(pixels, -1000, 400).astype(np.float32), size, interpolation=cv2.INTER_AREA
+    ).ravel()
     shrunk = shrunk - shrunk.mean()
     length = float(np.linalg.norm(shrunk))
     return np.asarray(shrunk / length if length > 0 else shrunk, dtype=np.float32)

@@ -53,9 +53,7 @@ _LEAST, _MOST = -(2**15), 2**15 - 1
 """That int16 holds."""
 
 
-def decode_file(
-    data: bytes, slices: Sequence[tuple[Voxels, SliceHeader]]
-) -> list[UnreadableError | None]:
+def decode_file(data: bytes, slices: Sequence[tuple[Voxels, SliceHeader]]) -> list[UnreadableError | None]:
     """Decode slices of one file, and put the HU of each into its target, float32 or int16 (rows, columns).
 
     HU = stored value x RescaleSlope + RescaleIntercept (PS3.3 C.11.1.1.2).

@@ -57,9 +57,7 @@ def read_volume(entry: Entry) -> Scan:
     )
 
 
-def oriented_volume(
-    name: str, data: bytes, most: int | None = None
-) -> tuple[Voxels, Geometry, list[Flag]]:
+def oriented_volume(name: str, data: bytes, most: int | None = None) -> tuple[Voxels, Geometry, list[Flag]]:
     """The voxels of a volume, whatever they mean, turned as all scans are; where they lie; and what its header says.
 
     Args:
