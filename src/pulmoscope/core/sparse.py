@@ -19,5 +19,7 @@ def sparse_zeros(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     size = math.prod(shape)
     if sys.platform != "linux" or not size:
         return np.zeros(shape, dtype=np.uint8)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones fill as they are read
+    pages = mmap.mmap(
+        -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )  # shared ones fill as they are read
     return np.frombuffer(pages, np.uint8, size).reshape(shape)

@@ -15,7 +15,7 @@ from pulmoscope.core.types import BoolArray, FloatArray, Scan, Units
 from pulmoscope.quality.filled import FilledScan, fill_missing
 from pulmoscope.segment.lungs import lungs_of
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 

@@ -19,7 +19,7 @@ from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units
 from pulmoscope.preprocess.framing import lung_square, resample, windowed
 from pulmoscope.segment.lungs import lungs_of
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 

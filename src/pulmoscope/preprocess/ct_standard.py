@@ -18,7 +18,7 @@ from pulmoscope.core.limits import Limits
 from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point, Voxels
 from pulmoscope.preprocess.framing import lung_square, resample, windowed
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 VERSION = 2

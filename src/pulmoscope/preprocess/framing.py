@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pulmoscope.core.types import Box, Bytes, FloatArray, Voxels
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 FADE = 0.006
