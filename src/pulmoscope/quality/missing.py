@@ -10,6 +10,7 @@ here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def find_missing(hu: Voxels, spacing_mm: Point) -> Missing:
     mask = np.zeros(hu.shape, dtype=np.bool_)
     kinds: list[tuple[str, ...]] = [()] * len(hu)
     body, lost = np.zeros(len(hu), dtype=np.int64), np.zeros(len(hu), dtype=np.int64)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         looks = list(threads.map(lambda plane: _look(plane, spacing_mm, sizes), hu))
         doubtful = _doubtful(looks, hu, sizes, threads)
         bodies = _bodies(looks, doubtful)

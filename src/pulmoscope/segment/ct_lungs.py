@@ -8,6 +8,7 @@ the bowel do not. Who finds lungs in another way writes a :data:`LungFinder`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def _coarse(hu: Voxels, depth: int, factor: float) -> FloatArray:
 def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         body = np.stack(list(threads.map(partial(_body, thickness=max(3, round(8 / voxel_mm[1]))), coarse)))
     if not body.any():
         return labels
@@ -244,6 +245,6 @@ def _refined(labels: Bytes, hu: Voxels) -> tuple[Bytes, dict[int, int]]:
             lung[(weight > 190) | ((weight > 50) & airy)] = label
         return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         right, left = zip(*threads.map(refine, range(slices)), strict=True)
     return full, {RIGHT: sum(right), LEFT: sum(left)}
