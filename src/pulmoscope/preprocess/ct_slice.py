@@ -172,7 +172,7 @@ def opened(image: FloatArray, diameter: float) -> FloatArray:
 
 def _as_mask(lungs: FloatArray | BoolArray, rows: int, columns: int) -> BoolArray | None:
     """A lung mask as large as the picture; None where it is empty."""
-    mask: BoolArray = lungs if lungs.dtype == np.bool_ else np.asarray(lungs > 0.5)
+    mask = np.asarray(lungs if lungs.dtype == np.bool_ else lungs > 0.5, dtype=np.bool_)
     if mask.shape != (rows, columns):
         mask = cv2.resize(mask.view(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
     return np.asarray(mask) if mask.any() else None

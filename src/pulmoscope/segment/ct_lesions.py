@@ -98,7 +98,7 @@ def lesions(densities: Densities) -> Lesions:
 
     each(seed, len(seeds))
     each(clear_of_diaphragm, len(seeds))
-    seeds = large(seeds, LEAST_ML / (np.prod(densities.voxel_mm) / 1000))
+    seeds = large(seeds, LEAST_ML / float(np.prod(densities.voxel_mm) / 1000))
     each(regrow, len(seeds))
     return Lesions(seeds, clear, border)
 

@@ -37,7 +37,8 @@ def read_mask(path: Path, scan: Scan) -> BoolArray:
         UnsuitableError: it is not in the scan's voxels, or its values are no labels.
     """
     if path.is_dir():
-        values, geometry = _pictures(path, scan), None
+        values: Voxels = _pictures(path, scan)
+        geometry = None
     else:
         data = Entry(str(path), "", path).read_bytes()
         # A mask packs far better than an image: it may hold the scan's voxels as the widest numbers, and a header.

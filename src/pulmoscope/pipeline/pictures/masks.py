@@ -59,5 +59,5 @@ def nifti(mask: npt.NDArray[np.uint8], spacing_mm: Point, geometry: Geometry | N
         *(0, _SCANNER, *affine.ravel(), b"n+1"),
     )
     packer = zlib.compressobj(wbits=_GZIP, strategy=zlib.Z_RLE)
-    parts = [packer.compress(header), *(packer.compress(np.ascontiguousarray(plane)) for plane in mask)]
+    parts = [packer.compress(header), *(packer.compress(plane.tobytes()) for plane in mask)]
     return b"".join((*parts, packer.flush()))

@@ -49,7 +49,7 @@ def check(scan: Scan, lungs: Labels | None) -> Quality:
 
 def lung_fractions(lungs: Labels) -> npt.NDArray[np.float64]:
     """Of each slice's pixels, the fraction that is lung; float64 (slices,)."""
-    return _areas(lungs) / (lungs.shape[1] * lungs.shape[2])
+    return np.asarray(_areas(lungs) / (lungs.shape[1] * lungs.shape[2]), dtype=np.float64)
 
 
 def _areas(lungs: Labels) -> npt.NDArray[np.float64]:
