@@ -40,8 +40,10 @@ def test_a_drawn_series_is_what_simpleitk_reads(tmp_path: Path) -> None:
     agrees(scan, by_simpleitk(tmp_path))
     np.testing.assert_array_equal(scan.pixels, hu)
     assert (scan.modality, scan.units, scan.remarks) == (Modality.CT, Units.HU, ())
-    assert scan.pixels.dtype == np.float32
+    assert scan.pixels.dtype == np.int16
     assert scan.pixels.flags.c_contiguous
+    np.testing.assert_array_equal(scan.plane(2), hu[2])
+    assert scan.plane(2).dtype == np.float32
     assert [file.path for file in scan.files] == [str(path) for path in paths]
     assert scan.files[3].sha256 == hashlib.sha256(paths[3].read_bytes()).hexdigest()
 
@@ -52,7 +54,24 @@ def test_a_rescale_that_is_not_whole(tmp_path: Path) -> None:
     for dataset in datasets:
         dataset.PixelData = (2 * (np.frombuffer(dataset.PixelData, "<u2"))).astype("<u2").tobytes()
     write_slices(tmp_path, datasets)
-    np.testing.assert_array_equal(read_scan(tmp_path).pixels, hu - np.float32(0.25))
+    scan = read_scan(tmp_path)
+    np.testing.assert_array_equal(scan.pixels, hu - np.float32(0.25))
+    assert scan.pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (-1.0, 100.0), (3.0, -1024.0)])
+def test_whole_numbers_that_16_bits_do_not_hold_are_told_as_they_are(
+    slope: float, intercept: float, tmp_path: Path
+) -> None:
+    datasets = slice_datasets(drawn_hu(12), bits=16, RescaleSlope=slope, RescaleIntercept=intercept)
+    stored = np.frombuffer(datasets[5].PixelData, "<u2").copy()
+    stored[0] = 60_000
+    datasets[5].PixelData = stored.tobytes()
+    write_slices(tmp_path, datasets)
+    beyond = f"{slope * 60_000 + intercept:.4g}"
+    with refused(UnsuitableError, "not-hu") as caught:
+        read_scan(tmp_path)
+    assert beyond in caught.value.finding
 
 
 REAL = ["COVID/P001", "CAP/cap001", "Normal/normal001"]

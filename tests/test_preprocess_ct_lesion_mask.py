@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from pulmoscope.core.types import FloatArray, Point
-from pulmoscope.segment.ct_lesions import densities, lesions
+from pulmoscope.segment.ct_density import densities
+from pulmoscope.segment.ct_lesions import lesions
 
 MM: Point = (4.0, 1.5, 1.5)
 Labels = npt.NDArray[np.uint8]

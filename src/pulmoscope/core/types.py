@@ -18,6 +18,8 @@ from pulmoscope.core.values import LinkedValues
 from pulmoscope.core.xray_severity import XraySeverity
 
 FloatArray = npt.NDArray[np.float32]
+Voxels = npt.NDArray[np.float32] | npt.NDArray[np.int16]
+"""A scan's values. HU are whole numbers nearly always: a CT of them takes half as much memory as int16."""
 BoolArray = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Point = tuple[float, float, float]
@@ -166,8 +168,9 @@ class Scan:
     Attributes:
         name: a file-system-safe name, by its content unless the user chose one; unique among the inputs of one run.
         modality: CT or X-ray.
-        pixels: float32 (slices, rows, columns); an X-ray has one slice, in [0, 1], air dark, upright; a CT's slices
-            run from the feet to the head, their rows to the back, their columns to the patient's left.
+        pixels: float32 (slices, rows, columns), int16 for a CT whose HU are all whole numbers; an X-ray has one
+            slice, in [0, 1], air dark, upright; a CT's slices run from the feet to the head, their rows to the back,
+            their columns to the patient's left.
         files: the files that the pixels came from, in slice order.
         spacing_mm: (slice, row, column) distance, or None where the file does not say.
         units: what the numbers mean.
@@ -181,7 +184,7 @@ class Scan:
 
     name: str
     modality: Modality
-    pixels: FloatArray
+    pixels: Voxels
     files: tuple[SourceFile, ...]
     spacing_mm: Point | None = None
     units: Units = Units.GREY
@@ -190,6 +193,10 @@ class Scan:
     view: str | None = None
     remarks: tuple[Flag, ...] = ()
     facts: Facts | None = None
+
+    def plane(self, index: int) -> FloatArray:
+        """One slice, float32 (rows, columns): what arithmetic needs, as int16 would overflow."""
+        return np.asarray(self.pixels[index], dtype=np.float32)
 
     @property
     def source(self) -> str:

@@ -52,7 +52,9 @@ def infer(seen: SeenCt, model: Model, *, measure: bool = True) -> CtResult:
     """
     bundle = model.bundle
     wanted = measure or any(grade_number(name) is not None for name in bundle.classes)
-    with ThreadPoolExecutor(2) as aside:
+    with ThreadPoolExecutor(
+        1
+    ) as aside:  # one after the other: both at once would take more memory, and no less time
         checked = aside.submit(ct_quality, seen.scan, seen.lungs, bundle.training_data.get("sources", ()))
         measuring = aside.submit(measured, seen.scan, seen.lungs, seen.missing) if wanted else None
         reading = Reading.of(seen, model)

@@ -25,7 +25,7 @@ from pulmoscope.report.html import percent
 from pulmoscope.runtime.bundle import Bundle, Conformal, Thresholds
 from pulmoscope.runtime.model import Outputs
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 

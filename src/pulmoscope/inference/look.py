@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, FloatArray, Scan, Units
 from pulmoscope.quality.filled import FilledScan, fill_missing
 from pulmoscope.segment.lungs import lungs_of
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 
@@ -57,10 +60,10 @@ class SeenCt:
 
     def changed(self, change: Callable[[FloatArray], FloatArray]) -> SeenCt:
         """The same CT with other values; its lungs, and what is missing, are where they were found before."""
-        raw = replace(self.raw, pixels=change(self.raw.pixels))
+        raw = replace(self.raw, pixels=change(np.asarray(self.raw.pixels, dtype=np.float32)))
         filled = raw
         if self.scan is not self.raw:
-            filled = replace(self.scan, pixels=change(self.scan.pixels))
+            filled = replace(self.scan, pixels=change(np.asarray(self.scan.pixels, dtype=np.float32)))
         other = SeenCt(raw, replace(self.search, scan=filled), self.lungs)
         vars(other)["raw_lungs"] = self.raw_lungs  # or they would be looked for again
         return other
@@ -87,5 +90,9 @@ def look_at(scan: Scan) -> SeenCt:
     Raises:
         UnsuitableError: nothing was measured.
     """
-    search = fill_missing(scan)
-    return SeenCt(scan, search, lungs_of(search.scan))
+    with ThreadPoolExecutor(1) as aside:
+        # Nothing is missing nearly always: then these are the lungs. Both leave a core idle in places.
+        found = aside.submit(lungs_of, scan)
+        search = fill_missing(scan)
+        lungs = found.result()
+    return SeenCt(scan, search, lungs if search.missing is None else lungs_of(search.scan))

@@ -12,7 +12,7 @@ from pulmoscope.core.severity import GRADES, SeverityMasks, SeverityMeasure, gra
 from pulmoscope.core.types import Decision, Prediction, Quality, Scan
 from pulmoscope.quality.ct.rules import LEAST_ML
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 Measured = tuple[SeverityMeasure, SeverityMasks]

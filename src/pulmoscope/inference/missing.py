@@ -11,7 +11,7 @@ from pulmoscope.core.types import NOT_FILLED, Flag, FlagLevel, Imputed
 from pulmoscope.quality.filled import FilledScan
 from pulmoscope.quality.imputation import FILLS
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 MOST_OF_BODY = 0.1

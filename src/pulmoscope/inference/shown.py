@@ -94,7 +94,7 @@ class _Framed:
             pixels = scan.pixels[index]
             if scan.units is Units.HU and isinstance(preprocess, SlicePreprocess):
                 pixels = preprocess.render(pixels)
-            mask = None if lungs is None else (lungs.labels[index] > 0).astype(np.float32)
+            mask = None if lungs is None else lungs.labels[index] > 0
             prepared = self.model.prepare(pixels, mask)
             if prepared.framed.lungs_found:
                 ready.append((index, prepared))

@@ -99,7 +99,7 @@ class Models:
 
     def _load_for(self, modality: Modality) -> None:
         if modality is Modality.CT:
-            importlib.import_module("pulmoscope.segment.ct_lungs")  # with scipy, half a second
+            importlib.import_module("pulmoscope.segment.ct_lungs")
             compile_page(ct_page.TEMPLATE)
         if self._only is None:
             with suppress(PulmoscopeError):  # :meth:`of` tells it

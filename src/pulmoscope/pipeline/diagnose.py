@@ -38,6 +38,9 @@ from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
 
+AHEAD_VOXELS = 80 * 2**20
+"""Of a CT that is read while another is diagnosed, at most: some 300 slices, 160 MiB. A larger one waits."""
+
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
 
@@ -169,20 +172,32 @@ class Run:
 
 @dataclass(frozen=True)
 class _Turn:
-    """An input of a run and its turn among those of its kind: X-rays are named, CTs are read one after the other.
+    """An input of a run and its turn among those of its kind: X-rays are named, CTs are diagnosed one after the other.
 
     So that of equal radiographs the same one has a number behind its name in every run, and one CT is in memory at a
-    time.
+    time, or two where the next is small: it is read while the one before is diagnosed.
 
     Attributes:
         number: counted from 1.
         before, done: set when the turn before is over, and to be set when this one is.
+        ahead, begun: set when the turn before is read and begins to be diagnosed, and to be set when this one does.
     """
 
     number: int
     study: Study
     before: Event
     done: Event
+    ahead: Event
+    begun: Event
+
+    def wait_to_read(self) -> None:
+        """Wait until this CT may be in memory."""
+        (self.ahead if _voxels(self.study) <= AHEAD_VOXELS else self.before).wait()
+
+    def over(self) -> None:
+        """Let the next one come."""
+        self.begun.set()
+        self.done.set()
 
 
 @dataclass(frozen=True)
@@ -251,14 +266,24 @@ def _thresholds(run: Run) -> Thresholds:
 
 def _in_turn(studies: Iterable[Study]) -> Iterator[_Turn]:
     """Studies with their turns; the first of each kind has nothing to wait for."""
-    last = {True: Event(), False: Event()}
-    for event in last.values():
-        event.set()
+    last = {kind: (Event(), Event()) for kind in (True, False)}
+    for events in last.values():
+        for event in events:
+            event.set()
     for number, study in enumerate(studies, start=1):
         kind = study.kind == "image"
-        turn = _Turn(number, study, last[kind], Event())
-        last[kind] = turn.done
+        before, ahead = last[kind]
+        turn = _Turn(number, study, before, Event(), ahead, Event())
+        last[kind] = turn.done, turn.begun
         yield turn
+
+
+def _voxels(study: Study) -> float:
+    """How many voxels a study has, by its headers; infinite where they don't say."""
+    storages = [header.storage for header in study.headers]
+    if not storages:
+        return float("inf")
+    return sum(one.rows * one.columns for one in storages if one is not None)
 
 
 def _one(job: _Job, turn: _Turn) -> tuple[_Turn, Outcome]:
@@ -269,11 +294,11 @@ def _one(job: _Job, turn: _Turn) -> tuple[_Turn, Outcome]:
             held = replace(turn.study, entries=(entry.held(),))
             job.named(turn, content_of(held))
             return turn, _read_and_diagnosed(job, replace(turn, study=held))
-        turn.before.wait()
+        turn.wait_to_read()
         job.run.models.expect(Modality.CT)
         return turn, _read_and_diagnosed(job, turn)
     finally:
-        turn.done.set()
+        turn.over()
 
 
 def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
@@ -284,6 +309,7 @@ def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
     start = perf_counter()
     result = read_study(study, run.series)
     name = job.named(turn, result.content)
+    turn.begun.set()
     folder = run.out / name
     try:
         if result.error is not None:

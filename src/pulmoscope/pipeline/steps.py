@@ -91,7 +91,7 @@ def _steps(
     scan: Scan, index: int, prepare: CtPreprocess, lungs: LungMask | None, augment: CtAugmentation
 ) -> Iterator[tuple[str, Bytes]]:
     """One slice after every step: name, and uint8 (rows, columns) or (rows, columns, 3)."""
-    plane, units = scan.pixels[index], scan.units
+    plane, units = scan.plane(index), scan.units
     raw = _window(plane, units)
     grey = prepare.to_uint8(plane, units)
     body = prepare.body(grey, units)

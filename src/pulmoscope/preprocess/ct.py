@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.limits import Limits
-from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Scan, Units, Voxels
 from pulmoscope.preprocess.framing import lung_square, resample, windowed
 from pulmoscope.segment.lungs import lungs_of
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 
@@ -71,7 +71,7 @@ class CtPreprocess:
         """The grey image three times, for networks made for RGB."""
         return 3
 
-    def to_uint8(self, pixels: FloatArray, units: Units) -> Bytes:
+    def to_uint8(self, pixels: Voxels, units: Units) -> Bytes:
         """Scale to 0 … 255: HU from ``hu_low`` to ``hu_high``, grey from 0 to 1; any shape."""
         low, high = (self.hu_low, self.hu_high) if units is Units.HU else (0.0, 1.0)
         return windowed(pixels, low, high)
@@ -126,11 +126,11 @@ class CtPreprocess:
             return Box(0, 0, *shape[1:])
         return lung_square(lungs, self.margin)
 
-    def slices(self, pixels: FloatArray, units: Units, lungs: LungMask | None = None) -> Bytes:
+    def slices(self, pixels: Voxels, units: Units, lungs: LungMask | None = None) -> Bytes:
         """All steps but the last: uint8 (slices, size, size), brightened, black outside the body.
 
         Args:
-            pixels: float32 (slices, rows, columns), HU or grey in [0, 1].
+            pixels: float32 or int16 (slices, rows, columns), HU or grey in [0, 1].
             units: which of the two.
             lungs: of the whole study; needed for ``region="lungs"``.
         """

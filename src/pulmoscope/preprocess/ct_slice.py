@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.limits import Limits
-from pulmoscope.core.types import BoolArray, Box, FloatArray
+from pulmoscope.core.types import BoolArray, Box, FloatArray, Voxels
 from pulmoscope.preprocess.framing import Framed, centre_square, crop, normalised, only_within, resample
 from pulmoscope.segment.slice_lungs import lung_hulls, slice_lungs
 
@@ -73,10 +73,12 @@ class SlicePreprocess:
         """False: the lungs of a slice are found by grey alone, or given."""
         return False
 
-    def render(self, hu: FloatArray) -> FloatArray:
+    def render(self, hu: Voxels) -> FloatArray:
         """A slice of a volume as a picture: HU in a fixed lung window, float32 [0, 1], shape kept."""
         low = np.float32(WINDOW_LEVEL - WINDOW_WIDTH / 2)
-        return np.asarray(np.clip((hu - low) / np.float32(WINDOW_WIDTH), 0, 1), dtype=np.float32)
+        grey: FloatArray = hu - low
+        grey /= np.float32(WINDOW_WIDTH)
+        return np.clip(grey, 0, 1, out=grey)
 
     def frame(self, pixels: FloatArray, lungs: FloatArray | BoolArray | None = None) -> Framed:
         """Cut out the lungs, hide the rest, and map the grey levels.
@@ -170,7 +172,7 @@ def opened(image: FloatArray, diameter: float) -> FloatArray:
 
 def _as_mask(lungs: FloatArray | BoolArray, rows: int, columns: int) -> BoolArray | None:
     """A lung mask as large as the picture; None where it is empty."""
-    mask = np.asarray(lungs > 0.5)
+    mask = np.asarray(lungs if lungs.dtype == np.bool_ else lungs > 0.5, dtype=np.bool_)
     if mask.shape != (rows, columns):
-        mask = cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
+        mask = cv2.resize(mask.view(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
     return np.asarray(mask) if mask.any() else None

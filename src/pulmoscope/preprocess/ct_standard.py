@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.limits import Limits
-from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Box, Bytes, FloatArray, Point, Voxels
 from pulmoscope.preprocess.framing import lung_square, resample, windowed
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 VERSION = 2
@@ -92,12 +92,12 @@ class Standardisation:
         return 1
 
     def apply(
-        self, hu: FloatArray, spacing_mm: Point, lungs: LungMask, missing: BoolArray | None = None
+        self, hu: Voxels, spacing_mm: Point, lungs: LungMask, missing: BoolArray | None = None
     ) -> StandardStudy:
         """Standardise a study.
 
         Args:
-            hu: float32 (slices, rows, columns).
+            hu: float32 or int16 (slices, rows, columns).
             spacing_mm: (slice, row, column).
             lungs: of the whole study; where none are found, the whole slice is shown and none gets a prediction.
             missing: bool (slices, rows, columns), voxels that were not observed; None: there are none.
@@ -112,7 +112,8 @@ class Standardisation:
         area = np.empty(len(images))
         hidden, least = self.outside == "hidden" and lungs.found, np.float32(LEAST_SHOWN)
         for index, (start, end) in enumerate(pairwise(first)):
-            inside, part = lungs.labels[start:end] > 0, hu[start:end, rows, columns]
+            inside = lungs.labels[start:end] > 0
+            part = np.asarray(hu[start:end, rows, columns], dtype=np.float32)
             area[index] = np.count_nonzero(inside) / (end - start)
             seen = inside[:, rows, columns] if hidden else np.ones(part.shape, dtype=bool)
             fraction = self._averaged(np.asarray(seen, dtype=np.float32))

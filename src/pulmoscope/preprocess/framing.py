@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import Box, Bytes, FloatArray
+from pulmoscope.core.types import Box, Bytes, FloatArray, Voxels
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 FADE = 0.006
@@ -108,7 +108,7 @@ def only_within(
     return np.asarray(hidden + (image - hidden) * weight, dtype=np.float32)
 
 
-def windowed(pixels: FloatArray, low: float, high: float) -> Bytes:
+def windowed(pixels: Voxels, low: float, high: float) -> Bytes:
     """Scale so that ``low`` becomes 0 and ``high`` 255, and cut off what lies beyond; any shape."""
     scaled = (pixels - np.float32(low)) * np.float32(255 / (high - low))
     return np.asarray(np.rint(np.clip(scaled, 0, 255)), dtype=np.uint8)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Voxels
 
 """A mask of one slice: 0 or 1."""
 
@@ -86,8 +86,8 @@ class Lost:
     kinds: tuple[str, ...]
 
 
-def constant(plane: FloatArray, sizes: Sizes) -> Constant:
-    """Slide a window over a slice, float32 (rows, columns), and keep where its values do not vary at all."""
+def constant(plane: Voxels, sizes: Sizes) -> Constant:
+    """Slide a window over a slice, float32 or int16 (rows, columns), and keep where its values do not vary at all."""
     across = (plane[:, 1:] == plane[:, :-1]).view(np.uint8)
     down = (plane[1:] == plane[:-1]).view(np.uint8)
     fours = across[:-1] & across[1:] & down[:, :-1]
@@ -97,17 +97,18 @@ def constant(plane: FloatArray, sizes: Sizes) -> Constant:
     return Constant(blocks, runs)
 
 
-def lost_of(plane: FloatArray, flat: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
+def lost_of(plane: Voxels, flat: Constant, body: Bytes, inner: Bytes, sizes: Sizes) -> Lost:
     """Which of the constant regions are damage.
 
     Args:
-        plane: float32 (rows, columns), HU.
+        plane: float32 or int16 (rows, columns), HU.
         flat: of :func:`constant`.
         body: the patient, lungs included, mask (rows, columns).
         inner: the same without the skin. Borders count there only: the skin may lie on the table, or end at the
             scanner's padding.
         sizes: those of ``flat``.
     """
+    plane = np.asarray(plane, dtype=np.float32)  # differences of int16 may overflow
     mask = np.zeros(plane.shape, dtype=np.uint8)
     kinds: list[str] = []
     for region, find in ((flat.blocks, _lost_blocks), (flat.runs, _lost_rows)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, Scan, Units
 from pulmoscope.preprocess.ct_standard import Standardisation, StandardStudy
@@ -51,7 +53,7 @@ def fill_missing(scan: Scan) -> FilledScan:
         return FilledScan(scan, None, searched=True)
     if missing.mask.all():
         raise UnsuitableError(scan.source, "blank", "the CT is empty: every slice has one value")
-    filled = impute(scan.pixels, missing.mask, imputer(FILLS))
+    filled = impute(np.asarray(scan.pixels, dtype=np.float32), missing.mask, imputer(FILLS))
     return FilledScan(replace(scan, pixels=filled), missing, searched=True)
 
 

@@ -10,6 +10,7 @@ here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, Point, Voxels
 from pulmoscope.quality.constant import Constant, Lost, Sizes, constant, lost_of
 
 SLICE = "constant slice"
@@ -71,7 +72,7 @@ class Missing:
         return float(self.lost[chosen].sum()) / max(1, int(self.body[chosen].sum()))
 
 
-def find_missing(hu: FloatArray, spacing_mm: Point) -> Missing:
+def find_missing(hu: Voxels, spacing_mm: Point) -> Missing:
     """Find what is missing in a CT.
 
     Each slice is looked at by itself first. Where there may be damage, the body that it hides is taken from the slices
@@ -79,14 +80,14 @@ def find_missing(hu: FloatArray, spacing_mm: Point) -> Missing:
     an eighth of it.
 
     Args:
-        hu: float32 (slices, rows, columns), voxels as they were stored.
+        hu: float32 or int16 (slices, rows, columns), voxels as they were stored.
         spacing_mm: (slice, row, column).
     """
     sizes = Sizes.of(*hu.shape[1:])
     mask = np.zeros(hu.shape, dtype=np.bool_)
     kinds: list[tuple[str, ...]] = [()] * len(hu)
     body, lost = np.zeros(len(hu), dtype=np.int64), np.zeros(len(hu), dtype=np.int64)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         looks = list(threads.map(lambda plane: _look(plane, spacing_mm, sizes), hu))
         doubtful = _doubtful(looks, hu, sizes, threads)
         bodies = _bodies(looks, doubtful)
@@ -117,14 +118,14 @@ class _Look:
     constant: Bytes
 
 
-def _look(plane: FloatArray, spacing_mm: Point, sizes: Sizes) -> _Look:
+def _look(plane: Voxels, spacing_mm: Point, sizes: Sizes) -> _Look:
     flat = constant(plane, sizes)
     body, hull = _outlines(plane, flat, spacing_mm)
     either = (flat.blocks | flat.runs) * np.uint8(255)
     return _Look(body, hull, cv2.resize(either, body.shape[::-1], interpolation=cv2.INTER_AREA))
 
 
-def _doubtful(looks: Sequence[_Look], hu: FloatArray, sizes: Sizes, threads: ThreadPoolExecutor) -> list[int]:
+def _doubtful(looks: Sequence[_Look], hu: Voxels, sizes: Sizes, threads: ThreadPoolExecutor) -> list[int]:
     """The slices that look damaged, or show so little body that damage may have hidden it."""
     areas = [int(np.count_nonzero(look.body)) for look in looks]
     little = float(np.median(areas)) / 2
@@ -158,7 +159,7 @@ def _bodies(looks: Sequence[_Look], doubtful: Sequence[int]) -> list[Bytes]:
     return bodies
 
 
-def _damage(plane: FloatArray, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -> tuple[Lost, Bytes]:
+def _damage(plane: Voxels, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -> tuple[Lost, Bytes]:
     """What of a slice is missing, its body being known; and the body on the slice's own grid."""
     body = _full(coarse, plane.shape)
     flat = constant(plane, sizes)
@@ -169,13 +170,13 @@ def _damage(plane: FloatArray, coarse: Bytes, spacing_mm: Point, sizes: Sizes) -
     return lost_of(plane, flat, body, _full(shrunk, plane.shape), sizes), body
 
 
-def _is_empty(plane: FloatArray) -> bool:
+def _is_empty(plane: Voxels) -> bool:
     """Whether a slice has one value only, but for padding."""
     kept = plane[plane >= PADDING_HU]
     return not len(kept) or bool(kept.min() == kept.max())
 
 
-def _outlines(plane: FloatArray, flat: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:
+def _outlines(plane: Voxels, flat: Constant, spacing_mm: Point) -> tuple[Bytes, Bytes]:
     """The patient, lungs included, and the convex outline, on a coarse grid: masks; empty where there is no tissue."""
     rows, columns = plane.shape
     factor = max(1, rows // _GRID_ROWS)

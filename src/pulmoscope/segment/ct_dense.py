@@ -12,7 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Bytes, FloatArray, Point
+from pulmoscope.core.types import Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_parts import disc, grid_size
 
 DENSE_HU = -600
@@ -25,11 +25,11 @@ LEAST_INSIDE = 0.25
 """Where the edge takes more than the rest of a slice's lung, the fraction is of this much of it."""
 
 
-def dense_fractions(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> FloatArray:
+def dense_fractions(hu: Voxels, lungs: Bytes, spacing_mm: Point) -> FloatArray:
     """Of each slice's lung, the fraction that is dense.
 
     Args:
-        hu: float32 (slices, rows, columns).
+        hu: float32 or int16 (slices, rows, columns).
         lungs: uint8 (slices, rows, columns): 0 is no lung.
         spacing_mm: (slice, row, column).
 
@@ -39,7 +39,7 @@ def dense_fractions(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> FloatArr
     return np.array([_share(*pair, spacing_mm) for pair in zip(hu, lungs, strict=True)], dtype=np.float32)
 
 
-def _share(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> float:
+def _share(hu: Voxels, lungs: Bytes, spacing_mm: Point) -> float:
     left, top, width, height = cv2.boundingRect(lungs)
     if not width:
         return 0.0
@@ -49,7 +49,7 @@ def _share(hu: FloatArray, lungs: Bytes, spacing_mm: Point) -> float:
     ]
     rows, columns = lungs[around].shape
     size = grid_size(rows, columns, spacing_mm, GRID_MM)
-    pixels = cv2.resize(hu[around], size, interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(np.asarray(hu[around], dtype=np.float32), size, interpolation=cv2.INTER_AREA)
     lung = cv2.resize((lungs[around] > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     inside = cv2.erode(
         lung, disc(round(2 * EDGE_MM / GRID_MM)), borderType=cv2.BORDER_CONSTANT, borderValue=1

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, FloatArray, Point
+from pulmoscope.segment import filters
 from pulmoscope.segment.ct_lung_parts import (
     RIB_GAP_MM,
     RIB_HU,
@@ -177,9 +177,7 @@ def _ill(within: BoolArray, soft: FloatArray, outer: FloatArray, towards: _Direc
     )
     known = counts > 0
     ill, seen = (
-        ndimage.uniform_filter(
-            one.astype(np.float32).reshape(outer.shape), size=towards.window, mode=("nearest", "wrap")
-        )
+        filters.mean(one.astype(np.float32).reshape(outer.shape), towards.window)
         for one in (known & (sums > ILL_HU * counts), known)
     )
     return np.asarray(ill > np.maximum(MOSTLY * seen, 1e-3))
@@ -191,7 +189,7 @@ def _inner(lung: BoolArray, towards: _Directions) -> FloatArray:
     at_slice, at_row, at_column = np.nonzero(lung)
     at_sector = towards.sector[at_row, at_column]
     np.minimum.at(inner, (at_slice, at_sector), towards.reach[at_row, at_column])
-    return np.asarray(ndimage.minimum_filter(inner, size=towards.window, mode=("nearest", "wrap")))
+    return filters.lowest(inner, towards.window)
 
 
 def _rib_limit(bone: BoolArray, outer: FloatArray, towards: _Directions, slices: int) -> FloatArray:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
 from pulmoscope.segment.ct_lung_parts import FAT_HU, RIB_HU, disc
+from pulmoscope.segment.filters import highest_near
+from pulmoscope.segment.parts import numbered
 
 UPPER = 0.45
 """From this fraction of the other lung's height on there is neither heart nor liver."""
@@ -78,9 +79,11 @@ def _lacking(
         tissue[index] = (soft > TISSUE_HU[0]) & (soft < TISSUE_HU[1]) & (coarse[index] < RIB_HU)
         inside = (expected & tissue[index]).astype(np.uint8)
         lacking[index] = cv2.morphologyEx(inside, cv2.MORPH_OPEN, rim) > 0
-    parts, count = ndimage.label(lacking)
+    if not lacking.any():
+        return lacking
+    parts, count = numbered(lacking)
     voxels = np.bincount(parts.ravel(), minlength=count + 1)
-    fatty = np.bincount(ndimage.maximum_filter(parts, size=3)[fat], minlength=count + 1)
+    fatty = np.bincount(highest_near(parts)[fat], minlength=count + 1)
     sums = np.bincount(parts.ravel(), weights=coarse.ravel(), minlength=count + 1)
     airless = sums <= MEAN_HU * voxels
     keep = airless & (voxels * np.prod(voxel_mm) / 1000 >= LEAST_ML) & (fatty < MOST_FAT * voxels)

@@ -7,9 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.segment import filters
+from pulmoscope.segment.parts import areas_in_slice, numbered
 
 Millimetres = npt.NDArray[np.floating[Any]]
 
@@ -62,9 +63,8 @@ def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Poin
     lumen = airy[strip] & (coarse[strip] < LUMEN_HU)
     seeds = np.zeros(lumen.shape, dtype=bool)
     for index in np.flatnonzero(lumen.any(axis=(1, 2))):
-        _, parts, stats, _ = cv2.connectedComponentsWithStats(airy[index].astype(np.uint8), connectivity=4)
-        inside = np.bincount(parts[:, strip[2]][lumen[index]], minlength=len(stats))
-        area = stats[:, cv2.CC_STAT_AREA]
+        parts, area = areas_in_slice(airy[index])
+        inside = np.bincount(parts[:, strip[2]][lumen[index]], minlength=len(area))
         size_mm2 = area * row_mm * column_mm
         seed = (size_mm2 > 30) & (size_mm2 < 1200) & (inside > area / 4)
         seeds[index] = seed[parts[:, strip[2]]]
@@ -73,20 +73,20 @@ def airways(coarse: FloatArray, airy: BoolArray, body: BoolArray, voxel_mm: Poin
         return airway
     wide = disc(max(3, round(6 / column_mm)))
     lumen = np.stack([cv2.morphologyEx(plane.astype(np.uint8), cv2.MORPH_OPEN, wide) for plane in lumen]) > 0
-    grown = ndimage.binary_dilation(seeds, iterations=max(1, round(20 / column_mm)), mask=lumen | seeds)
+    grown = filters.followed(seeds, lumen | seeds, max(1, round(20 / column_mm)))
     airway[strip] = np.stack([cv2.dilate(plane.astype(np.uint8), disc(3)) for plane in grown]) > 0
     return airway
 
 
 def _long(seeds: BoolArray, slice_mm: float) -> BoolArray:
     """The seeds that go on over at least 1 cm of slices."""
-    parts, _ = ndimage.label(seeds)
-    keep = [
-        number
-        for number, box in enumerate(ndimage.find_objects(parts), start=1)
-        if (box[0].stop - box[0].start) * slice_mm >= 10
-    ]
-    return np.isin(parts, keep)
+    parts, count = numbered(seeds)
+    slices = np.zeros(count + 1, dtype=np.int64)
+    for plane in parts:
+        slices[np.unique(plane)] += 1  # a part is in every slice from its first to its last
+    keep = slices * slice_mm >= 10
+    keep[0] = False
+    return np.asarray(keep[parts])
 
 
 def _middle(body: BoolArray) -> float:
@@ -103,13 +103,14 @@ def sides(coarse: FloatArray, body: BoolArray, voxel_mm: Point) -> BoolArray:
     """
     slices, rows, columns = coarse.shape
     air = np.clip((-300 - coarse) / 500, 0, 1) * body
-    air = ndimage.uniform_filter1d(air, 3, axis=0, mode="nearest")
+    exact = np.pad(air.astype(np.float64), ((1, 1), (0, 0), (0, 0)), mode="edge")
+    air = ((exact[:-2] + exact[1:-1] + exact[2:]) / 3).astype(np.float32)
     away = np.abs(np.arange(columns) - _middle(body)) * voxel_mm[2] / 100
     price = air + (away**2 * 0.3).astype(np.float32)
     total = np.empty((rows, slices, columns), dtype=np.float32)
     total[0] = price[:, 0]
     for row in range(1, rows):
-        total[row] = price[:, row] + ndimage.minimum_filter1d(total[row - 1], 3, axis=1, mode="nearest")
+        total[row] = price[:, row] + cv2.erode(total[row - 1], np.ones((1, 3), np.uint8))
     at = total[-1].argmin(axis=1)
     seam = np.empty((slices, rows), dtype=np.int64)
     seam[:, -1] = at
@@ -132,16 +133,16 @@ def closed(lung: BoolArray, voxel_mm: Point) -> BoolArray:
         if plane.any():
             padded = cv2.copyMakeBorder(plane.astype(np.uint8), room, room, room, room, cv2.BORDER_CONSTANT)
             whole = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(width))
-            _, holes, stats, _ = cv2.connectedComponentsWithStats(1 - whole, connectivity=4)
+            holes, areas = areas_in_slice(1 - whole)
             small = HOLE_MM2[int(index >= above)] / (voxel_mm[1] * voxel_mm[2])
-            whole[(stats[:, cv2.CC_STAT_AREA] < small)[holes]] = 1
+            whole[(areas < small)[holes]] = 1
             out[index] = whole[room:-room, room:-room] > 0
     return out
 
 
 def filled(mask: BoolArray) -> BoolArray:
     """The mask and what it surrounds on all sides: dense lung, however large."""
-    parts, count = ndimage.label(~mask)
+    parts, count = numbered(~mask)
     outside = np.zeros(count + 1, dtype=bool)
     for axis in range(3):
         for end in (0, -1):
@@ -158,9 +159,9 @@ def without_domes(lung: BoolArray, airy: BoolArray, voxel_mm: Point) -> BoolArra
         below = ~out[index - 1]
         if not (dense.any() and lung[index - 1].any()):
             continue
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(dense, connectivity=4)
-        for part in range(1, count):
-            if stats[part, cv2.CC_STAT_AREA] * voxel_mm[1] * voxel_mm[2] < TIP_MM2:
+        parts, areas = areas_in_slice(dense)
+        for part in range(1, len(areas)):
+            if areas[part] * voxel_mm[1] * voxel_mm[2] < TIP_MM2:
                 continue
             here = parts == part
             around = cv2.dilate(here.astype(np.uint8), disc(3)) > 0
@@ -228,7 +229,7 @@ def _levelled(outer: FloatArray, slices: int, sectors: int) -> FloatArray:
     """The outline (slices, directions) without its valleys narrower than so many slices or directions."""
     padded = np.pad(outer, ((slices, slices), (0, 0)))
     along, around = (
-        ndimage.grey_closing(padded, size=size, mode=("nearest", "wrap"))[slices:-slices]
+        filters.lowest(filters.highest(padded, size), size)[slices:-slices]
         for size in ((slices, 1), (1, sectors))
     )
     return np.asarray(np.where(outer > 0, np.maximum(along, around), np.minimum(along, around)))
@@ -285,7 +286,7 @@ def first_bone(
     """
     first = np.full(shape, np.inf, dtype=np.float32)
     np.minimum.at(first, at[:2], at[2])
-    return np.asarray(ndimage.minimum_filter(first, size=(2 * slices + 1, 5), mode=("nearest", "wrap")))
+    return filters.lowest(first, (2 * slices + 1, 5))
 
 
 def inner_edge(lung: BoolArray, is_left: bool) -> float:
@@ -296,7 +297,7 @@ def inner_edge(lung: BoolArray, is_left: bool) -> float:
 
 def _bordering(added: BoolArray, lung: BoolArray, beyond: BoolArray) -> BoolArray:
     """The connected parts of ``added`` that border on lung more than on anything else but what is ``beyond``."""
-    parts, count = ndimage.label(added)
+    parts, count = numbered(added)
     padded = tuple(side + 2 for side in added.shape)
     kinds = np.zeros(padded, dtype=np.int8)  # what a neighbour speaks for: +1 lung, -1 anything else
     kinds[1:-1, 1:-1, 1:-1] = lung.astype(np.int8) - ~(lung | beyond | added)

@@ -8,6 +8,7 @@ the bowel do not. Who finds lungs in another way writes a :data:`LungFinder`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from functools import partial
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
 from pulmoscope.segment.ct_lung_parts import airways, closed, dents, disc, filled, sides, without_domes
+from pulmoscope.segment.parts import areas_in_slice, numbered
+from pulmoscope.segment.sparse import sparse_zeros
 
 RIGHT, LEFT = 1, 2
 """A lung mask's labels, as the patient has them; 0 is no lung."""
@@ -63,17 +65,18 @@ class LungMask:
         return self.right_ml + self.left_ml > 0
 
 
-LungFinder = Callable[[FloatArray, Point], LungMask]
-"""Finds the lungs in HU, float32 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with spacing
-(slice, row, column) in mm. Never raises for want of lungs: the mask is empty then. :func:`lung_mask` is one; a learned
-one takes its place wherever a ``LungFinder`` is asked for."""
+LungFinder = Callable[[Voxels, Point], LungMask]
+"""Finds the lungs in HU, float32 or int16 (slices, rows, columns) as :class:`pulmoscope.core.types.Scan` has them, with
+spacing (slice, row, column) in mm. Never raises for want of lungs: the mask is empty then. :func:`lung_mask` is one; a
+learned one takes its place wherever a ``LungFinder`` is asked for."""
 
 
-def lung_mask(hu: FloatArray, spacing_mm: Point) -> LungMask:
+def lung_mask(hu: Voxels, spacing_mm: Point) -> LungMask:
     """Find the lungs of a chest CT, dense disease in them included.
 
     Args:
-        hu: float32 (slices, rows, columns), slices from feet to head, rows to the back, columns to the patient's left.
+        hu: float32 or int16 (slices, rows, columns), slices from feet to head, rows to the back, columns to the
+            patient's left.
         spacing_mm: (slice, row, column).
 
     Returns:
@@ -119,9 +122,9 @@ def _cut_lungs(blurred: FloatArray, tissue: Bytes, padded: BoolArray) -> Bytes:
         return cut  # the whole body is seen
     within = cv2.fillConvexPoly(np.zeros_like(tissue), hull, 1)
     air = ((tissue == 0) & ~padded).astype(np.uint8)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(air, connectivity=4)
-    for part in range(1, count):
-        if stats[part, cv2.CC_STAT_AREA] > 0.004 * tissue.size:
+    parts, areas = areas_in_slice(air)
+    for part in range(1, len(areas)):
+        if areas[part] > 0.004 * tissue.size:
             here = parts == part
             if within[here].mean() > 0.8 and np.median(blurred[here]) > OPEN_AIR_HU:
                 cut[here] = 1
@@ -142,7 +145,7 @@ def _reduction(spacing_mm: Point) -> tuple[int, float]:
     return max(1, int(COARSE_SLICE_MM / spacing_mm[0] + 1e-6)), max(1.0, COARSE_MM / min(spacing_mm[1:]))
 
 
-def _coarse(hu: FloatArray, depth: int, factor: float) -> FloatArray:
+def _coarse(hu: Voxels, depth: int, factor: float) -> FloatArray:
     """Means of ``depth`` slices and ``factor``² pixels."""
     slices, rows, columns = hu.shape
     size = (max(1, round(columns / factor)), max(1, round(rows / factor)))
@@ -158,7 +161,7 @@ def _coarse(hu: FloatArray, depth: int, factor: float) -> FloatArray:
 def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         body = np.stack(list(threads.map(partial(_body, thickness=max(3, round(8 / voxel_mm[1]))), coarse)))
     if not body.any():
         return labels
@@ -199,7 +202,7 @@ def _extent(any_there: BoolArray | np.bool_) -> slice:
 
 def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     """One side's aerated lung: its largest connected part that is no gas, and smaller ones like it."""
-    parts, count = ndimage.label(airy)
+    parts, count = numbered(airy)
     if not count:
         return airy
     ml = np.bincount(parts.ravel())[1:] * (np.prod(voxel_mm) / 1000)
@@ -216,11 +219,11 @@ def _lung(coarse: FloatArray, airy: BoolArray, voxel_mm: Point) -> BoolArray:
     return np.asarray(keep[parts])
 
 
-def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
+def _refined(labels: Bytes, hu: Voxels) -> tuple[Bytes, dict[int, int]]:
     """The coarse labels on the scan's own grid, their outline where the scan has it; and each label's voxels."""
     slices, rows, columns = hu.shape
     depth = -(-slices // len(labels))
-    full = np.zeros(hu.shape, dtype=np.uint8)
+    full = sparse_zeros(hu.shape)
 
     def refine(index: int) -> tuple[int, int]:
         at = min(max((index + 0.5) / depth - 0.5, 0), len(labels) - 1)  # between the middles of coarse slices
@@ -234,7 +237,7 @@ def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
             max(0, int((top - 2) * down)) : int((top + height + 2) * down) + 1,
             max(0, int((left - 2) * across)) : int((left + width + 2) * across) + 1,
         ]
-        airy = cv2.GaussianBlur(hu[index][around], (3, 3), 0) < DENSE_HU
+        airy = cv2.GaussianBlur(np.asarray(hu[index][around], dtype=np.float32), (3, 3), 0) < DENSE_HU
         lung = full[index][around]
         for label in (RIGHT, LEFT):
             weights = np.rint(255 * ((1 - above) * (labels[low] == label) + above * (labels[high] == label)))
@@ -242,6 +245,6 @@ def _refined(labels: Bytes, hu: FloatArray) -> tuple[Bytes, dict[int, int]]:
             lung[(weight > 190) | ((weight > 50) & airy)] = label
         return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         right, left = zip(*threads.map(refine, range(slices)), strict=True)
     return full, {RIGHT: sum(right), LEFT: sum(left)}

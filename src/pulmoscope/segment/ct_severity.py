@@ -20,10 +20,12 @@ from pulmoscope.core.severity import (
     SeverityMasks,
     SeverityMeasure,
 )
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, Point, Voxels
+from pulmoscope.segment.ct_density import Densities, densities, each
 from pulmoscope.segment.ct_error import interval
-from pulmoscope.segment.ct_lesions import Densities, Lesions, densities, each, lesions
+from pulmoscope.segment.ct_lesions import Lesions, lesions
 from pulmoscope.segment.ct_lungs import LEFT, RIGHT
+from pulmoscope.segment.sparse import sparse_zeros
 
 BAND_HU = (-950, -700, -300)
 BANDS = ("hyperinflated", "well_aerated", "ground_glass", "consolidation")
@@ -54,7 +56,7 @@ GRADE_STEPS = (25.0, 50.0, 75.0)
 
 
 def measure(
-    hu: FloatArray,
+    hu: Voxels,
     labels: Bytes,
     spacing_mm: Point,
     missing: BoolArray | None = None,
@@ -62,7 +64,7 @@ def measure(
     """Measure how much of the lungs is affected.
 
     Args:
-        hu: float32 (slices, rows, columns), feet to head.
+        hu: float32 or int16 (slices, rows, columns), feet to head.
         labels: uint8 likewise: 0 none, 1 the right lung, 2 the left.
         spacing_mm: (slice, row, column).
         missing: bool likewise: voxels that were not observed; they count neither as lung nor as lesion.
@@ -120,20 +122,24 @@ def region_score(percent: float) -> int:
 
 def _on_scan(lungs: Bytes, smooth: Densities, found: Lesions) -> Bytes:
     """The lesions on the scan's own grid: uint8, 0 none, 1 ground glass, 2 consolidation."""
-    out = np.zeros(lungs.shape, dtype=np.uint8)
+    out = sparse_zeros(lungs.shape)
     rows, columns = smooth.box
     size = (columns.stop - columns.start, rows.stop - rows.start)
     around = np.ones((3, 3), dtype=np.uint8)
 
     def place(index: int) -> None:
-        if found.mask[index].any():
+        clear, hu = found.clear[index], smooth.hu[index]
+        if clear is not None and hu is not None and found.mask[index].any():
             near = cv2.resize(
                 cv2.dilate(found.mask[index].astype(np.uint8), around), size, interpolation=cv2.INTER_NEAREST
             )
             inside = (lungs[index][smooth.box] > 0) & (near > 0)
-            inside &= cv2.resize(found.clear[index], size, interpolation=cv2.INTER_LINEAR) > found.border_hu
-            dense = cv2.resize(smooth.hu[index], size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
-            out[index][smooth.box] = np.where(inside, np.where(dense, CONSOLIDATION, GLASS), 0)
+            inside &= (
+                cv2.resize(smooth.whole(index, clear), size, interpolation=cv2.INTER_LINEAR) > found.border_hu
+            )
+            dense = cv2.resize(smooth.whole(index, hu), size, interpolation=cv2.INTER_LINEAR) >= BAND_HU[2]
+            part = out[index][smooth.box]  # written only where there is something: the rest takes no memory
+            part[inside] = np.where(dense[inside], CONSOLIDATION, GLASS)
 
     each(place, len(lungs))
     return out
@@ -192,7 +198,7 @@ def _bands(
 
     def sort(index: int) -> None:
         for side, counts in histograms.items():
-            inside = smooth.hu[index][smooth.labels[index] == side]
+            inside = smooth.side(index, side)
             if len(inside):
                 bands = np.searchsorted(BAND_HU, inside, side="right")
                 counts[index] = np.bincount(bands, minlength=len(BANDS))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pulmoscope.core.types import Scan, Units
 
-if TYPE_CHECKING:  # scipy takes half a second
+if TYPE_CHECKING:  # it brings OpenCV
     from pulmoscope.segment.ct_lungs import LungMask
 
 

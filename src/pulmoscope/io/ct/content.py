@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import FloatArray, Voxels
 
 AIR_FROM, AIR_TO, TISSUE_FROM, TISSUE_TO = -1200, -500, -200, 300
 """HU: between the first two lie air and lung (padding lies below), between the others fat, muscle, blood and organs."""
@@ -24,7 +24,7 @@ BREAK = 0.2
 (the first and the last slice are foreign then). In the same series: at most 0.1, at 16 mm."""
 
 
-def check_hu(name: str, volume: FloatArray) -> None:
+def check_hu(name: str, volume: Voxels) -> None:
     """Refuse a volume whose numbers can't be HU: grey levels, normalised values, raw detector values.
 
     Raises:
@@ -48,7 +48,7 @@ def check_hu(name: str, volume: FloatArray) -> None:
         )
 
 
-def strangers(volume: FloatArray, known: set[int]) -> tuple[list[int], int]:
+def strangers(volume: Voxels, known: set[int]) -> tuple[list[int], int]:
     """Slices that resemble neither neighbour although these resemble each other: of another patient, or garbled.
 
     Args:
@@ -79,10 +79,12 @@ def strangers(volume: FloatArray, known: set[int]) -> tuple[list[int], int]:
     return [indices[index] for index in sorted(odd)], int((around - near > BREAK).sum())
 
 
-def _small(pixels: FloatArray) -> FloatArray:
+def _small(pixels: Voxels) -> FloatArray:
     """A slice as a vector of mean 0 and length 1; all 0 where it is constant."""
     size = (min(SAMPLED, pixels.shape[1]), min(SAMPLED, pixels.shape[0]))
-    shrunk = cv2.resize(np.clip(pixels, -1000, 400), size, interpolation=cv2.INTER_AREA).ravel()
+    shrunk = cv2.resize(
+        np.clip(pixels, -1000, 400).astype(np.float32), size, interpolation=cv2.INTER_AREA
+    ).ravel()
     shrunk = shrunk - shrunk.mean()
     length = float(np.linalg.norm(shrunk))
     return np.asarray(shrunk / length if length > 0 else shrunk, dtype=np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 
 from pulmoscope.core.errors import UnsuitableError
-from pulmoscope.core.types import BoolArray, FloatArray, Geometry, Scan
+from pulmoscope.core.types import BoolArray, FloatArray, Geometry, Scan, Voxels
 from pulmoscope.io.ct.volume import oriented_volume
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.quiet import decoding
@@ -37,7 +37,8 @@ def read_mask(path: Path, scan: Scan) -> BoolArray:
         UnsuitableError: it is not in the scan's voxels, or its values are no labels.
     """
     if path.is_dir():
-        values, geometry = _pictures(path, scan), None
+        values: Voxels = _pictures(path, scan)
+        geometry = None
     else:
         data = Entry(str(path), "", path).read_bytes()
         # A mask packs far better than an image: it may hold the scan's voxels as the widest numbers, and a header.
@@ -68,7 +69,7 @@ def _corners(placed: Geometry, shape: tuple[int, ...]) -> np.typing.NDArray[np.f
     )
 
 
-def _check_labels(path: Path, values: FloatArray) -> None:
+def _check_labels(path: Path, values: Voxels) -> None:
     """Refuse values that are no labels."""
     low, high = float(values.min()), float(values.max())
     finding = f"its values run from {low:.4g} to {high:.4g}"

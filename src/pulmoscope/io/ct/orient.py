@@ -6,13 +6,14 @@ Axes are exchanged and reversed, never resampled: every voxel keeps its value an
 from __future__ import annotations
 
 from itertools import permutations
+from typing import cast
 
 import numpy as np
 
-from pulmoscope.core.types import FloatArray, Geometry, Point
+from pulmoscope.core.types import Geometry, Point, Voxels
 
 
-def orient(pixels: FloatArray, geometry: Geometry) -> tuple[FloatArray, Geometry, bool]:
+def orient(pixels: Voxels, geometry: Geometry) -> tuple[Voxels, Geometry, bool]:
     """Bring a volume to the orientation that all scans have (LPS, slices axial).
 
     Args:
@@ -40,7 +41,7 @@ def orient(pixels: FloatArray, geometry: Geometry) -> tuple[FloatArray, Geometry
             reversed_axes.append(axis)
     turned = np.flip(pixels, tuple(reversed_axes)) if reversed_axes else pixels
     oriented = Geometry(_point(origin), _point(steps[0]), _point(steps[1]), _point(steps[2]))
-    return np.ascontiguousarray(turned), oriented, 0 in reversed_axes and order[0] == 0
+    return cast("Voxels", np.ascontiguousarray(turned)), oriented, 0 in reversed_axes and order[0] == 0
 
 
 def _point(values: np.typing.NDArray[np.float64]) -> Point:

@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from pulmoscope.core.errors import UnreadableError
-from pulmoscope.core.types import FloatArray
+from pulmoscope.core.types import Voxels
 from pulmoscope.io.ct.header import SliceHeader, Storage
 from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.dicom_rules import shown
@@ -49,18 +49,21 @@ _DECODERS: dict[UID, Callable[[bytes], Stored]] = {
 }
 _LAST_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 _UNDEFINED = 0xFFFFFFFF
+_LEAST, _MOST = -(2**15), 2**15 - 1
+"""That int16 holds."""
 
 
-def decode_file(
-    data: bytes, slices: Sequence[tuple[FloatArray, SliceHeader]]
-) -> list[UnreadableError | None]:
-    """Decode slices of one file, and put the HU of each into its target, float32 (rows, columns).
+def decode_file(data: bytes, slices: Sequence[tuple[Voxels, SliceHeader]]) -> list[UnreadableError | None]:
+    """Decode slices of one file, and put the HU of each into its target, float32 or int16 (rows, columns).
 
     HU = stored value x RescaleSlope + RescaleIntercept (PS3.3 C.11.1.1.2).
 
     Returns:
         For each slice None, or why it can't be decoded: pixels that are damaged, truncated, of another size than the
         tags say, or coded in a way that is not supported. The message names the file, and no element of it.
+
+    Raises:
+        OverflowError: HU do not fit into an int16 target.
     """
     first = slices[0][1]
     try:
@@ -72,26 +75,48 @@ def decode_file(
     for target, header in slices:
         try:
             with decoding(header.entry.name):
-                _decode_into(target, frames, header)
+                stored = _stored(frames, header)
+            _to_hu(stored, header, target)
             errors.append(None)
         except UnreadableError as error:
             errors.append(error)
     return errors
 
 
-def _decode_into(target: FloatArray, frames: Frames, header: SliceHeader) -> None:
+def has_whole_hu(header: SliceHeader) -> bool:
+    """Whether a slice's rescale gives whole numbers, which may fit into int16."""
+    numbers = header.slope, header.intercept
+    return all(number is not None and number.is_integer() for number in numbers)
+
+
+def _stored(frames: Frames, header: SliceHeader) -> Stored:
+    """A slice's stored values, of the size that its header says."""
     storage = header.storage
     assert storage is not None
-    assert header.slope is not None
-    assert header.intercept is not None
     stored = signed(frames(header.frame), header)
     size = (storage.rows, storage.columns)
     if stored.shape != size:
         shape = " x ".join(map(str, stored.shape))
         finding = f"damaged: {shape} pixels, and {size[0]} x {size[1]} by its header"
         raise UnreadableError(header.entry.name, "damaged", finding)
-    np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
-    np.add(target, np.float32(header.intercept), out=target)
+    return stored
+
+
+def _to_hu(stored: Stored, header: SliceHeader, target: Voxels) -> None:
+    """Stored values as HU, put into the target."""
+    assert header.slope is not None
+    assert header.intercept is not None
+    if target.dtype == np.float32:
+        np.multiply(stored, np.float32(header.slope), out=target, casting="unsafe")
+        np.add(target, np.float32(header.intercept), out=target)
+        return
+    slope, intercept = int(header.slope), int(header.intercept)
+    ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
+    if min(ends) < _LEAST or max(ends) > _MOST:
+        raise OverflowError
+    # Whatever wraps on the way wraps back: the sum fits.
+    np.multiply(stored.astype(np.int16), np.int16(slope), out=target)
+    np.add(target, np.int16(intercept), out=target)
 
 
 def open_frames(data: bytes, header: SliceHeader) -> Frames:

@@ -11,14 +11,14 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Modality, Scan, Units
+from pulmoscope.core.types import Flag, FlagLevel, Modality, Scan, Units, Voxels
 from pulmoscope.io.ct.content import check_hu, strangers
 from pulmoscope.io.ct.facts import series_facts
 from pulmoscope.io.ct.header import SliceHeader
 from pulmoscope.io.ct.limits import FEWEST, MOST_BAD
 from pulmoscope.io.ct.orient import orient
 from pulmoscope.io.ct.pictures import bad_flags
-from pulmoscope.io.ct.pixels import decode_file
+from pulmoscope.io.ct.pixels import decode_file, has_whole_hu
 from pulmoscope.io.ct.stack import (
     Stack,
     geometry,
@@ -80,11 +80,24 @@ def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[
     return Sources(tuple(reversed(files)) if reverse else tuple(files), (*remarks, *stacked.flags))
 
 
-def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError]]:
-    """All slices' HU, their files' checksums, and what could not be decoded: place → why (its slice is 0)."""
-    storage = stacked.headers[0].storage
-    assert storage is not None
-    volume = np.zeros((len(stacked.headers), storage.rows, storage.columns), dtype=np.float32)
+def _decode(stacked: Stack) -> tuple[Voxels, list[str], dict[int, InputError]]:
+    """All slices' HU, their files' checksums, and what could not be decoded: place → why (its slice is 0).
+
+    As int16 where they are whole numbers that fit, in half the memory; else as float32.
+    """
+    first = stacked.headers[0]
+    assert first.storage is not None
+    shape = (len(stacked.headers), first.storage.rows, first.storage.columns)
+    if has_whole_hu(first):
+        try:
+            return _decoded(np.zeros(shape, dtype=np.int16), stacked)
+        except OverflowError:  # what does not fit is no HU, and is said of the values as they are
+            pass
+    return _decoded(np.zeros(shape, dtype=np.float32), stacked)
+
+
+def _decoded(volume: Voxels, stacked: Stack) -> tuple[Voxels, list[str], dict[int, InputError]]:
+    """The same, decoded into ``volume`` (raises OverflowError: values do not fit into it)."""
     files: dict[str, list[int]] = {}
     for index, header in enumerate(stacked.headers):
         files.setdefault(header.entry.name, []).append(index)
@@ -103,7 +116,7 @@ def _decode(stacked: Stack) -> tuple[FloatArray, list[str], dict[int, InputError
 
 
 def _decode_file(
-    volume: FloatArray, headers: Sequence[SliceHeader], indices: Sequence[int]
+    volume: Voxels, headers: Sequence[SliceHeader], indices: Sequence[int]
 ) -> tuple[str, dict[int, InputError]]:
     """Decode the slices that one file holds (of a multi-frame file, several); its checksum, and the errors by place."""
     try:
@@ -132,7 +145,7 @@ def _foreign_flags(odd: int, breaks: int) -> list[Flag]:
 
 def _scan(
     stacked: Stack,
-    volume: FloatArray,
+    volume: Voxels,
     sums: Sequence[str],
     flags: Sequence[Flag],
 ) -> Scan:

@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.synthetic import CT_DESCRIPTION
-from pulmoscope.core.types import Flag, FlagLevel, FloatArray, Geometry, Modality, Point, Scan, Units
+from pulmoscope.core.types import Flag, FlagLevel, Geometry, Modality, Point, Scan, Units, Voxels
 from pulmoscope.io.ct.container import Container, check_whole, open_container
 from pulmoscope.io.ct.content import check_hu
 from pulmoscope.io.ct.limits import LARGEST_STEP_MM, MOST_VOXELS, check_size
@@ -57,9 +57,7 @@ def read_volume(entry: Entry) -> Scan:
     )
 
 
-def oriented_volume(
-    name: str, data: bytes, most: int | None = None
-) -> tuple[FloatArray, Geometry, list[Flag]]:
+def oriented_volume(name: str, data: bytes, most: int | None = None) -> tuple[Voxels, Geometry, list[Flag]]:
     """The voxels of a volume, whatever they mean, turned as all scans are; where they lie; and what its header says.
 
     Args:
@@ -76,9 +74,7 @@ def oriented_volume(
         with _as_file(container) as path:
             image, remarks = _image(name, path, container)
     placed = _geometry(name, image)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
-        values = sitk.GetArrayViewFromImage(image).astype(np.float32)
-    pixels, turned, _ = orient(values, placed)
+    pixels, turned, _ = orient(_values(image), placed)
     return pixels, turned, remarks
 
 
@@ -130,6 +126,16 @@ def _geometry(name: str, image: sitk.Image) -> Geometry:
         rule = f"above 0 and at most {LARGEST_STEP_MM} mm a side"
         raise UnsuitableError(name, "voxel-size", f"voxels of {distances} mm", rule)
     return Geometry(_point(image.GetOrigin()), *(_point(steps[:, axis]) for axis in (2, 1, 0)))
+
+
+def _values(image: sitk.Image) -> Voxels:
+    """The voxels, as int16 where the file has whole numbers that fit."""
+    stored = sitk.GetArrayViewFromImage(image)
+    fits = np.iinfo(np.int16)
+    if stored.dtype.kind in "iu" and int(stored.min()) >= fits.min and int(stored.max()) <= fits.max:
+        return np.array(stored, dtype=np.int16)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number in float32 is no HU either
+        return np.array(stored, dtype=np.float32)
 
 
 @contextmanager

@@ -51,7 +51,8 @@ def of_scan(apply: Callable[..., FloatArray]) -> Change:
     def change(seen: SeenCt) -> SeenCt | None:
         if seen.lungs is None:
             return None
-        return look_at(replace(seen.raw, pixels=apply(seen.raw.pixels, seen.raw.spacing_mm)))
+        hu = np.asarray(seen.raw.pixels, dtype=np.float32)
+        return look_at(replace(seen.raw, pixels=apply(hu, seen.raw.spacing_mm)))
 
     return change
 

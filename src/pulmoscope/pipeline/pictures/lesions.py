@@ -62,8 +62,8 @@ def most_affected(masks: SeverityMasks, most: int) -> list[int]:
 
     Without any lesion slices that are evenly spread over the lungs' height, from the feet to the head.
     """
-    inside = np.flatnonzero(masks.lungs.any(axis=(1, 2)))
-    areas = np.count_nonzero(masks.lesions, axis=(1, 2))
+    inside = np.flatnonzero([plane.any() for plane in masks.lungs])
+    areas = np.array([np.count_nonzero(plane) for plane in masks.lesions])
     if not areas.any():
         ends = np.linspace(0, len(inside), min(most, len(inside)) + 1)
         return [int(inside[int(middle)]) for middle in (ends[1:] + ends[:-1]) / 2]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
-import tempfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +13,15 @@ import numpy.typing as npt
 from pulmoscope.core.types import Diagnosis, Geometry, Point
 from pulmoscope.report.severity import LESIONS_FILE, LUNGS_FILE
 
-_FLAT_DEG = 0.01
-"""A gantry that is tilted less counts as upright: rounding."""
-_CODES_AT, _SFORM_AT = 252, 280
-"""Where a NIfTI-1 header has its two codes of position, and its affine (nifti1.h)."""
+_HEADER = struct.Struct("<i36x8h14x2h2x8f3fhbB128x2h24x12f16x4s4x")
+"""A NIfTI-1 header in one file (nifti1.h): its length, dim, datatype, bitpix, pixdim, vox_offset, scl_slope, scl_inter,
+slice_end, slice_code, xyzt_units, qform_code, sform_code, the affine, and the magic; all else is 0, texts too."""
+_UINT8, _MM, _SCANNER = 2, 2, 1
+"""NIfTI's codes of the voxels' type, of its unit of distance, and of coordinates that are the scanner's."""
+_GZIP = 31
+"""The sign for a gzip file that zlib wants."""
+_TO_RIGHT_AND_FRONT = np.array([[-1], [-1], [1]])
+"""NIfTI's axes run to the right and to the front, DICOM's to the left and to the back."""
 
 
 def mask_files(diagnosis: Diagnosis) -> Iterator[tuple[str, bytes]]:
@@ -44,31 +47,17 @@ def nifti(mask: npt.NDArray[np.uint8], spacing_mm: Point, geometry: Geometry | N
         spacing_mm: (slice, row, column).
         geometry: None where it is unknown: the file then has distances alone, its first voxel at 0.
     """
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(mask)
-    image.SetSpacing(tuple(reversed(spacing_mm)))
-    if geometry is not None:
-        steps = (np.array(geometry.column_step_mm), np.array(geometry.row_step_mm), np.array(geometry.normal))
-        units = [step / np.linalg.norm(step) for step in steps]
-        image.SetOrigin(geometry.origin_mm)
-        image.SetDirection(np.stack(units, axis=1).ravel().tolist())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mask.nii.gz"
-        SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-        content = path.read_bytes()
-    if geometry is None or geometry.tilt_deg < _FLAT_DEG:
-        return content
-    return gzip.compress(_sheared(gzip.decompress(content), geometry), 1, mtime=0)
-
-
-def _sheared(content: bytes, geometry: Geometry) -> bytes:
-    """A NIfTI-1 file whose affine has the slices' true step: SimpleITK knows no tilted gantry."""
+    slice_mm, row_mm, column_mm = spacing_mm
+    geometry = geometry or Geometry((0, 0, 0), (0, 0, slice_mm), (0, row_mm, 0), (column_mm, 0, 0))
+    # The true step of the slices, which in a tilted gantry is not at right angles to them: only the affine can say so.
     steps = (geometry.column_step_mm, geometry.row_step_mm, geometry.slice_step_mm, geometry.origin_mm)
-    affine = np.stack(steps, axis=1) * np.array(
-        [[-1], [-1], [1]]
-    )  # NIfTI's axes run to the right and the front
-    out = bytearray(content)
-    struct.pack_into("<2h", out, _CODES_AT, 0, 1)
-    struct.pack_into("<12f", out, _SFORM_AT, *affine.ravel())
-    return bytes(out)
+    affine = np.stack(steps, axis=1) * _TO_RIGHT_AND_FRONT + 0.0
+    slices, rows, columns = mask.shape
+    header = _HEADER.pack(
+        *(_HEADER.size - 4, 3, columns, rows, slices, 1, 1, 1, 1, _UINT8, 8),
+        *(1, column_mm, row_mm, slice_mm, 0, 0, 0, 0, _HEADER.size, 1, 0, 0, 0, _MM),
+        *(0, _SCANNER, *affine.ravel(), b"n+1"),
+    )
+    packer = zlib.compressobj(wbits=_GZIP, strategy=zlib.Z_RLE)
+    parts = [packer.compress(header), *(packer.compress(plane.tobytes()) for plane in mask)]
+    return b"".join((*parts, packer.flush()))

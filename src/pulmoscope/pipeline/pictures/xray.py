@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.types import FloatArray, Units
+from pulmoscope.core.types import FloatArray, Units, Voxels
 from pulmoscope.explain.overlay import overlay
 from pulmoscope.report.html import data_uri
 
@@ -29,8 +29,9 @@ def shrunk(pixels: FloatArray, side: int) -> FloatArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def displayed(pixels: FloatArray, units: Units, window: Window = LUNG_WINDOW) -> FloatArray:
+def displayed(pixels: Voxels, units: Units, window: Window = LUNG_WINDOW) -> FloatArray:
     """Pixels as a screen shows them, float32 in [0, 1]: HU through the window, grey as it is."""
+    pixels = np.asarray(pixels, dtype=np.float32)
     if units is Units.GREY:
         return pixels
     centre, width = window

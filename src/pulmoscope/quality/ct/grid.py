@@ -12,7 +12,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point
+from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 
 PIXEL_MM = 3.0
 """A pixel of the grid is about as wide."""
@@ -122,11 +122,11 @@ class CoarseCt:
         return np.asarray(mask[:, down // 2 :: down, across // 2 :: across][:, :rows, :columns] > 0)
 
 
-def coarse(pixels: FloatArray, spacing_mm: Point) -> CoarseCt:
+def coarse(pixels: Voxels, spacing_mm: Point) -> CoarseCt:
     """A scan on the coarse grid.
 
     Args:
-        pixels: float32 (slices, rows, columns).
+        pixels: float32 or int16 (slices, rows, columns).
         spacing_mm: (slice, row, column).
     """
     _, rows, columns = pixels.shape
@@ -134,13 +134,17 @@ def coarse(pixels: FloatArray, spacing_mm: Point) -> CoarseCt:
     rows, columns = rows // step, columns // step
     within = pixels[:, : rows * step, : columns * step]
     values = np.empty((len(pixels), rows, columns), dtype=np.float32)
+    constant = np.empty(values.shape, dtype=np.bool_)
     for index, plane in enumerate(within):
-        values[index] = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
-    # Two of a cell's pixels that equal its mean: measured values hardly ever do.
-    corner, middle = within[:, ::step, ::step], within[:, step // 2 :: step, step // 2 :: step]
-    constant = (np.abs(values - corner) < _ROUNDING) & (np.abs(values - middle) < _ROUNDING)
-    if step == 1:
-        constant = _like_its_neighbours(values)
+        exact = np.asarray(plane, dtype=np.float32)
+        values[index] = cv2.resize(exact, (columns, rows), interpolation=cv2.INTER_AREA)
+        if step == 1:
+            constant[index] = _like_its_neighbours(values[index])
+            continue
+        # Two of a cell's pixels that equal its mean: measured values hardly ever do.
+        corner, middle = exact[::step, ::step], exact[step // 2 :: step, step // 2 :: step]
+        constant[index] = np.abs(values[index] - corner) < _ROUNDING
+        constant[index] &= np.abs(values[index] - middle) < _ROUNDING
     return CoarseCt(values, constant, (spacing_mm[0], spacing_mm[1] * step, spacing_mm[2] * step))
 
 
@@ -148,10 +152,10 @@ _ROUNDING = 0.02
 _MEDIAN_OF_DIFFERENCE = 0.954  # of two normal values of s.d. 1, without sign
 
 
-def _like_its_neighbours(values: FloatArray) -> BoolArray:
+def _like_its_neighbours(plane: FloatArray) -> BoolArray:
     """Where a pixel equals those around it."""
     kernel = np.ones((3, 3), np.uint8)
-    return np.stack([cv2.erode(plane, kernel) == cv2.dilate(plane, kernel) for plane in values])
+    return np.asarray(cv2.erode(plane, kernel) == cv2.dilate(plane, kernel))
 
 
 def _largest(plane: Bytes) -> Bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import cv2
@@ -36,7 +36,7 @@ def order_flags(ct: CoarseCt) -> Iterator[Flag]:
     kept = [index for index in range(len(ct.values)) if index not in noise]
     if len(kept) < FEWEST:
         return
-    distances = _distances(ct.values[kept])
+    distances = _distances([ct.values[index] for index in kept])
     repeated = _repeated(distances, ct.voxel_mm[0])
     if repeated.any():
         count, every = int(repeated.sum()), len(repeated)
@@ -53,7 +53,7 @@ def order_flags(ct: CoarseCt) -> Iterator[Flag]:
         yield Flag("slice-order", level, finding, "the slices follow each other from the feet to the head")
 
 
-def _distances(values: FloatArray) -> Distances:
+def _distances(values: Sequence[FloatArray]) -> Distances:
     """The root mean square difference of every two slices, shrunk, HU (n, n); infinite of a slice to itself."""
     small = np.stack(
         [

@@ -156,8 +156,10 @@ def _spine(
         widths; how many times as wide as deep the box is.
     """
     part = slice(slices[0], slices[-1] + 1)
-    dense = np.where(ct.body[part], np.clip(ct.values[part], *SPINE_HU), np.float32(SPINE_HU[0]))
-    mean = cv2.GaussianBlur(dense.mean(axis=0), (0, 0), SPINE_MM / ct.voxel_mm[1])
+    total = np.zeros(ct.values.shape[1:], dtype=np.float32)
+    for values, body in zip(ct.values[part], ct.body[part], strict=True):
+        total += np.where(body, np.clip(values, *SPINE_HU), np.float32(SPINE_HU[0]))
+    mean = cv2.GaussianBlur(total / np.float32(len(slices)), (0, 0), SPINE_MM / ct.voxel_mm[1])
     often = lung[part].mean(axis=0) > OFTEN
     sides = [np.flatnonzero(often.any(axis=axis)) for axis in (1, 0)]
     if min(map(len, sides)) < 2:

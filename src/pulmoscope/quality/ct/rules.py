@@ -49,14 +49,18 @@ def check(scan: Scan, lungs: Labels | None) -> Quality:
 
 def lung_fractions(lungs: Labels) -> npt.NDArray[np.float64]:
     """Of each slice's pixels, the fraction that is lung; float64 (slices,)."""
-    return np.asarray(
-        np.count_nonzero(lungs, axis=(1, 2)) / (lungs.shape[1] * lungs.shape[2]), dtype=np.float64
-    )
+    return np.asarray(_areas(lungs) / (lungs.shape[1] * lungs.shape[2]), dtype=np.float64)
+
+
+def _areas(lungs: Labels) -> npt.NDArray[np.float64]:
+    """How many pixels of each slice are lung (of all at once, NumPy would make a copy)."""
+    return np.array([np.count_nonzero(plane) for plane in lungs], dtype=np.float64)
 
 
 def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterator[Flag]:
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    right, left = (float(np.count_nonzero(lungs == side)) * voxel_ml for side in (1, 2))
+    counts = (sum(int(np.count_nonzero(plane == side)) for plane in lungs) for side in (1, 2))
+    right, left = (float(count) * voxel_ml for count in counts)
     if right + left < LEAST_ML:
         finding = f"the scan shows {right + left:.0f} ml of lung"
         yield Flag("no-lungs", FlagLevel.REFUSE, finding, f"at least {LEAST_ML} ml in a chest CT")
@@ -66,7 +70,7 @@ def _lung_flags(lungs: Labels, spacing_mm: tuple[float, float, float]) -> Iterat
         finding = f"nearly all lung that is seen is on the {larger}: {right:.0f} ml right, {left:.0f} ml left"
         rule = f"one lung is at most {ONE_SIDED:.0f} times as large as the other"
         yield Flag("one-lung", FlagLevel.WARN, finding, rule)
-    areas = np.count_nonzero(lungs, axis=(1, 2))
+    areas = _areas(lungs)
     ends = {"base": areas[0], "apex": areas[-1]}
     cut = [
         f"the {name}, whose slice shows {100 * area / areas.max():.0f} % of their largest cross-section"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray, Point
+from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray, Point, Voxels
 from pulmoscope.quality.ct.grid import CoarseCt
 
 MOST_NOISE_HU = 140.0
@@ -25,11 +25,11 @@ _STEP_HU = 900.0
 _LEAST_EDGES, _LEAST_TISSUE = 200, 50
 
 
-def texture_flags(pixels: FloatArray, spacing_mm: Point, ct: CoarseCt) -> Iterator[Flag]:
+def texture_flags(pixels: Voxels, spacing_mm: Point, ct: CoarseCt) -> Iterator[Flag]:
     """What a study's noise and sharpness say, if anything.
 
     Args:
-        pixels: float32 (slices, rows, columns), of ``spacing_mm``; ``ct`` is the same on the coarse grid.
+        pixels: float32 or int16 (slices, rows, columns), of ``spacing_mm``; ``ct`` is the same on the coarse grid.
     """
     count = len(noise_slices(ct))
     if count:
@@ -55,19 +55,21 @@ def texture_flags(pixels: FloatArray, spacing_mm: Point, ct: CoarseCt) -> Iterat
 
 def noise_slices(ct: CoarseCt) -> list[int]:
     """The slices whose neighbouring pixels have nothing in common."""
-    values = np.clip(ct.values, -1100, 400)
-    one, other = (part.reshape(len(values), -1) for part in (values[:, :, 1:], values[:, :, :-1]))
-    one, other = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
-    lengths = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
-    like = (one * other).sum(axis=1)
-    return [int(index) for index in np.flatnonzero((lengths > 0) & (like < LEAST_LIKE * lengths))]
+    found = []
+    for index, plane in enumerate(ct.values):
+        values = np.clip(plane, -1100, 400)
+        one, other = (part.ravel() - part.mean() for part in (values[:, 1:], values[:, :-1]))
+        length = np.sqrt(np.square(one).sum() * np.square(other).sum())
+        if length > 0 and (one * other).sum() < LEAST_LIKE * length:
+            found.append(index)
+    return found
 
 
-def noise_hu(pixels: FloatArray, ct: CoarseCt, looked_at: Sequence[int]) -> float | None:
+def noise_hu(pixels: Voxels, ct: CoarseCt, looked_at: Sequence[int]) -> float | None:
     """The s.d. of soft tissue within 5 x 5 pixels, HU: the lower quartile of a slice, the median of slices.
 
     Args:
-        pixels: float32 (slices, rows, columns).
+        pixels: float32 or int16 (slices, rows, columns).
         looked_at: the slices.
 
     Returns:
@@ -80,7 +82,7 @@ def noise_hu(pixels: FloatArray, ct: CoarseCt, looked_at: Sequence[int]) -> floa
         inside = cv2.erode(ct.solid[index], np.ones((3, 3), np.uint8)) > 0
         if np.count_nonzero(inside) < _LEAST_TISSUE:
             continue
-        plane = pixels[index]
+        plane = np.asarray(pixels[index], dtype=np.float32)
         mean, of_squares = cv2.blur(plane, (5, 5)), cv2.sqrBoxFilter(plane, cv2.CV_32F, (5, 5))
         at = (slice(step // 2, None, step),) * 2
         spread = np.sqrt(np.maximum(0, of_squares[at] - np.square(mean[at])))[:rows, :columns]
@@ -88,11 +90,11 @@ def noise_hu(pixels: FloatArray, ct: CoarseCt, looked_at: Sequence[int]) -> floa
     return float(np.median(found)) if found else None
 
 
-def edge_pixels(pixels: FloatArray, ct: CoarseCt, looked_at: Sequence[int]) -> float | None:
+def edge_pixels(pixels: Voxels, ct: CoarseCt, looked_at: Sequence[int]) -> float | None:
     """How many pixels the step from air to tissue takes, where it is steepest in a quarter of the body's edges.
 
     Args:
-        pixels: float32 (slices, rows, columns).
+        pixels: float32 or int16 (slices, rows, columns).
         looked_at: the slices.
 
     Returns:
@@ -106,7 +108,7 @@ def edge_pixels(pixels: FloatArray, ct: CoarseCt, looked_at: Sequence[int]) -> f
     return _STEP_HU / max(float(np.percentile(steep, 75)), 1e-6)
 
 
-def _slopes(plane: FloatArray, body: Bytes, threshold: float) -> FloatArray:
+def _slopes(plane: Voxels, body: Bytes, threshold: float) -> FloatArray:
     """The slope at every pixel of the body, its surface included, that lies on an edge; HU a pixel."""
     near = cv2.dilate(body, np.ones((3, 3), np.uint8))
     near = cv2.resize(near, (plane.shape[1], plane.shape[0]), interpolation=cv2.INTER_NEAREST)
@@ -114,7 +116,7 @@ def _slopes(plane: FloatArray, body: Bytes, threshold: float) -> FloatArray:
     if width < 3 or height < 3:
         return np.array([], dtype=np.float32)
     within = np.s_[top : top + height, left : left + width]
-    plane, near = plane[within], near[within]
+    plane, near = np.asarray(plane[within], dtype=np.float32), near[within]
     dense = plane > threshold
     inner = dense[1:-1, 1:-1]
     rows, columns = np.nonzero(

@@ -161,7 +161,8 @@ def _answers(
     study_seed = int.from_bytes(scan.files[0].sha256.encode()[:6], "big")
     for number, case in enumerate(CASES):
         rng = np.random.default_rng([seed, study_seed, number])
-        spoilt, _ = damage(scan.pixels, rng, case.share, kinds=("block",), sizes=(case.size,))
+        hu = np.asarray(scan.pixels, dtype=np.float32)
+        spoilt, _ = damage(hu, rng, case.share, kinds=("block",), sizes=(case.size,))
         missing = find_missing(spoilt, scan.spacing_mm).mask
         study = preprocess.apply(spoilt, scan.spacing_mm, lungs, missing)
         changed = (study.images != base.images).any(axis=(1, 2))
