@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bundles import tiny_bundle
 
 # Two phases, early stopping, averaging, dropout, warm-up, weights of groups: all that has a state. Says on stdout when
 # a step begins.
@@ -46,7 +49,8 @@ fit(recipe, table, run, device="cpu", resume=True, progress=False)
 
 
 def start(run: Path, *changes: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(run.with_suffix(".films")), str(run), *changes],
         stdout=subprocess.PIPE,
@@ -66,8 +70,16 @@ def steps(child: subprocess.Popen[str]) -> list[str]:
 GROUPS = ("model.output=softmax", "robust=0.5", "balance=0.5")
 
 
-@pytest.mark.parametrize("changes", [(), GROUPS], ids=["plain", "groups"])
+LIGHT = ("light.teacher=TEACHER", "model.filters=16", "phases.all-data.frozen=none")
+"""With a teacher, and pruned where that can be done."""
+
+
+@pytest.mark.parametrize("changes", [LIGHT, GROUPS], ids=["light", "groups"])
 def test_killed_run_ends_like_one_left_alone(tmp_path: Path, changes: tuple[str, ...]) -> None:
+    teacher = tiny_bundle(tmp_path / "teacher", ("Normal", "COVID"))
+    changes = tuple(change.replace("TEACHER", str(teacher.folder)) for change in changes)
+    if "light.teacher" in changes[0] and importlib.util.find_spec("torch_pruning"):
+        changes = (*changes, "light.prune=0.5")
     alone = start(tmp_path / "alone", *changes)
     moment = random.Random(5).randrange(3, 18)  # the shortest run has 18 steps: 4 epochs, and twice 1, of 3
     with start(tmp_path / "killed", *changes) as killed:

@@ -153,9 +153,18 @@ def left_out_by(table: SampleTable, hospitals: Collection[str] = ()) -> tuple[st
 def known_to(training_data: Mapping[str, Any]) -> frozenset[str] | None:
     """The hospitals that a model has learnt from, by what its bundle says of its training data.
 
-    Bundles from before the hospital map name sources and their classes only: what the rules make of them, and where a
-    rule asks for a patient, the hospital and the rest. None: the bundle does not say.
+    Those of the models that it began with or that taught it are among them. Bundles from before the hospital map name
+    sources and their classes only: what the rules make of them, and where a rule asks for a patient, the hospital and
+    the rest. None: the bundle does not say.
     """
+    own = _known_itself(training_data)
+    parents = [parent["hospitals"] for parent in training_data.get("parents", ())]
+    if own is None or None in parents:
+        return None
+    return own.union(*parents)
+
+
+def _known_itself(training_data: Mapping[str, Any]) -> frozenset[str] | None:
     if "classes_by_hospital" in training_data:
         return frozenset(training_data["classes_by_hospital"])
     sources = training_data.get("sources", ())

@@ -25,6 +25,7 @@ from pulmoscope.preprocess.kinds import ImagePreprocess
 from pulmoscope.preprocess.xray import XrayPreprocess
 from pulmoscope.recipes.specs import (
     EnsembleSpec,
+    LightSpec,
     LossSpec,
     ModelSpec,
     Phase,
@@ -48,6 +49,7 @@ _OF_IMAGES = (
     "robust",
     "locate",
     "opacity_classes",
+    "light",
 )
 
 
@@ -168,6 +170,7 @@ class Recipe(Named):
         robust: step size of group DRO (see :class:`pulmoscope.models.losses.GroupRisk`); 0: the plain mean.
         locate: weight of a second task, to tell where the opacities are, from readers' boxes; 0: none.
         opacity_classes: what simulated opacities (``augment.opacities``) in both lungs and in one are labelled as.
+        light: what makes the network small: what it begins with, how many channels are pruned, who teaches it.
         average: exponential moving average of the weights with this decay; 0: none.
         batch_size: of images or slices.
         slices: how slices of studies are learnt from; None: the recipe is of single images.
@@ -201,6 +204,7 @@ class Recipe(Named):
     robust: Annotated[float, Limits(0, 1)] = 0.0
     locate: Annotated[float, Limits(0, 100)] = 0.0
     opacity_classes: tuple[str, ...] = ("COVID", "Other pneumonia")
+    light: LightSpec = LightSpec()
     average: Annotated[float, Limits(0, 0.99999)] = 0.0
     batch_size: Annotated[int, Limits(2)] = 32  # BatchNorm needs two
     slices: SliceSpec | None = None
@@ -220,7 +224,7 @@ class Recipe(Named):
     @property
     def hub_backbone(self) -> str:
         """The backbone whose weights timm's hub is asked for; empty: it is not asked."""
-        return self.model.backbone if self.model.from_hub else ""
+        return self.model.backbone if self.model.from_hub and not self.light.start else ""
 
     @property
     def learns_from(self) -> str:
@@ -286,4 +290,9 @@ def travelling(recipe: Recipe) -> Recipe:
     """The recipe as a bundle names it: no folders of the machine that it was trained on."""
     model = replace(recipe.model, weights=recipe.model.weights.rpartition("/")[2])
     slices = recipe.slices and replace(recipe.slices, pretrain=recipe.slices.pretrain.rpartition("/")[2])
-    return replace(recipe, model=model, slices=slices, cache="")
+    light = replace(
+        recipe.light,
+        start=recipe.light.start.rpartition("/")[2],
+        teacher=recipe.light.teacher.rpartition("/")[2],
+    )
+    return replace(recipe, model=model, slices=slices, light=light, cache="")

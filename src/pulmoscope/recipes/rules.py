@@ -119,6 +119,7 @@ def _check_images(recipe: Recipe) -> None:
         earlier.append(phase.name)
     _check_frozen(recipe)
     _check_variants(recipe)
+    _check_light(recipe)
 
 
 def _check_parts(recipe: Recipe, preprocess: type[Any], augment: type[Any]) -> None:
@@ -176,14 +177,21 @@ def _check_plain_mean(recipe: Recipe) -> None:
 
 def _check_frozen(recipe: Recipe) -> None:
     """Has everything that a phase freezes learnt something before?"""
-    begun = recipe.model.pretrained or bool(recipe.model.weights)
+    light = recipe.light
+    begun = not light.prune and (recipe.model.pretrained or bool(recipe.model.weights or light.start))
+    why = (
+        f"light.prune={light.prune:g} is given"
+        if light.prune
+        else "model.pretrained=false and no model.weights are given"
+    )
+    what = "damaged" if light.prune else "random"
     learnt = begun
     for phase in recipe.phases:
         learnt = begun if phase.restart else learnt
         if phase.frozen != "none" and not learnt:
             raise RecipeError(
-                f"phases.{phase.name}.frozen={phase.frozen}: would freeze random layers, as model.pretrained=false and "
-                f"no model.weights are given; set phases.{phase.name}.frozen=none"
+                f"phases.{phase.name}.frozen={phase.frozen}: would freeze {what} layers, as {why}; set "
+                f"phases.{phase.name}.frozen=none"
             )
         learnt = True
 
@@ -191,12 +199,21 @@ def _check_frozen(recipe: Recipe) -> None:
 def _check_variants(recipe: Recipe) -> None:
     """Is what a backbone makes of images kept only where it stays the same?"""
     for phase in recipe.phases:
-        if phase.variants and (phase.frozen != "backbone" or recipe.mixup or recipe.locate):
+        if phase.variants and (
+            phase.frozen != "backbone" or recipe.mixup or recipe.locate or recipe.light.teacher
+        ):
             raise RecipeError(
-                f"phases.{phase.name}.variants={phase.variants}: needs a frozen backbone, and no mixup and no locate, "
-                f"which change what it sees (found: frozen={phase.frozen}, mixup={recipe.mixup:g}, "
-                f"locate={recipe.locate:g})"
+                f"phases.{phase.name}.variants={phase.variants}: needs a frozen backbone, and no mixup, no locate and "
+                f"no light.teacher, for which images are made anew (found: frozen={phase.frozen}, "
+                f"mixup={recipe.mixup:g}, locate={recipe.locate:g}, light.teacher={recipe.light.teacher})"
             )
+
+
+def _check_light(recipe: Recipe) -> None:
+    """Has the network a last layer that pruning and a teacher know?"""
+    light = recipe.light
+    if (light.prune or light.teacher) and recipe.loss.kind == "ldam":
+        raise RecipeError("light.prune, light.teacher: need another loss than ldam (found: loss.kind=ldam)")
 
 
 def _check_phase(phase: Phase, earlier: list[str]) -> None:

@@ -26,6 +26,22 @@ Schema = dict[str, Any]
 
 _PLAIN: Mapping[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+_PARENTS: Schema = {
+    "description": "The models that the run began with or was taught by, and what hospitals these have learnt from.",
+    "type": "array",
+    "items": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["role", "name", "version", "sha256", "hospitals"],
+        "properties": {
+            "role": {"enum": ["start", "teacher"]},
+            "name": {"type": "string"},
+            "version": {"type": "string"},
+            "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            "hospitals": {"type": ["array", "null"], "items": {"type": "string"}},
+        },
+    },
+}
 _DATA: Schema = {
     "description": "What was learnt from.",
     "type": "object",
@@ -43,6 +59,7 @@ _DATA: Schema = {
             "type": "string",
             "pattern": "^[0-9a-f]{64}$",
         },
+        "parents": _PARENTS,
     },
 }
 

@@ -45,6 +45,33 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class LightSpec:
+    """What makes a network small: channels pruned away before it is trained, and a teacher beside the labels.
+
+    Attributes:
+        start: a finished run of the same network and classes, which training begins with, its head too; empty: the
+            backbone's weights.
+        prune: fraction of the channels of every layer but the last that are removed before training (see
+            :mod:`pulmoscope.training.light.prune`); 0: none. Weights and arithmetic shrink with its square.
+        teacher: a model, by its name or folder, whose answers are learnt, too; it has the same classes and is shown the
+            same images; empty: none.
+        temperature: that both answers are softened by.
+        weight: of the teacher's part of the loss; the labels' has the rest.
+    """
+
+    start: str = ""
+    prune: Annotated[float, Limits(0, 0.9)] = 0.0
+    teacher: str = ""
+    temperature: Annotated[float, Limits(0.1, 100)] = 4.0
+    weight: Annotated[float, Limits(0, 1)] = 0.5
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether the network's widths may be others than the backbone's."""
+        return bool(self.prune or self.start)
+
+
+@dataclass(frozen=True)
 class LossSpec:
     """What is made small; see :mod:`pulmoscope.models.losses`.
 

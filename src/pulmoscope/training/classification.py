@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from pulmoscope.recipes.specs import LossSpec
 from pulmoscope.training.loop import Outcome
 from pulmoscope.training.opacities import location_loss
 from pulmoscope.training.state import Row
+
+Teaching = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Images (batch, channels, size, size), logits (batch, logits), the labels' loss → the loss with a teacher's."""
 
 
 class Batch(NamedTuple):
@@ -130,6 +133,7 @@ class Classification:
         groups: group DRO with the plain cross-entropy instead of ``loss``.
         locate: weight of the second task, where opacities are; 0: none.
         pooled: batches have what a frozen backbone made of the images, not the images.
+        teaching: what a teacher makes of the loss (see :mod:`pulmoscope.training.light.distil`); None: there is none.
     """
 
     loss: Loss
@@ -138,6 +142,7 @@ class Classification:
     groups: Groups | None = None
     locate: float = 0.0
     pooled: bool = False
+    teaching: Teaching | None = None
 
     def step(self, network: Any, batch: Batch, done: float) -> Outcome:
         """The loss of one batch, and the figures train_loss and train_accuracy.
@@ -154,6 +159,8 @@ class Classification:
         logits, opacity = network.located(*inputs) if self.locate else (self._logits(network, inputs), None)
         labels = _labels(batch)
         loss = self._mixed(logits, batch.target if self.shares else labels, batch.sample, fraction, done)
+        if self.teaching is not None:
+            loss = self.teaching(inputs[0], logits, loss)
         count = len(labels)
         figures = {
             "train_loss": float(loss.detach()) * count,

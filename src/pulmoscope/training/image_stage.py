@@ -25,6 +25,7 @@ from pulmoscope.training.classification import (
 )
 from pulmoscope.training.data import EpochOrder, Example, FramedImages, Loader, balanced
 from pulmoscope.training.frames import Frames
+from pulmoscope.training.light.distil import teaching_of
 from pulmoscope.training.loop import Stage, Validation, part_of
 from pulmoscope.training.opacities import painting_of, where_known
 from pulmoscope.training.optimizers import learning_rate, learns, optimizer_of
@@ -54,7 +55,7 @@ def image_stage(
         after: called when an epoch is saved.
 
     Raises:
-        RecipeError: ``frozen=early`` of a backbone that has no such layers.
+        BundleError, RecipeError: see :func:`teaching_of`; or ``frozen=early``, and the backbone has no such layers.
     """
     phase = recipe.phases[number]
     network.requires_grad_(True)
@@ -102,6 +103,7 @@ def _learning(recipe: Recipe, phase: Phase, frames: Frames) -> Classification:
         groups=Groups(frames.groups, recipe.robust) if recipe.robust else None,
         locate=recipe.locate,
         pooled=bool(phase.variants),
+        teaching=teaching_of(recipe),
     )
 
 

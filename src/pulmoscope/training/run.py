@@ -52,6 +52,9 @@ from pulmoscope.training.hardware import (
     told_precision,
 )
 from pulmoscope.training.image_stage import image_stage
+from pulmoscope.training.light.parents import parents_of
+from pulmoscope.training.light.start import begun as begun_with
+from pulmoscope.training.light.start import load_state, without_weights
 from pulmoscope.training.loop import fit as fit_stage
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row, read_json, save_weights
@@ -91,11 +94,11 @@ class TrainedRun:
         Raises:
             RecipeError: its weights are damaged or gone.
         """
-        model = dataclasses.replace(self.recipe.model, pretrained=False, weights="")
-        network = network_of(dataclasses.replace(self.recipe, model=model))
+        network = network_of(without_weights(self.recipe))
         file = self.folder / "weights.safetensors"
+        load = load_state if self.recipe.light.reshapes else Classifier.load_state_dict
         try:
-            network.load_state_dict(load_file(file))
+            load(network, load_file(file))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RecipeError(f"{file}: is damaged ({reason}); start anew with --force") from error
@@ -173,7 +176,7 @@ def fit(
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
         RecipeError: a setting makes no sense, the run to resume had other settings, or the loss became NaN.
-        DatasetError, InputError: the data are not complete.
+        DatasetError, InputError, BundleError: the data, or a model that it builds on (``light``), are not complete.
         ResourceError: no such device, or memory or disk ran out, or the pretrained weights can't be fetched.
     """
     check_free(run, resume, force)
@@ -184,10 +187,11 @@ def fit(
         recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
-        network, precision = _untrained(recipe), find_precision(recipe.precision, where)
+        parents, network = parents_of(recipe), _untrained(recipe)
+        precision = find_precision(recipe.precision, where)
         frames = _framed(recipe, table, run, force, progress) if frames is None else frames
         recipe = measured(recipe, frames)
-        data = describe_data(frames, table, recipe.classes)
+        data = describe_data(frames, table, recipe.classes) | parents
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if claim(run, begun, force):
             return load_run(run)
@@ -328,7 +332,7 @@ def _framed(recipe: Recipe, table: SampleTable, run: Path, force: bool, progress
 
 def _untrained(recipe: Recipe) -> Classifier:
     torch.manual_seed(recipe.seed)
-    network = network_of(recipe)
+    network = begun_with(network_of(without_weights(recipe) if recipe.light.start else recipe), recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from pulmoscope.core.errors import RecipeError
@@ -113,14 +114,18 @@ def as_run(recipe: Named) -> str:
     published = named(Recipe).get(recipe.name)
     if published is None or not isinstance(recipe, Recipe):
         return ""
-    notes = []
+    light, notes = recipe.light, []
     if recipe.model.backbone != published.model.backbone:
         notes.append(f"run on {recipe.model.backbone} instead of the published {published.model.backbone}")
-    if published.model.pretrained and not recipe.model.pretrained and not recipe.model.weights:
+    if published.model.pretrained and not (recipe.model.pretrained or recipe.model.weights or light.start):
         notes.append("trained from scratch instead of from ImageNet weights")
-    if recipe.model.from_hub and recipe.model.backbone_options.get("pad_type") == "same":
+    if recipe.hub_backbone and recipe.model.backbone_options.get("pad_type") == "same":
         notes.append(
             "begins with the hub's weights, which were trained with symmetric padding and ImageNet's mean and s.d.; "
             "pad_type=same, mean and std are those of weights ported from TensorFlow, as model.weights=PATH gives them"
         )
+    named_last = {"begins with": light.start, "is taught by": light.teacher}
+    notes += [f"{how} {Path(model).name}" for how, model in named_last.items() if model]
+    if light.prune:
+        notes.append(f"{light.prune:.0%} of its channels are pruned")
     return "; ".join(notes)

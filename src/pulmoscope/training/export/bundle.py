@@ -29,6 +29,7 @@ def export_bundle(
     cache: str = "",
     progress: bool = True,
     frames: Frames | None = None,
+    hospitals: bool = True,
 ) -> Bundle:
     """Make a finished run's folder a bundle.
 
@@ -41,6 +42,8 @@ def export_bundle(
         terms: the data's licence or terms of use, for the model card.
         cache: the folder of prepared slices that a run of studies was given; empty: its own, which is removed.
         frames: the images of train and val, framed already; None: they are framed here.
+        hospitals: look at radiographs of every hospital as diagnosis does, so that the bundle can tell a strange one;
+            it takes minutes, and changes no answer.
 
     Raises:
         BundleError: the network file does not say what torch says; no ``bundle.json`` is left then.
@@ -52,7 +55,7 @@ def export_bundle(
         trained = load_run(run)
         if trained.recipe.slices is None:
             (run / MANIFEST).unlink(missing_ok=True)
-            made = of_images(trained, table, version, terms, progress, frames)
+            made = of_images(trained, table, version, terms, progress, frames, hospitals)
         else:
             made = of_studies(trained, table, version, terms, cache, Reporter.of(progress))
             (run / MANIFEST).unlink(missing_ok=True)

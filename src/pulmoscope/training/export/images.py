@@ -51,6 +51,7 @@ def of_images(
     terms: str,
     progress: bool,
     frames: Frames | None,
+    hospitals: bool,
 ) -> Bundle:
     """The bundle, calibrated, and its networks in the run's folder (see :func:`export_bundle`)."""
     run, recipe = trained.folder, trained.recipe
@@ -72,7 +73,9 @@ def of_images(
         training_data={"sha256": table_checksum(known), **shown, "warnings": warnings},
     )
     made = _measured(draft, known, frames, images, held_out=bool(trained.summary["val_held_out"]))
-    _write_hospitals(made, known)
+    (run / HOSPITALS).unlink(missing_ok=True)
+    if hospitals:
+        _write_hospitals(made, known)
     return made
 
 
@@ -82,12 +85,10 @@ def _write_hospitals(made: Bundle, table: SampleTable) -> None:
     Args:
         table: train and val.
     """
-    part = made.folder / HOSPITALS
-    part.unlink(missing_ok=True)
     if made.modality == "XRAY" and known_in(table):
         known = known_hospitals(Model(made.sealed()), table)
         if known is not None:
-            write_bytes(part, known.to_bytes())
+            write_bytes(made.folder / HOSPITALS, known.to_bytes())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pulmoscope.core.files import write_bytes
 from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.recipes.recipe import Recipe
-from pulmoscope.recipes.specs import LossSpec
+from pulmoscope.recipes.specs import LightSpec, LossSpec
 from pulmoscope.training.classification import Batch, Classification, class_weights, cross_entropy
 from pulmoscope.training.data import EpochOrder, FramedImages, Loader
 from pulmoscope.training.frames import Frames
@@ -37,11 +37,12 @@ FEATURES = "features.npz"
 def frozen_throughout(recipe: Recipe) -> bool:
     """Whether features can be computed once.
 
-    No phase moves the backbone, no images are mixed, every label is one class, and the loss is plain.
+    No phase moves the backbone, no images are mixed, every label is one class, the loss is plain, and the network is
+    as the recipe's backbone has it.
     """
     plain = (
         not (recipe.mixup or recipe.balance or recipe.robust or recipe.locate) and recipe.loss == LossSpec()
-    )
+    ) and recipe.light == LightSpec()
     shared = any(len(shares_of(text)) > 1 for text in recipe.labels.values())
     plain = plain and not (
         shared or recipe.unread or recipe.augmentation.opacities or recipe.augmentation.mixing

@@ -1,0 +1,1 @@
+"""Smaller networks: channels pruned away, and what a larger network knows taught to a smaller one."""
