@@ -187,11 +187,10 @@ def fit(
         recipe, table = settled(recipe, table)
         table.split("train").with_labels(recipe.classes)
         table.split("val")
-        parents, network = parents_of(recipe), _untrained(recipe)
-        precision = find_precision(recipe.precision, where)
+        network, precision = _untrained(recipe), find_precision(recipe.precision, where)
         frames = _framed(recipe, table, run, force, progress) if frames is None else frames
         recipe = measured(recipe, frames)
-        data = describe_data(frames, table, recipe.classes) | parents
+        data = describe_data(frames, table, recipe.classes) | parents_of(recipe)
         begun = {"schema_version": archive.VERSION, "recipe": settings.to_plain(recipe), "data": data}
         if claim(run, begun, force):
             return load_run(run)

@@ -14,6 +14,7 @@ from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.specs import ModelSpec
 from pulmoscope.runtime.bundle import load
+from pulmoscope.training.light.parents import parents_of
 from pulmoscope.training.light.prune import fit_shapes, prune
 
 WEIGHTS = "weights.safetensors"
@@ -26,10 +27,11 @@ def begun(network: Classifier, recipe: Recipe) -> Classifier:
         network: of the resolved recipe, untrained or with its backbone's pretrained weights.
 
     Raises:
-        BundleError: there is no such run.
-        RecipeError: its network is another one, or its weights are damaged or not there; or nothing can be pruned.
+        BundleError, RecipeError: see :func:`parents_of`.
+        RecipeError: the start's network is another one, or its weights are damaged or not there; nothing can be pruned.
     """
     light = recipe.light
+    parents_of(recipe)  # refuses a start or teacher that does not fit, before any image is read
     if light.start:
         _load(network, recipe)
     if light.prune:
