@@ -69,8 +69,9 @@ class Plan:
         """In words: on all hospitals, and without one."""
         epochs = [self.epochs_of(architecture, scheme) for scheme in (INSIDE, HOSPITALS[0])]
         full = epochs == list(FULL) and not self.images
-        images = f", {self.images} images" if self.images else ""
-        return f"{'full' if full else 'short'}: {epochs[0]} and {epochs[1]} epochs{images}"
+        count = " and ".join(map(str, dict.fromkeys(epochs)))
+        images = f" of {self.images:,} images" if self.images else ""
+        return f"{'full' if full else 'short'}, {count} epochs{images}"
 
     def weights_of(self, architecture: str) -> str:
         """ImageNet weights that are at hand, as ``model.weights`` takes them; empty: none are."""
@@ -170,7 +171,7 @@ def _markdown(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             "| "
             + " | ".join(
-                [f"{row['architecture']}{scratch}; {row['schedule']}", row["variant"], *told, *cells]
+                [f"{row['architecture']}{scratch}, {row['schedule']}", row["variant"], *told, *cells]
             )
             + " |"
         )
@@ -179,4 +180,4 @@ def _markdown(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None or figure["value"] is None:
         return NOT_RUN if figure is None else "–"
-    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f}), {figure['images']}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f}), {figure['images']:,}"
