@@ -234,6 +234,16 @@ def test_processes_run_at_once_and_their_costs_are_added(tmp_path: Path) -> None
     assert both.peak_mib > 1.5 * alone.peak_mib > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone lets a process forget its peak")
+def test_a_childs_peak_is_its_own() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r})\nfrom measured import measured\n"
+        "held = b'x' * (200 * 2**20)\ndel held\nprint(measured([sys.executable, '-S', '-c', '']).peak_mib)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(child.stdout) < 150
+
+
 def test_energy_is_counted_over_the_end_of_the_counter(tmp_path: Path) -> None:
     for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):  # the last is a part of the first
         (tmp_path / name).mkdir()

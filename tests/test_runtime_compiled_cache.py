@@ -95,3 +95,35 @@ def test_what_was_not_used_for_longest_goes_first(
     monkeypatch.setattr(compiled_cache, "MOST_FILES", 2)
     second = kept(cache, models[1])
     assert set(cache.iterdir()) == {first, second}
+
+
+def test_what_is_not_the_caches_own_stays(
+    cache: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(mode=0o700)
+    mine = [cache / "thesis.odt", cache / "old.blob", cache / "folder"]
+    for file in mine[:2]:
+        file.write_bytes(b"mine")
+    mine[2].mkdir()
+    for path in mine:
+        os.utime(path, (1, 1))
+    monkeypatch.setattr(compiled_cache, "MOST_FILES", 1)
+    kept(cache, models[0])
+    second = kept(cache, models[1])
+    assert set(cache.iterdir()) == {*mine, second}
+
+
+def test_a_link_to_a_folder_is_not_followed(tmp_path: Path, cache: Path, models: list[Path]) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    cache.symlink_to(tmp_path / "elsewhere")
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_no_cache_where_there_is_no_room_for_it(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_bytes(b"no folder")
+    monkeypatch.delenv(SWITCH)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)

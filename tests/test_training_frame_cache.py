@@ -117,7 +117,7 @@ def test_other_code_finds_nothing(
     assert len(read) == 24
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "method"])
 def test_a_damaged_pack_is_made_anew(
     table: SampleTable, tmp_path: Path, read: list[str], damage: str
 ) -> None:
@@ -126,8 +126,16 @@ def test_a_damaged_pack_is_made_anew(
     content = pack.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    listing = content.index(b"PK\x01\x02")  # a zip's central directory, ten bytes on how its file is compressed
+    method = content[: listing + 10] + b"\x63" + content[listing + 11 :]
     pack.write_bytes(
-        {"cut": content[:middle], "flipped": flipped, "empty": b"", "foreign": b"something else"}[damage]
+        {
+            "cut": content[:middle],
+            "flipped": flipped,
+            "empty": b"",
+            "foreign": b"something else",
+            "method": method,
+        }[damage]
     )
     np.testing.assert_array_equal(framed(table, tmp_path / "cache").images, plain.images)
     assert len(read) == 24
@@ -180,8 +188,12 @@ def test_good_images_of_a_bad_data_set_are_kept(table: SampleTable, tmp_path: Pa
 
 def test_a_cache_is_for_its_owner_alone(table: SampleTable, tmp_path: Path) -> None:
     framed(table, tmp_path / "deep" / "cache")
-    for folder in {tmp_path / "deep" / "cache", *(pack.parent for pack in packs(tmp_path))}:
+    (pack,) = packs(tmp_path)
+    for folder in (tmp_path / "deep" / "cache", pack.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    pack.parent.chmod(0o755)
+    framed(table, tmp_path / "deep" / "cache")
+    assert stat.S_IMODE(pack.parent.stat().st_mode) == 0o700
 
 
 def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:

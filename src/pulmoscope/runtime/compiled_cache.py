@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from pulmoscope.core.files import sha256_of, write_bytes
 SWITCH = "PULMOSCOPE_CACHE"
 MOST_FILES, MOST_BYTES = 24, 256 * 2**20
 """What is kept at most; what was not used for the longest time is removed first."""
+_OWN = re.compile(r"[0-9a-f]{64}\.blob|\.pulmoscope-.*\.part")
 _DIGEST = hashlib.sha256().digest_size
 _SEED = 20
 
@@ -52,9 +54,10 @@ def cached(core: Any, network: bytes, device: str, settings: Mapping[str, str], 
         compiled = core.import_model(io.BytesIO(blob), device, dict(settings))
         if _answer(compiled) != answer:
             return None
-        os.utime(file)
     except (OSError, RuntimeError, ValueError):
         return None
+    with suppress(OSError):  # of a folder that can't be written
+        os.utime(file)
     return compiled
 
 
@@ -117,8 +120,12 @@ def _answer(compiled: Any) -> bytes:
 
 
 def _prune(folder: Path) -> None:
-    """Remove what goes beyond the limits, of whatever version, and what a kill has left of a file under way."""
-    files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda file: -file[0].st_mtime)
+    """Remove what goes beyond the limits, of whatever version, and what a kill has left of a file under way.
+
+    Whatever else lies in a folder that somebody has named is left alone.
+    """
+    own = [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
+    files = sorted(((path.stat(), path) for path in own), key=lambda file: -file[0].st_mtime)
     total = 0
     for number, (status, path) in enumerate(files):
         total += status.st_size

@@ -41,8 +41,9 @@ LIMIT = 20 * 2**30
 """The most bytes of a cache; beyond it, what has not been used for longest is removed."""
 
 _AFTER_FRAMING = ("mean", "std")
-_CODE = ("io", "preprocess", "segment", "runtime/model.py", "training/frames.py")
-"""What decides how a file becomes a framed image."""
+_CODE = ("core", "io", "preprocess", "segment", "runtime/model.py", "training/frames.py")
+_PACKAGES = ("pillow", "simplejpeg", "imagecodecs", "python-gdcm")
+"""What decides how a file becomes a framed image: parts of this package, and others that decode."""
 
 
 class FramedSample(NamedTuple):
@@ -88,12 +89,13 @@ class FrameCache:
         try:
             for made in (folder, self._packs):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._packs.chmod(0o700)  # where it was there; somebody else's is refused
+            for pack in sorted(self._packs.glob("*.npz")):
+                self._known |= _read(pack)
+            os.utime(self._packs)  # used now
+            prune(folder, self._packs)
         except OSError as error:
             raise ResourceError(f"{folder}: can't hold framed images ({error.strerror or error})") from error
-        for pack in sorted(self._packs.glob("*.npz")):
-            self._known |= _read(pack)
-        os.utime(self._packs)  # used now
-        prune(folder, self._packs)
 
     def through(
         self, table: SampleTable, frame: Callable[[Sample], FramedSample]
@@ -136,7 +138,7 @@ def settings_key(preprocess: ImagePreprocess, maps: bool, finder: Path | None) -
         "maps": maps,
         "finder": None if finder is None else sha256_of_file(finder),
         "code": _code(),
-        "software": versions("pillow"),
+        "software": versions(*_PACKAGES),
     }
     return sha256_of(json.dumps(found, sort_keys=True).encode())[:32]
 
@@ -196,13 +198,19 @@ def _write(framed: Mapping[str, FramedSample], packs: Path) -> None:
 
 
 def _read(pack: Path) -> dict[str, FramedSample]:
-    """A pack's images; a damaged one has none, and is removed."""
+    """A pack's images; a damaged one has none, and is removed.
+
+    Raises:
+        OSError: it can't be read or removed.
+    """
     try:
-        with pack.open("rb") as stream, np.load(stream) as arrays:
+        with io.BytesIO(pack.read_bytes()) as stream, np.load(stream) as arrays:
             parts = [arrays[name] for name in ("keys", "image", "lungs", "opacities", "boxed")]
         keys, *fields = parts
         rows = [FramedSample(*row) for row in zip(*fields, strict=True)]
         return dict(zip(keys.tolist(), rows, strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except FileNotFoundError:  # another process has removed it
+        return {}
+    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         pack.unlink(missing_ok=True)
         return {}
