@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 from bundles import quadrants, tiny_bundle
 from no_network import run_without_network
 from pulmoscope.apps.cli.main import app
-from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError
+from pulmoscope.core.errors import BundleError, DatasetError, OutputExistsError, ResourceError
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
+from pulmoscope.evaluation.audit.facts import FACTS
 from pulmoscope.pipeline.predict import predict_table
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.published import find
@@ -31,7 +32,7 @@ from pulmoscope.runtime.bundle import CARD, MANIFEST, Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.precision import Format, Precision
 from pulmoscope.training.precision import export
-from pulmoscope.training.precision.compare import Answers, Figures, compared, failures
+from pulmoscope.training.precision.compare import LIMITS, Answers, Figures, compared, failures
 from pulmoscope.training.precision.export import export_bundle
 from study_bundles import tiny_study_bundle
 
@@ -223,6 +224,7 @@ def test_without_nncf_int8_is_one_line(
     model: Model, table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
+    monkeypatch.setattr(export, "look", lambda *_: pytest.fail("it is said before any image is read"))
     with pytest.raises(ModuleNotFoundError) as caught:
         export_bundle(model, tmp_path / "new", format="onnx", precision="int8", table=table)
     assert caught.value.name == "nncf"
@@ -240,6 +242,34 @@ def test_what_can_not_be_exported_is_refused(model: Model, table: SampleTable, t
     tiny_study_bundle(tmp_path / "study")
     with pytest.raises(BundleError, match="single images"):
         export_bundle(Model.load(tmp_path / "study"), tmp_path / "new", format="onnx", precision="fp32")
+
+
+def test_some_limits_leave_the_others_as_they_are(model: Model, table: SampleTable, tmp_path: Path) -> None:
+    made = export_bundle(
+        model, tmp_path / "new", format="onnx", precision="fp16", table=table, limits={"decisions": 0.5}
+    )
+    assert made.export is not None
+    assert made.export.verified["limits"] == {**LIMITS, "decisions": 0.5}
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Check failed at somewhere\nno space")
+
+    monkeypatch.setattr(openvino_backend.import_quietly(), "save_model", full)
+    with pytest.raises(ResourceError) as caught:
+        export_bundle(model, tmp_path / "new", format="openvino", precision="fp32")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_audit_knows_the_view_network_in_any_format(model: Model, tmp_path: Path) -> None:
+    made = exported(model, tmp_path / "new", None, "fp32", "openvino").bundle
+    assert FACTS["view network"].known(made, {})
+    (model.bundle.folder / "view.onnx").unlink()
+    assert not FACTS["view network"].known(model.bundle.save(), {})
 
 
 def test_an_export_replaces_another_only_when_told_to_and_is_not_exported_again(

@@ -130,7 +130,7 @@ FACTS = {
     "distance": Fact(
         "thresholds.distance; reference.npz", lambda bundle, audit: bundle.thresholds.distance is not None
     ),
-    "view network": Fact("files: view.onnx", lambda bundle, audit: "view.onnx" in bundle.files),
+    "view network": Fact("files: view.onnx", lambda bundle, audit: "view.onnx" in bundle.networks),
     "validation": Fact("validation", lambda bundle, audit: bundle.validation is not None),
     "figures": Fact("metrics; card «Figures»", _figures(*OF_DATA)),
     "intervals": Fact(

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def export_bundle(
         out: the new bundle's folder.
         table: labelled images in the model's words, with the splits train (for int8) and val; None: of single precision
             alone, which is then compared on noise.
-        limits: of the figures; None: :data:`pulmoscope.training.precision.compare.LIMITS`.
+        limits: of figures, in place of :data:`pulmoscope.training.precision.compare.LIMITS`'s.
         progress: called with images read, and how many there are to read.
 
     Returns:
@@ -93,8 +94,7 @@ def export_bundle(
     bundle = model.bundle
     check_folder(out, MANIFEST, force)
     _check(bundle, out, precision, table)
-    if limits is None:
-        limits = {"outputs": compare.OUTPUTS} if table is None else compare.LIMITS
+    limits = {**({"outputs": compare.OUTPUTS} if table is None else compare.LIMITS), **(limits or {})}
     with tempfile.TemporaryDirectory() as folder:
         images = None if table is None else _looked(model, table, precision, progress)
         made = {name: _made(model, name, precision, images, limits) for name in bundle.networks}
@@ -142,7 +142,7 @@ def _check(bundle: Bundle, out: Path, precision: Precision, table: SampleTable |
     """Can this bundle be exported so?
 
     Raises:
-        BundleError, DatasetError: see :func:`export_bundle`.
+        BundleError, DatasetError, ModuleNotFoundError: see :func:`export_bundle`.
     """
     if bundle.patient is not None:
         raise BundleError(
@@ -158,6 +158,8 @@ def _check(bundle: Bundle, out: Path, precision: Precision, table: SampleTable |
         raise BundleError(f"{out}: is the model itself; the exported one needs another folder")
     if table is None and precision != "fp32":
         raise DatasetError(f"{precision} needs --data: labelled images that the answers are compared on")
+    if precision == "int8" and find_spec("nncf") is None:  # or that is said after minutes of reading
+        raise ModuleNotFoundError("No module named 'nncf'", name="nncf")
 
 
 def _looked(model: Model, table: SampleTable, precision: Precision, progress: Progress | None) -> _Images:
@@ -241,12 +243,12 @@ def _tried(path: Path, name: str, precision: Precision, images: _Images) -> Iter
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         if precision == "fp16":
-            file.write_bytes(halved(path))
+            write_bytes(file, halved(path))
             yield _Made(file.read_bytes(), precision, {}, open_network(file))
             return
         layers, inputs = len(layers_of(path)), stacked(images.calibration, name)
         for kept in tries(layers):
-            file.write_bytes(quantised(path, inputs, kept))
+            write_bytes(file, quantised(path, inputs, kept))
             facts = {"layers": layers, "in_single_precision": kept + 1}
             yield _Made(file.read_bytes(), precision, facts, open_network(file))
 
@@ -313,10 +315,18 @@ def _draft(
 
 
 def _convert(file: Path, precision: Precision) -> None:
-    """Put a network in OpenVINO's format in place of its ONNX file; weights stay as they are stored, or become half."""
+    """Put a network in OpenVINO's format in place of its ONNX file; weights stay as they are stored, or become half.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
     openvino = import_quietly()
     graph = openvino.Core().read_model(file)
-    openvino.save_model(graph, file.with_suffix(".xml"), compress_to_fp16=precision == "fp16")
+    try:
+        openvino.save_model(graph, file.with_suffix(".xml"), compress_to_fp16=precision == "fp16")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ResourceError(f"{file}: could not be written in OpenVINO's format ({reason})") from error
     file.unlink()
 
 
