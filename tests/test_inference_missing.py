@@ -17,6 +17,7 @@ from chests import SPACING_MM, chest
 from ct_series import write_series
 from pulmoscope.core.errors import InputError, UnsuitableError
 from pulmoscope.core.types import Diagnosis, Flag, FlagLevel, FloatArray, Modality, Scan, SourceFile, Units
+from pulmoscope.inference import look
 from pulmoscope.inference.missing import imputed, missing_flags
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
@@ -28,6 +29,7 @@ from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.xray import IMPUTED, outlined
 from pulmoscope.quality.filled import fill_missing
 from pulmoscope.runtime.model import Model
+from pulmoscope.segment.ct_lungs import LungMask
 from pulmoscope.segment.lungs import lungs_of
 from refusals import refused
 
@@ -86,6 +88,27 @@ def test_a_whole_scan_stays_what_it_is() -> None:
     assert (own.missing, own.mask, own.slice_fraction(3)) == (None, None, 0.0)
     assert missing_flags(own, lungs_of(scan)) == ()
     assert imputed(own, None) is None
+
+
+def test_lungs_of_a_damaged_scan_are_looked_for_once_as_it_is_and_once_filled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def counted(scan: Scan) -> LungMask | None:
+        asked.append(scan)
+        return lungs_of(scan)
+
+    monkeypatch.setattr(look, "lungs_of", counted)
+    scan = scan_of(hu(28, 29, 35))
+    seen = look.look_at(scan)
+    expected, found = lungs_of(scan), seen.raw_lungs
+    assert expected is not None
+    assert found is not None
+    assert seen.lungs is not None
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert (found.labels != seen.lungs.labels).any()
+    assert [one is scan for one in asked] == [True, False]
 
 
 def test_pictures_are_not_fill_missing() -> None:

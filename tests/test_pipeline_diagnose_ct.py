@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -20,6 +21,7 @@ from pulmoscope.core.types import Decision, Diagnosis, Modality, Scan, SourceFil
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.ct.draw import draw
+from pulmoscope.pipeline import diagnose as pipeline_diagnose
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
@@ -118,9 +120,67 @@ def test_a_refused_ct_names_no_model(tmp_path: Path) -> None:
     (refused,) = run([tmp_path / "in"], models, tmp_path / "out")
     assert refused.error is not None
     for thread in threading.enumerate():
-        if thread.name == "for-ct":
+        if thread.name == "loading":
             thread.join()
     assert models.used == []  # one was opened ahead, but nothing was read by it
+
+
+@pytest.mark.parametrize(("ahead", "most"), [(pipeline_diagnose.AHEAD_VOXELS, 2), (0, 1)])
+def test_the_next_ct_is_read_while_one_is_diagnosed_but_for_a_large_one(
+    ahead: int, most: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / f"in/{number}" for number in range(4)]
+    for number, folder in enumerate(folders):
+        write_series(folder, drawn_hu(SLICES, seed=number), StudyInstanceUID=f"1.2.3.{number}")
+    lock, second = threading.Lock(), threading.Event()
+    begun, held, most_held = 0, 0, 0
+
+    def reading(study: Study, series: str) -> ReadResult:
+        nonlocal begun, held, most_held
+        with lock:
+            begun, held = begun + 1, held + 1
+            most_held = max(most_held, held)
+            if begun == 2:
+                second.set()
+        return read_study(study, series)
+
+    def diagnosed(*given: Any, **more: Any) -> Diagnosis:
+        nonlocal held
+        assert most == 1 or second.wait(60)
+        try:
+            return diagnose_ct(*given, **more)
+        finally:
+            with lock:
+                held -= 1
+
+    monkeypatch.setattr(pipeline_diagnose, "AHEAD_VOXELS", ahead)
+    monkeypatch.setattr(pipeline_diagnose, "read_study", reading)
+    monkeypatch.setattr(pipeline_diagnose, "diagnose_ct", diagnosed)
+    outcomes = run(folders, Models.only(model), tmp_path / "out")
+    assert [Path(outcome.path).name for outcome in outcomes] == ["0", "1", "2", "3"]
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert most_held == most
+
+
+def test_cts_that_are_refused_or_do_not_fit_into_memory_hold_up_no_other(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / f"in/{number}" for number in range(5)]
+    for number, folder in enumerate(folders):
+        hu = drawn_hu(4 if number == 1 else SLICES, seed=number)
+        write_series(folder, hu, StudyInstanceUID=f"1.2.3.{number}")
+
+    def reading(study: Study, series: str) -> ReadResult:
+        if Path(study.name).name in ("2", "4"):
+            raise MemoryError
+        return read_study(study, series)
+
+    monkeypatch.setattr(pipeline_diagnose, "read_study", reading)
+    outcomes = run(folders, Models.only(model), tmp_path / "out")
+    codes = [outcome.error and outcome.error.code for outcome in outcomes]
+    assert codes == [None, "no-chest-series", "out-of-memory", None, "out-of-memory"]
+    assert len({outcome.name for outcome in outcomes}) == 5
+    assert (tmp_path / "out/index.json").stat().st_size
 
 
 def test_the_patient_is_the_mean_of_the_highest_tenth_and_is_referred(diagnosis: Diagnosis) -> None:

@@ -126,7 +126,9 @@ def test_a_damaged_pack_is_made_anew(
     content = pack.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
-    listing = content.index(b"PK\x01\x02")  # a zip's central directory, ten bytes on how its file is compressed
+    listing = content.index(
+        b"PK\x01\x02"
+    )  # a zip's central directory, ten bytes on how its file is compressed
     method = content[: listing + 10] + b"\x63" + content[listing + 11 :]
     pack.write_bytes(
         {

@@ -46,6 +46,19 @@ def test_a_cpu_is_no_busy_gpu() -> None:
     assert gpu_busy(torch.device("cpu")) is None
 
 
+def test_a_gpu_that_can_not_tell_how_busy_it_is_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        """As NVIDIA's library has it: of no nearer base class."""
+
+    def unknown(_: torch.device) -> int:
+        raise NVMLError
+
+    monkeypatch.setattr(torch.cuda, "utilization", unknown)
+    assert gpu_busy(torch.device("cuda")) is None
+    monkeypatch.setattr(torch.cuda, "utilization", lambda _: 50)
+    assert gpu_busy(torch.device("cuda")) == 0.5
+
+
 def test_precision_is_as_asked() -> None:
     cpu = torch.device("cpu")
     assert find_precision("32", cpu) == "32-true"

@@ -95,4 +95,6 @@ def look_at(scan: Scan) -> SeenCt:
         found = aside.submit(lungs_of, scan)
         search = fill_missing(scan)
         lungs = found.result()
-    return SeenCt(scan, search, lungs if search.missing is None else lungs_of(search.scan))
+    seen = SeenCt(scan, search, lungs if search.missing is None else lungs_of(search.scan))
+    vars(seen)["raw_lungs"] = lungs  # or they would be looked for again
+    return seen

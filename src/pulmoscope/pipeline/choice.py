@@ -95,7 +95,7 @@ class Models:
             begun = modality in self._expected
             self._expected.add(modality)
         if not begun:
-            threading.Thread(target=self._load_for, args=(modality,)).start()
+            threading.Thread(target=self._load_for, args=(modality,), name="loading").start()
 
     def _load_for(self, modality: Modality) -> None:
         if modality is Modality.CT:

@@ -21,7 +21,7 @@ from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Prediction, Scan
-from pulmoscope.io import Study, content_of, read_scan, read_study, sources
+from pulmoscope.io import ReadResult, Study, content_of, read_scan, read_study, sources
 from pulmoscope.io.inputs import content_name
 from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
@@ -39,7 +39,7 @@ from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
 
 AHEAD_VOXELS = 80 * 2**20
-"""Of a CT that is read while another is diagnosed, at most: some 300 slices, 160 MiB. A larger one waits."""
+"""Of a CT that is read while another is diagnosed, at most: 300 slices, 160 MiB of whole HU. A larger one waits."""
 
 Reports = Literal["all", "positive", "none"]
 """Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
@@ -307,7 +307,10 @@ def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
     if (left := _kept(job, turn)) is not None:
         return left
     start = perf_counter()
-    result = read_study(study, run.series)
+    try:
+        result = read_study(study, run.series)
+    except MemoryError:
+        result = ReadResult(study.name, content_of(study), error=_too_large(study))
     name = job.named(turn, result.content)
     turn.begun.set()
     folder = run.out / name
@@ -320,9 +323,13 @@ def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
     except InputError as error:
         refusal = error
     except MemoryError:
-        refusal = UnreadableError(study.name, "out-of-memory", "it does not fit into this machine's memory")
+        refusal = _too_large(study)
     files.clear(folder)
     return Outcome(name, study.name, error=refusal)
+
+
+def _too_large(study: Study) -> InputError:
+    return UnreadableError(study.name, "out-of-memory", "it does not fit into this machine's memory")
 
 
 def _kept(job: _Job, turn: _Turn) -> Outcome | None:

@@ -58,13 +58,16 @@ def told_precision(precision: Precision, device: torch.device) -> str:
 
 
 def gpu_busy(device: torch.device) -> float | None:
-    """The fraction of the last moments in which a GPU computed; None on a CPU, or where NVIDIA's library for it
-    (``nvidia-ml-py``) is not installed."""
+    """The fraction of the last moments in which a GPU computed.
+
+    None on a CPU, or where NVIDIA's library for it (``nvidia-ml-py``) is not installed or can't tell, as of a part of a
+    GPU (MIG).
+    """
     if device.type != "cuda":
         return None
     try:
         return torch.cuda.utilization(device) / 100
-    except (ModuleNotFoundError, RuntimeError):
+    except Exception:  # the library's errors share no nearer base class; a figure is not worth a training run
         return None
 
 
