@@ -48,6 +48,12 @@ def main() -> None:
         return
     if document["commit"] != commit(ROOT)["commit"]:
         print("the run is of another commit than this source: make bench measures it.")
+    if others := [
+        f"{name} {old} is now {document['versions'].get(name, 'absent')}"
+        for name, old in before["versions"].items()
+        if document["versions"].get(name) != old
+    ]:
+        print(f"a ratio may have changed by what ours is compared with: {', '.join(others)}.")
     found = compared(before, document)
     print(f"{here}: commit {short(document['commit'])} beside {short(before['commit'])}")
     for one in found:

@@ -6,7 +6,7 @@ Whole processes on the same files, one after the other. Ours reads, checks quali
 image and the index; pages and heat maps as --report says (none: JSON and index alone). The other is the plain script
 that it replaces, benchmarks/plain_xray.py: PIL, a batch of 16, MobileNetV2 at the bundle's input size from timm,
 float32, one line of CSV per image. A first, quarter run of ours shows whether memory grows with the number of images.
-Without --images it draws phantoms (JPEG, 256 to 512 px). The whole suite, by turns and with ranges: make bench.
+Without --images radiographs are simulated (JPEG, 256 to 512 px). The whole suite, by turns and with ranges: make bench.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 OUT/bench.json holds every figure (docs/schemas/bench.schema.json), OUT/bench.md the tables, OUT/bench.png a picture.
 Whole processes, medians and ranges; the first run of each side, which warms the caches of disk and code, is not
-counted. Without --images and --study radiographs and CTs are drawn (kept in OUT/inputs for the next run). --quick is a
+counted. Without --images and --study radiographs and CTs are simulated (kept in OUT/inputs for the next run). --quick is a
 try on tiny inputs: that it works, not how quick it is. How to read the figures: docs/speed.md.
 """
 
@@ -54,7 +54,7 @@ QUICK = Sizes(24, 24, 6, (24, 128), (2, 24, 128), (1, 8, 32), (24, 48), (1, 2), 
 
 
 class Inputs:
-    """What is measured on, drawn when it is first asked for."""
+    """What is measured on, made when it is first asked for."""
 
     def __init__(self, given: argparse.Namespace, sizes: Sizes, scratch: Path) -> None:
         self._given, self._sizes, self._scratch = given, sizes, scratch
@@ -86,7 +86,7 @@ class Inputs:
         return [count for count in self._sizes.radiographs if most is None or count <= most]
 
     def studies(self, count: int, slices: int, side: int) -> list[Path]:
-        """Drawn CTs."""
+        """Simulated CTs."""
         folder = inputs.kept(
             self._kept / f"studies-{count}x{slices}x{side}",
             lambda folder: inputs.drawn_studies(folder, count, slices, side),
@@ -228,8 +228,8 @@ def main() -> None:
     ask.add_argument("--only", type=lambda text: text.split(","), default=list(ALL), help=", ".join(ALL))
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--quick", action="store_true", help="tiny inputs")
-    ask.add_argument("--images", type=Path, help="radiographs (JPEG, PNG) in place of drawn ones")
-    ask.add_argument("--study", type=Path, help="one CT (a folder of DICOM) in place of a drawn one")
+    ask.add_argument("--images", type=Path, help="radiographs (JPEG, PNG) in place of simulated ones")
+    ask.add_argument("--study", type=Path, help="one CT (a folder of DICOM) in place of a simulated one")
     given = ask.parse_args()
     if unknown := sorted(set(given.only) - set(ALL)):
         sys.exit(f"--only knows {', '.join(ALL)} (found: {', '.join(unknown)})")

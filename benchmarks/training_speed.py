@@ -5,7 +5,7 @@
 
 By turns, epochs of two loops with the same network, batch size, optimiser and precision: our training loop, with the
 recipe's augmentation, mixing, averaging and second task; and a bare one over tensors that lie in memory as the network
-wants them, which does nothing but forward, loss, backward and the optimiser's step. Images are drawn phantoms, or those
+wants them, which does nothing but forward, loss, backward and the optimiser's step. Images are simulated, or those
 of a data set; the network's first weights are random, which costs no time. Printed are images/s of wall time and of
 time of processors (what other work on the machine disturbs less), medians of the rounds, the fraction of an epoch that
 our loop waited for data, and last ``ratio N``: the median over the rounds of ours by bare, in wall time. It is one
@@ -60,7 +60,7 @@ class Round:
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--data", type=Path, help="a data set's folder; default: phantoms are drawn")
+    ask.add_argument("--data", type=Path, help="a data set's folder; default: simulated radiographs")
     ask.add_argument("--recipe", default="xray-covid")
     ask.add_argument("--images", type=int, default=256, help="how many of them are learnt from")
     ask.add_argument("--rounds", type=int, default=5)

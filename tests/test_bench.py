@@ -162,6 +162,13 @@ def test_another_kind_of_machine_or_input_is_not_compared(stored: Path, other: d
     assert "worse" not in done.stdout
 
 
+def test_other_versions_of_what_ours_is_compared_with_are_told(stored: Path) -> None:
+    then = compare(stored, document([2.1] * 5, [1.0] * 5)).stdout
+    now = compare(stored, document([2.1] * 5, [1.0] * 5, versions={"python": "3.99"})).stdout
+    assert "3.11 is now 3.99" not in then
+    assert "python 3.11 is now 3.99" in now
+
+
 def test_the_stored_baseline_can_be_compared_with() -> None:
     baseline = json.loads((ROOT / "benchmarks" / "baseline.json").read_text(encoding="utf-8"))
     found = [ratio for entry in baseline["machines"].values() for ratio in entry["ratios"].values()]

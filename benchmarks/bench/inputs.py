@@ -1,4 +1,4 @@
-"""What is measured on: drawn radiographs and CTs, which are nobody's, or images of one's own."""
+"""What is measured on: simulated radiographs and CTs, which are nobody's, or images of one's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 SIDES = (256, 299, 384, 512)
-"""Of drawn radiographs, by turns, px."""
+"""Of simulated radiographs, by turns, px."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -72,7 +72,7 @@ def drawn_studies(folder: Path, count: int, slices: int, side: int) -> list[Path
 
 
 def kept(folder: Path, draw: Callable[[Path], object]) -> Path:
-    """What an earlier run drew, or what is drawn now, whole or not at all."""
+    """What an earlier run made, or what is made now, whole or not at all."""
     if not folder.exists():
         unfinished = folder.with_name(f".{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)

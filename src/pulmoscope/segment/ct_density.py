@@ -180,11 +180,11 @@ def _slab(sums: Sequence[_Weighed | None], slice_mm: float) -> _Weighed:
     """A slice with its neighbours within half of :data:`SLAB_MM`, the nearer the more."""
     own = next(one for one in sums if one is not None)
     total, weight = (np.zeros_like(part) for part in own)
-    for place, one in enumerate(sums):
+    for index, one in enumerate(sums):
         if one is not None:
-            share = np.float32(1 - (place + 1) // 2 * slice_mm / (SLAB_MM / 2 + slice_mm))
-            total += share * one[0]
-            weight += share * one[1]
+            fraction = np.float32(1 - (index + 1) // 2 * slice_mm / (SLAB_MM / 2 + slice_mm))
+            total += fraction * one[0]
+            weight += fraction * one[1]
     return total, weight
 
 

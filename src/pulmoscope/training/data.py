@@ -96,9 +96,9 @@ class FramedImages(Dataset[Example]):
         size = self.preprocess.size
         images = np.empty((len(keys), size, size, self.preprocess.channels), dtype=np.float32)
         targets, opacities = [], []
-        for place, key in enumerate(keys):
+        for index, key in enumerate(keys):
             tensor, target, where = self._example(key)
-            cv2.merge(list(tensor), images[place])
+            cv2.merge(list(tensor), images[index])
             targets.append(target)
             opacities.append(self._unknown() if where is None else where)
         return Example(
