@@ -5,8 +5,8 @@
 
 OUT/bench.json holds every figure (docs/schemas/bench.schema.json), OUT/bench.md the tables, OUT/bench.png a picture.
 Whole processes, medians and ranges; the first run of each side, which warms the caches of disk and code, is not
-counted. Without --images and --study radiographs and CTs are simulated (kept in OUT/inputs for the next run). --quick is a
-try on tiny inputs: that it works, not how quick it is. How to read the figures: docs/speed.md.
+counted. Without --images and --study radiographs and CTs are simulated (kept in OUT/inputs for the next run). --quick
+is a try on tiny inputs: that it works, not how quick it is. How to read the figures: docs/speed.md.
 """
 
 from __future__ import annotations

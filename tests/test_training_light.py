@@ -241,7 +241,7 @@ def test_settings_that_make_no_sense_are_refused(recipe: str, changes: list[str]
 def test_a_light_recipe_says_so_and_travels_without_folders() -> None:
     recipe: Recipe = settings.apply(
         find("xray-covid"),
-        ["light.start=/home/me/runs/base", "light.prune=0.5", "light.teacher=/home/me/best"],
+        ["light.start=/home/me/runs/base", "light.prune=0.5", "light.teacher=/home/me/best/"],
     )
 
     assert all(word in as_run(recipe) for word in ("base", "best", "50%"))

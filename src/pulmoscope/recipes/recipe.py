@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pulmoscope.core.errors import RecipeError
@@ -288,11 +289,9 @@ def expected(value: object, kind: type[P]) -> P:
 
 def travelling(recipe: Recipe) -> Recipe:
     """The recipe as a bundle names it: no folders of the machine that it was trained on."""
-    model = replace(recipe.model, weights=recipe.model.weights.rpartition("/")[2])
-    slices = recipe.slices and replace(recipe.slices, pretrain=recipe.slices.pretrain.rpartition("/")[2])
+    model = replace(recipe.model, weights=Path(recipe.model.weights).name)
+    slices = recipe.slices and replace(recipe.slices, pretrain=Path(recipe.slices.pretrain).name)
     light = replace(
-        recipe.light,
-        start=recipe.light.start.rpartition("/")[2],
-        teacher=recipe.light.teacher.rpartition("/")[2],
+        recipe.light, start=Path(recipe.light.start).name, teacher=Path(recipe.light.teacher).name
     )
     return replace(recipe, model=model, slices=slices, light=light, cache="")
