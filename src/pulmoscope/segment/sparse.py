@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -22,4 +23,6 @@ def sparse_zeros(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     pages = mmap.mmap(
         -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     )  # shared ones fill as they are read
+    with suppress(OSError):  # a kernel without large pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)  # some systems give them unasked
     return np.frombuffer(pages, np.uint8, size).reshape(shape)
