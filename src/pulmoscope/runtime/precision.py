@@ -13,6 +13,8 @@ Format = Literal["onnx", "openvino"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FORMATS: tuple[Format, ...] = get_args(Format)
 OPENVINO: Format = "openvino"
+TITLES: Mapping[Format, str] = {"onnx": "ONNX", OPENVINO: "OpenVINO's format"}
+"""What the formats are called."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pulmoscope.runtime.precision import Export
+from pulmoscope.runtime.precision import TITLES, Export
 
 TITLE = "Export"
 FIGURES = {
@@ -13,7 +13,6 @@ FIGURES = {
     "heat_maps": "Correlation of the heat maps' cells (Grad-CAM), mean",
     "outputs": "Largest difference of an output, in its standard deviations",
 }
-_STORED = {"onnx": "ONNX", "openvino": "OpenVINO's format"}
 _MEANS = {
     "fp32": "It computes in single precision.",
     "fp16": "Its weights are stored in half precision; it computes in single precision.",
@@ -27,7 +26,7 @@ def export_section(export: Export) -> list[str]:
     source, verified = export.source, export.verified
     lines = [
         f"Made from {source['name']} {source['version']} (`{source['sha256']}`), whose networks compute in single "
-        f"precision; stored in {_STORED[export.format]}. {_MEANS[export.precision]} All figures elsewhere in this card "
+        f"precision; stored in {TITLES[export.format]}. {_MEANS[export.precision]} All figures elsewhere in this card "
         "were measured before the export.",
         "",
         _compared_on(export),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pulmoscope.runtime.bundle import Bundle
 
-FORMAT = {"onnx": "ONNX", "openvino": "OpenVINO's format"}
 Row = tuple[str, ...]
 
 
@@ -42,13 +41,15 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 def precision_line(bundle: Bundle) -> str:
     """At which precision a bundle computes, in which format, and what it was exported from, in a line."""
+    from pulmoscope.runtime.precision import TITLES
+
     export = bundle.export
     if export is None:
         return "fp32, ONNX"
     others = ", ".join(f"{name} {one}" for name, one in export.networks.items() if one != export.precision)
     source = f"{export.source['name']} {export.source['version']}"
     return (
-        f"{export.precision}{f' ({others})' * bool(others)}, {FORMAT[export.format]}, exported from {source}"
+        f"{export.precision}{f' ({others})' * bool(others)}, {TITLES[export.format]}, exported from {source}"
     )
 
 
