@@ -304,16 +304,19 @@ def test_bundles_from_before_compute_in_single_precision() -> None:
     assert {old.precision_of(name) for name in old.networks} == {"fp32"}
 
 
-@pytest.mark.parametrize(("key", "value"), [("precision", "int4"), ("format", "pickle")])
-def test_an_unknown_precision_or_format_is_refused(
-    model: Model, tmp_path: Path, key: str, value: str
+@pytest.mark.parametrize(
+    ("key", "value", "finding"),
+    [("precision", "int4", "int4"), ("format", "pickle", "pickle"), ("source", {"name": "old"}, "sha256")],
+)
+def test_an_unknown_precision_format_or_source_is_refused(
+    model: Model, tmp_path: Path, key: str, value: Any, finding: str
 ) -> None:
     exported(model, tmp_path / "new", None, "fp32")
     manifest = tmp_path / "new" / MANIFEST
     plain = json.loads(manifest.read_text(encoding="utf-8"))
     plain["export"][key] = value
     manifest.write_text(json.dumps(plain), encoding="utf-8")
-    with pytest.raises(BundleError, match=value):
+    with pytest.raises(BundleError, match=finding):
         load(tmp_path / "new")
 
 

@@ -15,6 +15,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 OPENVINO: Format = "openvino"
 TITLES: Mapping[Format, str] = {"onnx": "ONNX", OPENVINO: "OpenVINO's format"}
 """What the formats are called."""
+_SOURCE = ("name", "version", "sha256")
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Export:
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check precisions and format (errors: ValueError)."""
+        """Check precisions, format and source (errors: ValueError)."""
         for precision in (self.precision, *self.networks.values()):
             if precision not in PRECISIONS:
                 raise ValueError(f"a precision must be one of {', '.join(PRECISIONS)} (found: {precision})")
         if self.format not in FORMATS:
             raise ValueError(f"export.format must be one of {', '.join(FORMATS)} (found: {self.format})")
+        if missing := [name for name in _SOURCE if name not in self.source]:
+            raise ValueError(f"export.source must have {', '.join(_SOURCE)} (missing: {', '.join(missing)})")
 
 
 def onnx_name(file: str) -> str:
