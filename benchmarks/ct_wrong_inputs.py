@@ -302,7 +302,7 @@ def reduced(name: str, scan: Scan) -> Study:
     assert scan.spacing_mm is not None
     step = max(1, len(scan.pixels) // SLICES)
     factor = max(1, scan.pixels.shape[1] // ROWS)
-    pixels = scan.pixels[::step]
+    pixels = np.asarray(scan.pixels[::step], dtype=np.float32)
     rows, columns = pixels.shape[1] // factor, pixels.shape[2] // factor
     small = np.stack(
         [

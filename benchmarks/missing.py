@@ -75,7 +75,7 @@ def main() -> None:
 def _read(path: Path) -> tuple[FloatArray, Point]:
     scan = read_scan(path, "ct")
     assert scan.spacing_mm is not None
-    return scan.pixels, scan.spacing_mm
+    return np.asarray(scan.pixels, dtype=np.float32), scan.spacing_mm
 
 
 def _drawn(count: int, size: int, slices: int, seed: int) -> Iterator[tuple[FloatArray, Point]]:
