@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,29 @@ def test_what_was_framed_is_not_read_again(table: SampleTable, tmp_path: Path, r
         assert found.images.dtype == np.uint8
         assert (found.files, found.splits) == (plain.files, plain.splits)
         np.testing.assert_array_equal(found.labels, plain.labels)
+
+
+def test_of_a_shared_cache_no_other_data_sets_images_are_loaded(
+    table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_cache, "PACKED", 6)
+    one, other = (table.with_samples(part) for part in (table.samples[:6], table.samples[6:]))
+    first, second = (FrameCache(tmp_path / "cache", SMALL, maps=False, finder=None) for _ in range(2))
+    nothing = np.empty((0, 0), dtype=np.uint8)
+    made = FramedSample(np.ones((32, 32), dtype=np.uint8), nothing, nothing, boxed=False)
+    for cache, part in ((first, one), (second, other)):
+        for sample in part:
+            cache.through(part, lambda _: made)(sample)
+    loaded, real = [], frame_cache._framed
+
+    def counted(arrays: Mapping[str, Any]) -> dict[str, FramedSample]:
+        loaded.append(len(arrays["keys"]))
+        return real(arrays)
+
+    monkeypatch.setattr(frame_cache, "_framed", counted)
+    again = FrameCache(tmp_path / "cache", SMALL, maps=False, finder=None).through(one, pytest.fail)
+    assert all(np.array_equal(again(sample).image, made.image) for sample in one)
+    assert loaded == [6]
 
 
 def test_maps_are_kept_with_the_images(table: SampleTable, tmp_path: Path, read: list[str]) -> None:

@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ from pulmoscope.core.software import versions
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.preprocess.kinds import ImagePreprocess, to_plain
 from pulmoscope.recipes.recipe import Recipe
+
+T = TypeVar("T")
 
 NONE = "none"
 """A recipe's ``cache`` that keeps no framed images."""
@@ -86,12 +88,13 @@ class FrameCache:
         self._new: dict[str, FramedSample] = {}
         self._lock = threading.Lock()
         self._known: dict[str, FramedSample] = {}
+        self._pack_of: dict[str, Path] = {}  # of what is not read yet: other data sets' may fill the memory
         try:
             for made in (folder, self._packs):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._packs.chmod(0o700)  # where it was there; somebody else's is refused
             for pack in sorted(self._packs.glob("*.npz")):
-                self._known |= _read(pack)
+                self._pack_of |= dict.fromkeys(_read(pack, _keys), pack)
             os.utime(self._packs)  # used now
             prune(folder, self._packs)
         except OSError as error:
@@ -104,13 +107,19 @@ class FrameCache:
 
         def kept(sample: Sample) -> FramedSample:
             key = _sample_key(table, sample)
-            found = self._known.get(key)
+            found = self._found(key)
             if found is None:
                 found = frame(sample)
                 self._add(key, found)
             return found
 
         return kept
+
+    def _found(self, key: str) -> FramedSample | None:
+        with self._lock:
+            if key not in self._known and (pack := self._pack_of.pop(key, None)) is not None:
+                self._known |= _read(pack, _framed)
+            return self._known.get(key)
 
     def _add(self, key: str, framed: FramedSample) -> None:
         if not key:
@@ -197,20 +206,28 @@ def _write(framed: Mapping[str, FramedSample], packs: Path) -> None:
     write_bytes(packs / f"{uuid.uuid4().hex}.npz", stream.getvalue())
 
 
-def _read(pack: Path) -> dict[str, FramedSample]:
-    """A pack's images; a damaged one has none, and is removed.
+def _read(pack: Path, what: Callable[[Mapping[str, Any]], dict[str, T]]) -> dict[str, T]:
+    """What a pack holds, by key; one that can't be read holds nothing, and a damaged one is removed.
 
     Raises:
-        OSError: it can't be read or removed.
+        OSError: it can't be removed.
     """
     try:
-        with io.BytesIO(pack.read_bytes()) as stream, np.load(stream) as arrays:
-            parts = [arrays[name] for name in ("keys", "image", "lungs", "opacities", "boxed")]
-        keys, *fields = parts
-        rows = [FramedSample(*row) for row in zip(*fields, strict=True)]
-        return dict(zip(keys.tolist(), rows, strict=True))
-    except FileNotFoundError:  # another process has removed it
+        with pack.open("rb") as stream, np.load(stream) as arrays:
+            return what(arrays)
+    except OSError:  # another process has removed it, or it lies on a disk that is gone
         return {}
     except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         pack.unlink(missing_ok=True)
         return {}
+
+
+def _keys(arrays: Mapping[str, Any]) -> dict[str, None]:
+    """The keys alone: the rest stays on the disk."""
+    return dict.fromkeys(arrays["keys"].tolist())
+
+
+def _framed(arrays: Mapping[str, Any]) -> dict[str, FramedSample]:
+    keys, *fields = (arrays[name] for name in ("keys", "image", "lungs", "opacities", "boxed"))
+    rows = [FramedSample(*row) for row in zip(*fields, strict=True)]
+    return dict(zip(keys.tolist(), rows, strict=True))
