@@ -56,3 +56,12 @@ def test_only_a_folder_that_is_there_can_be_settled(tmp_path: Path) -> None:
 
 def test_a_table_is_quoted_where_it_must_be() -> None:
     assert csv_text(["a", "b"], [["x,y", 1.5], [None, 'say "no"']]) == 'a,b\n"x,y",1.5\n,"say ""no"""\n'
+
+
+def test_files_of_other_people_are_kept(tmp_path: Path) -> None:
+    theirs = tmp_path / "model.bin"
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(OutputExistsError):
+        claim_folder(tmp_path, "done.json", force=False, others=("card.md", "model.bin"))
+    assert theirs.read_bytes() == b"theirs"
+    claim_folder(tmp_path, "done.json", force=True, others=("card.md", "model.bin"))

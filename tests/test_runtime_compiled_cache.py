@@ -127,3 +127,18 @@ def test_no_cache_where_there_is_no_room_for_it(
     monkeypatch.delenv(SWITCH)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+
+
+def test_a_folder_is_named_from_the_home_and_a_relative_base_is_ignored(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SWITCH, "~/named")
+    logit(models[0])
+    assert len(list((tmp_path / "named").iterdir())) == 1
+    monkeypatch.delenv(SWITCH)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    logit(models[0])
+    assert len(list((tmp_path / ".cache/pulmoscope/compiled").iterdir())) == 1
+    assert not (tmp_path / "relative").exists()

@@ -294,7 +294,9 @@ def test_a_killed_export_is_no_bundle(model: Model, tmp_path: Path, monkeypatch:
         with pytest.raises(KeyboardInterrupt):
             export_bundle(model, tmp_path / "new", format="onnx", precision="fp32")
     assert not (tmp_path / "new" / MANIFEST).exists()
-    made = export_bundle(model, tmp_path / "new", format="onnx", precision="fp32")
+    with pytest.raises(OutputExistsError):  # whose files these are nobody knows
+        export_bundle(model, tmp_path / "new", format="onnx", precision="fp32")
+    made = export_bundle(model, tmp_path / "new", format="onnx", precision="fp32", force=True)
     assert load(tmp_path / "new") == made
 
 

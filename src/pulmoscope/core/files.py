@@ -130,20 +130,24 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_folder(folder: Path, marker: str, force: bool) -> None:
+def check_folder(folder: Path, marker: str, force: bool, others: Iterable[str] = ()) -> None:
     """Refuse, before any work, a folder that :func:`claim_folder` would refuse; nothing is made or removed.
 
+    Args:
+        others: names of files that the result would replace: without a marker beside them they are someone else's.
+
     Raises:
-        OutputExistsError: ``marker`` is in it, and ``force`` is not given.
+        OutputExistsError: ``marker`` is in it, or one of ``others``, and ``force`` is not given.
         ResourceError: it is no folder.
     """
     if folder.exists() and not folder.is_dir():
         raise ResourceError(f"{folder}: results need a folder (found: a file)")
-    if (folder / marker).exists() and not force:
-        raise OutputExistsError(folder / marker)
+    there = next((name for name in (marker, *others) if (folder / name).exists()), None)
+    if there is not None and not force:
+        raise OutputExistsError(folder / there)
 
 
-def claim_folder(folder: Path, marker: str, force: bool) -> None:
+def claim_folder(folder: Path, marker: str, force: bool, others: Iterable[str] = ()) -> None:
     """Make a folder for results; refuse when ``marker`` is already in it and ``force`` is not given.
 
     The marker is written last, so that its presence means «complete». With ``force`` an old one is removed first:
@@ -153,7 +157,7 @@ def claim_folder(folder: Path, marker: str, force: bool) -> None:
         OutputExistsError: a result is already there.
         ResourceError: the folder can't be made or cleared.
     """
-    check_folder(folder, marker, force)
+    check_folder(folder, marker, force, others)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / marker).unlink(missing_ok=True)

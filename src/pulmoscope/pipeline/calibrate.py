@@ -93,13 +93,13 @@ def calibrate(
         ResourceError: the disk is full, or the folder can't be written.
     """
     bundle = model.bundle
-    check_folder(out, MANIFEST, force)
+    check_folder(out, MANIFEST, force, (CARD, *PARTS))
     if out.resolve() == bundle.folder.resolve():
         raise BundleError(f"{out}: is the model itself; the calibrated one needs another folder")
     predictions, failures = predict_answers(model, table, progress)
     unit = "images" if bundle.patient is None else "studies"
     known = _enough(predictions, table, unit)
-    claim_folder(out, MANIFEST, force)
+    claim_folder(out, MANIFEST, force, (CARD, *PARTS))
     copy_parts(bundle, out)
     sources = ", ".join(sorted(set(known.sources) - {""})) or "an unknown source"
     contents = file_checksums(table)

@@ -83,8 +83,10 @@ def _folder() -> Path | None:
     if named.lower() == "off":
         return None
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = Path(named) if named else base / "pulmoscope" / "compiled"
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        if not base.is_absolute():  # which the XDG Base Directory Specification ignores
+            base = Path.home() / ".cache"
+        folder = Path(named).expanduser() if named else base / "pulmoscope" / "compiled"
         return folder if not folder.exists() or _is_private(folder) else None
     except (OSError, RuntimeError):  # there is no home
         return None

@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter
 
 from pulmoscope.core.errors import OutputExistsError, RecipeError, ResourceError
-from pulmoscope.core.files import write_json
+from pulmoscope.core.files import check_folder, write_json
 from pulmoscope.datasets import manifest
 from pulmoscope.datasets.labels import fitted, fitted_labels, soft_labels
 from pulmoscope.datasets.table import SampleTable
@@ -268,14 +268,11 @@ def measured(recipe: Recipe, frames: Frames) -> Recipe:
 
 
 def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
-    """Make the folder this run's. True: the run is finished already.
-
-    Args:
-        begun: what the run is: ``recipe`` and ``data``.
-        force: replace what is there.
+    """Make the folder this run's; ``begun``: its ``recipe`` and ``data``. True: the run is finished already.
 
     Raises:
         RecipeError: a run with other settings or data is in it.
+        OutputExistsError: files of such names lie there that are no run's, and ``force`` is not given.
     """
     marker = run / RECIPE
     if marker.exists() and not force:
@@ -289,9 +286,12 @@ def claim(run: Path, begun: Mapping[str, Any], force: bool) -> bool:
             return False
         _remove(run, *TEMPORARY)  # what this call has prepared in vain
         return True
+    written = (MANIFEST, CARD, *RESULTS, *PARTS)
     if marker.exists():  # else it is no run's
         (run / DATA).unlink(missing_ok=True)
-    for name in (MANIFEST, CARD, *RESULTS, *PARTS):
+    else:
+        check_folder(run, RECIPE, force, written)
+    for name in written:
         (run / name).unlink(missing_ok=True)
     _remove(run, *(name for name in TEMPORARY if name != PREPARED), "tensorboard", SHEETS)
     write_json(marker, begun)

@@ -124,7 +124,7 @@ def _precisions() -> Iterator[Check]:
         runs, why = pinned, "as it was made"
         if pinned == "bf16" and "BF16" not in able:
             runs, why = "fp32", "this CPU has no bf16"
-        elif pinned == "int8" and not has & {"avx_vnni", "avx512_vnni", "amx_int8"}:
+        elif pinned == "int8" and has and not has & {"avx_vnni", "avx512_vnni", "amx_int8"}:
             why = "this CPU has no VNNI or AMX: hardly quicker than fp32"
         yield Check(f"precision of {name}", "ok", f"{pinned} in the bundle; runs {runs} ({why})")
 

@@ -92,7 +92,7 @@ def export_bundle(
         ModuleNotFoundError: int8, and NNCF is not installed.
     """
     bundle = model.bundle
-    check_folder(out, MANIFEST, force)
+    check_folder(out, MANIFEST, force, (CARD, *PARTS))
     _check(bundle, out, precision, table)
     limits = {**({"outputs": compare.OUTPUTS} if table is None else compare.LIMITS), **(limits or {})}
     with tempfile.TemporaryDirectory() as folder:
@@ -380,7 +380,7 @@ def _emulated(opened: Model, made: Mapping[str, _Made]) -> Model:
 
 def _in_place(draft: Bundle, out: Path, force: bool) -> Bundle:
     """Put a finished bundle into its folder, the manifest last."""
-    claim_folder(out, MANIFEST, force)
+    claim_folder(out, MANIFEST, force, (CARD, *PARTS))
     for name in (CARD, *PARTS):
         (out / name).unlink(missing_ok=True)
     for name in draft.sealed().files:
