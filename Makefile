@@ -46,7 +46,7 @@ $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[train,onnx,torch,test]'
+	$(BIN)/pip install --quiet -e '.[train,onnx,torch,scale,results,test]'
 	touch $@
 
 $(VENV)-docs/.done: pyproject.toml
