@@ -87,3 +87,22 @@ def test_a_damaged_built_in_model_is_broken(built_in: Path) -> None:
     ended = RUNNER.invoke(app, ["doctor"])
     assert ended.exit_code == 1
     assert any(line.startswith("broken") and "sha256 differs" in line for line in ended.stdout.splitlines())
+
+
+def test_it_says_how_many_compiled_networks_are_kept_or_why_none(
+    built_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words(cache: str) -> list[str]:
+        monkeypatch.setenv("PULMOSCOPE_CACHE", cache)
+        ended = RUNNER.invoke(app, ["doctor"])
+        assert ended.exit_code == 0
+        assert str(tmp_path) not in ended.stdout
+        (line,) = [line for line in ended.stdout.splitlines() if "compiled networks" in line]
+        return line.split()
+
+    off = words("off")
+    assert (off[0], off[-1]) == ("missing", "PULMOSCOPE_CACHE=off")
+    on = words(str(tmp_path / "cache"))
+    (blob,) = (tmp_path / "cache").iterdir()
+    assert (on[0], on[3]) == ("ok", "1")
+    assert on[-2:] == [f"{blob.stat().st_size / 2**20:.1f}", "MiB"]

@@ -11,7 +11,7 @@ import pytest
 
 from bundles import tiny_bundle
 from pulmoscope.runtime import compiled_cache
-from pulmoscope.runtime.compiled_cache import SWITCH
+from pulmoscope.runtime.compiled_cache import SWITCH, state
 from pulmoscope.runtime.network import open_network
 
 GAINS = (10.0, 40.0)
@@ -68,6 +68,33 @@ def test_a_folder_that_others_may_read_is_left_alone(cache: Path, models: list[P
     cache.chmod(0o755)
     assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
     assert list(cache.iterdir()) == []
+    assert not state().used
+
+
+def test_its_state_is_told_without_anybodys_folder(
+    cache: Path, models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert state() == (True, "the folder of PULMOSCOPE_CACHE", 0, 0)
+    assert not cache.exists()
+    file = kept(cache, models[0])
+    assert state()[2:] == (1, file.stat().st_size)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv(SWITCH, "")
+    assert state()[:2] == (True, "$XDG_CACHE_HOME/pulmoscope/compiled")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert state()[:2] == (True, "~/.cache/pulmoscope/compiled")
+    monkeypatch.setenv(SWITCH, "off")
+    assert state()[:2] == (False, "PULMOSCOPE_CACHE=off")
+
+
+def test_a_folder_that_can_not_be_made_holds_nothing(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(SWITCH, str(tmp_path / "file" / "cache"))
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+    assert not state().used
 
 
 def test_a_file_in_its_place_or_off_keeps_nothing(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -211,6 +212,28 @@ def test_good_images_of_a_bad_data_set_are_kept(table: SampleTable, tmp_path: Pa
     read.clear()
     framed(table, tmp_path / "cache")
     assert read == [bad.name]
+
+
+def test_a_full_disk_ends_the_keeping_and_not_the_run(
+    table: SampleTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(frame_cache, "PACKED", 2)
+    plain = framed(table, tmp_path / "cache")  # six packs, of which the disk will have lost four
+    for pack in packs(tmp_path / "cache")[2:]:
+        pack.unlink()
+    tried = []
+
+    def full(handle: int, mode: str) -> object:
+        tried.append(handle)
+        os.close(handle)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fdopen", full)
+    found = load_frames(table, SMALL, drawn.CLASSES, progress=True, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(found.images, plain.images)
+    assert tried
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert len(list((tmp_path / "cache").rglob("*.*"))) == 2  # those that were there, and no half of another
 
 
 def test_a_cache_is_for_its_owner_alone(table: SampleTable, tmp_path: Path) -> None:

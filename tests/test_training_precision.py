@@ -32,7 +32,7 @@ from pulmoscope.runtime.bundle import CARD, MANIFEST, Bundle, load
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.precision import Format, Precision
 from pulmoscope.training.precision import export
-from pulmoscope.training.precision.compare import LIMITS, Answers, Figures, compared, failures
+from pulmoscope.training.precision.compare import LIMITS, Answers, Figures, compared, failures, lungs_alike
 from pulmoscope.training.precision.export import export_bundle
 from study_bundles import tiny_study_bundle
 
@@ -108,6 +108,20 @@ def test_a_changed_file_of_openvino_s_format_is_found(model: Model, tmp_path: Pa
     weights.write_bytes(weights.read_bytes() + b"0")
     with pytest.raises(BundleError, match=r"model\.bin"):
         load(tmp_path / "new")
+
+
+@pytest.mark.parametrize("absent", ["view.bin", "view.xml", "model.bin"])
+def test_half_of_a_network_that_the_manifest_does_not_name_is_refused(
+    model: Model, tmp_path: Path, absent: str
+) -> None:
+    exported(model, tmp_path / "new", None, "fp32", "openvino")
+    manifest = tmp_path / "new" / MANIFEST
+    plain = json.loads(manifest.read_text(encoding="utf-8"))
+    del plain["files"][absent]
+    manifest.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(BundleError, match=f"files must name {absent}") as caught:
+        load(tmp_path / "new")
+    assert "\n" not in str(caught.value)
 
 
 def test_half_precision_is_stored_and_verified_with_figures_in_bundle_and_card(
@@ -348,6 +362,58 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert found["heat_maps"] == pytest.approx(0)
     beyond = failures(found, {"labels": 0.75, "decisions": 0.8, "auroc": 0.2, "heat_maps": -0.1})
     assert [line.split()[0] for line in beyond] == ["decisions", "auroc"]
+
+
+def flat(count: int) -> FloatArray:
+    return maps(*[[1, 1, 1]] * count)
+
+
+def test_a_figure_that_can_not_be_computed_does_not_keep_its_limit() -> None:
+    """Of one class alone there is no AUROC, of maps that are flat no correlation; both are without fault else."""
+    exact = Answers(np.array([[0.9, 0.1], [0.8, 0.2]], dtype=np.float32), ("COVID", "COVID"), flat(2))
+    samples = [Sample(f"{number}.png", "COVID", "val", "", "") for number in range(2)]
+    found = compared(samples, CLASSES, exact, exact)
+    assert (found["auroc"], found["heat_maps"]) == (None, None)
+    assert [line.split()[0] for line in failures(found, LIMITS)] == ["auroc", "heat_maps"]
+
+
+def test_what_is_undefined_at_the_other_precision_alone_is_a_failure() -> None:
+    exact = Answers(
+        np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32), ("COVID", "Normal"), maps(*[[0, 1, 2]] * 2)
+    )
+    samples = [Sample(f"{number}.png", name, "val", "", "") for number, name in enumerate(CLASSES)]
+    other = replace(exact, maps=np.full_like(exact.maps, np.nan))
+    assert [line.split()[0] for line in failures(compared(samples, CLASSES, exact, other), LIMITS)] == [
+        "heat_maps"
+    ]
+
+
+def test_an_export_that_was_verified_on_one_class_alone_is_refused(
+    model: Model, table: SampleTable, tmp_path: Path
+) -> None:
+    alone = table.with_samples(replace(sample, label="COVID") for sample in table)
+    with pytest.raises(BundleError, match="auroc") as caught:
+        export_bundle(model, tmp_path / "new", format="onnx", precision="fp16", table=alone)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+class Finder:
+    """A lung finder with one answer for every picture."""
+
+    inputs = ("image",)
+
+    def __init__(self, logit: float) -> None:
+        self.logit = logit
+
+    def __call__(self, *batches: FloatArray) -> dict[str, FloatArray]:
+        return {"logits": np.full_like(batches[0], self.logit)}
+
+
+def test_lung_finders_that_find_nothing_have_not_proved_to_agree() -> None:
+    pictures = np.zeros((3, 1, 4, 4), dtype=np.float32)
+    assert lungs_alike(Finder(1), Finder(1), pictures) == 1
+    assert lungs_alike(Finder(-1), Finder(-1), pictures) == 0
 
 
 def test_the_command_exports_and_its_bundle_is_shown_and_checked(

@@ -354,7 +354,8 @@ def _check(bundle: Bundle) -> None:
     manifest = bundle.folder / MANIFEST
     if other := [name for name in bundle.files if name not in PARTS]:
         raise BundleError(f"{manifest}: files must be parts of a bundle (found: {', '.join(other)})")
-    for name in bundle.needed:
+    halves = [onnx_name(name) for name in bundle.files if name.endswith((".xml", ".bin"))]
+    for name in (*bundle.needed, *(file for part in halves for file in stored(part, OPENVINO))):
         if name not in bundle.files:
             raise BundleError(
                 f"{manifest}: files must name {name} (found: {', '.join(bundle.files) or 'none'})"

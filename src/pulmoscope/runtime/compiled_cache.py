@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,19 +77,56 @@ def keep(
             _prune(folder)
 
 
+class State(NamedTuple):
+    """Whether compiled networks are kept.
+
+    Attributes:
+        used: whether they are.
+        text: where, or why not, in words that name nobody's folders.
+        networks, size: how many lie there, and their bytes.
+    """
+
+    used: bool
+    text: str
+    networks: int = 0
+    size: int = 0
+
+
+def state() -> State:
+    """The cache as it is found; nothing is written."""
+    folder, text = _found()
+    if folder is None:
+        return State(False, text)
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        return State(False, f"{text} can't be written")
+    sizes = [path.stat().st_size for path in folder.glob("*.blob")]
+    return State(True, text, len(sizes), sum(sizes))
+
+
 def _folder() -> Path | None:
     """Where compiled networks lie; None where none are kept, or the folder is not the user's alone."""
-    named = os.environ.get(SWITCH, "")
+    return _found()[0]
+
+
+def _found() -> tuple[Path | None, str]:
+    """Where compiled networks lie and that in words, or None and why none are kept."""
+    named, below = os.environ.get(SWITCH, ""), Path("pulmoscope", "compiled")
     if named.lower() == "off":
-        return None
+        return None, f"{SWITCH}={named}"
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not base.is_absolute():  # which the XDG Base Directory Specification ignores
-            base = Path.home() / ".cache"
-        folder = Path(named).expanduser() if named else base / "pulmoscope" / "compiled"
-        return folder if not folder.exists() or _is_private(folder) else None
-    except (OSError, RuntimeError):  # there is no home
-        return None
+        if named:
+            folder, text = Path(named).expanduser(), f"the folder of {SWITCH}"
+        elif base.is_absolute():
+            folder, text = base / below, f"$XDG_CACHE_HOME/{below}"
+        else:  # the XDG Base Directory Specification ignores a relative one
+            folder, text = Path.home() / ".cache" / below, f"~/.cache/{below}"
+        if folder.exists() and not _is_private(folder):
+            return None, f"{text} is not a folder of yours alone (mode 0700)"
+    except (OSError, RuntimeError):
+        return None, "there is no home"
+    return folder, text
 
 
 def _is_private(folder: Path) -> bool:

@@ -4,7 +4,7 @@ A cache is a folder of packs, each a file of up to :data:`PACKED` framed images,
 part (NumPy's ``npz``). An image is found by the SHA-256 of its file and its readers' boxes, a pack by the settings of
 the preprocessing and by the package's own code that reads and frames: nothing that has changed is ever found. A pack is
 written whole or not at all, and damaged ones are made anew, so that a killed run loses one pack at most, and several
-processes may share a cache.
+processes may share a cache. Where the disk is full nothing more is kept, and the run goes on.
 
 The packs hold patients' images: the folder is for its owner alone (mode 0700).
 """
@@ -78,13 +78,22 @@ class FrameCache:
         preprocess: of the recipe.
         maps: whether maps of lungs and opacities are kept too.
         finder: the lung finder's file, where one is used.
+        tell: called once, with a line, where no more can be kept.
 
     Raises:
         ResourceError: the folder can't be made.
     """
 
-    def __init__(self, folder: Path, preprocess: ImagePreprocess, maps: bool, finder: Path | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preprocess: ImagePreprocess,
+        maps: bool,
+        finder: Path | None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._packs = folder / settings_key(preprocess, maps, finder)
+        self._tell, self._full = tell, False
         self._new: dict[str, FramedSample] = {}
         self._lock = threading.Lock()
         self._known: dict[str, FramedSample] = {}
@@ -125,18 +134,30 @@ class FrameCache:
         if not key:
             return
         with self._lock:
+            if self._full:
+                return
             self._new[key] = framed
-            full = self._new if len(self._new) >= PACKED else {}
-            self._new = {} if full else self._new
-        if full:
-            _write(full, self._packs)
+            pack = self._new if len(self._new) >= PACKED else {}
+            self._new = {} if pack else self._new
+        self._keep(pack)
 
     def close(self) -> None:
         """Write what is not yet written."""
         with self._lock:
             rest, self._new = self._new, {}
-        if rest:
-            _write(rest, self._packs)
+        self._keep(rest)
+
+    def _keep(self, pack: Mapping[str, FramedSample]) -> None:
+        """Write a pack; from the first that the disk does not take nothing more is kept."""
+        if not pack:
+            return
+        try:
+            _write(pack, self._packs)
+        except ResourceError as error:
+            with self._lock:
+                first, self._full, self._new = not self._full, True, {}
+            if first:
+                self._tell(f"{error}; the run goes on without keeping framed images")
 
 
 def settings_key(preprocess: ImagePreprocess, maps: bool, finder: Path | None) -> str:

@@ -281,7 +281,8 @@ def _framed(
     framer = _Framer(preprocess, table, maps)
     if cache is None:
         return read_all(table, framer, progress)
-    kept = FrameCache(cache, preprocess, maps, lung_finder() if framer.finds else None)
+    finder, tell = lung_finder() if framer.finds else None, Reporter.of(progress).line
+    kept = FrameCache(cache, preprocess, maps, finder, tell)
     try:
         return read_all(table, kept.through(table, framer), progress)
     finally:  # also of a data set with bad images: the others need not be framed again

@@ -50,6 +50,7 @@ def _checks() -> Iterator[Check]:
         ("versions", _versions),
         ("precisions", _precisions),
         ("runtimes", _runtimes),
+        ("compiled networks", _compiled),
     ):
         try:
             yield from part()
@@ -178,6 +179,16 @@ def _runtime(runtime: Runtime) -> Check:
         f"{package} {installed}: opened in {opened - start:.2f} s, "
         f"an image takes {(perf_counter() - first) * 1000:.0f} ms",
     )
+
+
+def _compiled() -> Iterator[Check]:
+    """Whether networks that OpenVINO has compiled are kept; the runtimes' trial has kept one, if so."""
+    from pulmoscope.runtime.compiled_cache import state
+
+    found = state()
+    kept = f"{found.networks} kept in {found.text}, {found.size / 2**20:.1f} MiB"
+    detail = kept if found.used else f"none are kept: {found.text}"
+    yield Check("compiled networks", "ok" if found.used else "missing", detail)
 
 
 def _devices() -> Check:

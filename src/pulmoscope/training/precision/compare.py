@@ -25,6 +25,12 @@ LIMITS = {"labels": 0.99, "decisions": 0.99, "auroc": 0.005, "calibration_error"
 """Figure of :func:`compared` → what it is held to: at least so much, and of a difference at most."""
 DIFFERENCES = ("auroc", "calibration_error", "outputs")
 """Figures that are best at 0."""
+UNDEFINED = {
+    "auroc": "the images are of one class alone",
+    "calibration_error": "single precision gives no probabilities",
+    "heat_maps": "no heat map of single precision varies",
+}
+"""Why a figure of :func:`compared` can't be computed."""
 AGREEMENT = 0.99
 """Least agreement of a lung finder's masks (Dice), and of a view network's views, with those of single precision."""
 NOISE, SEED, OUTPUTS = 16, 20, 1e-3
@@ -66,7 +72,7 @@ def compared(samples: Sequence[Sample], classes: tuple[str, ...], exact: Answers
         ``labels``, ``decisions``: the fractions of images whose most probable class, and whose decision (the class
         that is reported, or none), are the same; ``auroc``, ``calibration_error``: by how much the mean AUROC over the
         classes and the calibration error are larger; ``heat_maps``: mean correlation of Grad-CAM's cells for the class
-        of single precision. None: undefined.
+        of single precision. None: undefined in single precision already; NaN: at the other precision alone.
     """
     before, after = (_scores(samples, classes, one.probabilities) for one in (exact, other))
     label = exact.probabilities.argmax(axis=1)
@@ -100,7 +106,9 @@ def _scores(samples: Sequence[Sample], classes: tuple[str, ...], probabilities: 
 
 
 def _less(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+    if other is None:
+        return None
+    return np.nan if one is None else one - other
 
 
 def _correlation(one: FloatArray, other: FloatArray) -> float:
@@ -109,13 +117,13 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
 
 
 def failures(figures: Figures, limits: Mapping[str, float]) -> list[str]:
-    """Each figure beyond its limit in words: what was found, and what is allowed; one that is undefined passes."""
+    """Each figure that does not keep its limit, in words: what was found and is allowed, or why it can't be computed."""
     words = []
     for name, limit in limits.items():
         found = figures[name]
         if found is None:
-            continue
-        if name in DIFFERENCES:
+            words.append(f"{name} can't be computed ({UNDEFINED[name]})")
+        elif name in DIFFERENCES:
             if not abs(found) <= limit:
                 words.append(f"{name} {found:+.4f} (at most {limit:g} either way)")
         elif not found >= limit:
@@ -134,7 +142,7 @@ def outputs(exact: Network, other: Network, inputs: FloatArray) -> Figures:
 
 
 def lungs_alike(exact: Network, other: Network, inputs: FloatArray) -> float:
-    """Mean Dice of the masks of two lung finders, of images in which the first finds lungs; 1 where there is none."""
+    """Mean Dice of the masks of two lung finders, of images in which the first finds lungs; 0 where there is none."""
 
     def masks(network: Network) -> BoolArray:
         return np.concatenate([network(inputs[at : at + 1])["logits"] > 0 for at in range(len(inputs))])
@@ -142,7 +150,7 @@ def lungs_alike(exact: Network, other: Network, inputs: FloatArray) -> float:
     one, two = masks(exact), masks(other)
     found, both = one.sum(axis=(1, 2, 3)), (one & two).sum(axis=(1, 2, 3))
     dice = 2 * both[found > 0] / (found + two.sum(axis=(1, 2, 3)))[found > 0]
-    return float(dice.mean()) if len(dice) else 1.0
+    return float(dice.mean()) if len(dice) else 0.0
 
 
 def views_alike(exact: Network, other: Network, inputs: FloatArray) -> float:
