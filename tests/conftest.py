@@ -18,6 +18,11 @@ settings.load_profile("pulmoscope")
 # Tests keep no compiled networks in the user's own folder, nor do the processes that they start.
 os.environ["PULMOSCOPE_CACHE"] = "off"
 
+# One thread for torch, scikit-learn and BLAS, here and in processes that tests start. Tests run beside each other, and
+# threads of OpenMP that find no free processor wait for each other by spinning: up to fifteen times as long. Libraries
+# read this when they are loaded, which is after this file.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 class _SignalStack(ctypes.Structure):
     """``stack_t`` of Linux's <signal.h>."""

@@ -108,6 +108,17 @@ def fit_boosting(
         rounds: trees.
         recipe: learning rate, leaves, patients of a leaf, seed.
     """
+    from threadpoolctl import threadpool_limits
+
+    # With some thousand patients a second thread of OpenMP gains little, and where processors are busy threads wait for
+    # each other up to ten times as long.
+    with threadpool_limits(1, user_api="openmp"):
+        return _boosted(names, values, happened, rounds, recipe)
+
+
+def _boosted(
+    names: Sequence[str], values: Floats, happened: BoolArray, rounds: int, recipe: OutcomeRecipe
+) -> Additive:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     levels = {

@@ -117,7 +117,7 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
 
 
 def failures(figures: Figures, limits: Mapping[str, float]) -> list[str]:
-    """Each figure that does not keep its limit, in words: what was found and is allowed, or why it can't be computed."""
+    """Each figure that does not keep its limit, in words: what was found and what is allowed, or why there is none."""
     words = []
     for name, limit in limits.items():
         found = figures[name]
