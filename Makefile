@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
 
+# Tests of a file stay together as long as there are others, so that what they share is made once.
 test: $(VENV)/.test check docs
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

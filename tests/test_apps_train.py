@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of a small recipe, and what the command said."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return folder, run("train", "xray-binary-cnn", "--data", films, "-o", folder, *SHORT)
+
+
 def test_recipes_are_listed() -> None:
     names = [line.split()[0] for line in run("recipes", "list").splitlines()]
     assert set(RECIPES) <= set(names)
@@ -64,32 +72,33 @@ def test_every_setting_shown_can_be_set() -> None:
     assert again == said
 
 
-def test_a_recipe_becomes_a_model_that_can_be_trained_once(films: Path, tmp_path: Path) -> None:
-    said = run("train", "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", *SHORT)
+def test_a_recipe_becomes_a_model_that_can_be_trained_once(trained: tuple[Path, str], tmp_path: Path) -> None:
+    folder, said = trained
     assert "held-out accuracy" in said
-    assert said.endswith(f"Model: {tmp_path / 'run'}\n")
+    assert said.endswith(f"Model: {folder}\n")
     for name in ("bundle.json", "model.onnx", "MODEL_CARD.md", "curves.png", "run.json"):
-        assert (tmp_path / "run" / name).is_file(), name
-    assert json.loads((tmp_path / "run" / "bundle.json").read_text(encoding="utf-8"))["classes"] == [
-        "Normal",
-        "COVID",
-    ]
+        assert (folder / name).is_file(), name
+    assert json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["classes"] == ["Normal", "COVID"]
 
     with pytest.raises(OutputExistsError, match=r"--resume .*--force"):  # told before the data are looked for
-        run("train", "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", tmp_path / "run", *SHORT)
+        run("train", "xray-binary-cnn", "--data", tmp_path / "nowhere", "-o", folder, *SHORT)
 
 
-def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(films: Path, tmp_path: Path) -> None:
-    command = ["train", "xray-binary-cnn", "--data", films, "-o", tmp_path / "run", "--resume", *SHORT]
-    said = run(*command)
-    recorded = replace(load(tmp_path / "run"), metrics={"test": {"role": "internal"}}).save()
+def test_resuming_a_finished_run_keeps_its_bundle_with_what_was_recorded(
+    films: Path, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    finished, said_then = trained
+    copy = shutil.copytree(finished, tmp_path / "run")
+    said = said_then.replace(str(finished), str(copy))
+    command = ["train", "xray-binary-cnn", "--data", films, "-o", copy, "--resume", *SHORT]
+    recorded = replace(load(copy), metrics={"test": {"role": "internal"}}).save()
 
     assert run(*command) == said
-    assert load(tmp_path / "run") == recorded
+    assert load(copy) == recorded
 
-    (tmp_path / "run" / "model.onnx").write_bytes(b"damaged")
+    (copy / "model.onnx").write_bytes(b"damaged")
     assert run(*command) == said
-    assert "test" not in load(tmp_path / "run").metrics  # made again, from the run
+    assert "test" not in load(copy).metrics  # made again, from the run
 
 
 @pytest.mark.parametrize(

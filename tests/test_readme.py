@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from textwrap import dedent
@@ -95,7 +95,15 @@ def folders_of_classes(source: Path, target: Path, parts: Mapping[str, int]) -> 
 
 
 @pytest.fixture(scope="module")
-def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled networks are kept, as a reader's are, but not in the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PULMOSCOPE_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def belongings(compiled: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted: the reader's images, and what commands that are not run would leave."""
     home = tmp_path_factory.mktemp("belongings")
     typed("pulmoscope datasets phantom --kind xray --count 80 --size 128 -o drawn", home)

@@ -44,31 +44,36 @@ class Stopping(Reporter):
             raise StoppedError
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnoGan, Path]:
+    """Trained at a stretch, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return fit_anogan(discs(9), TINY, folder, CPU, Reporter()), folder
+
+
 @pytest.mark.parametrize("at", ["gan 3/6", "gan 6/6", "encoder 6/6"])
-def test_it_goes_on_to_the_same_weights(tmp_path: Path, at: str) -> None:
-    images = discs(9)
-    whole = fit_anogan(images, TINY, tmp_path / "whole", CPU, Reporter())
+def test_it_goes_on_to_the_same_weights(whole: tuple[AnoGan, Path], tmp_path: Path, at: str) -> None:
     with pytest.raises(StoppedError):
-        fit_anogan(images, TINY, tmp_path / "parts", CPU, Stopping(at))
-    parts = fit_anogan(images, TINY, tmp_path / "parts", CPU, Reporter())
-    expected, found = weights(whole), weights(parts)
+        fit_anogan(discs(9), TINY, tmp_path, CPU, Stopping(at))
+    parts = fit_anogan(discs(9), TINY, tmp_path, CPU, Reporter())
+    expected, found = weights(whole[0]), weights(parts)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_what_lies_in_the_folder(tmp_path: Path) -> None:
-    anogan = fit_anogan(discs(9), TINY, tmp_path, CPU, Reporter())
+def test_what_lies_in_the_folder(whole: tuple[AnoGan, Path]) -> None:
+    anogan, folder = whole
     assert anogan.size == 32
     assert not anogan.generator.training
     assert not any(weight.requires_grad for weight in anogan.network().parameters())
-    with (tmp_path / "gan.csv").open() as stream:
+    with (folder / "gan.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert all(0 < float(row["real_taken_for_real"]) < 1 for row in rows)
-    with (tmp_path / "encoder.csv").open() as stream:
+    with (folder / "encoder.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 6
     for name, slices in (("drawn-006.png", 8), ("rebuilt-006.png", 8)):
-        sheet = cv2.imread(str(tmp_path / name), cv2.IMREAD_GRAYSCALE)
+        sheet = cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE)
         assert sheet.shape[1] == slices * (32 + 2) + 2
         assert len(np.unique(sheet)) > 5
 
@@ -82,23 +87,21 @@ def test_a_finished_folder_is_read_not_trained_again(tmp_path: Path) -> None:
     assert asked.settings.steps == 3
 
 
-def test_larger_slices_are_averaged_first(tmp_path: Path) -> None:
+def test_larger_slices_are_averaged_first(whole: tuple[AnoGan, Path], tmp_path: Path) -> None:
     images = discs(9)
     large = np.kron(
         images, np.ones((1, 2, 2), dtype=np.float32)
     )  # the mean of each square is the pixel again
-    small = fit_anogan(images, TINY, tmp_path / "small", CPU, Reporter())
-    found = fit_anogan(large, TINY, tmp_path / "large", CPU, Reporter())
+    small, found = whole[0], fit_anogan(large, TINY, tmp_path, CPU, Reporter())
     assert (found.size, found.factor) == (64, 2)
     assert all(torch.equal(value, weights(small)[name]) for name, value in weights(found).items())
 
 
-def test_other_slices_or_settings_are_refused(tmp_path: Path) -> None:
-    fit_anogan(discs(9), TINY, tmp_path, CPU, Reporter())
+def test_other_slices_or_settings_are_refused(whole: tuple[AnoGan, Path]) -> None:
     with pytest.raises(RecipeError, match="other settings"):
-        fit_anogan(discs(9), replace(TINY, width=5), tmp_path, CPU, Reporter())
+        fit_anogan(discs(9), replace(TINY, width=5), whole[1], CPU, Reporter())
     with pytest.raises(RecipeError, match="other sha256"):
-        fit_anogan(discs(9, seed=1), TINY, tmp_path, CPU, Reporter())
+        fit_anogan(discs(9, seed=1), TINY, whole[1], CPU, Reporter())
 
 
 @pytest.mark.parametrize(

@@ -83,15 +83,24 @@ class Stopping(Reporter):
             raise StoppedError
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> MisGan:
+    """Trained at a stretch, its state saved every other step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "INTERVAL", 2)
+        return fit(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize(
     "at", ["misgan generate 1/2", "misgan generate 2/2", "misgan impute 1/2", "misgan impute 2/2"]
 )
-def test_it_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+def test_it_goes_on_to_the_same_weights(
+    whole: MisGan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
     monkeypatch.setattr(training, "INTERVAL", 2)
-    whole = fit(tmp_path / "whole")
     with pytest.raises(StoppedError):
-        fit(tmp_path / "parts", reporter=Stopping(at))
-    parts = fit(tmp_path / "parts")
+        fit(tmp_path, reporter=Stopping(at))
+    parts = fit(tmp_path)
     for name in ("data", "masks", "imputer"):
         expected, found = getattr(whole, name).state_dict(), getattr(parts, name).state_dict()
         assert all(torch.equal(expected[key], found[key]) for key in expected), name
