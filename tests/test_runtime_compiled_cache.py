@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bundles import tiny_bundle
-from pulmoscope.runtime import compiled_cache
-from pulmoscope.runtime.compiled_cache import SWITCH, state
+from pulmoscope.runtime import private_cache
 from pulmoscope.runtime.network import open_network
+from pulmoscope.runtime.private_cache import SWITCH, state
 
 GAINS = (10.0, 40.0)
 BATCH = np.full((1, 3, 32, 32), 0.5, dtype=np.float32)
@@ -53,7 +53,7 @@ def test_what_is_kept_is_what_answers(cache: Path, models: list[Path]) -> None:
 
 @pytest.mark.parametrize("at", [0, 40, -1, None])
 def test_a_damaged_file_is_written_anew(cache: Path, models: list[Path], at: int | None) -> None:
-    """In the checksum of the answer, in that of the network, in the network; empty."""
+    """In the checksum of the whole, in that of the answer, in the network; empty."""
     file = kept(cache, models[0])
     damaged = bytearray() if at is None else bytearray(file.read_bytes())
     if at is not None:
@@ -97,6 +97,21 @@ def test_a_folder_that_can_not_be_made_holds_nothing(
     assert not state().used
 
 
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_file_that_others_may_write_is_not_trusted(
+    tmp_path: Path, cache: Path, models: list[Path], by_link: bool
+) -> None:
+    weak, strong = (kept(cache, model) for model in models)
+    shutil.copy(strong, weak)
+    assert logit(models[0]) == pytest.approx(20 / 4, abs=1e-5)  # what it would answer if it were trusted
+    if by_link:
+        weak.unlink()
+        weak.symlink_to(strong)
+    else:
+        weak.chmod(0o666)
+    assert logit(models[0]) == pytest.approx(5 / 4, abs=1e-5)
+
+
 def test_a_file_in_its_place_or_off_keeps_nothing(
     tmp_path: Path, cache: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +134,7 @@ def test_what_was_not_used_for_longest_goes_first(
     (cache / ".pulmoscope-killed.part").write_bytes(b"half")
     for number, file in enumerate((cache / ".pulmoscope-killed.part", first)):
         os.utime(file, (number, number))
-    monkeypatch.setattr(compiled_cache, "MOST_FILES", 2)
+    monkeypatch.setattr(private_cache, "MOST_FILES", 2)
     second = kept(cache, models[1])
     assert set(cache.iterdir()) == {first, second}
 
@@ -134,7 +149,7 @@ def test_what_is_not_the_caches_own_stays(
     mine[2].mkdir()
     for path in mine:
         os.utime(path, (1, 1))
-    monkeypatch.setattr(compiled_cache, "MOST_FILES", 1)
+    monkeypatch.setattr(private_cache, "MOST_FILES", 1)
     kept(cache, models[0])
     second = kept(cache, models[1])
     assert set(cache.iterdir()) == {*mine, second}

@@ -35,3 +35,39 @@ def test_what_is_freed_is_used_again_without_asking_the_system() -> None:
         return int(child.stdout)
 
     assert faults("kept") < 1000 < faults("as-it-is")
+
+
+ARENAS = """
+import ctypes, re, sys, threading
+from pulmoscope.runtime.process import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+together = threading.Barrier(8)
+
+def work():
+    together.wait()
+    held = [bytes(1000) for _ in range(100)]
+    together.wait()
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+stream = libc.fdopen
+stream.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(stream(1, b"w")))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_threads_share_two_arenas() -> None:
+    def arenas(how: str) -> int:
+        child = subprocess.run(
+            [sys.executable, "-c", ARENAS, how], check=True, capture_output=True, text=True
+        )
+        return child.stdout.count("<heap nr=")
+
+    assert arenas("kept") <= 2 < arenas("as-it-is")

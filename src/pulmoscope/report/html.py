@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import jinja2
+from jinja2.bccache import Bucket
 
-from pulmoscope.core.files import NOTICE
+from pulmoscope.core.files import NOTICE, sha256_of
 from pulmoscope.core.software import versions
 from pulmoscope.report.names import source_title
+from pulmoscope.runtime import private_cache
+
+_OPTIONS: dict[str, Any] = {
+    "autoescape": True,
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+    "optimized": False,
+}
+"""How templates are compiled; ``optimized`` would compute filters of constants, and a kept page would hold them."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -62,14 +73,32 @@ def css_string(text: str) -> str:
     return '"' + re.sub(r"[^\w .,;:-]", lambda match: f"\\{ord(match[0]):x} ", text) + '"'
 
 
+class _Kept(jinja2.BytecodeCache):
+    """Templates that were compiled, in the private cache; by all that Jinja makes of a template."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Jinja itself asks whether the template and Python are still the same."""
+        content = private_cache.load(self._name(bucket))
+        if content is not None:
+            bucket.bytecode_from_string(content)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        private_cache.save(self._name(bucket), bucket.bytecode_to_string())
+
+    @staticmethod
+    def _name(bucket: Bucket) -> str:
+        facts = (sys.version, jinja2.__version__, str(_OPTIONS), bucket.key, bucket.checksum)
+        return sha256_of("\n".join(facts).encode()) + ".page"
+
+
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pulmoscope", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pulmoscope", "report/templates"),
+        undefined=jinja2.StrictUndefined,
+        bytecode_cache=_Kept(),
+        **_OPTIONS,
     )
     environment.globals.update(notice=NOTICE, version=versions()["pulmoscope"])
     environment.filters.update(

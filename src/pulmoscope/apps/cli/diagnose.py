@@ -142,6 +142,9 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
+    from pulmoscope.runtime.process import collect_less_often
+
+    collect_less_often()
     from pulmoscope.io import studies
     from pulmoscope.io.studies import paths
     from pulmoscope.pipeline.choice import Models

@@ -183,7 +183,7 @@ def _runtime(runtime: Runtime) -> Check:
 
 def _compiled() -> Iterator[Check]:
     """Whether networks that OpenVINO has compiled are kept; the runtimes' trial has kept one, if so."""
-    from pulmoscope.runtime.compiled_cache import state
+    from pulmoscope.runtime.private_cache import state
 
     found = state()
     kept = f"{found.networks} kept in {found.text}, {found.size / 2**20:.1f} MiB"
