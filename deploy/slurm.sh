@@ -14,30 +14,29 @@
 #
 # Options of sbatch go before the script's name: `sbatch --nodes=16 deploy/slurm.sh …`. The environment with pulmoscope must
 # be active where sbatch is called, and lie where all nodes see it, as archive and results must. A job that is requeued goes on.
-set -euo pipefail
+set -euo pipefail # on the first node, which becomes the head
 
 port=${PORT:-6379}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) # this script runs there
-address=$(hostname --ip-address | cut -d ' ' -f 1)
-export RAY_ADDRESS=$address:$port # what --on ray joins
+RAY_ADDRESS=$(hostname):$port # what --on ray joins
+export RAY_ADDRESS
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Other users of the machines don't have this job's environment, so they can't join.
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(od -An -N 32 -t x1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 
-step=(--ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
-node=(--block --num-cpus=$((SLURM_CPUS_PER_TASK + 1)) --object-store-memory=268435456)
+others=$((SLURM_JOB_NUM_NODES - 1))
+node=(--block --num-cpus=$((SLURM_CPUS_PER_TASK + 1)) --object-store-memory=268435456 --temp-dir="/tmp/ray-$SLURM_JOB_ID")
 trap 'jobs -p | xargs -r kill' EXIT
 
-srun --nodes=1 "${step[@]}" --nodelist="$head" ray start --head --node-ip-address="$address" --port="$port" \
-    --include-dashboard=false --disable-usage-stats "${node[@]}" &
+srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$SLURMD_NODENAME" \
+    ray start --head --port="$port" --include-dashboard=false --disable-usage-stats "${node[@]}" &
 for _ in {1..300}; do
     if ray health-check 2> /dev/null; then break; fi
     sleep 1
 done
-if ((SLURM_JOB_NUM_NODES > 1)); then
-    srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) "${step[@]}" --exclude="$head" \
+if ((others > 0)); then
+    srun --nodes="$others" --ntasks="$others" --cpus-per-task="$SLURM_CPUS_PER_TASK" --exclude="$SLURMD_NODENAME" \
         ray start --address="$RAY_ADDRESS" "${node[@]}" &
 fi
 python - "$SLURM_JOB_NUM_NODES" <<'PYTHON' # the work begins when every node is there
