@@ -27,7 +27,7 @@ export RAY_AUTH_TOKEN
 
 others=$((SLURM_JOB_NUM_NODES - 1))
 node=(--block --num-cpus=$((SLURM_CPUS_PER_TASK + 1)) --object-store-memory=268435456 --temp-dir="/tmp/ray-$SLURM_JOB_ID")
-trap 'jobs -p | xargs -r kill' EXIT
+trap 'jobs -p | xargs -r kill 2> /dev/null || true' EXIT
 
 srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$SLURMD_NODENAME" \
     ray start --head --port="$port" --include-dashboard=false --disable-usage-stats "${node[@]}" &

@@ -152,7 +152,8 @@ def stage(tmp_path: Path) -> Path:
     answers = {
         "srun": "",
         "ray": "",
-        "python": 'until (($(grep -c ^srun "${0%/*}"/calls) == ($2 > 1 ? 2 : 1))); do :; done',  # as nodes are waited for
+        # As the script waits for its nodes: else they would be ended before they have begun.
+        "python": 'until (($(grep -c ^srun "${0%/*}"/calls) == ($2 > 1 ? 2 : 1))); do :; done',
         "hostname": "echo a1",
         "work": 'echo "$RAY_ADDRESS $RAY_AUTH_MODE ${#RAY_AUTH_TOKEN} $OMP_NUM_THREADS" >> "${0%/*}"/calls; exit 3',
     }
