@@ -1,4 +1,4 @@
-"""What an archive costs on a cluster: core-hours, hours, bandwidth, storage, lost work; and what holds it up.
+"""What an archive costs on a cluster: core-hours, hours, bandwidth, storage, lost work; and what the limit is.
 
     python benchmarks/scale_cost.py [--bench out/bench/bench.json] [--scale out/scale/scale.json] [-o out/scale-cost]
         [--studies 10000,10000000] [--nodes 1,4,16,64,256,1024]
@@ -47,9 +47,11 @@ ASSUMED: Mapping[str, tuple[float, str, str]] = {
     "ct-slices": (150, "slices a CT", "a chest in 2 mm"),
     "radiograph-mb": (10.2, "MB", "2,500 x 2,048 px of 16 bits, not compressed"),
     "slice-mb": (0.53, "MB", "512 x 512 px of 16 bits, not compressed"),
-    "radiograph-result-kb": (10, "kB", "JSON without pages"),
-    "ct-result-kb": (500, "kB", "JSON and masks without pages"),
-    "puts": (2, "requests a study", "files that are written for a study"),
+    "radiograph-result-kb": (5, "kB", "JSON without a page"),
+    "ct-result-kb": (400, "kB", "JSON and masks without a page"),
+    "radiograph-puts": (2, "requests", "diagnosis.json, and the entry that it is done"),
+    "ct-puts": (5, "requests", "four files, and the entry that it is done"),
+    "gets": (3, "requests a file", "the head by driver and node, and the whole"),
     "efficiency": (0.8, "of a core", "1.6 times the work with twice the workers"),
     "overhead-ms": (20, "ms a study", "the most that is allowed"),
     "start-s": (2, "s of a core", "a worker that starts again"),
@@ -58,21 +60,20 @@ ASSUMED: Mapping[str, tuple[float, str, str]] = {
     "store-gbit": (40, "Gbit/s", "of the store, all nodes together"),
     "gets-per-s": (5500, "requests/s", "what Amazon states for a prefix of S3"),
     "puts-per-s": (3500, "requests/s", "what Amazon states for a prefix of S3"),
-    "listed-per-s": (5000, "objects/s", "5 requests a second, 1,000 objects each, one after the other"),
-    "tasks-per-s": (500, "studies/s", "that one driver hands out and writes down"),
+    "runs": (1, "runs at once", "one command over the whole archive"),
+    "listed-per-s": (5000, "files/s of a run", "5 requests a second, 1,000 files each, one after the other"),
+    "headers-per-s": (50, "files/s of a run", "one after the other, 20 ms each in a store"),
+    "tasks-per-s": (500, "studies/s of a run", "that a driver hands out and writes down"),
     "node-mtbf-h": (720, "h", "a node fails once a month"),
     "request-failure": (0.001, "of the requests", "one in a thousand fails"),
-    "request-tries": (5, "tries", "of a request, before the study's try fails"),
-    "study-tries": (3, "tries", "of a study, before it is refused"),
+    "request-tries": (6, "tries", "of a request, before the run stops, to go on by the same command"),
 }
 """Option → value, unit, reason. What is measured or stated takes its place."""
 NEEDED: Mapping[str, tuple[str, str]] = {
     "radiograph-core-s": ("s of a core", "folder,growth"),
     "slice-core-s": ("s of a core", "ct,growth"),
 }
-"""Option → unit, parts of the suite that measure it. For these no assumption would be worth anything."""
-FIXED = ("store bandwidth", "store requests", "listing", "driver")
-"""What more nodes don't make quicker."""
+"""Option → unit, and the parts of the suite that measure it: no assumption would be worth anything."""
 
 
 def of_bench(bench: Plain, file: str, ct_slices: float) -> Iterator[tuple[str, Figure]]:
@@ -91,11 +92,9 @@ def of_bench(bench: Plain, file: str, ct_slices: float) -> Iterator[tuple[str, F
     images = [(side, source) for unit, side, source in sides if unit == "radiographs"]
     slices = [(side, source) for unit, side, source in sides if unit == "slices"]
     if images:
-        side, source = max(images, key=lambda one: one[0]["count"])
-        yield "radiograph-core-s", _per(side, source)
+        yield "radiograph-core-s", _per(*max(images, key=lambda one: one[0]["count"]))
     if slices:
-        side, source = min(slices, key=lambda one: abs(one[0]["count"] - ct_slices))
-        yield "slice-core-s", _per(side, source)
+        yield "slice-core-s", _per(*min(slices, key=lambda one: abs(one[0]["count"] - ct_slices)))
     for part in bench["parts"]:
         if part["key"] == "one":
             (ours,) = (side for side in part["sides"] if side["role"] == "ours")
@@ -115,30 +114,24 @@ def of_scale(scale: Plain, file: str) -> Iterator[tuple[str, Figure]]:
 
 
 def of_folders(given: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
-    """Mean sizes of files in folders: of radiographs, of CT slices, of what a run wrote for each."""
-    for name, folder in (("radiograph-mb", given.radiographs), ("slice-mb", given.cts)):
-        if folder:
-            sizes = _sizes(folder)
-            source = f"--{'radiographs' if name == 'radiograph-mb' else 'cts'}: mean of {len(sizes):,} files"
+    """Mean sizes of files in folders: of radiographs, of CT slices, of what a run wrote for each study."""
+    for name, option in (("radiograph-mb", "radiographs"), ("slice-mb", "cts")):
+        if folder := getattr(given, option):
+            sizes = _sizes(folder, without=(".csv", ".md", ".txt"))
+            source = f"--{option}: mean of {len(sizes):,} files"
             yield name, Figure(sum(sizes) / len(sizes) / 1e6, "MB", "measured", source)
-    if not given.results:
-        return
-    counts = []
-    for name, kinds in (("radiograph-result-kb", "xray-*"), ("ct-result-kb", "ct-*")):
-        if studies := [_sizes(folder) for folder in sorted(given.results.glob(kinds)) if folder.is_dir()]:
-            source = f"--results: mean of {len(studies):,} studies"
-            yield name, Figure(sum(map(sum, studies)) / len(studies) / 1e3, "kB", "measured", source)
-            counts += [len(files) for files in studies]
-    if counts:
-        source = f"--results: mean of {len(counts):,} studies"
-        yield "puts", Figure(sum(counts) / len(counts), "requests a study", "measured", source)
+    for name, named in (("radiograph", "xray-*"), ("ct", "ct-*")):
+        folders = [path for path in given.results.glob(named) if path.is_dir()] if given.results else []
+        if studies := [_sizes(folder) for folder in folders]:
+            count, source = len(studies), f"--results: mean of {len(studies):,} studies"
+            size, files = sum(map(sum, studies)) / count / 1e3, sum(map(len, studies)) / count
+            yield f"{name}-result-kb", Figure(size, "kB", "measured", source)
+            yield f"{name}-puts", Figure(files + 1, "requests", "measured", f"{source}, and an entry each")
 
 
-def _sizes(folder: Path) -> list[int]:
-    """Bytes of the files in a folder and below; texts and tables beside the images don't count."""
-    found = [
-        path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".csv", ".md", ".txt")
-    ]
+def _sizes(folder: Path, without: tuple[str, ...] = ()) -> list[int]:
+    """Bytes of the files in a folder and below."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in without]
     return [path.stat().st_size for path in found] or sys.exit(f"{folder.name}: no files to measure")
 
 
@@ -148,138 +141,120 @@ class Kind:
 
     Attributes:
         fraction: of all studies.
-        core_s: processor time of one try.
-        read_b, result_b: bytes read and written.
+        core_s: processor time.
+        moved_b: bytes read and written.
+        result_b: of these, written.
+        files: that it consists of.
         gets, puts: requests that it needs, each once.
-        tries: how often it is tried, on average.
-        refused: the chance that every try fails.
     """
 
     fraction: float
     core_s: float
-    read_b: float
+    moved_b: float
     result_b: float
+    files: float
     gets: float
     puts: float
-    tries: float
-    refused: float
 
 
-def kinds(figures: Mapping[str, Figure]) -> dict[str, Kind]:
+def kinds(of: Mapping[str, float]) -> dict[str, Kind]:
     """Radiographs and CTs of an archive."""
-    of = {name: figure.value for name, figure in figures.items()}
-    slices, overhead = of["ct-slices"], of["overhead-ms"] / 1e3
 
-    def one(fraction: float, core_s: float, read_mb: float, result_kb: float, gets: float) -> Kind:
-        # A try fails where any of its requests fails as often as it may be tried.
-        fails = 1 - (1 - of["request-failure"] ** of["request-tries"]) ** (gets + of["puts"])
-        tries = sum(fails**earlier for earlier in range(int(of["study-tries"])))
-        refused = fails ** of["study-tries"]
-        return Kind(
-            fraction, core_s + overhead, read_mb * 1e6, result_kb * 1e3, gets, of["puts"], tries, refused
-        )
+    def one(name: str, fraction: float, file_s: float, file_mb: float, files: float) -> Kind:
+        written = of[f"{name}-result-kb"] * 1e3
+        moved, core_s = files * file_mb * 1e6 + written, files * file_s + of["overhead-ms"] / 1e3
+        return Kind(fraction, core_s, moved, written, files, files * of["gets"], of[f"{name}-puts"])
 
     ct = of["ct-fraction"]
     return {
-        "radiograph": one(
-            1 - ct, of["radiograph-core-s"], of["radiograph-mb"], of["radiograph-result-kb"], 1
-        ),
-        "ct": one(ct, of["slice-core-s"] * slices, of["slice-mb"] * slices, of["ct-result-kb"], slices),
+        "radiograph": one("radiograph", 1 - ct, of["radiograph-core-s"], of["radiograph-mb"], 1),
+        "ct": one("ct", ct, of["slice-core-s"], of["slice-mb"], of["ct-slices"]),
     }
 
 
-def archive(studies: int, nodes: list[int], figures: Mapping[str, Figure]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Load:
+    """What an archive asks of a cluster.
+
+    Attributes:
+        alone: seconds that one node needs, by what may be the limit; more nodes share them.
+        fixed: seconds that it takes however many nodes there are.
+        listing_s: seconds before the work begins.
+        stops: how often a run stops for a request that failed every time, on average.
+        again_s: seconds until a run that has stopped is where it was.
+        lost_s: processor seconds that a core loses with its node, on average.
+    """
+
+    alone: Mapping[str, float]
+    fixed: Mapping[str, float]
+    listing_s: float
+    stops: float
+    again_s: float
+    lost_s: float
+
+
+def archive(studies: int, nodes: list[int], of: Mapping[str, float]) -> dict[str, Any]:
     """What so many studies cost, on clusters of so many nodes."""
-    of = {name: figure.value for name, figure in figures.items()}
-    parts = kinds(figures)
+    parts = kinds(of)
 
     def total(name: str) -> float:
-        return studies * sum(part.fraction * part.tries * getattr(part, name) for part in parts.values())
+        return studies * sum(part.fraction * getattr(part, name) for part in parts.values())
 
-    core_s = {
-        name: studies * part.fraction * part.tries * part.core_s / of["efficiency"]
-        for name, part in parts.items()
-    }
+    core_s = {name: studies * one.fraction * one.core_s / of["efficiency"] for name, one in parts.items()}
     sent = 1 / (1 - of["request-failure"])  # requests for one that succeeds
-    gets, puts, bits = total("gets") * sent, total("puts") * sent, 8 * (total("read_b") + total("result_b"))
-    objects = studies * sum(part.fraction * part.gets for part in parts.values())
-    alone = {"cores": sum(core_s.values()) / of["cores"], "node network": bits / (of["node-gbit"] * 1e9)}
-    fixed = {
-        "store bandwidth": bits / (of["store-gbit"] * 1e9),
-        "store requests": max(gets / of["gets-per-s"], puts / of["puts-per-s"]),
-        "listing": objects / of["listed-per-s"],
-        "driver": studies / of["tasks-per-s"],
-    }
-    first, last = (max(times, key=lambda name: times[name]) for times in (alone, fixed))
+    gets, puts, bits = total("gets") * sent, total("puts") * sent, 8 * total("moved_b")
+    listing_s = total("files") / of["listed-per-s"] / of["runs"]
+    headers_s = total("files") / of["headers-per-s"] / of["runs"]
+    # At a random moment a core is more probably in a long study than in a short one, and on average halfway through.
+    begun_s = sum(one.fraction * one.core_s**2 for one in parts.values()) * studies / total("core_s") / 2
+    load = Load(
+        alone={"cores": sum(core_s.values()) / of["cores"], "node network": bits / (of["node-gbit"] * 1e9)},
+        fixed={
+            "store bandwidth": bits / (of["store-gbit"] * 1e9),
+            "store requests": max(gets / of["gets-per-s"], puts / of["puts-per-s"]),
+            "headers": headers_s,
+            "driver": studies / of["tasks-per-s"] / of["runs"],
+        },
+        listing_s=listing_s,
+        stops=(total("gets") + total("puts")) * of["request-failure"] ** of["request-tries"],
+        again_s=listing_s + headers_s / 2,  # on average it stops halfway
+        lost_s=begun_s + of["start-s"],
+    )
+    first, last = (max(times, key=lambda name: times[name]) for times in (load.alone, load.fixed))
+    clusters = [cluster(count, load, of) for count in nodes]
+    for one in clusters:
+        wall_s = one["wall_h"] * 3600
+        one |= {"studies_per_s": studies / wall_s, "requests_per_s": (gets + puts) / wall_s}
+        one |= {"store_gbit": bits / wall_s / 1e9, "node_gbit": bits / wall_s / 1e9 / one["nodes"]}
     return {
         "studies": studies,
         "core_hours": sum(core_s.values()) / 3600,
         "core_hours_by_kind": {name: seconds / 3600 for name, seconds in core_s.items()},
-        "read_tb": total("read_b") / 1e12,
-        "results_gb": studies * sum(part.fraction * part.result_b for part in parts.values()) / 1e9,
+        "read_tb": (total("moved_b") - total("result_b")) / 1e12,
+        "results_gb": total("result_b") / 1e9,
+        "files": total("files"),
         "requests": gets + puts,
-        "refused": studies * sum(part.fraction * part.refused for part in parts.values()),
-        "holds_up": {"first": first, "last": last, "nodes": alone[first] / fixed[last]},
-        "clusters": [
-            {
-                **cluster(count, alone, fixed, figures),
-                **_rates(count, studies, bits, gets + puts, alone, fixed),
-            }
-            for count in nodes
-        ],
+        "stops": load.stops,
+        "listing_h": listing_s / 3600,
+        "limit": {"first": first, "last": last, "nodes": load.alone[first] / load.fixed[last]},
+        "clusters": clusters,
     }
 
 
-def cluster(
-    nodes: int, alone: Mapping[str, float], fixed: Mapping[str, float], figures: Mapping[str, Figure]
-) -> dict[str, Any]:
-    """How long so many nodes take, and what they lose to failures.
-
-    Args:
-        alone: seconds that one node needs, by what may hold it up; more nodes share them.
-        fixed: seconds that the whole cluster needs, however many nodes it has.
-    """
-    of = {name: figure.value for name, figure in figures.items()}
-    parts = kinds(figures).values()
-    seconds = _seconds(nodes, alone, fixed)
+def cluster(nodes: int, load: Load, of: Mapping[str, float]) -> dict[str, Any]:
+    """How long so many nodes take, and what they lose to failures. All goes on at once, so the slowest decides."""
+    seconds = {name: alone / nodes for name, alone in load.alone.items()} | dict(load.fixed)
     slowest = max(seconds, key=lambda name: seconds[name])
-    hours = seconds[slowest] / 3600
+    hours = (load.listing_s + seconds[slowest] + load.stops * load.again_s) / 3600
     failures = nodes * hours / of["node-mtbf-h"]
-    # At a random moment a core is more probably in a long study than in a short one, and on average halfway through.
-    begun_s = sum(part.fraction * part.core_s**2 for part in parts) / (
-        2 * sum(part.fraction * part.core_s for part in parts)
-    )
     return {
         "nodes": nodes,
         "wall_h": hours,
-        "holds_up": slowest,
+        "limit": slowest,
         "seconds": seconds,
-        "busy_cores": seconds["cores"] / seconds[slowest],
+        "busy_cores": seconds["cores"] / hours / 3600,
         "node_failures": failures,
-        "lost_core_hours": failures * of["cores"] * (begun_s + of["start-s"]) / 3600,
-    }
-
-
-def _seconds(nodes: int, alone: Mapping[str, float], fixed: Mapping[str, float]) -> dict[str, float]:
-    """What each part of the work takes; all go on at once, so the slowest decides."""
-    return {name: seconds / nodes for name, seconds in alone.items()} | dict(fixed)
-
-
-def _rates(
-    nodes: int,
-    studies: int,
-    bits: float,
-    requests: float,
-    alone: Mapping[str, float],
-    fixed: Mapping[str, float],
-) -> dict[str, float]:
-    """What goes through network and store in a second."""
-    wall_s = max(_seconds(nodes, alone, fixed).values())
-    return {
-        "studies_per_s": studies / wall_s,
-        "node_gbit": bits / wall_s / nodes / 1e9,
-        "store_gbit": bits / wall_s / 1e9,
-        "requests_per_s": requests / wall_s,
+        "lost_core_hours": (failures + load.stops * nodes) * of["cores"] * load.lost_s / 3600,
     }
 
 
@@ -289,18 +264,20 @@ def markdown(document: Plain) -> str:
     lines += ["| figure | value | | from |", "|---|---|---|---|"]
     for name, one in document["inputs"].items():
         lines.append(f"| {name} | {one['value']:.4g} {one['unit']} | {one['origin']} | {one['source']} |")
+    heads = [
+        "nodes",
+        "hours",
+        "studies/s",
+        "limit",
+        "cores busy",
+        "network of a node, Gbit/s",
+        "store, Gbit/s",
+    ]
+    heads += ["requests/s", "nodes that fail", "core-hours lost"]
     for one in document["archives"]:
-        lines += ["", _summary(one), ""]
-        heads = ["nodes", "hours", "studies/s", "held up by", "cores busy", "network of a node, Gbit/s"]
-        heads += ["store, Gbit/s", "requests/s", "nodes that fail", "core-hours lost"]
-        lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+        lines += ["", _summary(one), "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
         for row in one["clusters"]:
-            cells = [
-                f"{row['nodes']:,}",
-                _short(row["wall_h"]),
-                _short(row["studies_per_s"]),
-                row["holds_up"],
-            ]
+            cells = [f"{row['nodes']:,}", _short(row["wall_h"]), _short(row["studies_per_s"]), row["limit"]]
             cells += [f"{row['busy_cores']:.0%}", _short(row["node_gbit"]), _short(row["store_gbit"])]
             cells += [_short(row[name]) for name in ("requests_per_s", "node_failures", "lost_core_hours")]
             lines.append(f"| {' | '.join(cells)} |")
@@ -308,12 +285,12 @@ def markdown(document: Plain) -> str:
 
 
 def _summary(one: Plain) -> str:
-    hours, turn = one["core_hours_by_kind"], one["holds_up"]
+    hours, turn = one["core_hours_by_kind"], one["limit"]
     return (
-        f"**{one['studies']:,} studies**, computed: {_short(one['core_hours'])} core-hours "
-        f"(radiographs {_short(hours['radiograph'])}, CT {_short(hours['ct'])}), {_short(one['read_tb'])} TB read, "
+        f"**{one['studies']:,} studies** in {one['files']:,.0f} files, computed: {_short(one['core_hours'])} core-hours"
+        f" (radiographs {_short(hours['radiograph'])}, CT {_short(hours['ct'])}), {_short(one['read_tb'])} TB read, "
         f"{_short(one['results_gb'])} GB of results, {one['requests'] / 1e6:,.2f} million requests, "
-        f"{_short(one['refused'])} studies refused for failed requests. "
+        f"{_short(one['listing_h'])} hours of listing before the work, {_short(one['stops'])} stops for requests. "
         f"The limit up to {_short(turn['nodes'])} nodes: {turn['first']}; beyond: {turn['last']}."
     )
 
@@ -325,9 +302,7 @@ def _short(value: float) -> str:
 def gathered(given: argparse.Namespace) -> tuple[dict[str, Figure], str]:
     """All figures that the arithmetic needs, and the machine that the measured ones are of."""
     figures = {name: Figure(value, unit, "assumed", why) for name, (value, unit, why) in ASSUMED.items()}
-    units = {name: unit for name, (_, unit, _) in ASSUMED.items()} | {
-        name: unit for name, (unit, _) in NEEDED.items()
-    }
+    units = {name: one[1] for name, one in ASSUMED.items()} | {name: one[0] for name, one in NEEDED.items()}
     stated = {
         name: Figure(value, unit, "stated", f"--{name}")
         for name, unit in units.items()
@@ -337,7 +312,7 @@ def gathered(given: argparse.Namespace) -> tuple[dict[str, Figure], str]:
     if given.bench.is_file():
         bench = json.loads(given.bench.read_text(encoding="utf-8"))
         figures |= dict(of_bench(bench, given.bench.name, (figures | stated)["ct-slices"].value))
-        changed = ", with changes" if bench["changed"] else ""
+        changed = " with changes" if bench["changed"] else ""
         machine = f"{kind(bench['machine'])}, commit {(bench['commit'] or 'unknown')[:7]}{changed}, "
         machine += f"{bench['busy_before']:.1f} processes a core before it"
     if given.scale:
@@ -354,12 +329,11 @@ def gathered(given: argparse.Namespace) -> tuple[dict[str, Figure], str]:
 
 def asked() -> argparse.ArgumentParser:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = {"type": lambda text: [int(part) for part in text.split(",")]}
     ask.add_argument("--bench", type=Path, default=ROOT / "out" / "bench" / "bench.json")
     ask.add_argument("--scale", type=Path, help="what benchmarks/scale.py measured")
     ask.add_argument("-o", "--out", type=Path, default=ROOT / "out" / "scale-cost")
-    ask.add_argument("--studies", default=[10_000, 10_000_000], **numbers)
-    ask.add_argument("--nodes", default=[1, 4, 16, 64, 256, 1024], **numbers)
+    ask.add_argument("--studies", type=_numbers, default=[10_000, 10_000_000])
+    ask.add_argument("--nodes", type=_numbers, default=[1, 4, 16, 64, 256, 1024])
     ask.add_argument("--radiographs", type=Path, help="a folder of radiographs, whose sizes count")
     ask.add_argument("--cts", type=Path, help="a folder of CT slices, whose sizes count")
     ask.add_argument(
@@ -372,19 +346,25 @@ def asked() -> argparse.ArgumentParser:
     return ask
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
 def main(words: list[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
     given = asked().parse_args(words)
     figures, machine = gathered(given)
-    words = sys.argv[1:] if words is None else words
     paths = {str(path) for path in vars(given).values() if isinstance(path, Path)}
-    shown = ["PATH" if word in paths else word for word in words]
+    values = {name: figure.value for name, figure in figures.items()}
     document = {
         "schema_version": "1.0",
-        "command": shlex.join(["python", "benchmarks/scale_cost.py", *shown]),
+        "command": shlex.join(
+            ["python", "benchmarks/scale_cost.py", *("PATH" if word in paths else word for word in words)]
+        ),
         "measured_on": machine,
         "inputs": {name: asdict(figure) for name, figure in figures.items()},
-        "archives": [archive(count, given.nodes, figures) for count in given.studies],
-        "notice": "Archives are computed, not measured; so is all that follows from a figure that is assumed.",
+        "archives": [archive(count, given.nodes, values) for count in given.studies],
+        "notice": "Archives are computed, not measured.",
     }
     given.out.mkdir(parents=True, exist_ok=True)
     write(given.out / "scale-cost.json", document)

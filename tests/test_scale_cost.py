@@ -19,7 +19,9 @@ PLAIN = [
         "slice-mb": 0.5,
         "radiograph-result-kb": 10,
         "ct-result-kb": 100,
-        "puts": 2,
+        "radiograph-puts": 2,
+        "ct-puts": 2,
+        "gets": 1,
         "efficiency": 0.5,
         "overhead-ms": 10,
         "start-s": 4,
@@ -28,12 +30,13 @@ PLAIN = [
         "store-gbit": 16,
         "gets-per-s": 1000,
         "puts-per-s": 500,
-        "listed-per-s": 2180,
+        "runs": 1,
+        "listed-per-s": 10900,
+        "headers-per-s": 2180,
         "tasks-per-s": 400,
         "node-mtbf-h": 100,
         "request-failure": 0,
         "request-tries": 5,
-        "study-tries": 3,
         "studies": 1000,
         "nodes": "1,2,1000",
     }.items()
@@ -90,7 +93,8 @@ def test_an_archive_by_hand(measured: Path) -> None:
     assert one["read_tb"] == pytest.approx((900 * 10e6 + 100 * 50e6) / 1e12)
     assert one["results_gb"] == pytest.approx((900 * 10e3 + 100 * 100e3) / 1e9)
     assert one["requests"] == pytest.approx(900 + 100 * 100 + 2 * 1000)
-    assert one["refused"] == 0
+    assert (one["files"], one["stops"]) == (pytest.approx(10900), 0)
+    assert one["listing_h"] == pytest.approx(1 / 3600)
 
 
 def test_the_slowest_part_decides_and_moves(measured: Path) -> None:
@@ -103,23 +107,20 @@ def test_the_slowest_part_decides_and_moves(measured: Path) -> None:
             "node network": 14.019,  # (9000 + 5000 + 19) MB of 8 bits through 8 Gbit/s
             "store bandwidth": 7.0095,
             "store requests": 10.9,  # (900 + 10,000) / 1,000; 2,000 / 500 are fewer
-            "listing": 5,  # 10,900 / 2,180
+            "headers": 5,  # 10,900 / 2,180
             "driver": 2.5,  # 1,000 / 400
         }
     )
-    assert (first["holds_up"], first["wall_h"]) == ("cores", pytest.approx(38.2 / 3600))
-    assert (second["holds_up"], second["wall_h"]) == ("cores", pytest.approx(19.1 / 3600))
-    assert (many["holds_up"], many["wall_h"]) == ("store requests", pytest.approx(10.9 / 3600))
-    assert many["busy_cores"] == pytest.approx(0.0382 / 10.9)
-    assert many["studies_per_s"] == pytest.approx(1000 / 10.9)
-    assert many["requests_per_s"] == pytest.approx(12900 / 10.9)
-    assert first["store_gbit"] == first["node_gbit"] == pytest.approx(14.019 * 8 / 38.2)
+    # A second of listing goes before.
+    assert (first["limit"], first["wall_h"]) == ("cores", pytest.approx(39.2 / 3600))
+    assert (second["limit"], second["wall_h"]) == ("cores", pytest.approx(20.1 / 3600))
+    assert (many["limit"], many["wall_h"]) == ("store requests", pytest.approx(11.9 / 3600))
+    assert many["busy_cores"] == pytest.approx(0.0382 / 11.9)
+    assert many["studies_per_s"] == pytest.approx(1000 / 11.9)
+    assert many["requests_per_s"] == pytest.approx(12900 / 11.9)
+    assert first["store_gbit"] == first["node_gbit"] == pytest.approx(14.019 * 8 / 39.2)
     assert second["node_gbit"] == pytest.approx(second["store_gbit"] / 2)
-    assert one["holds_up"] == {
-        "first": "cores",
-        "last": "store requests",
-        "nodes": pytest.approx(38.2 / 10.9),
-    }
+    assert one["limit"] == {"first": "cores", "last": "store requests", "nodes": pytest.approx(38.2 / 10.9)}
 
 
 def test_a_node_that_fails_loses_what_its_cores_have_begun(measured: Path) -> None:
@@ -127,27 +128,34 @@ def test_a_node_that_fails_loses_what_its_cores_have_begun(measured: Path) -> No
     # Of 191 s of work, 90 are in studies of 0.1 s and 101 in studies of 1.01 s; half of one is lost, and 4 s to start.
     begun = (90 * 0.1 + 101 * 1.01) / 191 / 2
     two = one["clusters"][1]
-    assert two["node_failures"] == pytest.approx(2 * 19.1 / 3600 / 100)
+    assert two["node_failures"] == pytest.approx(2 * 20.1 / 3600 / 100)
     assert two["lost_core_hours"] == pytest.approx(two["node_failures"] * 10 * (begun + 4) / 3600)
 
 
-def test_failing_requests_cost_tries_and_refuse_studies(measured: Path) -> None:
+def test_failing_requests_are_sent_again_and_may_stop_a_run(measured: Path) -> None:
     changed = [
-        *PLAIN,
-        "--request-failure",
-        "0.1",
-        "--request-tries",
-        "1",
-        "--study-tries",
-        "2",
-        "--ct-fraction",
-        "0",
+        "--request-failure=0.1",
+        "--request-tries=3",
+        "--ct-fraction=0",
+        "--nodes=2",
+        "--node-mtbf-h=1e12",
     ]
-    (one,) = cost(measured, *changed)["archives"]
-    fails = 1 - 0.9**3  # a read and two writes, each once
-    assert one["core_hours"] == pytest.approx(1000 * (1 + fails) * 0.1 / 0.5 / 3600)
-    assert one["refused"] == pytest.approx(1000 * fails**2)
-    assert one["requests"] == pytest.approx(3000 * (1 + fails) / 0.9)
+    (one,) = cost(measured, *PLAIN, *changed)["archives"]
+    assert one["core_hours"] == pytest.approx(1000 * 0.1 / 0.5 / 3600)
+    assert one["requests"] == pytest.approx(3000 / 0.9)
+    assert one["stops"] == pytest.approx(3000 * 0.1**3)
+    (two,) = one["clusters"]
+    # Each of 3 stops costs the listing, half of the headers, and what 20 cores have begun: half of 0.1 s, 4 s to start.
+    listing, headers = 1000 / 10900, 1000 / 2180
+    assert two["wall_h"] == pytest.approx((listing + 10 + 3 * (listing + headers / 2)) / 3600)
+    assert two["lost_core_hours"] == pytest.approx(3 * 20 * 4.05 / 3600)
+
+
+def test_several_runs_share_what_a_driver_does(measured: Path) -> None:
+    (one,) = cost(measured, *PLAIN, "--runs=2", "--headers-per-s=218")["archives"]
+    many = one["clusters"][-1]
+    assert (many["limit"], many["wall_h"]) == ("headers", pytest.approx((10900 / 218 + 1) / 2 / 3600))
+    assert many["seconds"]["driver"] == pytest.approx(1.25)
 
 
 def test_every_figure_says_where_it_is_from(measured: Path, tmp_path: Path) -> None:
@@ -182,7 +190,8 @@ def test_every_figure_says_where_it_is_from(measured: Path, tmp_path: Path) -> N
     assert found["radiograph-mb"] == ("measured", 2.0)
     assert found["radiograph-result-kb"] == ("measured", 4.0)
     assert found["ct-result-kb"] == ("measured", 72.0)
-    assert found["puts"] == ("measured", 1.5)
+    assert found["radiograph-puts"] == ("measured", 2.0)
+    assert found["ct-puts"] == ("measured", 3.0)
     assert found["cores"] == ("stated", 32)
     assert found["node-gbit"] == ("assumed", 10)
     assert "growth-radiographs" in inputs["radiograph-core-s"]["source"]
@@ -203,6 +212,6 @@ def test_the_tables_have_a_row_for_each_figure_and_each_cluster(measured: Path) 
     assert sum(row[0] in document["inputs"] for row in rows) == len(document["inputs"])
     assert [row[:4] for row in rows[-3:]] == [
         ["1", "0.011", "26", "cores"],
-        ["2", "0.0053", "52", "cores"],
-        ["1,000", "0.003", "92", "store requests"],
+        ["2", "0.0056", "50", "cores"],
+        ["1,000", "0.0033", "84", "store requests"],
     ]
