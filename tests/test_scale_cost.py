@@ -160,7 +160,8 @@ def test_several_runs_share_what_a_driver_does(measured: Path) -> None:
 
 def test_every_figure_says_where_it_is_from(measured: Path, tmp_path: Path) -> None:
     scale = tmp_path / "scale.json"
-    scale.write_text(json.dumps({"overhead_ms_per_study": 7.5, "ratio_two_to_one": 1.7}), encoding="utf-8")
+    rounds = [{"workers": workers, "overhead_ms": ms} for workers, ms in ((1, 5), (2, 7.5), (1, 9))]
+    scale.write_text(json.dumps({"rounds": rounds, "ratio": [1.6, 1.7, 1.9]}), encoding="utf-8")
     studies, results = tmp_path / "studies", tmp_path / "results"
     for path, size in (
         (studies / "a.dcm", 3_000_000),
