@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs schemas bench bench-compare clean
+.PHONY: demo test check docs schemas bench bench-compare soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pulmoscope demo -o out/demo --force
@@ -35,6 +35,11 @@ bench: $(VENV)-bench/.done
 bench-compare: $(VENV)-bench/.done
 	test -f out/bench/bench.json || $(MAKE) bench
 	$(VENV)-bench/bin/python benchmarks/compare.py
+
+# An archive on four nodes of this machine, while a node and the driver are killed: a quarter of an hour. docs/scale.md.
+soak: $(VENV)/.test
+	rm -rf out/soak
+	$(BIN)/python benchmarks/soak.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.hospitals import UNIDENTIFIED, has_learnt, hospital_of, known_to
 from pulmoscope.datasets.labels import mapped_labels

@@ -37,7 +37,8 @@ from pulmoscope.io import entries, read_xray, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline import diagnose_xray
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Run
 from pulmoscope.runtime.model import Model
 
 ROUNDS = 3

@@ -12,7 +12,8 @@ from pulmoscope.io import entries, read_pixels, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.xray.draw import xray_phantom
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Run
 from pulmoscope.runtime.bundle import built_in, load
 from pulmoscope.runtime.model import Model
 from radiographs import dicom_bytes, dicom_dataset, encoded

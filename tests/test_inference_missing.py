@@ -22,11 +22,12 @@ from pulmoscope.inference.missing import imputed, missing_flags
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.outputs import save
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.xray import IMPUTED, outlined
+from pulmoscope.pipeline.runs.run import Run
 from pulmoscope.quality.filled import fill_missing
 from pulmoscope.runtime.model import Model
 from pulmoscope.segment.ct_lungs import LungMask

@@ -38,7 +38,8 @@ from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.change.ct_pictures import corresponding, slice_pairs
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose, diagnose_many
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.report.page import summary
 from pulmoscope.runtime.model import Model
 from radiographs import encoded

@@ -26,8 +26,9 @@ from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.xray.folder import write_phantoms
 from pulmoscope.pipeline import outputs
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose, diagnose_many
 from pulmoscope.pipeline.names import BY_CONTENT, Naming
+from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
@@ -278,7 +279,8 @@ from pathlib import Path
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Run
 
 images, bundle, out = map(Path, sys.argv[1:])
 listed = list(entries([images]))

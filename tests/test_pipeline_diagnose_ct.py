@@ -23,8 +23,10 @@ from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.ct.draw import draw
 from pulmoscope.pipeline import diagnose as pipeline_diagnose
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.runs import study as one_study
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
 from pulmoscope.runtime.model import Model
 from radiographs import encoded
@@ -154,8 +156,8 @@ def test_the_next_ct_is_read_while_one_is_diagnosed_but_for_a_large_one(
                 held -= 1
 
     monkeypatch.setattr(pipeline_diagnose, "AHEAD_VOXELS", ahead)
-    monkeypatch.setattr(pipeline_diagnose, "read_study", reading)
-    monkeypatch.setattr(pipeline_diagnose, "diagnose_ct", diagnosed)
+    monkeypatch.setattr(one_study, "read_study", reading)
+    monkeypatch.setattr(one_study, "diagnose_ct", diagnosed)
     outcomes = run(folders, Models.only(model), tmp_path / "out")
     assert [Path(outcome.path).name for outcome in outcomes] == ["0", "1", "2", "3"]
     assert [outcome.error for outcome in outcomes] == [None] * 4
@@ -175,7 +177,7 @@ def test_cts_that_are_refused_or_do_not_fit_into_memory_hold_up_no_other(
             raise MemoryError
         return read_study(study, series)
 
-    monkeypatch.setattr(pipeline_diagnose, "read_study", reading)
+    monkeypatch.setattr(one_study, "read_study", reading)
     outcomes = run(folders, Models.only(model), tmp_path / "out")
     codes = [outcome.error and outcome.error.code for outcome in outcomes]
     assert codes == [None, "no-chest-series", "out-of-memory", None, "out-of-memory"]
@@ -335,7 +337,7 @@ def test_a_finished_study_is_known_by_its_files_without_decoding_them(
         decoded.append(Path(study.name).name)
         return read_study(study, series)
 
-    monkeypatch.setattr("pulmoscope.pipeline.diagnose.read_study", watched)
+    monkeypatch.setattr("pulmoscope.pipeline.runs.study.read_study", watched)
     (tmp_path / "out/index.json").unlink()
     before = (tmp_path / "out" / first.name / "diagnosis.json").read_bytes()
     outcomes = run([studied], built_in, tmp_path / "out")

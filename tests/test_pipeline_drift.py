@@ -19,9 +19,10 @@ from pulmoscope.inference.image import look_at_image
 from pulmoscope.io import entries, read_study, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.drift.survey import SAMPLE, STRANGE, Place, Survey
 from pulmoscope.pipeline.names import Naming
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.quality.drift import LEAST_IMAGES
 from pulmoscope.runtime.bundle import Bundle, load
 from pulmoscope.runtime.model import Model

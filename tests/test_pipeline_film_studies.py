@@ -22,8 +22,9 @@ from pulmoscope.core.types import Decision, Diagnosis
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.film_studies import MOST_FILMS, FilmResult, StudyAnswer, study_answer
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.runtime.bundle import Thresholds
 from pulmoscope.runtime.model import Model
 from radiographs import dicom_file
@@ -246,7 +247,8 @@ from pathlib import Path
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Run
 
 films, bundle, out = map(Path, sys.argv[1:])
 listed = list(entries([films]))

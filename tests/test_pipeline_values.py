@@ -22,7 +22,8 @@ from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.clinical.values import Values, of_source
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.report.diagnosis import to_json
 from pulmoscope.report.page import summary
 from pulmoscope.report.values import values_json, values_shown

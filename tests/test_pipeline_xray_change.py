@@ -33,7 +33,8 @@ from pulmoscope.pipeline import diagnose_xray
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.change.xray import xray_pair
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose, diagnose_many
+from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.report.change.xray import DrawnXray
 from pulmoscope.report.page import summary
 from pulmoscope.runtime.model import Model, Outputs

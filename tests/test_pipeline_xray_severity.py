@@ -24,7 +24,8 @@ from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.xray.draw import FINDINGS, draw_xray
 from pulmoscope.pipeline import diagnose_xray
 from pulmoscope.pipeline.choice import Models
-from pulmoscope.pipeline.diagnose import Outcome, Reports, Run, diagnose_many
+from pulmoscope.pipeline.diagnose import diagnose_many
+from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 from pulmoscope.runtime.model import Model, Outputs
 from pulmoscope.runtime.xray_severity import built_in_severity
 

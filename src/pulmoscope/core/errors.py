@@ -18,7 +18,9 @@ identifies a patient.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 _LONGEST = 200
 
@@ -45,6 +47,14 @@ class InputError(PulmoscopeError):
         self.finding = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
         self.rule = rule
         super().__init__(f"{self.file}: {self.reason}")
+
+    @classmethod
+    def noted(cls, file: str, note: Mapping[str, str]) -> Self:
+        """The error of a file that was noted as its code, finding and rule."""
+        return cls(file, note["code"], note["finding"], note["rule"])
+
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception is pickled by its message alone
+        return type(self), (self.file, self.code, self.finding, self.rule)
 
     @property
     def reason(self) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import InputError
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import Decision, FloatArray, Modality, Quality, Scan, Subject
 from pulmoscope.datasets.hospitals import UNIDENTIFIED, hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable

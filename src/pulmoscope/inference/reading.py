@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_pneumonia, is_positive
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import Explanation, FloatArray
 from pulmoscope.explain import gradcam
 from pulmoscope.inference import patient_rule

@@ -7,15 +7,13 @@ import json
 import os
 import re
 import stat
-import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
-from weakref import finalize
+from typing import IO
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of, sha256_of_all
@@ -23,6 +21,7 @@ from pulmoscope.core.results import RESULT_FILES
 from pulmoscope.core.types import Flag, Modality, SourceFile
 from pulmoscope.io import dicomdir
 from pulmoscope.io.quiet import decoding, unreadable
+from pulmoscope.io.stored import Archive, Member, Stored
 
 LARGEST_FILE = 512 * 2**20
 """bytes; a file or zip member beyond it is refused unread."""
@@ -44,39 +43,6 @@ _SIDE_FILES = {
 }
 # fmt: on
 _SIDE_NAMES = {"DICOMDIR", "README", "LICENSE", "LICENCE", "__MACOSX"}
-
-
-class Archive:
-    """A zip that its entries share: opened on first use, read by several threads at once, closed with the last."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._open: zipfile.ZipFile | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self.path,)
-
-    @property
-    def zip(self) -> zipfile.ZipFile:
-        """The open zip.
-
-        Raises:
-            OSError, zipfile.BadZipFile: it can't be opened, or is no whole zip.
-        """
-        with self._lock:
-            if self._open is None:
-                self._open = zipfile.ZipFile(self.path)
-                finalize(self, self._open.close)  # also where only a cycle of references is left of it
-            return self._open
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file within a zip."""
-
-    archive: Archive
-    info: zipfile.ZipInfo
 
 
 @dataclass(frozen=True)
@@ -105,7 +71,7 @@ class Entry:
 
     name: str
     slug: str
-    source: Path | Member | InputError | bytes
+    source: Path | Member | Stored | InputError | bytes
     folder: str = ""
 
     @contextmanager
@@ -123,9 +89,13 @@ class Entry:
                 yield stream
         elif isinstance(self.source, bytes):
             yield io.BytesIO(self.source)
-        else:
+        elif isinstance(self.source, Path):
             _check_file(self.name, self.source)
             with self.source.open("rb") as stream:
+                yield stream
+        else:
+            _check_bytes(self.name, self.source.size or 0)
+            with self.source.open() as stream:
                 yield stream
 
     def read_bytes(self) -> bytes:
@@ -140,7 +110,38 @@ class Entry:
             return _member_bytes(self.name, self.source)
         if isinstance(self.source, bytes):
             return self.source
-        return _file_bytes(self.name, self.source)
+        if isinstance(self.source, Path):
+            return _file_bytes(self.name, self.source)
+        _check_bytes(self.name, self.source.size or 0)
+        content = self.source.read_bytes()
+        _check_bytes(self.name, len(content))
+        return content
+
+    def stamp(self) -> str:
+        """What tells, without reading it, whether the file is another one than before; empty where nothing does."""
+        if isinstance(self.source, Path):
+            try:
+                status = self.source.stat()
+            except (OSError, ValueError):
+                return ""
+            return f"{status.st_size} {status.st_mtime_ns}"
+        if isinstance(self.source, Member):
+            return f"{self.source.info.file_size} {self.source.info.CRC}"
+        return "" if isinstance(self.source, InputError | bytes) else self.source.stamp
+
+    @property
+    def size(self) -> int | None:
+        """bytes; None where that shows only when it is read."""
+        try:
+            if isinstance(self.source, Path):
+                return self.source.stat().st_size
+        except (OSError, ValueError):
+            return None
+        if isinstance(self.source, Member):
+            return self.source.info.file_size
+        if isinstance(self.source, bytes):
+            return len(self.source)
+        return None if isinstance(self.source, InputError) else self.source.size
 
     def held(self) -> Entry:
         """The same with its bytes, or with why they can't be read: whoever reads it again needs no disk."""
@@ -241,7 +242,7 @@ def _folder(
         return
     for name, is_folder in children:
         path = folder / name
-        if _left_out(name):
+        if left_out(name):
             continue
         relative = path.relative_to(root)
         if is_folder:
@@ -256,8 +257,16 @@ def _folder(
 def _is_result(path: Path) -> bool:
     """Whether a file is a result that Pulmoscope wrote."""
     try:
-        return "pulmoscope" in json.loads(path.read_bytes())["software"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return is_result(path.read_bytes())
+    except OSError:
+        return False
+
+
+def is_result(content: bytes) -> bool:
+    """Whether a file's content is a result that Pulmoscope wrote."""
+    try:
+        return "pulmoscope" in json.loads(content)["software"]
+    except (ValueError, KeyError, TypeError):
         return False
 
 
@@ -281,7 +290,7 @@ def _zip(path: Path, prefix: str) -> Iterator[Found]:
         if ".." in parts or not parts or re.match(r"[/\\]|[A-Za-z]:", info.filename):
             escaping = UnreadableError(name, "unsafe-name", "its name leads out of the zip")
             yield name, prefix + "/".join(part for part in parts if part != ".."), escaping
-        elif not any(_left_out(part) for part in parts):
+        elif not any(left_out(part) for part in parts):
             yield name, prefix + info.filename, Member(archive, info)
 
 
@@ -304,7 +313,7 @@ def _is_zip(path: Path) -> bool:
         return False  # then reading it as an image says why
 
 
-def _left_out(name: str) -> bool:
+def left_out(name: str) -> bool:
     """Whether a file or folder within what was given is passed over."""
     path = PurePosixPath(name)
     return (

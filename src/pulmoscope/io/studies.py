@@ -13,12 +13,13 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from pulmoscope.core.errors import InputError
+from pulmoscope.core.errors import InputError, ResourceError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Flag
 from pulmoscope.io.formats import HEAD, PICTURES, format_of, volume_of
 from pulmoscope.io.inputs import Entry, slug_of, unique
 from pulmoscope.io.slice_pictures import slice_flag
+from pulmoscope.io.stored import from_root
 
 if TYPE_CHECKING:  # pydicom takes a fifth of a second
     from pydicom.dataset import Dataset
@@ -138,7 +139,7 @@ def paths(entries: Iterable[Entry]) -> set[str]:
     """Every path that a study of these files may have, from the root: the files, and the folders that they lie in."""
     unique: set[str] = set()
     for entry in entries:
-        path = str(Path(entry.name).absolute())
+        path = from_root(entry.name)
         while path not in unique:
             unique.add(path)
             path = str(Path(path).parent)
@@ -171,6 +172,8 @@ def _look(entry: Entry) -> _Look:
             if uid and code(dataset, "Modality") not in _RADIOGRAPHS:
                 return _Look(entry, "series", uid, film=radiograph, device=_device(dataset))
             return _Look(entry, "image", film=radiograph, device=_device(dataset))
+    except ResourceError:  # of a store that can't be reached
+        raise
     except (InputError, OSError):
         return _Look(entry, "broken")
     except (

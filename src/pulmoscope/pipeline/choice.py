@@ -113,6 +113,7 @@ class Models:
 
     @property
     def used(self) -> list[Mapping[str, str]]:
-        """Name, version, sha256 and modality of each model that read something, or was asked for."""
-        models = [self._only] if self._only is not None else list(self._used.values())
+        """Name, version, sha256 and modality of each model that read something, or was asked for; X-rays first."""
+        read = [self._used[modality] for modality in Modality if modality in self._used]
+        models = read if self._only is None else [self._only]
         return [{**model.identity, "modality": model.bundle.modality} for model in models]

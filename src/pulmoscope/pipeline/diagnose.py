@@ -6,78 +6,37 @@ What is done with a CT is in :mod:`pulmoscope.pipeline.diagnose_ct`, with a radi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
 from time import perf_counter
-from typing import Any, Literal
 
-from pulmoscope import __version__
-from pulmoscope.core.ahead import ahead
-from pulmoscope.core.classes import is_positive
-from pulmoscope.core.errors import InputError, UnreadableError
-from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, Prediction, Scan
-from pulmoscope.io import ReadResult, Study, content_of, read_scan, read_study, sources
+from pulmoscope.core.errors import InputError
+from pulmoscope.core.threads import ahead, cores
+from pulmoscope.core.types import Diagnosis, Modality, Scan
+from pulmoscope.inference.image import SeenImage
+from pulmoscope.io import Study, content_of, read_scan, sources
 from pulmoscope.io.inputs import content_name
 from pulmoscope.io.studies import Wanted
 from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.change.earlier import Earlier
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.clinical.outcome import with_values
-from pulmoscope.pipeline.clinical.values import Values, of_source, of_study
+from pulmoscope.pipeline.clinical.values import Values, of_source
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
 from pulmoscope.pipeline.diagnose_xray import diagnose_xray, scored_alike
-from pulmoscope.pipeline.drift.survey import Place, Survey
-from pulmoscope.pipeline.film_studies import FilmStudies, StudyAnswer
-from pulmoscope.pipeline.names import BY_CONTENT, Names, Naming, local_path, without_path, write_local_names
-from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry, to_index
-from pulmoscope.runtime.bundle import Thresholds
+from pulmoscope.pipeline.film_studies import FilmStudies
+from pulmoscope.pipeline.names import Names, local_path
+from pulmoscope.pipeline.runs.completion import completed
+from pulmoscope.pipeline.runs.run import Outcome, Run
+from pulmoscope.pipeline.runs.study import Job, diagnosed, wants_page
 from pulmoscope.runtime.model import Model
 
 AHEAD_VOXELS = 80 * 2**20
 """Of a CT that is read while another is diagnosed, at most: 300 slices, 160 MiB of whole HU. A larger one waits."""
-
-Reports = Literal["all", "positive", "none"]
-"""Whose page and heat maps are written: everyone's, those of positive or referred images, or no one's."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input of a run.
-
-    Attributes:
-        name: what the input is called in results: its folder's name within the run's.
-        path: as the user named it; may name a patient, and is for the user alone.
-        plain: its ``diagnosis.json``; None where it was refused.
-        report: its page; None where none was written.
-        error: why it was refused.
-        kept: whether an interrupted run had already diagnosed it.
-    """
-
-    name: str
-    path: str = field(repr=False)
-    plain: Mapping[str, Any] | None = None
-    report: Path | None = None
-    error: InputError | None = None
-    kept: bool = False
-
-    @property
-    def refusal(self) -> str:
-        """Why it was refused, without its path; empty where it was not."""
-        return "" if self.error is None else without_path(self.error.reason, self.path, self.name)
-
-    def entry(self) -> dict[str, Any]:
-        """This outcome in ``index.json``."""
-        if self.error is not None:
-            finding = without_path(self.error.finding, self.path, self.name)
-            return refused_entry(self.name, self.error, finding)
-        assert self.plain is not None
-        report = f"{self.name}/{files.REPORT}" if self.report else None
-        return diagnosed_entry(self.name, self.name, self.plain, report)
 
 
 def diagnose(
@@ -133,44 +92,6 @@ def diagnose(
 
 
 @dataclass(frozen=True)
-class Run:
-    """What all inputs of a run share.
-
-    Attributes:
-        models: which model reads what.
-        out: the folder of the results.
-        reports: whose page is written.
-        series: the SeriesInstanceUID to read of DICOM studies; empty: chosen by the rules.
-        naming: what the inputs are called in the results.
-        earlier: an earlier scan, which the run's only input is compared with.
-        survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
-        show_date: pages of CTs tell the date of the study, which may identify a patient.
-        values: the patients' values that are linked to the inputs.
-        answers: of each study of several radiographs one, once the run is complete.
-    """
-
-    models: Models
-    out: Path
-    reports: Reports = "all"
-    series: str = ""
-    naming: Naming = BY_CONTENT
-    earlier: Earlier | None = None
-    survey: Survey | None = None
-    show_date: bool = False
-    values: Values | None = None
-    answers: list[StudyAnswer] = field(default_factory=list)
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The places that the inputs are of, as far as anyone has looked."""
-        return () if self.survey is None else self.survey.places
-
-    def limits(self, study: Study) -> tuple[Flag, ...]:
-        """What there is to know of the place that an input is of."""
-        return () if self.survey is None else self.survey.flags(study)
-
-
-@dataclass(frozen=True)
 class _Turn:
     """An input of a run and its turn among those of its kind: X-rays are named, CTs are diagnosed one after the other.
 
@@ -201,7 +122,7 @@ class _Turn:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Run:
     """A run under way.
 
     Attributes:
@@ -241,27 +162,18 @@ def diagnose_many(
     left = files.claim(run.out, known, force)
     if run.survey is not None:
         run.survey.take(run.models)
-    job = _Job(run, Names(run.out, run.naming, [place.name for place in run.places]), left)
+    kept = _Run(run, Names(run.out, run.naming, [place.name for place in run.places]), left)
     listed, local, radiographs = [], [], FilmStudies()
-    workers = (os.cpu_count() or 1) + 1  # one more than cores: some of them wait for the disk
+    workers = cores() + 1  # some of them wait for the disk
     with ThreadPoolExecutor(workers) as threads:
-        for turn, outcome in ahead(threads, partial(_one, job), _in_turn(studies), 8 * workers):
+        for turn, outcome in ahead(threads, partial(_one, kept), _in_turn(studies), 8 * workers):
             listed.append(outcome.entry())
             local.append((outcome.name, local_path(turn.study)))
             radiographs.add(turn.study.film, outcome)
             yield outcome
-    for stale in job.left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
+    for stale in kept.left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
         files.clear(run.out / stale)
-    run.answers[:] = radiographs.answers(run.out, partial(_thresholds, run))
-    answers = [answer.entry() for answer in run.answers]
-    write_local_names(run.out, local, [(place.name, place.folder) for place in run.places])
-    places = [place.entry() for place in run.places]
-    files.complete(run.out, to_index(run.models.used, listed, __version__, answers, places))
-
-
-def _thresholds(run: Run) -> Thresholds:
-    """The threshold of referral of the model that reads X-rays."""
-    return run.models.of(Modality.XRAY, "").bundle.thresholds
+    completed(run, listed, local, radiographs)
 
 
 def _in_turn(studies: Iterable[Study]) -> Iterator[_Turn]:
@@ -286,53 +198,39 @@ def _voxels(study: Study) -> float:
     return sum(one.rows * one.columns for one in storages if one is not None)
 
 
-def _one(job: _Job, turn: _Turn) -> tuple[_Turn, Outcome]:
+def _one(job: _Run, turn: _Turn) -> tuple[_Turn, Outcome]:
     """One input, from its files to its results: refused, already done by a killed run, or diagnosed."""
     try:
         if turn.study.kind == "image":
             (entry,) = turn.study.entries
             held = replace(turn.study, entries=(entry.held(),))
             job.named(turn, content_of(held))
-            return turn, _read_and_diagnosed(job, replace(turn, study=held))
+            return turn, _kept_or_diagnosed(job, replace(turn, study=held))
         turn.wait_to_read()
         job.run.models.expect(Modality.CT)
-        return turn, _read_and_diagnosed(job, turn)
+        return turn, _kept_or_diagnosed(job, turn)
     finally:
         turn.over()
 
 
-def _read_and_diagnosed(job: _Job, turn: _Turn) -> Outcome:
+def _kept_or_diagnosed(job: _Run, turn: _Turn) -> Outcome:
     """The same, whatever the kind of image."""
-    run, study = job.run, turn.study
     if (left := _kept(job, turn)) is not None:
         return left
-    start = perf_counter()
-    try:
-        result = read_study(study, run.series)
-    except MemoryError:
-        result = ReadResult(study.name, content_of(study), error=_too_large(study))
-    name = job.named(turn, result.content)
-    turn.begun.set()
-    folder = run.out / name
-    try:
-        if result.error is not None:
-            raise result.error
-        assert result.scan is not None
-        scan, model = job.names.named(result.scan, name), run.models.of(result.scan.modality, study.name)
-        return _written(run, scan, study, model, perf_counter() - start)
-    except InputError as error:
-        refusal = error
-    except MemoryError:
-        refusal = _too_large(study)
-    files.clear(folder)
-    return Outcome(name, study.name, error=refusal)
+    run, study = job.run, turn.study
+
+    def name_of(content: str) -> str:
+        name = job.named(turn, content)
+        turn.begun.set()
+        return name
+
+    def seen(scan: Scan) -> SeenImage | None:
+        return None if run.survey is None else run.survey.seen(study, scan)
+
+    return diagnosed(run, Job(study, name_of, run.limits(study), seen))
 
 
-def _too_large(study: Study) -> InputError:
-    return UnreadableError(study.name, "out-of-memory", "it does not fit into this machine's memory")
-
-
-def _kept(job: _Job, turn: _Turn) -> Outcome | None:
+def _kept(job: _Run, turn: _Turn) -> Outcome | None:
     """What a killed run has left of a study whose files are the same, which shows without decoding them.
 
     One of which damaged slices were left out is not known by its files, and is diagnosed again.
@@ -353,42 +251,6 @@ def _kept(job: _Job, turn: _Turn) -> Outcome | None:
     if plain is None or (modality is Modality.XRAY and not scored_alike(plain, run.models.severity)):
         return None
     report, prediction = run.out / name / files.REPORT, plain["prediction"]
-    if not report.exists() and _wanted(run.reports, prediction["label"], prediction["decision"]):
+    if not report.exists() and wants_page(run.reports, prediction["label"], prediction["decision"]):
         return None
     return Outcome(name, study.name, plain, report if report.exists() else None, kept=True)
-
-
-def _written(run: Run, scan: Scan, study: Study, model: Model, read_s: float) -> Outcome:
-    """Diagnose a study's scan and write its files."""
-    folder = run.out / scan.name
-    given = of_study(run.values, scan, study)
-    diagnosis = with_values(_answer(run, scan, study, model, read_s), given, run.values)
-    wanted = _wanted(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
-    plain = files.save(diagnosis, folder, wanted, show_date=run.show_date)
-    return Outcome(scan.name, study.name, plain, folder / files.REPORT if wanted else None)
-
-
-def _answer(run: Run, scan: Scan, study: Study, model: Model, read_s: float) -> Diagnosis:
-    """The diagnosis of a study's scan, explained where its page is wanted."""
-    before = None if run.earlier is None else run.earlier.read_for(scan)
-
-    def wanted(prediction: Prediction) -> bool:
-        return _wanted(run.reports, prediction.label, prediction.decision)
-
-    if scan.modality is Modality.CT:
-        return diagnose_ct(scan, model, read_s=read_s, wanted=wanted, earlier=before)
-    return diagnose_xray(
-        scan,
-        model,
-        severity=run.models.severity,
-        read_s=read_s,
-        limits=run.limits(study),
-        seen=None if run.survey is None else run.survey.seen(study, scan),
-        wanted=wanted,
-        earlier=before,
-    )
-
-
-def _wanted(reports: Reports, label: str, decision: str) -> bool:
-    positive = is_positive(label) or decision == Decision.REFER
-    return reports == "all" or (reports == "positive" and positive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from pulmoscope.runtime.model import Model
 
 SCHEMA_VERSION = "1.4"
 
+Predict = Callable[[SampleTable, Progress | None], tuple[Predictions, tuple[Failure, ...]]]
+"""Predicts every image of a table, as :func:`predict_table` does."""
+
 
 def evaluate(
     model: Model,
@@ -42,6 +45,7 @@ def evaluate(
     command: str = "",
     force: bool = False,
     progress: Progress | None = None,
+    predicted_by: Predict | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on every image of a table.
 
@@ -51,6 +55,7 @@ def evaluate(
         split: what the table is called in the results.
         command: how to do it again, for the results.
         progress: called with how many images are done.
+        predicted_by: gives the answers of the model; None: :func:`predict_table`.
 
     Returns:
         The content of ``metrics.json``.
@@ -60,7 +65,8 @@ def evaluate(
         DatasetError: no image could be read.
     """
     claim_folder(out, "metrics.json", force)
-    predictions, failures = predict_table(model, table, progress=progress)
+    predict = predicted_by or (lambda table, progress: predict_table(model, table, progress=progress))
+    predictions, failures = predict(table, progress)
     write_predictions(out / "predictions.csv", predictions)
     known = predictions.select(predictions.truth >= 0)
     metrics = measure(known, bootstrap, seed) if len(known) else None

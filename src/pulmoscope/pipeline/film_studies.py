@@ -32,7 +32,7 @@ from pulmoscope.report.page import in_study
 from pulmoscope.runtime.bundle import Thresholds
 
 if TYPE_CHECKING:
-    from pulmoscope.pipeline.diagnose import Outcome
+    from pulmoscope.pipeline.runs.run import Outcome
 
 MOST_FILMS = 30
 """More radiographs with one StudyInstanceUID and one PatientID are no study: someone wrote the same ids into all
@@ -216,6 +216,16 @@ class FilmStudies:
         if film is not None:
             saved = _Saved(outcome.name, outcome.refusal, film.instance, outcome.report, outcome.kept)
             self._studies.setdefault(film.study, []).append(saved)
+
+    def several(self) -> list[str]:
+        """The names of the radiographs that are read again: those of studies of several."""
+        return [
+            saved.name
+            for of_study in self._studies.values()
+            if 1 < len(of_study) <= MOST_FILMS
+            for saved in of_study
+            if not saved.refusal
+        ]
 
     def answers(self, out: Path, thresholds: Callable[[], Thresholds]) -> list[StudyAnswer]:
         """The answer of every study of at least two radiographs, in the order of their first; the

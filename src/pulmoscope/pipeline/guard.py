@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import BundleError, DatasetError, InputError
 from pulmoscope.core.files import check_folder, claim_folder, write_bytes
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray, Modality
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.evaluation.conformal import LEAST

@@ -17,6 +17,7 @@ from pulmoscope.core.errors import PulmoscopeError, ResourceError
 from pulmoscope.core.files import csv_text, write_text
 from pulmoscope.core.types import Scan
 from pulmoscope.io.inputs import unique
+from pulmoscope.io.stored import from_root
 from pulmoscope.io.studies import Study
 
 LOCAL_NAMES = "local-names.csv"
@@ -25,7 +26,7 @@ _HEADER = ("name", "path")
 _PLACE = "/"
 """Ends the folder of a place, and no input's path."""
 
-_TAKEN = ("index.json", LOCAL_NAMES)
+TAKEN = ("index.json", LOCAL_NAMES)
 """What else lies beside the inputs' folders."""
 _LONGEST = 100
 """Characters of a name that the user chose."""
@@ -52,7 +53,7 @@ class Naming:
         if self.name and self.keep:
             raise PulmoscopeError("--name and --keep-names exclude each other")
         safe = re.fullmatch(r"\w[\w.-]*", self.name) and len(self.name) <= _LONGEST
-        if self.name and not (safe and self.name.casefold() not in _TAKEN and not self.name.endswith(".")):
+        if self.name and not (safe and self.name.casefold() not in TAKEN and not self.name.endswith(".")):
             raise PulmoscopeError(
                 f"--name takes letters, digits, dots, dashes and underscores, {_LONGEST} at most, "
                 "a letter or digit first"
@@ -68,7 +69,7 @@ class Names:
     def __init__(self, out: Path, naming: Naming, reserved: Iterable[str] = ()) -> None:
         self._file, self._naming = out / LOCAL_NAMES, naming
         self._lock = threading.Lock()
-        self._taken = {*_TAKEN, *reserved}
+        self._taken = {*TAKEN, *reserved}
         self._given: dict[int, tuple[str, str]] = {}
 
     def of(self, number: int, study: Study, content: str) -> str:
@@ -90,12 +91,13 @@ class Names:
                 _append(self._file, name, local_path(study))
         return name
 
-    def named(self, scan: Scan, name: str) -> Scan:
-        """A scan under its name; its files under their own where the user wants to keep these."""
-        if not self._naming.keep:
-            return replace(scan, name=name)
-        files = tuple(replace(file, name=PurePosixPath(file.path).name) for file in scan.files)
-        return replace(scan, name=name, files=files)
+
+def with_name(scan: Scan, name: str, naming: Naming) -> Scan:
+    """A scan under its name in results; its files under their own names where the user wants to keep these."""
+    if not naming.keep:
+        return replace(scan, name=name)
+    files = tuple(replace(file, name=PurePosixPath(file.path).name) for file in scan.files)
+    return replace(scan, name=name, files=files)
 
 
 def is_plain(name: str) -> bool:
@@ -104,8 +106,8 @@ def is_plain(name: str) -> bool:
 
 
 def local_path(study: Study) -> str:
-    """A study's path from the root."""
-    return str(Path(study.name).absolute())
+    """A study's path from the root, or its address."""
+    return from_root(study.name)
 
 
 def read_local_names(out: Path) -> dict[str, str]:

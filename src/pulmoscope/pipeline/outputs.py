@@ -232,6 +232,11 @@ def clear(folder: Path) -> None:
         raise ResourceError(f"{folder}: could not be cleared ({error.strerror or error})") from error
 
 
+def is_written(file: str) -> bool:
+    """Whether a file's name is one of those that a run leaves in an input's folder."""
+    return file == DIAGNOSIS or _WRITTEN.fullmatch(file) is not None
+
+
 def pictures(diagnosis: Diagnosis) -> Pictures:
     """The pictures of an X-ray's page, at most 768 px a side."""
     pixels = shrunk(diagnosis.scan.pixels[0], _PAGE_SIDE)

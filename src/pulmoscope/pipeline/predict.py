@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.files import csv_text, write_text
+from pulmoscope.core.threads import ahead, cores
 from pulmoscope.core.types import FloatArray, Prediction, Quality
 from pulmoscope.datasets.hospitals import hospital_of
 from pulmoscope.datasets.table import Sample, SampleTable
@@ -66,10 +65,43 @@ def predict_table(
     Raises:
         DatasetError: no image could be read.
     """
+    predictions, failures = predict_part(
+        model, table, transform, progress, framed=framed, with_features=with_features
+    )
+    return of_table(table, predictions, failures)
+
+
+def of_table(
+    table: SampleTable, predictions: Predictions | None, failures: Sequence[Failure]
+) -> tuple[Predictions, tuple[Failure, ...]]:
+    """The answers for a table.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    if predictions is None:
+        reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
+        raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
+    return predictions, tuple(failures)
+
+
+def predict_part(
+    model: Model,
+    table: SampleTable,
+    transform: Transform | None = None,
+    progress: Progress | None = None,
+    *,
+    framed: bool = False,
+    with_features: bool = False,
+) -> tuple[Predictions | None, tuple[Failure, ...]]:
+    """The same for a part of a table, of which none may be readable: then there are no predictions.
+
+    Parts of a multiple of :data:`BATCH` images, put together, are the whole to the last bit.
+    """
     failures: list[Failure] = []
     kept = _Kept([], [], [], [], [])
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         stream = ahead(threads, partial(_prepared, model, table, transform, framed), table, _AHEAD)
         while batch := list(islice(stream, BATCH)):
             failures += [
@@ -84,10 +116,7 @@ def predict_table(
             done += len(batch)
             if progress is not None:
                 progress(done, len(table))
-    if not kept.samples:
-        reason = f"; the first, {failures[0].file}: {failures[0].reason}" if failures else ""
-        raise DatasetError(f"{table.root}: no image could be read (of {len(table)}){reason}")
-    return kept.predictions(model.bundle.classes), tuple(failures)
+    return kept.predictions(model.bundle.classes) if kept.samples else None, tuple(failures)
 
 
 @dataclass(frozen=True)

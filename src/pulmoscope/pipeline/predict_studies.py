@@ -10,10 +10,10 @@ from itertools import chain
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.errors import DatasetError, InputError
 from pulmoscope.core.severity import grade_number
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.ct_studies import infected_of, read_labelled
 from pulmoscope.datasets.hospitals import hospital_of

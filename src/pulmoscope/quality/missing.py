@@ -10,7 +10,6 @@ here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pulmoscope.core.threads import cores
 from pulmoscope.core.types import BoolArray, Bytes, Point, Voxels
 from pulmoscope.quality.constant import Constant, Lost, Sizes, constant, lost_of
 
@@ -87,7 +87,7 @@ def find_missing(hu: Voxels, spacing_mm: Point) -> Missing:
     mask = np.zeros(hu.shape, dtype=np.bool_)
     kinds: list[tuple[str, ...]] = [()] * len(hu)
     body, lost = np.zeros(len(hu), dtype=np.int64), np.zeros(len(hu), dtype=np.int64)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         looks = list(threads.map(lambda plane: _look(plane, spacing_mm, sizes), hu))
         doubtful = _doubtful(looks, hu, sizes, threads)
         bodies = _bodies(looks, doubtful)

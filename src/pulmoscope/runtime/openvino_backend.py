@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pulmoscope.core.errors import BundleError, ResourceError
+from pulmoscope.core.threads import asked_for
 from pulmoscope.core.types import FloatArray
 from pulmoscope.runtime.compiled_cache import cached, keep
 from pulmoscope.runtime.precision import Precision
@@ -84,6 +85,8 @@ class OpenVinoNetwork:
         openvino = import_quietly()
         hint = "bf16" if precision == "bf16" and "BF16" in capabilities() else "f32"
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
+        if (threads := asked_for()) is not None:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
             self._compiled = _compiled(openvino, path, settings, change)
         except (OSError, RuntimeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from itertools import chain
 import cv2
 import numpy as np
 
+from pulmoscope.core.threads import cores
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_parts import disc, grid_size
 
@@ -147,7 +147,7 @@ def around(mask: BoolArray, room: int) -> At:
 
 def each(work: Callable[[int], None], count: int) -> None:
     """Do the slices, in threads."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         list(threads.map(work, range(count)))
 
 
@@ -160,7 +160,7 @@ def _in_slabs(
     """Shrink all slices, in threads, and blur each with so many neighbours; the sums of few are in memory at a time."""
     sums: dict[int, _Weighed | None] = {}
     done = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         for start in range(0, count, _TOGETHER):
             stop = min(start + _TOGETHER, count)
             sums = {index: sums[index] for index in sums if index >= start - reach}

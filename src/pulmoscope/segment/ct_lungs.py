@@ -8,7 +8,6 @@ the bowel do not. Who finds lungs in another way writes a :data:`LungFinder`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 
+from pulmoscope.core.threads import cores
 from pulmoscope.core.types import BoolArray, Bytes, FloatArray, Point, Voxels
 from pulmoscope.segment.ct_lung_dense import with_dense
 from pulmoscope.segment.ct_lung_mirror import with_mirrored
@@ -161,7 +161,7 @@ def _coarse(hu: Voxels, depth: int, factor: float) -> FloatArray:
 def _coarse_labels(coarse: FloatArray, voxel_mm: Point) -> Bytes:
     """The lungs on the coarse grid."""
     labels = np.zeros(coarse.shape, dtype=np.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         body = np.stack(list(threads.map(partial(_body, thickness=max(3, round(8 / voxel_mm[1]))), coarse)))
     if not body.any():
         return labels
@@ -245,6 +245,6 @@ def _refined(labels: Bytes, hu: Voxels) -> tuple[Bytes, dict[int, int]]:
             lung[(weight > 190) | ((weight > 50) & airy)] = label
         return int(np.count_nonzero(lung == RIGHT)), int(np.count_nonzero(lung == LEFT))
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         right, left = zip(*threads.map(refine, range(slices)), strict=True)
     return full, {RIGHT: sum(right), LEFT: sum(left)}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pulmoscope.core.ahead import ahead
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.preprocess.augment import Augmentation
 from pulmoscope.preprocess.kinds import ImagePreprocess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,13 @@ import typer
 
 from pulmoscope.apps.cli.console import progress_bar
 from pulmoscope.apps.cli.console import show as show_table
+from pulmoscope.apps.cli.options import On
 from pulmoscope.apps.cli.phantoms import phantom
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pulmoscope.datasets.check.check import Measure
     from pulmoscope.datasets.check.findings import CheckReport
 
 FAILED = 1
@@ -107,6 +110,7 @@ def check(
         bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there.")] = False,
+    on: On = "",
 ) -> None:
     """Look for what makes results wrong: leaks, duplicates, damaged files, shortcuts.
 
@@ -122,8 +126,8 @@ def check(
         claim_folder(out, "check.json", force)
     with progress_bar("Drawing splits") as progress:
         table = load(data, layout, progress)
-    with progress_bar("Reading images") as progress:
-        report = check_table(table, progress)
+    with _measuring(on) as measure, progress_bar("Reading images") as progress:
+        report = check_table(table, progress, measure)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -136,6 +140,17 @@ def check(
         typer.echo(str(out / "check.html"), err=as_json)
     if report.verdict == "fail":
         raise typer.Exit(FAILED)
+
+
+def _measuring(on: str) -> AbstractContextManager[Measure]:
+    """What reads the images: this process, or the cluster that ``--on`` names."""
+    if not on:
+        from pulmoscope.datasets.check.measure import measure_all
+
+        return nullcontext(measure_all)
+    from pulmoscope.apps.ray.tables import measuring
+
+    return measuring(on)
 
 
 def _extent(images: int, studies: int) -> str:

@@ -35,8 +35,9 @@ def command(
     from pulmoscope.io.studies import paths
     from pulmoscope.phantoms.ct.folder import TRUTH, write_ct_phantoms
     from pulmoscope.pipeline.choice import Models
-    from pulmoscope.pipeline.diagnose import Run, diagnose_many
+    from pulmoscope.pipeline.diagnose import diagnose_many
     from pulmoscope.pipeline.names import Naming
+    from pulmoscope.pipeline.runs.run import Run
 
     title, radiograph = _radiograph(out / "xray", force)
     titles = {"XRAY": title, "CT": "Simulated chest CT (no patient)"}

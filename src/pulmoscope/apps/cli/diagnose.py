@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pulmoscope.apps.cli.clinical.options import ClinicalOptions, read_given
-from pulmoscope.apps.cli.console import progress_bar
-from pulmoscope.apps.cli.options import Device, Force, Out, Runtime, WithRuntime, grouped
+from pulmoscope.apps.cli.options import Device, Force, On, Runtime, WithRuntime, grouped
+from pulmoscope.apps.cli.outcomes import Shown, counted, tell_run
 
 if TYPE_CHECKING:
+    from pulmoscope.apps.ray.diagnose import Archive
     from pulmoscope.io import Entry, Study
     from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.choice import Models
-    from pulmoscope.pipeline.diagnose import Outcome, Reports, Run
-    from pulmoscope.pipeline.drift.survey import Place
-    from pulmoscope.pipeline.film_studies import StudyAnswer
+    from pulmoscope.pipeline.clinical.values import Values
+    from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 
 FEW = 20
 """Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
@@ -116,13 +116,16 @@ class ResultOptions:
 @grouped
 def command(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
+            metavar="INPUTS...",
             help="X-rays (PNG, JPEG, TIFF, DICOM), CTs (DICOM slices or multi-frame, NIfTI, MHA, NRRD), a DICOMDIR, "
-            "folders or zips of them."
+            "folders or zips of them; with --on also s3://… and dicomweb+https://…",
         ),
     ],
-    out: Out,
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="PATH", help="Folder for the results; with --on also s3://…")
+    ],
     reading: ReadingOptions,
     results: ResultOptions,
     clinical: ClinicalOptions,
@@ -136,6 +139,7 @@ def command(
     runtime: WithRuntime = Runtime.AUTO,
     force: Force = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    on: On = "",
 ) -> None:
     """Diagnose chest X-rays and CTs: a probability, a decision, its reason and a report for each.
 
@@ -149,49 +153,115 @@ def command(
     from pulmoscope.io.studies import paths
     from pulmoscope.pipeline.choice import Models
 
-    listed = _listed(inputs, out, quiet)
+    listed = _listed(inputs, out, quiet, on)
     models = Models(model, runtime.value, device, reading.severity)
     _prepare(listed, models)
 
-    from pulmoscope.pipeline.diagnose import Run, diagnose_many
-    from pulmoscope.pipeline.drift.survey import Survey
-    from pulmoscope.pipeline.names import Naming
-
-    naming = Naming(results.name, results.keep_names)
-    hinted = _hinted(studies(listed, reading.modality.value), silent=quiet)
+    looked = _looked_ahead(listed) if on else listed
+    hinted = _hinted(studies(looked, reading.modality.value), silent=quiet)
     first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
+    alone, few = len(first) == 1, len(first) <= FEW
+    values = read_given(clinical, paths(listed), only=alone, quiet=quiet)
+    run = _run(models, Path(out), looked, reading, results, values, few)
     if len(first) > 1:
         _check_for_several(reading, results)
-    few = len(first) <= FEW
-    survey = Survey(listed, reading.modality.value, strict=results.strict_drift)
-    reports = _reports(results.report, few)
-    values = read_given(clinical, paths(listed), only=len(first) == 1, quiet=quiet)
-    earlier = _earlier(reading)
-    run = Run(models, out, reports, reading.series, naming, earlier, survey, results.show_date, values)
-    shown = _Shown(len(listed), silent=quiet or len(first) == 1)
-    stream = diagnose_many(shown.studies(chain(first, hinted)), run, paths(listed), force=force)
-    tally = _counted(shown.outcomes(stream), silent=quiet or not few, alone=len(first) == 1)
+    shown = Shown(len(listed), silent=quiet or alone)
+    found = shown.studies(chain(first, hinted))
+    asked = model, device, runtime.value, reading.severity
+    with _diagnosing(found, run, listed, force, on, out, asked) as (stream, archive):
+        tally = counted(shown.outcomes(stream), silent=quiet or not few, alone=alone)
     if not quiet:
-        _tell_run(run, tally, few=few, alone=len(first) == 1)
+        tell_run(run, tally, archive, few=few, alone=alone)
     raise typer.Exit(tally.exit_code())
 
 
-def _listed(inputs: Sequence[Path], out: Path, quiet: bool) -> list[Entry]:
+def _run(
+    models: Models,
+    out: Path,
+    listed: Sequence[Entry],
+    reading: ReadingOptions,
+    results: ResultOptions,
+    values: Values | None,
+    few: bool,
+) -> Run:
+    """What the inputs share."""
+    from pulmoscope.pipeline.drift.survey import Survey
+    from pulmoscope.pipeline.names import Naming
+    from pulmoscope.pipeline.runs.run import Run
+
+    naming = Naming(results.name, results.keep_names)
+    survey, reports = Survey(listed, reading.modality.value, strict=results.strict_drift), results.report
+    return Run(
+        models,
+        out,
+        _reports(reports, few),
+        reading.series,
+        naming,
+        _earlier(reading),
+        survey,
+        results.show_date,
+        values,
+    )
+
+
+@contextmanager
+def _diagnosing(
+    found: Iterable[Study],
+    run: Run,
+    listed: Sequence[Entry],
+    force: bool,
+    on: str,
+    out: str,
+    asked: tuple[str, str, str, str],
+) -> Iterator[tuple[Iterator[Outcome], Archive | None]]:
+    """The outcomes of a run, here or on the cluster that ``--on`` names, and that run on the cluster.
+
+    Args:
+        asked: model, device, runtime and severity.
+    """
+    if not on:
+        from pulmoscope.io.studies import paths
+        from pulmoscope.pipeline.diagnose import diagnose_many
+
+        yield diagnose_many(found, run, paths(listed), force=force), None
+        return
+    from pulmoscope.apps.ray.command import on_cluster
+
+    with on_cluster(on, run, out, *asked) as archive:
+        yield archive.outcomes(found, force), archive
+
+
+def _listed(inputs: Sequence[str], out: str, quiet: bool, on: str) -> list[Entry]:
     """The files of the inputs; what is left out of them is told.
 
     Raises:
-        PulmoscopeError: the results would lie among them.
+        PulmoscopeError: the results would lie among them, or a store is named without ``--on``.
     """
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries
 
-    if any(source.is_dir() and source.resolve() == out.resolve() for source in inputs):
+    if any(Path(source).is_dir() and Path(source).resolve() == Path(out).resolve() for source in inputs):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
+    elsewhere = next((source for source in (*inputs, out) if "://" in source), None)
     passed_over: list[str] = []
-    listed = list(entries(inputs, out, passed_over.append))
+    if on:
+        from pulmoscope.apps.ray.inputs import entries_anywhere
+
+        listed = list(entries_anywhere(inputs, out, passed_over.append))
+    elif elsewhere is not None:
+        raise PulmoscopeError(f"{elsewhere}: stores and servers are read and written with --on ray")
+    else:
+        listed = list(entries([Path(source) for source in inputs], Path(out), passed_over.append))
     if passed_over and not quiet:
         typer.echo(f"pulmoscope: {_left_out(passed_over)}", err=True)
     return listed
+
+
+def _looked_ahead(listed: Sequence[Entry]) -> Sequence[Entry]:
+    """The same files; what is in a store is fetched, some at a time, before headers are read."""
+    from pulmoscope.apps.ray.stores import LookedAhead
+
+    return LookedAhead(listed)
 
 
 def _prepare(listed: Sequence[Entry], models: Models) -> None:
@@ -248,136 +318,8 @@ def _hinted(listed: Iterable[Study], *, silent: bool) -> Iterator[Study]:
         yield study
 
 
-def _counted(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> _Tally:
-    """Count the outcomes, and say of each what became of it; where ``silent``, only of those that were refused."""
-    tally = _Tally()
-    for outcome in outcomes:
-        tally.add(outcome)
-        if outcome.error is not None:
-            typer.echo(f"pulmoscope: refused: {outcome.path}: {outcome.error.reason}", err=True)
-        elif not silent:
-            _tell(outcome, alone=alone)
-    return tally
-
-
 def _reports(report: Report, few: bool) -> Reports:
     """Whose pages are written, with ``auto`` decided."""
     if report is Report.NONE:
         return "none"
     return "all" if report is Report.ALL or (report is Report.AUTO and few) else "positive"
-
-
-class _Tally:
-    """How many inputs came to what, and which path each name stands for."""
-
-    def __init__(self) -> None:
-        self.diagnosed = self.referred = self.refused = self.kept = self.unlinked = 0
-        self.paths: dict[str, str] = {}
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one."""
-        self.refused += outcome.error is not None
-        self.kept += outcome.kept
-        self.paths[outcome.name] = outcome.path
-        if outcome.plain is not None:
-            self.diagnosed += 1
-            self.referred += outcome.plain["prediction"]["decision"] == "refer"
-            values = outcome.plain.get("values")
-            self.unlinked += values is not None and not values["used"]
-
-    def line(self) -> str:
-        """For people."""
-        before = f" ({self.kept} by the interrupted run)" if self.kept else ""
-        values = f"; {self.unlinked} of them without any of the values" if self.unlinked else ""
-        return f"{self.diagnosed} diagnosed{before}, {self.referred} of them referred{values}; {self.refused} refused"
-
-    def exit_code(self) -> int:
-        """0: all diagnosed; 3: some refused; 4: all refused."""
-        if not self.refused:
-            return 0
-        return 3 if self.diagnosed else 4
-
-
-def _tell(outcome: Outcome, alone: bool) -> None:
-    """Say what became of one input: in a few lines where it is the only one, else in one."""
-    from pulmoscope.report.page import brief, summary
-
-    assert outcome.plain is not None
-    if alone:
-        for line in summary(outcome.plain):
-            typer.echo(line)
-        if outcome.report is not None:
-            typer.echo(f"Report          {outcome.report}")
-        typer.echo("Research use only; a physician must read the image.")
-        return
-    where = f"  {outcome.report}" if outcome.report else ""
-    typer.echo(f"{outcome.path}  {brief(outcome.plain)}{where}")
-
-
-def _tell_run(run: Run, tally: _Tally, *, few: bool, alone: bool) -> None:
-    """Say what became of the run as a whole: of its studies (of few inputs), its places, how many came to what."""
-    if few:
-        _tell_studies(run.answers, tally.paths)
-    if not alone:
-        _tell_places(run.places)
-        typer.echo(f"{tally.line()}; {run.out / 'index.json'}")
-
-
-def _tell_studies(answers: Iterable[StudyAnswer], paths: Mapping[str, str]) -> None:
-    """Say what became of each study of several radiographs."""
-    from pulmoscope.report.html import percent
-    from pulmoscope.report.names import DECISIONS
-
-    for answer in answers:
-        used = sum(radiograph.used for radiograph in answer.films)
-        names = ", ".join(PurePath(paths[radiograph.name]).name for radiograph in answer.films)
-        prediction = answer.prediction
-        outcome = (
-            "no answer"
-            if prediction is None
-            else f"{prediction.label} {percent(prediction.probabilities[prediction.label])}"
-        )
-        typer.echo(
-            f"Study of {len(answer.films)} radiographs ({names}), {used} used  {outcome}  "
-            f"{DECISIONS[answer.decision].title.lower()}"
-        )
-
-
-def _tell_places(places: Sequence[Place]) -> None:
-    """Say which places are strange to the model; or that nobody could look."""
-    from pulmoscope.quality.drift import LEAST_IMAGES
-
-    for place in places:
-        if place.verdict == "strange":
-            typer.echo(f"{place.name} ({place.folder}, {place.images} images): {place.reason}")
-    if places and all(place.verdict == "not-told" for place in places):
-        typer.echo(
-            "Whether these images are of a hospital that the model knows was not looked for: at least "
-            f"{LEAST_IMAGES} of one folder or device are needed"
-        )
-
-
-class _Shown:
-    """A progress bar on stderr that counts files, as the number of studies shows only at the end."""
-
-    def __init__(self, files: int, silent: bool) -> None:
-        self._files, self._silent = files, silent
-        self._sizes: deque[int] = deque()
-
-    def studies(self, listed: Iterable[Study]) -> Iterator[Study]:
-        """The same studies, their sizes noted."""
-        for study in listed:
-            self._sizes.append(len(study.entries) + study.others + study.broken)
-            yield study
-
-    def outcomes(self, stream: Iterable[Outcome]) -> Iterator[Outcome]:
-        """The same outcomes, under the bar."""
-        if self._silent:
-            yield from stream
-            return
-        with progress_bar("Diagnosing") as progress:
-            done = 0
-            for outcome in stream:
-                done += self._sizes.popleft()
-                progress(min(done, self._files), self._files)
-                yield outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from pulmoscope.apps.cli.options import (
     DataOptions,
     Device,
     Force,
+    On,
     Out,
     Runtime,
     WithRuntime,
@@ -64,6 +66,7 @@ def command(
     device: Device = "auto",
     bootstrap: Bootstrap = 1000,
     force: Force = False,
+    on: On = "",
 ) -> None:
     """Evaluate a model on labelled images, or on labelled CT studies.
 
@@ -74,16 +77,19 @@ def command(
     on CT studies with masks of their lungs and lesions: measure.json, patients.csv, slices.csv, report.html with a
     Bland-Altman plot.
     """
+    from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.pipeline.api import evaluate
     from pulmoscope.pipeline.truth.evaluate import MEASURE
     from pulmoscope.runtime.model import Model
 
+    if model == MEASURE and on:
+        raise PulmoscopeError("--on spreads tables of single images; masks are compared on one machine")
     if model == MEASURE:
         _evaluate_measure(data, out, split or "all", bootstrap, force)
         return
     opened, split = Model.load(model, runtime.value, device), split or "test"
     table = chosen(data, split, opened)
-    with progress_bar("Evaluating") as progress:
+    with _spread(on, opened, table, runtime, device) as more, progress_bar("Evaluating") as progress:
         report = evaluate(
             opened,
             table,
@@ -93,6 +99,7 @@ def command(
             command=as_typed(),
             force=force,
             progress=progress,
+            **more,
         )
     tell_failures(report)
     if "patients" in report:
@@ -103,6 +110,17 @@ def command(
         _tell(report)
     page = out / "report.html"
     typer.echo(f"Report: {page}" if page.exists() else f"Figures: {out / 'slices.json'}")
+
+
+def _spread(
+    on: str, model: Model, table: SampleTable, runtime: Runtime, device: str
+) -> AbstractContextManager[Mapping[str, Any]]:
+    """What spreads the evaluation over the cluster that ``--on`` names; nothing where it names none."""
+    if not on:
+        return nullcontext({})
+    from pulmoscope.apps.ray.tables import predicting
+
+    return predicting(on, model, table, runtime.value, device)
 
 
 def _evaluate_measure(data: DataOptions, out: Path, split: str, bootstrap: int, force: bool) -> None:

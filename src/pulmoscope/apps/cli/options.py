@@ -45,6 +45,13 @@ Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results."
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WithRuntime = Annotated[Runtime, typer.Option(help="What runs the network.")]
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        help="Spread the work over a cluster: ray (that of RAY_ADDRESS, else one on this machine) or ray://HOST[:PORT].",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what a killed run has left there.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace results that are already there.")]
 

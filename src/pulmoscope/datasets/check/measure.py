@@ -11,12 +11,15 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError
 from pulmoscope.core.files import sha256_of_file
+from pulmoscope.core.threads import asked_for
 from pulmoscope.core.types import BoolArray, FloatArray
 from pulmoscope.datasets.fingerprint import dhash
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.io import read_pixels
 from pulmoscope.io.quiet import unreadable
 
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
 HISTOGRAM_BINS = 32
 BORDER = 0.05
 """The frame whose darkness is measured: this fraction of the sides, at every border."""
@@ -97,9 +100,7 @@ def _dark_border(pixels: FloatArray) -> float:
     return float((pixels[frame] < DARK).mean())
 
 
-def measure_all(
-    table: SampleTable, progress: Callable[[int, int], None] | None = None
-) -> list[Measured | InputError]:
+def measure_all(table: SampleTable, progress: Progress | None = None) -> list[Measured | InputError]:
     """Measure every image of a table, in its order, on all cores; pixels of a few images are in memory at a time.
 
     Args:
@@ -110,7 +111,7 @@ def measure_all(
     """
     paths = [table.path(sample) for sample in table]
     results = []
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(asked_for()) as pool:
         for done, result in enumerate(pool.map(_measure_or_error, paths), start=1):
             results.append(result)
             if progress is not None:

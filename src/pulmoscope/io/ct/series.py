@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 
 from pulmoscope.core.errors import InputError, UnreadableError
 from pulmoscope.core.files import sha256_of
+from pulmoscope.core.threads import cores
 from pulmoscope.core.types import Flag, FlagLevel, Modality, Scan, Units, Voxels
 from pulmoscope.io.ct.content import check_hu, strangers
 from pulmoscope.io.ct.facts import series_facts
@@ -103,7 +103,7 @@ def _decoded(volume: Voxels, stacked: Stack) -> tuple[Voxels, list[str], dict[in
         files.setdefault(header.entry.name, []).append(index)
     sums = [""] * len(stacked.headers)
     bad: dict[int, InputError] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for indices, (checksum, errors) in zip(
             files.values(),
             pool.map(partial(_decode_file, volume, stacked.headers), files.values()),

@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import DatasetError, InputError, UnsuitableError
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.ct_studies import read_labelled
 from pulmoscope.datasets.hospitals import hospital_of

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -11,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import InputError
+from pulmoscope.core.threads import ahead, cores
 from pulmoscope.core.types import Flag, FlagLevel, Modality, Scan, Subject
 from pulmoscope.inference.hospitals import Looked, hospitals_of, look, see
 from pulmoscope.inference.image import SeenImage
@@ -94,6 +93,41 @@ class Place:
         }
 
 
+@dataclass(frozen=True)
+class Part:
+    """The images of a run that are of one place.
+
+    Attributes:
+        name: what the place is called in results.
+        folder: that its images lie in.
+        images: how many there are.
+        sample: those that are compared.
+    """
+
+    name: str
+    folder: str = field(repr=False)
+    images: int
+    sample: tuple[Study, ...]
+
+
+Note = Callable[[Study, Scan, SeenImage], None]
+"""Called with every image that was looked at."""
+
+
+def place_of(part: Part, model: Model, known: KnownHospitals, note: Note | None = None) -> Place:
+    """What the chosen images say of a place.
+
+    Args:
+        model: what reads X-rays.
+        known: the hospitals that it knows.
+        note: is told of the images that were looked at.
+    """
+    seen = see(_looked(part.sample, model, note), model)
+    sampled = 0 if seen is None else len(seen)
+    comparison = None if seen is None or sampled < LEAST_IMAGES else known.compare(seen)
+    return Place(part.name, part.folder, part.images, sampled, comparison)
+
+
 class Survey:
     """A look at the places of a run before its inputs are diagnosed.
 
@@ -121,8 +155,11 @@ class Survey:
         self._seen: dict[str, tuple[str, SeenImage]] = {}
         self.places: tuple[Place, ...] = ()
 
-    def take(self, models: Models) -> None:
+    def take(self, models: Models, spread: Callable[[Sequence[Part]], Iterable[Place]] | None = None) -> None:
         """Look at the places; the same files and model give the same verdicts.
+
+        Args:
+            spread: compares places, and gives them in order, as :func:`place_of` does; None: one after the other, here.
 
         Raises:
             BundleError: what the model knows of hospitals is damaged.
@@ -132,15 +169,18 @@ class Survey:
         known = None if model is None else hospitals_of(model.bundle)
         if model is None or known is None:
             return
-        parts = grouped(images)
-        chosen = [_chosen(part) for part in parts]
-        total, done, places = sum(map(len, chosen)), 0, []
-        for number, (part, sample) in enumerate(zip(parts, chosen, strict=True), start=1):
-            place = self._place(f"place-{number}", part, sample, model, known)
+        groups = grouped(images)
+        parts = [
+            Part(f"place-{number}", folder_of(group), len(group), tuple(_chosen(group)))
+            for number, group in enumerate(groups, start=1)
+        ]
+        total, done, places = sum(len(part.sample) for part in parts), 0, []
+        one_by_one = (place_of(part, model, known, self._note) for part in parts)
+        for group, part, place in zip(groups, parts, spread(parts) if spread else one_by_one, strict=True):
             if place.verdict == "strange":
-                self._flags |= dict.fromkeys((study.name for study in part), (self._flag(place),))
+                self._flags |= dict.fromkeys((study.name for study in group), (self._flag(place),))
             places.append(place)
-            done += len(sample)
+            done += len(part.sample)
             if self._progress is not None and total:
                 self._progress(done, total)
         self.places = tuple(places)
@@ -157,35 +197,32 @@ class Survey:
         sha256, seen = self._seen.pop(study.name, ("", None))
         return seen if sha256 == scan.files[0].sha256 else None
 
-    def _place(
-        self, name: str, images: Sequence[Study], sample: Sequence[Study], model: Model, known: KnownHospitals
-    ) -> Place:
-        """What the chosen images say of a place."""
-        seen = see(self._looked(sample, model), model)
-        sampled = 0 if seen is None else len(seen)
-        comparison = None if seen is None or sampled < LEAST_IMAGES else known.compare(seen)
-        return Place(name, folder_of(images), len(images), sampled, comparison)
-
-    def _looked(self, sample: Sequence[Study], model: Model) -> Iterator[Looked]:
-        """The images that can be compared, read ahead in threads."""
-
-        def one(study: Study) -> Looked | None:
-            with suppress(InputError, MemoryError):  # the diagnosis says what is wrong
-                scan = read_study(study).scan
-                looked = None if scan is None else look(scan, model)
-                if scan is not None and looked is not None and len(self._seen) < SAMPLE:
-                    self._seen[study.name] = scan.files[0].sha256, looked.seen
-                return looked
-            return None
-
-        workers = (os.cpu_count() or 1) + 1
-        with ThreadPoolExecutor(workers) as threads:
-            yield from filter(None, ahead(threads, one, sample, 4 * workers))
+    def _note(self, study: Study, scan: Scan, seen: SeenImage) -> None:
+        """Keep what was seen of some images for their diagnosis."""
+        if len(self._seen) < SAMPLE:
+            self._seen[study.name] = scan.files[0].sha256, seen
 
     def _flag(self, place: Place) -> Flag:
         level = FlagLevel.REFUSE if self._strict else FlagLevel.WARN
         finding = f"the image is of a place ({place.name}) that the model does not know: {place.reason}"
         return Flag(STRANGE, level, finding, "", Subject.MODEL)
+
+
+def _looked(sample: Sequence[Study], model: Model, note: Note | None) -> Iterator[Looked]:
+    """The images that can be compared, read ahead in threads."""
+
+    def one(study: Study) -> Looked | None:
+        with suppress(InputError, MemoryError):  # the diagnosis says what is wrong
+            scan = read_study(study).scan
+            looked = None if scan is None else look(scan, model)
+            if scan is not None and looked is not None and note is not None:
+                note(study, scan, looked.seen)
+            return looked
+        return None
+
+    workers = cores() + 1
+    with ThreadPoolExecutor(workers) as threads:
+        yield from filter(None, ahead(threads, one, sample, 4 * workers))
 
 
 def _chosen(images: Sequence[Study]) -> list[Study]:

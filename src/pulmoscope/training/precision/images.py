@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pulmoscope.core.ahead import ahead
 from pulmoscope.core.errors import DatasetError, InputError
+from pulmoscope.core.threads import ahead
 from pulmoscope.core.types import FloatArray
 from pulmoscope.datasets.table import Sample, SampleTable
 from pulmoscope.inference.image import SeenImage, look_at_image

@@ -1,7 +1,8 @@
-"""Work that runs in threads ahead of whoever takes its results."""
+"""Threads: how many a process may compute in, and work that runs in some ahead of whoever takes its results."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,20 @@ from typing import TypeVar
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+SWITCH = "PULMOSCOPE_THREADS"
+"""The environment variable that limits them, for a process that shares its machine with others of its kind."""
+
+
+def asked_for() -> int | None:
+    """How many threads the environment asks for; None where it says nothing, or no whole number from 1 on."""
+    said = os.environ.get(SWITCH, "")
+    return int(said) if said.isdecimal() and int(said) > 0 else None
+
+
+def cores() -> int:
+    """How many threads to compute in: as many as the environment asks for, else one a processor."""
+    return asked_for() or os.cpu_count() or 1
 
 
 def ahead(

@@ -1,0 +1,52 @@
+"""Connecting to a cluster: what ``--on`` takes, and what is said where Ray is not there."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from pulmoscope.apps.ray import cluster
+from pulmoscope.core.errors import PulmoscopeError, ResourceError
+from pulmoscope.core.threads import SWITCH, cores
+
+
+@pytest.mark.parametrize(
+    ("on", "address"),
+    [("ray", "local"), ("ray://head", "ray://head:10001"), ("ray://10.0.0.1:7777", "ray://10.0.0.1:7777")],
+)
+def test_what_on_names(on: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster.address_of(on) == address
+
+
+def test_the_cluster_of_the_environment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert cluster.address_of("ray") == "10.0.0.1:6379"
+
+
+@pytest.mark.parametrize("on", ["", "spark", "ray:", "ray://", "ray://head:port"])
+def test_what_names_no_cluster_is_refused(on: str) -> None:
+    with pytest.raises(PulmoscopeError, match="--on takes"):
+        cluster.address_of(on)
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    with pytest.raises(ResourceError) as raised, cluster.connect("ray"):
+        pass
+    assert "pip install 'pulmoscope[scale]'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("1", 1), ("3", 3)])
+def test_threads_are_as_many_as_the_environment_says(
+    said: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, said)
+    assert cores() == expected
+
+
+@pytest.mark.parametrize("said", ["", "0", "-1", "many"])
+def test_else_one_a_processor(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, said)
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert cores() == 7
