@@ -20,9 +20,10 @@ from pulmoscope.training.classification import (
     by_loss,
     cross_entropy,
 )
-from pulmoscope.training.hardware import fabric_of, launched
+from pulmoscope.training.hardware import fabric_of
 from pulmoscope.training.loop import Outcome, Stage, Validation, fit, in_steps, part_of
 from pulmoscope.training.optimizers import average_of, one_cycle
+from pulmoscope.training.parallel.launch import spawned
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, begin
 
@@ -304,7 +305,7 @@ def test_a_folder_keeps_to_what_was_begun_in_it(tmp_path: Path) -> None:
 def test_a_batch_is_shared_out_whole_and_evenly() -> None:
     parts = [part_of(np.arange(5), SimpleNamespace(world_size=2, global_rank=rank)) for rank in (0, 1)]  # type: ignore[arg-type]
     assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4]]
-    with pytest.raises(RecipeError, match="--processes 2"):
+    with pytest.raises(RecipeError, match=r"2 processes .* one has 1 images"):
         part_of(np.arange(1), SimpleNamespace(world_size=2, global_rank=0))  # type: ignore[arg-type]
 
 
@@ -314,5 +315,5 @@ def failing(fabric: object) -> None:
 
 def test_the_error_of_a_process_comes_out_as_its_own() -> None:
     with pytest.raises(ResourceError) as told:
-        launched(CPU, "32-true", 2, failing)
+        spawned(2)(failing, "cpu", "32")
     assert str(told.value) == "no room; 3 GiB"

@@ -25,6 +25,7 @@ from pulmoscope.runtime.bundle import MANIFEST, PARTS
 from pulmoscope.training import frames as framing
 from pulmoscope.training.classification import Batch, Classification
 from pulmoscope.training.loop import Outcome
+from pulmoscope.training.parallel.launch import spawned
 from pulmoscope.training.run import TrainedRun, claim, fit, load_run, resolve, settled
 from pulmoscope.training.summary import SUMMARY
 
@@ -421,13 +422,20 @@ def test_labels_and_shares_fit_the_classes_of_the_data() -> None:
 def test_two_processes_learn_what_one_learns(films: SampleTable, tmp_path: Path) -> None:
     """The same batches, shared out: the same gradients but for the order of sums, float32's 1e-7 a step.
 
-    BatchNorm, which on CPUs sees a process's part alone, is frozen, and nothing is dropped. Batches of five images are
-    shared out as three and two, so the gradients are not simply those of the parts, averaged.
+    Nothing is dropped. Batches of five images are shared out as three and two, so the gradients are not simply those of
+    the parts, averaged; nor are BatchNorm's statistics.
     """
-    quiet = ("phases.train.frozen=backbone", "model.pretrained=true", "model.dropout=0", "batch_size=5")
+    quiet = ("model.dropout=0", "batch_size=5", "precision=32")
     recipe = settings.apply(TINY, [*quiet, "phases.train.epochs=3", "phases.train.learning_rate=0.01"])
     one, two = (
-        fit(recipe, films, tmp_path / str(count), device="cpu", processes=count, progress=False)
+        fit(
+            recipe,
+            films,
+            tmp_path / str(count),
+            device="cpu",
+            launch=spawned(count) if count > 1 else None,
+            progress=False,
+        )
         for count in (1, 2)
     )
     assert two.summary["val_accuracy"] == one.summary["val_accuracy"]

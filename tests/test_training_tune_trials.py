@@ -134,7 +134,7 @@ def test_a_search_can_get_more_trials(tmp_path: Path) -> None:
     assert worked(tmp_path, plan(Search("tpe", 16, TPE.ranges))) == [14, 15]
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "asha", "none"])
 def test_a_trial_that_lags_behind_is_stopped(pruner: str, tmp_path: Path) -> None:
     """The last of eight trials has an accuracy of 0.1 in every epoch, all others 0.5 and more."""
     own = plan(Search("grid", pruner=pruner))  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def test_figures_from_before_a_kill_are_not_told_again(tmp_path: Path) -> None:
         again = Reporter(tmp_path, own, number)
         for figure in (0.9, 0.6):
             again(figure)
-        assert trials.study.trials[number].intermediate_values == {0: 0.5, 1: 0.6}
+        assert trials.study.trials[number].intermediate_values == {1: 0.5, 2: 0.6}
 
 
 def test_a_write_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:

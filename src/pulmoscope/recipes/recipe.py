@@ -54,6 +54,10 @@ _OF_IMAGES = (
 )
 
 
+TOGETHER = ("--processes", "--on", "torchrun")
+"""What has several processes train together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Named:
     """What every recipe has, of a system or of a tool.
@@ -136,7 +140,7 @@ class Tool(Named):
             "--terms",
             "--release",
             "--workers",
-            "--processes",
+            *TOGETHER,
             "--device",
         )
         return names, "it is trained as a whole"
@@ -220,7 +224,7 @@ class Recipe(Named):
         """Options of ``train`` that make no sense for this recipe, and why."""
         if self.slices is None:
             return (), ""
-        return ("--workers", "--processes"), "it learns from studies, whose slices are prepared before"
+        return ("--workers", *TOGETHER), "it learns from studies, whose slices are prepared before"
 
     @property
     def hub_backbone(self) -> str:

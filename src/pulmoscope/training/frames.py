@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pulmoscope.core.classes import is_positive
-from pulmoscope.core.errors import DatasetError, InputError, RecipeError
+from pulmoscope.core.errors import DatasetError, InputError, RecipeError, ResourceError
 from pulmoscope.core.files import write_bytes
 from pulmoscope.core.types import Box, FloatArray, Scan
 from pulmoscope.datasets.hospitals import hospital_of, without
@@ -127,7 +128,13 @@ def write_frames(frames: Frames, folder: Path) -> None:
 
 
 def read_frames(folder: Path) -> Frames:
-    """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes."""
+    """What :func:`write_frames` kept; the images stay on disk, and in memory once for all processes.
+
+    Raises:
+        ResourceError: this machine does not see the folder.
+    """
+    if not folder.is_dir():
+        raise ResourceError(f"{folder}: {platform.node()} does not see this folder")
     with np.load(folder / LABELS) as arrays:
         return Frames(
             np.load(folder / IMAGES, mmap_mode="r"),

@@ -1,20 +1,19 @@
-"""Which devices, processes and precision a run takes, and a clear word when memory or disk runs out."""
+"""Which device and precision a run takes, and a clear word when memory or disk runs out."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch.multiprocessing.spawn import ProcessRaisedException
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from pulmoscope.core.errors import DatasetError, PulmoscopeError, RecipeError, ResourceError
+from pulmoscope.core.errors import ResourceError
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -75,54 +74,10 @@ def fabric_of(device: torch.device, precision: Precision = "32-true") -> Fabric:
     """What the training loop runs on: one device, in this process."""
     cuda = device.type == "cuda"
     return Fabric(
-        accelerator="cuda" if cuda else "cpu", devices=[device.index or 0] if cuda else 1, precision=precision
-    )
-
-
-def launched(
-    device: torch.device,
-    precision: Precision,
-    processes: int,
-    work: Callable[[Fabric], None],
-) -> None:
-    """Do ``work`` in several processes that train together, each on a GPU of its own or on the CPU.
-
-    Args:
-        device: its type counts.
-        work: picklable: a function of a module, or a partial one.
-
-    Raises:
-        RecipeError, DatasetError, ResourceError: one of the processes raised it; or there are too few GPUs, or a
-            process has ended.
-    """
-    cuda = device.type == "cuda"
-    if cuda and torch.cuda.device_count() < processes:
-        raise ResourceError(
-            f"--processes {processes}: each needs a GPU of its own (found: {torch.cuda.device_count()})"
-        )
-    fabric = Fabric(
-        accelerator="cuda" if cuda else "cpu",
-        devices=processes,
-        strategy=DDPStrategy(start_method="spawn", process_group_backend="nccl" if cuda else "gloo"),
+        accelerator=device.type,
+        devices=[device.index or 0] if cuda else 1,
+        plugins=LightningEnvironment(),  # whatever Slurm, MPI or torchrun have in the environment
         precision=precision,
-    )
-    try:
-        fabric.launch(work)
-    except ProcessRaisedException as error:
-        raise _error_of(str(error)) from error
-
-
-def _error_of(traceback: str) -> PulmoscopeError:
-    """The error that a process ended with, from the last line of its traceback."""
-    kind, _, message = traceback.strip().splitlines()[-1].partition(": ")
-    kinds = {
-        kind_of_error.__name__: kind_of_error for kind_of_error in (RecipeError, DatasetError, ResourceError)
-    }
-    kind_of_error = kinds.get(kind.rpartition(".")[2])
-    return (
-        kind_of_error(message)
-        if kind_of_error
-        else ResourceError(f"a process of the training has ended ({kind}: {message})")
     )
 
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.training.hardware import gpu_busy
 from pulmoscope.training.optimizers import average_of
+from pulmoscope.training.parallel.whole_batches import WholeBatches
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row
 
@@ -140,9 +142,11 @@ class _Fit:
     def __init__(self, stage: Stage, folder: Path | None, fabric: Fabric, reporter: Reporter) -> None:
         self.stage, self.fabric, self.reporter = stage, fabric, reporter
         self.file = None if folder is None else folder / f"{stage.file or stage.name}.ckpt"
-        self.state = PhaseState() if self.file is None else PhaseState.load(self.file)
+        state = PhaseState.load(self.file) if self.file and fabric.is_global_zero else PhaseState()
+        self.state = fabric.broadcast(state)
         stage.network.to(fabric.device)
         self.average = average_of(stage.network, stage.average) if stage.average else None
+        self.whole_batches = WholeBatches() if fabric.world_size > 1 else nullcontext()
         self.waited = 0.0  # for batches, in this epoch; s
         if self.state.epochs:
             self._restore(self.average)
@@ -171,7 +175,7 @@ class _Fit:
     def run(self) -> PhaseState:
         stage, state = self.stage, self.state
         if not state.finished:
-            module = self.fabric.setup_module(_synchronised(stage.network, self.fabric))
+            module = self.fabric.setup_module(stage.network)
             for name in stage.methods:
                 module.mark_forward_method(name)
             while not state.finished:
@@ -190,7 +194,8 @@ class _Fit:
         for number, batch in enumerate(self.reporter.track(batches, title, stage.steps)):
             done = stage.done(epoch, number)
             self._schedule(done)
-            outcome = stage.step(module, self.fabric.to_device(batch), done)
+            with self.whole_batches:
+                outcome = stage.step(module, self.fabric.to_device(batch), done)
             if outcome.loss is not None:
                 self._descend(outcome.loss, outcome.samples)
             if self.average is not None:
@@ -255,9 +260,6 @@ class _Fit:
 
     def _validate(self, validation: Validation) -> dict[str, float]:
         network, fabric, figures = self.kept.eval(), self.fabric, _Means()
-        if fabric.world_size > 1:  # each process has statistics of its own batches
-            for value in network.buffers():
-                torch.distributed.broadcast(value, src=0)
         with torch.inference_mode(), fabric.autocast():
             for batch in validation.batches():
                 figures.add(validation.check(network, fabric.to_device(batch)))
@@ -327,13 +329,6 @@ def _reduced(value: Tensor, fabric: Fabric, how: str) -> Tensor:
     return reduced
 
 
-def _synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:
-    """The network; on several GPUs its BatchNorm sees whole batches. On CPUs torch has no such layer."""
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # in place, but for a root
-    return network
-
-
 def in_steps(total: int, each: int) -> tuple[int, Callable[[int], range]]:
     """For a stage that counts steps: how many epochs of ``each`` steps, and an epoch → its steps' numbers."""
     return -(-total // each), lambda epoch: range(epoch * each, min((epoch + 1) * each, total))
@@ -349,6 +344,6 @@ def part_of(batch: npt.NDArray[np.int64], fabric: Fabric) -> npt.NDArray[np.int6
         return batch
     if len(batch) < fabric.world_size:
         raise RecipeError(
-            f"--processes {fabric.world_size}: a batch has {len(batch)} images; at least one each"
+            f"{fabric.world_size} processes share every batch: one has {len(batch)} images, at least one each"
         )
     return np.array_split(batch, fabric.world_size)[fabric.global_rank]

@@ -23,7 +23,7 @@ class Reporter:
     """Bars and lines on standard error; silent where ``console`` is None.
 
     Attributes:
-        after_epoch: gets the figures of every epoch when it is saved; may raise to end the run.
+        after_epoch: gets the figures of the best epoch so far whenever one is saved; may raise to end the run.
     """
 
     console: Console | None = None
@@ -63,7 +63,7 @@ class Reporter:
             text += f"  ({', '.join(_cost(row))})"
             self.line(text + ("  best" if best and state.best_epoch == row["epoch"] else ""))
         if self.after_epoch is not None:
-            self.after_epoch(row)
+            self.after_epoch(state.rows[state.best_epoch - 1])
 
 
 def _cost(row: Row) -> Iterator[str]:

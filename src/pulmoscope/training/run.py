@@ -48,7 +48,6 @@ from pulmoscope.training.hardware import (
     find_device,
     find_precision,
     keep_freed_memory,
-    launched,
     told_precision,
 )
 from pulmoscope.training.image_stage import image_stage
@@ -56,6 +55,7 @@ from pulmoscope.training.light.parents import parents_of
 from pulmoscope.training.light.start import begun as begun_with
 from pulmoscope.training.light.start import load_state, without_weights
 from pulmoscope.training.loop import fit as fit_stage
+from pulmoscope.training.parallel.launch import Launch
 from pulmoscope.training.progress import Reporter
 from pulmoscope.training.state import PhaseState, Row, read_json, save_weights
 from pulmoscope.training.summary import NEEDED, SUMMARY, describe_data, finish
@@ -152,7 +152,7 @@ def fit(
     *,
     device: str = "auto",
     workers: int = 0,
-    processes: int = 1,
+    launch: Launch | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -167,11 +167,11 @@ def fit(
         recipe, run: with its settings (see :func:`resolve`); the folder of the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare data; 0: a thread of the training process.
-        processes: that share every batch, on one GPU each or on the CPU, where BatchNorm then sees a part of it.
+        launch: starts processes that share every batch, on one GPU each or on the CPU; None: this one has it whole.
         resume: go on where the run in this folder stopped; a finished one is returned as it is.
         force, progress: replace a run that is in this folder; show bars and figures on standard error.
         frames: the images of train and val, framed already (several runs on the same images share them).
-        after_epoch: gets the figures of every epoch when one process saves it; may raise to end the run.
+        after_epoch: gets the figures of the best epoch so far after each, in one process; may raise to end the run.
 
     Raises:
         OutputExistsError: a run is in this folder, and neither ``resume`` nor ``force`` is given.
@@ -195,10 +195,10 @@ def fit(
         if claim(run, begun, force):
             return load_run(run)
         manifest.write_table(run / DATA, table)
-        if processes > 1:
+        if launch is not None:
             write_frames(frames, run / SHARED)
             part = partial(_run_part, recipe=recipe, run=run, workers=workers, progress=progress)
-            launched(where, precision, processes, part)
+            launch(part, device, recipe.precision)
         fabric, reporter = fabric_of(where, precision), Reporter.of(progress, after_epoch)
         states = _run_phases(network, recipe, frames, run, fabric, workers, reporter)
         save_weights(network, run / "weights.safetensors")

@@ -67,13 +67,18 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Machine:
-    """What it runs on."""
+    """What it is trained on."""
 
     device: Device = "auto"
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare images; 0: a thread does.")] = 0
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes that share every batch, on a GPU each or on the CPU.")
-    ] = 1
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share every batch, on a GPU each or on the CPU; default: 1, with --on all.",
+        ),
+    ] = None
+    on: On = ""
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pulmoscope.core.limits import Limits
 from pulmoscope.datasets.patients import PatientTable, Window, read_patients
-from pulmoscope.recipes.recipe import Named
+from pulmoscope.recipes.recipe import TOGETHER, Named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class OutcomeRecipe(Named):
     @property
     def refused_options(self) -> tuple[tuple[str, ...], str]:
         """Options of ``train`` that make no sense for this recipe, and why."""
-        names = ("--leave-out", "--labels", "--resume", "--workers", "--processes", "--device")
+        names = ("--leave-out", "--labels", "--resume", "--workers", *TOGETHER, "--device")
         return names, "it learns from a table of values in seconds"
 
     def patients_in(self, folder: Path) -> PatientTable:

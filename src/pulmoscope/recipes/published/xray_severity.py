@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pulmoscope.core.limits import Limits
-from pulmoscope.recipes.recipe import Named
+from pulmoscope.recipes.recipe import TOGETHER, Named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class XraySeverityRecipe(Named):
     @property
     def refused_options(self) -> tuple[tuple[str, ...], str]:
         """Options of ``train`` that make no sense for this recipe, and why."""
-        names = ("--leave-out", "--labels", "--folds", "--resume", "--workers", "--processes", "--device")
+        names = ("--leave-out", "--labels", "--folds", "--resume", "--workers", *TOGETHER, "--device")
         return names, "it is fitted in a minute, as a whole, and cross-validates itself (--set folds=…)"
 
 

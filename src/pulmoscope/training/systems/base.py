@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Self
 
 from pulmoscope.core.errors import RecipeError
 from pulmoscope.datasets.table import SampleTable
+from pulmoscope.training.parallel.launch import Launch
 
 Report = Callable[[float], None]
-"""Gets a validation figure after every epoch; raises to end the trial."""
+"""Gets the best epoch's validation figure after every epoch; raises to end the trial."""
 Figures = dict[str, Any]
 Point = Mapping[str, float | int | str]
 """Settings that are tried together: dotted setting → value."""
@@ -25,7 +26,7 @@ class Options:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: processes that prepare images; 0: a thread of the training process.
-        processes: that share every batch.
+        launch: starts the processes that share every batch; None: this one trains alone.
         resume: go on where the run in the folder stopped.
         force: replace a run that is in the folder.
         progress: show bars and figures on standard error.
@@ -36,7 +37,7 @@ class Options:
 
     device: str = "auto"
     workers: int = 0
-    processes: int = 1
+    launch: Launch | None = None
     resume: bool = False
     force: bool = False
     progress: bool = True

@@ -18,6 +18,7 @@ from pulmoscope.quality.unproven import limits_of
 from pulmoscope.recipes import settings
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.classification import by_accuracy_then_loss
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.frame_cache import frame_cache_of
@@ -104,7 +105,7 @@ class Images(System):
             out,
             device=how.device,
             workers=how.workers,
-            processes=how.processes,
+            launch=how.launch,
             resume=how.resume,
             force=how.force,
             progress=how.progress,
@@ -164,7 +165,7 @@ class Images(System):
             force=True,
             progress=False,
             frames=read_frames(cache) if shared else None,
-            after_epoch=lambda row: report(row["val_accuracy"]),
+            after_epoch=lambda row: report(-by_accuracy_then_loss(row)),
         )
         return {name: run_done.summary[name] for name in self.figures}
 

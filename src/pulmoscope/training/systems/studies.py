@@ -13,6 +13,7 @@ from pulmoscope.datasets.labels import mapped_labels
 from pulmoscope.datasets.table import SampleTable
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.runtime.bundle import is_bundle
+from pulmoscope.training.classification import by_accuracy_then_loss
 from pulmoscope.training.export.bundle import export_bundle
 from pulmoscope.training.folds import cross_validate
 from pulmoscope.training.hardware import find_device
@@ -133,7 +134,7 @@ class Studies(_Studies):
 
         def of_slices(row: Row) -> None:
             if row["phase"].startswith("1-"):  # the levels above take seconds
-                report(row["val_accuracy"])
+                report(-by_accuracy_then_loss(row))
 
         settled = dataclasses.replace(recipe, cache=recipe.cache or str(cache))
         device = self.options.device

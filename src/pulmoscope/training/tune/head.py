@@ -20,7 +20,13 @@ from pulmoscope.datasets.labels import shares_of
 from pulmoscope.models.classifier import Classifier, Head, build
 from pulmoscope.recipes.recipe import Recipe
 from pulmoscope.recipes.specs import LightSpec, LossSpec
-from pulmoscope.training.classification import Batch, Classification, class_weights, cross_entropy
+from pulmoscope.training.classification import (
+    Batch,
+    Classification,
+    by_accuracy_then_loss,
+    class_weights,
+    cross_entropy,
+)
 from pulmoscope.training.data import EpochOrder, FramedImages, Loader
 from pulmoscope.training.frames import Frames
 from pulmoscope.training.hardware import fabric_of, find_precision
@@ -96,7 +102,8 @@ def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | Non
     """Train the head of the recipe's first phase on :func:`write_features`' file.
 
     Args:
-        report: gets the validation accuracy after every epoch; may raise to end the training.
+        report: gets the best epoch's validation accuracy after every epoch, less a trace of its loss, so that none are
+            equal; may raise to end the training.
 
     Returns:
         ``val_accuracy`` and ``val_loss`` of the best epoch (by the phase's monitor), ``best_epoch`` and ``epochs``.
@@ -135,7 +142,7 @@ def fit_head(recipe: Recipe, folder: Path, report: Callable[[float], None] | Non
         validation=Validation(lambda: [Batch((val,), val_labels)], learning.check, monitor_of(phase)),
         patience=phase.patience,
     )
-    after = None if report is None else lambda row: report(row["val_accuracy"])
+    after = None if report is None else lambda row: report(-by_accuracy_then_loss(row))
     state = fit(stage, None, fabric_of(torch.device("cpu")), Reporter(after_epoch=after))
     best = state.rows[state.best_epoch - 1]
     kept = {name: best[name] for name in ("val_accuracy", "val_loss")}

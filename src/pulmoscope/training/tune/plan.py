@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ Point = Mapping[str, Value]
 
 TRIALS = 20
 """Trials of TPE where nobody says how many."""
+ETA = 3
+"""ASHA lets one of so many trials go on."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class Search:
         sampler: ``grid``: every combination; ``tpe``: Optuna's tree-structured Parzen estimator.
         trials: of ``tpe``; None: :data:`TRIALS`.
         ranges: of ``tpe``, ``key=low:high`` or ``key=low:high:log``; other settings of the grid keep its values.
-        pruner: stops trials whose validation figure lags behind: ``median``, ``hyperband`` or ``none``.
+        pruner: stops trials whose validation figure lags behind: ``median``, ``hyperband``, ``asha`` or ``none``.
     """
 
     sampler: Literal["grid", "tpe"] = "grid"
     trials: int | None = None
     ranges: tuple[str, ...] = ()
-    pruner: Literal["none", "median", "hyperband"] = "none"
+    pruner: Literal["none", "median", "hyperband", "asha"] = "none"
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,17 @@ class Plan:
     seed: int
 
     def points(self) -> list[Point]:
-        """Every combination, the last setting changing fastest; of ranges, their two ends."""
+        """Every combination, the last setting changing fastest; of ranges, their two ends.
+
+        With ASHA their order is drawn by the seed: in a sorted one each might be better than all before, and go on.
+        """
         values = [_values(distribution) for distribution in self.space.values()]
-        return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
+        points: list[Point] = [
+            dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)
+        ]
+        return (
+            random.Random(self.seed).sample(points, len(points)) if self.search.pruner == "asha" else points
+        )
 
     def sampler(self, number: int) -> samplers.BaseSampler:
         """What proposes this trial; seeded by its number, so that a search that was killed goes on as it would have."""
@@ -67,11 +78,19 @@ class Plan:
         return samplers.TPESampler(seed=self.seed + number)
 
     def pruner(self) -> pruners.BasePruner:
-        """What stops trials; the median is looked at from a fifth of the epochs on, when five trials are done."""
+        """What stops trials.
+
+        The median is looked at from a fifth of the epochs on, when five trials are done. ASHA (Li et al., MLSys 2020,
+        algorithm 2, in the variant that stops trials) lets the better third of the trials that got there go on
+        after a ninth and after a third of the epochs.
+        """
         if self.search.pruner == "median":
             return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=self.epochs // 5)
         if self.search.pruner == "hyperband":
             return pruners.HyperbandPruner(max_resource=self.epochs)
+        if self.search.pruner == "asha":
+            first = max(1, self.epochs // ETA**2)
+            return pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=ETA)
         return pruners.NopPruner()
 
     def plain(self) -> dict[str, Any]:

@@ -17,6 +17,10 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 
+RunJobs = Callable[[Callable[[Any], Any], Iterable[Any], int], Iterator[tuple[Any, Any]]]
+"""As :func:`run_jobs`, wherever the processes are."""
+
+
 class Died(Exception):  # noqa: N818  (an answer, not raised)
     """Given instead of an answer: the process that did the job is gone, for lack of memory most likely."""
 

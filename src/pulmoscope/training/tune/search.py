@@ -19,9 +19,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import cv2
@@ -40,7 +42,7 @@ from pulmoscope.training.hardware import clear_about_resources
 from pulmoscope.training.state import read_json
 from pulmoscope.training.systems import Options, System, kind_of
 from pulmoscope.training.tune.plan import Plan, Point, Search, as_settings, plan_of
-from pulmoscope.training.tune.processes import Died, run_jobs
+from pulmoscope.training.tune.processes import Died, RunJobs, run_jobs
 from pulmoscope.training.tune.table import RESULTS, SCHEMA_VERSION, ranked, write_results
 from pulmoscope.training.tune.trials import JOURNAL, Outcome, Reporter, Trials
 
@@ -76,6 +78,7 @@ def tune(
     device: str = "cpu",
     progress: bool = True,
     force: bool = False,
+    spread: RunJobs | None = None,
 ) -> Outcome:
     """Train a recipe with one group of settings after another, and write what came out.
 
@@ -84,17 +87,15 @@ def tune(
     validation figure (system E, section IV: the accuracy), of equals the smaller loss.
 
     Args:
-        recipe: one that can be tuned (see :func:`pulmoscope.training.tune.plan.tunable`).
-        table: with splits ``train`` and ``val``.
+        recipe, table: one that can be tuned (see :func:`pulmoscope.training.tune.plan.tunable`); with train and val.
         out: the folder; where it holds an unfinished search of the same recipe and data, that one goes on.
         search: how; None: the recipe's whole grid.
-        jobs: trials at a time, one thread each; None: as many as cores. TPE proposes the same points again with one
-            only, as others depend on which trial is done first.
+        jobs: trials at a time, one thread each; None: one a core. With one only TPE proposes the same points again.
         epochs: the most epochs of a phase; None: the recipe's own.
         cached_features: compute the frozen backbone's features once and train heads alone (see
             :mod:`pulmoscope.training.tune.head`); None: where the trials' phases never move the backbone.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        force: begin anew.
+        force, spread: begin anew; does the trials elsewhere, None: processes of this machine do.
 
     Returns:
         The best trial's outcome: ``trial``, ``settings``, and its figures.
@@ -123,7 +124,8 @@ def tune(
     _refuse_another(out, searched)
     write_json(out / MARKER, {**searched, "trials": plan.trials})
     with clear_about_resources(f"tuning in {out}", "the same command"):
-        return _search(system, plan, out, jobs or os.cpu_count() or 1, progress)
+        work_off = partial(_work_off, spread=spread or run_jobs, jobs=jobs or os.cpu_count() or 1)
+        return _search(system, plan, out, progress, work_off)
 
 
 def _clear(out: Path) -> None:
@@ -142,12 +144,12 @@ def _refuse_another(out: Path, searched: Mapping[str, Any]) -> None:
             raise OutputExistsError(marker)
 
 
-def _search(system: System, plan: Plan, out: Path, jobs: int, progress: bool) -> Outcome:
+def _search(system: System, plan: Plan, out: Path, progress: bool, work_off: Callable[..., None]) -> Outcome:
     work = out / WORK
     with Trials.opened(out, work, plan, system.figures[0]) as trials:
         if len(trials.outcomes()) < plan.trials:
             system.prepare(work / "cache", progress)
-            _work_off(system, trials, out, jobs, progress)
+            work_off(system, trials, out, progress)
         with trials.lock:  # who writes last knows most
             rows = ranked(trials.outcomes(), system.figures)
             write_results(out, system.recipe.name, list(plan.space), system.figures, rows)
@@ -157,7 +159,7 @@ def _search(system: System, plan: Plan, out: Path, jobs: int, progress: bool) ->
     return rows[0]
 
 
-def _work_off(system: System, trials: Trials, out: Path, jobs: int, progress: bool) -> None:
+def _work_off(system: System, trials: Trials, out: Path, progress: bool, spread: RunJobs, jobs: int) -> None:
     plan, score = trials.plan, system.figures[0]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not progress) as bar:
@@ -167,7 +169,7 @@ def _work_off(system: System, trials: Trials, out: Path, jobs: int, progress: bo
             for number, point in trials.todo():
                 yield Job(number, point, system, plan, out)
 
-        for job, answer in run_jobs(run_trial, todo(), jobs):
+        for job, answer in spread(run_trial, todo(), jobs):
             trials.finish(job.number, _failed(str(answer), 0.0) if isinstance(answer, Died) else answer)
             outcomes = trials.outcomes()
             best = ranked(outcomes, system.figures)[0].get(score, 0.0)
@@ -180,7 +182,8 @@ def run_trial(job: Job) -> dict[str, Any]:
     cv2.setNumThreads(1)
     started = time.monotonic()
     work = job.out / WORK
-    run = work / f"{job.number + 1:03d}"
+    # Of its own, as a worker that this process's predecessor left may still be at the same trial.
+    run = Path(mkdtemp(prefix=f"{job.number + 1:03d}-", dir=work))
     system = job.system
     try:
         recipe = settings.apply(system.recipe, as_settings(job.point))

@@ -131,9 +131,9 @@ class Trials:
         """Write down what a trial gave: ``status``, and the score where it is ``done``."""
         trial = self.study.get_trials(deepcopy=False)[number]
         if outcome["status"] == "pruned" and trial.intermediate_values:
-            epoch, best = max(trial.intermediate_values.items(), key=lambda step: (step[1], -step[0]))
-            reached = {"best_epoch": epoch + 1, "epochs": len(trial.intermediate_values)}
-            outcome = {**outcome, self.score: best, **reached}
+            figures = [figure for _, figure in sorted(trial.intermediate_values.items())]
+            reached = {"best_epoch": figures.index(figures[-1]) + 1, "epochs": len(figures)}
+            outcome = {**outcome, self.score: round(figures[-1], 6), **reached}  # see by_accuracy_then_loss
         self.study._storage.set_trial_user_attr(trial._trial_id, "outcome", dict(outcome))
         done = outcome["status"] == "done"
         self.study.tell(number, outcome[self.score] if done else None, _STATES[outcome["status"]])
@@ -174,14 +174,14 @@ class Reporter:
         self._told, self._epoch = len(trial.intermediate_values), 0
 
     def __call__(self, figure: float) -> None:
-        """After an epoch.
+        """After an epoch: the figure that the trial would have if it ended now.
 
         Raises:
             optuna.TrialPruned: the trial is not worth going on with.
         """
         self._epoch += 1
         if self._epoch > self._told:
-            self._trial.report(figure, self._epoch - 1)
+            self._trial.report(figure, self._epoch)
             if self._trial.should_prune():
                 raise optuna.TrialPruned
 

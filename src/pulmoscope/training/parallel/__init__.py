@@ -1,0 +1,1 @@
+"""Several processes that train together: how they are started, and what they share of every batch."""
