@@ -270,7 +270,7 @@ def test_a_complete_run_is_not_overwritten_without_force(tmp_path: Path, model: 
     outcomes = run(images, model, out, force=True)
     assert [outcome.kept for outcome in outcomes] == [False, False]
     left = {outcome.name for outcome in outcomes}
-    assert {path.name for path in out.iterdir()} == left | {"index.json", "local-names.csv"}
+    assert {path.name for path in out.iterdir()} == left | {"index.json", "results.csv", "local-names.csv"}
 
 
 KILLED = """

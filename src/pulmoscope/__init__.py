@@ -2,7 +2,7 @@
 
 ``pulmoscope.diagnose(path)`` is the one-line entry. What a researcher composes is beside it: ``read_scan``,
 ``open_model``, ``predict``, ``heat_maps``, ``find_lungs``, ``measure_severity``, ``load_data``, ``evaluate``,
-``survey_places`` (see docs/python.md). Each is imported when it is first used. The command line is
+``survey_places``, ``write_dicom`` (see docs/python.md). Each is imported when it is first used. The command line is
 ``pulmoscope --help``.
 """
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         predict,
         read_scans,
         survey_places,
+        write_dicom,
     )
     from pulmoscope.pipeline.diagnose import diagnose
     from pulmoscope.pipeline.diagnose_films import diagnose_films
@@ -51,6 +52,7 @@ _HOME = {
     "read_scan": "io",
     "read_scans": "pipeline.api",
     "survey_places": "pipeline.api",
+    "write_dicom": "pipeline.api",
 }
 """Where each public name lives: imported on first use, so that ``import pulmoscope`` is quick."""
 
@@ -73,6 +75,7 @@ __all__ = [
     "read_scan",
     "read_scans",
     "survey_places",
+    "write_dicom",
 ]
 
 

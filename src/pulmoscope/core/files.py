@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -34,9 +35,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ResourceError: the disk is full or the folder can't be written.
     """
-    try:
+    begins, ends = _UNFINISHED
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        begins, ends = _UNFINISHED
         handle, name = tempfile.mkstemp(prefix=begins, suffix=ends, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -46,8 +47,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise ResourceError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
 def settle(folder: Path) -> None:
@@ -87,6 +86,49 @@ def sweep(folder: Path) -> None:
     begins, ends = _UNFINISHED
     for path in folder.glob(f"{begins}*{ends}"):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Callable[[str], None]]:
+    """A text file that grows piece by piece and stands in place once it is complete: gives what adds a piece.
+
+    Where an error or an interrupt ends the block, what was there before stays (see :func:`write_bytes`).
+
+    Raises:
+        ResourceError: the disk is full or the folder can't be written.
+    """
+    begins, ends = _UNFINISHED
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=begins, suffix=ends, dir=path.parent)
+
+    def add(piece: str) -> None:
+        with _told(path):
+            stream.write(piece.encode())
+
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield add
+            with _told(path):
+                stream.flush()
+        with _told(path):
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell in one line of a file that can't be written.
+
+    Raises:
+        ResourceError: the disk is full or the folder can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
 def write_text(path: Path, content: str) -> None:

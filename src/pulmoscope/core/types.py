@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -113,11 +113,15 @@ class SourceFile:
         name: what the file is called in results, by its content unless the user wants its own name.
         sha256: of its content.
         path: as the user named it (``archive.zip/member`` within a zip); may name a patient, and is written nowhere.
+        frame: which of its frames, counted from 0.
+        read: gives its bytes once more; None where nobody can.
     """
 
     name: str
     sha256: str
     path: str = field(default="", repr=False, compare=False)
+    frame: int = 0
+    read: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

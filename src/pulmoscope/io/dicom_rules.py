@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pulmoscope.core.errors import UnreadableError, UnsuitableError
+from pulmoscope.core.results import MANUFACTURER
 from pulmoscope.core.types import Flag, FlagLevel
 
 if TYPE_CHECKING:  # pydicom takes a fifth of a second
@@ -81,13 +82,22 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     return list(value) if not isinstance(value, str | bytes) and hasattr(value, "__iter__") else [value]
 
 
+def is_own(dataset: Dataset) -> bool:
+    """Whether Pulmoscope itself wrote an object: a result, and no image of a patient."""
+    return code(dataset, "Manufacturer") == MANUFACTURER.upper()
+
+
 def check_kind(dataset: Dataset, name: str) -> None:
     """Refuse what is no single X-ray image.
 
     Raises:
         UnreadableError: there are no pixels.
-        UnsuitableError: by modality, SOP class, image type, frames, or because it is raw detector data.
+        UnsuitableError: one of our own objects; by modality, SOP class, image type, frames, or because it is raw
+            detector data.
     """
+    if is_own(dataset):
+        finding = "a DICOM object that Pulmoscope wrote"
+        raise UnsuitableError(name, "own-result", finding, "a result is no image of a patient")
     modality = code(dataset, "Modality")
     if modality not in _XRAY + _ANY:
         if modality == "CT":

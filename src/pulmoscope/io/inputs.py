@@ -155,12 +155,12 @@ class Entry:
         """The checksum of an entry that is :meth:`held`; computed once, as its bytes stay the same."""
         return sha256_of(self.read_bytes())
 
-    def file(self, sha256: str) -> SourceFile:
+    def file(self, sha256: str, frame: int = 0) -> SourceFile:
         """What results say of it: a name by its content, so that no path gets out, which may name a patient."""
         packed = PurePosixPath(self.name).suffix.lower() == ".gz"
         kind = PurePosixPath(self.name[:-3] if packed else self.name).suffix.lower()
         suffix = kind + ".gz" * packed if kind in _IMAGES else ""
-        return SourceFile(f"{sha256[:DIGITS]}{suffix}", sha256, self.name)
+        return SourceFile(f"{sha256[:DIGITS]}{suffix}", sha256, self.name, frame, self.read_bytes)
 
 
 def content_name(modality: Modality, sums: Sequence[str]) -> str:

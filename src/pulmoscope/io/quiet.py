@@ -23,7 +23,8 @@ from typing import TypeVar
 from pulmoscope.core.errors import InputError, UnreadableError
 
 _FILTERS = [
-    ("ignore", None, kind, re.compile(r"(PIL|pydicom)\."), 0) for kind in (UserWarning, RuntimeWarning)
+    ("ignore", None, kind, re.compile(r"(PIL|pydicom|highdicom)\."), 0)
+    for kind in (UserWarning, RuntimeWarning)
 ]
 _LOCK = threading.Lock()
 _Result = TypeVar("_Result")
@@ -31,11 +32,11 @@ _LIBJPEG = re.compile(r"Corrupt JPEG|Invalid JPEG|Bogus|Huffman|marker")
 
 
 def quieten_decoders() -> None:
-    """Have what Pillow and pydicom warn or log about a file's content ignored; all other warnings stay.
+    """Have what Pillow, pydicom and highdicom warn or log about a file's content ignored; all other warnings stay.
 
     ``warnings.catch_warnings`` would not do: it swaps the filters of all threads, and files are read in threads.
     """
-    for library in ("PIL", "pydicom"):
+    for library in ("PIL", "pydicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with _LOCK:
         if any(rule not in warnings.filters for rule in _FILTERS):

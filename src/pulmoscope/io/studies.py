@@ -7,7 +7,7 @@ One whose files lie in several folders is kept together where these follow each 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -93,23 +93,44 @@ class _Look:
     """What a file is, by its content."""
 
     entry: Entry
-    kind: Literal["image", "series", "volume", "picture", "broken"]
+    kind: Literal["image", "series", "volume", "picture", "broken", "own"]
     study: str = ""
     headers: tuple[SliceHeader, ...] = ()
     film: Film | None = None
     device: str = ""
 
 
-def studies(entries: Iterable[Entry], wanted: Wanted = "auto") -> Iterator[Study]:
+def studies(
+    entries: Iterable[Entry], wanted: Wanted = "auto", own: Callable[[Sequence[Entry]], None] = lambda _: None
+) -> Iterator[Study]:
     """Put files together to studies, in the order in which they are found.
 
     A file of unknown kind, or that is an image of another kind, is a study of its own: reading it says what is
-    wrong. Beside the slices of a CT study it is counted instead: as broken, or as something else.
+    wrong. Beside the slices of a CT study it is counted instead: as broken, or as something else. The DICOM objects
+    that Pulmoscope wrote are left out where there is anything else.
+
+    Args:
+        own: called with these in the end.
     """
+    found: list[Entry] = []
+    nothing = True
+    for study in _studies(entries, wanted, found):
+        nothing = False
+        yield study
+    if nothing:
+        yield from (Study(entry.name, entry.slug, "image", (entry,)) for entry in found)
+    elif found:
+        own(found)
+
+
+def _studies(entries: Iterable[Entry], wanted: Wanted, own: list[Entry]) -> Iterator[Study]:
+    """The same, with our own objects put into ``own``."""
     taken = {"index.json"}
     pending: dict[str, _Pending] = {}
     for _, folder in groupby(entries, key=lambda entry: _parent(entry)):
-        seen = [_look(entry) for entry in folder]
+        looked = [_look(entry) for entry in folder]
+        own += [look.entry for look in looked if look.kind == "own"]
+        seen = [look for look in looked if look.kind != "own"]
         seen = _without_cut_off(seen)
         here = {look.study for look in seen if look.kind == "series"}
         for uid in [uid for uid in pending if uid not in here]:
@@ -157,10 +178,12 @@ def _look(entry: Entry) -> _Look:
             if kind != "DICOM":
                 return _Look(entry, "picture" if kind in PICTURES else "broken")
             from pulmoscope.io.ct import header as ct_header
-            from pulmoscope.io.dicom_rules import code
+            from pulmoscope.io.dicom_rules import code, is_own
 
             stream.seek(0)
             dataset, offset = ct_header.read_dataset(stream, entry.name)
+            if is_own(dataset):
+                return _Look(entry, "own")
             uid = str(dataset.get("StudyInstanceUID", ""))
             if ct_header.is_ct(dataset):
                 # Without a UID the files of one folder still belong together.

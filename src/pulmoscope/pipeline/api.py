@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,11 +25,15 @@ from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.evaluate import evaluate as evaluate_images
 from pulmoscope.pipeline.evaluate_slices import evaluate_slices
 from pulmoscope.pipeline.evaluate_studies import evaluate_studies
+from pulmoscope.pipeline.objects.write import clear_objects, make_objects, write_objects
 from pulmoscope.pipeline.truth.evaluate import MEASURE, evaluate_measure
 from pulmoscope.runtime.bundle import built_in_lung_finder
 from pulmoscope.runtime.model import Model
 from pulmoscope.runtime.model import find_lungs as run_lung_finder
 from pulmoscope.runtime.network import Network, Runtime, open_network
+
+if TYPE_CHECKING:  # pydicom takes a fifth of a second
+    from pulmoscope.report.dicom.earlier import EarlierReport
 
 
 def read_scans(paths: Sequence[str | Path]) -> Iterator[Scan | InputError]:
@@ -184,3 +188,26 @@ def evaluate(
 @cache
 def _lung_finder() -> Network:
     return open_network(built_in_lung_finder() / "lungs.onnx")
+
+
+def write_dicom(
+    diagnosis: Diagnosis, folder: str | Path, reports: Sequence[EarlierReport] = ()
+) -> tuple[str, ...]:
+    """Write a diagnosis as DICOM objects into ``folder/dicom``, in place of older ones: all of them or none.
+
+    Args:
+        diagnosis: of a scan that was read from DICOM files, which are read once more.
+        folder: is made where it is not there.
+        reports: earlier ones of ours, to succeed and to be compared with.
+
+    Returns:
+        Why there are no objects, or not all; empty where nothing is missing.
+
+    Raises:
+        ModuleNotFoundError: highdicom is not installed (extra ``results``).
+        ResourceError: the disk is full, or the folder can't be written.
+    """
+    objects = make_objects(diagnosis, reports)
+    clear_objects(Path(folder))
+    write_objects(objects, Path(folder))
+    return objects.missing

@@ -33,6 +33,7 @@ from pulmoscope.pipeline.names import Names, local_path
 from pulmoscope.pipeline.runs.completion import completed
 from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.pipeline.runs.study import Job, diagnosed, wants_page
+from pulmoscope.report.results_table import line, table
 from pulmoscope.runtime.model import Model
 
 AHEAD_VOXELS = 80 * 2**20
@@ -149,7 +150,8 @@ def diagnose_many(
 
     X-rays go through all stages in one thread each, so that only as many as there are threads are in memory; of CTs,
     which use all cores by themselves, there is one at a time. A run that was killed goes on when it is started again:
-    what is complete is kept. Outcomes come in the order of ``studies``; the index is written after the last was taken.
+    what is complete is kept. Outcomes come in the order of ``studies``; ``results.csv`` and the index are written
+    after the last was taken.
 
     Args:
         known: every path that one of the studies may have (see :func:`pulmoscope.io.studies.paths`).
@@ -165,9 +167,10 @@ def diagnose_many(
     kept = _Run(run, Names(run.out, run.naming, [place.name for place in run.places]), left)
     listed, local, radiographs = [], [], FilmStudies()
     workers = cores() + 1  # some of them wait for the disk
-    with ThreadPoolExecutor(workers) as threads:
+    with table(run.out / files.RESULTS) as add, ThreadPoolExecutor(workers) as threads:
         for turn, outcome in ahead(threads, partial(_one, kept), _in_turn(studies), 8 * workers):
             listed.append(outcome.entry())
+            add(line(listed[-1], outcome.plain))
             local.append((outcome.name, local_path(turn.study)))
             radiographs.add(turn.study.film, outcome)
             yield outcome
@@ -247,10 +250,12 @@ def _kept(job: _Run, turn: _Turn) -> Outcome | None:
     modality = Modality.XRAY if study.kind == "image" else Modality.CT
     name = job.named(turn, content_name(modality, [file.sha256 for file in study_files.files]))
     limits, folder = run.limits(study), run.out / name
-    plain = files.kept(folder, study_files, model.identity, limits, earlier, run.show_date, run.values)
+    shown = run.show_date, run.values, run.objects is not None
+    plain = files.kept(folder, study_files, model.identity, limits, earlier, *shown)
     if plain is None or (modality is Modality.XRAY and not scored_alike(plain, run.models.severity)):
         return None
-    report, prediction = run.out / name / files.REPORT, plain["prediction"]
-    if not report.exists() and wants_page(run.reports, prediction["label"], prediction["decision"]):
+    report, prediction = folder / files.REPORT, plain["prediction"]
+    wanted = wants_page(run.reports, prediction["label"], prediction["decision"])
+    if wanted and not files.has_page(folder, run.pdf):
         return None
     return Outcome(name, study.name, plain, report if report.exists() else None, kept=True)

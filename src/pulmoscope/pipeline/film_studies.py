@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulmoscope.core.files import write_text
+from pulmoscope.core.files import write_bytes, write_text
 from pulmoscope.core.types import Decision, Flag, FlagLevel, Prediction, Quality
 from pulmoscope.inference.decision import decide
 from pulmoscope.io.patient_age import CHILD
@@ -29,6 +29,7 @@ from pulmoscope.report.archive import read_diagnosis
 from pulmoscope.report.diagnosis import flags_of
 from pulmoscope.report.names import DECISIONS
 from pulmoscope.report.page import in_study
+from pulmoscope.report.pdf import to_pdf
 from pulmoscope.runtime.bundle import Thresholds
 
 if TYPE_CHECKING:
@@ -276,6 +277,8 @@ def _tell(report: Path, answer: StudyAnswer | None, number: int) -> None:
     after = in_study(before, "" if answer is None else sentence(answer, number))
     if after != before:
         write_text(report, after)
+        if (paper := report.with_name(files.PDF)).exists():
+            write_bytes(paper, to_pdf(after))
 
 
 def sentence(answer: StudyAnswer, number: int) -> str:

@@ -3,9 +3,11 @@
 ::
 
     OUT/index.json                  every input with its outcome; written last, so that its presence means «complete»
+    OUT/results.csv                 the same as a table, one line an input; written just before
     OUT/local-names.csv             which input has which name: paths, and so not for sharing
     OUT/<name>/diagnosis.json       written after its neighbours, so that its presence means the same of them
     OUT/<name>/report.html
+    OUT/<name>/report.pdf           the same on paper
     OUT/<name>/heat-<class>.png     of an X-ray: the heat map over the image, at most 2048 px a side
     OUT/<name>/heat-<class>.npz     the heat map alone as the network gives it, and where it lies in the image
     OUT/<name>/opacity.png          of an X-ray with a severity: the map of opacity over it, at most 1024 px a side
@@ -15,6 +17,7 @@
     OUT/<name>/lesions.nii.gz       of a CT: what of it is affected, 1 ground glass, 2 consolidation
     OUT/<name>/slice-<number>.png   an explained slice in the lung window, at its own size
     OUT/<name>/heat-<number>-<class>-stage<number>.png   a heat map over it
+    OUT/<name>/dicom/               objects for other systems (pipeline/objects/write.py); these name the patient
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +46,23 @@ from pulmoscope.pipeline.clinical.outcome import same_beside
 from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
+from pulmoscope.pipeline.objects.write import Objects, are_there, clear_objects, is_object, write_objects
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.masks import mask_files
 from pulmoscope.pipeline.pictures.xray import LUNGS, colour_scale, data_jpeg, edged, grey, shrunk
 from pulmoscope.report import ct_page, page
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, heat_names, to_json
 from pulmoscope.report.page import Pictures
+from pulmoscope.report.pdf import to_pdf
+from pulmoscope.report.results_table import MARK
 from pulmoscope.report.slice_table import to_csv
 from pulmoscope.report.xray_severity import map_files
 
 INDEX, DIAGNOSIS, REPORT, SLICES = "index.json", "diagnosis.json", "report.html", "slices.csv"
+PDF, RESULTS = "report.pdf", "results.csv"
 
 _WRITTEN = re.compile(
-    r"report\.html|slices\.csv|slice-\d+\.png|(heat-[A-Za-z0-9-]+|opacity)\.(png|np[yz])|(lungs|lesions)\.nii\.gz"
+    r"report\.(html|pdf)|slices\.csv|slice-\d+\.png|(heat-[A-Za-z0-9-]+|opacity)\.(png|np[yz])|(lungs|lesions)\.nii\.gz"
 )
 """What a run leaves beside ``diagnosis.json``."""
 
@@ -82,7 +89,8 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
         Name → path of what a killed run has left of these inputs.
 
     Raises:
-        OutputExistsError: a complete run is there, or a killed one of other inputs, and ``force`` is not given.
+        OutputExistsError: a complete run is there, or a killed one of other inputs, or someone else's ``results.csv``,
+            and ``force`` is not given.
         ResourceError: the folder can't be made or cleared.
     """
     index = out / INDEX
@@ -90,6 +98,8 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
     folders = _folders(index)
     if complete and not force and folders != []:
         raise OutputExistsError(index)
+    if not force and not _is_ours(out / RESULTS):
+        raise OutputExistsError(out / RESULTS)
     paths = {name: path for name, path in read_local_names(out).items() if is_plain(name)}
     results = (
         set(paths)
@@ -108,6 +118,7 @@ def claim(out: Path, known: Collection[str], force: bool) -> dict[str, str]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         index.unlink(missing_ok=True)
+        (out / RESULTS).unlink(missing_ok=True)
         if not left:
             (out / LOCAL_NAMES).unlink(missing_ok=True)
         for folder in (out, *(out / name for name in left)):
@@ -125,6 +136,7 @@ def kept(
     earlier: Sequence[str] = (),
     show_date: bool = False,
     values: Values | None = None,
+    dicom: bool = False,
 ) -> dict[str, Any] | None:
     """The ``diagnosis.json`` that a killed run has left for the same files, model and versions; None without one.
 
@@ -135,11 +147,14 @@ def kept(
         earlier: the checksums of the files of the earlier scan that it is compared with; empty: with none.
         show_date: whether a CT's page is to tell the date of the study.
         values: what the patient's values are to be linked from; None: from nothing.
+        dicom: whether there are to be objects for other systems.
     """
     try:
         plain = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
-        if not all(path.stat().st_size for path in folder.iterdir()):
+        if not all(path.stat().st_size for path in folder.iterdir() if path.is_file()):
             return None  # as a power cut leaves files that were not settled
+        if dicom is not ("dicom" in plain) or (dicom and not are_there(folder, plain["dicom"])):
+            return None
         same = (
             plain["schema_version"] == SCHEMA_VERSION
             and [file["sha256"] for file in plain["input"]["files"]]
@@ -163,6 +178,11 @@ def kept(
     return plain if same else None
 
 
+def has_page(folder: Path, pdf: bool) -> bool:
+    """Whether a result's page is there, and where ``pdf`` asks for it the same on paper."""
+    return (folder / REPORT).exists() and (not pdf or (folder / PDF).exists())
+
+
 def _page_tells_date(folder: Path) -> bool | None:
     """Whether the page that was left may tell the date of the study; None without a page."""
     page = folder / REPORT
@@ -175,15 +195,24 @@ def _earlier_sums(change: Mapping[str, Any] | None) -> list[str]:
 
 
 def save(
-    diagnosis: Diagnosis, folder: Path, report: bool = True, *, show_date: bool = False
+    diagnosis: Diagnosis,
+    folder: Path,
+    report: bool = True,
+    *,
+    show_date: bool = False,
+    pdf: bool = False,
+    objects: Callable[[Diagnosis, bytes], Objects] | None = None,
 ) -> dict[str, Any]:
     """Write a diagnosis into its folder, in place of an older one, and give back what ``diagnosis.json`` holds.
 
     Args:
         report: also write the page; the heat maps are written where the diagnosis has them.
         show_date: a CT's page tells the date of the study, which may identify a patient.
+        pdf: also write the page on paper, where there is one.
+        objects: makes those for other systems, of the diagnosis and its page on paper; None: there are to be none.
 
     Raises:
+        ModuleNotFoundError, ResourceError: as of :func:`pulmoscope.report.pdf.check_pdf`.
         ResourceError: the disk is full or the folder can't be written.
     """
     clear(folder)
@@ -194,11 +223,21 @@ def save(
         write_text(folder / SLICES, to_csv(diagnosis))
         for name, content in mask_files(diagnosis):
             write_bytes(folder / name, content)
-    if report and series:
-        write_text(folder / REPORT, ct_page.to_html(diagnosis, ct_pictures(diagnosis), show_date=show_date))
-    elif report:
-        write_text(folder / REPORT, page.to_html(diagnosis, pictures(diagnosis)))
+    html, paper = "", b""
+    if report:
+        html = (
+            ct_page.to_html(diagnosis, ct_pictures(diagnosis), show_date=show_date)
+            if series
+            else page.to_html(diagnosis, pictures(diagnosis))
+        )
+        write_text(folder / REPORT, html)
+    if report and pdf:
+        write_bytes(folder / PDF, paper := to_pdf(html))
     plain = to_json(diagnosis)
+    if objects is not None:
+        made = objects(diagnosis, paper)
+        write_objects(made, folder)
+        plain["dicom"] = made.plain()
     write_json(folder / DIAGNOSIS, plain)
     return plain
 
@@ -223,6 +262,7 @@ def clear(folder: Path) -> None:
     try:
         (folder / DIAGNOSIS).unlink(missing_ok=True)
         sweep(folder)
+        clear_objects(folder)
         for path in folder.glob("*"):
             if _WRITTEN.fullmatch(path.name):
                 path.unlink()
@@ -233,8 +273,8 @@ def clear(folder: Path) -> None:
 
 
 def is_written(file: str) -> bool:
-    """Whether a file's name is one of those that a run leaves in an input's folder."""
-    return file == DIAGNOSIS or _WRITTEN.fullmatch(file) is not None
+    """Whether a file's name is one of those that a run leaves in an input's folder, or below that (``dicom/…``)."""
+    return file == DIAGNOSIS or _WRITTEN.fullmatch(file) is not None or is_object(file)
 
 
 def pictures(diagnosis: Diagnosis) -> Pictures:
@@ -253,6 +293,17 @@ def pictures(diagnosis: Diagnosis) -> Pictures:
         opacity="" if opacity is None else data_jpeg(overlay(pixels, opacity, _STRENGTH)),
         change=xray_pair(diagnosis.change) if isinstance(diagnosis.change, XrayChange) else None,
     )
+
+
+def _is_ours(table: Path) -> bool:
+    """Whether a table of results is of a run, or there is none: the name is a common one."""
+    try:
+        with table.open("rb") as stream:
+            return stream.read(len(MARK)) == MARK
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def _folders(index: Path) -> list[str] | None:

@@ -46,13 +46,8 @@ class TorchNetwork:
         self._device = torch.device("cpu" if index is None else f"cuda:{index}")
         if index is not None:
             torch.backends.cudnn.allow_tf32 = False
-        try:
-            model = onnx.load(path)
-            widen_stored_weights(model.graph)
-            self._module = onnx2torch.convert(model).eval().to(self._device)
-        except Exception as error:  # protobuf's and onnx2torch's errors share no nearer base class
-            reason = str(error).strip().splitlines()[0]
-            raise BundleError(f"{path}: torch can't read this network ({reason})") from error
+        model, module = _read(path)
+        self._module = module.to(self._device)
         stored = {tensor.name for tensor in model.graph.initializer}
         self.inputs = tuple(port.name for port in model.graph.input if port.name not in stored)
         self._names = [output.name for output in model.graph.output]
@@ -65,3 +60,23 @@ class TorchNetwork:
             return {
                 name: tensor.float().cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)
             }
+
+
+def torch_module(path: Path) -> tuple[torch.nn.Module, list[str]]:
+    """An ONNX file as a torch module on the CPU, in inference mode, and the names of its outputs.
+
+    Raises:
+        BundleError: the file can't be read, or has an operator that onnx2torch does not know.
+    """
+    model, module = _read(path)
+    return module, [output.name for output in model.graph.output]
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, torch.nn.Module]:
+    try:
+        model = onnx.load(path)
+        widen_stored_weights(model.graph)
+        return model, onnx2torch.convert(model).eval()
+    except Exception as error:  # protobuf's and onnx2torch's errors share no nearer base class
+        reason = str(error).strip().splitlines()[0]
+        raise BundleError(f"{path}: torch can't read this network ({reason})") from error

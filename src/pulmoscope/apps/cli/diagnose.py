@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +15,7 @@ import typer
 from pulmoscope.apps.cli.clinical.options import ClinicalOptions, read_given
 from pulmoscope.apps.cli.options import Device, Force, On, Runtime, WithRuntime, grouped
 from pulmoscope.apps.cli.outcomes import Shown, counted, tell_run
+from pulmoscope.apps.cli.results.options import FEW, Report, ResultOptions, check_extras
 
 if TYPE_CHECKING:
     from pulmoscope.apps.ray.diagnose import Archive
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from pulmoscope.pipeline.change.earlier import Earlier
     from pulmoscope.pipeline.choice import Models
     from pulmoscope.pipeline.clinical.values import Values
+    from pulmoscope.pipeline.objects.write import ObjectMaker
     from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 
-FEW = 20
-"""Up to so many inputs each get a page and heat maps; of more, those that are positive or referred."""
 CT_FOLDER = (
     "looks like the slices of a CT saved as pictures; --modality ct reads them as one "
     "(--modality xray as radiographs)"
@@ -38,15 +38,6 @@ class Modality(StrEnum):
     AUTO = "auto"
     XRAY = "xray"
     CT = "ct"
-
-
-class Report(StrEnum):
-    """Whose page and heat maps are written."""
-
-    AUTO = "auto"
-    ALL = "all"
-    POSITIVE = "positive"
-    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -72,45 +63,6 @@ class ReadingOptions:
         Path | None,
         typer.Option(help="An earlier CT, or X-ray, of the same patient: what has changed since is shown."),
     ] = None
-
-
-@dataclass(frozen=True)
-class ResultOptions:
-    """Which results have pages, what results are called, and whether a strange place refers."""
-
-    report: Annotated[
-        Report,
-        typer.Option(
-            help="Whose report.html and heat maps are written: all; positive (or referred); none; "
-            f"auto: all for up to {FEW} inputs, positive for more."
-        ),
-    ] = Report.AUTO
-    name: Annotated[
-        str,
-        typer.Option(
-            help="What the only input is called in its results; default: by its content, as paths may name patients."
-        ),
-    ] = ""
-    keep_names: Annotated[
-        bool,
-        typer.Option(
-            "--keep-names", help="Name results after the files: only where no file names a patient."
-        ),
-    ] = False
-    show_date: Annotated[
-        bool,
-        typer.Option(
-            "--show-date",
-            help="Tell a CT's date on its page: only where the page stays where patients are known.",
-        ),
-    ] = False
-    strict_drift: Annotated[
-        bool,
-        typer.Option(
-            "--strict-drift",
-            help="Refer all X-rays of a place (device or folder) that is unlike every hospital the model knows.",
-        ),
-    ] = False
 
 
 @grouped
@@ -146,9 +98,7 @@ def command(
     Exit code 0: all diagnosed; 3: some refused, the others done; 4: all refused; 2: wrong usage. A run that was
     interrupted goes on when the same command is given again.
     """
-    from pulmoscope.runtime.process import collect_less_often
-
-    collect_less_often()
+    _begin(results)
     from pulmoscope.io import studies
     from pulmoscope.io.studies import paths
     from pulmoscope.pipeline.choice import Models
@@ -158,7 +108,7 @@ def command(
     _prepare(listed, models)
 
     looked = _looked_ahead(listed) if on else listed
-    hinted = _hinted(studies(looked, reading.modality.value), silent=quiet)
+    hinted = _hinted(studies(looked, reading.modality.value, _own(quiet)), silent=quiet)
     first = list(islice(hinted, FEW + 1))  # of a long list the others are found while these are diagnosed
     alone, few = len(first) == 1, len(first) <= FEW
     values = read_given(clinical, paths(listed), only=alone, quiet=quiet)
@@ -175,6 +125,14 @@ def command(
     raise typer.Exit(tally.exit_code())
 
 
+def _begin(results: ResultOptions) -> None:
+    """Set how the process uses memory, and say before any work what the results need that is not installed."""
+    from pulmoscope.runtime.process import collect_less_often
+
+    collect_less_often()
+    check_extras(results)
+
+
 def _run(
     models: Models,
     out: Path,
@@ -189,18 +147,18 @@ def _run(
     from pulmoscope.pipeline.names import Naming
     from pulmoscope.pipeline.runs.run import Run
 
-    naming = Naming(results.name, results.keep_names)
-    survey, reports = Survey(listed, reading.modality.value, strict=results.strict_drift), results.report
     return Run(
         models,
         out,
-        _reports(reports, few),
+        _reports(results.report, few),
         reading.series,
-        naming,
+        Naming(results.name, results.keep_names),
         _earlier(reading),
-        survey,
+        Survey(listed, reading.modality.value, strict=results.strict_drift),
         results.show_date,
         values,
+        _object_maker(listed, out) if results.dicom else None,
+        results.pdf,
     )
 
 
@@ -262,6 +220,25 @@ def _looked_ahead(listed: Sequence[Entry]) -> Sequence[Entry]:
     from pulmoscope.apps.ray.stores import LookedAhead
 
     return LookedAhead(listed)
+
+
+def _object_maker(listed: Sequence[Entry], out: Path) -> ObjectMaker:
+    """Makes DICOM objects, knowing the reports of ours among the inputs and in the folder of the results."""
+    from pulmoscope.pipeline.objects.read import reports_among
+    from pulmoscope.pipeline.objects.write import ObjectMaker
+
+    return ObjectMaker(reports_among(listed, out))
+
+
+def _own(quiet: bool) -> Callable[[Sequence[Entry]], None]:
+    """Tells in one line which of the inputs are objects of ours, where lines are wanted."""
+
+    def tell(objects: Sequence[Entry]) -> None:
+        others = f" and {len(objects) - 1} more" if len(objects) > 1 else ""
+        finding = "left out, as DICOM objects that Pulmoscope wrote are no images"
+        typer.echo(f"pulmoscope: {objects[0].name}{others}: {finding}", err=True)
+
+    return (lambda _: None) if quiet else tell
 
 
 def _prepare(listed: Sequence[Entry], models: Models) -> None:

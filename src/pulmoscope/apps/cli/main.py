@@ -27,6 +27,7 @@ from pulmoscope.apps.cli import (
 from pulmoscope.apps.cli.clinical import outcome, values
 from pulmoscope.apps.cli.models import commands as models
 from pulmoscope.apps.cli.models import export
+from pulmoscope.apps.cli.results import check
 from pulmoscope.core.errors import PulmoscopeError
 
 INTERRUPTED = 130
@@ -51,6 +52,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("diagnose")(diagnose.command)
+app.command("check")(check.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
@@ -139,7 +141,7 @@ def _extra_with(module: str) -> str | None:
     """The first of this package's extras that brings a module; None where none does."""
     from importlib.metadata import requires
 
-    name = re.escape(module.partition(".")[0])
-    wanted = re.compile(rf"{name}(?![\w.-]).*extra == ['\"](\w+)['\"]")
+    names = "|".join(re.escape(name) for name in (module, module.partition(".")[0]))
+    wanted = re.compile(rf"(?:{names})(?![\w.-]).*extra == ['\"](\w+)['\"]")
     matches = (wanted.match(line) for line in requires("pulmoscope") or [])
     return next((match.group(1) for match in matches if match), None)

@@ -28,6 +28,7 @@ def counted(outcomes: Iterable[Outcome], *, silent: bool, alone: bool) -> Tally:
             typer.echo(f"pulmoscope: refused: {outcome.path}: {outcome.error.reason}", err=True)
         elif not silent:
             _tell(outcome, alone=alone)
+            _tell_objects(outcome)
     return tally
 
 
@@ -76,6 +77,14 @@ def _tell(outcome: Outcome, alone: bool) -> None:
         return
     where = f"  {outcome.report}" if outcome.report else ""
     typer.echo(f"{outcome.path}  {brief(outcome.plain)}{where}")
+
+
+def _tell_objects(outcome: Outcome) -> None:
+    """Say on stderr which DICOM objects could not be written, and what of the sources was mended for them."""
+    from pulmoscope.pipeline.objects.write import remarks
+
+    for remark in remarks(outcome.plain or {}):
+        typer.echo(f"pulmoscope: {outcome.path}: {remark}", err=True)
 
 
 def tell_run(run: Run, tally: Tally, archive: Archive | None, *, few: bool, alone: bool) -> None:

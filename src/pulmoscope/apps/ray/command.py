@@ -56,6 +56,8 @@ def on_cluster(
         run.naming,
         run.show_date,
         run.values,
+        run.objects,
+        run.pdf,
     )
     with connect(on) as ray:
         yield Archive(ray, run, settings, _identity(run, settings))
@@ -70,6 +72,7 @@ def _identity(run: Run, settings: Settings) -> str:
         [model and dict(model.identity) for model in models],
         scorer and dict(scorer.model.identity),
         [settings.runtime, settings.device, run.reports, run.series, run.show_date, asdict(run.naming)],
+        [run.objects is not None, run.pdf],
     ]
     if values is not None:
         outcome = "" if values.outcome is None else values.outcome.sha256

@@ -29,11 +29,13 @@ from pulmoscope.apps.ray.worker import (
 from pulmoscope.core.errors import UnreadableError
 from pulmoscope.core.types import Modality
 from pulmoscope.io import Study
+from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.drift.survey import Part, Place
 from pulmoscope.pipeline.film_studies import FilmStudies
 from pulmoscope.pipeline.names import local_path
 from pulmoscope.pipeline.runs.completion import completed
 from pulmoscope.pipeline.runs.run import Outcome, Run
+from pulmoscope.report.results_table import line, table
 
 XRAY_BYTES, CT_BYTES, VOXEL_BYTES = 768 * 2**20, 1024 * 2**20, 12
 """What a process needs, with its model: of a radiograph; of a CT, and for each voxel besides (docs/scale.md)."""
@@ -46,6 +48,7 @@ class _Told:
     """What the completion needs of a study that is done: small, as all of them are held."""
 
     entry: dict[str, Any]
+    row: str
     outcome: Outcome
     planned: Planned
 
@@ -125,7 +128,9 @@ class Archive:
             clashing += [self._told[first].planned, planned]
         # A CT's headers are many; whoever needs them again reads them again.
         held = replace(planned, study=replace(planned.study, headers=()))
-        self._told[planned.number] = _Told(outcome.entry(), replace(outcome, plain=None), held)
+        entry = outcome.entry()
+        row = line(entry, outcome.plain)
+        self._told[planned.number] = _Told(entry, row, replace(outcome, plain=None), held)
         if outcome.plain is not None:
             self._run.models.of(Modality(outcome.plain["input"]["modality"]), planned.study.name)
         return outcome
@@ -154,6 +159,9 @@ class Archive:
         self._results.stale({one.outcome.name for one in told if one.outcome.error is None})
         with self._results.completing(radiographs.several()) as folder:
             out = replace(self._run, out=folder)
+            with table(folder / files.RESULTS) as add:
+                for one in told:
+                    add(one.row)
             local = ((one.outcome.name, local_path(one.planned.study)) for one in told)
             completed(out, [one.entry for one in told], local, radiographs)
 

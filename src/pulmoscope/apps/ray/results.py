@@ -145,8 +145,9 @@ class StoreResults:
         Raises:
             ResourceError: the store can't be reached, or written.
         """
-        made = sorted(path.name for path in (folder / name).glob("*"))
-        before = [path for path in self.store.found(name) if Path(path).name not in made]
+        paths = (path for path in (folder / name).rglob("*") if path.is_file())
+        made = sorted(path.relative_to(folder / name).as_posix() for path in paths)
+        before = [path for path in self.store.found(name) if path.removeprefix(f"{name}/") not in made]
         self.store.remove(sorted(before))
         for file in sorted(made, key=lambda file: (file == files.DIAGNOSIS, file)):
             self.store.write(f"{name}/{file}", (folder / name / file).read_bytes())
@@ -185,7 +186,9 @@ class StoreResults:
         """
         with TemporaryDirectory(prefix="pulmoscope-") as scratch:
             folder, before = Path(scratch), {}
-            for name in [f"{page}/{file}" for page in pages for file in (files.DIAGNOSIS, files.REPORT)]:
+            for name in [
+                f"{page}/{file}" for page in pages for file in (files.DIAGNOSIS, files.REPORT, files.PDF)
+            ]:
                 with suppress(FileNotFoundError):  # not every result has a page
                     before[name] = self.store.read(name)
                     write_bytes(folder / name, before[name])
@@ -193,7 +196,7 @@ class StoreResults:
             for name, content in before.items():
                 if (after := (folder / name).read_bytes()) != content:
                     self.store.write(name, after)
-            for name in (LOCAL_NAMES, files.INDEX):
+            for name in (LOCAL_NAMES, files.RESULTS, files.INDEX):
                 self.store.write(name, (folder / name).read_bytes())
         self.store.remove(list(self.store.found(ENTRIES)))
 
@@ -223,9 +226,5 @@ def results_at(out: str) -> Results:
 
 def _is_ours(name: str) -> bool:
     """Whether an object below the results' address is one that a run has written."""
-    folder, _, file = name.rpartition("/")
-    return (
-        name in (files.INDEX, LOCAL_NAMES)
-        or name.startswith(f"{ENTRIES}/")
-        or ("/" not in folder and folder != "" and files.is_written(file))
-    )
+    folder, _, file = name.partition("/")
+    return name in (files.INDEX, files.RESULTS, LOCAL_NAMES) or folder == ENTRIES or files.is_written(file)

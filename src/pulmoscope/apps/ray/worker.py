@@ -26,6 +26,7 @@ from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import Part, Place, place_of
 from pulmoscope.pipeline.names import BY_CONTENT, Naming
+from pulmoscope.pipeline.objects.write import ObjectMaker
 from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 from pulmoscope.pipeline.runs.study import Job, diagnosed
 from pulmoscope.runtime.network import Runtime
@@ -55,6 +56,8 @@ class Settings:
     naming: Naming = BY_CONTENT
     show_date: bool = False
     values: Values | None = None
+    objects: ObjectMaker | None = None
+    pdf: bool = False
     version: str = VERSION
 
     def models(self) -> Models:
@@ -236,5 +239,7 @@ def _opened(shared: Shared) -> tuple[Settings, Run]:
         settings.naming,
         show_date=settings.show_date,
         values=settings.values,
+        objects=settings.objects,
+        pdf=settings.pdf,
     )
     return settings, run

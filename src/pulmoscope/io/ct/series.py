@@ -75,7 +75,7 @@ def series_sources(name: str, headers: Sequence[SliceHeader], remarks: Sequence[
     stacked = stack(name, headers)
     read = {header.entry.name: header.entry for header in stacked.headers}
     sums = {file: sha256_of(entry.read_bytes()) for file, entry in read.items()}
-    files = [header.entry.file(sums[header.entry.name]) for header in stacked.headers]
+    files = [header.entry.file(sums[header.entry.name], header.frame) for header in stacked.headers]
     _, _, reverse = orient(np.empty((len(files), 1, 1), dtype=np.float32), geometry(stacked))
     return Sources(tuple(reversed(files)) if reverse else tuple(files), (*remarks, *stacked.flags))
 
@@ -151,7 +151,10 @@ def _scan(
 ) -> Scan:
     """Put together what was read, turned as all scans are."""
     pixels, turned, reverse = orient(volume, geometry(stacked))
-    files = [header.entry.file(checksum) for header, checksum in zip(stacked.headers, sums, strict=True)]
+    files = [
+        header.entry.file(checksum, header.frame)
+        for header, checksum in zip(stacked.headers, sums, strict=True)
+    ]
     z_mm = [header.position_mm[2] for header in stacked.headers if header.position_mm]
     if reverse:
         files.reverse()

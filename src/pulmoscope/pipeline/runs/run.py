@@ -17,6 +17,7 @@ from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import Place, Survey
 from pulmoscope.pipeline.film_studies import StudyAnswer
 from pulmoscope.pipeline.names import BY_CONTENT, Naming, without_path
+from pulmoscope.pipeline.objects.write import ObjectMaker
 from pulmoscope.report.diagnosis import diagnosed_entry, refused_entry
 
 Reports = Literal["all", "positive", "none"]
@@ -72,6 +73,8 @@ class Run:
         survey: looks at the places that the inputs are of, before they are diagnosed; None: nobody asks.
         show_date: pages of CTs tell the date of the study, which may identify a patient.
         values: the patients' values that are linked to the inputs.
+        objects: makes objects for other systems; None: there are to be none.
+        pdf: pages are written as PDF, too.
         answers: of each study of several radiographs one, once the run is complete.
     """
 
@@ -84,6 +87,8 @@ class Run:
     survey: Survey | None = None
     show_date: bool = False
     values: Values | None = None
+    objects: ObjectMaker | None = None
+    pdf: bool = False
     answers: list[StudyAnswer] = field(default_factory=list)
 
     @property

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How networks are stored."""
+    """How networks are stored, or the system that they are for."""
 
     ONNX = "onnx"
     OPENVINO = "openvino"
+    MONAI = "monai"
+    GRAND_CHALLENGE = "grand-challenge"
 
 
 class Precision(StrEnum):
@@ -36,7 +38,14 @@ class Precision(StrEnum):
 
 def command(
     model: Name,
-    to: Annotated[Format, typer.Option("--to", help="onnx: for all runtimes; openvino: for OpenVINO alone.")],
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--to",
+            help="onnx: for all runtimes; openvino: for OpenVINO alone; monai: a MONAI Bundle; "
+            "grand-challenge: an algorithm's folder for CT.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the new bundle.")],
     precision: Annotated[
         Precision, typer.Option(help="How it computes; see docs/export.md.")
@@ -57,13 +66,16 @@ def command(
     from pulmoscope.runtime.model import Model
     from pulmoscope.training.precision.export import export_bundle
 
+    if to in (Format.MONAI, Format.GRAND_CHALLENGE):
+        _interchange(model, to, out, precision, data, force=force)
+        return
     opened = Model.load(model)
     table = in_words_of(opened, DataOptions(data, layout, labels)) if data else None
     with progress_bar("Exporting") as progress:
         made = export_bundle(
             opened,
             out,
-            format=to.value,
+            format="openvino" if to is Format.OPENVINO else "onnx",
             precision=precision.value,
             table=table,
             force=force,
@@ -72,6 +84,39 @@ def command(
     for line in _lines(made):
         typer.echo(line)
     typer.echo(f"Model: {out} ({made.name} {made.version}; {precision_line(made)})")
+
+
+def _interchange(
+    model: str, to: Format, out: Path, precision: Precision, data: list[Path] | None, *, force: bool
+) -> None:
+    """Write a model for another system, at the precision that it has.
+
+    Raises:
+        BundleError: a precision or data were given, or the other system can't take this model.
+    """
+    from pulmoscope.core.errors import BundleError
+    from pulmoscope.runtime.bundle import load
+    from pulmoscope.runtime.model import Model
+
+    if precision is not Precision.FP32 or data:
+        raise BundleError(f"--to {to.value} writes the model as it is: --precision and --data are not for it")
+    if to is Format.MONAI:
+        from pulmoscope.training.interchange.monai import export_monai
+
+        scripted = export_monai(Model.load(model), out, force=force)
+        typer.echo(
+            f"MONAI Bundle: {out}"
+            + (
+                ""
+                if scripted
+                else " (no TorchScript: that needs the extra torch, pip install 'pulmoscope[torch]')"
+            )
+        )
+        return
+    from pulmoscope.training.interchange.grand_challenge import export_grand_challenge
+
+    export_grand_challenge(load(model), out, force=force)
+    typer.echo(f"Algorithm: {out}; README.md there says how to build its container")
 
 
 def _lines(made: Bundle) -> list[str]:

@@ -1,0 +1,1 @@
+"""What results are like, and what one of our objects says."""

@@ -1,0 +1,1 @@
+"""Models for other systems: a MONAI Bundle, an algorithm of grand-challenge.org."""
