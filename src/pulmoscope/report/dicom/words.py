@@ -20,6 +20,9 @@ _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _MAP = "1.2.840.10008.5.1.4.1.1.30"
 _CAPTURES = ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.4")
 _PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+_MADE = (_SEGMENTATION, _MAP, *_CAPTURES, _PDF)
+"""What is made with a report."""
+_EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 _CONTENT = "ContentSequence"
 _INDENT = "  "
 _OF_CONTEXT = ("HAS OBS CONTEXT", "HAS ACQ CONTEXT")
@@ -64,14 +67,20 @@ def _head(dataset: Dataset, kind: str) -> list[str]:
     ]
 
 
-def _references(dataset: Any) -> set[str]:
-    """The SOP Instance UIDs that it refers to, anywhere in it, but for documents before it."""
+def _references(dataset: Any, evidence: bool = False) -> set[str]:
+    """The SOP Instance UIDs of the images that it is about: neither documents before it nor objects made with it.
+
+    Evidence names both images and the objects made with a report; a capture among it is an image where the report's
+    content names it, too.
+    """
     found: set[str] = set()
     for element in dataset:
         if element.VR == "SQ" and element.keyword != "PredecessorDocumentsSequence":
             for item in element.value:
-                found |= _references(item)
-        elif element.keyword == "ReferencedSOPInstanceUID":
+                found |= _references(item, evidence or element.keyword == _EVIDENCE)
+        elif element.keyword == "ReferencedSOPInstanceUID" and not (
+            evidence and str(dataset.ReferencedSOPClassUID) in _MADE
+        ):
             found.add(str(element.value))
     return found
 
