@@ -18,7 +18,7 @@ from chests import chest
 from ct_series import CORNER_MM, PIXEL_MM, STEP_MM, drawn_hu, file_bytes, slice_datasets, write_slices
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import Scan
-from pulmoscope.datasets.manifest import read_manifest
+from pulmoscope.datasets.manifest import read
 from pulmoscope.io import read_scan
 from pulmoscope.io.ct.masks import read_mask
 from pulmoscope.io.ct.segmentation import Shown
@@ -204,7 +204,7 @@ def test_figures_are_those_of_the_same_masks_as_nifti(tmp_path: Path) -> None:
     for number, masks in enumerate(("lungs.nii.gz,ill.nii.gz", "seg.dcm,seg.dcm")):
         table = tmp_path / "manifest.csv"
         table.write_text(f"file,label,split,patient,source,lung_mask,lesion_mask\nct,,,p,s,{masks}\n")
-        evaluate_measure(read_manifest(tmp_path), tmp_path / f"out{number}", bootstrap=20)
+        evaluate_measure(read(tmp_path), tmp_path / f"out{number}", bootstrap=20)
         found.append(json.loads((tmp_path / f"out{number}" / "measure.json").read_text()))
     assert found[0]["studies"] == found[1]["studies"]
     assert found[0]["percent_affected"] == found[1]["percent_affected"]

@@ -58,7 +58,7 @@ def read_mask(path: Path, scan: Scan, shown: Shown) -> BoolArray:
 
 
 def mask_file(path: Path) -> tuple[Path, str]:
-    """The file that a table names, and the segments of it, numbers or labels: ``seg.dcm#2,3`` → ``seg.dcm``, ``2,3``."""
+    """The file that a table names, and its segments (numbers, labels): ``seg.dcm#2,3`` → ``seg.dcm``, ``2,3``."""
     name, _, chosen = path.name.partition("#")
     return (path.with_name(name), chosen) if name and chosen and not path.exists() else (path, "")
 

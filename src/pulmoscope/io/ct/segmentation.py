@@ -1,4 +1,4 @@
-"""DICOM Segmentations as masks of a CT: which segments are meant, and on which slice a frame lies (PS3.3 A.51, C.8.20)."""
+"""DICOM Segmentations as masks of a CT: which segments, and on which slices they lie (PS3.3 A.51, C.8.20)."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class _Slices:
             raise UnsuitableError(self.name, "mask-elsewhere", finding, f"at most {most:.3g} mm")
         if (off := float(np.abs(along).max())) > most:
             finding = f"frame {frame + 1} lies on no slice of the scan, the nearest is {off:.3g} mm away"
-            raise UnsuitableError(self.name, "mask-slices", finding, f"at most {most:.3g} mm")
+        """The slice that a frame names as its only source, by SOP Instance UID; None: it names none of the scan."""
         return index, turned[0] > 0
 
     def _steps(self) -> tuple[Point, Point, Point]:
