@@ -15,6 +15,7 @@ from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.types import Scan
 from pulmoscope.io import read_scan
 from pulmoscope.io.ct.masks import read_mask
+from pulmoscope.io.ct.segmentation import Shown
 from refusals import figures, refused
 
 HU = drawn_hu()
@@ -50,7 +51,7 @@ def nifti(
 
 def test_a_volume_in_the_scan_s_voxels(scan: Scan, tmp_path: Path) -> None:
     file = nifti(tmp_path / "mask.nii.gz", np.where(LUNGS, 2, 0).astype(np.uint8))
-    np.testing.assert_array_equal(read_mask(file, scan), LUNGS)
+    np.testing.assert_array_equal(read_mask(file, scan, Shown.LUNGS), LUNGS)
 
 
 def test_a_volume_that_is_stored_the_other_way_round(scan: Scan, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_volume_that_is_stored_the_other_way_round(scan: Scan, tmp_path: Path)
     turned = SimpleITK.DICOMOrient(image, "RAI")
     assert not np.array_equal(SimpleITK.GetArrayFromImage(turned) > 0, LUNGS)
     SimpleITK.WriteImage(turned, str(tmp_path / "mask.nii.gz"))
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", scan), LUNGS)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", scan, Shown.LUNGS), LUNGS)
 
 
 def test_a_mask_packs_better_than_any_image(scan: Scan, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_mask_packs_better_than_any_image(scan: Scan, tmp_path: Path) -> None:
     wide[4, 20, 20] = 1
     file = nifti(tmp_path / "mask.nii.gz", wide)
     assert wide.nbytes > 200 * file.stat().st_size
-    assert read_mask(file, scan).sum() == 1
+    assert read_mask(file, scan, Shown.LUNGS).sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_what_is_no_mask_of_the_scan_is_refused(
     values: np.ndarray, code: str, scan: Scan, tmp_path: Path
 ) -> None:
     with refused(UnsuitableError, code):
-        read_mask(nifti(tmp_path / "mask.nii.gz", values), scan)
+        read_mask(nifti(tmp_path / "mask.nii.gz", values), scan, Shown.LUNGS)
 
 
 @pytest.mark.parametrize(
@@ -108,22 +109,22 @@ def test_a_mask_that_lies_elsewhere_is_refused_and_says_how_far(
 ) -> None:
     file = nifti(tmp_path / "mask.nii", LUNGS.astype(np.uint8), origin_mm=origin_mm, spacing_mm=spacing_mm)
     with refused(UnsuitableError, "mask-elsewhere") as caught:
-        read_mask(file, scan)
+        read_mask(file, scan, Shown.LUNGS)
     assert figures(caught.value.finding) == pytest.approx([off_mm], abs=0.01)
 
 
 def test_rounded_places_are_the_scan_s(scan: Scan, tmp_path: Path) -> None:
     near = (CORNER_MM[0] + 0.2, CORNER_MM[1], CORNER_MM[2] - 0.2)
     file = nifti(tmp_path / "mask.nii", LUNGS.astype(np.uint8), origin_mm=near)
-    np.testing.assert_array_equal(read_mask(file, scan), LUNGS)
+    np.testing.assert_array_equal(read_mask(file, scan, Shown.LUNGS), LUNGS)
 
 
 def test_a_mask_that_is_not_there_or_damaged_is_refused(scan: Scan, tmp_path: Path) -> None:
     with refused(UnreadableError, "not-found"):
-        read_mask(tmp_path / "none.nii.gz", scan)
+        read_mask(tmp_path / "none.nii.gz", scan, Shown.LUNGS)
     (tmp_path / "mask.nii.gz").write_bytes(b"no volume")
     with refused(UnreadableError, "not-an-image"):
-        read_mask(tmp_path / "mask.nii.gz", scan)
+        read_mask(tmp_path / "mask.nii.gz", scan, Shown.LUNGS)
 
 
 def pictures(root: Path, folder: Path, masks: np.ndarray) -> Path:
@@ -135,7 +136,9 @@ def pictures(root: Path, folder: Path, masks: np.ndarray) -> Path:
 
 
 def test_a_picture_for_every_slice(scan: Scan, folder: Path, tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read_mask(pictures(tmp_path / "masks", folder, LUNGS), scan), LUNGS)
+    np.testing.assert_array_equal(
+        read_mask(pictures(tmp_path / "masks", folder, LUNGS), scan, Shown.LUNGS), LUNGS
+    )
 
 
 def test_names_with_points_that_are_no_suffix(tmp_path: Path) -> None:
@@ -145,14 +148,14 @@ def test_names_with_points_that_are_no_suffix(tmp_path: Path) -> None:
     masks.mkdir()
     for file, mask in zip(from_feet_to_head(tmp_path / "series"), LUNGS, strict=True):
         cv2.imwrite(str(masks / f"{file.name}.png"), mask.astype(np.uint8))
-    np.testing.assert_array_equal(read_mask(masks, read_scan(tmp_path / "series", "ct")), LUNGS)
+    np.testing.assert_array_equal(read_mask(masks, read_scan(tmp_path / "series", "ct"), Shown.LUNGS), LUNGS)
 
 
 def test_a_slice_without_its_picture_is_refused(scan: Scan, folder: Path, tmp_path: Path) -> None:
     masks = pictures(tmp_path / "masks", folder, LUNGS)
     next(masks.iterdir()).rename(masks / "another.png")
     with refused(UnsuitableError, "mask-slices") as caught:
-        read_mask(masks, scan)
+        read_mask(masks, scan, Shown.LUNGS)
     assert figures(caught.value.finding) == (1, len(HU))
 
 
@@ -162,14 +165,14 @@ def test_pictures_of_slices_in_a_zip_are_refused(folder: Path, tmp_path: Path) -
         for file in sorted(folder.iterdir()):
             packed.write(file, file.name)
     with refused(UnsuitableError, "mask-turned"):
-        read_mask(masks, read_scan(tmp_path / "series.zip", "ct"))
+        read_mask(masks, read_scan(tmp_path / "series.zip", "ct"), Shown.LUNGS)
 
 
 def test_pictures_of_a_volume_are_refused(tmp_path: Path) -> None:
     scan = read_scan(nifti(tmp_path / "scan.nii.gz", HU), "ct")
     (tmp_path / "masks").mkdir()
     with refused(UnsuitableError, "mask-slices"):
-        read_mask(tmp_path / "masks", scan)
+        read_mask(tmp_path / "masks", scan, Shown.LUNGS)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_a_picture_that_is_no_mask_is_refused(
     masks = pictures(tmp_path / "masks", folder, LUNGS)
     cv2.imwrite(str(next(masks.iterdir())), picture)
     with refused(UnsuitableError, code):
-        read_mask(masks, scan)
+        read_mask(masks, scan, Shown.LUNGS)
 
 
 def test_pictures_of_slices_that_are_turned_are_refused(tmp_path: Path) -> None:
@@ -195,4 +198,4 @@ def test_pictures_of_slices_that_are_turned_are_refused(tmp_path: Path) -> None:
     write_series(tmp_path / "prone", np.stack(rows), ImageOrientationPatient=[-1, 0, 0, 0, -1, 0])
     scan = read_scan(tmp_path / "prone", "ct")
     with refused(UnsuitableError, "mask-turned"):
-        read_mask(pictures(tmp_path / "masks", tmp_path / "prone", LUNGS), scan)
+        read_mask(pictures(tmp_path / "masks", tmp_path / "prone", LUNGS), scan, Shown.LUNGS)

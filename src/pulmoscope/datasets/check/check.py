@@ -26,6 +26,7 @@ from pulmoscope.datasets.check.verdicts import verdicts_of
 from pulmoscope.datasets.fingerprint import BITS, connected, near_duplicates
 from pulmoscope.datasets.studies import is_study, size_of, study_checksum
 from pulmoscope.datasets.table import SPLITS, Sample, SampleTable
+from pulmoscope.io.ct.masks import mask_file
 
 Measure = Callable[[SampleTable, Progress | None], list[Measured | InputError]]
 """Measures every image of a table, in its order."""
@@ -104,7 +105,11 @@ def _problems(
     table: SampleTable, results: Iterable[Measured | InputError], missing: Iterable[Sample]
 ) -> tuple[str, ...]:
     """A line for every image that can't be read, study that is not there, and mask that is not there."""
-    masks = [sample.mask for sample in table if sample.mask and not (table.root / sample.mask).is_file()]
+    masks = [
+        sample.mask
+        for sample in table
+        if sample.mask and not mask_file(table.root / sample.mask)[0].is_file()
+    ]
     return (
         *(str(result) for result in results if isinstance(result, InputError)),
         *(

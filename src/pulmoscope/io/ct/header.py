@@ -170,7 +170,7 @@ def slice_headers(dataset: Dataset, offset: int, entry: Entry) -> list[SliceHead
     """One header per frame. What is missing or makes no sense is None: it is a rule's business, not the reader's."""
     storage = _storage(dataset, offset)
     frames = storage.frames if storage else 1
-    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     per_frame = values(dataset, "PerFrameFunctionalGroupsSequence")
     headers = []
     for frame in range(frames):
@@ -187,11 +187,11 @@ def _header(
     dataset: Dataset, groups: Sequence[Dataset], storage: Storage | None, entry: Entry, frame: int
 ) -> SliceHeader:
     """The header of one frame; ``groups``: where its own elements are looked for, in this order."""
-    position = _floats(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
-    spacing = _floats(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
-    slope = _floats(groups, "PixelValueTransformationSequence", "RescaleSlope", 1)
-    intercept = _floats(groups, "PixelValueTransformationSequence", "RescaleIntercept", 1)
-    thickness = _floats(groups, "PixelMeasuresSequence", "SliceThickness", 1)
+    position = floats(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
+    spacing = floats(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+    slope = floats(groups, "PixelValueTransformationSequence", "RescaleSlope", 1)
+    intercept = floats(groups, "PixelValueTransformationSequence", "RescaleIntercept", 1)
+    thickness = floats(groups, "PixelMeasuresSequence", "SliceThickness", 1)
     kernel_name = _kernel_name(dataset, groups)
     words = [
         *_words(dataset, "ImageType"),
@@ -199,7 +199,7 @@ def _header(
         *(
             word
             for group in groups
-            if (frame_type := _first(group, "CTImageFrameTypeSequence")) is not None
+            if (frame_type := first_item(group, "CTImageFrameTypeSequence")) is not None
             for keyword in ("FrameType", "VolumeBasedCalculationTechnique")
             for word in _words(frame_type, keyword)
         ),
@@ -214,7 +214,7 @@ def _header(
         acquisition=_whole(dataset, "AcquisitionNumber"),
         instance=_whole(dataset, "InstanceNumber") + frame,
         position_mm=_position(position),
-        orientation=_orientation(_floats(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)),
+        orientation=_orientation(floats(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)),
         spacing_mm=(spacing[0], spacing[1]) if spacing and all(0 < step < 10 for step in spacing) else None,
         slope=slope[0] if slope and 0 < abs(slope[0]) <= LARGEST_SLOPE else None,
         intercept=intercept[0] if intercept and abs(intercept[0]) <= LARGEST_INTERCEPT else None,
@@ -279,7 +279,7 @@ def _part(dataset: Dataset) -> str:
 
 def _kernel_name(dataset: Dataset, groups: Sequence[Dataset]) -> str:
     """What the file calls the reconstruction kernel."""
-    inner = (_first(group, "CTReconstructionSequence") for group in groups)
+    inner = (first_item(group, "CTReconstructionSequence") for group in groups)
     return next(
         (kernel for part in (dataset, *inner) if part and (kernel := code(part, "ConvolutionKernel"))), ""
     )
@@ -292,10 +292,10 @@ def _kernel(name: str) -> str:
     return "soft" if _SOFT.search(name) else ""
 
 
-def _floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) -> tuple[float, ...] | None:
+def floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) -> tuple[float, ...] | None:
     """An element's finite numbers, from the first of the groups that has it; None where there is none."""
     for group in groups:
-        for holder in (_first(group, sequence), group):
+        for holder in (first_item(group, sequence), group):
             if holder is None or keyword not in holder:
                 continue
             try:
@@ -306,7 +306,7 @@ def _floats(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) 
     return None
 
 
-def _first(dataset: Dataset | None, sequence: str) -> Any:
+def first_item(dataset: Dataset | None, sequence: str) -> Any:
     """The first item of a sequence, None without one."""
     return None if dataset is None else next(iter(values(dataset, sequence)), None)
 

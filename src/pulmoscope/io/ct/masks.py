@@ -1,8 +1,7 @@
-"""Masks of lungs or lesions that others have drawn, voxel by voxel of a scan: a volume, or a PNG for every slice."""
+"""Masks of lungs or lesions that others have drawn, voxel by voxel of a scan: a volume, a Segmentation, or PNGs."""
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path, PurePath
 
 import cv2
@@ -11,23 +10,26 @@ import pydicom
 
 from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.types import BoolArray, FloatArray, Geometry, Scan, Voxels
+from pulmoscope.io.ct.orient import OFF, corners
+from pulmoscope.io.ct.segmentation import Shown, read_segmentation
 from pulmoscope.io.ct.volume import oriented_volume
+from pulmoscope.io.formats import HEAD, format_of
 from pulmoscope.io.inputs import Entry
 from pulmoscope.io.quiet import decoding
 
 MOST_LABELS = 16
 """A mask has few values; a CT, a probability map and a picture that was smoothed have many."""
-OFF = 0.25
-"""Fraction of the smallest side of a voxel by which a mask's voxels may lie beside the scan's: rounding, no more."""
 
 
-def read_mask(path: Path, scan: Scan) -> BoolArray:
+def read_mask(path: Path, scan: Scan, shown: Shown) -> BoolArray:
     """Read a mask in the voxels of a scan.
 
     Args:
         path: a volume (NIfTI, MetaImage, NRRD), which may be stored in another orientation than the scan; or of a scan
             of single slices a folder with a PNG for each of them, named as the slice's file, whose rows run to the back
-            and whose columns run to the patient's left. Labels are whole numbers; 0 is outside.
+            and whose columns run to the patient's left. Labels are whole numbers; 0 is outside. Or a DICOM
+            Segmentation, whose segments may be chosen: ``seg.dcm#2`` (:func:`mask_file`).
+        shown: what a Segmentation's segments are to show where none is chosen; other masks are all of it.
 
     Returns:
         Bool (slices, rows, columns), as the scan's pixels.
@@ -40,7 +42,10 @@ def read_mask(path: Path, scan: Scan) -> BoolArray:
         values: Voxels = _pictures(path, scan)
         geometry = None
     else:
-        data = Entry(str(path), "", path).read_bytes()
+        file, chosen = mask_file(path)
+        data = Entry(str(file), "", file).read_bytes()
+        if format_of(data[:HEAD]) == "DICOM":
+            return read_segmentation(str(path), data, scan, shown, chosen)
         # A mask packs far better than an image: it may hold the scan's voxels as the widest numbers, and a header.
         values, geometry, _ = oriented_volume(str(path), data, 8 * scan.pixels.size + 2**20)
     if values.shape != scan.pixels.shape:
@@ -52,21 +57,19 @@ def read_mask(path: Path, scan: Scan) -> BoolArray:
     return values > 0
 
 
+def mask_file(path: Path) -> tuple[Path, str]:
+    """The file that a table names, and its segments (numbers, labels): ``seg.dcm#2,3`` → ``seg.dcm``, ``2,3``."""
+    name, _, chosen = path.name.partition("#")
+    return (path.with_name(name), chosen) if name and chosen and not path.exists() else (path, "")
+
+
 def _check_place(path: Path, mask: Geometry, scan: Geometry, shape: tuple[int, ...]) -> None:
     """Refuse a mask whose corners lie elsewhere in the patient than the scan's."""
-    off = float(np.linalg.norm(_corners(mask, shape) - _corners(scan, shape), axis=1).max())
+    off = float(np.linalg.norm(corners(mask, shape) - corners(scan, shape), axis=1).max())
     most = OFF * min(scan.spacing_mm)
     if off > most:
         finding = f"its voxels lie up to {off:.3g} mm beside the scan's"
         raise UnsuitableError(path, "mask-elsewhere", finding, f"at most {most:.3g} mm")
-
-
-def _corners(placed: Geometry, shape: tuple[int, ...]) -> np.typing.NDArray[np.float64]:
-    """Where the eight outermost voxels lie: (8, 3) in mm."""
-    steps = np.array([placed.slice_step_mm, placed.row_step_mm, placed.column_step_mm])
-    return np.array(
-        [placed.origin_mm + index @ steps for index in product(*((0, count - 1) for count in shape))]
-    )
 
 
 def _check_labels(path: Path, values: Voxels) -> None:

@@ -5,12 +5,15 @@ Axes are exchanged and reversed, never resampled: every voxel keeps its value an
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import permutations, product
 from typing import cast
 
 import numpy as np
 
 from pulmoscope.core.types import Geometry, Point, Voxels
+
+OFF = 0.25
+"""Fraction of the smallest side of a voxel by which a mask's voxels may lie beside the scan's: rounding, no more."""
 
 
 def orient(pixels: Voxels, geometry: Geometry) -> tuple[Voxels, Geometry, bool]:
@@ -42,6 +45,14 @@ def orient(pixels: Voxels, geometry: Geometry) -> tuple[Voxels, Geometry, bool]:
     turned = np.flip(pixels, tuple(reversed_axes)) if reversed_axes else pixels
     oriented = Geometry(_point(origin), _point(steps[0]), _point(steps[1]), _point(steps[2]))
     return cast("Voxels", np.ascontiguousarray(turned)), oriented, 0 in reversed_axes and order[0] == 0
+
+
+def corners(placed: Geometry, shape: tuple[int, ...]) -> np.typing.NDArray[np.float64]:
+    """Where the eight outermost voxels of a volume (slices, rows, columns) lie: (8, 3) in mm."""
+    steps = np.array([placed.slice_step_mm, placed.row_step_mm, placed.column_step_mm])
+    return np.array(
+        [placed.origin_mm + index @ steps for index in product(*((0, count - 1) for count in shape))]
+    )
 
 
 def _point(values: np.typing.NDArray[np.float64]) -> Point:

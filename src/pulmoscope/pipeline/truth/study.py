@@ -20,6 +20,7 @@ from pulmoscope.inference.look import SeenCt, in_hu, look_at
 from pulmoscope.inference.measure import measured
 from pulmoscope.io import read_scan
 from pulmoscope.io.ct.masks import read_mask
+from pulmoscope.io.ct.segmentation import Shown
 from pulmoscope.segment.ct_lungs import LungMask
 from pulmoscope.segment.ct_severity import GRADE_STEPS
 
@@ -129,14 +130,14 @@ def read_truth(table: SampleTable, sample: Sample, scan: Scan) -> Truth:
         InputError: one can't be read or is not in the scan's voxels; the lung mask is empty; most of the lesions lie
             outside the lungs.
     """
-    lungs = _read(table.root / sample.mask, scan, "lung mask") if sample.mask else None
+    lungs = _read(table.root / sample.mask, scan, Shown.LUNGS) if sample.mask else None
     if lungs is not None and not lungs.any():
         raise UnsuitableError(table.root / sample.mask, "mask-empty", "lung mask: it marks nothing")
     if not sample.lesions and sample.infected != NONE:
         return Truth(lungs, None)
     lesions = np.zeros(scan.pixels.shape, dtype=bool)
     for name in sample.lesions:
-        lesions |= _read(table.root / name, scan, "lesion mask")
+        lesions |= _read(table.root / name, scan, Shown.LESIONS)
     if lungs is None:
         return Truth(None, lesions)
     drawn, within = np.count_nonzero(lesions), lesions & lungs
@@ -186,11 +187,12 @@ def compared(scan: Scan, truth: Truth, *, true_lungs: bool = False) -> ComparedS
     )
 
 
-def _read(path: Path, scan: Scan, what: str) -> BoolArray:
+def _read(path: Path, scan: Scan, shown: Shown) -> BoolArray:
     """A mask; what is wrong with it says which one it is."""
     try:
-        return read_mask(path, scan)
+        return read_mask(path, scan, shown)
     except InputError as error:
+        what = "lung mask" if shown is Shown.LUNGS else "lesion mask"
         raise type(error)(error.file, error.code, f"{what}: {error.finding}", error.rule) from error
 
 
