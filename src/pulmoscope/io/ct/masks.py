@@ -49,8 +49,8 @@ def read_mask(path: Path, scan: Scan, shown: Shown) -> BoolArray:
         # A mask packs far better than an image: it may hold the scan's voxels as the widest numbers, and a header.
         values, geometry, _ = oriented_volume(str(path), data, 8 * scan.pixels.size + 2**20)
     if values.shape != scan.pixels.shape:
-        shown, wanted = (" x ".join(map(str, array.shape)) for array in (values, scan.pixels))
-        raise UnsuitableError(path, "mask-size", f"{shown} voxels", f"as the scan: {wanted}")
+        size, wanted = (" x ".join(map(str, array.shape)) for array in (values, scan.pixels))
+        raise UnsuitableError(path, "mask-size", f"{size} voxels", f"as the scan: {wanted}")
     if geometry is not None and scan.geometry is not None:
         _check_place(path, geometry, scan.geometry, values.shape)
     _check_labels(path, values)

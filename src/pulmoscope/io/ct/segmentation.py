@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
@@ -150,12 +150,15 @@ class _Slices:
     Attributes:
         name: the Segmentation, for messages.
         images: a header for each slice of a DICOM series; of a volume none.
+        by_uid: SOP Instance UID of a file with one slice → the slice.
+        size: rows, columns.
         grid: where the voxels of the first slice lie, and the steps to the next.
         origins: (slices, 3), the first voxel of each in mm: slices may be missing between two.
     """
 
     name: str
     images: tuple[Dataset, ...]
+    by_uid: Mapping[str, int]
     size: tuple[int, int]
     grid: Geometry
     origins: np.typing.NDArray[np.float64]
@@ -174,7 +177,9 @@ class _Slices:
         origins = scan.geometry.origin_mm + np.outer((heights - heights[0]) / step[2], step)
         rows, columns = scan.pixels.shape[1:]
         headers = tuple(images[file.sha256] for file in scan.files if file.sha256 in images)
-        return cls(name, headers, (rows, columns), scan.geometry, origins)
+        uids = [code(image, "SOPInstanceUID") for image in headers]
+        by_uid = {uid: index for index, uid in enumerate(uids) if len(images) == len(scan.files)}
+        return cls(name, headers, by_uid, (rows, columns), scan.geometry, origins)
 
     def check_frame_of_reference(self, found: Dataset) -> None:
         """Refuse a Segmentation whose positions are counted from another point than the scan's."""
@@ -195,30 +200,31 @@ class _Slices:
             )
         if index is None:
             index = int(np.linalg.norm(self.origins - place.origin_mm, axis=1).argmin())
-        grid = Geometry(_point(self.origins[index]), *self._steps())
-        beside = corners(place, turned.shape) - corners(grid, turned.shape)
+        self._check_place(frame, place, index)
+        return index, turned[0] > 0
+
+    def _check_place(self, frame: int, place: Geometry, index: int) -> None:
+        """Refuse a frame whose corners are not those of a slice."""
+        steps = (self.grid.slice_step_mm, self.grid.row_step_mm, self.grid.column_step_mm)
+        grid = Geometry(_point(self.origins[index]), *steps)
+        beside = corners(place, (1, *self.size)) - corners(grid, (1, *self.size))
         most = OFF * min(self.grid.spacing_mm)
         along = beside @ self.grid.normal
         if (off := float(np.linalg.norm(beside - np.outer(along, self.grid.normal), axis=1).max())) > most:
             finding = f"frame {frame + 1} lies up to {off:.3g} mm beside the scan's slices"
             raise UnsuitableError(self.name, "mask-elsewhere", finding, f"at most {most:.3g} mm")
         if (off := float(np.abs(along).max())) > most:
-            finding = f"frame {frame + 1} lies on no slice of the scan, the nearest is {off:.3g} mm away"
-        """The slice that a frame names as its only source, by SOP Instance UID; None: it names none of the scan."""
-        return index, turned[0] > 0
-
-    def _steps(self) -> tuple[Point, Point, Point]:
-        return self.grid.slice_step_mm, self.grid.row_step_mm, self.grid.column_step_mm
+            finding = f"frame {frame + 1} lies {off:.3g} mm from the slice that it names, or the nearest"
+            raise UnsuitableError(self.name, "mask-slices", finding, f"at most {most:.3g} mm")
 
     def _source(self, groups: Sequence[Dataset]) -> int | None:
-        """The slice that a frame names as its only source, of a series of single slices; None: it names none of them."""
+        """The slice that a frame names as its only source; None: it names none, several, or none of the scan."""
         derived = next(filter(None, (first_item(group, "DerivationImageSequence") for group in groups)), None)
         sources = [] if derived is None else values(derived, "SourceImageSequence")
         if len(sources) != 1:
             return None
         named = code(sources[0], "ReferencedSOPInstanceUID")
-        numbers = [index for index, image in enumerate(self.images) if code(image, "SOPInstanceUID") == named]
-        return numbers[0] if len(numbers) == 1 else None
+        return self.by_uid.get(named)
 
     def _where(self, frame: int, groups: Sequence[Dataset]) -> Geometry:
         """Where a frame lies."""
