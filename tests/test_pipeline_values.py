@@ -105,7 +105,7 @@ def test_without_values_nothing_changes(tmp_path: Path, model: Path, radiograph:
         assert run(radiograph, "--model", model, "-o", tmp_path / name, *options).exit_code == 0
         plain = plain_of(tmp_path / name)
         (page,) = (tmp_path / name).glob("*/report.html")
-        html = re.sub(r"<dt>Time taken</dt><dd>.*?</dd>", "", page.read_text(encoding="utf-8"))
+        html = re.sub(r"<dt[^>]*>Time taken</dt>\s*<dd[^>]*>.*?</dd>", "", page.read_text(encoding="utf-8"))
         return {**plain, "timings_s": None}, html
 
     plain, html = result("without")

@@ -79,7 +79,7 @@ def test_the_document_names_every_column() -> None:
 def test_an_interrupted_table_is_not_there(tmp_path: Path) -> None:
     def interrupted() -> None:
         with table(tmp_path / "results.csv") as add:
-            add({"input": "one"}, None)
+            add(line({"input": "one"}, None))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
