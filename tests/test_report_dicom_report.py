@@ -122,10 +122,19 @@ def test_a_reported_answer_is_a_finding_and_a_referred_one_is_none(ct: Diagnosis
     assert texts(reported)["Reason of the decision"] == "Because."
     assert coded(answer("Pneumonia", Decision.REPORT))["Finding"] == ("233604007", "SCT")
     assert coded(answer("Normal", Decision.REPORT))["Finding"] == ("no-pneumonia", "99PULMO")
+    assert coded(answer("non-COVID", Decision.REPORT))["Finding"] == ("no-covid-pattern", "99PULMO")
     assert coded(answer("Strange Thing (II)", Decision.REPORT))["Finding"] == ("strange-thing-ii", "99PULMO")
     referred = coded(answer("COVID", Decision.REFER))
     assert "Finding" not in referred
     assert referred["Decision"] == ("refer", "99PULMO")
+
+
+def test_a_referred_ct_has_no_finding_in_any_group(ct: Diagnosis) -> None:
+    prediction = Prediction({"COVID": 0.6, "Normal": 0.4}, Decision.REFER, "Because.")
+    for severity in (ct.severity, None):
+        found = groups(report(replace(ct, severity=severity, prediction=prediction)))
+        assert "Both lungs" in found
+        assert not [title for title, items in found.items() if "Finding" in coded(items)]
 
 
 def test_probabilities_say_what_they_are_of(ct: Diagnosis, ct_report: Dataset) -> None:

@@ -36,6 +36,8 @@ _BANDS = {
     "consolidation": "from -300 HU on",
 }
 """Bands of density, in the signs that every system shows."""
+_NO_PNEUMONIA = frozenset({"normal", "healthy", "no finding"})
+"""Classes, in lower case, that deny any pneumonia; other negative ones deny COVID-19 alone."""
 Groups = Iterator[MeasurementsAndQualitativeEvaluations]
 
 PERCENT_AFFECTED = own("affected", "Percent of lung affected")
@@ -45,7 +47,6 @@ LOW, HIGH = (
 )
 CT_SCORE = own("ct-score", "CT severity score")
 GRADE = own("grade", "Grade of severity by percent of lung affected")
-AFFECTED = own("affected-lung", "Lung that is denser than aerated lung")
 EXTENT, OPACITY = own("extent", "Geographic extent"), own("opacity", "Opacity")
 BRIXIA = own("brixia", "Brixia score")
 DECISION = own("decision", "Decision")
@@ -118,8 +119,10 @@ def _finding(diagnosis: Diagnosis) -> Code | None:
     if prediction.decision is Decision.REFER:
         return None
     code = codes.of_class(prediction.label)
-    if not is_positive(prediction.label):
+    if prediction.label.lower() in _NO_PNEUMONIA:
         return own("no-pneumonia", "No pneumonia seen")
+    if not is_positive(prediction.label):
+        return own("no-covid-pattern", "No pattern of COVID-19 seen")
     return codes.SUSPECTED_COVID if code == codes.COVID else code
 
 
@@ -142,14 +145,12 @@ def _measured(common: Common) -> Groups:
     if severity is None:
         why = sentence(NOT_MEASURED, "too little lung was found, or the values are not in Hounsfield units")
         items: list[Item] = [figure(PERCENT_AFFECTED, None, codes.PERCENT), why]
-        yield group(common, PART_TITLES["both"], items, finding=AFFECTED, side=codes.BOTH)
+        yield group(common, PART_TITLES["both"], items, side=codes.BOTH)
         return
     for part, title in PART_TITLES.items():
         side, _, region = part.partition("-")
         place = own(part, title) if region else None
-        yield group(
-            common, title, _of_part(severity, part), finding=AFFECTED, side=codes.SIDES[side], part=place
-        )
+        yield group(common, title, _of_part(severity, part), side=codes.SIDES[side], part=place)
 
 
 def _of_part(severity: SeverityMeasure, part: str) -> Sequence[Item]:
