@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("highdicom", reason="needs the extra `results`")
 
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from typer.testing import CliRunner
 
 import image_objects
@@ -36,8 +37,9 @@ from dicom_reports import (
     xray_scan,
 )
 from pulmoscope.apps.cli.main import app
-from pulmoscope.core.errors import InputError, ResourceError, UnsuitableError
+from pulmoscope.core.errors import InputError, ResourceError, UnreadableError, UnsuitableError
 from pulmoscope.io import entries, read_scan, studies
+from pulmoscope.io.inputs import Entry
 from pulmoscope.io.studies import paths
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
@@ -264,6 +266,33 @@ def test_reports_are_found_among_inputs_and_results(late: tuple[Path, Path], tmp
     assert found[0].uid == found[1].uid
 
 
+def test_a_deflated_bomb_is_never_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulmoscope.io.deflated.LARGEST_INFLATED", 4000)
+    content = report_bytes(xray_diagnosis(xray_scan(tmp_path / "source"), xray_severity=None))
+    dataset = dcmread(BytesIO(content))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = tmp_path / "bomb.dcm"
+    dataset.save_as(path)
+    calls: list[object] = []
+    monkeypatch.setattr("pydicom.filereader.zlib.decompress", lambda *_: calls.append(_))
+    assert reports_among(entries([path]), tmp_path / "out") == ()
+    with refused(UnreadableError, "decompression-bomb"):
+        told(path)
+    assert calls == []
+
+
+def test_a_store_that_can_not_be_reached_ends_the_run(tmp_path: Path) -> None:
+    class Unreachable:
+        size = 1000
+
+        def open(self) -> None:
+            raise ResourceError("s3://bucket: can't be reached")
+
+    entry = Entry("s3://bucket/x.dcm", "x", Unreachable())  # type: ignore[arg-type]
+    with pytest.raises(ResourceError):
+        reports_among([entry], tmp_path / "out")
+
+
 def test_check_says_in_words_what_a_report_says(late: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "report.dcm"
     path.write_bytes(report_bytes(ct_diagnosis(read_scan(late[0]))))
@@ -272,7 +301,7 @@ def test_check_says_in_words_what_a_report_says(late: tuple[Path, Path], tmp_pat
     lines = done.output.splitlines()
     assert "Pulmoscope" in lines[0]
     assert "16 images" in lines[1]
-    assert lines[lines.index("Both lungs") + 4] == "  Percent of lung affected: 15 %"
+    assert lines[lines.index("Both lungs") + 3] == "  Percent of lung affected: 15 %"
     assert "  Percent of lung affected: Measurement failure" in lines
     assert not says_of_patient(done.output)
 

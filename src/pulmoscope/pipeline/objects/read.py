@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pulmoscope.core.errors import UnreadableError
+from pulmoscope.core.errors import ResourceError, UnreadableError
+from pulmoscope.io.deflated import check_deflated
 from pulmoscope.io.dicom_rules import is_own
 from pulmoscope.io.formats import HEAD, format_of
 from pulmoscope.io.inputs import Entry
@@ -53,6 +54,9 @@ def reports_among(entries: Iterable[Entry], out: Path) -> tuple[EarlierReport, .
     """The reports of ours among the inputs of a run, and those that an earlier run has left in its folder.
 
     A damaged one counts for nothing. Of other files the first elements alone are read.
+
+    Raises:
+        ResourceError: the store in which one lies can't be reached.
     """
     left = sorted(out.glob(f"*/{FOLDER}/{SR}.dcm"))
     found = (_report(entry) for entry in chain(entries, (Entry(str(path), "", path) for path in left)))
@@ -61,6 +65,7 @@ def reports_among(entries: Iterable[Entry], out: Path) -> tuple[EarlierReport, .
 
 def _report(entry: Entry) -> EarlierReport | None:
     """The report that a file holds; None for any other file."""
+    from pulmoscope.io.ct.header import read_dataset
     from pulmoscope.report.dicom.earlier import read_report
 
     try:
@@ -68,10 +73,10 @@ def _report(entry: Entry) -> EarlierReport | None:
             if format_of(stream.read(HEAD)) != "DICOM":
                 return None
             stream.seek(0)
-            from pydicom import dcmread
-
-            first = dcmread(stream, force=True, stop_before_pixels=True, specific_tags=["Manufacturer"])
+            first, _ = read_dataset(stream, entry.name, ["Manufacturer"])
         return read_report(read_object(entry)) if is_own(first) else None
+    except ResourceError:  # a store that can't be reached: the run ends, and goes on later
+        raise
     except (
         Exception
     ):  # damaged bytes raise errors of any class; whatever else reads the file says what is wrong
@@ -82,7 +87,7 @@ def read_object(entry: Entry) -> Dataset:
     """A DICOM object with all that it holds.
 
     Raises:
-        UnreadableError: the file is missing or damaged, or no DICOM file.
+        UnreadableError: the file is missing or damaged, a decompression bomb, or no DICOM file.
     """
     data = entry.read_bytes()
     if format_of(data[:HEAD]) != "DICOM":
@@ -91,6 +96,7 @@ def read_object(entry: Entry) -> Dataset:
     with decoding(entry.name):
         from pydicom import dcmread
 
+        check_deflated(data, entry.name)
         dataset = dcmread(BytesIO(data), force=True)
         dataset.decode()
         return dataset
