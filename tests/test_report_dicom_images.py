@@ -308,6 +308,17 @@ def test_overlays_say_what_they_are(tmp_path: Path) -> None:
     assert first.SeriesInstanceUID == found[1].SeriesInstanceUID != common.sources.first.SeriesInstanceUID
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [("L\\F", "L\\F"), ("R\\H", "L\\F"), ("F\\R", "L\\F"), ("A\\F", "A\\F"), ("H\\P", "P\\F"), ("", "L\\F")],
+)
+def test_overlays_say_how_they_are_turned(tmp_path: Path, stored: str, shown: str) -> None:
+    elements = {"PatientOrientation": stored.split("\\")} if stored else {}
+    path = radiograph(tmp_path / "cr.dcm", **elements)
+    found = [read_back(content) for name, content in objects(common_of(path)) if name.startswith("overlay")]
+    assert {"\\".join(one.PatientOrientation) for one in found} == {shown}
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     first, again = (dict(objects(common_of(series(tmp_path / "ct")))) for _ in range(2))
     assert first == again

@@ -211,3 +211,15 @@ def turns(dataset: Dataset) -> tuple[bool, bool, bool] | None:
     if row not in "LRAP" or column not in "HF":
         return None
     return transpose, column == "H", row == "R"
+
+
+def upright(dataset: Dataset) -> tuple[str, str]:
+    """Where rows and columns run after :func:`turns`: ``L\\F``, in a lateral view ``A\\F`` or ``P\\F``.
+
+    ``L\\F`` where the file does not say, as the image is taken then.
+    """
+    turned = turns(dataset)
+    if turned is None:
+        return "L", "F"
+    row = str(values(dataset, "PatientOrientation")[turned[0]]).strip().upper()[:1]
+    return row.replace("R", "L"), "F"

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pulmoscope.core.types import Bytes, Modality
+from pulmoscope.io.dicom_rules import upright
 from pulmoscope.report.dicom.common import Common, finished
 
 _LEFT_OUT = (
@@ -58,7 +59,7 @@ def _capture(common: Common, number: int, picture: Picture) -> SCImage:
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        patient_orientation=("L", "P") if ct else ("L", "F"),  # as all scans are turned
+        patient_orientation=("L", "P") if ct else upright(source),  # as all scans are turned
         series_instance_uid=common.uid("secondary capture series"),
         series_number=common.series_number(4),
         sop_instance_uid=common.uid(f"secondary capture {number}"),
