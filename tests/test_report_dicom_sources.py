@@ -31,6 +31,7 @@ from dicom_reports import (
     xray_diagnosis,
     xray_scan,
 )
+from pulmoscope.core.errors import UnsuitableError
 from pulmoscope.core.files import sha256_of
 from pulmoscope.core.types import Modality, Scan, SourceFile
 from pulmoscope.io import read_scan
@@ -38,6 +39,7 @@ from pulmoscope.pipeline.objects.write import make_objects
 from pulmoscope.report.dicom.clean import cleaned
 from pulmoscope.report.dicom.sources import NoSourceError, read_sources
 from radiographs import chest, dicom_bytes, dicom_dataset
+from refusals import refused
 
 TYPE_2 = {
     "PatientBirthDate",
@@ -127,6 +129,24 @@ def test_slices_come_in_the_scan_s_order_and_say_the_same_of_the_patient(tmp_pat
     for keyword in ("PatientAge", "StudyDate"):
         assert len({str(image.get(keyword)) for image in sources.images}) == 1
         assert keyword in sources.mended
+
+
+def test_slices_of_two_patients_have_no_objects(tmp_path: Path) -> None:
+    slices = slice_datasets(drawn_hu(16))
+    slices[3].PatientID = ""
+    write_slices(tmp_path / "one", slices)
+    assert len({image.PatientID for image in read_sources(read_scan(tmp_path / "one")).images}) == 1
+    slices[3].PatientID = "SECRET-2"
+    write_slices(tmp_path / "two", slices)
+    with refused(UnsuitableError, "several-patients"):
+        read_scan(tmp_path / "two")
+    # A scan that was put together in another way names both.
+    scan, stranger = read_scan(tmp_path / "one"), file_bytes(slices[3])
+    files = [*scan.files[:-1], SourceFile("x", sha256_of(stranger), read=lambda: stranger)]
+    objects = make_objects(ct_diagnosis(replace(scan, files=tuple(files))))
+    assert objects.files == {}
+    assert "different patients" in objects.missing[0]
+    assert "SECRET" not in objects.missing[0]
 
 
 def test_slices_without_a_frame_of_reference_share_one(tmp_path: Path) -> None:

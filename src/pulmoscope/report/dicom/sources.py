@@ -58,8 +58,8 @@ def read_sources(scan: Scan) -> Sources:
     """Read the headers of the files that a scan was read from.
 
     Raises:
-        NoSourceError: they are no DICOM files, have changed, are several multi-frame ones, or lack the UIDs by which
-            objects refer to them.
+        NoSourceError: they are no DICOM files, have changed, are several multi-frame ones, lack the UIDs by which
+            objects refer to them, or name different patients.
     """
     quieten_decoders()
     unique = list({file.sha256: file for file in scan.files}.values())
@@ -70,6 +70,8 @@ def read_sources(scan: Scan) -> Sources:
         copy, keywords = cleaned(_header(file))
         copies.append(copy)
         mended |= keywords | _completed(copy, scan.modality)
+    if len({str(copy.PatientID) for copy in copies if copy.PatientID}) > 1:
+        raise NoSourceError("the slices name different patients")
     mended |= _agreed(copies)
     several = len(unique) < len(scan.files)
     frames = tuple(file.frame + 1 for file in scan.files) if several else ()
