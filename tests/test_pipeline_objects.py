@@ -233,7 +233,8 @@ def test_what_has_changed_since_an_earlier_report(late: tuple[Path, Path]) -> No
     more = replace(
         first, scan=replace(first.scan, facts=facts), severity=replace(first.severity, percent_affected=19.5)
     )
-    found = since([before], more)
+    sources = read_sources(first.scan)
+    found = since([before], more, sources)
     assert found is not None
     assert found[1].plain() == {
         "days": 12,
@@ -250,7 +251,25 @@ def test_what_has_changed_since_an_earlier_report(late: tuple[Path, Path]) -> No
         replace(facts, study_date="2020-03-13"),
         replace(facts, study_date=""),
     ):
-        assert since([before], replace(more, scan=replace(more.scan, facts=other))) is None
+        assert since([before], replace(more, scan=replace(more.scan, facts=other)), sources) is None
+    # Nor where the report is a result of this very run.
+    assert since([replace(before, own_result=True)], more, sources) is None
+
+
+@pytest.mark.parametrize(
+    ("keyword", "then", "now"),
+    [("PatientBirthDate", "19500101", "19600101"), ("PatientSex", "F", "M"), ("IssuerOfPatientID", "A", "B")],
+)
+def test_patients_of_one_id_are_told_apart(keyword: str, then: str, now: str, tmp_path: Path) -> None:
+    before = read_report(
+        report(ct_diagnosis(ct_scan(tmp_path / "then", StudyDate="20200314", **{keyword: then})))
+    )
+    assert before is not None
+    for number, (value, same) in enumerate(((then, True), (None, True), (now, False))):
+        scan = ct_scan(tmp_path / str(number), **{keyword: value})
+        assert scan.facts is not None
+        later = replace(scan, facts=replace(scan.facts, study_date="2030-01-01"))
+        assert (since([before], ct_diagnosis(later), read_sources(scan)) is not None) is same
 
 
 def test_reports_are_found_among_inputs_and_results(late: tuple[Path, Path], tmp_path: Path) -> None:
@@ -264,6 +283,7 @@ def test_reports_are_found_among_inputs_and_results(late: tuple[Path, Path], tmp
     found = reports_among(entries([tmp_path / "study"]), tmp_path / "out")
     assert len(found) == 2
     assert found[0].uid == found[1].uid
+    assert [one.own_result for one in found] == [False, True]
 
 
 def test_a_deflated_bomb_is_never_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +59,12 @@ def reports_among(entries: Iterable[Entry], out: Path) -> tuple[EarlierReport, .
         ResourceError: the store in which one lies can't be reached.
     """
     left = sorted(out.glob(f"*/{FOLDER}/{SR}.dcm"))
-    found = (_report(entry) for entry in chain(entries, (Entry(str(path), "", path) for path in left)))
-    return tuple(report for report in found if report is not None)
+    given = (_report(entry) for entry in entries)
+    own = (_report(Entry(str(path), "", path)) for path in left)
+    return (
+        *(report for report in given if report is not None),
+        *(replace(report, own_result=True) for report in own if report is not None),
+    )
 
 
 def _report(entry: Entry) -> EarlierReport | None:

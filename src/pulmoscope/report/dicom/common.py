@@ -48,7 +48,9 @@ class Common:
     @cached_property
     def since(self) -> tuple[EarlierReport, SinceReport] | None:
         """The last earlier report of the patient, and what has changed since; None where a scan was compared."""
-        return None if self.diagnosis.change is not None else since(self.reports, self.diagnosis)
+        return (
+            None if self.diagnosis.change is not None else since(self.reports, self.diagnosis, self.sources)
+        )
 
     @property
     def report_uid(self) -> str:

@@ -20,6 +20,8 @@ COMPREHENSIVE, COMPREHENSIVE_3D = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.1000
 FIGURES = {Modality.CT: ("affected",), Modality.XRAY: ("extent", "opacity", "brixia")}
 """Codes of our scheme whose values are compared, each of the first group that has it: of both lungs."""
 _LIKELIEST = "likeliest"
+_PERSON = ("PatientBirthDate", "PatientSex", "IssuerOfPatientID")
+"""What tells patients apart who have one PatientID, as in data sets that give all of them the same."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,26 @@ class EarlierReport:
         document: its UIDs, as references to it need them.
         modality: of what it is about.
         patient: a checksum of PatientID; empty where it has none.
+        person: checksums of :data:`_PERSON`, each empty where it has none.
         study_date: as ``2020-03-14``; empty where it has none.
         images: SOP Instance UIDs of the images that it was made from.
         made_by: checksum of the model, and version of the software.
         figures: one of :data:`FIGURES` → its value.
         label: the most probable class, by its code's meaning.
+        own_result: the run's own folder of results holds it, so that it may only be a predecessor: what a report says
+            must not depend on whether the run was interrupted or repeated.
     """
 
     document: Dataset = field(repr=False)
     modality: Modality
     patient: str = field(repr=False)
+    person: tuple[str, ...] = field(repr=False)
     study_date: str = field(repr=False)
     images: frozenset[str] = field(repr=False)
     made_by: tuple[str, str]
     figures: Mapping[str, float]
     label: str
+    own_result: bool = False
 
     @property
     def uid(self) -> str:
@@ -97,6 +104,7 @@ def read_report(dataset: Dataset) -> EarlierReport | None:
         document,
         modality,
         patient_sum(str(dataset.get("PatientID") or "")),
+        _person(dataset),
         iso_date(str(dataset.get("StudyDate") or "")),
         frozenset(str(image.ReferencedSOPInstanceUID) for image in images),
         (str(dataset.get("DeviceSerialNumber", "")), str(dataset.get("SoftwareVersions", ""))),
@@ -118,17 +126,22 @@ def predecessors(
     return tuple(found[uid] for uid in sorted(found))
 
 
-def since(reports: Sequence[EarlierReport], diagnosis: Diagnosis) -> tuple[EarlierReport, SinceReport] | None:
+def since(
+    reports: Sequence[EarlierReport], diagnosis: Diagnosis, sources: Sources
+) -> tuple[EarlierReport, SinceReport] | None:
     """The last earlier report of the same patient and kind, and what has changed since; None where there is none."""
     scan = diagnosis.scan
     facts = scan.facts
     if facts is None or not facts.patient or not facts.study_date:
         return None
+    person = _person(sources.first)
     before = [
         report
         for report in reports
-        if report.modality is scan.modality
+        if not report.own_result
+        and report.modality is scan.modality
         and report.patient == facts.patient
+        and all(not then or not now or then == now for then, now in zip(report.person, person, strict=True))
         and "" < report.study_date < facts.study_date
     ]
     if not before:
@@ -149,6 +162,11 @@ def figures_of(diagnosis: Diagnosis) -> dict[str, float]:
         return {}
     scores = {"extent": scored.extent, "opacity": scored.opacity, "brixia": scored.brixia}
     return {name: round(score.value, 2) for name, score in scores.items()}
+
+
+def _person(dataset: Dataset) -> tuple[str, ...]:
+    """Checksums of :data:`_PERSON`."""
+    return tuple(patient_sum(str(dataset.get(keyword) or "")) for keyword in _PERSON)
 
 
 def _items(dataset: Dataset) -> Iterator[Dataset]:
