@@ -24,6 +24,7 @@ import image_objects
 import pulmoscope
 from bundles import tiny_bundle
 from ct_series import drawn_hu, slice_datasets, write_slices
+from diagnoses import a_diagnosis
 from dicom_reports import (
     ct_diagnosis,
     ct_scan,
@@ -160,6 +161,24 @@ def test_a_picture_is_diagnosed_without_objects(models: Models, tmp_path: Path) 
     (line,) = write.remarks(outcome.plain)
     assert "no DICOM file" in line
     assert not (tmp_path / "out" / outcome.name / "dicom").exists()
+
+
+@pytest.mark.parametrize("dicom", [True, False])
+def test_a_bundle_that_can_not_be_made_is_a_line(
+    dicom: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_valid(*_: object) -> bytes:
+        raise ValueError("SECRET-ID")
+
+    monkeypatch.setattr("pulmoscope.report.fhir.bundle.fhir_json", not_valid)
+    scan = xray_scan(tmp_path)
+    made = write.make_objects(
+        xray_diagnosis(scan if dicom else replace(scan, files=a_diagnosis().scan.files))
+    )
+    assert made.fhir == b""
+    assert ("report.dcm" in made.files) is dicom
+    assert "FHIR Bundle" in made.missing[-1]
+    assert not says_of_patient(made.missing[-1])
 
 
 def test_our_own_objects_are_no_images(models: Models, radiograph: Path, tmp_path: Path) -> None:

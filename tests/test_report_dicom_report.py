@@ -41,6 +41,7 @@ from pulmoscope.core.severity import SeverityMasks
 from pulmoscope.core.types import Decision, Diagnosis, Prediction, PredictionSet, Quality
 from pulmoscope.pipeline.objects.write import make_objects
 from pulmoscope.report.dicom.common import Common
+from pulmoscope.report.dicom.groups import ALONE
 from pulmoscope.report.dicom.sources import Sources, read_sources
 
 COVID, SUSPECTED = ("840539006", "SCT"), ("840544004", "SCT")
@@ -135,6 +136,13 @@ def test_a_referred_ct_has_no_finding_in_any_group(ct: Diagnosis) -> None:
         found = groups(report(replace(ct, severity=severity, prediction=prediction)))
         assert "Both lungs" in found
         assert not [title for title, items in found.items() if "Finding" in coded(items)]
+
+
+def test_a_radiograph_says_that_it_stands_alone(ct: Diagnosis, xray: Diagnosis) -> None:
+    limits = [
+        texts(groups(report(one))["Answer of the model"]).get("Limit of the model") for one in (xray, ct)
+    ]
+    assert limits == [ALONE, None]
 
 
 def test_probabilities_say_what_they_are_of(ct: Diagnosis, ct_report: Dataset) -> None:

@@ -153,6 +153,7 @@ def test_an_xray_has_its_figures_with_codes_and_units() -> None:
     }
     assert components(brixia)["zone-a"] == (round(scored.zones["A"].score.value, 2), "{score}")
     (report,) = resources(bundle, "DiagnosticReport")
+    assert found["limit"] in report["conclusion"]
     assert report["status"] == "preliminary"
     assert report["code"]["coding"][0]["code"] == "36554-4"
     assert [one["coding"][0]["code"] for one in report["conclusionCode"]] == ["840544004"]

@@ -18,6 +18,7 @@
     OUT/<name>/slice-<number>.png   an explained slice in the lung window, at its own size
     OUT/<name>/heat-<number>-<class>-stage<number>.png   a heat map over it
     OUT/<name>/dicom/               objects for other systems (pipeline/objects/write.py); these name the patient
+    OUT/<name>/fhir.json            the same statements as a FHIR Bundle, which names the patient, too
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # highdicom takes a second, and may not be installed
 
     from pulmoscope.report.dicom.common import Common
     from pulmoscope.report.dicom.earlier import EarlierReport
+    from pulmoscope.report.dicom.sources import Sources
 
 FOLDER = "dicom"
 """Of the objects, beside the diagnosis."""
@@ -122,12 +123,12 @@ def make_objects(diagnosis: Diagnosis, reports: Sequence[EarlierReport] = (), pa
     from pulmoscope.report.dicom.paper import encapsulated_pdf
     from pulmoscope.report.dicom.sources import NoSourceError, read_sources
     from pulmoscope.report.dicom.structured_report import structured_report
-    from pulmoscope.report.fhir.bundle import fhir_json
 
     try:
         sources = read_sources(diagnosis.scan)
     except NoSourceError as error:
-        return Objects({}, missing=(f"no DICOM objects: {error}",), fhir=fhir_json(diagnosis, None))
+        fhir, untold = _fhir(diagnosis)
+        return Objects({}, missing=(f"no DICOM objects: {error}", *untold), fhir=fhir)
     common = Common(diagnosis, sources, tuple(reports))
     files: dict[str, bytes] = {}
     made: list[Dataset] = []
@@ -147,12 +148,20 @@ def make_objects(diagnosis: Diagnosis, reports: Sequence[EarlierReport] = (), pa
         take("PDF", lambda: [(PDF, encapsulated_pdf(common, paper))])
     take("structured report", lambda: [(SR, structured_report(common, made))])
     since = None if common.since is None else common.since[1].plain()
-    fhir = b""
+    fhir, untold = _fhir(diagnosis, sources, common.uid)
+    return Objects(files, sources.mended, (*missing, *untold), since, fhir)
+
+
+def _fhir(
+    diagnosis: Diagnosis, sources: Sources | None = None, name: Callable[[str], str] | None = None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The FHIR Bundle; empty, with the line that says so, where it can't be made."""
+    from pulmoscope.report.fhir.bundle import fhir_json
+
     try:
-        fhir = fhir_json(diagnosis, sources, common.uid)
+        return fhir_json(diagnosis, sources, name), ()
     except ValueError as error:
-        missing.append(_not_made("FHIR Bundle", error))
-    return Objects(files, sources.mended, tuple(missing), since, fhir)
+        return b"", (_not_made("FHIR Bundle", error),)
 
 
 def _not_made(what: str, error: Exception) -> str:

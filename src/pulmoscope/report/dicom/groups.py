@@ -64,6 +64,8 @@ VERDICTS = {
     "refuse": own("quality-refuse", "Not sufficient"),
 }
 LIMIT = own("limit", "Limit of the model")
+ALONE = "The answer is of this radiograph alone; other radiographs of the study are not considered."
+"""A limit of every radiograph's objects: the study's answer may be another."""
 LIMITED = own("limited", "Limit of the measurement")
 NOT_MEASURED = own("not-measured", "Why there is no severity")
 DIFFERENCE = own("difference", "Difference from the earlier scan")
@@ -102,6 +104,7 @@ def _answer(common: Common, algorithm: AlgorithmIdentification) -> MeasurementsA
         coded(LIKELIEST, codes.of_class(prediction.label)),
         coded(DECISION, DECISIONS[prediction.decision]),
         sentence(REASON, prediction.reason),
+        *(sentence(LIMIT, limit) for limit in answer_limits(common.diagnosis)),
     ]
     return group(
         common,
@@ -111,6 +114,11 @@ def _answer(common: Common, algorithm: AlgorithmIdentification) -> MeasurementsA
         side=codes.BOTH,
         algorithm=algorithm,
     )
+
+
+def answer_limits(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """What limits an answer whatever the image is like."""
+    return (ALONE,) if diagnosis.scan.modality is Modality.XRAY else ()
 
 
 def _finding(diagnosis: Diagnosis) -> Code | None:

@@ -19,6 +19,7 @@ from pulmoscope.core.types import Decision, Diagnosis, Modality
 from pulmoscope.core.version import VERSION
 from pulmoscope.report.diagnosis import input_sha256
 from pulmoscope.report.dicom import codes
+from pulmoscope.report.dicom.groups import answer_limits
 from pulmoscope.report.dicom.sources import Sources
 from pulmoscope.report.dicom.uids import uid
 from pulmoscope.report.fhir.observations import statements
@@ -118,7 +119,14 @@ def _report(diagnosis: Diagnosis, common: Plain, study: str | None, results: lis
         **common,
         "result": [{"reference": url} for url in results],
         **({} if study is None else {"imagingStudy": [{"reference": study}]}),
-        "conclusion": f"{decision.title}: {decision.meaning}. {prediction.reason} {NOTICE}",
+        "conclusion": " ".join(
+            [
+                f"{decision.title}: {decision.meaning}.",
+                prediction.reason,
+                *answer_limits(diagnosis),
+                NOTICE,
+            ]
+        ),
         **stated,
     }
 

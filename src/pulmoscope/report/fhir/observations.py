@@ -86,6 +86,7 @@ def _answer(diagnosis: Diagnosis) -> Plain:
     components += [
         coded(terms.DECISION, terms.DECISIONS[prediction.decision]),
         sentence(terms.REASON, prediction.reason),
+        *(sentence(terms.LIMIT, limit) for limit in terms.answer_limits(diagnosis)),
     ]
     label = concept(codes.of_class(prediction.label), prediction.label)
     return {**_of(terms.LIKELIEST), "valueCodeableConcept": label, "component": components}
