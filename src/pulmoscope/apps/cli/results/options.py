@@ -55,8 +55,8 @@ class ResultOptions:
         bool,
         typer.Option(
             "--dicom",
-            help="Also write DICOM objects for a PACS, and fhir.json (extra `results`); like their sources, all of these "
-            "name the patient.",
+            help="Also write DICOM objects for a PACS, and fhir.json (extra `results`); like the sources, "
+            "all of them name the patient.",
         ),
     ] = False
     pdf: Annotated[
