@@ -215,7 +215,9 @@ class FilmStudies:
     def add(self, film: Film | None, outcome: Outcome) -> None:
         """Note what became of a radiograph; ``film``: its ids, None for what is none of a study."""
         if film is not None:
-            saved = _Saved(outcome.name, outcome.refusal, film.instance, outcome.report is not None, outcome.kept)
+            saved = _Saved(
+                outcome.name, outcome.refusal, film.instance, outcome.report is not None, outcome.kept
+            )
             self._studies.setdefault(film.study, []).append(saved)
 
     def several(self) -> list[str]:

@@ -72,7 +72,7 @@ def connect(on: str, variables: dict[str, str] | None = None) -> Iterator[Any]:
 
 
 def _ask_for_token() -> None:
-    """Have a cluster on this machine ask for a token, unless the user has decided: its ports can be reached from others.
+    """Have a cluster on this machine ask for a token, unless the user has decided: its ports are open to others.
 
     Ray reads the variables when it is imported. To set them later would have nodes ask what the driver doesn't know.
     """

@@ -43,7 +43,9 @@ class Server:
         for study in self._studies():
             if not study:
                 shown = f"{self._named}/studies"
-                unnamed = UnreadableError(shown, "damaged", "the server lists studies without StudyInstanceUID")
+                unnamed = UnreadableError(
+                    shown, "damaged", "the server lists studies without StudyInstanceUID"
+                )
                 yield Entry(shown, unique(slug_of("studies"), taken), unnamed)
                 continue
             for series, instance in sorted(heads(self.url, study)):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,7 +271,9 @@ def _ours(found: Iterable[str]) -> list[str]:
     A folder is a study's where a diagnosis is in it, which goes last: what a kill leaves is still known.
     """
     names = list(found)
-    studies = {folder for folder, _, file in (name.partition("/") for name in names) if file == files.DIAGNOSIS}
+    studies = {
+        folder for folder, _, file in (name.partition("/") for name in names) if file == files.DIAGNOSIS
+    }
 
     def is_ours(name: str) -> bool:
         folder, _, file = name.partition("/")
