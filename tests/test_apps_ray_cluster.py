@@ -1,6 +1,9 @@
 """Connecting to a cluster: what ``--on`` takes, and what is said where Ray is not there."""
 
+import os
+import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,6 +38,32 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
         pass
     assert "pip install 'pulmoscope[scale]'" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_cluster_on_this_machine_asks_for_a_token_unless_the_user_has_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(os, "environ", environ := {})
+    cluster._ask_for_token()
+    assert environ["RAY_AUTH_MODE"] == "token"
+    assert len(environ["RAY_AUTH_TOKEN"]) == 64
+    for decided in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "a"}):
+        monkeypatch.setattr(os, "environ", environ := dict(decided))
+        cluster._ask_for_token()
+        assert environ == decided
+
+
+def test_a_cluster_that_can_not_be_reached_may_want_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise ConnectionError("no answer")
+
+    ray = SimpleNamespace(init=init, _private=SimpleNamespace(worker=SimpleNamespace()))
+    for mode, hint in (("disabled", True), ("token", False)):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        with pytest.raises(ResourceError) as raised:
+            cluster._init(ray, "ray://head:10001", "ray://head", {})
+        assert ("RAY_AUTH_MODE=token" in str(raised.value)) is hint
 
 
 @pytest.mark.parametrize(("said", "expected"), [("1", 1), ("3", 3)])

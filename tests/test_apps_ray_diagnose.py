@@ -219,3 +219,8 @@ def test_a_table_is_evaluated_and_checked_as_on_one_machine(
 def test_a_store_needs_a_cluster(tmp_path: Path) -> None:
     done = diagnose(f"s3://{BUCKET}/in", "-o", tmp_path / "out")
     assert "--on ray" in str(done.exception)
+
+
+def test_results_go_elsewhere_than_into_the_input(tmp_path: Path) -> None:
+    done = diagnose("memory://archive/in", "-o", "memory://archive/in/", "--on", "ray")
+    assert "is one of the inputs" in str(done.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +15,23 @@ import pytest
 
 from bundles import tiny_bundle
 from films import film, save
+from pulmoscope.apps.ray import command, pool, worker
 from pulmoscope.apps.ray import diagnose as driver
-from pulmoscope.apps.ray import worker
 from pulmoscope.apps.ray.plan import Planner
-from pulmoscope.apps.ray.pool import Done
+from pulmoscope.apps.ray.pool import Done, WorkError
 from pulmoscope.apps.ray.results import FolderResults, StoreResults
 from pulmoscope.apps.ray.stores import Store
-from pulmoscope.apps.ray.worker import Planned, Settings, sums_of
+from pulmoscope.apps.ray.worker import Planned, Settings, Shared, sums_of
 from pulmoscope.core.errors import OutputExistsError, ResourceError
+from pulmoscope.core.files import write_text
 from pulmoscope.io import Study, entries, studies
+from pulmoscope.pipeline import film_studies
+from pulmoscope.pipeline import outputs as files
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.names import BY_CONTENT, Naming
+from pulmoscope.pipeline.objects.write import ObjectMaker
 from pulmoscope.pipeline.runs.run import Outcome, Run
+from radiographs import chest, dicom_file
 
 pytest.importorskip("fsspec", reason="the extra `scale` is not installed")
 
@@ -123,25 +129,23 @@ class Here:
             yield Done(item, work(item), "", "here (000000)", 0.1)
 
 
+def run_here(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
+    """Diagnose a folder's studies as on a cluster, but here."""
+    shared = Run(settings.models(), Path(), settings.reports, pdf=settings.pdf)
+    monkeypatch.setattr(driver, "Pool", Here)
+    monkeypatch.setattr(worker, "_opened", lambda _: (settings, shared))
+    ray, run = SimpleNamespace(put=lambda _: None), replace(shared, models=Models(settings.model))
+    return list(driver.Archive(ray, run, settings, "identity").outcomes(listed(folder)))
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Outcome]]:
     """A run of two different radiographs, done here."""
     for number in range(2):
         save(tmp_path / f"in/{number}.png", film(number))
     bundle = str(tiny_bundle(tmp_path / "bundle").folder)
-    results = FolderResults(tmp_path / "out")
-    monkeypatch.setattr(driver, "Pool", Here)
-
-    def run() -> list[Outcome]:
-        settings = Settings(results, bundle, severity="none", reports="none")
-        shared = Run(settings.models(), Path(), "none")
-        monkeypatch.setattr(worker, "_opened", lambda _: (settings, shared))
-        archive = driver.Archive(
-            SimpleNamespace(put=lambda _: None), replace(shared, models=Models(bundle)), settings, "identity"
-        )
-        return list(archive.outcomes(listed(tmp_path / "in")))
-
-    return run
+    settings = Settings(FolderResults(tmp_path / "out"), bundle, severity="none", reports="none")
+    return lambda: run_here(settings, tmp_path / "in", monkeypatch)
 
 
 def test_studies_whose_names_clash_have_one_each(
@@ -173,3 +177,125 @@ def test_what_is_done_is_kept_and_what_has_lost_its_results_is_done_again(
     assert second == {first[0].name: True, first[1].name: False}
     assert not (tmp_path / "out/.entries").exists()
     assert (tmp_path / "out" / first[1].name / "diagnosis.json").exists()
+
+
+def test_pages_in_a_store_tell_of_their_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("weasyprint", reason="the extra `results` is not installed")
+    for number in range(2):
+        path = tmp_path / f"in/{number}.dcm"
+        path.parent.mkdir(exist_ok=True)
+        dicom_file(path, chest(256, number), StudyInstanceUID="1.2", SOPInstanceUID=f"1.2.{number + 1}")
+    bundle = str(tiny_bundle(tmp_path / "bundle").folder)
+    drawn: list[str] = []
+
+    def paper(html: str) -> bytes:
+        drawn.append(html)
+        return html.encode()
+
+    monkeypatch.setattr(film_studies, "to_pdf", paper)
+    store = Store("memory://pages-of-a-study")
+    run_here(Settings(StoreResults(store), bundle, severity="none", pdf=True), tmp_path / "in", monkeypatch)
+    index = json.loads(store.read("index.json"))
+    names = [entry["input"] for entry in index["inputs"]]
+    assert len(names) == 2
+    pages = [store.read(f"{name}/report.html") for name in names]
+    assert all(f"Radiograph {number} of 2 ".encode() in pages[number - 1] for number in (1, 2))
+    assert [store.read(f"{name}/report.pdf") for name in names] == pages
+    assert [page.decode() for page in pages] == drawn
+
+
+def test_results_appear_whole_and_leave_files_of_others(tmp_path: Path) -> None:
+    results = FolderResults(tmp_path / "out")
+    results.claim({"settings": "a"}, force=False)
+    place = tmp_path / "out/xray-1"
+
+    def published(content: str, *names: str) -> None:
+        with results.folder() as folder:
+            for name in names:
+                write_text(folder / "xray-1" / name, content)
+            results.publish(folder, "xray-1")
+
+    def found() -> dict[str, str]:
+        return {path.relative_to(place).as_posix(): path.read_text() for path in place.rglob("*.*")}
+
+    published("1", "diagnosis.json", "report.html", "dicom/pdf.dcm")
+    assert set(found().values()) == {"1"}
+    assert len(found()) == 3
+    published("2", "diagnosis.json", "report.pdf")  # a copy of the study, or another try
+    (place / "mine.txt").write_text("mine")
+    published("3", "diagnosis.json", "heat-COVID.png")
+    assert found() == {"diagnosis.json": "3", "heat-COVID.png": "3", "mine.txt": "mine"}
+    assert [path.name for path in (tmp_path / "out/.entries").iterdir()] == ["run.json"]
+
+
+def test_results_that_come_in_between_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = FolderResults(tmp_path / "out")
+    results.claim({"settings": "a"}, force=False)
+    place, clear, left = tmp_path / "out/xray-1", files.clear, [1, 2]
+
+    def cleared(folder: Path) -> None:
+        clear(folder)
+        if left:  # another node has its results there before this one moves its own
+            write_text(folder / "diagnosis.json", f"another's {left.pop()}")
+            write_text(folder / "report.html", "another's")
+
+    monkeypatch.setattr(files, "clear", cleared)
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    with results.folder() as folder:
+        write_text(folder / "xray-1/diagnosis.json", "own")
+        results.publish(folder, "xray-1")
+    assert {path.name: path.read_text() for path in place.iterdir()} == {"diagnosis.json": "own"}
+
+
+def test_a_store_loses_only_what_runs_have_written() -> None:
+    store = Store("memory://not-ours")
+    others = ["scans/lungs.nii.gz", "scans/report.pdf", "fhir/fhir.json", "mine.txt"]
+    for name in [*others, "xray-1/diagnosis.json", "xray-1/lungs.nii.gz", "xray-1/mine.txt"]:
+        store.write(name, b"{}")
+    results = StoreResults(store)
+    with pytest.raises(OutputExistsError):
+        results.claim({"settings": "a"}, force=False)
+    results.claim({"settings": "a"}, force=True)
+    assert set(store.found()) == {*others, "xray-1/mine.txt", ".entries/run.json"}
+    store.write("xray-2/diagnosis.json", b"{}")
+    results.stale({"xray-1"})
+    assert set(store.found()) == {*others, "xray-1/mine.txt", ".entries/run.json"}
+
+
+@pytest.mark.parametrize("kind", ["objects", "pdf"])
+def test_a_node_without_an_extra_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray comes with the extra `scale`")
+    results = FolderResults(tmp_path / "out")
+    results.claim({"settings": "a"}, force=False)
+    settings = Settings(results, objects=ObjectMaker() if kind == "objects" else None, pdf=kind == "pdf")
+    monkeypatch.setattr(ray, "get", lambda _: settings)
+    monkeypatch.setattr("pulmoscope.pipeline.objects.write.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(ResourceError, match=r"a node lacks .*pip install 'pulmoscope\[results\]'"):
+        Shared(kind, None).get()
+
+
+def test_what_fails_on_a_node_tells_its_class_alone() -> None:
+    pytest.importorskip("ray", reason="Ray comes with the extra `scale`")
+
+    def fail(item: Exception) -> None:
+        raise item
+
+    with pytest.raises(WorkError) as raised:
+        pool._timed(fail, KeyError("DOE^JANE"))
+    assert str(raised.value) == "KeyError"
+    assert raised.value.__suppress_context__
+    with pytest.raises(ResourceError):
+        pool._timed(fail, ResourceError("the disk is full"))
+
+
+def test_a_run_with_other_earlier_reports_is_another_run(tmp_path: Path) -> None:
+    def identity(*uids: str) -> str:
+        reports: Any = [SimpleNamespace(uid=uid) for uid in uids]
+        settings = Settings(
+            FolderResults(tmp_path), str(tiny_bundle(tmp_path / "bundle").folder), severity="none"
+        )
+        return command._identity(Run(settings.models(), tmp_path, objects=ObjectMaker(reports)), settings)
+
+    assert identity("1.2", "1.3") == identity("1.3", "1.2")
+    assert len({identity(), identity("1.2"), identity("1.3")}) == 3

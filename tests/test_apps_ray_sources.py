@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ct_series import drawn_hu, write_series
 from films import film, save
-from pulmoscope.apps.ray import retries
+from pulmoscope.apps.ray import dicomweb as dicomweb_server
+from pulmoscope.apps.ray import retries, stores
 from pulmoscope.apps.ray.inputs import entries_anywhere
 from pulmoscope.apps.ray.stores import HEAD, LookedAhead, Store
 from pulmoscope.apps.ray.worker import at_hand
-from pulmoscope.core.errors import ResourceError
+from pulmoscope.core.errors import ResourceError, UnreadableError
 from pulmoscope.io import Study, entries, read_study, studies
 from radiographs import chest, dicom_file
 
@@ -89,6 +92,69 @@ def test_a_server_holds_what_a_folder_of_the_same_files_holds(dicom: Path, tmp_p
     local = contents(list(studies(entries([dicom]))), tmp_path / "b")
     assert sorted(served) == sorted(local)
     assert found[0].name.startswith("dicomweb+http:/127.0.0.1:")
+
+
+class Client:
+    """What a DICOMweb server answers."""
+
+    def __init__(self, studies: list[dict[str, Any]], most: int, knows_offset: bool = True) -> None:
+        self._studies, self._most, self._knows_offset = studies, most, knows_offset
+        self.requests = 0
+
+    def search_for_studies(self, limit: int, offset: int) -> list[dict[str, Any]]:
+        self.requests += 1
+        first = offset if self._knows_offset else 0
+        return self._studies[first : first + min(limit, self._most)]
+
+    def retrieve_study_metadata(self, study: str) -> list[dict[str, Any]]:
+        damaged = {"vr": "US", "Value": ["no number"]}
+        same = {"00080016": element("1.2.840.10008.5.1.4.1.1.1"), "0020000E": element(study)}
+        first, second = ({**same, "00080018": element(f"{study}.{number}")} for number in (1, 2))
+        return [{**first, "00280010": damaged}, second]
+
+
+def element(value: str) -> dict[str, Any]:
+    return {"vr": "UI", "Value": [value]}
+
+
+@pytest.mark.parametrize("knows_offset", [True, False])
+def test_a_server_is_asked_until_it_has_no_new_study(
+    knows_offset: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [{"0020000D": element(f"1.{number}")} for number in range(7)]
+    client = Client(listed, 3 if knows_offset else 7, knows_offset)
+    monkeypatch.setattr(dicomweb_server, "_client", lambda _: client)
+    found = list(dicomweb_server.Server(f"dicomweb+http://pages-{knows_offset}").entries(set()))
+    of_study = [entry.source.study for entry in found if isinstance(entry.source, dicomweb_server.Instance)]
+    assert of_study == [f"1.{number}" for number in range(7) for _ in (1, 2)]
+    assert client.requests == (4 if knows_offset else 2)
+
+
+def test_what_is_malformed_on_a_server_is_an_entry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb_server, "_client", lambda _: Client([{}, {"0020000D": element("1.1")}], 9))
+    unnamed, damaged, whole = dicomweb_server.Server("dicomweb+http://malformed").entries(set())
+    assert isinstance(unnamed.source, UnreadableError)
+    assert unnamed.source.code == "damaged"
+    with damaged.open() as stream:
+        assert stream.read() == b""
+    with whole.open() as stream:
+        assert stream.read()[128:132] == b"DICM"
+    with pytest.raises(UnreadableError) as raised:
+        dicomweb_server.Instance("dicomweb+http://malformed", "1.1", "", "").read_bytes()
+    assert raised.value.code == "damaged"
+
+
+def test_only_s3_is_told_how_many_requests_to_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+
+    def cat_file(path: str, **options: Any) -> bytes:
+        told.append(options)
+        return b""
+
+    monkeypatch.setattr(stores, "_system", lambda url: (SimpleNamespace(cat_file=cat_file), "root"))
+    for scheme in ("s3", "gs", "memory"):
+        Store(f"{scheme}://bucket").read("object", 9)
+    assert told == [{"end": 9, "max_concurrency": 1}, {"end": 9}, {"end": 9}]
 
 
 def test_a_long_object_is_fetched_whole_only_where_more_than_its_head_is_read(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_images_and_their_recipe_name_this_version() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     (tag,) = re.findall(r"-t (\S+) \.", text)
     assert tag.endswith(f":{VERSION}")
+    assert "[scale,results]" in text
     assert {container(group)["image"] for group in groups()} == {tag}
     assert re.findall(r"^USER (\d+)$", text, re.MULTILINE) == ["1000"]
 

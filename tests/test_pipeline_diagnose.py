@@ -437,7 +437,7 @@ def test_the_user_may_name_results(tmp_path: Path, model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/b", ".hidden", "a b", "index.json", "Local-Names.csv", "x" * 101, "a."]
+    "name", ["../x", "a/b", ".hidden", "a b", "index.json", "Results.csv", "Local-Names.csv", "x" * 101, "a."]
 )
 def test_a_name_that_is_no_safe_folder_is_refused(name: str) -> None:
     with pytest.raises(PulmoscopeError):

@@ -202,7 +202,7 @@ class _Saved:
     name: str
     refusal: str
     instance: str
-    report: Path | None
+    page: bool
     kept: bool
 
 
@@ -215,7 +215,9 @@ class FilmStudies:
     def add(self, film: Film | None, outcome: Outcome) -> None:
         """Note what became of a radiograph; ``film``: its ids, None for what is none of a study."""
         if film is not None:
-            saved = _Saved(outcome.name, outcome.refusal, film.instance, outcome.report, outcome.kept)
+            saved = _Saved(
+                outcome.name, outcome.refusal, film.instance, outcome.report is not None, outcome.kept
+            )
             self._studies.setdefault(film.study, []).append(saved)
 
     def several(self) -> list[str]:
@@ -253,8 +255,8 @@ class FilmStudies:
                 answers.append(answer)
             for number, saved in enumerate(of_study, start=1):
                 # A killed run may have told of a study that has lost its other radiographs since.
-                if saved.report is not None and (answer is not None or saved.kept):
-                    _tell(saved.report, answer, number)
+                if saved.page and (answer is not None or saved.kept):
+                    _tell(out / saved.name / files.REPORT, answer, number)
         return answers
 
 

@@ -26,7 +26,7 @@ _HEADER = ("name", "path")
 _PLACE = "/"
 """Ends the folder of a place, and no input's path."""
 
-TAKEN = ("index.json", LOCAL_NAMES)
+TAKEN = ("index.json", "results.csv", LOCAL_NAMES)
 """What else lies beside the inputs' folders."""
 _LONGEST = 100
 """Characters of a name that the user chose."""

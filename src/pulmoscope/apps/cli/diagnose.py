@@ -198,7 +198,12 @@ def _listed(inputs: Sequence[str], out: str, quiet: bool, on: str) -> list[Entry
     from pulmoscope.core.errors import PulmoscopeError
     from pulmoscope.io import entries
 
-    if any(Path(source).is_dir() and Path(source).resolve() == Path(out).resolve() for source in inputs):
+    def same(source: str) -> bool:
+        if "://" in source:
+            return source.rstrip("/") == out.rstrip("/")
+        return Path(source).is_dir() and Path(source).resolve() == Path(out).resolve()
+
+    if any(map(same, inputs)):
         raise PulmoscopeError(f"{out}: is one of the inputs; results go into a folder of their own")
     elsewhere = next((source for source in (*inputs, out) if "://" in source), None)
     passed_over: list[str] = []

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -55,6 +57,8 @@ def connect(on: str, variables: dict[str, str] | None = None) -> Iterator[Any]:
     if find_spec("ray") is None:
         raise ResourceError("--on ray: Ray is not installed; pip install 'pulmoscope[scale]'")
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    if address == "local":
+        _ask_for_token()
     import ray
 
     if ray.is_initialized():
@@ -65,6 +69,18 @@ def connect(on: str, variables: dict[str, str] | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _ask_for_token() -> None:
+    """Have a cluster on this machine ask for a token, unless the user has decided: its ports are open to others.
+
+    Ray reads the variables when it is imported. To set them later would have nodes ask what the driver doesn't know.
+    """
+    if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _init(ray: Any, address: str, on: str, variables: dict[str, str]) -> None:
@@ -93,6 +109,8 @@ def _init(ray: Any, address: str, on: str, variables: dict[str, str]) -> None:
         except Exception as error:  # of any class: a node that takes too long to start is a plain Exception
             if not left:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                if address != "local" and os.environ.get("RAY_AUTH_MODE") != "token":
+                    reason += "; if it asks for a token, set RAY_AUTH_MODE=token"
                 raise ResourceError(
                     f"--on {on}: the cluster could not be reached or started ({reason})"
                 ) from error

@@ -67,12 +67,13 @@ def _identity(run: Run, settings: Settings) -> str:
     """A checksum of all that results depend on beside the files."""
     models = [run.models.expected(modality) for modality in Modality]
     scorer, values = run.models.severity, run.values
+    objects = None if run.objects is None else sorted(report.uid for report in run.objects.reports)
     told: list[Any] = [
         VERSION,
         [model and dict(model.identity) for model in models],
         scorer and dict(scorer.model.identity),
         [settings.runtime, settings.device, run.reports, run.series, run.show_date, asdict(run.naming)],
-        [run.objects is not None, run.pdf],
+        [objects, run.pdf],
     ]
     if values is not None:
         outcome = "" if values.outcome is None else values.outcome.sha256

@@ -41,6 +41,13 @@ class Server:
             ResourceError: the server can't be reached.
         """
         for study in self._studies():
+            if not study:
+                shown = f"{self._named}/studies"
+                unnamed = UnreadableError(
+                    shown, "damaged", "the server lists studies without StudyInstanceUID"
+                )
+                yield Entry(shown, unique(slug_of("studies"), taken), unnamed)
+                continue
             for series, instance in sorted(heads(self.url, study)):
                 name = f"{self._named}/studies/{study}/series/{series}/instances/{instance}"
                 source = Instance(self.url, study, series, instance)
@@ -52,16 +59,23 @@ class Server:
         return f"{scheme}:/{path}"
 
     def _studies(self) -> Iterator[str]:
-        """The StudyInstanceUIDs, a page at a time."""
+        """The StudyInstanceUIDs, a page at a time; an empty one where the server does not tell it.
+
+        A server may give fewer than it is asked for (PS3.18), or not know ``offset``: the last page is one without
+        new ones.
+        """
+        listed: set[str] = set()
         offset = 0
         while True:
             found = tried(
                 self.url,
                 lambda: _client(self.url).search_for_studies(limit=PAGE, offset=offset),  # noqa: B023
             )
-            yield from sorted(study["0020000D"]["Value"][0] for study in found)
-            if len(found) < PAGE:
+            new = {_value(study, "0020000D") for study in found} - listed
+            if not new:
                 return
+            yield from sorted(new)
+            listed |= new
             offset += len(found)
 
 
@@ -96,10 +110,12 @@ class Instance:
         """The instance as a DICOM file, in the transfer syntax that it is stored in.
 
         Raises:
-            UnreadableError: the server has it no longer.
+            UnreadableError: the server has it no longer, does not tell its UIDs, or it is no DICOM file.
             ResourceError: the server can't be reached.
         """
         ids = self.study, self.series, self.uid
+        if not all(ids):
+            raise UnreadableError(self.uid, "damaged", "the server does not tell its UIDs")
         kept = (("application/dicom", "*"),)
         found = tried(
             self.url, lambda: _found(lambda: _client(self.url).retrieve_instance(*ids, media_types=kept))
@@ -107,7 +123,10 @@ class Instance:
         if found is None:
             raise UnreadableError(self.uid, "not-found", "the server has this instance no longer")
         stream = io.BytesIO()
-        found.save_as(stream, enforce_file_format=True)
+        try:
+            found.save_as(stream, enforce_file_format=True)
+        except Exception as error:  # of any class, as anything may be wrong
+            raise UnreadableError(self.uid, "damaged", "the instance is no valid DICOM file") from error
         return stream.getvalue()
 
 
@@ -118,19 +137,24 @@ def heads(url: str, study: str) -> dict[tuple[str, str], bytes]:
     Raises:
         ResourceError: the server can't be reached.
     """
+    listed = tried(url, lambda: _found(lambda: _client(url).retrieve_study_metadata(study))) or []
+    return {(_value(plain, "0020000E"), _value(plain, "00080018")): _head(plain) for plain in listed}
+
+
+def _head(plain: dict[str, Any]) -> bytes:
+    """The header of an instance as a file; empty where it is none: reading the instance tells what is wrong."""
     from pydicom.dataset import Dataset
 
-    listed = tried(url, lambda: _found(lambda: _client(url).retrieve_study_metadata(study))) or []
-    made = {}
-    for plain in listed:
+    try:
         # What is not in the answer itself (pixels, other bulk data) has no part in what the file is.
         own = {
             tag: element
             for tag, element in plain.items()
             if "BulkDataURI" not in element and tag not in _NO_PIXELS and not tag.startswith("0002")
         }
-        made[_value(own, "0020000E"), _value(own, "00080018")] = _file(Dataset.from_json(own))
-    return made
+        return _file(Dataset.from_json(own))
+    except Exception:  # of any class, as anything may be wrong
+        return b""
 
 
 def _file(dataset: Any) -> bytes:
@@ -154,7 +178,10 @@ def _meta(dataset: Any, syntax: str) -> Any:
 
 
 def _value(plain: dict[str, Any], tag: str) -> str:
-    return str((plain.get(tag, {}).get("Value") or [""])[0])
+    """An element's first value; empty where there is none."""
+    element = plain.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0] or "") if values else ""
 
 
 def _found(request: Any) -> Any:

@@ -26,6 +26,10 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
+class WorkError(Exception):
+    """Work has failed by an error of ours: the name of its class, and nothing of its message."""
+
+
 @dataclass(frozen=True)
 class Done(Generic[_In, _Out]):
     """A task that is over.
@@ -124,7 +128,8 @@ class Pool:
             if isinstance(error.cause, PulmoscopeError):
                 raise error.cause from None
             task.deaths["worker"] += 1
-            reason = f"reading it failed with an error of ours ({type(error.cause).__name__})"
+            name = str(error.cause) if isinstance(error.cause, WorkError) else type(error.cause).__name__
+            reason = f"reading it failed with an error of ours ({name})"
         except errors.RayError as error:
             task.deaths["worker"] += 1
             reason = f"the process that read it was killed ({type(error).__name__})"
@@ -143,10 +148,20 @@ class Pool:
 
 
 def _timed(work: Callable[[Any], Any], item: Any) -> tuple[Any, str, float]:
-    """On a node: the work's answer, which node it is, and the seconds it took."""
+    """On a node: the work's answer, which node it is, and the seconds it took.
+
+    Raises:
+        PulmoscopeError: the work's own.
+        WorkError: any other, by its class alone: Ray logs what is raised, and a message may name a patient.
+    """
     import ray
 
     start = perf_counter()
-    answer = work(item)
+    try:
+        answer = work(item)
+    except PulmoscopeError as error:
+        raise error from None
+    except Exception as error:
+        raise WorkError(type(error).__name__) from None
     node = f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:6]})"
     return answer, node, perf_counter() - start

@@ -4,6 +4,7 @@
 
     OUT/.entries/run.json          what the run is told to do: its presence means «unfinished»
     OUT/.entries/<ab>/<key>.json   an entry of a study, written after all its files: its presence means «done»
+    OUT/.entries/made-…/           results of a study that a node is writing
 
 ``key`` is a checksum of the study's path, or of its address. Besides there is what one machine writes
 (:mod:`pulmoscope.pipeline.outputs`). The entries are removed when the index is there.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from pulmoscope.pipeline.names import LOCAL_NAMES
 
 ENTRIES = ".entries"
 _RUN = f"{ENTRIES}/run.json"
+_MOVES = 10
+"""Times that results are moved where others of the same study may come in between."""
 
 
 def entry_file(key: str) -> str:
@@ -43,8 +46,17 @@ class FolderResults:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """The folder that a study's results are written into."""
-        yield self.out
+        """The folder that a study's results are written into: one of its own, on the file system of the results.
+
+        Raises:
+            ResourceError: it can't be made.
+        """
+        try:
+            scratch = TemporaryDirectory(prefix="made-", dir=self.out / ENTRIES, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise ResourceError(f"{self.out}: could not be written ({error.strerror or error})") from error
+        with scratch as path:
+            yield Path(path)
 
     def check_shared(self) -> None:
         """Refuse a node that has not this folder.
@@ -59,7 +71,22 @@ class FolderResults:
             )
 
     def publish(self, folder: Path, name: str) -> None:
-        """Nothing to do: they are where they belong."""
+        """Put a study's results where they belong, whole, in place of those of an earlier try.
+
+        Raises:
+            ResourceError: the folder can't be written.
+        """
+        made, place = folder / name, self.out / name
+        for left in reversed(range(_MOVES)):
+            try:
+                files.clear(place)
+                if made.is_dir():  # it was not refused
+                    _move(made, place)
+                return
+            except (OSError, ResourceError) as error:  # another node may be writing the same study
+                if not left:
+                    reason = str(error) if isinstance(error, ResourceError) else error.strerror or error
+                    raise ResourceError(f"{place}: could not be written ({reason})") from error
 
     def put_entry(self, key: str, entry: dict[str, Any]) -> None:
         """Write a study's entry."""
@@ -165,16 +192,16 @@ class StoreResults:
         before, complete = self._get(_RUN), self._get(files.INDEX) is not None
         if not force and not complete and before == settings:
             return True
-        results = [name for name in self.store.found() if _is_ours(name)]
+        results = _ours(self.store.found())
         if results and not force:
             raise OutputExistsError(Path(self.store.url), finding="holds results of a run")
-        self.store.remove(sorted(results, key=lambda name: (name != files.INDEX, name)))
+        self.store.remove(results)
         self._put(_RUN, settings)
         return False
 
     def stale(self, names: set[str]) -> None:
         """Remove what a killed run has left of inputs that are there no more."""
-        found = (name for name in self.store.found() if _is_ours(name) and "/" in name)
+        found = (name for name in _ours(self.store.found()) if "/" in name)
         self.store.remove([name for name in found if name.partition("/")[0] not in {*names, ENTRIES}])
 
     @contextmanager
@@ -224,7 +251,36 @@ def results_at(out: str) -> Results:
     return StoreResults(Store(out.rstrip("/"))) if is_address(out) else FolderResults(Path(out))
 
 
-def _is_ours(name: str) -> bool:
-    """Whether an object below the results' address is one that a run has written."""
-    folder, _, file = name.partition("/")
-    return name in (files.INDEX, files.RESULTS, LOCAL_NAMES) or folder == ENTRIES or files.is_written(file)
+def _move(made: Path, place: Path) -> None:
+    """Move a study's results where none of ours are; beside files of others they are copied, the diagnosis last.
+
+    Raises:
+        OSError, ResourceError: the place can't be written, or others have come in between.
+    """
+    if not place.exists():
+        made.replace(place)
+        return
+    copied = (path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    for file in sorted(copied, key=lambda file: (file == Path(files.DIAGNOSIS), file)):
+        write_bytes(place / file, (made / file).read_bytes())
+
+
+def _ours(found: Iterable[str]) -> list[str]:
+    """Those objects below the results' address that a run has written, in an order to remove them in.
+
+    A folder is a study's where a diagnosis is in it, which goes last: what a kill leaves is still known.
+    """
+    names = list(found)
+    studies = {
+        folder for folder, _, file in (name.partition("/") for name in names) if file == files.DIAGNOSIS
+    }
+
+    def is_ours(name: str) -> bool:
+        folder, _, file = name.partition("/")
+        own = name in (files.INDEX, files.RESULTS, LOCAL_NAMES) or folder == ENTRIES
+        return own or (folder in studies and files.is_written(file))
+
+    def order(name: str) -> tuple[bool, bool, str]:
+        return name != files.INDEX, name.endswith(f"/{files.DIAGNOSIS}"), name
+
+    return sorted(filter(is_ours, names), key=order)

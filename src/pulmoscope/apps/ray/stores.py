@@ -66,9 +66,9 @@ class Store:
             FileNotFoundError: there is none.
             ResourceError: the store can't be reached.
         """
-        content: bytes = self._asked(
-            lambda files, path: files.cat_file(path, end=most, max_concurrency=1), name
-        )
+        # s3fs fetches a large object in many requests at a time, unless it is told.
+        more = {"max_concurrency": 1} if self.url.startswith(("s3://", "s3a://")) else {}
+        content: bytes = self._asked(lambda files, path: files.cat_file(path, end=most, **more), name)
         return content
 
     def opened(self, name: str, size: int) -> IO[bytes]:

@@ -57,10 +57,7 @@ def training_on(on: str, processes: int | None) -> Iterator[Launch]:
                 except ray.exceptions.RayError as error:
                     lost = type(error).__name__
                     if not left:
-                        reason = " ".join(str(error).split())[-200:]
-                        raise ResourceError(
-                            f"a process of the training has ended ({lost}: {reason})"
-                        ) from error
+                        raise ResourceError(f"a process of the training has ended ({lost})") from error
                     typer.echo(f"a worker was lost ({lost}); going on from the last epoch", err=True)
 
         yield launch

@@ -26,9 +26,10 @@ from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import Part, Place, place_of
 from pulmoscope.pipeline.names import BY_CONTENT, Naming
-from pulmoscope.pipeline.objects.write import ObjectMaker
+from pulmoscope.pipeline.objects.write import ObjectMaker, need_highdicom
 from pulmoscope.pipeline.runs.run import Outcome, Reports, Run
 from pulmoscope.pipeline.runs.study import Job, diagnosed
+from pulmoscope.report.pdf import check_pdf
 from pulmoscope.runtime.network import Runtime
 from pulmoscope.runtime.process import keep_freed_memory, one_thread_in_opencv
 
@@ -229,6 +230,7 @@ def _opened(shared: Shared) -> tuple[Settings, Run]:
             f"--on ray: a node has Pulmoscope {VERSION}, and the run was begun with {settings.version}"
         )
     settings.results.check_shared()
+    _check_extras(settings)
     keep_freed_memory()
     one_thread_in_opencv()
     run = Run(
@@ -243,3 +245,20 @@ def _opened(shared: Shared) -> tuple[Settings, Run]:
         pdf=settings.pdf,
     )
     return settings, run
+
+
+def _check_extras(settings: Settings) -> None:
+    """Refuse a node that can't write the results that are asked for.
+
+    Raises:
+        ResourceError: something is not installed there.
+    """
+    try:
+        if settings.objects is not None:
+            need_highdicom()
+        if settings.pdf:
+            check_pdf()
+    except ModuleNotFoundError as error:
+        raise ResourceError(
+            f"--on ray: a node lacks {error.name}; pip install 'pulmoscope[results]'"
+        ) from error
