@@ -1,6 +1,6 @@
-"""Keeping the decoders' complaints about a file off stderr.
+"""What decoders find wrong with a file becomes our own one line, and nothing of it reaches stderr.
 
-They quote what stands in the file, and that may name a patient. What matters of them becomes our own one line.
+They quote what stands in the file, and that may name a patient.
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ def quieten_decoders() -> None:
         if any(rule not in warnings.filters for rule in _FILTERS):
             for _, _, kind, module, _ in _FILTERS:
                 warnings.filterwarnings("ignore", category=kind, module=module.pattern)
+
+
+def refuse_truncated() -> None:
+    """Have Pillow raise an error where an image's data end or can't be decoded, instead of filling it up with black.
+
+    That is its default, but WeasyPrint, which sets reports on paper, switches it over when it is imported, for the
+    whole process. It stays as set here: giving it back would open a gap for images that other threads read.
+    """
+    from PIL import ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 @contextmanager

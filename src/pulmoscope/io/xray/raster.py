@@ -26,7 +26,7 @@ from pulmoscope.core.errors import UnreadableError, UnsuitableError
 from pulmoscope.core.results import RESULT, RESULT_KEY
 from pulmoscope.core.synthetic import XRAY_DESCRIPTION
 from pulmoscope.core.types import Bytes, Flag, FlagLevel, FloatArray
-from pulmoscope.io.quiet import decoding, quieten_decoders, silence_libtiff
+from pulmoscope.io.quiet import decoding, quieten_decoders, refuse_truncated, silence_libtiff
 from pulmoscope.io.xray.picture import Picture, check_content, check_size, colour_flag, grey_of_colour
 from pulmoscope.io.xray.square import squared
 
@@ -62,6 +62,7 @@ def decode(data: bytes, name: str, kind: str) -> Picture:
         UnsuitableError: several pages; too small, too large, too long; empty; a picture of Pulmoscope's results.
     """
     quieten_decoders()
+    refuse_truncated()
     if kind == "TIFF":
         silence_libtiff()
     with decoding(name):
