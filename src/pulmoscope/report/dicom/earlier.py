@@ -13,6 +13,7 @@ from pulmoscope.core.types import Diagnosis, Modality
 from pulmoscope.core.version import VERSION
 from pulmoscope.io.dicom_rules import is_own
 from pulmoscope.io.patient_age import iso_date
+from pulmoscope.report.dicom.codes import SOURCE
 from pulmoscope.report.dicom.sources import Sources
 
 COMPREHENSIVE, COMPREHENSIVE_3D = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34"
@@ -99,7 +100,11 @@ def read_report(dataset: Dataset) -> EarlierReport | None:
             figures[code] = float(item.MeasuredValueSequence[0].NumericValue)
         elif code == _LIKELIEST:
             label = str(item.ConceptCodeSequence[0].CodeMeaning)
-    images = (item.ReferencedSOPSequence[0] for item in items if str(item.get("ValueType", "")) == "IMAGE")
+    images = (
+        item.ReferencedSOPSequence[0]
+        for item in items
+        if _code(item, "ConceptNameCodeSequence") == SOURCE.value
+    )
     return EarlierReport(
         document,
         modality,

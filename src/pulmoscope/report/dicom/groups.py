@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from highdicom.sr import AlgorithmIdentification, MeasurementsAndQualitativeEvaluations
+from highdicom.sr import AlgorithmIdentification, ReferencedSegment
 from pydicom.sr.coding import Code
 
 from pulmoscope.core.change import Change, CtChange
@@ -25,7 +25,8 @@ from pulmoscope.report.dicom import codes
 from pulmoscope.report.dicom.codes import own
 from pulmoscope.report.dicom.common import Common
 from pulmoscope.report.dicom.earlier import SinceReport
-from pulmoscope.report.dicom.items import Item, coded, figure, group, sentence
+from pulmoscope.report.dicom.items import Group, Item, coded, figure, group, sentence
+from pulmoscope.report.dicom.placing import region_on_radiograph
 from pulmoscope.report.severity import PART_TITLES
 from pulmoscope.report.xray_severity import ZONE_TITLES, why_not
 
@@ -38,7 +39,7 @@ _BANDS = {
 """Bands of density, in the signs that every system shows."""
 _NO_PNEUMONIA = frozenset({"normal", "healthy", "no finding"})
 """Classes, in lower case, that deny any pneumonia; other negative ones deny COVID-19 alone."""
-Groups = Iterator[MeasurementsAndQualitativeEvaluations]
+Groups = Iterator[Group]
 
 PERCENT_AFFECTED = own("affected", "Percent of lung affected")
 LOW, HIGH = (
@@ -74,14 +75,21 @@ THEN = own("likeliest-then", "Most probable class in the earlier report")
 SINCE = own("days-since", "Time since the earlier scan")
 
 
-def groups(common: Common, algorithm: AlgorithmIdentification) -> list[MeasurementsAndQualitativeEvaluations]:
-    """All groups of a diagnosis, the answer first, the limits of its use last."""
+def groups(
+    common: Common, algorithm: AlgorithmIdentification, segments: Mapping[str, ReferencedSegment]
+) -> list[Group]:
+    """All groups of a diagnosis, the answer first, the limits of its use last.
+
+    Args:
+        algorithm: the model.
+        segments: those of the diagnosis's lungs, by their labels; a group with the same title refers to it.
+    """
     diagnosis = common.diagnosis
     ct = diagnosis.scan.modality is Modality.CT
     found = [
         _answer(common, algorithm),
         _quality(common),
-        *(_measured(common) if ct else _estimated(common)),
+        *(_measured(common, segments) if ct else _estimated(common)),
     ]
     if diagnosis.change is not None:
         found.append(_change(common, diagnosis.change))
@@ -90,7 +98,7 @@ def groups(common: Common, algorithm: AlgorithmIdentification) -> list[Measureme
     return [*found, group(common, "Limits of use", [sentence(codes.COMMENT, NOTICE)])]
 
 
-def _answer(common: Common, algorithm: AlgorithmIdentification) -> MeasurementsAndQualitativeEvaluations:
+def _answer(common: Common, algorithm: AlgorithmIdentification) -> Group:
     """Probabilities, decision and reason. A finding is stated only where the answer is reported."""
     prediction = common.diagnosis.prediction
     items: list[Item] = [
@@ -134,7 +142,7 @@ def _finding(diagnosis: Diagnosis) -> Code | None:
     return codes.SUSPECTED_COVID if code == codes.COVID else code
 
 
-def _quality(common: Common) -> MeasurementsAndQualitativeEvaluations:
+def _quality(common: Common) -> Group:
     """The verdict on the image, and every flag about it and about the model."""
     quality = common.diagnosis.quality
     items: list[Item] = [coded(codes.QUALITY, VERDICTS[quality.verdict])]
@@ -147,7 +155,7 @@ def _flag(flag: Flag) -> str:
     return f"{flag.code} ({flag.level.value}): {flag.message}"
 
 
-def _measured(common: Common) -> Groups:
+def _measured(common: Common, segments: Mapping[str, ReferencedSegment]) -> Groups:
     """The severity of a CT: both lungs, each lung, and the score's regions."""
     severity = common.diagnosis.severity
     if severity is None:
@@ -157,8 +165,14 @@ def _measured(common: Common) -> Groups:
         return
     for part, title in PART_TITLES.items():
         side, _, region = part.partition("-")
-        place = own(part, title) if region else None
-        yield group(common, title, _of_part(severity, part), side=codes.SIDES[side], part=place)
+        yield group(
+            common,
+            title,
+            _of_part(severity, part),
+            side=codes.SIDES[side],
+            part=own(part, title) if region else None,
+            region=segments.get(title),
+        )
 
 
 def _of_part(severity: SeverityMeasure, part: str) -> Sequence[Item]:
@@ -215,9 +229,16 @@ def _estimated(common: Common) -> Groups:
     for zone in ZONES:
         side = codes.RIGHT if ZONES.index(zone) < 3 else codes.LEFT
         title = ZONE_TITLES[zone].capitalize()
-        scored = _score(BRIXIA, severity.zones[zone].score, MOST_ZONE, alone=True)
+        found = severity.zones[zone]
+        box = (found.top, found.left, found.height, found.width)
         yield group(
-            common, title, scored, side=side, part=own(f"zone-{zone.lower()}", title), algorithm=algorithm
+            common,
+            title,
+            _score(BRIXIA, found.score, MOST_ZONE, alone=True),
+            side=side,
+            part=own(f"zone-{zone.lower()}", title),
+            region=region_on_radiograph(box, common.diagnosis.scan.pixels.shape[1:], common.sources.first),
+            algorithm=algorithm,
         )
 
 
@@ -236,7 +257,7 @@ def _scorer(severity: XraySeverity) -> AlgorithmIdentification:
     return AlgorithmIdentification(model["name"], model["version"], [f"bundle sha256 {model['sha256']}"])
 
 
-def _change(common: Common, change: Change) -> MeasurementsAndQualitativeEvaluations:
+def _change(common: Common, change: Change) -> Group:
     """What has changed since the earlier scan."""
     items: list[Item] = []
     if isinstance(change, CtChange):
@@ -253,7 +274,7 @@ def _change(common: Common, change: Change) -> MeasurementsAndQualitativeEvaluat
     return group(common, "Change since the earlier scan", items, side=codes.BOTH)
 
 
-def _since(common: Common, since: SinceReport) -> MeasurementsAndQualitativeEvaluations:
+def _since(common: Common, since: SinceReport) -> Group:
     """What has changed since an earlier report, whose images nobody has compared."""
     names = {"affected": PERCENT_AFFECTED, "extent": EXTENT, "opacity": OPACITY, "brixia": BRIXIA}
     items: list[Item] = [

@@ -10,13 +10,17 @@ from highdicom.sr import (
     CodeContentItem,
     ContentItem,
     FindingSite,
+    ImageRegion,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
     NumContentItem,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
+    ReferencedSegment,
     RelationshipTypeValues,
     TextContentItem,
     TrackingIdentifier,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from pydicom.sr.coding import Code
 
@@ -24,6 +28,11 @@ from pulmoscope.report.dicom.codes import FAILURE, LUNG
 from pulmoscope.report.dicom.common import Common
 
 Item = Measurement | QualitativeEvaluation | ContentItem
+Group = (
+    MeasurementsAndQualitativeEvaluations
+    | PlanarROIMeasurementsAndQualitativeEvaluations
+    | VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 
 
 def figure(name: Code, value: float | None, unit: Code, about: tuple[Code, Code] | None = None) -> Item:
@@ -62,25 +71,34 @@ def group(
     finding: Code | None = None,
     side: Code | None = None,
     part: Code | None = None,
+    region: ReferencedSegment | ImageRegion | None = None,
     algorithm: AlgorithmIdentification | None = None,
-) -> MeasurementsAndQualitativeEvaluations:
-    """A measurement group (TID 1501) about the whole study, or about one part of the lungs.
+) -> Group:
+    """A measurement group about the whole study (TID 1501), or about one part of the lungs (TID 1411, TID 1410).
 
     Args:
         title: its tracking identifier; the tracking UID follows from it.
         finding: what was found.
         side, part: which lung, and which part of it.
+        region: where it lies: a segment, or an outline on a radiograph.
         algorithm: what measured it.
     """
     listed = list(items)
-    made = MeasurementsAndQualitativeEvaluations(
-        TrackingIdentifier(common.tracking_uid(title), title),
-        finding_type=finding,
-        finding_sites=None if side is None else [FindingSite(LUNG, side, part)],
-        algorithm_id=algorithm,
-        measurements=[item for item in listed if isinstance(item, Measurement)],
-        qualitative_evaluations=[item for item in listed if isinstance(item, QualitativeEvaluation)],
-    )
+    statements: dict[str, Any] = {
+        "tracking_identifier": TrackingIdentifier(common.tracking_uid(title), title),
+        "finding_type": finding,
+        "finding_sites": None if side is None else [FindingSite(LUNG, side, part)],
+        "algorithm_id": algorithm,
+        "measurements": [item for item in listed if isinstance(item, Measurement)],
+        "qualitative_evaluations": [item for item in listed if isinstance(item, QualitativeEvaluation)],
+    }
+    made: Group
+    if isinstance(region, ReferencedSegment):
+        made = VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=region, **statements)
+    elif region is not None:
+        made = PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **statements)
+    else:
+        made = MeasurementsAndQualitativeEvaluations(**statements)
     content: Any = made[0].ContentSequence
     content.extend(item for item in listed if isinstance(item, TextContentItem))
     return made

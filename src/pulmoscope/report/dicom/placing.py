@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from highdicom import PlanePositionSequence
+from highdicom.sr import GraphicTypeValues, ImageRegion, SourceImageForRegion
 from pydicom.dataset import Dataset
 
 from pulmoscope.core.types import FloatArray, Geometry
@@ -98,3 +99,31 @@ def on_radiograph(image: npt.NDArray[np.generic], source: Dataset) -> FloatArray
     if turned.shape != size[::-1]:
         turned = cv2.resize(np.ascontiguousarray(turned), size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(turned, dtype=np.float32)
+
+
+def region_on_radiograph(
+    box: tuple[int, int, int, int], size: tuple[int, ...], source: Dataset
+) -> ImageRegion | None:
+    """The outline of a box on the radiograph that a scan was read from; None where it lies outside the image.
+
+    Args:
+        box: top, left, height, width in px of the scan; may reach beyond it.
+        size: rows and columns of the scan.
+        source: see :func:`on_radiograph`.
+    """
+    top, left, height, width = box
+    # Edges as fractions of the scan: (top, bottom) and (left, right).
+    edges = np.array([[top, top + height], [left, left + width]]) / np.array(size)[:, None]
+    transpose, flip_rows, flip_columns = turns(source) or (False, False, False)
+    for axis, flip in enumerate((flip_rows, flip_columns)):
+        if flip:
+            edges[axis] = 1 - edges[axis, ::-1]
+    if transpose:
+        edges = edges[::-1]
+    # The corner of the first pixel is (0, 0), its centre (0.5, 0.5) (PS3.3 C.18.6.1.2).
+    (first, last), (start, end) = np.clip(edges, 0, 1) * [[int(source.Rows)], [int(source.Columns)]]
+    if first >= last or start >= end:
+        return None
+    corners = [(start, first), (end, first), (end, last), (start, last), (start, first)]
+    image = SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID)
+    return ImageRegion(GraphicTypeValues.POLYLINE, np.array(corners), image)

@@ -189,8 +189,8 @@ def _described(
         segmented_property_type=kind.type,
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm,
-        tracking_uid=common.tracking_uid(kind.label.lower()),
-        tracking_id=kind.label.lower(),
+        tracking_uid=common.tracking_uid(kind.label),
+        tracking_id=kind.label,
         anatomic_regions=None if kind.type == LUNG else [LUNG],
         display_color=None if kind.colour is None else CIELabColor.from_rgb(*kind.colour),
     )

@@ -20,7 +20,9 @@ from highdicom.sr import (
     MeasurementReport,
     ObservationContext,
     ObserverContext,
+    ReferencedSegment,
     RelationshipTypeValues,
+    SourceSeriesForSegmentation,
     UIDRefContentItem,
 )
 from pydicom.dataset import Dataset
@@ -50,7 +52,7 @@ def structured_report(common: Common, others: Sequence[Dataset] = ()) -> Dataset
     content = MeasurementReport(
         observation_context=ObservationContext(_observer(common)),
         procedure_reported=CT_PROCEDURE if ct else XRAY_PROCEDURE,
-        imaging_measurements=groups(common, _algorithm(common)),
+        imaging_measurements=groups(common, _algorithm(common), _segments(common, others)),
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(_ENGLISH),
     )
@@ -92,6 +94,18 @@ def _library(common: Common) -> ContainerContentItem:
     library = ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=_CONTAINS)
     library.ContentSequence = ContentSequence([listed])
     return library
+
+
+def _segments(common: Common, others: Sequence[Dataset]) -> dict[str, ReferencedSegment]:
+    """References to the segments of the objects made, by their labels."""
+    series = SourceSeriesForSegmentation(common.sources.first.SeriesInstanceUID)
+    return {
+        str(segment.SegmentLabel): ReferencedSegment(
+            other.SOPClassUID, other.SOPInstanceUID, int(segment.SegmentNumber), source_series=series
+        )
+        for other in others
+        for segment in other.get("SegmentSequence", ())
+    }
 
 
 def _modality(common: Common) -> Code:

@@ -79,7 +79,7 @@ def _references(dataset: Any, evidence: bool = False) -> set[str]:
             for item in element.value:
                 found |= _references(item, evidence or element.keyword == _EVIDENCE)
         elif element.keyword == "ReferencedSOPInstanceUID" and not (
-            evidence and str(dataset.ReferencedSOPClassUID) in _MADE
+            (evidence and str(dataset.ReferencedSOPClassUID) in _MADE) or "ReferencedSegmentNumber" in dataset
         ):
             found.add(str(element.value))
     return found
@@ -116,7 +116,13 @@ def _said(item: Dataset) -> str:
         return f"{name}: {_number(item)}"
     if kind == "CODE":
         return f"{name}: {', '.join([_meaning(item, 'ConceptCodeSequence'), *more])}"
-    return f"{name}: {item.TextValue}" if kind == "TEXT" else ""
+    if kind == "TEXT":
+        return f"{name}: {item.TextValue}"
+    if kind == "SCOORD":
+        return f"{name}: outlined on the image"
+    segment = "ReferencedSegmentNumber"
+    segments = [one[segment].value for one in item.get("ReferencedSOPSequence", ()) if segment in one]
+    return f"{name}: {segments[0]}" if segments else ""
 
 
 def _number(item: Dataset) -> str:
