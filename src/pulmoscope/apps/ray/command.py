@@ -68,7 +68,7 @@ def _identity(run: Run, settings: Settings) -> str:
     models = [run.models.expected(modality) for modality in Modality]
     scorer, values = run.models.severity, run.values
     objects = None if run.objects is None else sorted(report.uid for report in run.objects.reports)
-    told: list[Any] = [
+    settings_used: list[Any] = [
         VERSION,
         [model and dict(model.identity) for model in models],
         scorer and dict(scorer.model.identity),
@@ -77,8 +77,8 @@ def _identity(run: Run, settings: Settings) -> str:
     ]
     if values is not None:
         outcome = "" if values.outcome is None else values.outcome.sha256
-        told += [values.file.sha256, asdict(values.window), values.header, values.only, outcome]
-    return sha256_of(json.dumps(told, sort_keys=True, default=str).encode())
+        settings_used += [values.file.sha256, asdict(values.window), values.header, values.only, outcome]
+    return sha256_of(json.dumps(settings_used, sort_keys=True, default=str).encode())
 
 
 def _from_root(name: str) -> str:

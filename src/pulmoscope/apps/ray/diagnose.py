@@ -44,7 +44,7 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Finished:
     """What the completion needs of a study that is done: small, as all of them are held."""
 
     entry: dict[str, Any]
@@ -71,7 +71,7 @@ class Archive:
         self._pool, self._run, self._identity = Pool(ray), run, identity
         self._results: Results = settings.results
         self._shared = Shared(uuid4().hex, ray.put(settings))
-        self._told: dict[int, _Told] = {}
+        self._finished: dict[int, _Finished] = {}
         self._named: dict[str, int] = {}
         self.nodes = Nodes()
         self.where = settings.results.shown
@@ -125,12 +125,12 @@ class Archive:
         """Note what becomes of a study."""
         first = self._named.setdefault(outcome.name, planned.number)
         if first != planned.number:
-            clashing += [self._told[first].planned, planned]
+            clashing += [self._finished[first].planned, planned]
         # A CT's headers are many; whoever needs them again reads them again.
         held = replace(planned, study=replace(planned.study, headers=()))
         entry = outcome.entry()
         row = line(entry, outcome.plain)
-        self._told[planned.number] = _Told(entry, row, replace(outcome, plain=None), held)
+        self._finished[planned.number] = _Finished(entry, row, replace(outcome, plain=None), held)
         if outcome.plain is not None:
             self._run.models.of(Modality(outcome.plain["input"]["modality"]), planned.study.name)
         return outcome
@@ -148,22 +148,22 @@ class Archive:
 
     def _complete(self) -> None:
         """Write what is said of all inputs together, in their order."""
-        told = [self._told[number] for number in sorted(self._told)]
+        entries = [self._finished[number] for number in sorted(self._finished)]
         radiographs = FilmStudies()
         shared = isinstance(self._results, FolderResults)
-        for one in told:
-            # In a store the pages of single radiographs are not fetched to see what a killed run has told there.
+        for one in entries:
+            # In a store the pages of single radiographs are not fetched to see what a killed run has written there.
             radiographs.add(
                 one.planned.study.film, one.outcome if shared else replace(one.outcome, kept=False)
             )
-        self._results.stale({one.outcome.name for one in told if one.outcome.error is None})
+        self._results.stale({one.outcome.name for one in entries if one.outcome.error is None})
         with self._results.completing(radiographs.several()) as folder:
             out = replace(self._run, out=folder)
             with table(folder / files.RESULTS) as add:
-                for one in told:
+                for one in entries:
                     add(one.row)
-            local = ((one.outcome.name, local_path(one.planned.study)) for one in told)
-            completed(out, [one.entry for one in told], local, radiographs)
+            local = ((one.outcome.name, local_path(one.planned.study)) for one in entries)
+            completed(out, [one.entry for one in entries], local, radiographs)
 
     def _places(self, parts: Sequence[Part]) -> list[Place]:
         """The places, each compared on some node."""
@@ -180,7 +180,7 @@ class Archive:
 
     def _renamed(self, planned: Planned) -> Planned:
         """A study that shares its name with another, under a name of its own; the first keeps its name."""
-        base = name = self._told[planned.number].outcome.name
+        base = name = self._finished[planned.number].outcome.name
         number = 1
         while self._named.get(name, planned.number) != planned.number:
             number += 1

@@ -68,9 +68,14 @@ class Planner:
         if key in self._keys:  # the same file was given twice
             key = sha256_of(f"{path} {number}".encode())[:_DIGITS]
         self._keys.add(key)
-        told = [self._settings, name, str(copy), *(f"{flag.level} {flag.finding}" for flag in limits)]
-        told += [study.kind, str(study.others), str(study.broken), *(flag.finding for flag in study.remarks)]
-        stamp = sha256_of("\n".join([*told, *(entry.stamp() for entry in study.entries)]).encode())
+        settings = [self._settings, name, str(copy), *(f"{flag.level} {flag.finding}" for flag in limits)]
+        settings += [
+            study.kind,
+            str(study.others),
+            str(study.broken),
+            *(flag.finding for flag in study.remarks),
+        ]
+        stamp = sha256_of("\n".join([*settings, *(entry.stamp() for entry in study.entries)]).encode())
         return Planned(number, study, key, stamp, name, copy, limits)
 
     def _numbered(self, window: Sequence[Study]) -> list[int]:

@@ -76,17 +76,17 @@ class FolderResults:
         Raises:
             ResourceError: the folder can't be written.
         """
-        made, place = folder / name, self.out / name
+        made, target = folder / name, self.out / name
         for left in reversed(range(_MOVES)):
             try:
-                files.clear(place)
+                files.clear(target)
                 if made.is_dir():  # it was not refused
-                    _move(made, place)
+                    _move(made, target)
                 return
             except (OSError, ResourceError) as error:  # another node may be writing the same study
                 if not left:
                     reason = str(error) if isinstance(error, ResourceError) else error.strerror or error
-                    raise ResourceError(f"{place}: could not be written ({reason})") from error
+                    raise ResourceError(f"{target}: could not be written ({reason})") from error
 
     def put_entry(self, key: str, entry: dict[str, Any]) -> None:
         """Write a study's entry."""
@@ -251,18 +251,18 @@ def results_at(out: str) -> Results:
     return StoreResults(Store(out.rstrip("/"))) if is_address(out) else FolderResults(Path(out))
 
 
-def _move(made: Path, place: Path) -> None:
+def _move(made: Path, target: Path) -> None:
     """Move a study's results where none of ours are; beside files of others they are copied, the diagnosis last.
 
     Raises:
-        OSError, ResourceError: the place can't be written, or others have come in between.
+        OSError, ResourceError: the target can't be written, or others have come in between.
     """
-    if not place.exists():
-        made.replace(place)
+    if not target.exists():
+        made.replace(target)
         return
     copied = (path.relative_to(made) for path in made.rglob("*") if path.is_file())
     for file in sorted(copied, key=lambda file: (file == Path(files.DIAGNOSIS), file)):
-        write_bytes(place / file, (made / file).read_bytes())
+        write_bytes(target / file, (made / file).read_bytes())
 
 
 def _ours(found: Iterable[str]) -> list[str]:

@@ -89,12 +89,12 @@ def _train(ray: Any, needs: list[dict[str, int]], work: Work, device: str, preci
             worker.train.remote({**variables, "RANK": str(rank)}, work, device, precision)
             for rank, worker in enumerate(workers)
         ]
-        said = 0
+        printed = 0
         while parts:
             done, parts = ray.wait(parts, timeout=POLL)
-            text = ray.get(workers[0].said.remote(said))
+            text = ray.get(workers[0].said.remote(printed))
             sys.stderr.write(text)
-            said += len(text)
+            printed += len(text)
             for error in ray.get(done):
                 if error is not None:
                     raise error

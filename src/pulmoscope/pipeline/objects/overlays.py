@@ -46,8 +46,8 @@ def _of_ct(diagnosis: Diagnosis) -> Iterator[Picture]:
     scan, masks, imputed = diagnosis.scan, diagnosis.masks, diagnosis.imputed
     last = {one.index: one for one in sorted(diagnosis.explanations, key=lambda one: one.stage)}
     for index, one in sorted(last.items()):
-        drawn = overlay(displayed(scan.pixels[index], scan.units), one.heat, _OPACITY)
-        shown = outlined(drawn, None if imputed is None else imputed.mask[index])
+        blended = overlay(displayed(scan.pixels[index], scan.units), one.heat, _OPACITY)
+        shown = outlined(blended, None if imputed is None else imputed.mask[index])
         yield Picture(shown, f"Heat map: {one.target}"[:64], index)
     if masks is not None:
         side = max(scan.pixels.shape[1:])
@@ -58,10 +58,10 @@ def _of_ct(diagnosis: Diagnosis) -> Iterator[Picture]:
 
 def _of_xray(diagnosis: Diagnosis) -> Iterator[Picture]:
     pixels = shrunk(diagnosis.scan.pixels[0], _SIDE)
-    for place, one in enumerate(diagnosis.explanations):
-        if place == 0 or one.kind == _ANOMALY:
-            drawn = overlay(pixels, shrunk(one.heat, _SIDE), _OPACITY)
-            yield Picture(edged(drawn, diagnosis.lungs, LUNGS), f"Heat map: {one.target}"[:64])
+    for index, one in enumerate(diagnosis.explanations):
+        if index == 0 or one.kind == _ANOMALY:
+            blended = overlay(pixels, shrunk(one.heat, _SIDE), _OPACITY)
+            yield Picture(edged(blended, diagnosis.lungs, LUNGS), f"Heat map: {one.target}"[:64])
 
 
 def _captioned(pixels: Bytes, title: str) -> Bytes:
@@ -74,6 +74,6 @@ def _captioned(pixels: Bytes, title: str) -> Bytes:
     bar = np.zeros((2 * line + line // 3, width, 3), dtype=np.uint8)
     for number, text in enumerate((title, NOTICE)):
         shown = text.encode("ascii", "replace").decode()
-        place = (line // 3, (number + 1) * line - line // 4)
-        cv2.putText(bar, shown, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+        origin = (line // 3, (number + 1) * line - line // 4)
+        cv2.putText(bar, shown, origin, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([pixels, bar])

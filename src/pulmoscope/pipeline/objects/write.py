@@ -192,19 +192,19 @@ def clear_objects(folder: Path) -> None:
     Raises:
         ResourceError: the folder can't be written.
     """
-    place = folder / FOLDER
+    objects = folder / FOLDER
     try:
         (folder / FHIR).unlink(missing_ok=True)
-        if not place.is_dir():
+        if not objects.is_dir():
             return
-        sweep(place)
-        for path in place.iterdir():
+        sweep(objects)
+        for path in objects.iterdir():
             if _WRITTEN.fullmatch(path.name):
                 path.unlink()
-        if not any(place.iterdir()):
-            place.rmdir()
+        if not any(objects.iterdir()):
+            objects.rmdir()
     except OSError as error:
-        raise ResourceError(f"{place}: could not be cleared ({error.strerror or error})") from error
+        raise ResourceError(f"{objects}: could not be cleared ({error.strerror or error})") from error
 
 
 def are_there(folder: Path, plain: Mapping[str, Any]) -> bool:
@@ -225,10 +225,10 @@ def remarks(plain: Mapping[str, Any]) -> tuple[str, ...]:
     """What a ``diagnosis.json`` says of its objects, a line each: which are missing, what was mended."""
     objects = plain.get("dicom", {})
     mended = ", ".join(objects.get("mended", ()))
-    told = (
+    mending = (
         (f"DICOM objects: not valid in the sources, and mended in the objects: {mended}",) if mended else ()
     )
-    return (*objects.get("missing", ()), *told)
+    return (*objects.get("missing", ()), *mending)
 
 
 _WRITTEN = re.compile(rf"({SR}|segmentation-[a-z]+|heat-map(-\d+)?|overlay-\d+|pdf)\.dcm")

@@ -66,9 +66,9 @@ class Common:
         """The UID of what is measured, ``right lung`` say: the same in every report of the study."""
         return uid("tracking", str(self.sources.first.StudyInstanceUID), what)
 
-    def series_number(self, place: int) -> int:
-        """Of a series of ours, the ``place``-th: behind those of a scanner."""
-        return 9700 + place
+    def series_number(self, number: int) -> int:
+        """Of a series of ours, counted from 1: behind those of a scanner."""
+        return 9700 + number
 
     @property
     def equipment(self) -> dict[str, Any]:
@@ -123,11 +123,13 @@ def finished(dataset: Dataset, common: Common) -> Dataset:
         if "ContributionDateTime" in item:
             del item.ContributionDateTime
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    drawn: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     for element in _uids(dataset):
         value = str(element.value)
         if value.startswith(_RANDOM) and value not in common.known_uids:
-            element.value = drawn.setdefault(value, uid("part", str(dataset.SOPInstanceUID), str(len(drawn))))
+            element.value = replaced.setdefault(
+                value, uid("part", str(dataset.SOPInstanceUID), str(len(replaced)))
+            )
     return dataset
 
 

@@ -91,7 +91,7 @@ def _of_ct(common: Common) -> Iterator[tuple[str, Segmentation]]:
             continue
         algorithm = measurement("CT lung mask" if kinds is _LUNGS else "CT density of lesions")
         segments = [
-            _described(common, place, kinds[value], algorithm) for place, value in enumerate(present, 1)
+            _described(common, segment, kinds[value], algorithm) for segment, value in enumerate(present, 1)
         ]
         stored = planes.stored(mask)
         if present != list(range(1, len(present) + 1)):  # segments are numbered from 1, without a gap
@@ -122,9 +122,9 @@ def _heat(common: Common) -> Segmentation:
     algorithm = network(common.diagnosis)
     segments = [
         _described(
-            common, place, _Kind(f"Heat map: {one.target}"[:64], _CONCEPT, quantity(one.kind)), algorithm
+            common, segment, _Kind(f"Heat map: {one.target}"[:64], _CONCEPT, quantity(one.kind)), algorithm
         )
-        for place, one in enumerate(explanations, 1)
+        for segment, one in enumerate(explanations, 1)
     ]
     # highdicom sorts all values of a map, looking for odd ones, for longer than all else takes: it gets an empty one.
     empty = np.zeros((1, source.Rows, source.Columns, len(segments)), dtype=np.uint8)

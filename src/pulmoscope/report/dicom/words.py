@@ -102,12 +102,12 @@ def _group(group: Dataset) -> Iterator[str]:
     titles = [str(item.TextValue) for item in items if _name(item) == "Tracking Identifier"]
     yield titles[0] if titles else "Measurement group"
     for item in items:
-        said = _said(item)
-        if said and str(item.get("RelationshipType", "")) not in _OF_CONTEXT:
-            yield f"{_INDENT}{said}"
+        statement = _statement(item)
+        if statement and str(item.get("RelationshipType", "")) not in _OF_CONTEXT:
+            yield f"{_INDENT}{statement}"
 
 
-def _said(item: Dataset) -> str:
+def _statement(item: Dataset) -> str:
     """One content item as ``name: value``; empty for what holds no value."""
     kind = str(item.get("ValueType", ""))
     more = [_meaning(one, "ConceptCodeSequence") for one in item.get(_CONTENT, ()) if one.ValueType == "CODE"]

@@ -107,7 +107,7 @@ def _texts(bundle: Bundle, scripted: bool) -> dict[str, bytes]:
 
 def _metadata(bundle: Bundle) -> dict[str, Any]:
     """``metadata.json``: the tensors, what they mean, and how well the model does."""
-    classes = {str(place): name for place, name in enumerate(bundle.classes)}
+    classes = {str(index): name for index, name in enumerate(bundle.classes)}
     size, frame = bundle.preprocess.size, bundle.preprocess
     mean, std = np.asarray(frame.mean), np.asarray(frame.std)  # of each channel, or of all
     kind = "chest radiograph" if bundle.modality == Modality.XRAY else "slice of a chest CT"

@@ -26,16 +26,16 @@ _IMAGES, _SEED = 4, 1
 class _Scores(torch.nn.Module):
     """Calibrated scores by class, whose softmax are the probabilities."""
 
-    def __init__(self, network: torch.nn.Module, place: int, bundle: Bundle) -> None:
+    def __init__(self, network: torch.nn.Module, output: int, bundle: Bundle) -> None:
         super().__init__()
-        self.network, self.place = network, place
+        self.network, self.output = network, output
         self.temperature = bundle.calibration.temperature
         self.register_buffer("bias", torch.tensor(bundle.calibration.bias or (0.0,), dtype=torch.float32))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(batch, classes) of prepared images."""
         found = self.network(image)
-        scores = (found if isinstance(found, torch.Tensor) else found[self.place]) / self.temperature
+        scores = (found if isinstance(found, torch.Tensor) else found[self.output]) / self.temperature
         if scores.shape[1] == 1:  # one logit stands for the second of two classes
             scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
         bias = self.bias
