@@ -152,7 +152,7 @@ def test_highdicom_gives_each_source_its_mask(tmp_path: Path) -> None:
     )
     assert common.diagnosis.masks is not None
     np.testing.assert_array_equal(stored, common.diagnosis.masks.lungs[:, :, ::-1])
-    assert [segment.tracking_id for segment in read.SegmentSequence] == ["right lung", "left lung"]
+    assert [segment.tracking_id for segment in read.SegmentSequence] == ["Right lung", "Left lung"]
 
 
 def test_simpleitk_lays_it_over_the_series_as_it_reads_it(tmp_path: Path) -> None:
