@@ -187,7 +187,10 @@ SLURM = {
 
 def test_slurm_starts_a_head_and_the_other_nodes_and_ends_as_the_command_does(stage: Path) -> None:
     code, calls = run(stage, "slurm.sh", "work", "-o", "out", **SLURM)
-    head, others = (line for line in calls if line.startswith("srun"))
+    # Both are started in the background, so either may have written its line first.
+    head, others = sorted(
+        (line for line in calls if line.startswith("srun")), key=lambda line: "--head" not in line
+    )
     assert head.startswith(
         "srun --nodes=1 --ntasks=1 --cpus-per-task=16 --nodelist=a1 ray start --head --port=6379 "
     )
