@@ -38,6 +38,7 @@ from dicom_reports import (
     xray_scan,
 )
 from pulmoscope.apps.cli.main import app
+from pulmoscope.core.change import SinceReport
 from pulmoscope.core.errors import InputError, ResourceError, UnreadableError, UnsuitableError
 from pulmoscope.io import entries, read_scan, studies
 from pulmoscope.io.inputs import Entry
@@ -47,6 +48,8 @@ from pulmoscope.pipeline.diagnose import Outcome, Run, diagnose_many
 from pulmoscope.pipeline.objects import write
 from pulmoscope.pipeline.objects.read import reports_among, told
 from pulmoscope.pipeline.objects.write import ObjectMaker, Objects, write_objects
+from pulmoscope.report.change.report import since_lines, since_section
+from pulmoscope.report.dicom.codes import of_class
 from pulmoscope.report.dicom.earlier import predecessors, read_report, since
 from pulmoscope.report.dicom.sources import read_sources
 from radiographs import chest, dicom_file
@@ -62,13 +65,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 def run(
-    inputs: Sequence[Path], models: Models, out: Path, *, dicom: bool = True, force: bool = False
+    inputs: Sequence[Path],
+    models: Models,
+    out: Path,
+    *,
+    dicom: bool = True,
+    force: bool = False,
+    page: bool = False,
 ) -> list[Outcome]:
     listed = list(entries(inputs, out))
     maker = ObjectMaker(reports_among(listed, out)) if dicom else None
     return list(
         diagnose_many(
-            studies(listed), Run(models, out, objects=maker, reports="none"), paths(listed), force=force
+            studies(listed),
+            Run(models, out, objects=maker, reports="all" if page else "none"),
+            paths(listed),
+            force=force,
         )
     )
 
@@ -255,11 +267,8 @@ def test_what_has_changed_since_an_earlier_report(late: tuple[Path, Path]) -> No
     sources = read_sources(first.scan)
     found = since([before], more, sources)
     assert found is not None
-    assert found[1].plain() == {
-        "days": 12,
-        "differences": {"affected": 4.5},
-        "label": "Disease caused by SARS-CoV-2",
-    }
+    covid = "Disease caused by SARS-CoV-2"
+    assert found[1] == SinceReport(12, {"affected": 15.0}, {"affected": 19.5}, covid, covid)
     items = groups(report(more, before))["Change since the earlier report"]
     assert numbers(items)["Difference from the earlier scan of Percent of lung affected"] == (4.5, "%")
     assert numbers(items)["Time since the earlier scan"] == (12, "d")
@@ -289,6 +298,47 @@ def test_patients_of_one_id_are_told_apart(keyword: str, then: str, now: str, tm
         assert scan.facts is not None
         later = replace(scan, facts=replace(scan.facts, study_date="2030-01-01"))
         assert (since([before], ct_diagnosis(later), read_sources(scan)) is not None) is same
+
+
+def test_a_page_and_a_terminal_tell_of_an_earlier_report(models: Models, tmp_path: Path) -> None:
+    ids = {"PatientID": "Secret", **UIDS}
+    then = dicom_file(
+        tmp_path / "then.dcm", chest(256), StudyDate="20200314", SOPInstanceUID="1.2.3.5", **ids
+    )
+    now = dicom_file(tmp_path / "now.dcm", chest(256), StudyDate="20200326", SOPInstanceUID="1.2.3.6", **ids)
+    (first,) = run([then], models, tmp_path / "first", page=True)
+    report_file = tmp_path / "first" / first.name / "dicom" / "report.dcm"
+    second, *_ = run([now, report_file], models, tmp_path / "second", page=True)
+    assert first.plain is not None
+    assert second.plain is not None
+    assert second.plain["dicom"]["since_report"] == {
+        "days": 12,
+        "differences": {},  # nothing scores these
+        "label": str(of_class(first.plain["prediction"]["label"]).meaning),
+    }
+    pages = [
+        (tmp_path / folder / one.name / "report.html").read_text(encoding="utf-8")
+        for folder, one in (("first", first), ("second", second))
+    ]
+    assert ['id="since"' in page for page in pages] == [False, True]
+    assert ["12 days before" in line for line in since_lines(second.plain["dicom"])] == [True]
+    assert since_lines(first.plain["dicom"]) == since_lines(None) == []
+    assert not says_of_patient(pages[1])
+
+
+def test_the_section_on_an_earlier_report_has_both_values_and_the_difference() -> None:
+    change = SinceReport(
+        1, {"opacity": 2.0, "brixia": 7.04}, {"opacity": 1.5, "brixia": 9.0}, "Pneumonia", "Normal"
+    )
+    assert since_section(None) is None
+    assert since_section(change) == {
+        "ago": ", 1 day before",
+        "rows": [
+            ("Brixia score (0 to 18)", "7.0", "9.0", "+2.0"),
+            ("Opacity (0 to 6)", "2.0", "1.5", "\N{MINUS SIGN}0.5"),
+            ("Most probable class", "Pneumonia", "Normal", ""),
+        ],
+    }
 
 
 def test_reports_are_found_among_inputs_and_results(late: tuple[Path, Path], tmp_path: Path) -> None:

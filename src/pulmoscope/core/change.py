@@ -131,5 +131,28 @@ class XrayChange:
     flags: tuple[Flag, ...] = ()
 
 
+@dataclass(frozen=True)
+class SinceReport:
+    """What has changed since an earlier report of the same patient, by what both reports say.
+
+    Attributes:
+        days: between the two studies.
+        then, now: a figure's name (``affected``, %; ``extent``, ``opacity``, ``brixia``, points) → its value, of those
+            that both reports have.
+        label, label_now: the most probable class then and now, in the words of reports.
+    """
+
+    days: int
+    then: Mapping[str, float]
+    now: Mapping[str, float]
+    label: str
+    label_now: str
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """A figure's name → now less then."""
+        return {name: round(self.now[name] - value, 2) for name, value in self.then.items()}
+
+
 Change = CtChange | XrayChange
 """What has changed, by the kind of both scans."""

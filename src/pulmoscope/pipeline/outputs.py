@@ -47,7 +47,7 @@ from pulmoscope.pipeline.clinical.outcome import same_beside
 from pulmoscope.pipeline.clinical.values import Values
 from pulmoscope.pipeline.drift.survey import STRANGE
 from pulmoscope.pipeline.names import LOCAL_NAMES, is_plain, read_local_names
-from pulmoscope.pipeline.objects.write import Objects, are_there, clear_objects, is_object, write_objects
+from pulmoscope.pipeline.objects.write import Begun, are_there, clear_objects, is_object, write_objects
 from pulmoscope.pipeline.pictures.ct import ct_pictures, slice_files
 from pulmoscope.pipeline.pictures.masks import mask_files
 from pulmoscope.pipeline.pictures.xray import LUNGS, colour_scale, data_jpeg, edged, grey, shrunk
@@ -202,7 +202,7 @@ def save(
     *,
     show_date: bool = False,
     pdf: bool = False,
-    objects: Callable[[Diagnosis, bytes], Objects] | None = None,
+    objects: Callable[[Diagnosis], Begun] | None = None,
 ) -> dict[str, Any]:
     """Write a diagnosis into its folder, in place of an older one, and give back what ``diagnosis.json`` holds.
 
@@ -210,7 +210,7 @@ def save(
         report: also write the page; the heat maps are written where the diagnosis has them.
         show_date: a CT's page tells the date of the study, which may identify a patient.
         pdf: also write the page on paper, where there is one.
-        objects: makes those for other systems, of the diagnosis and its page on paper; None: there are to be none.
+        objects: begins those for other systems, which are finished with the page on paper; None: there are to be none.
 
     Raises:
         ModuleNotFoundError, ResourceError: as of :func:`pulmoscope.report.pdf.check_pdf`.
@@ -224,19 +224,21 @@ def save(
         write_text(folder / SLICES, to_csv(diagnosis))
         for name, content in mask_files(diagnosis):
             write_bytes(folder / name, content)
+    begun = None if objects is None else objects(diagnosis)
+    since = None if begun is None else begun.since
     html, paper = "", b""
     if report:
         html = (
-            ct_page.to_html(diagnosis, ct_pictures(diagnosis), show_date=show_date)
+            ct_page.to_html(diagnosis, ct_pictures(diagnosis), since, show_date=show_date)
             if series
-            else page.to_html(diagnosis, pictures(diagnosis))
+            else page.to_html(diagnosis, pictures(diagnosis), since)
         )
         write_text(folder / REPORT, html)
     if report and pdf:
         write_bytes(folder / PDF, paper := to_pdf(html))
     plain = to_json(diagnosis)
-    if objects is not None:
-        made = objects(diagnosis, paper)
+    if begun is not None:
+        made = begun.finish(paper)
         write_objects(made, folder)
         plain["dicom"] = made.plain()
     write_json(folder / DIAGNOSIS, plain)

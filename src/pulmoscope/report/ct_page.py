@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from pulmoscope.core.change import CtChange
+from pulmoscope.core.change import CtChange, SinceReport
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.types import NOT_FILLED, Diagnosis, Imputed, Scan, SliceResult, Units
 from pulmoscope.report import slice_plot as plot
 from pulmoscope.report.change.ct import SlicePair, change_section
+from pulmoscope.report.change.report import since_section
 from pulmoscope.report.html import percent, render
 from pulmoscope.report.names import spelt_out
 from pulmoscope.report.page import facts
@@ -137,12 +138,19 @@ class Explained:
     classes: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
 
 
-def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = False) -> str:
+def to_html(
+    diagnosis: Diagnosis,
+    pictures: CtPictures,
+    since: SinceReport | None = None,
+    *,
+    show_date: bool = False,
+) -> str:
     """The page ``report.html`` of a CT; for what it says of the model see :func:`pulmoscope.report.page.facts`.
 
     ``diagnosis.card["thresholds"]["slice"]``, where it is there, is drawn as the threshold of a slice's score.
 
     Args:
+        since: what has changed since an earlier report of the patient; None where there is none.
         show_date: tell the date of the study, which may identify a patient.
     """
     scan, axis = diagnosis.scan, axis_of(diagnosis.scan)
@@ -172,6 +180,7 @@ def to_html(diagnosis: Diagnosis, pictures: CtPictures, *, show_date: bool = Fal
         change=change_section(diagnosis.change, pictures.pairs)
         if isinstance(diagnosis.change, CtChange)
         else None,
+        since=since_section(since),
         grey=pictures.grey,
         imputed=pictures.imputed,
         dated=DATED if show_date else "",

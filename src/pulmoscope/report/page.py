@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pulmoscope.core.change import XrayChange
+from pulmoscope.core.change import SinceReport, XrayChange
 from pulmoscope.core.classes import suspicion
 from pulmoscope.core.synthetic import SYNTHETIC_SOURCE
 from pulmoscope.core.types import Decision, Diagnosis, Flag, Modality, PredictionSet, Quality
 from pulmoscope.report.change.plain import change_line
+from pulmoscope.report.change.report import since_lines, since_section
 from pulmoscope.report.change.xray import XrayPair, change_section
 from pulmoscope.report.diagnosis import SCHEMA_VERSION, flags_of, input_sha256
 from pulmoscope.report.html import percent, render
@@ -86,7 +87,7 @@ class DataSet:
     what: str
 
 
-def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
+def to_html(diagnosis: Diagnosis, pictures: Pictures, since: SinceReport | None = None) -> str:
     """The page ``report.html`` of an X-ray; for what it says of the model see :func:`facts`."""
     scan = diagnosis.scan
     return render(
@@ -111,6 +112,7 @@ def to_html(diagnosis: Diagnosis, pictures: Pictures) -> str:
         change=change_section(diagnosis.change, pictures.change)
         if isinstance(diagnosis.change, XrayChange)
         else None,
+        since=since_section(since),
     )
 
 
@@ -311,6 +313,7 @@ def summary(plain: Mapping[str, Any]) -> list[str]:
         *_set_lines(prediction, "studies" if noun == "study" else "images"),
         *estimated_lines(plain["severity"] or {}),
         *(change if noun == "image" else []),
+        *since_lines(plain.get("dicom")),
         *_slice_lines(plain["slices"]),
         *_level_lines(plain.get("levels", {})),
         *value_lines(plain.get("values")),

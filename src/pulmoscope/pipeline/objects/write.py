@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulmoscope.core.change import SinceReport
 from pulmoscope.core.errors import ResourceError
 from pulmoscope.core.files import sweep, write_bytes
 from pulmoscope.core.types import Diagnosis
@@ -59,17 +60,52 @@ class Objects:
     files: Mapping[str, bytes]
     mended: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    since: Mapping[str, Any] | None = None
+    since: SinceReport | None = None
     fhir: bytes = b""
 
     def plain(self) -> dict[str, Any]:
         """What ``diagnosis.json`` holds of them."""
+        since = self.since
         return {
             "files": [*(f"{FOLDER}/{name}" for name in self.files), *([FHIR] if self.fhir else [])],
             "mended": list(self.mended),
             "missing": list(self.missing),
-            "since_report": None if self.since is None else dict(self.since),
+            "since_report": None
+            if since is None
+            else {"days": since.days, "differences": since.differences, "label": since.label},
         }
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The objects of a diagnosis before they are made.
+
+    Attributes:
+        diagnosis: what they say.
+        common: what they share; None where there can be none.
+        reason: why there can be none; empty where they can.
+    """
+
+    diagnosis: Diagnosis
+    common: Common | None
+    reason: str = ""
+
+    @property
+    def since(self) -> SinceReport | None:
+        """What has changed since the patient's last report; None where there is none."""
+        found = None if self.common is None else self.common.since
+        return None if found is None else found[1]
+
+    def finish(self, paper: bytes = b"") -> Objects:
+        """Make them; what can't be made is told, and ends nothing.
+
+        Args:
+            paper: the page as PDF; empty: there is none.
+        """
+        if self.common is None:
+            fhir, untold = _fhir(self.diagnosis)
+            return Objects({}, missing=(self.reason, *untold), fhir=fhir)
+        return _made(self.common, self.since, paper)
 
 
 @dataclass(frozen=True)
@@ -82,9 +118,9 @@ class ObjectMaker:
 
     reports: Sequence[EarlierReport] = ()
 
-    def make(self, diagnosis: Diagnosis, paper: bytes = b"") -> Objects:
-        """The objects of one diagnosis; ``paper``: its page as PDF, where there is one."""
-        return make_objects(diagnosis, self.reports, paper)
+    def begin(self, diagnosis: Diagnosis) -> Begun:
+        """The objects of one diagnosis, to be finished when its page is there."""
+        return begin(diagnosis, self.reports)
 
 
 def need_highdicom() -> None:
@@ -108,28 +144,41 @@ def makers() -> Sequence[Maker]:
 
 
 def make_objects(diagnosis: Diagnosis, reports: Sequence[EarlierReport] = (), paper: bytes = b"") -> Objects:
-    """Make the objects of a diagnosis; what can't be made is told, and ends nothing.
+    """Make the objects of a diagnosis at once, as :func:`begin` and :meth:`Begun.finish` do.
+
+    Raises:
+        ModuleNotFoundError: highdicom is not installed.
+    """
+    return begin(diagnosis, reports).finish(paper)
+
+
+def begin(diagnosis: Diagnosis, reports: Sequence[EarlierReport] = ()) -> Begun:
+    """Read the sources of a diagnosis once more, and compare it with earlier reports.
 
     Args:
         reports: earlier ones of ours: the new one takes the place of those on the same images, and tells what has
             changed since the patient's last one.
-        paper: the page as PDF; empty: there is none.
 
     Raises:
         ModuleNotFoundError: highdicom is not installed.
     """
     need_highdicom()
-    from pulmoscope.report.dicom.common import Common, file_bytes
-    from pulmoscope.report.dicom.paper import encapsulated_pdf
+    from pulmoscope.report.dicom.common import Common
     from pulmoscope.report.dicom.sources import NoSourceError, read_sources
-    from pulmoscope.report.dicom.structured_report import structured_report
 
     try:
         sources = read_sources(diagnosis.scan)
     except NoSourceError as error:
-        fhir, untold = _fhir(diagnosis)
-        return Objects({}, missing=(f"no DICOM objects: {error}", *untold), fhir=fhir)
-    common = Common(diagnosis, sources, tuple(reports))
+        return Begun(diagnosis, None, f"no DICOM objects: {error}")
+    return Begun(diagnosis, Common(diagnosis, sources, tuple(reports)))
+
+
+def _made(common: Common, since: SinceReport | None, paper: bytes) -> Objects:
+    """All objects that the sources allow."""
+    from pulmoscope.report.dicom.common import file_bytes
+    from pulmoscope.report.dicom.paper import encapsulated_pdf
+    from pulmoscope.report.dicom.structured_report import structured_report
+
     files: dict[str, bytes] = {}
     made: list[Dataset] = []
     missing: list[str] = []
@@ -147,9 +196,8 @@ def make_objects(diagnosis: Diagnosis, reports: Sequence[EarlierReport] = (), pa
     if paper:
         take("PDF", lambda: [(PDF, encapsulated_pdf(common, paper))])
     take("structured report", lambda: [(SR, structured_report(common, made))])
-    since = None if common.since is None else common.since[1].plain()
-    fhir, untold = _fhir(diagnosis, sources, common.uid)
-    return Objects(files, sources.mended, (*missing, *untold), since, fhir)
+    fhir, untold = _fhir(common.diagnosis, common.sources, common.uid)
+    return Objects(files, common.sources.mended, (*missing, *untold), since, fhir)
 
 
 def _fhir(

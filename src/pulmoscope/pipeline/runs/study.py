@@ -82,7 +82,7 @@ def _written(run: Run, job: Job, scan: Scan, model: Model, read_s: float) -> Out
     given = of_study(run.values, scan, job.study)
     diagnosis = with_values(_answer(run, job, scan, model, read_s), given, run.values)
     wanted = wants_page(run.reports, diagnosis.prediction.label, diagnosis.prediction.decision)
-    objects = None if run.objects is None else run.objects.make
+    objects = None if run.objects is None else run.objects.begin
     plain = files.save(diagnosis, folder, wanted, show_date=run.show_date, pdf=run.pdf, objects=objects)
     return Outcome(scan.name, job.study.name, plain, folder / files.REPORT if wanted else None)
 

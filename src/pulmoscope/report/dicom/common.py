@@ -12,11 +12,11 @@ import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from pulmoscope.core.change import CtChange, XrayChange
+from pulmoscope.core.change import CtChange, SinceReport, XrayChange
 from pulmoscope.core.results import MANUFACTURER
 from pulmoscope.core.types import Diagnosis
 from pulmoscope.core.version import VERSION
-from pulmoscope.report.dicom.earlier import EarlierReport, SinceReport, predecessors, since
+from pulmoscope.report.dicom.earlier import EarlierReport, predecessors, since
 from pulmoscope.report.dicom.sources import Sources
 from pulmoscope.report.dicom.uids import uid
 

@@ -8,12 +8,13 @@ from datetime import date
 
 from pydicom.dataset import Dataset
 
+from pulmoscope.core.change import SinceReport
 from pulmoscope.core.facts import patient_sum
 from pulmoscope.core.types import Diagnosis, Modality
 from pulmoscope.core.version import VERSION
 from pulmoscope.io.dicom_rules import is_own
 from pulmoscope.io.patient_age import iso_date
-from pulmoscope.report.dicom.codes import SOURCE
+from pulmoscope.report.dicom.codes import SOURCE, of_class
 from pulmoscope.report.dicom.sources import Sources
 
 COMPREHENSIVE, COMPREHENSIVE_3D = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.34"
@@ -58,25 +59,6 @@ class EarlierReport:
     def uid(self) -> str:
         """Its SOP Instance UID."""
         return str(self.document.SOPInstanceUID)
-
-
-@dataclass(frozen=True)
-class SinceReport:
-    """What has changed since an earlier report of the same patient.
-
-    Attributes:
-        days: between the two studies.
-        differences: one of :data:`FIGURES` → now less then.
-        label: the most probable class then.
-    """
-
-    days: int
-    differences: Mapping[str, float]
-    label: str
-
-    def plain(self) -> dict[str, object]:
-        """What ``diagnosis.json`` holds of it."""
-        return {"days": self.days, "differences": dict(self.differences), "label": self.label}
 
 
 def read_report(dataset: Dataset) -> EarlierReport | None:
@@ -154,8 +136,9 @@ def since(
     last = max(before, key=lambda report: (report.study_date, report.uid))
     days = (date.fromisoformat(facts.study_date) - date.fromisoformat(last.study_date)).days
     now = figures_of(diagnosis)
-    differences = {name: round(now[name] - then, 2) for name, then in last.figures.items() if name in now}
-    return last, SinceReport(days, differences, last.label)
+    then = {name: value for name, value in last.figures.items() if name in now}
+    label = str(of_class(diagnosis.prediction.label).meaning)
+    return last, SinceReport(days, then, {name: now[name] for name in then}, last.label, label)
 
 
 def figures_of(diagnosis: Diagnosis) -> dict[str, float]:

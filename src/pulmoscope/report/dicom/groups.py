@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from highdicom.sr import AlgorithmIdentification, ReferencedSegment
 from pydicom.sr.coding import Code
 
-from pulmoscope.core.change import Change, CtChange
+from pulmoscope.core.change import Change, CtChange, SinceReport
 from pulmoscope.core.classes import is_positive
 from pulmoscope.core.files import NOTICE
 from pulmoscope.core.severity import SeverityMeasure
@@ -24,7 +24,6 @@ from pulmoscope.core.xray_severity import (
 from pulmoscope.report.dicom import codes
 from pulmoscope.report.dicom.codes import own
 from pulmoscope.report.dicom.common import Common
-from pulmoscope.report.dicom.earlier import SinceReport
 from pulmoscope.report.dicom.items import Group, Item, coded, figure, group, sentence
 from pulmoscope.report.dicom.placing import region_on_radiograph
 from pulmoscope.report.severity import PART_TITLES
