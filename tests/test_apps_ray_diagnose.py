@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from time import sleep
 from typing import Any
 
@@ -21,7 +22,7 @@ from typer.testing import CliRunner, Result
 import scale
 from pulmoscope.apps.cli.main import app
 from pulmoscope.apps.ray import diagnose as driver
-from pulmoscope.apps.ray import tables
+from pulmoscope.apps.ray import pool, tables
 from pulmoscope.apps.ray.cluster import ONE_THREAD, connect
 from pulmoscope.apps.ray.command import on_cluster
 from pulmoscope.apps.ray.inputs import entries_anywhere
@@ -161,6 +162,19 @@ def test_a_study_that_kills_its_process_is_refused_after_three_tries(
     assert index["inputs"][2]["code"] == "no-answer"
     assert "3 times" in index["inputs"][2]["finding"]
     assert "poison" not in json.dumps(index)
+
+
+def test_a_task_that_hangs_is_given_up(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(item: str) -> str:
+        if item == "hangs":
+            Event().wait()
+        return item.upper()
+
+    monkeypatch.setattr(pool, "LONGEST_S", 1.0)
+    done = {one.item: one for one in pool.Pool(ray).spread(work, ["hangs", "works"])}
+    assert (done["works"].value, done["works"].lost) == ("WORKS", "")
+    assert done["hangs"].value is None
+    assert "3 times" in done["hangs"].lost
 
 
 def test_what_a_lost_node_was_doing_is_done_elsewhere(

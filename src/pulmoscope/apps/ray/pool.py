@@ -6,6 +6,7 @@ Ray does a task at least once, and so does this: whatever work does must come to
 from __future__ import annotations
 
 import platform
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ TRIES = 3
 """Times that a task is tried whose process ends without an answer; then it is given up."""
 MOST_LOSSES = 10
 """Times that a task is tried again whose node was lost: no fault of the task, as a rule."""
+LONGEST_S = 3600.0
+"""That a task may take; then its process is killed, as it hangs, and the task is tried again."""
 _REFRESH_S = 5.0
 _STEP = 512 * 2**20
 """bytes: memory is asked for in such steps, so that tasks of a kind share their processes."""
@@ -110,7 +113,7 @@ class Pool:
         self._most()
         asked = min(needed, self._largest) if self._largest else needed
         call = self._call.options(memory=asked) if asked else self._call
-        return call.remote(work, task.item)
+        return call.remote(work, task.item, LONGEST_S)
 
     def _answer(self, reference: Any, task: _Task[_In]) -> Done[_In, _Out] | None:
         """A task's answer; None where it is to be tried again."""
@@ -132,7 +135,10 @@ class Pool:
             reason = f"reading it failed with an error of ours ({name})"
         except errors.RayError as error:
             task.deaths["worker"] += 1
-            reason = f"the process that read it was killed ({type(error).__name__})"
+            longest = f"{LONGEST_S / 60:g} minutes"
+            reason = (
+                f"the process that read it was killed, or took longer than {longest} ({type(error).__name__})"
+            )
         if task.deaths["worker"] < TRIES and task.deaths["node"] < MOST_LOSSES:
             return None
         return Done(task.item, None, f"{reason}, {task.deaths.total()} times")
@@ -147,8 +153,11 @@ class Pool:
         return self._limit
 
 
-def _timed(work: Callable[[Any], Any], item: Any) -> tuple[Any, str, float]:
+def _timed(work: Callable[[Any], Any], item: Any, longest_s: float) -> tuple[Any, str, float]:
     """On a node: the work's answer, which node it is, and the seconds it took.
+
+    The system itself ends a process that takes longer than ``longest_s`` (SIGALRM), also where native code hangs that
+    lets no other thread of Python run.
 
     Raises:
         PulmoscopeError: the work's own.
@@ -157,11 +166,14 @@ def _timed(work: Callable[[Any], Any], item: Any) -> tuple[Any, str, float]:
     import ray
 
     start = perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, longest_s)
     try:
         answer = work(item)
     except PulmoscopeError as error:
         raise error from None
     except Exception as error:
         raise WorkError(type(error).__name__) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     node = f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:6]})"
     return answer, node, perf_counter() - start
