@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pulmoscope.apps.ray.cluster import ONE_THREAD
 from pulmoscope.apps.ray.command import on_cluster
 from pulmoscope.apps.ray.inputs import entries_anywhere
 from pulmoscope.core.files import write_json
+from pulmoscope.core.threads import ONE_THREAD
 from pulmoscope.io import studies
 from pulmoscope.phantoms.xray.draw import xray_phantom
 from pulmoscope.pipeline.choice import Models

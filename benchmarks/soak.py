@@ -24,7 +24,7 @@ from typing import Any
 
 import fsspec
 
-from pulmoscope.apps.ray.cluster import ONE_THREAD
+from pulmoscope.core.threads import ONE_THREAD
 from scale_check import differences, tree
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,9 +23,10 @@ import scale
 from pulmoscope.apps.cli.main import app
 from pulmoscope.apps.ray import diagnose as driver
 from pulmoscope.apps.ray import pool, tables
-from pulmoscope.apps.ray.cluster import ONE_THREAD, connect
+from pulmoscope.apps.ray.cluster import connect
 from pulmoscope.apps.ray.command import on_cluster
 from pulmoscope.apps.ray.inputs import entries_anywhere
+from pulmoscope.core.threads import ONE_THREAD
 from pulmoscope.io import studies
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.drift.survey import Survey

@@ -17,14 +17,15 @@ from bundles import quadrants, slice_model, tiny_bundle
 from chests import chest
 from ct_series import drawn_hu, slice_datasets, write_series, write_slices
 from pulmoscope.core.errors import UnsuitableError
+from pulmoscope.core.threads import SWITCH
 from pulmoscope.core.types import Decision, Diagnosis, Modality, Scan, SourceFile, Units
 from pulmoscope.io import ReadResult, Study, entries, read_scan, read_study, studies
 from pulmoscope.io.studies import paths
 from pulmoscope.phantoms.ct.draw import draw
-from pulmoscope.pipeline import diagnose as pipeline_diagnose
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.diagnose_ct import diagnose_ct
+from pulmoscope.pipeline.runs import lanes
 from pulmoscope.pipeline.runs import study as one_study
 from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.preprocess.ct_slice import SlicePreprocess
@@ -127,7 +128,7 @@ def test_a_refused_ct_names_no_model(tmp_path: Path) -> None:
     assert models.used == []  # one was opened ahead, but nothing was read by it
 
 
-@pytest.mark.parametrize(("ahead", "most"), [(pipeline_diagnose.AHEAD_VOXELS, 2), (0, 1)])
+@pytest.mark.parametrize(("ahead", "most"), [(lanes.SMALL_VOXELS, 2), (0, 1)])
 def test_the_next_ct_is_read_while_one_is_diagnosed_but_for_a_large_one(
     ahead: int, most: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +156,7 @@ def test_the_next_ct_is_read_while_one_is_diagnosed_but_for_a_large_one(
             with lock:
                 held -= 1
 
-    monkeypatch.setattr(pipeline_diagnose, "AHEAD_VOXELS", ahead)
+    monkeypatch.setattr(lanes, "SMALL_VOXELS", ahead)
     monkeypatch.setattr(one_study, "read_study", reading)
     monkeypatch.setattr(one_study, "diagnose_ct", diagnosed)
     outcomes = run(folders, Models.only(model), tmp_path / "out")
@@ -290,6 +291,7 @@ def built_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Model) -> M
     xray = tiny_bundle(tmp_path / "xray", name="small-xray").folder
     names = {"XRAY": str(xray), "CT": str(model.bundle.folder)}
     monkeypatch.setattr("pulmoscope.pipeline.choice.BUILT_IN", names)
+    monkeypatch.setenv(SWITCH, "1")  # another process would take those that come with the package
     return Models()
 
 

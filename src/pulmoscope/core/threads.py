@@ -13,6 +13,10 @@ _Out = TypeVar("_Out")
 
 SWITCH = "PULMOSCOPE_THREADS"
 """The environment variable that limits them, for a process that shares its machine with others of its kind."""
+ONE_THREAD = dict.fromkeys(
+    (SWITCH, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+"""The environment of a process that computes in one thread."""
 
 
 def asked_for() -> int | None:

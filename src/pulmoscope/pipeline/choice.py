@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pulmoscope.core.errors import PulmoscopeError, UnsuitableError
 from pulmoscope.core.types import Modality
@@ -43,6 +44,7 @@ class Models:
         device: str = "auto",
         severity: str | Path = "auto",
     ) -> None:
+        self._opening: tuple[str, Runtime, str, str | Path] | None = (model, runtime, device, severity)
         self._runtime, self._device = runtime, device
         self._lock = threading.Lock()
         self._only = None if model == "auto" else Model.load(model, runtime, device)
@@ -56,8 +58,17 @@ class Models:
     def only(cls, model: Model, severity: str | Path = "auto") -> Models:
         """One opened model for everything that it can read."""
         models = cls(severity=severity)
-        models._only = model
+        models._only, models._opening = model, None
         return models
+
+    @property
+    def reopenable(self) -> bool:
+        """Whether another process can open the same: they can be pickled."""
+        return self._opening is not None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self._opening is not None
+        return Models, self._opening
 
     def of(self, modality: Modality, name: str) -> Model:
         """The model that reads a kind of image; ``name``: the input, for the message.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -31,13 +31,12 @@ from pulmoscope.pipeline.diagnose_xray import diagnose_xray, scored_alike
 from pulmoscope.pipeline.film_studies import FilmStudies
 from pulmoscope.pipeline.names import Names, local_path
 from pulmoscope.pipeline.runs.completion import completed
+from pulmoscope.pipeline.runs.helper import HelperLostError
+from pulmoscope.pipeline.runs.lanes import Lane, Lanes
 from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.pipeline.runs.study import Job, diagnosed, wants_page
 from pulmoscope.report.results_table import line, table
 from pulmoscope.runtime.model import Model
-
-AHEAD_VOXELS = 80 * 2**20
-"""Of a CT that is read while another is diagnosed, at most: 300 slices, 160 MiB of whole HU. A larger one waits."""
 
 
 def diagnose(
@@ -94,32 +93,21 @@ def diagnose(
 
 @dataclass(frozen=True)
 class _Turn:
-    """An input of a run and its turn among those of its kind: X-rays are named, CTs are diagnosed one after the other.
+    """An input of a run and its turn among those of its kind, in which they are named.
 
-    So that of equal radiographs the same one has a number behind its name in every run, and one CT is in memory at a
-    time, or two where the next is small: it is read while the one before is diagnosed.
+    So that of equal ones the same one has a number behind its name in every run.
 
     Attributes:
-        number: counted from 1.
-        before, done: set when the turn before is over, and to be set when this one is.
-        ahead, begun: set when the turn before is read and begins to be diagnosed, and to be set when this one does.
+        number: among all inputs, counted from 1.
+        place: among those of its kind, counted from 0.
+        before, named: set when the turn before is named or refused, and to be set when this one is.
     """
 
     number: int
+    place: int
     study: Study
     before: Event
-    done: Event
-    ahead: Event
-    begun: Event
-
-    def wait_to_read(self) -> None:
-        """Wait until this CT may be in memory."""
-        (self.ahead if _voxels(self.study) <= AHEAD_VOXELS else self.before).wait()
-
-    def over(self) -> None:
-        """Let the next one come."""
-        self.begun.set()
-        self.done.set()
+    named: Event
 
 
 @dataclass(frozen=True)
@@ -128,18 +116,19 @@ class _Run:
 
     Attributes:
         left: name → path of what a killed run has left.
+        lanes: for its CTs.
     """
 
     run: Run
     names: Names
     left: Mapping[str, str]
+    lanes: Lanes
 
     def named(self, turn: _Turn, content: str) -> str:
         """The name of an input by its content, when its turn has come."""
         turn.before.wait()
         name = self.names.of(turn.number, turn.study, content)
-        if turn.study.kind == "image":
-            turn.done.set()
+        turn.named.set()
         return name
 
 
@@ -164,41 +153,37 @@ def diagnose_many(
     left = files.claim(run.out, known, force)
     if run.survey is not None:
         run.survey.take(run.models)
-    kept = _Run(run, Names(run.out, run.naming, [place.name for place in run.places]), left)
+    names = Names(run.out, run.naming, [place.name for place in run.places])
     listed, local, radiographs = [], [], FilmStudies()
     workers = cores() + 1  # some of them wait for the disk
-    with table(run.out / files.RESULTS) as add, ThreadPoolExecutor(workers) as threads:
-        for turn, outcome in ahead(threads, partial(_one, kept), _in_turn(studies), 8 * workers):
+    with (
+        table(run.out / files.RESULTS) as add,
+        Lanes(run) as lanes,
+        ThreadPoolExecutor(workers) as threads,
+    ):
+        work = partial(_one, _Run(run, names, left, lanes))
+        for turn, outcome in ahead(threads, work, _in_turn(studies), 8 * workers):
             listed.append(outcome.entry())
             add(line(listed[-1], outcome.plain))
             local.append((outcome.name, local_path(turn.study)))
             radiographs.add(turn.study.film, outcome)
             yield outcome
-    for stale in kept.left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
+    for stale in left.keys() - {entry["input"] for entry in listed if entry["outcome"] == "diagnosed"}:
         files.clear(run.out / stale)
     completed(run, listed, local, radiographs)
 
 
 def _in_turn(studies: Iterable[Study]) -> Iterator[_Turn]:
     """Studies with their turns; the first of each kind has nothing to wait for."""
-    last = {kind: (Event(), Event()) for kind in (True, False)}
-    for events in last.values():
-        for event in events:
-            event.set()
+    first = Event()
+    first.set()
+    last = dict.fromkeys((True, False), (0, first))
     for number, study in enumerate(studies, start=1):
         kind = study.kind == "image"
-        before, ahead = last[kind]
-        turn = _Turn(number, study, before, Event(), ahead, Event())
-        last[kind] = turn.done, turn.begun
+        place, before = last[kind]
+        turn = _Turn(number, place, study, before, Event())
+        last[kind] = place + 1, turn.named
         yield turn
-
-
-def _voxels(study: Study) -> float:
-    """How many voxels a study has, by its headers; infinite where they don't say."""
-    storages = [header.storage for header in study.headers]
-    if not storages:
-        return float("inf")
-    return sum(one.rows * one.columns for one in storages if one is not None)
 
 
 def _one(job: _Run, turn: _Turn) -> tuple[_Turn, Outcome]:
@@ -208,29 +193,43 @@ def _one(job: _Run, turn: _Turn) -> tuple[_Turn, Outcome]:
             (entry,) = turn.study.entries
             held = replace(turn.study, entries=(entry.held(),))
             job.named(turn, content_of(held))
-            return turn, _kept_or_diagnosed(job, replace(turn, study=held))
-        turn.wait_to_read()
+            turn = replace(turn, study=held)
+            return turn, _kept(job, turn) or _diagnosed_xray(job, turn)
         job.run.models.expect(Modality.CT)
-        return turn, _kept_or_diagnosed(job, turn)
+        with job.lanes.lane(turn.place, turn.study) as lane:
+            return turn, _kept(job, turn) or _diagnosed_ct(job, turn, lane)
     finally:
-        turn.over()
+        turn.named.set()
 
 
-def _kept_or_diagnosed(job: _Run, turn: _Turn) -> Outcome:
-    """The same, whatever the kind of image."""
-    if (left := _kept(job, turn)) is not None:
-        return left
+def _diagnosed_xray(job: _Run, turn: _Turn) -> Outcome:
+    """A radiograph, diagnosed in this thread."""
     run, study = job.run, turn.study
-
-    def name_of(content: str) -> str:
-        name = job.named(turn, content)
-        turn.begun.set()
-        return name
 
     def seen(scan: Scan) -> SeenImage | None:
         return None if run.survey is None else run.survey.seen(study, scan)
 
-    return diagnosed(run, Job(study, name_of, run.limits(study), seen))
+    return diagnosed(run, Job(study, partial(job.named, turn), run.limits(study), seen))
+
+
+def _diagnosed_ct(job: _Run, turn: _Turn, lane: Lane) -> Outcome:
+    """A CT, diagnosed by the process whose lane it is; in this one where that is lost."""
+    run, study = job.run, turn.study
+    named = cache(partial(job.named, turn))  # asked again where a process is lost
+
+    def name_of(content: str) -> str:
+        name = named(content)
+        job.lanes.begin(lane)
+        return name
+
+    if lane.helper is not None:
+        try:
+            outcome = lane.helper.diagnosed(study, run.limits(study), named)
+            run.models.of(Modality.CT, study.name)  # it counts as used
+            return outcome
+        except HelperLostError:
+            job.lanes.lost(lane)
+    return diagnosed(run, Job(study, name_of, run.limits(study)))
 
 
 def _kept(job: _Run, turn: _Turn) -> Outcome | None:

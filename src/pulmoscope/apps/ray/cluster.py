@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pulmoscope.core.errors import PulmoscopeError, ResourceError
-from pulmoscope.core.threads import SWITCH
+from pulmoscope.core.threads import ONE_THREAD
 
 CLIENT_PORT = 10001
 """Where a cluster takes drivers from other machines, unless it was told otherwise (Ray's documents, «Ray Client»)."""
@@ -26,11 +26,6 @@ OBJECT_STORE = 256 * 2**20
 """bytes that a cluster on this machine keeps objects in: tasks here pass names and figures, no images."""
 STARTS = 3
 """Times that a cluster on this machine is started: Ray gives up after 30 s, which a busy machine may exceed."""
-ONE_THREAD = dict.fromkeys(
-    (SWITCH, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
-"""What has a worker compute in one thread."""
-
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to Ray's makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else every driver is told of a change to come
