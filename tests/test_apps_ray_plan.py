@@ -282,7 +282,7 @@ def test_what_fails_on_a_node_tells_its_class_alone() -> None:
         raise item
 
     with pytest.raises(WorkError) as raised:
-        pool._timed(fail, KeyError("DOE^JANE"))
+        pool._timed(fail, KeyError("DOE^JANE"), 60.0)
     assert str(raised.value) == "KeyError"
     assert raised.value.__suppress_context__
     with pytest.raises(ResourceError):
