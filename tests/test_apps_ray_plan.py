@@ -286,7 +286,7 @@ def test_what_fails_on_a_node_tells_its_class_alone() -> None:
     assert str(raised.value) == "KeyError"
     assert raised.value.__suppress_context__
     with pytest.raises(ResourceError):
-        pool._timed(fail, ResourceError("the disk is full"))
+        pool._timed(fail, ResourceError("the disk is full"), 60.0)
 
 
 def test_a_run_with_other_earlier_reports_is_another_run(tmp_path: Path) -> None:
