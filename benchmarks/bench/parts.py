@@ -102,7 +102,7 @@ def one(image: Path) -> Part:
 
 
 def ct(studies: Sequence[Path], slices: int, model: str = CT) -> Part:
-    """CTs from their DICOM folders to reports, in one process, beside MONAI + torch with the same network.
+    """CTs from their DICOM folders to reports, in one run, beside MONAI + torch with the same network.
 
     Several are run once, and nothing warms up: they take minutes.
     """
@@ -133,7 +133,7 @@ def ct(studies: Sequence[Path], slices: int, model: str = CT) -> Part:
         needs=NEEDED_BY_MONAI,
     )
     if many:
-        title = f"{len(studies)} CTs of {slices} slices in one process, DICOM to report"
+        title = f"{len(studies)} CTs of {slices} slices in one run, DICOM to report"
         return Part(f"studies-{len(studies)}x{slices}", title, "slices", [ours, peer])
     return Part(f"ct-{slices}", f"a CT of {slices} slices, DICOM folder to report", "slices", [ours, peer])
 
