@@ -1,4 +1,4 @@
-"""CTs of one run in several processes: the same results, and a process that is lost costs nothing but time."""
+"""A run in several processes: the same results, and a process that is lost costs nothing but time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from bundles import slice_model
+from bundles import slice_model, tiny_bundle
 from ct_series import drawn_hu, write_series
 from pulmoscope.core.threads import SWITCH
 from pulmoscope.core.types import Modality
 from pulmoscope.io import entries, studies
 from pulmoscope.io.studies import paths
+from pulmoscope.pipeline import diagnose as pipeline_diagnose
 from pulmoscope.pipeline.choice import Models
 from pulmoscope.pipeline.diagnose import diagnose_many
 from pulmoscope.pipeline.runs import helper, lanes
@@ -157,14 +158,59 @@ def test_large_cts_are_diagnosed_here_and_alone(
     assert results(tmp_path / "out") == alone
 
 
-def test_radiographs_start_no_process(
-    bundle: str, started: list[subprocess.Popen[bytes]], tmp_path: Path
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight radiographs, of which two are alike, and one that can't be read."""
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(8):
+        (folder / f"{number}.png").write_bytes(encoded(chest(seed=number % 7), "PNG"))
+    (folder / "8.png").write_bytes(encoded(chest(seed=8), "PNG")[:900])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def film_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_bundle(tmp_path_factory.mktemp("films-bundle")).folder)
+
+
+@pytest.fixture(scope="module")
+def films_alone(films: Path, film_bundle: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process gives."""
+    out = tmp_path_factory.mktemp("films-alone") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "1")
+        outcomes = run(films, Models(film_bundle, severity="none"), out)
+    assert [outcome.error is None for outcome in outcomes] == [True] * 8 + [False]
+    return results(out)
+
+
+@pytest.mark.parametrize("begin", [helper._BEGIN, "raise SystemExit(1)"])
+def test_radiographs_in_several_processes_and_where_these_cannot_begin(
+    begin: str,
+    films: Path,
+    film_bundle: str,
+    films_alone: dict[str, Any],
+    started: list[subprocess.Popen[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "in").mkdir()
-    for number in range(4):
-        (tmp_path / f"in/{number}.png").write_bytes(encoded(chest(seed=number), "PNG"))
-    run(tmp_path / "in", Models(bundle), tmp_path / "out")
+    monkeypatch.setattr(helper, "_BEGIN", begin)
+    monkeypatch.setattr(pipeline_diagnose, "FEW", 1)
+    run(films, Models(film_bundle, severity="none"), tmp_path / "out")
+    assert started
+    assert results(tmp_path / "out") == films_alone
+
+
+def test_few_radiographs_start_no_process(
+    films: Path,
+    film_bundle: str,
+    films_alone: dict[str, Any],
+    started: list[subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    run(films, Models(film_bundle, severity="none"), tmp_path / "out")
     assert not started
+    assert results(tmp_path / "out") == films_alone
 
 
 @pytest.mark.parametrize(

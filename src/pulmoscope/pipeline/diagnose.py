@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -37,6 +38,9 @@ from pulmoscope.pipeline.runs.run import Outcome, Run
 from pulmoscope.pipeline.runs.study import Job, diagnosed, wants_page
 from pulmoscope.report.results_table import line, table
 from pulmoscope.runtime.model import Model
+
+FEW = 100
+"""Radiographs that are sooner diagnosed in this process than another one has begun."""
 
 
 def diagnose(
@@ -203,19 +207,27 @@ def _one(job: _Run, turn: _Turn) -> tuple[_Turn, Outcome]:
 
 
 def _diagnosed_xray(job: _Run, turn: _Turn) -> Outcome:
-    """A radiograph, diagnosed in this thread."""
-    run, study = job.run, turn.study
+    """A radiograph, diagnosed by a process that helps where one is idle, else in this thread."""
+    run, study, named = job.run, turn.study, partial(job.named, turn)
 
     def seen(scan: Scan) -> SeenImage | None:
         return None if run.survey is None else run.survey.seen(study, scan)
 
-    return diagnosed(run, Job(study, partial(job.named, turn), run.limits(study), seen))
+    if turn.number > FEW and not (run.survey and run.survey.has_seen(study)):
+        with job.lanes.spare() as helper:
+            if helper is not None:
+                with suppress(HelperLostError):
+                    outcome = helper.diagnosed(study, run.limits(study), named)
+                    run.models.of(Modality.XRAY, study.name)
+                    return outcome
+                job.lanes.lost(helper)
+    return diagnosed(run, Job(study, named, run.limits(study), seen))
 
 
 def _diagnosed_ct(job: _Run, turn: _Turn, lane: Lane) -> Outcome:
     """A CT, diagnosed by the process whose lane it is; in this one where that is lost."""
     run, study = job.run, turn.study
-    named = cache(partial(job.named, turn))  # asked again where a process is lost
+    named = partial(job.named, turn)
 
     def name_of(content: str) -> str:
         name = named(content)
@@ -228,7 +240,8 @@ def _diagnosed_ct(job: _Run, turn: _Turn, lane: Lane) -> Outcome:
             run.models.of(Modality.CT, study.name)  # it counts as used
             return outcome
         except HelperLostError:
-            job.lanes.lost(lane)
+            job.lanes.lost(lane.helper)
+            lane.helper = None
     return diagnosed(run, Job(study, name_of, run.limits(study)))
 
 

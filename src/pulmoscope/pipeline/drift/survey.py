@@ -197,6 +197,10 @@ class Survey:
         sha256, seen = self._seen.pop(study.name, ("", None))
         return seen if sha256 == scan.files[0].sha256 else None
 
+    def has_seen(self, study: Study) -> bool:
+        """Whether what the model was shown of an input waits for its diagnosis."""
+        return study.name in self._seen
+
     def _note(self, study: Study, scan: Scan, seen: SeenImage) -> None:
         """Keep what was seen of some images for their diagnosis."""
         if len(self._seen) < SAMPLE:

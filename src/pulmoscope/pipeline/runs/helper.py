@@ -118,7 +118,6 @@ def help_out() -> None:
     keep_freed_memory()
     one_thread_in_opencv()
     run: Run = told.get()
-    run.models.expect(Modality.CT)
 
     def name_of(content: str) -> str:
         _put(_Content(content), answers)
@@ -126,6 +125,7 @@ def help_out() -> None:
 
     while True:
         study, limits = told.get()
+        run.models.expect(Modality.XRAY if study.kind == "image" else Modality.CT)
         try:
             _put(diagnosed(run, Job(study, name_of, limits)), answers)
         except PulmoscopeError as error:

@@ -42,6 +42,7 @@ class Lanes:
         self._changed = Condition()
         self._entered = 0
         self._reading = self._diagnosing = False
+        self._helped = 0  # CTs that are diagnosed in other processes
 
     def __enter__(self) -> Lanes:
         return self
@@ -57,14 +58,16 @@ class Lanes:
         with self._changed:
             self._changed.wait_for(lambda: self._entered == place and self._is_free(large))
             self._entered += 1
-            lane = Lane(None if large or not (self._reading or self._diagnosing) else self._helper())
-            lane.reading = lane.helper is None
+            helper = None if large or not (self._reading or self._diagnosing) else self._helper()
+            lane = Lane(helper, reading=helper is None)
             self._reading = self._reading or lane.reading
+            self._helped += helper is not None
             self._changed.notify_all()
         try:
             yield lane
         finally:
             with self._changed:
+                self._helped -= helper is not None
                 if lane.helper is not None:
                     self._idle.append(lane.helper)
                 if lane.begun:
@@ -83,20 +86,31 @@ class Lanes:
                     self._reading = lane.reading = False
                 self._changed.notify_all()
 
-    def lost(self, lane: Lane) -> None:
-        """Have this process do what another was to do that has ended, and do without that one from now on.
-
-        It reads the CT at once: the next one may be waiting for this one's name, and so can't be waited for.
-        """
-        assert lane.helper is not None
-        lane.helper.close()
+    @contextmanager
+    def spare(self) -> Iterator[Helper | None]:
+        """A process for a radiograph; None where all are busy."""
         with self._changed:
-            self._helpers.remove(lane.helper)
-            lane.helper = None
+            helper = self._helper()
+        try:
+            yield helper
+        finally:
+            with self._changed:
+                if helper in self._helpers:
+                    self._idle.append(helper)
+                    self._changed.notify_all()
+
+    def lost(self, helper: Helper) -> None:
+        """Do without a process that has ended. What it was to do is done in this one.
+
+        A CT is then read at once: the next one may be waiting for this one's name, and so can't be waited for.
+        """
+        helper.close()
+        with self._changed:
+            self._helpers.remove(helper)
 
     def _is_free(self, large: bool) -> bool:
         if large:
-            return not (self._reading or self._diagnosing) and len(self._idle) == len(self._helpers)
+            return not (self._reading or self._diagnosing or self._helped)
         return not self._reading or bool(self._idle)
 
     def _helper(self) -> Helper | None:
